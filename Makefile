@@ -1,0 +1,98 @@
+# The project's commands. Nothing is needed but make and a Python >= 3.11 with venv: the first target
+# that needs packages installs them, once, from requirements.lock into .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKED := $(VENV)/.locked
+INSTALLED := $(VENV)/.installed
+
+# The first of these that runs and is new enough. `make PYTHON=/path/to/python …` names another.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$python"; break; }; done)
+
+# Every file comes from the lock, with its hash: no dependency is resolved or added by pip. Bytecode
+# is compiled at the first import, and only of what is imported: that saves a third of the time.
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-deps --no-compile --progress-bar off
+
+# Where `make ablation` works, and how it can be made smaller: SEEDS=2 ARGS="train.epochs=0.1"
+WORKDIR ?= results/nonlinearity
+SEEDS ?=
+ARGS ?=
+
+# Test files go to as many processes as there are cores, at most four: each holds JAX's memory.
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help ablation install test test-slow check format dist lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+ablation: $(INSTALLED) ## train every arm and seed of experiments/nonlinearity.py, then the report
+	@# Runs that failed (status 1) do not keep the others from their report.
+	@set -x; status=0; \
+	$(BIN)/xception-jax sweep experiments/nonlinearity.py --workdir "$(WORKDIR)" \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(ARGS) || status=$$?; \
+	test $$status -le 1 || exit $$status; \
+	$(BIN)/xception-jax report "$(WORKDIR)" || exit $$?; \
+	exit $$status
+
+install: $(INSTALLED) ## .venv with everything in requirements.lock and this project, editable
+
+test: $(INSTALLED) ## the tests, without those marked slow
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(INSTALLED) ## the tests marked slow
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow
+
+check: $(INSTALLED) ## lint, format, types, import rules, consistency of what is installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pip --disable-pip-version-check check
+
+format: $(INSTALLED) ## rewrite the files as `make check` wants them, where that is mechanical
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+dist: $(INSTALLED) ## source distribution and wheel, in dist/
+	$(BIN)/hatchling build
+
+# In two steps, each with a mark that is made last, so that an interrupted installation is not taken
+# for a finished one: the locked packages from scratch when the lock changes; the project alone when
+# its metadata does.
+$(LOCKED): requirements.lock
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv; none of python3.11, python3, python3.12, python3.13 is one" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: PYTHON=$(PYTHON) is not a Python 3.11 or newer" >&2; exit 1; }
+	@echo "Installing requirements.lock into $(VENV) (once; about a minute)"
+	"$(PYTHON)" -m venv --clear $(VENV)
+	@# First what builds the one dependency that has no wheel.
+	@sed -n '/^setuptools==/,/[^\\]$$/p' $< > $(VENV)/build.lock
+	$(PIP_INSTALL) --quiet --require-hashes -r $(VENV)/build.lock
+	$(PIP_INSTALL) --require-hashes --use-pep517 --no-build-isolation -r $<
+	@touch $@
+
+$(INSTALLED): $(LOCKED) pyproject.toml
+	$(PIP_INSTALL) --quiet --no-build-isolation --editable .
+	@touch $@
+
+# Renews every version. One lock serves every Python and platform, as far as wheels go. It names
+# versions and hashes only, so that any index or mirror serves; uv reads no pip settings, and is told to read none
+# of its own (an index in UV_DEFAULT_INDEX is used, not written).
+UV_VERSION := 0.13.9
+lock: ## write requirements.lock anew from pyproject.toml (fetches uv)
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer" >&2; exit 1; }
+	@test -x $(VENV)/uv/bin/uv || { "$(PYTHON)" -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --disable-pip-version-check install --quiet uv==$(UV_VERSION); }
+	env -u UV_FIND_LINKS -u UV_EXTRA_INDEX_URL -u UV_INDEX $(VENV)/uv/bin/uv pip compile pyproject.toml --extra dev \
+		--universal --python-version 3.11 --upgrade --generate-hashes --no-sources --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock.new
+	@! grep -nE '://|^-|==[^ ]*\+|file:| @ ' requirements.lock.new || { echo "make: an address or a local version got into the lock" >&2; exit 1; }
+	@mv requirements.lock.new requirements.lock
+	@echo "requirements.lock: $$(grep -c == requirements.lock) packages; make install installs them"
+
+clean: ## remove .venv, dist and caches; results stay
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

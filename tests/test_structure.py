@@ -1,0 +1,122 @@
+"""The project's shape: what files import, how long they get, and what they must not name.
+
+The import rules inside the package are import-linter's (`pyproject.toml`, run by `make check`).
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = sorted((ROOT / "xception_jax").rglob("*.py"))
+LONGEST_FILE = 350
+LONGEST_FUNCTION = 60
+
+
+def imported_modules(source: str) -> set[str]:
+    """The modules named by every import statement, wherever it stands; "." is a relative one."""
+    modules = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add("." if node.level else str(node.module))
+    return modules
+
+
+def functions(source: str) -> Iterator[tuple[str, int]]:
+    """(name, lines) of every function, its decorators and docstring left out."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            end = node.end_lineno or node.lineno
+            docstring = ast.get_docstring(node) is not None
+            yield node.name, end - node.lineno + 1 - docstring * length(first)
+
+
+def length(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def tracked_files() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: there is no list of the project's own files")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize(
+    ("folder", "allowed"), [("configs", "ml_collections"), ("experiments", "xception_jax.sweep")]
+)
+def test_settings_files_import_one_module(folder: str, allowed: str):
+    for path in sorted((ROOT / folder).glob("*.py")):
+        assert imported_modules(path.read_text()) <= {allowed}, path.relative_to(ROOT)
+
+
+def test_files_and_functions_are_short_enough_to_read():
+    long_files = {
+        str(path.relative_to(ROOT)): lines
+        for path in PACKAGE
+        if (lines := len(path.read_text().splitlines())) >= LONGEST_FILE
+    }
+    long_functions = {
+        f"{path.relative_to(ROOT)}:{name}": lines
+        for path in PACKAGE
+        for name, lines in functions(path.read_text())
+        if lines >= LONGEST_FUNCTION
+    }
+    assert not long_files
+    assert not long_functions
+
+
+@pytest.mark.parametrize("module", ["xception_jax", "xception_jax.config", "xception_jax.analysis"])
+def test_import_leaves_jax_alone(module: str):
+    program = (
+        f"import sys, {module}\n"
+        "heavy = {'jax', 'flax', 'optax', 'orbax', 'grain', 'tensorflow_datasets', 'wandb'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.split() == []
+
+
+def test_no_tracked_file_names_a_path_of_one_machine():
+    # Spelt in parts, so that this file does not name one.
+    machine_path = re.compile(
+        r"(?<![\w.~$}])/(?:" + "|".join(["home", "root", "work", "Users"]) + r")/\w"
+    )
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+            for number, line in enumerate(text.splitlines(), 1)
+            if machine_path.search(line)
+        ]
+    assert not found
+
+
+def test_lock_holds_versions_and_hashes_only():
+    lock = (ROOT / "requirements.lock").read_text()
+    requirement = re.compile(
+        r"(?P<name>[a-z0-9-]+)==(?P<version>[a-z0-9.]+)(?: ; [\w .<>=!']+)?"  # 1.0+local is none
+        r"(?: --hash=sha256:[0-9a-f]{64})+"
+    )
+    logical_lines = re.sub(r" \\\n +", " ", lock).splitlines()
+    assert logical_lines
+    assert [line for line in logical_lines if not requirement.fullmatch(line)] == []
+    names = {line.partition("==")[0] for line in logical_lines}
+    assert names.isdisjoint({"torch", "tensorflow", "ray"})  # optional, and large
+    assert {"hatchling", "editables", "setuptools"} <= names  # nothing else is fetched to build

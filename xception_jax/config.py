@@ -1,0 +1,339 @@
+"""The settings of a run: every field with its default, its valid values and its meaning.
+
+A config file (`configs/*.py`) returns the fields it sets as an `ml_collections.ConfigDict`;
+`resolve` lays them over the defaults below, lays `key=value` overrides over both, and checks every
+field by name, type and range before anything heavy is imported.
+"""
+
+import ast
+import hashlib
+import json
+import math
+import runpy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from xception_jax.errors import InputError, nearest_name
+
+Check = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting.
+
+    Attributes:
+        default: the value where nothing sets it.
+        check: takes (name, value), returns the canonical value or raises `InputError`.
+        doc: one line for people.
+        identity: whether the value can change a run's result, and so is part of the run's id.
+    """
+
+    default: Any
+    check: Check
+    doc: str
+    identity: bool = True
+
+
+def _number(kind: type, low: float, high: float) -> Check:
+    word = "an integer" if kind is int else "a number"
+
+    def check(name: str, value: Any) -> Any:
+        whole = isinstance(value, float) and value.is_integer() and kind is int
+        if isinstance(value, bool) or not (isinstance(value, (int, float)) or whole):
+            raise InputError(name, value, f"must be {word}", None)
+        if not low <= value <= high or (kind is int and value != int(value)):
+            unordered = isinstance(value, float) and math.isnan(value)
+            near = None if unordered else kind(min(max(value, low), high))
+            raise InputError(name, value, f"must be {word} from {low} to {high}", near)
+        return kind(value)
+
+    return check
+
+
+def _integer(low: int, high: int = 2**31 - 1) -> Check:
+    return _number(int, low, high)
+
+
+def _real(low: float, high: float) -> Check:
+    return _number(float, low, high)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(
+            name, value, "must be true or false", nearest_name(value, ["true", "false"])
+        )
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 300 or any(ord(c) < 32 for c in value):
+        raise InputError(name, value, "must be text of at most 300 printable characters")
+    return value
+
+
+def _choice(*choices: str) -> Check:
+    def check(name: str, value: Any) -> str:
+        if value not in choices:
+            near = nearest_name(value, choices)
+            raise InputError(name, value, f"must be one of {', '.join(choices)}", near)
+        return str(value)
+
+    return check
+
+
+def _optional(inner: Check) -> Check:
+    return lambda name, value: None if value is None else inner(name, value)
+
+
+def _list_of(inner: Check) -> Check:
+    def check(name: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise InputError(name, value, "must be a list such as [4096,4096]")
+        return tuple(inner(name, item) for item in value)
+
+    return check
+
+
+def _segments(name: str, value: Any) -> int | str:
+    if isinstance(value, str):
+        return _choice("per_channel")(name, value)
+    return _integer(1)(name, value)
+
+
+FIELDS: dict[str, Field] = {
+    "seed": Field(0, _integer(0), "random seed: initial values, data order, augmentation, dropout"),
+    # -- data ------------------------------------------------------------------------------------
+    "data.name": Field(
+        "fashion_mnist_mini", _text, "a data set: see `xception-jax data list`; or `folder`"
+    ),
+    "data.directory": Field(
+        None, _optional(_text), "where prepared data sets are, or the image folder", identity=False
+    ),
+    "data.image_size": Field(28, _integer(1, 4096), "height and width of the images, pixels"),
+    "data.validation_fraction": Field(
+        0.1, _real(0.01, 0.5), "share of train held out where a set has no validation split"
+    ),
+    "data.train_examples": Field(
+        None, _optional(_integer(1)), "use only the first so many training examples; null: all"
+    ),
+    "data.pipeline": Field(
+        "auto",
+        _choice("auto", "in_memory", "streaming"),
+        "in_memory: the set lies on the device; streaming: Grain; auto: by size",
+    ),
+    "data.augmentation": Field(
+        "none",
+        _choice("none", "shift_flip", "random_resized_crop"),
+        "of training images; shift_flip pads by data.padding, crops back, and flips",
+    ),
+    "data.padding": Field(2, _integer(0, 512), "pixels that shift_flip moves an image at most"),
+    "data.corrupt_images": Field(
+        "stop", _choice("stop", "skip"), "what an image that cannot be decoded does to the run"
+    ),
+    "data.threads": Field(8, _integer(1, 1024), "decoding threads per host", identity=False),
+    # -- model -----------------------------------------------------------------------------------
+    "model.name": Field("xception", _text, "see `xception_jax.models.list_models()`"),
+    "model.order": Field(
+        "depthwise_first", _choice("depthwise_first", "pointwise_first"), "of a block's operations"
+    ),
+    "model.intermediate_activation": Field(
+        "none", _text, "between a block's two operations: none, relu, elu, … (paper figure 10)"
+    ),
+    "model.segments": Field(
+        "per_channel", _segments, "independent channel groups of the spatial convolution"
+    ),
+    "model.kernel_size": Field(3, _integer(1, 31), "of the separable convolutions, pixels, odd"),
+    "model.intermediate_norm": Field(
+        False, _flag, "batch normalization between a block's two operations"
+    ),
+    "model.norm_momentum": Field(0.99, _real(0, 0.99999), "of batch normalization's statistics"),
+    "model.norm_epsilon": Field(1e-3, _real(1e-8, 1), "of batch normalization"),
+    "model.residual": Field(True, _flag, "residual connections (paper figure 9)"),
+    "model.width": Field(1.0, _real(0.01, 16), "multiplies every number of features"),
+    "model.middle_modules": Field(
+        None, _optional(_integer(0, 256)), "modules in the middle flow; null: the model's own"
+    ),
+    "model.separable": Field(
+        False, _flag, "separable convolutions in place of regular ones (Inception, AlexNet)"
+    ),
+    "model.padding": Field(
+        "same",
+        _choice("same", "torch"),
+        "of convolutions and pools with a stride: as in TensorFlow and Keras, or as in PyTorch",
+    ),
+    "model.fully_connected": Field(
+        None,
+        _optional(_list_of(_integer(1))),
+        "units of the layers before the classifier (paper figure 8); null: the model's own",
+    ),
+    "model.dropout": Field(0.0, _real(0, 0.99), "rate before the classifier"),
+    "model.dtype": Field(
+        "float32", _choice("float32", "bfloat16"), "of the computation; parameters stay float32"
+    ),
+    "model.depthwise_implementation": Field(
+        "auto", _text, "see `xception_jax.ops.DEPTHWISE_IMPLEMENTATIONS`"
+    ),
+    # -- optimizer -------------------------------------------------------------------------------
+    "optimizer.name": Field("sgd", _choice("sgd", "rmsprop"), "paper section 4.3"),
+    "optimizer.learning_rate": Field(0.045, _real(0, 1e3), "the highest one of the schedule"),
+    "optimizer.momentum": Field(0.9, _real(0, 0.9999), "of both optimizers"),
+    "optimizer.nesterov": Field(False, _flag, "Nesterov's form of the momentum"),
+    "optimizer.rms_decay": Field(0.9, _real(0, 0.99999), "of rmsprop's mean square"),
+    "optimizer.epsilon": Field(1.0, _real(1e-12, 10), "inside rmsprop's square root"),
+    "optimizer.schedule": Field(
+        "exponential", _choice("constant", "exponential", "cosine"), "of the learning rate"
+    ),
+    "optimizer.decay_rate": Field(0.94, _real(1e-6, 1), "of the exponential schedule, per period"),
+    "optimizer.decay_epochs": Field(2.0, _real(1e-3, 1e6), "the exponential schedule's period"),
+    "optimizer.decay_examples": Field(
+        None, _optional(_integer(1)), "that period in training images; null: decay_epochs"
+    ),
+    "optimizer.warmup_epochs": Field(0.0, _real(0, 1e6), "of linear increase from zero"),
+    "optimizer.weight_decay": Field(
+        1e-5, _real(0, 10), "L2, added to the gradient of convolution and dense kernels only"
+    ),
+    "optimizer.clip_norm": Field(
+        None, _optional(_real(1e-6, 1e9)), "bound on the gradient's global norm"
+    ),
+    # -- training --------------------------------------------------------------------------------
+    "train.batch_size": Field(64, _integer(1, 2**20), "images a step, over all devices"),
+    "train.epochs": Field(10.0, _real(1e-6, 1e6), "passes over the training split"),
+    "train.initial_weights": Field(
+        None,
+        _optional(_text),
+        "a directory that `convert` made, or a weight file, to start from instead of random values",
+    ),
+    "train.accumulation_steps": Field(
+        1, _integer(1, 4096), "parts a batch is computed in, one after another"
+    ),
+    "train.label_smoothing": Field(0.0, _real(0, 0.999), "probability spread over all classes"),
+    "train.average_decay": Field(
+        0.999, _real(0, 0.9999999), "of the Polyak average used in evaluation; 0: none"
+    ),
+    "train.evaluate_every_epochs": Field(1.0, _real(1e-6, 1e6), "between validations"),
+    "train.log_every_steps": Field(50, _integer(1), "training steps that one log row averages"),
+    "evaluation.batch_size": Field(
+        500, _integer(1, 2**20), "images a step, over all devices", identity=False
+    ),
+    # -- what a run keeps and tells ----------------------------------------------------------------
+    "checkpoint.every_epochs": Field(1.0, _real(1e-6, 1e6), "between checkpoints", identity=False),
+    "checkpoint.keep_last": Field(2, _integer(1, 1000), "most recent ones kept", identity=False),
+    "checkpoint.keep_best": Field(
+        1, _integer(0, 1000), "ones of the highest validation top-1 kept", identity=False
+    ),
+    "wandb.mode": Field(
+        "offline",
+        _choice("offline", "online", "disabled"),
+        "W&B beside the local log",
+        identity=False,
+    ),
+    "wandb.project": Field("xception-jax", _text, "W&B project", identity=False),
+    "wandb.entity": Field(None, _optional(_text), "W&B team or user", identity=False),
+    "wandb.tags": Field((), _list_of(_text), "W&B tags", identity=False),
+}
+
+
+def load_file(path: str | Path, *functions: str) -> Any:
+    """Runs the Python file `path` and returns what the first of `functions` it has returns.
+
+    Raises:
+        InputError: the file is missing, fails, or defines none of `functions`.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            siblings = map(str, path.parent.glob("*.py"))
+            raise InputError("file", str(path), "no such file", nearest_name(path, siblings))
+        namespace = runpy.run_path(str(path))
+        defined = [function for function in functions if function in namespace]
+        if not defined:
+            raise InputError("file", str(path), f"does not define {functions[0]}()")
+        return namespace[defined[0]]()
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's own code: any error in it is bad input
+        reason = f"fails with {type(error).__name__}: {error}"
+        raise InputError("file", str(path), reason) from error
+
+
+def load_config(path: str | Path) -> Mapping[str, Any]:
+    """The settings that a config file's `get_config()` returns, not checked yet.
+
+    Raises:
+        InputError: the file is missing, fails, or returns something else.
+    """
+    settings = load_file(path, "get_config")
+    if not isinstance(settings, (Mapping, ConfigDict)):
+        kind = type(settings).__name__
+        raise InputError("file", str(path), f"get_config() returns {kind}, not a ConfigDict")
+    return settings
+
+
+def parse_override(word: str) -> tuple[str, Any]:
+    """`"train.epochs=3"` -> `("train.epochs", 3)`; what is no Python or JSON literal is text."""
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise InputError("override", word, "must have the form key=value")
+    literals = {"true": True, "false": False, "null": None, "nan": math.nan, "inf": math.inf}
+    if text.lower() in literals:
+        return key, literals[text.lower()]
+    try:
+        return key, ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return key, text
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, (Mapping, ConfigDict)):
+            flat |= flatten(dict(value.items()), f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def resolve(*layers: Mapping[str, Any], overrides: Iterable[str] = ()) -> ConfigDict:
+    """The whole checked config: defaults, then each layer over it, then `key=value` words.
+
+    Args:
+        layers: nested (`{"model": {"order": …}}`) or dotted (`{"model.order": …}`) settings.
+        overrides: words of the command line, such as `model.order=pointwise_first`.
+
+    Raises:
+        InputError: a field that does not exist, or a value that is not valid for it.
+    """
+    flat = {name: field.default for name, field in FIELDS.items()}
+    for layer in (*layers, dict(parse_override(word) for word in overrides)):
+        for name, value in flatten(layer).items():
+            if name not in FIELDS:
+                raise InputError(name, None, "unknown field", nearest_name(name, FIELDS))
+            flat[name] = FIELDS[name].check(name, value)
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        group, _, leaf = name.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[leaf] = value
+    return ConfigDict(nested).lock()
+
+
+def canonical_json(config: ConfigDict) -> str:
+    """The config as JSON with sorted keys, one field a line: what `config.json` holds."""
+    return json.dumps(config.to_dict(), sort_keys=True, indent=2) + "\n"
+
+
+def run_id(config: ConfigDict) -> str:
+    """64 hex digits that name the run's result.
+
+    A hash of every field that determines the result: all but logging, checkpointing, paths,
+    devices and threads. Two configs with the same id give the same curve.
+    """
+    identity = {name: value for name, value in flatten(config).items() if FIELDS[name].identity}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,32 @@
+"""The one error that means "your input, not our code": exit code 2 on the command line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """Bad input that a person can mend: a config value, an argument, a file.
+
+    The message is one line that names the field, the value and, where there is one, the nearest
+    valid value. The command line prints it on standard error and exits with code 2.
+    """
+
+    def __init__(self, field: str, value: object, reason: str, nearest: object = None) -> None:
+        self.field, self.value, self.reason, self.nearest = field, value, reason, nearest
+        shown = "" if value is None else f"={value!r}"
+        hint = "" if nearest is None else f"; nearest valid value: {nearest!r}"
+        super().__init__(" ".join(f"{field}{shown}: {reason}{hint}".split()))
+
+
+def nearest_name(name: object, choices: Iterable[str]) -> str | None:
+    """The choice spelled most like `name`, or None when none is alike."""
+    matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def require_choice(field: str, value: object, choices: Iterable[str]) -> None:
+    """Raises `InputError` unless `value` is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        near = nearest_name(value, choices)
+        raise InputError(field, value, f"must be one of {', '.join(choices)}", near)
