@@ -1,0 +1,142 @@
+"""Max-pooling with a backward pass that XLA:CPU runs fast.
+
+XLA's own gradient of a max-pool (select-and-scatter) is a scalar loop on CPU. Here the forward
+pass keeps which tap won (one byte an output) and the backward pass is elementwise.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from xception_jax.errors import require_choice
+from xception_jax.ops.shapes import (
+    Images,
+    Padding,
+    Pads,
+    Size,
+    explicit_padding,
+    require_images,
+    require_positive,
+    spatial_size,
+)
+
+POOLING_IMPLEMENTATIONS = ("lax", "argmax")
+Winners = Int[Array, "batch out_height out_width channels"]
+
+
+def _lax(x: Images, window: int, strides: int, pads: Pads) -> Images:
+    return lax.reduce_window(
+        x,
+        np.array(-jnp.inf, x.dtype),
+        lax.max,
+        (1, window, window, 1),
+        (1, strides, strides, 1),
+        ((0, 0), *pads, (0, 0)),
+    )
+
+
+def _winners(x: Images, window: int, strides: int, pads: Pads) -> tuple[Images, Winners]:
+    """The pooled image and the row-major index of the first tap that reaches the maximum."""
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
+    height, width = ((n - window) // strides * strides + 1 for n in padded.shape[1:3])
+    # One byte an output where the tap's index fits into it.
+    index = jnp.int8 if window * window <= 128 else jnp.int32
+
+    def seen(tap: int) -> Images:
+        i, j = divmod(tap, window)
+        return padded[:, i : i + height : strides, j : j + width : strides]
+
+    best = seen(0)
+    winner = jnp.zeros(best.shape, index)
+    for tap in range(1, window * window):
+        candidate = seen(tap)
+        # A NaN must win, as it does in the reference, or a diverged run would look healthy.
+        better = ~(candidate <= best) & ~jnp.isnan(best)
+        best = jnp.where(better, candidate, best)
+        winner = jnp.where(better, index(tap), winner)
+    return best, winner
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _argmax(x: Images, window: int, strides: int, pads: Pads) -> Images:
+    return _winners(x, window, strides, pads)[0]
+
+
+def _argmax_forward(
+    x: Images, window: int, strides: int, pads: Pads
+) -> tuple[Images, tuple[Winners, Size]]:
+    best, winner = _winners(x, window, strides, pads)
+    return best, (winner, spatial_size(x))
+
+
+def _argmax_backward(
+    window: int, strides: int, pads: Pads, saved: tuple[Winners, Size], gradient: Images
+) -> tuple[Images]:
+    """Gathers: an input pixel sums the gradients of the outputs it won.
+
+    Input pixels fall into strides x strides classes by position; within a class every pixel is
+    seen by the same taps, so a class is a sum of shifted outputs and needs no scatter.
+    """
+    winner, (height, width) = saved
+    rows = -(-(height + pads[0][0]) // strides)
+    columns = -(-(width + pads[1][0]) // strides)
+    canvas = (gradient.shape[0], rows, columns, gradient.shape[-1])
+    planes = []
+    for row_class in range(strides):
+        for column_class in range(strides):
+            plane = jnp.zeros(canvas, gradient.dtype)
+            for i in range(row_class, window, strides):
+                for j in range(column_class, window, strides):
+                    won = jnp.where(winner == i * window + j, gradient, 0)
+                    plane = plane + _place(won, i // strides, j // strides, rows, columns)
+            planes.append(plane)
+    batch, channels = gradient.shape[0], gradient.shape[-1]
+    grid = jnp.stack(planes).reshape(strides, strides, batch, rows, columns, channels)
+    full = grid.transpose(2, 3, 0, 4, 1, 5).reshape(batch, rows * strides, columns * strides, -1)
+    top, left = pads[0][0], pads[1][0]
+    return (full[:, top : top + height, left : left + width],)
+
+
+def _place(x: Images, top: int, left: int, rows: int, columns: int) -> Images:
+    """`x` moved down and right by (top, left) on a canvas of rows x columns zeros."""
+    bottom, right = rows - top - x.shape[1], columns - left - x.shape[2]
+    return lax.pad(
+        x, np.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))
+    )
+
+
+_argmax.defvjp(_argmax_forward, _argmax_backward)
+
+
+def max_pool(
+    x: Images,
+    *,
+    window: int = 3,
+    strides: int = 2,
+    padding: Padding = "SAME",
+    implementation: str = "auto",
+) -> Float[Array, "batch new_height new_width channels"]:
+    """Maximum over square windows; the first maximum in reading order takes the gradient.
+
+    Args:
+        x: [batch, height, width, channels].
+        window: side of the window, pixels.
+        strides: of both spatial dimensions.
+        padding: "SAME" (as in TensorFlow: on even sizes, more at the bottom right) or "VALID".
+        implementation: "lax", "argmax", or "auto" ("argmax" on CPU).
+
+    Raises:
+        InputError: an implementation or padding that does not exist.
+        ValueError: `x` of another rank, or a 'VALID' window that does not fit into the image.
+    """
+    x = require_images("x", x)
+    require_positive("window", window)
+    require_choice("implementation", implementation, ("auto", *POOLING_IMPLEMENTATIONS))
+    pads = explicit_padding(spatial_size(x), (window, window), strides, padding)
+    if implementation == "auto":
+        implementation = "argmax" if jax.default_backend() == "cpu" else "lax"
+    return (_argmax if implementation == "argmax" else _lax)(x, window, strides, pads)
