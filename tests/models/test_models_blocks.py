@@ -1,0 +1,214 @@
+"""The separable block against a direct float64 NumPy implementation, and its settings."""
+
+import itertools
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from xception_jax.errors import InputError
+from xception_jax.models import BlockSpec, SeparableConv
+from xception_jax.models.layers import ACTIVATIONS
+
+ORDERS = ("depthwise_first", "pointwise_first")
+EXACT = {
+    "none": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+}
+
+
+def pads(size: int, window: int, strides: int, padding: str) -> tuple[int, int]:
+    """(before, after), by the definitions of TensorFlow ("SAME") and PyTorch ("SYMMETRIC")."""
+    if padding == "VALID":
+        return 0, 0
+    if padding == "SYMMETRIC":
+        return window // 2, window // 2
+    total = max((-(-size // strides) - 1) * strides + window - size, 0)
+    return total // 2, total - total // 2
+
+
+def spatial(
+    x: np.ndarray, kernel: np.ndarray, segments: int, strides: int = 1, padding: str = "SAME"
+) -> np.ndarray:
+    """A convolution per segment of channels, written out pixel by pixel."""
+    (high, wide), per, channels = kernel.shape[:2], kernel.shape[2], kernel.shape[3]
+    assert per == channels // segments
+    frame = [
+        pads(n, k, strides, padding) for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
+    ]
+    framed = np.pad(x, ((0, 0), *frame, (0, 0)))
+    rows, columns = (
+        (n - k) // strides + 1 for n, k in zip(framed.shape[1:3], (high, wide), strict=True)
+    )
+    out = np.zeros((x.shape[0], rows, columns, channels))
+    for i, j, s in itertools.product(range(rows), range(columns), range(segments)):
+        own, top, left = slice(s * per, (s + 1) * per), i * strides, j * strides
+        patch = framed[:, top : top + high, left : left + wide, own].reshape(x.shape[0], -1)
+        out[:, i, j, own] = patch @ kernel[..., own].reshape(-1, per)
+    return out
+
+
+def block(conv: SeparableConv, x: np.ndarray, segments: int) -> np.ndarray:
+    x, spatial_kernel, pointwise_kernel = (
+        np.asarray(a, np.float64) for a in (x, conv.spatial_kernel[...], conv.pointwise_kernel[...])
+    )
+    activate, mix = EXACT[conv.spec.intermediate_activation], pointwise_kernel[0, 0]
+    place = conv.strides, conv.padding
+    if conv.spec.order == "depthwise_first":
+        return activate(spatial(x, spatial_kernel, segments, *place)) @ mix
+    return spatial(activate(x @ mix), spatial_kernel, segments, *place)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("segments", [1, 2, "per_channel"])
+@pytest.mark.parametrize("activation", sorted(EXACT))
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_combination_is_that_of_float64_numpy(order, activation, segments, kernel_size, rng):
+    conv = SeparableConv(
+        4, 6, kernel_size, order=order, intermediate_activation=activation, segments=segments
+    )
+    channels = 4 if order == "depthwise_first" else 6
+    groups = channels if segments == "per_channel" else segments
+    assert conv.spatial_kernel.shape == (kernel_size, kernel_size, channels // groups, channels)
+    assert conv.pointwise_kernel.shape == (1, 1, 4, 6)
+    for kernel in (conv.spatial_kernel, conv.pointwise_kernel):
+        kernel[...] = jnp.asarray(rng.normal(size=kernel.shape), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(2, 5, 4, 4)), jnp.float32)
+    exact = block(conv, x, groups)
+    # Up to 150 + 6 products on each of two levels, at float32's 6e-8.
+    scale = np.max(np.abs(exact))
+    np.testing.assert_allclose(jax.jit(conv)(x), exact, rtol=0, atol=3e-6 * scale)
+
+
+@st.composite
+def blocks(draw) -> tuple[dict, tuple[int, int, int]]:
+    """Settings of any block, and (batch, height, width) of images it takes."""
+    order, per, segments = (
+        draw(st.sampled_from(ORDERS)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 4)),
+    )
+    padding = draw(st.sampled_from(["SAME", "VALID", "SYMMETRIC"]))
+    kernel = draw(st.sampled_from([1, 3, 5, 7])), draw(st.sampled_from([1, 3, 5, 7]))
+    settings = {
+        "order": order,
+        "segments": draw(st.sampled_from([segments, "per_channel"])),
+        "intermediate_activation": draw(st.sampled_from(sorted(EXACT))),
+        "kernel_size": kernel,
+        "strides": draw(st.integers(1, 4)),
+        "padding": padding,
+        "depthwise_implementation": draw(st.sampled_from(["lax", "shift"])),
+    }
+    ends = draw(st.integers(1, 5)), per * segments
+    settings["in_features"], settings["out_features"] = (
+        ends[::-1] if order == "depthwise_first" else ends
+    )
+    least = kernel if padding == "VALID" else (1, 1)
+    sides = [draw(st.integers(low, 9)) for low in least]
+    return settings, (draw(st.integers(1, 2)), *sides)
+
+
+# Every example compiles programs of its own: half a second to a second each.
+@hypothesis.settings(max_examples=10, deadline=None)
+@hypothesis.given(blocks(), st.integers(0, 2**32 - 1))
+def test_any_kernel_stride_padding_and_shape_is_that_of_float64_numpy(drawn, seed):
+    settings, shape = drawn
+    rng = np.random.default_rng(seed)
+    with jax.enable_x64(True):
+        conv = SeparableConv(dtype="float64", **settings)
+        for kernel in (conv.spatial_kernel, conv.pointwise_kernel):
+            kernel[...] = jnp.asarray(rng.normal(size=kernel.shape), kernel.dtype)
+        x = jnp.asarray(rng.normal(size=(*shape, settings["in_features"])))
+        out, exact = conv(x), block(conv, x, conv.groups)
+        assert out.shape == exact.shape
+        # Up to 147 + 5 products on each of two levels, at float64's 1e-16.
+        np.testing.assert_allclose(out, exact, rtol=0, atol=1e-13 * (1 + np.max(np.abs(exact))))
+
+
+def test_default_block_has_two_parameters_and_keeps_images_without_rngs():
+    conv = SeparableConv(3, 8)
+    parameters = nnx.to_flat_state(nnx.state(conv, nnx.Param))
+    assert sorted(tuple(v.shape) for _, v in parameters) == [(1, 1, 3, 8), (3, 3, 1, 3)]
+    assert len(nnx.to_flat_state(nnx.state(conv))) == 2
+    assert conv(jnp.ones((2, 7, 5, 3))).shape == (2, 7, 5, 8)
+
+
+def test_built_from_a_spec_it_is_the_same_block():
+    spec = BlockSpec("pointwise_first", "elu", 2, 5, dtype="bfloat16")
+    built = spec.build(4, 6, rngs=nnx.Rngs(3))
+    direct = SeparableConv(
+        4,
+        6,
+        5,
+        order="pointwise_first",
+        intermediate_activation="elu",
+        segments=2,
+        dtype="bfloat16",
+        rngs=nnx.Rngs(3),
+    )
+    assert built.spec == direct.spec == spec
+    np.testing.assert_array_equal(built.spatial_kernel[...], direct.spatial_kernel[...])
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_every_activation_stands_between_the_operations(name, rng):
+    conv = SeparableConv(3, 3, 1, intermediate_activation=name)
+    conv.spatial_kernel[...] = jnp.ones((1, 1, 1, 3))
+    conv.pointwise_kernel[...] = jnp.eye(3)[None, None]
+    x = jnp.asarray(rng.normal(size=(1, 2, 2, 3)), jnp.float32)
+    expected = x if name == "none" else getattr(jax.nn, name)(x)
+    np.testing.assert_allclose(conv(x), expected, rtol=1e-6, atol=1e-6)  # one product with 1
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_bfloat16_computes_in_it_and_keeps_float32(order, rng):
+    conv = SeparableConv(8, 8, order=order, intermediate_norm=True, dtype="bfloat16")
+    x = rng.normal(size=(4, 6, 6, 8)).astype(np.float32)
+    exact = SeparableConv(8, 8, order=order, intermediate_norm=True)
+    out, right = conv(x, train=True), exact(x, train=True)
+    assert out.dtype == jnp.bfloat16
+    assert {v[...].dtype for _, v in nnx.to_flat_state(nnx.state(conv))} == {jnp.dtype("float32")}
+    # Four roundings to 8 bits on numbers of size 4 or less, and a sum of 8 of them.
+    np.testing.assert_allclose(out.astype(np.float32), right, rtol=0, atol=0.15)
+    np.testing.assert_allclose(
+        conv.intermediate_norm.variance[...], exact.intermediate_norm.variance[...], rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"order": "pointwise-first"}, "model.order='pointwise-first'.*'pointwise_first'"),
+        ({"intermediate_activation": "rellu"}, "intermediate_activation='rellu'.*'relu'"),
+        ({"intermediate_activation": "softmax"}, "intermediate_activation='softmax'"),
+        ({"segments": 3}, "model.segments=3: must divide 4 .*nearest valid value: (2|4)"),
+        ({"segments": 0}, "model.segments=0"),
+        ({"segments": True}, "model.segments=True"),
+        ({"segments": 2.0}, "model.segments=2.0"),
+        ({"segments": "per_chanel"}, "model.segments='per_chanel'.*'per_channel'"),
+        ({"kernel_size": 4}, "model.kernel_size=4: must be odd; nearest valid value: 3"),
+        ({"kernel_size": 0}, "model.kernel_size=0"),
+        ({"dtype": "float16"}, "model.dtype='float16'"),
+        ({"depthwise_implementation": "shfit"}, "'shfit'.*'shift'"),
+        ({"in_features": 0}, "in_features=0"),
+        ({"out_features": 2.5}, "out_features=2.5"),
+        ({"kernel_size": (1, 4)}, "model.kernel_size=4: must be odd; nearest valid value: 3"),
+        ({"strides": 0}, "strides=0"),
+        ({"padding": "SAM"}, "padding='SAM'.*'SAME'"),
+    ],
+)
+def test_wrong_settings_are_named_with_the_nearest_valid_one(settings, message):
+    arguments = {"in_features": 4, "out_features": 6} | settings
+    with pytest.raises(InputError, match=message):
+        SeparableConv(**arguments)
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 4), (1, 5, 5, 3)])
+def test_wrong_inputs_are_named_with_their_shape(shape):
+    with pytest.raises(ValueError, match=rf"x must .*\({', '.join(map(str, shape))}\)"):
+        SeparableConv(4, 6)(jnp.ones(shape))

@@ -1,0 +1,53 @@
+"""AlexNet with one tower, regular or separable: the experiment of Sifre (paper section 2).
+
+The paper tells of it in one sentence, so the details are our choice. The numbers of features, the
+kernel sizes and the places of the pools are those of 2012's network, whose two halves (one for each
+GPU) are one here. Batch normalization after every convolution takes the place of local response
+normalization, as in the other models, so that a comparison is one of convolutions. The last image
+(6x6 pixels of images of 224) is averaged over 6x6 parts, which does nothing to 6x6 pixels; dropout
+is before the classifier only.
+
+With `separable` all convolutions but the first, which sees the image's three channels, are
+separable.
+"""
+
+from xception_jax.models.towers import Convolution, MaxPool, Step, Towers, TowerTable, convolution
+
+
+def _one_tower(*steps: Step) -> tuple[Towers, ...]:
+    """Modules of one tower of one convolution, and of the pool behind it."""
+    modules: list[list[Step]] = []
+    for step in steps:
+        if isinstance(step, Convolution):
+            modules.append([])
+        modules[-1].append(step)
+    return tuple((tuple(tower),) for tower in modules)
+
+
+ALEXNETS: dict[str, TowerTable] = {
+    "alexnet": TowerTable(
+        stem=(convolution(96, 11, 11, 4), MaxPool(padding="VALID")),
+        modules=_one_tower(
+            convolution(256, 5, 5),
+            MaxPool(padding="VALID"),
+            convolution(384, 3, 3),
+            convolution(384, 3, 3),
+            convolution(256, 3, 3),
+            MaxPool(padding="VALID"),
+        ),
+        fully_connected=(4096, 4096),
+        grid=6,
+    ),
+    # For images of 28 to 64 pixels on small machines: averaged globally.
+    "alexnet_tiny": TowerTable(
+        stem=(convolution(24, 5, 5, 2), MaxPool()),
+        modules=_one_tower(
+            convolution(48, 5, 5),
+            MaxPool(),
+            convolution(64, 3, 3),
+            convolution(64, 3, 3),
+            convolution(48, 3, 3),
+        ),
+        fully_connected=(128, 128),
+    ),
+}

@@ -1,0 +1,180 @@
+"""Modules as pure functions of flat dictionaries: the one place that splits and merges.
+
+Everything outside sees `{"middle/0/convolutions/1/pointwise_kernel": array}`; JAX's own
+transformations work on that, checkpoints store it, and two models share a parameter when they
+share its path and shape.
+"""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from xception_jax.models.layers import Initializer
+
+Flat = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One array of a module, without its value.
+
+    Attributes:
+        keys: attributes, indices and names that lead to it from the module.
+        shape: its shape.
+        dtype: its type.
+        initializer: draws its first value from (key, shape, dtype); None where the module does
+            not say how.
+    """
+
+    keys: tuple[Any, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    initializer: Initializer | None
+
+    @property
+    def path(self) -> str:
+        """Its name in a flat dictionary."""
+        return "/".join(map(str, self.keys))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _draw(
+    initializer: Initializer,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    key: Key[Array, ""],
+    path_hash: np.uint32,
+) -> Array:
+    """One program a shape, so that the bits do not depend on what else a model draws."""
+    return initializer(jax.random.fold_in(key, path_hash), shape, dtype)
+
+
+@dataclass(frozen=True)
+class ModelFunction:
+    """A module without its values: hashable, so that it can be a static argument of a jit.
+
+    Attributes:
+        graph: NNX's description of the module.
+        parameters: its trainable parameters.
+        statistics: its batch statistics.
+    """
+
+    graph: nnx.GraphDef
+    parameters: tuple[Leaf, ...]
+    statistics: tuple[Leaf, ...]
+
+    def init(self, key: Key[Array, ""]) -> tuple[Flat, Flat]:
+        """Initial parameters and batch statistics.
+
+        Each is a function of the key and its own path and shape alone, so that arms of one seed
+        start from the same value wherever they share a parameter.
+
+        Raises:
+            ValueError: a variable does not say how it is drawn.
+        """
+        return _draw_all(self.parameters, key), _draw_all(self.statistics, key)
+
+    def apply(
+        self,
+        parameters: Flat,
+        statistics: Flat,
+        images: Float[Array, "batch height width channels"],
+        *,
+        train: bool,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> tuple[Float[Array, "batch classes"], Flat]:
+        """Logits, and the batch statistics after them (unchanged in evaluation).
+
+        The module is called as `module(images, train=train)`, and with `dropout_keys=…` where they
+        are given. Pure: safe inside every transformation of JAX.
+
+        Raises:
+            ValueError: the dictionaries are not those of this module.
+        """
+        model = self.bind(parameters, statistics)
+        dropout = {} if dropout_keys is None else {"dropout_keys": dropout_keys}
+        logits = model(images, train=train, **dropout)
+        return logits, _flat(model, nnx.BatchStat)
+
+    def bind(self, parameters: Flat, statistics: Flat) -> Any:
+        """The module with these values, in variables of its own.
+
+        Raises:
+            ValueError: the dictionaries lack an array, have one too many, or one of another shape.
+        """
+        _require_match("parameters", self.parameters, parameters)
+        _require_match("statistics", self.statistics, statistics)
+        leaves: list[Any] = [(leaf.keys, parameters[leaf.path]) for leaf in self.parameters]
+        leaves += [(leaf.keys, statistics[leaf.path]) for leaf in self.statistics]
+        return nnx.merge(self.graph, nnx.from_flat_state(leaves))
+
+
+def _draw_all(leaves: Iterable[Leaf], key: Key[Array, ""]) -> Flat:
+    drawn = {}
+    for leaf in leaves:
+        if leaf.initializer is None:
+            raise ValueError(
+                f"{leaf.path} does not say how it is drawn: give its variable the metadata "
+                f"`initializer`, a function of (key, shape, dtype)"
+            )
+        path_hash = np.uint32(zlib.crc32(leaf.path.encode()))
+        drawn[leaf.path] = _draw(leaf.initializer, leaf.shape, leaf.dtype, key, path_hash)
+    return drawn
+
+
+def _require_match(name: str, leaves: tuple[Leaf, ...], values: Flat) -> None:
+    expected = {leaf.path: leaf.shape for leaf in leaves}
+    missing = sorted(expected.keys() - values.keys())
+    surplus = sorted(values.keys() - expected.keys())
+    reshaped = [
+        f"{path} {np.shape(values[path])} instead of {shape}"
+        for path, shape in expected.items()
+        if path in values and np.shape(values[path]) != shape
+    ]
+    kinds = (("missing", missing), ("surplus", surplus), ("of another shape", reshaped))
+    if any(found for _, found in kinds):
+        shown = "; ".join(f"{kind}: {', '.join(found)}" for kind, found in kinds if found)
+        raise ValueError(f"{name} are not those of this model: {shown}")
+
+
+def _flat(model: nnx.Module, kind: type) -> Flat:
+    state = nnx.to_flat_state(nnx.state(model, kind))
+    return {"/".join(map(str, keys)): variable.get_value() for keys, variable in state}
+
+
+def _leaf(keys: tuple[Any, ...], variable: Any) -> Leaf:
+    initializer = variable.get_metadata().get("initializer")
+    return Leaf(keys, tuple(variable.shape), np.dtype(variable.dtype), initializer)
+
+
+def functionalize(model: nnx.Module) -> tuple[ModelFunction, Flat, Flat]:
+    """A module (also an abstract one) as a pure function, its parameters and its statistics.
+
+    Any NNX module will do whose variables are `nnx.Param` and `nnx.BatchStat` and which is called
+    as `module(images, train=…)`. For `ModelFunction.init` its variables must carry the metadata
+    `initializer`.
+
+    Raises:
+        ValueError: the module holds variables of another kind, such as the state of a random
+            number generator, which a pure function could not advance.
+    """
+    graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    parameters, statistics, rest = states
+    others = ["/".join(map(str, keys)) for keys, _ in nnx.to_flat_state(rest)]
+    if others:
+        raise ValueError(
+            f"a model may hold parameters and batch statistics only; found {', '.join(others)}"
+        )
+    leaves = [
+        tuple(_leaf(keys, variable) for keys, variable in nnx.to_flat_state(state))
+        for state in (parameters, statistics)
+    ]
+    function = ModelFunction(graph, leaves[0], leaves[1])
+    return function, _flat(model, nnx.Param), _flat(model, nnx.BatchStat)

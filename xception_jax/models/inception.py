@@ -1,0 +1,167 @@
+"""Inception: the modules of the paper's figures 1 to 4, and Inception V3 whole.
+
+"inception_v3" has the layout of `keras.applications.InceptionV3`, whose 23,817,352 trainable
+parameters are not the 23,626,728 of the paper's table 3: that is of another version, which was not
+published. As in the paper's experiments there is no auxiliary tower.
+"""
+
+from flax import nnx
+
+from xception_jax.models.blocks import BlockSpec, Segments
+from xception_jax.models.layers import NormSpec
+from xception_jax.models.tower_network import ConvUnit
+from xception_jax.models.towers import (
+    AveragePool,
+    Fork,
+    MaxPool,
+    Towers,
+    TowerTable,
+    convolution,
+)
+
+# -- the paper's figures ---------------------------------------------------------------------------
+
+
+def canonical_towers(features: int) -> Towers:
+    """Figure 1, the canonical module: every convolution with as many features.
+
+    Args:
+        features: of each of the four towers; the module has four times as many.
+    """
+    point, spatial = convolution(features), convolution(features, 3, 3)
+    return (point,), (point, spatial), (point, spatial, spatial), (AveragePool(), point)
+
+
+def simplified_towers(count: int, features: int) -> Towers:
+    """Figure 2, the simplified module: `count` towers of a 1x1 and a 3x3 convolution, no pool."""
+    return ((convolution(features), convolution(features, 3, 3)),) * count
+
+
+def segmented_module(
+    in_features: int, features: int, segments: Segments, norm: NormSpec, *, rngs: nnx.Rngs
+) -> ConvUnit:
+    """Figure 3: one large 1x1 convolution, then a 3x3 one over `segments` of its channels.
+
+    Strictly equivalent to `simplified_towers(segments, features // segments)`: each convolution is
+    followed by batch normalization and ReLU, also the 1x1 one.
+    """
+    block = BlockSpec("pointwise_first", "relu", segments, intermediate_norm=True, norm=norm)
+    return ConvUnit(block.build(in_features, features, rngs=rngs), norm, features, rngs=rngs)
+
+
+def extreme_module(in_features: int, features: int, norm: NormSpec, *, rngs: nnx.Rngs) -> ConvUnit:
+    """Figure 4, the "extreme" module: one segment per channel, ReLU after both operations."""
+    return segmented_module(in_features, features, "per_channel", norm, rngs=rngs)
+
+
+# -- whole models ----------------------------------------------------------------------------------
+
+
+def _square(direct: int, five: tuple[int, int], double: tuple[int, int], pooled: int) -> Towers:
+    """On the largest images: a 5x5 tower, and one of two 3x3 convolutions."""
+    return (
+        (convolution(direct),),
+        (convolution(five[0]), convolution(five[1], 5, 5)),
+        (convolution(double[0]), convolution(double[1], 3, 3), convolution(double[1], 3, 3)),
+        (AveragePool(), convolution(pooled)),
+    )
+
+
+def _factorized(narrow: int, wide: int, size: int = 7) -> Towers:
+    """On images of a middle size: convolutions along one dimension after the other."""
+    across, down = (1, size), (size, 1)
+    return (
+        (convolution(wide),),
+        (convolution(narrow), convolution(narrow, *across), convolution(wide, *down)),
+        (
+            convolution(narrow),
+            convolution(narrow, *down),
+            convolution(narrow, *across),
+            convolution(narrow, *down),
+            convolution(wide, *across),
+        ),
+        (AveragePool(), convolution(wide)),
+    )
+
+
+def _spread(direct: int, single: int, double: tuple[int, int], pooled: int) -> Towers:
+    """On the smallest images: towers that end in two convolutions beside each other."""
+
+    def ends(features: int) -> Fork:
+        return Fork((convolution(features, 1, 3), convolution(features, 3, 1)))
+
+    return (
+        (convolution(direct),),
+        (convolution(single), ends(single)),
+        (convolution(double[0]), convolution(double[1], 3, 3), ends(double[1])),
+        (AveragePool(), convolution(pooled)),
+    )
+
+
+# For images of 28 to 64 pixels on small machines, and ours: modules of the same kinds, with about
+# as many parameters as the Xception of that name, and padded throughout.
+INCEPTIONS: dict[str, TowerTable] = {
+    "inception_v3": TowerTable(
+        stem=(
+            convolution(32, 3, 3, 2, "VALID"),
+            convolution(32, 3, 3, 1, "VALID"),
+            convolution(64, 3, 3),
+            MaxPool(padding="VALID"),
+            convolution(80),
+            convolution(192, 3, 3, 1, "VALID"),
+            MaxPool(padding="VALID"),
+        ),
+        modules=(
+            _square(64, (48, 64), (64, 96), 32),
+            *(_square(64, (48, 64), (64, 96), 64),) * 2,
+            (
+                (convolution(384, 3, 3, 2, "VALID"),),
+                (
+                    convolution(64),
+                    convolution(96, 3, 3),
+                    convolution(96, 3, 3, 2, "VALID"),
+                ),
+                (MaxPool(padding="VALID"),),
+            ),
+            *(_factorized(narrow, 192) for narrow in (128, 160, 160, 192)),
+            (
+                (convolution(192), convolution(320, 3, 3, 2, "VALID")),
+                (
+                    convolution(192),
+                    convolution(192, 1, 7),
+                    convolution(192, 7, 1),
+                    convolution(192, 3, 3, 2, "VALID"),
+                ),
+                (MaxPool(padding="VALID"),),
+            ),
+            *(_spread(320, 384, (448, 384), 192),) * 2,
+        ),
+    ),
+    "inception_small": TowerTable(
+        stem=(convolution(32, 3, 3), convolution(64, 3, 3), MaxPool()),
+        modules=(
+            *(_square(32, (32, 48), (32, 48), 32),) * 2,
+            (
+                (convolution(128, 3, 3, 2),),
+                (convolution(48), convolution(64, 3, 3), convolution(64, 3, 3, 2)),
+                (MaxPool(),),
+            ),
+            *(_factorized(64, 64, 5),) * 3,
+            (
+                (convolution(64), convolution(128, 3, 3, 2)),
+                (convolution(64), convolution(64, 3, 3), convolution(64, 3, 3, 2)),
+                (MaxPool(),),
+            ),
+            _spread(128, 144, (144, 144), 96),
+        ),
+    ),
+    "inception_tiny": TowerTable(
+        stem=(convolution(16, 3, 3, 2), convolution(32, 3, 3, 2)),
+        modules=(
+            _square(8, (8, 12), (8, 12), 8),
+            ((convolution(24, 3, 3, 2),), (MaxPool(),)),
+            _factorized(16, 24, 5),
+            _spread(64, 48, (48, 48), 32),
+        ),
+    ),
+}

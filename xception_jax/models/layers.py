@@ -1,0 +1,205 @@
+"""The layers every model is made of: parameters in float32, computation in a chosen type."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from xception_jax import ops
+from xception_jax.errors import InputError, nearest_name
+
+Initializer = Callable[..., Array]
+KernelSize = int | tuple[int, int]
+# "SYMMETRIC" is PyTorch's: half the window on every side, whatever the stride and the size.
+Padding = Literal["SAME", "VALID", "SYMMETRIC"]
+PADDING_STYLES = ("same", "torch")
+# Variance 1 / fan-in, truncated normal: our choice, the paper does not state its initialization.
+KERNEL_INITIALIZER: Initializer = jax.nn.initializers.lecun_normal()
+ONES: Initializer = jax.nn.initializers.ones
+ZEROS: Initializer = jax.nn.initializers.zeros
+
+# Those that act on each number alone: glu halves the channels, softmax mixes them.
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "none": lambda x: x,
+    **{
+        name: getattr(jax.nn, name)
+        for name in (
+            "celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
+            "identity", "leaky_relu", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid",
+            "silu", "soft_sign", "softplus", "sparse_plus", "sparse_sigmoid", "squareplus",
+            "swish", "tanh",
+        )
+        if hasattr(jax.nn, name)
+    },
+}  # fmt: skip
+
+
+def require_activation(field: str, name: str) -> None:
+    """Raises `InputError` unless `name` is "none" or an activation of `jax.nn`."""
+    if name not in ACTIVATIONS:
+        near = nearest_name(name, ACTIVATIONS)
+        raise InputError(field, name, f"must be one of {', '.join(ACTIVATIONS)}", near)
+
+
+def require_count(field: str, value: object, least: int = 1) -> None:
+    """Raises `InputError` unless `value` is an integer from `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        near = max(least, round(value)) if isinstance(value, float) and isfinite(value) else least
+        raise InputError(field, value, f"must be an integer from {least}", near)
+
+
+def kernel_shape(kernel_size: KernelSize) -> tuple[int, int]:
+    """(height, width)."""
+    return (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+
+
+def padded_like(style: str, padding: Padding, strides: int) -> Padding:
+    """What `padding` is in the style "same" (TensorFlow, Keras, JAX) or "torch".
+
+    The two differ only where a stride leaves an odd number of pixels to pad: TensorFlow puts the
+    odd one at the end, PyTorch pads alike on both sides.
+    """
+    return "SYMMETRIC" if (style, padding) == ("torch", "SAME") and strides > 1 else padding
+
+
+def framed(
+    x: Float[Array, "b h w c"], window: Sequence[int], padding: Padding, fill: float = 0.0
+) -> tuple[Float[Array, "b h2 w2 c"], ops.Padding]:
+    """`x` and a padding that `ops` knows: "SYMMETRIC" is done here, with the value `fill`."""
+    if padding != "SYMMETRIC":
+        return x, padding
+    rows, columns = ((side // 2, side // 2) for side in window)
+    return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), constant_values=fill), "VALID"
+
+
+def parameter(rngs: nnx.Rngs, initializer: Initializer, shape: tuple[int, ...]) -> nnx.Param:
+    """A float32 parameter that remembers how it is drawn, so that it can be drawn by its path."""
+    return nnx.Param(initializer(rngs.params(), shape, jnp.float32), initializer=initializer)
+
+
+class Conv(nnx.Module):
+    """Regular convolution without bias (batch normalization follows)."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: KernelSize = 3,
+        *,
+        strides: int = 1,
+        padding: Padding = "SAME",
+        dtype: str = "float32",
+        rngs: nnx.Rngs,
+    ) -> None:
+        shape = (*kernel_shape(kernel_size), in_features, out_features)
+        self.kernel = parameter(rngs, KERNEL_INITIALIZER, shape)
+        self.strides, self.padding, self.dtype = strides, padding, dtype
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
+        """[batch, height, width, in] -> [batch, new height, new width, out]."""
+        kernel, x = self.kernel[...].astype(self.dtype), x.astype(self.dtype)
+        if kernel.shape[:2] == (1, 1):
+            return ops.pointwise_conv2d(x, kernel, strides=self.strides)
+        x, padding = framed(x, kernel.shape[:2], self.padding)
+        return ops.conv2d(x, kernel, strides=self.strides, padding=padding)
+
+
+@dataclass(frozen=True)
+class NormSpec:
+    """How every batch normalization of a model is built.
+
+    Attributes:
+        momentum: of the moving statistics; Keras's 0.99 lags behind for some hundred steps.
+        epsilon: added to the variance.
+        axis_name: mesh axis over which the statistics are reduced; None: none.
+        scale: multiplies by a parameter; a ReLU and a linear map behind it make it redundant.
+    """
+
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    axis_name: str | None = None
+    scale: bool = True
+
+    def build(self, features: int, *, rngs: nnx.Rngs) -> "BatchNorm":
+        """A normalization of [..., features]."""
+        return BatchNorm(
+            features,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
+            axis_name=self.axis_name,
+            scale=self.scale,
+            rngs=rngs,
+        )
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalization as in Keras: epsilon 1e-3, momentum 0.99, biased variance.
+
+    The statistics are those of the whole batch: reduced over the mesh axis `axis_name` where the
+    batch is split over one. Computed in float32 whatever the type of the input, which it returns.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        epsilon: float = 1e-3,
+        momentum: float = 0.99,
+        axis_name: str | None = None,
+        scale: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.scale = parameter(rngs, ONES, (features,)) if scale else None
+        self.bias = parameter(rngs, ZEROS, (features,))
+        self.mean = nnx.BatchStat(jnp.zeros(features), initializer=ZEROS)
+        self.variance = nnx.BatchStat(jnp.ones(features), initializer=ONES)
+        self.epsilon, self.momentum, self.axis_name = epsilon, momentum, axis_name
+
+    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b *s c"]:
+        """Normalizes by the batch's statistics in training (and tracks them), else by these."""
+        if train:
+            mean, variance = ops.batch_statistics(x, self.axis_name)
+            for tracked, now in ((self.mean, mean), (self.variance, variance)):
+                kept = self.momentum * tracked[...]
+                tracked[...] = kept + (1 - self.momentum) * jax.lax.stop_gradient(now)
+        else:
+            mean, variance = self.mean[...], self.variance[...]
+        scale = jax.lax.rsqrt(variance + self.epsilon)
+        if self.scale is not None:
+            scale = self.scale[...] * scale
+        shift = self.bias[...] - mean * scale
+        return (x.astype(scale.dtype) * scale + shift).astype(x.dtype)
+
+
+class Dense(nnx.Module):
+    """Fully-connected layer with bias."""
+
+    def __init__(
+        self, in_features: int, out_features: int, *, dtype: str = "float32", rngs: nnx.Rngs
+    ) -> None:
+        self.kernel = parameter(rngs, KERNEL_INITIALIZER, (in_features, out_features))
+        self.bias = parameter(rngs, ZEROS, (out_features,))
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b f"]:
+        """[batch, in] -> [batch, out]."""
+        kernel, bias = (value[...].astype(self.dtype) for value in (self.kernel, self.bias))
+        return x.astype(self.dtype) @ kernel + bias
+
+
+def dropout(
+    x: Float[Array, "b c"], rate: float, keys: Key[Array, " b"] | None
+) -> Float[Array, "b c"]:
+    """Drops features at `rate` and scales up the rest; without keys (evaluation) does nothing.
+
+    One key an example, so that what is dropped does not depend on how a batch is split.
+    """
+    if keys is None or rate == 0:
+        return x
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)

@@ -1,0 +1,70 @@
+"""The pools of the models: over windows, and of a whole image before the classifier."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from xception_jax import ops
+from xception_jax.models.layers import Padding, framed
+
+
+def max_pool(
+    x: Float[Array, "b h w c"], *, window: int = 3, strides: int = 2, padding: Padding = "SAME"
+) -> Float[Array, "b h2 w2 c"]:
+    """`ops.max_pool` that also pads as PyTorch does ("SYMMETRIC")."""
+    x, ops_padding = framed(x, (window, window), padding, fill=-jnp.inf)
+    return ops.max_pool(x, window=window, strides=strides, padding=ops_padding)
+
+
+def average_pool(x: Float[Array, "b h w c"], *, window: int = 3) -> Float[Array, "b h w c"]:
+    """Mean over square windows of stride 1, 'SAME'; as in Keras, padding is not averaged over.
+
+    One dimension after the other, each a sum of shifted images: XLA makes fast code of it, and of
+    its gradient, on every backend. In float32 at least.
+
+    Args:
+        x: [batch, height, width, channels].
+        window: side of the window, pixels; odd.
+    """
+    dtype, half = x.dtype, window // 2
+    x = x.astype(jnp.promote_types(dtype, jnp.float32))
+    for axis in (1, 2):
+        size = x.shape[axis]
+        pads = [(half, half) if i == axis else (0, 0) for i in range(4)]
+        padded = jnp.pad(x, pads)
+        shifted = [lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(window)]
+        place = np.arange(size)
+        seen = np.minimum(place + half, size - 1) - np.maximum(place - half, 0) + 1
+        weights = (1 / seen).reshape([-1 if i == axis else 1 for i in range(4)])
+        x = sum(shifted[1:], start=shifted[0]) * jnp.asarray(weights, x.dtype)
+    return x.astype(dtype)
+
+
+def pool_to_grid(x: Float[Array, "b h w c"], grid: int) -> Float[Array, "b features"]:
+    """Means over `grid` x `grid` parts of the image that cover it, as one row of features.
+
+    Where the size is no multiple of `grid`, neighbouring parts share pixels.
+
+    Args:
+        x: [batch, height, width, channels].
+        grid: parts in each direction; 1 is global average pooling.
+
+    Returns:
+        [batch, grid * grid * channels].
+    """
+    if grid == 1:
+        return jnp.mean(x, axis=(1, 2))
+    if x.shape[1:3] != (grid, grid):
+        rows, columns = (jnp.asarray(_parts(size, grid), x.dtype) for size in x.shape[1:3])
+        x = jnp.einsum("ih,bhwc,jw->bijc", rows, x, columns, precision=lax.Precision.HIGHEST)
+    return jnp.reshape(x, (x.shape[0], -1))
+
+
+def _parts(size: int, grid: int) -> np.ndarray:
+    """[grid, size]: each row averages the pixels of one part."""
+    weights = np.zeros((grid, size))
+    for part in range(grid):
+        first, last = part * size // grid, -(-(part + 1) * size // grid)
+        weights[part, first:last] = 1 / (last - first)
+    return weights

@@ -1,0 +1,220 @@
+"""Xception (paper section 3, figure 5): an architecture is a table, one module class builds it."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from xception_jax import ops
+from xception_jax.models.layers import BatchNorm, Conv, padded_like, require_count
+from xception_jax.models.network import Network, NetworkSpec, Width
+from xception_jax.models.pooling import max_pool
+
+
+@dataclass(frozen=True)
+class StemConv:
+    """A regular 3x3 convolution, batch normalization and ReLU."""
+
+    features: int
+    strides: int = 1
+    padding: ops.Padding = "SAME"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A module of separable convolutions, each followed by batch normalization.
+
+    Attributes:
+        features: of its separable convolutions, in order.
+        pool: ends with a 3x3 max-pool of stride 2.
+        shortcut: "projection" (1x1 convolution of the pool's stride), "identity" or "none".
+        activation: ReLU "before" each separable convolution or "after" its normalization.
+        first_activation: whether there is one before the first separable convolution.
+    """
+
+    features: tuple[int, ...]
+    pool: bool = False
+    shortcut: str = "none"
+    activation: str = "before"
+    first_activation: bool = True
+
+
+@dataclass(frozen=True)
+class Flows:
+    """The stem, then the entry, the (repeated) middle and the exit flow."""
+
+    stem: tuple[StemConv, ...]
+    entry: tuple[Stage, ...]
+    middle: Stage
+    middle_modules: int
+    exit: tuple[Stage, ...]
+
+    def resized(self, width: Width, middle_modules: int | None) -> "Flows":
+        """Every number of features times `width`, and another number of middle modules."""
+
+        def wide(stage: Stage) -> Stage:
+            return replace(stage, features=tuple(width.of(f) for f in stage.features))
+
+        if middle_modules is None:
+            middle_modules = self.middle_modules
+        require_count("model.middle_modules", middle_modules, least=0)
+        return Flows(
+            tuple(replace(conv, features=width.of(conv.features)) for conv in self.stem),
+            tuple(map(wide, self.entry)),
+            wide(self.middle),
+            middle_modules,
+            tuple(map(wide, self.exit)),
+        )
+
+    def inert(self, separable: bool) -> frozenset[str]:  # noqa: ARG002 - inert itself
+        """`separable`: all is; `residual` where there are none to leave out."""
+        residual = any(stage.shortcut != "none" for stage in (*self.stages(), self.middle))
+        return frozenset({"separable"} | (set() if residual else {"residual"}))
+
+    def build(self, spec: NetworkSpec, *, rngs: nnx.Rngs) -> "Xception":
+        """The model of this table."""
+        return Xception(self, spec, rngs=rngs)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """All modules but the stem, in order."""
+        return *self.entry, *(self.middle,) * self.middle_modules, *self.exit
+
+    def separable_convolutions(self) -> list[tuple[int, int]]:
+        """(input, output) features of every one, in order."""
+        features = [self.stem[-1].features]
+        features += [out for stage in self.stages() for out in stage.features]
+        return list(pairwise(features))
+
+    def smallest_image(self) -> int:
+        """Height and width of the smallest images, pixels: what unpadded convolutions leave one of.
+
+        'SAME' convolutions and pools leave a pixel of any image.
+        """
+        size = 1
+        for conv in reversed(self.stem):
+            lost = 3 if conv.padding == "VALID" else 1
+            size = (size - 1) * conv.strides + lost
+        return size
+
+
+def _down(*features: int, first_activation: bool = True) -> Stage:
+    return Stage(features, True, "projection", first_activation=first_activation)
+
+
+# "tiny" and "small" are ours: the same flows for images of 28 to 64 pixels on small machines.
+XCEPTIONS: dict[str, Flows] = {
+    "xception": Flows(
+        stem=(StemConv(32, strides=2, padding="VALID"), StemConv(64, padding="VALID")),
+        entry=(_down(128, 128, first_activation=False), _down(256, 256), _down(728, 728)),
+        middle=Stage((728, 728, 728), shortcut="identity"),
+        middle_modules=8,
+        exit=(_down(728, 1024), Stage((1536, 2048), activation="after")),
+    ),
+    "xception_small": Flows(
+        stem=(StemConv(32), StemConv(64)),
+        entry=(_down(128, 128, first_activation=False), _down(256, 256)),
+        middle=Stage((256, 256, 256), shortcut="identity"),
+        middle_modules=4,
+        exit=(_down(256, 384), Stage((512, 768), activation="after")),
+    ),
+    "xception_tiny": Flows(
+        stem=(StemConv(16, strides=2), StemConv(32, strides=2)),
+        entry=(_down(64, 64, first_activation=False),),
+        middle=Stage((64, 64, 64), shortcut="identity"),
+        middle_modules=2,
+        exit=(_down(64, 96), Stage((128, 192), activation="after")),
+    ),
+}
+
+
+class XceptionModule(nnx.Module):
+    """One `Stage`: separable convolutions, an optional pool, an optional residual connection."""
+
+    def __init__(
+        self, in_features: int, stage: Stage, spec: NetworkSpec, *, rngs: nnx.Rngs
+    ) -> None:
+        self.stage, self.shortcut = stage, stage.shortcut if spec.residual else "none"
+        self.pool_padding = padded_like(spec.padding, "SAME", strides=2)
+        block, widths = spec.block, (in_features, *stage.features)
+        self.convolutions = nnx.List(
+            block.build(before, after, rngs=rngs) for before, after in pairwise(widths)
+        )
+        self.norms = nnx.List(block.norm.build(features, rngs=rngs) for features in stage.features)
+        if self.shortcut == "projection":
+            strides, out = (2 if stage.pool else 1), widths[-1]
+            self.projection = Conv(
+                in_features, out, 1, strides=strides, dtype=block.dtype, rngs=rngs
+            )
+            self.projection_norm = block.norm.build(out, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
+        """[batch, height, width, in] -> [batch, height / 2 if pooled, …, out]."""
+        inputs, stage = x, self.stage
+        for index, (convolution, norm) in enumerate(
+            zip(self.convolutions, self.norms, strict=True)
+        ):
+            if stage.activation == "before" and (index > 0 or stage.first_activation):
+                x = jax.nn.relu(x)
+            x = norm(convolution(x, train), train)
+            if stage.activation == "after":
+                x = jax.nn.relu(x)
+        if stage.pool:
+            x = max_pool(x, window=3, strides=2, padding=self.pool_padding)
+        if self.shortcut == "identity":
+            x = x + inputs
+        if self.shortcut == "projection":
+            x = x + self.projection_norm(self.projection(inputs), train)
+        return x
+
+
+class Xception(Network):
+    """Images to logits. Build one with `create_model`, which also draws the initial values.
+
+    Args:
+        flows: the table of its modules.
+        spec: its settings.
+        rngs: for the initial values.
+    """
+
+    def __init__(self, flows: Flows, spec: NetworkSpec, *, rngs: nnx.Rngs) -> None:
+        block = spec.block
+        block.require_segments(flows.separable_convolutions())
+        stem = list(pairwise((spec.in_channels, *(conv.features for conv in flows.stem))))
+        self.stem: nnx.List[Conv] = nnx.List(
+            Conv(
+                before,
+                after,
+                strides=conv.strides,
+                padding=padded_like(spec.padding, conv.padding, conv.strides),
+                dtype=block.dtype,
+                rngs=rngs,
+            )
+            for (before, after), conv in zip(stem, flows.stem, strict=True)
+        )
+        self.stem_norms: nnx.List[BatchNorm] = nnx.List(
+            block.norm.build(after, rngs=rngs) for _, after in stem
+        )
+        features = stem[-1][1]
+
+        def flow(*stages: Stage) -> nnx.List[XceptionModule]:
+            nonlocal features
+            modules: nnx.List[XceptionModule] = nnx.List()
+            for stage in stages:
+                modules.append(XceptionModule(features, stage, spec, rngs=rngs))
+                features = stage.features[-1]
+            return modules
+
+        self.entry = flow(*flows.entry)
+        self.middle = flow(*(flows.middle,) * flows.middle_modules)
+        self.exit = flow(*flows.exit)
+        super().__init__(features, spec, smallest_image=flows.smallest_image(), rngs=rngs)
+
+    def features(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
+        """The image the last module makes, before pooling."""
+        for conv, norm in zip(self.stem, self.stem_norms, strict=True):
+            x = jax.nn.relu(norm(conv(x), train))
+        for module in (*self.entry, *self.middle, *self.exit):
+            x = module(x, train)
+        return x
