@@ -1,0 +1,27 @@
+"""Image files made on the spot, for the tests."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def encode(pixels: np.ndarray, kind: str = "PNG", mode: str | None = None) -> bytes:
+    """The bytes of an image file."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels)
+    (image if mode is None else image.convert(mode)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_folder(
+    root: Path, rng: np.random.Generator, splits: dict[str, int], size: tuple[int, int] = (24, 32)
+) -> None:
+    """`splits[name]` PNG images of random pixels, height and width `size`, in each of 3 classes."""
+    for split, count in splits.items():
+        for label in ("ant", "bee", "cat"):
+            (root / split / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+                (root / split / label / f"{number:03}.png").write_bytes(encode(pixels))

@@ -1,0 +1,100 @@
+"""Decoding and cropping, against Pillow used directly and against arithmetic by hand."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from fabricate import encode
+from PIL import Image
+
+from xception_jax.data.images import (
+    CROP_DRAWS,
+    CorruptImage,
+    central_crop,
+    decode,
+    random_resized_crop,
+)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [(mode, "PNG") for mode in ("RGB", "RGBA", "L", "LA", "P", "1")]
+    + [(mode, "JPEG") for mode in ("CMYK", "L")],
+)
+def test_every_mode_becomes_rgb(rng: np.random.Generator, mode: str, kind: str) -> None:
+    content = encode(rng.integers(0, 256, (6, 5, 3), np.uint8), kind, mode)
+    image = decode(content, 3, "x")
+    assert image.mode == "RGB"
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    np.testing.assert_array_equal(np.asarray(image), expected)
+    assert decode(content, 1, "x").mode == "L"
+
+
+def test_sixteen_bit_grey_is_scaled() -> None:
+    grey = np.array([[0, 255, 256], [32768, 65280, 65535]], np.uint16)
+    image = np.asarray(decode(encode(grey), 1, "x"))
+    np.testing.assert_array_equal(image, [[0, 0, 1], [128, 255, 255]])
+
+
+def test_pixels_that_are_no_file_pass_through(rng: np.random.Generator) -> None:
+    for channels in (1, 3):
+        pixels = rng.integers(0, 256, (4, 4, channels), np.uint8)
+        image = decode(pixels, channels, "x")
+        np.testing.assert_array_equal(central_crop(image, 4, 1.0), pixels)
+
+
+def test_damaged_files_are_named(rng: np.random.Generator) -> None:
+    png = encode(rng.integers(0, 256, (40, 40, 3), np.uint8))
+    jpeg = encode(rng.integers(0, 256, (40, 40, 3), np.uint8), "JPEG")
+    header = struct.pack(">IIBBBBB", 10**5, 10**5, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    bomb = png[:8] + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    for content in (b"", b"no image", png[:200], jpeg[: len(jpeg) // 2], png[:-30], bomb):
+        with pytest.raises(CorruptImage, match=r"^train\[3\] cannot be decoded: \w+"):
+            decode(content, 3, "train[3]")
+
+
+def test_central_crop_takes_the_centre(rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 256, (16, 32, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    np.testing.assert_array_equal(central_crop(image, 16, 1.0), pixels[:, 8:24])
+    np.testing.assert_array_equal(central_crop(image, 14, 0.875), pixels[1:15, 9:23])
+    # Twice as small: every pixel is the antialiasing filter's mean, so the whole mean stays.
+    small = central_crop(image, 8, 1.0)
+    assert small.shape == (8, 8, 3)
+    assert abs(small.mean() - pixels[:, 8:24].mean()) < 4
+
+
+def test_random_resized_crop_covers_what_it_should(rng: np.random.Generator) -> None:
+    """A ramp image tells where each crop was cut, and whether it was flipped."""
+    width, height = 240, 180
+    ramp = np.zeros((height, width, 3), np.uint8)
+    ramp[..., 0] = np.arange(width)[None, :]
+    ramp[..., 1] = np.arange(height)[:, None]
+    image = Image.fromarray(ramp)
+    areas, aspects, flips = [], [], []
+    for _ in range(400):
+        out = random_resized_crop(image, 32, rng.random(CROP_DRAWS)).astype(float)
+        assert out.shape == (32, 32, 3)
+        # 31 of the 32 pixels lie between the first and the last centre.
+        crop_width = abs(out[16, -1, 0] - out[16, 0, 0]) * 32 / 31
+        crop_height = (out[-1, 16, 1] - out[0, 16, 1]) * 32 / 31
+        areas.append(crop_width * crop_height / (width * height))
+        aspects.append(crop_width / crop_height)
+        flips.append(out[16, -1, 0] < out[16, 0, 0])
+    assert 0.06 < min(areas) < 0.15
+    assert 0.75 < max(areas) < 1.05
+    assert 0.70 < min(aspects) < 0.85
+    assert 1.2 < max(aspects) < 1.42
+    assert 0.35 < np.mean(flips) < 0.65
+
+
+def test_random_resized_crop_of_an_extreme_shape() -> None:
+    """No drawn crop fits into a thin strip: its central square is taken."""
+    strip = np.zeros((4, 400, 3), np.uint8)
+    strip[:, 198:202] = 200
+    draws = np.full(CROP_DRAWS, 0.999)
+    draws[-3:-1] = 0.5
+    assert random_resized_crop(Image.fromarray(strip), 4, draws).min() == 200

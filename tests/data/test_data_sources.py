@@ -1,0 +1,278 @@
+"""Where data sets come from, against the files they are made of."""
+
+import gzip
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fabricate import encode, write_folder
+from PIL import Image
+
+from xception_jax.data import Source, list_datasets, load, prepare, shipped
+from xception_jax.data.idx import read_idx
+from xception_jax.errors import InputError
+
+
+def contents(source: Source, split: str) -> list[tuple[bytes, int]]:
+    part = source.splits[split]
+    pairs = [part.read(i) for i in range(len(part))]
+    return [(np.asarray(image).tobytes(), label) for image, label in pairs]
+
+
+def write_idx(directory: Path, rng: np.random.Generator, train: int, test: int) -> dict[str, list]:
+    """Random idx files by hand; returns (pixels, label) of each split, sorted."""
+    directory.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for split, stem, count in (("train", "train", train), ("test", "t10k", test)):
+        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        labels = rng.integers(0, 10, count).astype(np.uint8)
+        header = struct.pack(">BBBBIII", 0, 0, 8, 3, count, 28, 28)
+        content = gzip.compress(header + images.tobytes(), 1)
+        (directory / f"{stem}-images-idx3-ubyte.gz").write_bytes(content)
+        content = struct.pack(">BBBBI", 0, 0, 8, 1, count) + labels.tobytes()
+        (directory / f"{stem}-labels-idx1-ubyte").write_bytes(content)
+        written[split] = sorted((i.tobytes(), int(n)) for i, n in zip(images, labels, strict=True))
+    return written
+
+
+def test_mini_is_what_the_sheets_show(prepared: str) -> None:
+    source = load("fashion_mnist_mini", directory=prepared)
+    assert {name: len(split) for name, split in source.splits.items()} == {
+        "train": 10800,
+        "valid": 1200,
+        "test": 2000,
+    }
+    assert len(source.class_names) == 10
+    sheet = np.asarray(Image.open(shipped.DIRECTORY / "test-0.png"))
+    labels = (shipped.DIRECTORY / "test-labels.txt").read_text().split()
+    tiles = [
+        (sheet[28 * row : 28 * row + 28, 28 * column : 28 * column + 28].tobytes(), int(digit))
+        for row, line in enumerate(labels)
+        for column, digit in enumerate(line)
+    ]
+    assert sorted(contents(source, "test")) == sorted(tiles)
+    _, counts = np.unique([label for _, label in tiles], return_counts=True)
+    assert counts.tolist() == [200] * 10
+
+
+def test_validation_split_is_fixed_and_fair(prepared: str) -> None:
+    source = load("fashion_mnist_mini", directory=prepared, validation_fraction=0.2)
+    valid, train = contents(source, "valid"), contents(source, "train")
+    assert len(valid) == 2400
+    everything = shipped.read_shipped()["train"]
+    whole = sorted((i.tobytes(), int(n)) for i, n in zip(*everything, strict=True))
+    assert sorted(valid + train) == whole
+    shares = np.bincount([label for _, label in valid]) / len(valid)
+    # Five standard deviations of a class's share in a random fifth.
+    np.testing.assert_allclose(shares, 0.1, atol=5 * np.sqrt(0.1 * 0.9 * 0.8 / 2400))
+
+
+def test_train_examples_keeps_the_first(prepared: str) -> None:
+    whole = load("fashion_mnist_mini", directory=prepared)
+    some = load("fashion_mnist_mini", directory=prepared, train_examples=100)
+    assert contents(some, "train") == contents(whole, "train")[:100]
+    assert contents(some, "valid") == contents(whole, "valid")
+    with pytest.raises(InputError, match=r"data\.train_examples=10801.*value: 10800"):
+        load("fashion_mnist_mini", directory=prepared, train_examples=10801)
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove"])
+def test_damaged_shipped_file_is_named(tmp_path: Path, damage: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(shipped.DIRECTORY, copy)
+    shipped.verify(copy)
+    victim = copy / "train-3.png"
+    content = bytearray(victim.read_bytes())
+    content[1000] ^= 1
+    victim.write_bytes(content) if damage == "flip" else victim.unlink()
+    with pytest.raises(InputError, match=r"train-3\.png is (damaged: sha256|missing)"):
+        shipped.read_shipped(copy)
+
+
+def test_fashion_mnist_from_idx_files(tmp_path: Path, rng: np.random.Generator) -> None:
+    written = write_idx(tmp_path / "idx", rng, 60, 20)
+    directory = str(tmp_path / "prepared")
+    path = prepare("fashion_mnist", directory, str(tmp_path / "idx"))
+    assert path is not None
+    assert prepare("fashion_mnist", directory) == path
+    source = load("fashion_mnist", directory=directory, validation_fraction=0.25)
+    assert sorted(contents(source, "train") + contents(source, "valid")) == written["train"]
+    assert len(source.splits["valid"]) == 15
+    assert sorted(contents(source, "test")) == written["test"]
+    assert source.channels == 1
+    rows = {row.name: row for row in list_datasets(directory)}
+    assert rows["fashion_mnist"].location == str(path)
+    assert not rows["cifar10"].prepared
+
+
+def test_bad_idx_files_are_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    directory = tmp_path / "idx"
+    with pytest.raises(InputError, match="holds no train-images-idx3-ubyte"):
+        prepare("fashion_mnist", str(tmp_path), str(directory))
+    write_idx(directory, rng, 5, 5)
+    labels = directory / "train-labels-idx1-ubyte"
+    good = labels.read_bytes()
+    for content, reason in [
+        (good[:-1], "holds 4 bytes of data"),
+        (b"\x00\x00\x0d" + good[3:], "is no idx file of unsigned bytes"),
+        (b"", "is no idx file"),
+        (gzip.compress(good)[:-9], "cannot be read"),
+        (good[:4] + struct.pack(">I", 4) + good[8:12], "do not belong together"),
+        (good[:-1] + b"\x0a", "not all below 10"),
+    ]:
+        labels.write_bytes(content)
+        with pytest.raises(InputError, match=reason):
+            prepare("fashion_mnist", str(tmp_path), str(directory))
+    labels.write_bytes(good)
+    assert read_idx(labels).tolist() == list(good[8:])
+
+
+def test_killed_preparation_leaves_nothing_wrong(tmp_path: Path, rng: np.random.Generator) -> None:
+    written = write_idx(tmp_path / "idx", rng, 6000, 50)
+    directory = tmp_path / "prepared"
+    code = "import sys; from xception_jax.data import prepare; prepare(*sys.argv[1:])"
+    words = [sys.executable, "-c", code, "fashion_mnist", str(directory), str(tmp_path / "idx")]
+    child = subprocess.Popen(words)
+    deadline = time.monotonic() + 30
+    while not list(directory.glob("fashion_mnist/incomplete.*")):
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert list(directory.glob("fashion_mnist/incomplete.*"))
+    with pytest.raises(InputError, match="is not prepared"):
+        load("fashion_mnist", directory=str(directory))
+    children = [subprocess.Popen(words) for _ in range(2)]
+    assert [child.wait() for child in children] == [0, 0]
+    assert not list(directory.glob("fashion_mnist/incomplete.*"))
+    assert (
+        sorted(contents(load("fashion_mnist", directory=str(directory)), "test"))
+        == (written["test"])
+    )
+
+
+def test_reading_needs_no_tensorflow(prepared: str, tmp_path: Path) -> None:
+    """With a TensorFlow that cannot be imported, and that says so where it is tried."""
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow" / "__init__.py").write_text("raise SystemExit('tensorflow!')")
+    code = (
+        "from xception_jax.data import load\n"
+        f"source = load('fashion_mnist_mini', directory={prepared!r})\n"
+        "print(source.splits['train'].read(0)[0].size)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.stdout, done.returncode) == ("(28, 28)\n", 0), done.stderr
+
+
+def test_import_is_light() -> None:
+    heavy = "{'jax', 'grain', 'tensorflow_datasets', 'PIL', 'sklearn'}"
+    code = f"import sys, xception_jax.data; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_names_that_do_not_work_say_what_does(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.name='cifer10': unknown.*'cifar10'"):
+        load("cifer10", directory=str(tmp_path))
+    with pytest.raises(InputError, match=r"not prepared in .*`xception-jax data prepare cifar10`"):
+        load("cifar10", directory=str(tmp_path))
+    with pytest.raises(InputError, match=r"prepare fashion_mnist --from DIR`"):
+        load("fashion_mnist", directory=str(tmp_path))
+    with pytest.raises(InputError, match="must have the form"):
+        load("../secret", directory=str(tmp_path))
+
+
+def test_preparing_tfds_sets_needs_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"TensorFlow.*pip install 'xception-jax\[prepare\]'"):
+        prepare("cifar10", str(tmp_path))
+
+
+def test_unwritable_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"data\.directory=.*cannot be written"):
+        load("fashion_mnist_mini", directory=str(tmp_path / "file"))
+
+
+def test_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    source = load("digits")
+    assert sum(len(split) for split in source.splits.values()) == 1797
+    pairs = [pair for split in source.splits for pair in contents(source, split)]
+    digits = load_digits()
+    pixels = np.round(digits.images / 16 * 255).astype(np.uint8)
+    assert sorted(pairs) == sorted(
+        (i.tobytes(), int(n)) for i, n in zip(pixels, digits.target, strict=True)
+    )
+
+
+def test_set_without_labelled_test_uses_its_validation_split(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """As imagenet2012: the test labels are -1, so `validation` is the test split."""
+    from xception_jax.data.builders import ArraySet, prepare_arrays
+
+    parts = {
+        split: (rng.integers(0, 256, (n, 8, 8, 3), np.uint8), rng.integers(0, 3, n))
+        for split, n in (("train", 40), ("validation", 10), ("test", 7))
+    }
+    parts["test"][1][:] = -1
+    prepare_arrays(ArraySet("few", "1.0.0", "", "", ("a", "b", "c"), parts), str(tmp_path))
+    source = load("few", directory=str(tmp_path))
+    assert {name: len(split) for name, split in source.splits.items()} == {
+        "train": 36,
+        "valid": 4,
+        "test": 10,
+    }
+    expected = sorted((i.tobytes(), int(n)) for i, n in zip(*parts["validation"], strict=True))
+    assert sorted(contents(source, "test")) == expected
+
+
+def test_folder(tmp_path: Path, rng: np.random.Generator) -> None:
+    write_folder(tmp_path, rng, {"train": 4, "val": 2, "test": 1})
+    extra = tmp_path / "train" / "bee" / "extra.JPG"
+    extra.write_bytes(encode(rng.integers(0, 256, (9, 9, 3), np.uint8), "JPEG", "CMYK"))
+    (tmp_path / "train" / "bee" / "notes.txt").write_text("no image")
+    source = load("folder", directory=str(tmp_path))
+    assert source.class_names == ("ant", "bee", "cat")
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    assert sizes == {"train": 13, "valid": 6, "test": 3}
+    train = source.splits["train"]
+    for index in range(len(train)):
+        image, label = train.read(index)
+        path = Path(train.name(index))
+        assert image.mode == "RGB"
+        assert path.parent.name == source.class_names[label]
+        expected = np.asarray(Image.open(path).convert("RGB"))
+        np.testing.assert_array_equal(np.asarray(image), expected)
+
+
+def test_bad_folders_are_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    with pytest.raises(InputError, match="needs the folder's path"):
+        load("folder")
+    write_folder(tmp_path / "images", rng, {"train": 4, "val": 1})
+    with pytest.raises(InputError, match=r"no such folder; nearest valid value: '.*/images'"):
+        load("folder", directory=str(tmp_path / "imges"))
+    with pytest.raises(InputError, match="no folder named train"):
+        load("folder", directory=str(tmp_path / "images" / "train"))
+    (tmp_path / "images" / "val" / "bees").mkdir()
+    with pytest.raises(InputError, match=r"bees': is a class that train does not have.*'bee'"):
+        load("folder", directory=str(tmp_path / "images"))
+    (tmp_path / "images" / "val" / "bees").rmdir()
+    (tmp_path / "images" / "train" / "dog").mkdir()
+    with pytest.raises(InputError, match=r"train/dog': holds no images"):
+        load("folder", directory=str(tmp_path / "images"))

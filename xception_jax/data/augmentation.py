@@ -1,0 +1,82 @@
+"""What the compiled step does with a batch: gather, augment, normalize. Pure functions of JAX.
+
+They run under `jit`, `vmap` and `shard_map`; `augment` draws from one key per example, so that an
+image's augmentation does not depend on how a batch is dealt out to devices.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from xception_jax.errors import require_choice
+
+if TYPE_CHECKING:
+    import jax
+    from jaxtyping import Array, Float, Int, Key, UInt8
+
+    Images = UInt8[Array, "batch height width channels"]
+    Labels = Int[Array, "batch"] | UInt8[Array, "batch classes"]
+
+
+def gather(
+    resident: "Mapping[str, jax.Array]", batch: "Mapping[str, jax.Array]"
+) -> "tuple[Images, Labels]":
+    """The images and labels of a batch from either pipeline.
+
+    Args:
+        resident: one split of `Pipeline.resident`, `image` uint8 [n, height, width, channels] and
+            `label` int32 [n] or, multi-label, uint8 [n, classes]; empty for a streaming pipeline.
+        batch: of `train_batches` or `eval_batches`.
+    """
+    import jax.numpy as jnp
+
+    if not resident:
+        return batch["image"], batch["label"]
+    # Indices come from the pipeline and are in range: clipping only tells XLA not to check.
+    index = batch["index"]
+    return (
+        jnp.take(resident["image"], index, axis=0, mode="clip"),
+        jnp.take(resident["label"], index, axis=0, mode="clip"),
+    )
+
+
+def augment(
+    images: "Images", keys: "Key[Array, 'batch']", *, augmentation: str, padding: int
+) -> "Images":
+    """Randomly altered training images, uint8 [batch, height, width, channels] as they came.
+
+    Args:
+        images: uint8.
+        keys: one JAX PRNG key per image.
+        augmentation: `shift_flip` moves each image by up to `padding` pixels along both axes,
+            filling with zeros, and mirrors it left to right half the time; `none` changes nothing,
+            and neither does `random_resized_crop`, which the pipeline has done on the host.
+        padding: pixels.
+
+    Raises:
+        InputError: no such augmentation.
+    """
+    require_choice("data.augmentation", augmentation, ("none", "shift_flip", "random_resized_crop"))
+    if augmentation != "shift_flip":
+        return images
+    import jax
+    import jax.numpy as jnp
+
+    bits = jax.vmap(lambda key: jax.random.bits(key, (3,)))(keys)
+    # 32 random bits modulo so few offsets favour none by more than one in a million.
+    offsets = (bits[:, :2] % (2 * padding + 1)).astype(jnp.int32)
+    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    # Measured on CPU: under half the time of shifting by one-hot matrix products or by selects.
+    moved = jax.vmap(
+        lambda image, offset: jax.lax.dynamic_slice(
+            image, (offset[0], offset[1], 0), images.shape[1:]
+        )
+    )(padded, offsets)
+    mirrored = (bits[:, 2] & 1).astype(bool)
+    return jnp.where(mirrored[:, None, None, None], moved[:, :, ::-1], moved)
+
+
+def normalize(images: "Images") -> "Float[Array, 'batch height width channels']":
+    """Pixels 0…255 as float32 from -1 to 1."""
+    import jax.numpy as jnp
+
+    return images.astype(jnp.float32) / 127.5 - 1.0
