@@ -1,0 +1,364 @@
+"""The W&B mirror: the same curve as `metrics.jsonl`, and never in the way of a run."""
+
+import json
+import math
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xception_jax.tracking import open_tracker, read_metrics, weights_and_biases
+from xception_jax.tracking.weights_and_biases import start_run, wandb_id
+
+RUN_ID = "ab12" * 16
+KEY = "5ec2e7" * 7  # as long as a real one
+CLOSED_PORT = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def warnings():
+    return []
+
+
+@pytest.fixture
+def open_run(tmp_path, warnings):
+    def open_run(directory=tmp_path, **settings):
+        directory.mkdir(exist_ok=True)
+        given = {"run_id": RUN_ID, "name": "relu-s0", "config": {}, "warn": warnings.append}
+        return open_tracker(directory, **(given | settings))
+
+    return open_run
+
+
+def log_all(tracker, rows):
+    for row in rows:
+        tracker.log(row)
+
+
+def run_script(script, *arguments, **environment):
+    """A fresh process: wandb reads its environment once per process."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def files_holding(directory, secret):
+    files = [file for file in directory.rglob("*") if file.is_file()]
+    return [file for file in files if secret.encode() in file.read_bytes()]
+
+
+def test_the_curve_reads_back_from_the_offline_files(
+    tmp_path, open_run, make_rows, read_offline_run, warnings
+):
+    config = {"seed": 3, "model": {"order": "pointwise_first", "segments": 4}}
+    tracker = open_run(experiment="order", arm="pointwise_relu", tags=["a", "b"], config=config)
+    log_all(tracker, make_rows(1, 40))
+    tracker.finish({"test/top1": 0.75})
+
+    offline = read_offline_run(tmp_path)
+    assert offline.curve == read_metrics(tmp_path / "metrics.jsonl") == make_rows(1, 40)
+    assert offline.run["run_group"] == "order"
+    assert offline.run["job_type"] == "pointwise_relu"
+    assert offline.run["display_name"] == "relu-s0"
+    assert offline.run["tags"] == ["a", "b"]
+    assert offline.run["run_id"] == wandb_id(RUN_ID, "order", "pointwise_relu")
+    assert config.items() <= offline.run["config"]["update"].items()
+    assert offline.summary["test/top1"] == 0.75
+    assert offline.summary["valid/top1"] == make_rows(40, 40)[0]["top1"]
+    assert not offline.exit_code
+    assert warnings == []
+
+
+def test_an_offline_run_says_nothing(open_run, capfd):
+    open_run().finish({})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_charts_are_drawn_over_the_training_step(tmp_path, open_run, read_offline_run):
+    open_run().finish({})
+    axes = {m.get("glob_name") or m.get("name"): m for m in read_offline_run(tmp_path).metrics}
+    assert axes["train/*"]["step_metric"] == axes["valid/*"]["step_metric"] == "step"
+    assert {"step", "epoch"} <= axes.keys()
+
+
+def test_a_failed_run_is_one_in_w_and_b(tmp_path, open_run, read_offline_run):
+    open_run().finish({"reason": "diverged"}, failed=True)
+    offline = read_offline_run(tmp_path)
+    assert (offline.exit_code, offline.summary["reason"]) == (1, "diverged")
+
+
+def test_a_loss_that_is_not_finite_reaches_w_and_b(tmp_path, open_run, read_offline_run):
+    tracker = open_run()
+    row = {"step": 1, "epoch": 0.1, "split": "train", "loss": math.nan, "top1": math.inf}
+    tracker.log(row)
+    tracker.finish({})
+    (mirrored,) = read_offline_run(tmp_path).curve
+    assert math.isnan(float(mirrored["loss"])) and float(mirrored["top1"]) == math.inf
+
+
+def test_runs_open_at_once_keep_their_curves_apart(
+    tmp_path, open_run, make_rows, read_offline_run, warnings
+):
+    directories = [tmp_path / "first", tmp_path / "second"]
+    trackers = [open_run(at, run_id=f"{i}" * 64) for i, at in enumerate(directories)]
+    for first, second in zip(make_rows(1, 30), make_rows(101, 130), strict=True):
+        trackers[0].log(first)
+        trackers[1].log(second)
+    for tracker in trackers:
+        tracker.finish({})
+    assert read_offline_run(directories[0]).curve == make_rows(1, 30)
+    assert read_offline_run(directories[1]).curve == make_rows(101, 130)
+    assert warnings == []
+
+
+LOG_AND_WAIT = """
+import pathlib, sys, time
+from xception_jax.tracking import open_tracker
+tracker = open_tracker(pathlib.Path(sys.argv[1]), run_id="ab12" * 16, name="n", config={})
+for step in range(1, 10**6):
+    tracker.log({"step": step, "epoch": step / 7, "split": "train", "loss": 1 / step})
+    print(step, time.time(), flush=True)
+    time.sleep(0.1)  # slow, for W&B also writes whenever it has gathered 32 KiB
+"""
+
+
+def kill_with_children(process):
+    """As the loss of a machine does it: wandb's own process gets no time to save anything."""
+    (tasks,) = Path(f"/proc/{process.pid}/task/{process.pid}").glob("children")
+    children = [int(pid) for pid in tasks.read_text().split()]
+    children += [
+        int(pid)
+        for task in Path(f"/proc/{process.pid}/task").iterdir()
+        for pid in (task / "children").read_text().split()
+    ]
+    for pid in {process.pid, *children}:
+        os.kill(pid, signal.SIGKILL)
+    killed_at = time.time()
+    process.wait()
+    return killed_at, len(set(children))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds children through /proc")
+def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(
+    tmp_path, open_run, make_rows, read_offline_run
+):
+    process = run_script(LOG_AND_WAIT, tmp_path)
+    until = time.time() + 20
+    logged = [process.stdout.readline().split()]
+    while float(logged[-1][1]) < min(until, float(logged[0][1]) + 5):
+        logged.append(process.stdout.readline().split())
+    killed_at, children = kill_with_children(process)
+    assert children == 1
+    logged += [line.split() for line in process.stdout.read().splitlines()]
+
+    kept = [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")]
+    assert kept == list(range(1, len(kept) + 1)) and len(kept) >= len(logged)
+    mirrored = [row["step"] for row in read_offline_run(tmp_path).curve]
+    assert mirrored == list(range(1, len(mirrored) + 1))
+    # One second between flushes, and one for a machine that is busy with other tests.
+    must = [int(step) for step, when in logged if float(when) < killed_at - 2]
+    assert len(must) > 20 and mirrored[-1] >= must[-1]
+
+    tracker = open_run(resumed_step=30)
+    log_all(tracker, [row for row in make_rows(31, 60) if row["split"] == "train"])
+    tracker.finish({})
+    offline = read_offline_run(tmp_path)  # fails if a second segment is left
+    assert [row["step"] for row in offline.curve] == list(range(1, 61))
+    assert offline.curve == read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_a_run_from_the_start_drops_what_an_earlier_attempt_left(
+    tmp_path, open_run, make_rows, read_offline_run
+):
+    for _ in range(2):
+        tracker = open_run()
+        log_all(tracker, make_rows(1, 10))
+        tracker.finish({})
+    assert read_offline_run(tmp_path).curve == make_rows(1, 10)
+    assert read_metrics(tmp_path / "metrics.jsonl") == make_rows(1, 10)
+
+
+def test_w_and_b_files_of_other_runs_are_left_alone(tmp_path, open_run):
+    other = tmp_path / "wandb" / "offline-run-20200101_000000-other"
+    other.mkdir(parents=True)
+    open_run().finish({})
+    assert other.is_dir()
+
+
+TWO_ONLINE_RUNS = """
+import json, pathlib, sys, time
+from xception_jax.tracking import open_tracker, weights_and_biases
+weights_and_biases._INIT_SECONDS = 2.0
+told, started, slowest = [], time.monotonic(), 0.0
+for name in "ab":
+    directory = pathlib.Path(sys.argv[1], name)
+    directory.mkdir()
+    tracker = open_tracker(
+        directory, run_id=name * 64, name=name, config={}, mode="online", warn=told.append
+    )
+    for step in range(1, 31):
+        before = time.monotonic()
+        tracker.log({"step": step, "epoch": 1.0, "split": "train", "loss": 1 / step})
+        slowest = max(slowest, time.monotonic() - before)
+    tracker.finish({})
+result = {"told": told, "slowest": slowest, "seconds": time.monotonic() - started}
+pathlib.Path(sys.argv[1], "result.json").write_text(json.dumps(result))
+"""
+
+
+def test_an_unreachable_server_costs_a_warning_and_no_time(tmp_path, read_offline_run):
+    secrets = {"WANDB_API_KEY": KEY, "MY_TOKEN": "hunter2hunter2"}
+    script = run_script(TWO_ONLINE_RUNS, tmp_path, WANDB_BASE_URL=CLOSED_PORT, **secrets)
+    output = script.communicate(timeout=60)
+    assert (script.returncode, *output) == (0, "", "")
+    result = json.loads((tmp_path / "result.json").read_text())
+    (warning,) = result["told"]
+    assert "offline" in warning and "refused" in warning
+    assert result["slowest"] < 0.5
+    assert result["seconds"] < 15
+    for name in "ab":
+        steps = [row["step"] for row in read_offline_run(tmp_path / name).curve]
+        assert steps == list(range(1, 31))
+    for secret in secrets.values():
+        assert files_holding(tmp_path, secret) == []
+
+
+def test_no_key_falls_back_without_asking_on_a_terminal(tmp_path, read_offline_run):
+    terminal, its_end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", TWO_ONLINE_RUNS, str(tmp_path)],
+        env=os.environ | {"WANDB_BASE_URL": CLOSED_PORT},
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        start_new_session=True,
+    )
+    os.close(its_end)
+    assert process.wait(timeout=30) == 0
+    try:
+        shown = os.read(terminal, 10_000)
+    except OSError:  # Linux's way of saying that nothing was written
+        shown = b""
+    os.close(terminal)
+    assert shown == b""
+    result = json.loads((tmp_path / "result.json").read_text())
+    (warning,) = result["told"]
+    assert "no API key" in warning
+    assert result["seconds"] < 10
+    assert len(read_offline_run(tmp_path / "b").curve) == 30
+
+
+DISABLED_RUN = """
+import pathlib, sys
+from xception_jax.tracking import open_tracker
+tracker = open_tracker(pathlib.Path(sys.argv[1]), run_id="a", name="n", config={}, mode="disabled")
+tracker.log({"step": 1, "epoch": 1.0, "split": "train", "loss": 1.0})
+tracker.finish({})
+print("wandb" in sys.modules)
+"""
+
+
+def test_disabled_writes_nothing_and_imports_nothing(tmp_path):
+    output = run_script(DISABLED_RUN, tmp_path).communicate(timeout=30)
+    assert output == ("False\n", "")
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_run_without_wandb_keeps_its_log(tmp_path, open_run, make_rows, warnings, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    tracker = open_run()
+    log_all(tracker, make_rows())
+    tracker.finish({})
+    assert read_metrics(tmp_path / "metrics.jsonl") == make_rows()
+    (warning,) = warnings
+    assert "without W&B" in warning
+
+
+def test_a_setting_that_wandb_refuses_is_a_warning(tmp_path, open_run, make_rows, warnings):
+    tracker = open_run(tags=["x" * 65])
+    log_all(tracker, make_rows())
+    tracker.finish({})
+    (warning,) = warnings
+    assert "Tag" in warning
+    assert not (tmp_path / "wandb").exists()
+
+
+def test_a_place_that_cannot_be_written_is_a_warning(tmp_path, open_run, make_rows, warnings):
+    (tmp_path / "wandb").write_text("a file where a directory should be")
+    tracker = open_run()
+    log_all(tracker, make_rows())
+    tracker.finish({})
+    assert read_metrics(tmp_path / "metrics.jsonl") == make_rows()
+    (warning,) = warnings
+    assert "without W&B" in warning
+
+
+RUNS_AROUND_A_DEAD_SERVICE = """
+import os, pathlib, signal, sys, time
+from xception_jax.tracking import open_tracker
+for name in "ab":
+    directory = pathlib.Path(sys.argv[1], name)
+    directory.mkdir()
+    tracker = open_tracker(directory, run_id=name * 64, name=name, config={}, warn=print)
+    for step in range(1, 31):
+        tracker.log({"step": step, "epoch": 1.0, "split": "train", "loss": 1 / step})
+        if name == "a" and step == 15:
+            while not list(directory.glob("wandb/*/*.wandb")):
+                time.sleep(0.01)
+            time.sleep(0.5)
+            for task in pathlib.Path("/proc/self/task").iterdir():
+                for pid in (task / "children").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.02)
+    tracker.finish({})
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds children through /proc")
+def test_a_service_that_dies_costs_one_run_its_mirror(tmp_path, read_offline_run):
+    output, errors = run_script(RUNS_AROUND_A_DEAD_SERVICE, tmp_path).communicate(timeout=60)
+    assert errors == ""
+    assert output.count("without W&B") == len(output.splitlines()) == 1
+    for name in "ab":
+        assert len(read_metrics(tmp_path / name / "metrics.jsonl")) == 30
+    assert len(read_offline_run(tmp_path / "b").curve) == 30
+
+
+def test_a_mirror_that_hangs_is_left_behind(tmp_path, warnings, monkeypatch):
+    monkeypatch.setattr(weights_and_biases, "_FINISH_SECONDS", 0.2)
+    with weights_and_biases._service.opening:  # the thread waits here as long as the test does
+        run = start_run(
+            directory=tmp_path, run_id=RUN_ID, name="n", config={}, warn=warnings.append
+        )
+        started = time.monotonic()
+        run.finish({}, failed=False)
+        assert time.monotonic() - started < 2
+        (warning,) = warnings
+        assert "does not end" in warning
+    run._thread.join(20)
+
+
+def test_the_id_is_stable_and_of_its_own_per_experiment():
+    assert wandb_id(RUN_ID, None, None) == RUN_ID[:16]
+    place = wandb_id(RUN_ID, "order", "depthwise_none")
+    assert place == wandb_id(RUN_ID, "order", "depthwise_none")
+    assert place.startswith(RUN_ID[:16])
+    assert place != wandb_id(RUN_ID, "nonlinearity", "depthwise_none")
+    assert place != wandb_id("cd" * 32, "order", "depthwise_none")
+
+
+def test_tracker_names_what_a_loop_gets_wrong(open_run, make_rows):
+    tracker = open_run(mode="disabled")
+    log_all(tracker, make_rows(1, 3))
+    with pytest.raises(ValueError, match="step 3"):
+        tracker.log(make_rows(3, 3)[0])
