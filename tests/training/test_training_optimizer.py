@@ -1,0 +1,165 @@
+"""Updates and schedules against Keras and plain NumPy in float64."""
+
+import jax
+import numpy as np
+import pytest
+
+from xception_jax.training.optimizer import OptimizerSettings
+
+SETTINGS = OptimizerSettings(
+    name="sgd",
+    learning_rate=0.1,
+    momentum=0.0,
+    nesterov=False,
+    rms_decay=0.9,
+    epsilon=1.0,
+    schedule="constant",
+    decay_rate=0.94,
+    decay_steps=4,
+    warmup_steps=0,
+    total_steps=20,
+    weight_decay=0.0,
+    clip_norm=None,
+)
+# float32 rounds to 6e-8 of a value; a dozen steps of a few operations each stay well below this.
+TOLERANCE = 2e-6
+
+
+def settings(**changes):
+    return OptimizerSettings(**{**vars(SETTINGS), **changes})
+
+
+def draw(seed, steps=12):
+    """Parameters, and a gradient for each step."""
+    rng = np.random.default_rng(seed)
+    start = {"dense/kernel": rng.normal(size=(3, 4)), "dense/bias": rng.normal(size=4)}
+    grads = [{k: rng.normal(size=v.shape) for k, v in start.items()} for _ in range(steps)]
+    return start, grads
+
+
+def ours(config, start, grads):
+    optimizer = config.transformation()
+    parameters = jax.tree.map(np.float32, start)
+    state = optimizer.init(parameters)
+    for gradient in grads:
+        updates, state = optimizer.update(jax.tree.map(np.float32, gradient), state, parameters)
+        parameters = jax.tree.map(lambda p, u: p + u, parameters, updates)
+    return parameters
+
+
+def in_keras(optimizer, start, grads):
+    import keras
+
+    variables = {name: keras.Variable(value, dtype="float32") for name, value in start.items()}
+    optimizer.build(list(variables.values()))
+    for gradient in grads:
+        optimizer.apply([np.float32(gradient[n]) for n in variables], list(variables.values()))
+    return {name: np.asarray(value) for name, value in variables.items()}
+
+
+def assert_close(ours, theirs):
+    for name in theirs:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_is_that_of_keras(momentum, nesterov):
+    import keras
+
+    start, grads = draw(0)
+    theirs = keras.optimizers.SGD(0.1, momentum=momentum, nesterov=nesterov and momentum > 0)
+    config = settings(momentum=momentum, nesterov=nesterov)
+    assert_close(ours(config, start, grads), in_keras(theirs, start, grads))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_rmsprop_is_that_of_tensorflow(momentum):
+    """TensorFlow's kernel: the mean square starts at one, epsilon is inside the root."""
+    start, grads = draw(1)
+    rate, decay, epsilon = 0.045, 0.9, 1.0
+    theirs = dict(start)
+    mean_square = {name: np.ones_like(value) for name, value in start.items()}
+    velocity = {name: np.zeros_like(value) for name, value in start.items()}
+    for gradient in grads:
+        for name, g in gradient.items():
+            mean_square[name] += (1 - decay) * (g**2 - mean_square[name])
+            velocity[name] = momentum * velocity[name] + rate * g / np.sqrt(
+                mean_square[name] + epsilon
+            )
+            theirs[name] = theirs[name] - velocity[name]
+    config = settings(name="rmsprop", momentum=momentum, learning_rate=rate)
+    assert_close(ours(config, start, grads), theirs)
+
+
+def test_weight_decay_is_the_gradient_of_a_penalty_on_kernels_alone():
+    start, grads = draw(2)
+    theirs, velocity = dict(start), {name: np.zeros_like(v) for name, v in start.items()}
+    for gradient in grads:
+        for name, g in gradient.items():
+            penalty = 0.01 * theirs[name] if name.endswith("kernel") else 0.0
+            velocity[name] = 0.9 * velocity[name] + g + penalty
+            theirs[name] = theirs[name] - 0.1 * velocity[name]
+    assert_close(ours(settings(momentum=0.9, weight_decay=0.01), start, grads), theirs)
+
+
+def test_clipping_bounds_the_global_norm_and_leaves_smaller_gradients():
+    start, grads = draw(3, steps=6)
+    for number, gradient in enumerate(grads):
+        for name in gradient:
+            gradient[name] *= 10.0 ** (number - 4)  # from far below the bound to far above
+    theirs = dict(start)
+    for gradient in grads:
+        norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
+        for name, g in gradient.items():
+            theirs[name] = theirs[name] - 0.1 * g * min(1.0, 0.5 / norm)
+    assert_close(ours(settings(clip_norm=0.5), start, grads), theirs)
+
+
+def test_clipping_comes_before_weight_decay():
+    start = {"dense/kernel": np.full((2, 2), 1e3)}
+    grads = [{"dense/kernel": np.zeros((2, 2))}]
+    moved = ours(settings(clip_norm=1e-3, weight_decay=0.1), start, grads)
+    np.testing.assert_allclose(moved["dense/kernel"], 1e3 - 0.1 * 0.1 * 1e3, rtol=1e-6)
+
+
+def test_exponential_decay_goes_in_stairs_like_that_of_keras():
+    import keras
+
+    theirs = keras.optimizers.schedules.ExponentialDecay(0.045, 4, 0.94, staircase=True)
+    rate = settings(schedule="exponential", learning_rate=0.045).learning_rate_at()
+    for step in range(20):
+        assert float(rate(step)) == pytest.approx(float(theirs(step)), rel=1e-6)
+    assert float(rate(3)) == float(rate(0)) > float(rate(4))
+
+
+@pytest.mark.parametrize("warmup", [0, 5])
+def test_cosine_with_warm_up(warmup):
+    rate = settings(schedule="cosine", warmup_steps=warmup).learning_rate_at()
+    for step in range(20):
+        if step < warmup:
+            expected = 0.1 * step / warmup
+        else:
+            expected = 0.05 * (1 + np.cos(np.pi * (step - warmup) / (20 - warmup)))
+        assert float(rate(step)) == pytest.approx(expected, rel=1e-5, abs=1e-8)
+
+
+def test_warm_up_longer_than_the_run_only_rises():
+    rate = settings(schedule="cosine", warmup_steps=100).learning_rate_at()
+    rates = [float(rate(step)) for step in range(20)]
+    assert rates == sorted(rates)
+    assert rates[19] == pytest.approx(0.019)
+
+
+def test_decay_of_the_paper_in_steps(shrunk):
+    """It says 0.94 every 2 epochs; 2 epochs of 96 images are 6 batches of 32."""
+    from xception_jax.training.mesh import make_mesh
+    from xception_jax.training.setup import make_program, open_data
+
+    config = shrunk("optimizer.schedule=exponential", "optimizer.warmup_epochs=0")
+    program = make_program(config, open_data(config).info, make_mesh())
+    rate = program.optimizer.learning_rate_at()
+    assert program.optimizer.decay_steps == 6
+    assert [round(float(rate(step)) / 0.1, 5) for step in (0, 5, 6, 11, 12)] == [
+        1.0, 1.0, 0.94, 0.94, 0.8836,
+    ]  # fmt: skip

@@ -1,0 +1,166 @@
+"""Checkpoints of a run. The one module that imports Orbax."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh, NamedSharding
+from orbax.checkpoint import checkpoint_managers as policies
+
+from xception_jax.errors import InputError
+from xception_jax.training.mesh import REPLICATED
+from xception_jax.training.state import TrainState
+
+
+class Checkpoints:
+    """The checkpoints in one directory, saved in the background.
+
+    Kept are the last `keep_last` and the `keep_best` of highest validation top-1. A checkpoint is
+    there whole or not at all; what a kill left half-written is removed at the next start.
+    """
+
+    def __init__(self, directory: Path, *, keep_last: int, keep_best: int) -> None:
+        keep: list[Any] = [policies.LatestN(keep_last)]
+        if keep_best:
+            best = policies.BestN(
+                get_metric_fn=lambda metrics: metrics["top1"],
+                n=keep_best,
+                keep_checkpoints_without_metrics=False,
+            )
+            keep.append(best)
+        self.directory = directory.absolute()  # Orbax refuses relative paths
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(keep),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest checkpoint; None: there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState, metrics: Mapping[str, float] | None) -> None:
+        """Starts saving; returns once the arrays are copied off the devices.
+
+        Args:
+            step: the number of steps the state has taken.
+            state: may be used up by the next step afterwards.
+            metrics: of the validation at this step, if there was one.
+        """
+        arguments = ocp.args.StandardSave(state)
+        self._manager.save(step, args=arguments, metrics=dict(metrics) if metrics else None)
+
+    def restore_newest(
+        self, shapes: TrainState, mesh: Mesh, warn: Callable[[str], None]
+    ) -> tuple[int, TrainState] | None:
+        """The newest state that can be read, on the devices of `mesh`; None: none was saved.
+
+        Checkpoints that are newer and damaged are deleted, for the run will save them again;
+        `warn` is told of each.
+
+        Raises:
+            InputError: there are checkpoints, and none can be read; nothing is deleted.
+        """
+        target = _targets(shapes, mesh)
+        damaged: list[tuple[int, Exception]] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+            except Exception as error:  # Orbax raises many kinds; each means the files are no use
+                damaged.append((step, error))
+                continue
+            for newer, cause in damaged:
+                kind = type(cause).__name__
+                warn(f"{self.directory / str(newer)} cannot be read ({kind}); going on from {step}")
+                self._manager.delete(newer)
+            return step, state
+        if damaged:
+            newest, cause = damaged[0]
+            said = f"no checkpoint can be read ({newest}: {type(cause).__name__})"
+            reason = f"{said}; delete the folder to start over"
+            raise InputError("checkpoints", str(self.directory), reason) from cause
+        return None
+
+    def wait(self) -> None:
+        """Blocks until what was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and releases the directory."""
+        self._manager.close()
+
+
+def read_state(
+    directory: Path, shapes: TrainState, mesh: Mesh, step: int | None
+) -> tuple[int, TrainState]:
+    """The state saved at `step` (None: the newest), without a change to the directory.
+
+    Raises:
+        InputError: there is no such checkpoint, or it is damaged.
+    """
+    if not directory.is_dir():
+        raise InputError("checkpoints", str(directory), "no such directory")
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
+        steps = sorted(manager.all_steps())
+        if not steps or (step is not None and step not in steps):
+            near = min(steps, key=lambda there: abs(there - (step or 0))) if steps else None
+            raise InputError("checkpoints", step, f"no such checkpoint in {directory}", near)
+        chosen = steps[-1] if step is None else step
+        target = ocp.args.StandardRestore(_targets(shapes, mesh))
+        try:
+            return chosen, manager.restore(chosen, args=target)
+        except Exception as error:  # Orbax raises many kinds; each means the files are no use
+            reason = f"cannot be read ({type(error).__name__})"
+            raise InputError("checkpoints", str(directory / str(chosen)), reason) from error
+
+
+def _targets(shapes: TrainState, mesh: Mesh) -> TrainState:
+    sharding = NamedSharding(mesh, REPLICATED)
+    targets: TrainState = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
+    )
+    return targets
+
+
+def save_tree(directory: Path, tree: dict[str, Any]) -> None:
+    """Writes nested dictionaries of arrays to a directory that does not exist yet; waits for it."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(directory.absolute(), tree)
+
+
+def restore_tree(directory: Path, shapes: dict[str, Any]) -> dict[str, Any]:
+    """What `save_tree` wrote, as NumPy arrays.
+
+    Args:
+        directory: see `save_tree`.
+        shapes: `jax.ShapeDtypeStruct` for every array. Orbax would read a stored array of another
+            shape all the same, so they are compared first, and nothing is allocated in vain.
+
+    Raises:
+        ValueError: the arrays there are others, by name, shape or type.
+        Exception: the files are damaged; Orbax raises many kinds.
+    """
+    asked = {_path(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+    with ocp.StandardCheckpointer() as checkpointer:
+        metadata = checkpointer.metadata(directory.absolute()).item_metadata.tree
+        there = {_path(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(metadata)}
+        for path in sorted(asked.keys() | there.keys()):
+            found, expected = (
+                (tuple(tree[path].shape), str(tree[path].dtype)) if path in tree else "nothing"
+                for tree in (there, asked)
+            )
+            if found != expected:
+                raise ValueError(f"{path} is {found} there instead of {expected}")
+        restored = checkpointer.restore(directory.absolute(), shapes)
+    return jax.tree.map(np.asarray, restored)
+
+
+def _path(keys: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(keys, simple=True, separator="/")

@@ -1,0 +1,41 @@
+"""Evaluation of a run that is there already."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from xception_jax.config import resolve
+from xception_jax.errors import require_choice
+from xception_jax.training import run_directory as files
+from xception_jax.training.checkpoint import read_state
+from xception_jax.training.evaluation import Evaluator
+from xception_jax.training.mesh import make_mesh
+from xception_jax.training.setup import evaluation_batch_size, make_program, open_data
+
+
+def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, Any]:
+    """Metrics of a checkpoint of the run in `directory`, as training itself would measure them.
+
+    Args:
+        directory: of the run; nothing in it is changed.
+        split: "train", "valid" or "test".
+        step: of the checkpoint; None: the newest.
+
+    Returns:
+        "step", "split", "examples" and the metrics.
+
+    Raises:
+        InputError: there is no run, no such checkpoint or no such split; something is damaged.
+    """
+    require_choice("--split", split, ("train", "valid", "test"))
+    config, mesh = resolve(files.read_json(directory / files.CONFIG)), make_mesh()
+    with closing(open_data(config)) as pipeline:
+        program = make_program(config, pipeline.info, mesh)
+        shapes = jax.eval_shape(lambda: program.init(0))
+        step, state = read_state(directory / files.CHECKPOINTS, shapes, mesh, step)
+        evaluator = Evaluator(program, pipeline, mesh, evaluation_batch_size(config, mesh))
+        evaluation = evaluator(state, split)
+    examples = len(evaluation.examples["index"])
+    return {"step": step, "split": split, "examples": examples, **evaluation.metrics()}

@@ -1,0 +1,229 @@
+"""What a run leaves in its directory, but for its curve and its checkpoints.
+
+`config.json` says what the run is, `run.json` how it stands. Both are replaced whole, never
+rewritten in place, so that a reader or a kill never meets half a file.
+"""
+
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+import subprocess
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+from ml_collections import ConfigDict
+
+from xception_jax.config import FIELDS, canonical_json, flatten, resolve, run_id
+from xception_jax.errors import InputError
+
+CONFIG, RUN, SWEEP = "config.json", "run.json", "sweep.json"
+PREDICTIONS, CHECKPOINTS, FAILURE, LOCK = "predictions.npz", "checkpoints", "failure.txt", ".lock"
+STATUSES = ("planned", "running", "done", "diverged", "failed")
+ENDED = ("done", "diverged")  # nothing is left to do; a failed run is tried again
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old one or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    data = content.encode() if isinstance(content, str) else content
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError("file", str(path), "no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError("file", str(path), f"cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError("file", str(path), "does not hold a JSON object")
+    return content
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """`run.json` of a run, or `{"status": "planned"}` where the run has not begun.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = directory / RUN
+    if not path.exists():
+        return {"status": "planned"}
+    record = read_json(path)
+    if record.get("status") not in STATUSES:
+        raise InputError("file", str(path), "does not say how the run stands; delete it to go on")
+    return record
+
+
+def update_run(directory: Path, **changes: Any) -> dict[str, Any]:
+    """Lays `changes` over `run.json` and returns the whole."""
+    content = read_run(directory) | changes
+    write_whole(directory / RUN, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    return content
+
+
+def record_failure(directory: Path, error: Exception) -> dict[str, Any]:
+    """Says in `run.json` that the run failed and why, and leaves the trace in `failure.txt`."""
+    trace = "".join(traceback.format_exception(error))
+    write_whole(directory / FAILURE, trace)
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return update_run(directory, status="failed", reason=reason, ended=now())
+
+
+def require_own(directory: Path, config: ConfigDict) -> None:
+    """Checks that `directory` is, or can become, the home of the run that `config` describes.
+
+    Raises:
+        InputError: it cannot be written, or holds a sweep or another run. Nothing is created.
+    """
+    require_writable(directory)
+    if (directory / SWEEP).exists():
+        reason = "holds a sweep; a run needs a directory of its own"
+        raise InputError("--workdir", str(directory), reason)
+    path = directory / CONFIG
+    if path.exists() and (difference := _difference(path, config)):
+        reason = f"holds another run: {difference}; choose another directory"
+        raise InputError("--workdir", str(directory), reason)
+
+
+def require_writable(directory: Path) -> None:
+    """Raises `InputError` unless `directory` can be written, or created. Creates nothing."""
+    try:
+        there = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+    except (OSError, ValueError) as error:
+        raise InputError("--workdir", str(directory), f"is no path: {error}") from error
+    if not there.is_dir():
+        is_file = "is a file" if there == directory else f"lies below a file, {there}"
+        raise InputError("--workdir", str(directory), f"{is_file}; a directory is needed")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            "--workdir", str(directory), f"cannot be written: no permission in {there}"
+        )
+
+
+def claim(directory: Path, config: ConfigDict) -> None:
+    """Makes `directory` the home of the run `config` describes, if it is not already.
+
+    Raises:
+        InputError: it is the home of something else, or cannot be written.
+    """
+    require_own(directory, config)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_whole(directory / CONFIG, canonical_json(config))
+    except OSError as error:
+        raise InputError("--workdir", str(directory), f"cannot be written: {error}") from error
+
+
+def _difference(recorded: Path, config: ConfigDict) -> str:
+    """The fields by which two runs differ in what determines their results; empty: none."""
+    try:
+        there = resolve(read_json(recorded))
+    except InputError as error:  # written by a version with other fields, or damaged
+        return f"its {recorded.name} is not valid here ({error})"
+    if run_id(there) == run_id(config):
+        return ""
+    old, new = flatten(there), flatten(config)
+    return ", ".join(
+        f"{name} is {old[name]!r} there and {new[name]!r} here"
+        for name in FIELDS
+        if FIELDS[name].identity and old[name] != new[name]
+    )
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds the directory for this process; the system lets go of it when the process ends.
+
+    Raises:
+        InputError: another process holds it; says which, and since when.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        opened = (directory / LOCK).open("a+")
+    except OSError as error:
+        raise InputError("--workdir", str(directory), f"cannot be written: {error}") from error
+    with opened as file:
+        # Tried for a moment, since `is_locked` of another process holds the lock for an instant.
+        for attempt in range(5):
+            if _take(file):
+                break
+            time.sleep(0.1 * attempt)
+        else:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise InputError("--workdir", str(directory), f"is in use by {holder}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
+        file.flush()
+        yield
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a living process holds the directory; needs no more than permission to read."""
+    try:
+        with (directory / LOCK).open() as file:
+            return not _take(file)
+    except FileNotFoundError:
+        return False
+
+
+def _take(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@lru_cache
+def provenance() -> dict[str, Any]:
+    """Versions of what computes, and the commit of this package where it is a checkout."""
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "xception-jax")
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {"versions": versions, "commit": _commit(Path(__file__).resolve().parents[2])}
+
+
+def _commit(root: Path) -> str | None:
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):  # no git, or not to be read by this user
+        return None
+    return commit + ("+changes" if changes else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,159 @@
+"""From a config to what it trains: the data, the program and the schedule of a run."""
+
+from dataclasses import dataclass
+from math import ceil, floor
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from xception_jax.data import DatasetInfo, Pipeline, open_pipeline
+from xception_jax.errors import InputError
+from xception_jax.models import ModelFunction, model_function
+from xception_jax.training.mesh import DATA_AXIS, require_divisible
+from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.training.step import Program
+from xception_jax.training.task import make_task
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When things happen, in optimizer steps.
+
+    What recurs every so many epochs has a period of a broken number of steps, and each time is
+    rounded by itself: the tenth half epoch is the end of the fifth epoch, not four steps before.
+
+    Attributes:
+        total: of the run.
+        log: between rows of training metrics.
+        evaluate: between validations; the last step is always validated.
+        checkpoint: between checkpoints; the last step always leaves one. Those that fall together
+            with a validation are the ones that can be kept as the best.
+        examples_per_step: the batch size.
+        examples_per_epoch: the size of the training split.
+    """
+
+    total: int
+    log: int
+    evaluate: float
+    checkpoint: float
+    examples_per_step: int
+    examples_per_epoch: int
+
+    def epoch(self, step: int) -> float:
+        """Passes over the training split after `step` steps."""
+        return step * self.examples_per_step / self.examples_per_epoch
+
+    def due(self, every: float, step: int) -> bool:
+        """Whether what happens `every` so many steps happens after `step`."""
+        return _times(every, step) > _times(every, step - 1) or step == self.total
+
+    def rows(self, split: str, step: int) -> int:
+        """How many rows the log has of a split ("train" or "valid") after `step` steps."""
+        every = self.log if split == "train" else self.evaluate
+        last = step == self.total and _times(every, step) == _times(every, step - 1)
+        return _times(every, step) + last
+
+
+def _times(every: float, step: int) -> int:
+    """How many multiples of `every`, rounded to whole steps, are at most `step`."""
+    return floor((step + 0.5) / every)
+
+
+def open_data(config: ConfigDict) -> Pipeline:
+    """This host's pipeline of the run's data set.
+
+    Raises:
+        InputError: see `data.open_pipeline`.
+    """
+    return open_pipeline(
+        **config.data,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+    )
+
+
+def make_schedule(config: ConfigDict, examples: int) -> Schedule:
+    """Epochs of `examples` training examples in steps, at least one."""
+    batch = config.train.batch_size
+
+    def steps(epochs: float) -> float:
+        return max(1.0, epochs * examples / batch)
+
+    return Schedule(
+        total=round(steps(config.train.epochs)),
+        log=config.train.log_every_steps,
+        evaluate=steps(config.train.evaluate_every_epochs),
+        checkpoint=steps(config.checkpoint.every_epochs),
+        examples_per_step=batch,
+        examples_per_epoch=examples,
+    )
+
+
+def make_model(config: ConfigDict, info: DatasetInfo) -> ModelFunction:
+    """The config's model for the data set's images and classes, checked to take them.
+
+    Raises:
+        InputError: the model cannot be built, or not for images of this size.
+    """
+    settings = {name: value for name, value in config.model.items() if name != "name"}
+    function = model_function(
+        config.model.name,
+        num_classes=info.num_classes,
+        in_channels=info.image_shape[-1],
+        axis_name=DATA_AXIS,
+        **settings,
+    )
+    images = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
+    parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
+    try:
+        jax.eval_shape(
+            lambda p, s, x: function.apply(p, s, x, train=False), parameters, statistics, images
+        )
+    except ValueError as error:
+        raise InputError("data.image_size", config.data.image_size, str(error)) from error
+    return function
+
+
+def make_program(config: ConfigDict, info: DatasetInfo, mesh: Mesh) -> Program:
+    """All that is fixed in the run's compiled code.
+
+    Raises:
+        InputError: a setting that does not fit the model, the data or the devices.
+    """
+    train, optimizer = config.train, config.optimizer
+    if train.initial_weights is not None and not Path(train.initial_weights).exists():
+        raise InputError(
+            "train.initial_weights", train.initial_weights, "no such file or directory"
+        )
+    require_divisible("train.batch_size", train.batch_size, mesh, train.accumulation_steps)
+    schedule = make_schedule(config, info.examples["train"])
+    steps_per_epoch = schedule.examples_per_epoch / schedule.examples_per_step
+    settings = dict(optimizer.items())
+    decay_epochs, warmup_epochs = settings.pop("decay_epochs"), settings.pop("warmup_epochs")
+    decay_examples = settings.pop("decay_examples") or decay_epochs * schedule.examples_per_epoch
+    return Program(
+        model=make_model(config, info),
+        task=make_task(info, label_smoothing=train.label_smoothing),
+        optimizer=OptimizerSettings(
+            **settings,
+            decay_steps=max(1, round(decay_examples / train.batch_size)),
+            warmup_steps=round(warmup_epochs * steps_per_epoch),
+            total_steps=schedule.total,
+        ),
+        average_decay=train.average_decay,
+        accumulation_steps=train.accumulation_steps,
+        augmentation=config.data.augmentation,
+        padding=config.data.padding,
+        dropout=config.model.dropout > 0,
+    )
+
+
+def evaluation_batch_size(config: ConfigDict, mesh: Mesh) -> int:
+    """The config's, raised to a multiple of the devices: padding changes no result."""
+    devices = mesh.shape[DATA_AXIS]
+    return ceil(config.evaluation.batch_size / devices) * devices

@@ -1,0 +1,50 @@
+"""What a run carries from step to step; a checkpoint holds all of it."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from xception_jax.models.functional import Flat
+
+Sums = dict[str, Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """Plain arrays only.
+
+    Attributes:
+        step: optimizer steps taken.
+        parameters: trainable, by path.
+        statistics: batch normalization's moving means and variances, by path.
+        averages: Polyak averages of the parameters, used in evaluation; empty if none are kept.
+        optimizer: Optax's state.
+        sums: metrics added up since the last row of the log.
+    """
+
+    step: Int[Array, ""]
+    parameters: Flat
+    statistics: Flat
+    averages: Flat
+    optimizer: optax.OptState
+    sums: Sums
+
+
+def zero_sums() -> Sums:
+    """Metrics of no step yet."""
+    names = ("examples", "loss", "top1", "top5")
+    return {name: jnp.zeros((), jnp.float32) for name in names}  # one buffer each: all are donated
+
+
+def polyak(averages: Flat, parameters: Flat, step: Int[Array, ""], decay: float) -> Flat:
+    """Averages after one more step.
+
+    The decay is the smaller of `decay` and (1 + step) / (10 + step), the usual warm-up, so that
+    short runs do not evaluate their initial values.
+    """
+    warm: Float[Array, ""] = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return {path: warm * averages[path] + (1 - warm) * parameters[path] for path in averages}
