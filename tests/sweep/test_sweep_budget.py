@@ -1,0 +1,103 @@
+"""What arms cost, and widths that make them cost the same; through the command line where it is."""
+
+import json
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from xception_jax.config import resolve
+from xception_jax.errors import InputError
+from xception_jax.models import model_function
+from xception_jax.sweep import Experiment
+from xception_jax.sweep.budget import TOLERANCE, arm_cost, equalize
+
+BASE = {"data.name": "digits", "data.image_size": 8, "model.name": "xception_tiny"}
+
+
+def parameters(name: str, **settings) -> int:
+    function = model_function(name, num_classes=10, in_channels=1, **settings)
+    return sum(prod(leaf.shape) for leaf in function.parameters)
+
+
+def test_arms_get_the_width_of_equal_parameters():
+    arms = {"deep": {"model.middle_modules": 4}, "shallow": {"model.middle_modules": 0}}
+    experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="parameters")
+    equal = equalize(experiment, resolve(BASE), [])
+    assert equal.arms["deep"] == arms["deep"]  # the first arm is the measure
+    target = parameters("xception_tiny", middle_modules=4)
+    width = equal.arms["shallow"]["model.width"]
+    reached = parameters("xception_tiny", middle_modules=0, width=width)
+    assert width > 1
+    assert abs(reached / target - 1) <= TOLERANCE
+
+
+def test_equal_multiply_adds():
+    arms = {"with": {}, "without": {"model.middle_modules": 0}}
+    experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="macs")
+    equal = equalize(experiment, resolve(BASE), [])
+    costs = [arm_cost(resolve(BASE, settings)) for settings in equal.arms.values()]
+    assert abs(costs[1].macs / costs[0].macs - 1) <= TOLERANCE
+
+
+def test_a_budget_that_cannot_be_met_is_said():
+    arms = {"fine": {}, "coarse": {"model.segments": 16}}
+    experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="parameters")
+    with pytest.raises(InputError, match=r"arm 'coarse' comes no closer than"):
+        equalize(experiment, resolve(BASE), [])
+
+
+def test_an_image_more_keeps_what_its_layers_need_and_no_parameters():
+    narrow, wide = (arm_cost(resolve(BASE, {"model.width": width})) for width in (0.5, 1.0))
+    # Activations grow with the features, parameters with their square.
+    assert 1.7 < wide.activation_bytes / narrow.activation_bytes < 2.3
+    assert wide.parameters / narrow.parameters > 3
+
+
+def test_plan_lists_what_cannot_be_built_and_what_changes_nothing(call, tmp_path: Path):
+    (tmp_path / "base.py").write_text(f"def get_config(): return {BASE!r}")
+    arms = {
+        "good": {"model.order": "pointwise_first"},
+        "bad": {"model.segments": 7},
+        "inert": {"model.name": "inception_tiny", "model.intermediate_activation": "relu"},
+    }
+    (tmp_path / "three.py").write_text(
+        "from xception_jax.sweep import Experiment\n"
+        f"def get_experiment(): return Experiment('three', '…', 'base.py', {arms!r}, 1)"
+    )
+    words = ("plan", str(tmp_path / "three.py"), "data.image_size=28")
+    code, out, _ = call(*words)
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert f"{parameters('xception_tiny', order='pointwise_first'):,}" in lines["good"]
+    assert "cannot be built: model.segments=7: must divide" in out
+    assert "model.intermediate_activation changes nothing in this model" in out
+
+
+def test_plan_of_the_papers_own_setting_needs_no_data(call, tmp_path: Path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    config = Path(__file__).parents[2] / "configs" / "imagenet.py"
+    code, out, _ = call("plan", str(config), "--modules")
+    assert code == 0
+    assert "22,855,952" in out
+    assert "8.36 G" in out  # published: 8.4 G
+    assert "middle/7/convolutions/2" in out
+
+
+def test_evaluate_measures_what_training_measured(call, tmp_path: Path):
+    config = tmp_path / "config.py"
+    settings = BASE | {"train.epochs": 1.0, "model.middle_modules": 0, "wandb.mode": "disabled"}
+    config.write_text(f"def get_config(): return {settings!r}")
+    home = str(tmp_path / "run")
+    assert call("train", str(config), "--workdir", home)[0] == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    code, out, err = call("evaluate", home, "--split", "valid", "--json")
+    assert (code, err) == (0, "")
+    measured, logged = json.loads(out), rows[-1]
+    assert measured["step"] == logged["step"]
+    assert {name: measured[name] for name in ("loss", "top1", "top5")} == {
+        name: logged[name] for name in ("loss", "top1", "top5")
+    }
+    code, _, err = call("evaluate", home, "--step", "999")
+    assert code == 2
+    assert "no such checkpoint" in err

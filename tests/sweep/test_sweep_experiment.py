@@ -1,0 +1,105 @@
+"""Experiments as they are declared: what is planned, and what is refused."""
+
+import pytest
+
+from xception_jax.config import flatten, load_config, resolve
+from xception_jax.errors import InputError
+from xception_jax.sweep import Claim, Experiment, load_experiment, plan_runs
+
+ARMS = {"none": {}, "relu": {"model.intermediate_activation": "relu"}}
+
+
+def declare(**changes):
+    settings = {"name": "question", "hypothesis": "so", "base": "base.py", "arms": ARMS, "seeds": 2}
+    return Experiment(**(settings | changes))
+
+
+def test_the_plan_has_every_arm_of_a_seed_before_the_next_seed(experiment):
+    described, base = load_experiment(experiment)
+    runs = plan_runs(described, base)
+    assert [(run.arm, run.seed) for run in runs[:4]] == [
+        ("none", 0),
+        ("relu", 0),
+        ("elu", 0),
+        ("none", 1),
+    ]
+    assert len(runs) == 3 * described.seeds
+    assert len({run.id for run in runs}) == len(runs)
+    for run in runs:
+        assert run.config.seed == run.seed
+        assert run.config.model.intermediate_activation == run.arm
+        assert run.directory == f"runs/{run.name}-{run.id[:8]}"
+
+
+def test_arms_differ_in_nothing_else(experiment):
+    none, relu, *_ = plan_runs(*load_experiment(experiment))
+    one, other = flatten(none.config), flatten(relu.config)
+    assert {k for k in one if one[k] != other[k]} == {"model.intermediate_activation"}
+
+
+def test_overrides_hold_for_every_arm():
+    runs = plan_runs(declare(), {}, overrides=["train.epochs=0.5"])
+    assert {run.config.train.epochs for run in runs} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "a b"}, "nearest valid value: 'a-b'"),
+        ({"name": ""}, "experiment.name"),
+        ({"arms": {}}, "at least one arm"),
+        ({"arms": {"../up": {}}}, "nearest valid value: 'up'"),
+        ({"seeds": 0}, "nearest valid value: 1"),
+        ({"seeds": True}, "must be an integer"),
+        ({"seeds": 10**9}, "nearest valid value: 10000"),
+        ({"claims": (Claim("rleu", "none"),)}, "nearest valid value: 'relu'"),
+    ],
+)
+def test_what_cannot_be_an_experiment_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        declare(**changes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"direction": "beter"}, "nearest valid value: 'better'"),
+        ({"endpoints": ("final_top",)}, "nearest valid value: 'final_top1'"),
+        ({"direction": "equivalent"}, "margin"),
+        ({"margin": 0.1}, "margin"),
+    ],
+)
+def test_what_cannot_be_a_claim_is_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        Claim("relu", "none", **settings)
+
+
+@pytest.mark.parametrize(
+    ("arms", "overrides", "message"),
+    [
+        ({"one": {}, "other": {}}, [], "same run as arm 'one'"),
+        ({"one": {"model.ordr": "x"}}, [], "nearest valid value: 'model.order'"),
+        (ARMS, ["model.intermediate_activation=elu"], "'relu' sets itself"),
+        (ARMS, ["seed=3"], "--seeds"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(arms, overrides, message):
+    with pytest.raises(InputError, match=message):
+        plan_runs(declare(arms=arms), {}, overrides=overrides)
+
+
+def test_a_file_that_returns_something_else_is_refused(tmp_path):
+    path = tmp_path / "experiment.py"
+    path.write_text("def get_experiment():\n    return 3\n")
+    with pytest.raises(InputError, match="returns int"):
+        load_experiment(path)
+
+
+def test_the_configs_of_the_repository_are_valid(experiment):
+    root = experiment.parents[1]
+    for path in sorted((root / "configs").glob("*.py")):
+        resolve(load_config(path))
+    for path in sorted((root / "experiments").glob("*.py")):
+        described, base = load_experiment(path)
+        assert plan_runs(described, base)
+        assert described.claims

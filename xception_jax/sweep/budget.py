@@ -1,0 +1,188 @@
+"""What an arm costs, counted before anything is trained, and widths that make costs equal."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from xception_jax.config import resolve
+from xception_jax.errors import InputError
+from xception_jax.models import ModelFunction, Row, count, inert_settings, model_function
+from xception_jax.sweep.experiment import Experiment
+from xception_jax.training.setup import make_schedule, open_data
+
+TOLERANCE = 0.01  # by which an arm may differ from the reference arm and still count as equal
+# (classes, channels, training images) of sets that a plan is asked for before they are here.
+_WELL_KNOWN = {
+    "cifar10": (10, 3, 50_000),
+    "cifar100": (100, 3, 50_000),
+    "fashion_mnist": (10, 1, 60_000),
+    "imagenet2012": (1000, 3, 1_281_167),
+}
+_CLOSE_ENOUGH = 0.001
+_TRIALS = 24
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one arm takes.
+
+    Attributes:
+        parameters: trainable numbers.
+        macs: multiply-adds of one image, forward.
+        activation_bytes: what one more image in the batch makes the backward pass keep.
+        steps: optimizer steps of a run.
+        width: the config's `model.width`.
+        rows: parameters and multiply-adds of every module.
+        inert: settings the arm names that change nothing in its model.
+    """
+
+    parameters: int
+    macs: int
+    activation_bytes: int
+    steps: int
+    width: float
+    rows: tuple[Row, ...]
+    inert: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What of a data set decides what a model costs; hashable."""
+
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    train_examples: int
+
+
+def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
+    """Counts, and compiles nothing; a second or two for the paper's Xception.
+
+    Args:
+        config: of a run of the arm.
+        named: the settings that make the arm what it is, with dotted names.
+
+    Raises:
+        InputError: the model cannot be built, or not for images of this size.
+    """
+    info = _info(config)
+    function = _function(config.model, info)
+    rows = tuple(count(function, info.image_shape))
+    settings = {name: value for name, value in config.model.items() if name != "name"}
+    inert = {f"model.{name}" for name in inert_settings(config.model.name, **settings)}
+    return Cost(
+        parameters=rows[0].parameters,
+        macs=rows[0].macs,
+        activation_bytes=_activation_bytes(function, info),
+        steps=make_schedule(config, info.train_examples).total,
+        width=config.model.width,
+        rows=rows,
+        inert=tuple(name for name in named if name in inert),
+    )
+
+
+def equalize(experiment: Experiment, base: ConfigDict, overrides: Iterable[str]) -> Experiment:
+    """The experiment with widths that give every arm the budget of the first one.
+
+    Raises:
+        InputError: an arm cannot be brought within 1% of the first one's.
+    """
+    if not experiment.equal:
+        return experiment
+    overrides, arms = list(overrides), dict(experiment.arms)
+    reference, *others = arms
+    target = _budget(experiment.equal, resolve(base, arms[reference], overrides=overrides))
+    for arm in others:
+
+        def measure(width: float, arm: str = arm) -> int:
+            config = resolve(base, arms[arm], {"model.width": width}, overrides=overrides)
+            return _budget(experiment.equal, config)
+
+        width, reached = _match(measure, target, resolve(base, arms[arm]).model.width)
+        if abs(reached / target - 1) > TOLERANCE:
+            reason = f"arm {arm!r} comes no closer than {reached:,} to {target:,} of {reference!r}"
+            raise InputError("experiment.equal", experiment.equal, reason)
+        arms[arm] = {**arms[arm], "model.width": width}
+    return replace(experiment, arms=arms)
+
+
+def _match(measure: Callable[[float], int], target: int, start: float) -> tuple[float, int]:
+    """The width whose measure is nearest to `target`, and that measure; it grows with the width."""
+    low, high = start / 16, start * 16
+    best, reached = start, measure(start)
+    for _ in range(_TRIALS):
+        if abs(reached / target - 1) <= _CLOSE_ENOUGH:
+            break
+        # Parameters and multiply-adds grow about as the square of the width.
+        width = round((low * high) ** 0.5, 4)
+        here = measure(width)
+        low, high = (width, high) if here < target else (low, width)
+        if abs(here - target) < abs(reached - target):
+            best, reached = width, here
+    return best, reached
+
+
+def _budget(kind: str, config: ConfigDict) -> int:
+    # An activation has neither parameters nor multiply-adds: arms that differ in it cost the same.
+    model = {name: v for name, v in config.model.items() if name != "intermediate_activation"}
+    return _counted(kind, tuple(model.items()), _info(config))
+
+
+@lru_cache(maxsize=512)
+def _counted(kind: str, model: tuple[tuple[str, Any], ...], info: _Images) -> int:
+    function = _function(dict(model), info)
+    if kind == "macs":
+        return count(function, info.image_shape)[0].macs
+    return sum(prod(leaf.shape) for leaf in function.parameters)
+
+
+def _function(model: Mapping[str, Any], info: _Images) -> ModelFunction:
+    settings = {name: value for name, value in model.items() if name != "name"}
+    return model_function(
+        model["name"], num_classes=info.num_classes, in_channels=info.image_shape[-1], **settings
+    )
+
+
+def _activation_bytes(function: ModelFunction, info: _Images) -> int:
+    """Bytes the backward pass keeps for one image, before the compiler saves any."""
+
+    def kept(batch: int) -> int:
+        def residuals(parameters: Any, statistics: Any, images: Any) -> Any:
+            def logits(values: Any) -> Any:
+                return function.apply(values, statistics, images, train=True)[0]
+
+            return jax.vjp(logits, parameters)[1]
+
+        parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
+        images = jax.ShapeDtypeStruct((batch, *info.image_shape), jnp.float32)
+        leaves = jax.tree.leaves(jax.eval_shape(residuals, parameters, statistics, images))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+    return kept(2) - kept(1)
+
+
+def _info(config: ConfigDict) -> _Images:
+    return _read_info(tuple(config.data.items()), config.train.batch_size)
+
+
+@lru_cache(maxsize=4)
+def _read_info(data: tuple[tuple[str, Any], ...], batch_size: int) -> _Images:
+    config = ConfigDict({"data": dict(data), "train": {"batch_size": batch_size}, "seed": 0})
+    try:
+        pipeline = open_data(config)
+    except InputError:
+        if config.data.name not in _WELL_KNOWN:
+            raise
+        classes, channels, examples = _WELL_KNOWN[config.data.name]
+        held_out = round(examples * config.data.validation_fraction)
+        size = config.data.image_size
+        return _Images(classes, (size, size, channels), examples - held_out)
+    with closing(pipeline):
+        info = pipeline.info
+    return _Images(info.num_classes, info.image_shape, info.examples["train"])

@@ -1,0 +1,165 @@
+"""An experiment: a question, a base config, arms, seeds and the claims made before the runs."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from xception_jax.config import load_config, load_file, resolve, run_id
+from xception_jax.errors import InputError, nearest_name, require_choice
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+MOST_SEEDS = 10_000
+ENDPOINTS = ("final_top1", "final_map100", "curve_area", "steps_to_target")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A contrast between two arms, decided before the runs.
+
+    Attributes:
+        arm: the arm the claim is about.
+        baseline: the arm it is compared with.
+        direction: "better", "worse" or "equivalent".
+        endpoints: what is compared; several must all hold.
+        margin: of equivalence, in units of the endpoint.
+    """
+
+    arm: str
+    baseline: str
+    direction: str = "better"
+    endpoints: tuple[str, ...] = ("final_top1",)
+    margin: float | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("claim.direction", self.direction, ("better", "worse", "equivalent"))
+        for endpoint in self.endpoints:
+            require_choice("claim.endpoints", endpoint, ENDPOINTS)
+        if (self.direction == "equivalent") != (self.margin is not None):
+            raise InputError("claim.margin", self.margin, "goes with equivalence, and only with it")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment file returns.
+
+    Attributes:
+        name: of the experiment; a letter or digit, then letters, digits, '_', '.', '-'.
+        hypothesis: what is thought to be so, in a sentence.
+        base: path of the config file all arms start from, relative to the experiment file.
+        arms: for each arm's name the settings, with dotted names, that make it what it is.
+        seeds: how many; they are 0, 1, …
+        claims: decided before the runs.
+        reference: where the question comes from.
+        equal: "parameters" or "macs": every arm gets the width that gives it as many as the first
+            arm has, within 1% (`sweep.budget`); empty: widths are as they are.
+    """
+
+    name: str
+    hypothesis: str
+    base: str
+    arms: Mapping[str, Mapping[str, Any]]
+    seeds: int
+    claims: tuple[Claim, ...] = ()
+    reference: str = ""
+    equal: str = ""
+
+    def __post_init__(self) -> None:
+        for label, name in (("experiment.name", self.name), *(("arm", arm) for arm in self.arms)):
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                near = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(name)).strip("-._")[:64] or None
+                reason = "must be up to 64 letters, digits, '_', '.' or '-'"
+                raise InputError(label, name, reason, near)
+        if not self.arms:
+            raise InputError("experiment.arms", None, "there must be at least one arm")
+        require_seeds("experiment.seeds", self.seeds)
+        require_choice("experiment.equal", self.equal, ("", "parameters", "macs"))
+        for claim in self.claims:
+            for arm in (claim.arm, claim.baseline):
+                if arm not in self.arms:
+                    near = nearest_name(arm, self.arms)
+                    raise InputError("claim", arm, "names an arm that does not exist", near)
+
+    def describe(self) -> dict[str, Any]:
+        """The experiment as plain data, for `sweep.json`."""
+        content = asdict(self)
+        content["arms"] = {name: dict(settings) for name, settings in self.arms.items()}
+        content["seeds"] = list(range(self.seeds))
+        return content
+
+
+def require_seeds(field: str, seeds: Any) -> None:
+    """Raises `InputError` unless `seeds` is a possible number of seeds."""
+    if type(seeds) is not int or not 1 <= seeds <= MOST_SEEDS:
+        near = min(max(seeds, 1), MOST_SEEDS) if type(seeds) is int else None
+        raise InputError(field, seeds, f"must be an integer from 1 to {MOST_SEEDS}", near)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """An arm with a seed, and the directory it is to have below the sweep's own."""
+
+    arm: str
+    seed: int
+    config: ConfigDict = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """The hash of what determines the run's result."""
+        return run_id(self.config)
+
+    @property
+    def name(self) -> str:
+        """What people see, `<arm>-s<seed>`."""
+        return f"{self.arm}-s{self.seed}"
+
+    @property
+    def directory(self) -> str:
+        """Relative to the sweep's directory; ends in the first 8 digits of the id."""
+        return f"runs/{self.name}-{self.id[:8]}"
+
+
+def load_experiment(path: str | Path) -> tuple[Experiment, Mapping[str, Any]]:
+    """An experiment file's `get_experiment()` and the base config it names.
+
+    Raises:
+        InputError: either file is missing, fails, or returns something else.
+    """
+    experiment = load_file(path, "get_experiment")
+    if not isinstance(experiment, Experiment):
+        kind = type(experiment).__name__
+        raise InputError("file", str(path), f"get_experiment() returns {kind}, not Experiment")
+    return experiment, load_config(Path(path).parent / experiment.base)
+
+
+def plan_runs(
+    experiment: Experiment, base: Mapping[str, Any], *, overrides: Iterable[str] = ()
+) -> list[PlannedRun]:
+    """Every run of the experiment, all arms of a seed before the next seed.
+
+    In that order a sweep that is stopped early still has pairs to compare.
+
+    Raises:
+        InputError: a setting that does not exist or is not valid; two arms that are the same run.
+    """
+    overrides = list(overrides)
+    for word in overrides:
+        name = word.partition("=")[0]
+        if name == "seed":
+            raise InputError("override", word, "an experiment sets its seeds itself: see --seeds")
+        if arms := [arm for arm, settings in experiment.arms.items() if name in settings]:
+            raise InputError("override", word, f"is what the arm {arms[0]!r} sets itself")
+    runs = []
+    for seed in range(experiment.seeds):
+        for arm, settings in experiment.arms.items():
+            config = resolve(base, settings, {"seed": seed}, overrides=overrides)
+            runs.append(PlannedRun(arm, seed, config))
+    first: dict[str, str] = {}
+    for run in runs:
+        if run.id in first:
+            raise InputError("arm", run.arm, f"is the same run as arm {first[run.id]!r}")
+        first[run.id] = run.arm
+    return runs

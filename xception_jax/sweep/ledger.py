@@ -1,0 +1,148 @@
+"""The record of a sweep: what it consists of, and how each run stands.
+
+`sweep.json` says what the sweep is; how a run stands is read from the run's own directory, so
+there is no second truth that could disagree with it.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xception_jax.errors import InputError
+from xception_jax.sweep.experiment import Experiment, PlannedRun
+from xception_jax.training import run_directory as files
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How a run stands.
+
+    Attributes:
+        status: as in `run.json`, or "interrupted": it says running, but no process holds it; or
+            "unreadable": the file is damaged.
+        reason: why, where there is something to say.
+        record: `run.json`.
+    """
+
+    arm: str
+    seed: int
+    status: str
+    reason: str | None
+    record: dict[str, Any]
+
+
+def require_home(
+    directory: Path, experiment: Experiment, runs: Iterable[PlannedRun]
+) -> dict[str, Any]:
+    """Checks that `directory` is, or can become, the home of this sweep.
+
+    Seeds, arms and claims may be added to a recorded sweep. What it has recorded stays as it is:
+    the settings of its runs, and the claims, which were made before the runs.
+
+    Returns:
+        What `sweep.json` holds; empty: nothing is recorded yet.
+
+    Raises:
+        InputError: it cannot be written, or holds a single run or another sweep.
+    """
+    files.require_writable(directory)
+
+    def refuse(reason: str) -> None:
+        reason = f"holds {reason}; choose another directory"
+        raise InputError("--workdir", str(directory), reason)
+
+    if (directory / files.CONFIG).exists() or (directory / files.RUN).exists():
+        refuse("a single run")
+    if not (directory / files.SWEEP).exists():
+        return {}
+    there = _read(directory)
+    name = there["experiment"].get("name")
+    if name != experiment.name:
+        refuse(f"another sweep: its experiment is {name!r}, not {experiment.name!r}")
+    recorded = {(row["arm"], row["seed"]): row["id"] for row in there["runs"]}
+    for run in runs:
+        if recorded.get((run.arm, run.seed), run.id) != run.id:
+            refuse(f"another sweep: its {run.arm!r} with seed {run.seed} has other settings")
+    if missing := {arm for arm, _ in recorded} - set(experiment.arms):
+        refuse(f"another sweep: it has the arm {min(missing)!r}")
+    claims = json.loads(json.dumps(experiment.describe()["claims"]))
+    if any(claim not in claims for claim in there["experiment"].get("claims", [])):
+        refuse("a sweep with other claims, and claims are made before the runs")
+    return there
+
+
+def write_ledger(
+    directory: Path, experiment: Experiment, runs: Iterable[PlannedRun], command: str
+) -> None:
+    """Records the sweep in `directory`, which the caller has locked.
+
+    Raises:
+        InputError: see `require_home`.
+    """
+    runs = list(runs)
+    there = require_home(directory, experiment, runs)
+    rows = [
+        {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs
+    ]
+    kept = [row for row in there.get("runs", []) if row not in rows]
+    described = experiment.describe()
+    described["seeds"] = sorted({row["seed"] for row in [*rows, *kept]})
+    content = {
+        "schema": SCHEMA,
+        "experiment": described,
+        "runs": [*rows, *kept],
+        "command": command,
+        "created": there.get("created") or files.now(),
+        **files.provenance(),
+    }
+    files.write_whole(directory / files.SWEEP, json.dumps(content, indent=2) + "\n")
+
+
+def _read(directory: Path) -> dict[str, Any]:
+    """`sweep.json`, with what is relied on in its place.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    content = files.read_json(directory / files.SWEEP)
+    rows = content.get("runs")
+    keys = {"arm", "seed", "id", "directory"}
+    if (
+        isinstance(content.get("experiment"), dict)
+        and isinstance(rows, list)
+        and all(isinstance(row, dict) and keys <= set(row) for row in rows)
+    ):
+        return content
+    raise InputError("file", str(directory / files.SWEEP), "is not the record of a sweep")
+
+
+def read_statuses(directory: Path) -> list[RunStatus]:
+    """How every run of the sweep (or the one run) in `directory` stands.
+
+    Raises:
+        InputError: there is neither a sweep nor a run; `sweep.json` is damaged.
+    """
+    if (directory / files.SWEEP).exists():
+        rows = _read(directory)["runs"]
+        return [_status(row["arm"], row["seed"], directory / row["directory"]) for row in rows]
+    if (directory / files.RUN).exists():
+        record = files.read_run(directory)
+        return [_status(record.get("arm") or record.get("name", "-"), record["seed"], directory)]
+    if not directory.is_dir():
+        raise InputError("directory", str(directory), "no such directory")
+    raise InputError("directory", str(directory), "holds neither sweep.json nor run.json")
+
+
+def _status(arm: str, seed: int, directory: Path) -> RunStatus:
+    try:
+        record = files.read_run(directory)
+    except InputError as error:
+        return RunStatus(arm, seed, "unreadable", str(error), {})
+    status, reason = record["status"], record.get("reason")
+    if status == "running" and not files.is_locked(directory):
+        status, reason = "interrupted", "the same command goes on with it"
+    return RunStatus(arm, seed, status, reason, record)
