@@ -1,0 +1,104 @@
+"""Reads the `metrics.jsonl` of runs, which may be torn, repeated or not finite, into one frame."""
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from xception_jax.analysis.values import as_real, as_text, as_whole
+
+_LOG_SCHEMA = pl.Schema(
+    {
+        "step": pl.Int64(),
+        "epoch": pl.Float64(),
+        "split": pl.String(),
+        "loss": pl.Float64(),
+        "top1": pl.Float64(),
+        "top5": pl.Float64(),
+        "learning_rate": pl.Float64(),
+        "seconds": pl.Float64(),
+    }
+)
+CURVE_SCHEMA = pl.Schema(
+    {"run": pl.Int64(), "arm": pl.String(), "seed": pl.Int64(), **dict(_LOG_SCHEMA)}
+)
+"""`run` is the index of the run in the sweep."""
+_NOT_FINITE = re.compile(rb":\s*(?:NaN|-?Infinity)\b")
+
+
+def read_curves(runs: Sequence[tuple[Path, str, int | None]]) -> tuple[pl.DataFrame, list[int]]:
+    """Reads the logs of many runs.
+
+    Args:
+        runs: of each run its directory, arm and seed.
+
+    Returns:
+        All rows, `CURVE_SCHEMA`, in the order of run, split and step, null where a value is
+        missing or not finite; and for each run how many of its rows were broken or repeated. Of
+        repeated rows the last one counts.
+    """
+    frames, lost = [pl.DataFrame(schema=CURVE_SCHEMA)], []
+    for index, (directory, arm, seed) in enumerate(runs):
+        rows, broken = _read_log(directory / "metrics.jsonl")
+        columns = [
+            pl.lit(index, pl.Int64()).alias("run"),
+            pl.lit(arm).alias("arm"),
+            pl.lit(seed, pl.Int64()).alias("seed"),
+        ]
+        frames.append(rows.select(*columns, *_LOG_SCHEMA))
+        lost.append(broken)
+    rows = pl.concat(frames)
+    finite = [
+        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
+        for name, kind in _LOG_SCHEMA.items()
+        if kind == pl.Float64
+    ]
+    whole = rows.with_columns(finite).drop_nulls(["step", "split"])
+    kept = whole.unique(["run", "split", "step"], keep="last", maintain_order=True)
+    before = dict(rows.group_by("run").len().iter_rows())
+    after = dict(kept.group_by("run").len().iter_rows())
+    for index in range(len(runs)):
+        lost[index] += before.get(index, 0) - after.get(index, 0)
+    return kept.sort("run", "split", "step"), lost
+
+
+def _read_log(path: Path) -> tuple[pl.DataFrame, int]:
+    """The rows of one log as they come, and the number of lines that are none.
+
+    A torn last line is what a running or killed run leaves, and does not count.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return pl.DataFrame(schema=_LOG_SCHEMA), 0
+    whole, _, tail = content.rpartition(b"\n")
+    rows, lost = _parse(whole)
+    if tail.strip():  # a last line without its end is used if it happens to be whole
+        rows = pl.concat([rows, _parse(tail)[0]])
+    return rows, lost
+
+
+def _parse(content: bytes) -> tuple[pl.DataFrame, int]:
+    """Rows of JSON lines and the number of lines that are none: fast if all are well, else slow."""
+    if b"NaN" in content or b"Infinity" in content:  # Python writes them, JSON has no such words
+        content = _NOT_FINITE.sub(b": null", content)
+    if not content.strip():
+        return pl.DataFrame(schema=_LOG_SCHEMA), 0
+    try:
+        return pl.read_ndjson(io.BytesIO(content), schema=_LOG_SCHEMA), 0
+    except pl.exceptions.PolarsError:
+        pass
+    rows, lost = [], 0
+    for line in filter(bytes.strip, content.split(b"\n")):
+        try:
+            row = json.loads(line)
+            values: dict[str, object] = {name: as_real(row.get(name)) for name in _LOG_SCHEMA}
+            values |= {"step": as_whole(row["step"]), "split": as_text(row["split"])}
+        except (ValueError, KeyError, AttributeError, RecursionError):
+            lost += 1
+        else:
+            rows.append(values)
+    return pl.DataFrame(rows, schema=_LOG_SCHEMA), lost

@@ -1,0 +1,265 @@
+"""Reads what a sweep or a run has left on disk, whatever state it is in.
+
+Nothing here trusts a file: a run may be planned, running or dead, a file may be missing, its last
+line torn, its numbers not finite. What cannot be read is left out and said so in `Sweep.notes`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from xception_jax.analysis.logs import read_curves
+from xception_jax.analysis.values import (
+    as_list,
+    as_mapping,
+    as_real,
+    as_text,
+    as_whole,
+    first_known,
+)
+from xception_jax.errors import InputError
+
+SWEEP_SCHEMA = 1
+STATUSES = ("done", "running", "planned", "diverged", "failed", "unreadable")
+"""The statuses a run can have here: those of `run.json`, and `unreadable` for a broken one."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as its directory tells it; a field is None where the directory does not."""
+
+    arm: str
+    seed: int | None
+    id: str
+    directory: str
+    status: str
+    reason: str | None = None
+    dataset: str | None = None
+    model: str | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    batch_size: int | None = None
+    train_examples: int | None = None
+    valid_examples: int | None = None
+    test_examples: int | None = None
+    parameters: int | None = None
+    images_per_second: float | None = None
+    compile_seconds: float | None = None
+    test_loss: float | None = None
+    test_top1: float | None = None
+    test_top5: float | None = None
+    started: str | None = None
+    ended: str | None = None
+    commit: str | None = None
+    devices: tuple[str, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep, or a single run seen as a sweep of one.
+
+    Attributes:
+        arms: every arm's overrides, in the order of the experiment file.
+        claims: the declared claims, each as one line of text.
+        curves: all log rows, with the columns of `logs.CURVE_SCHEMA`; `run` is the index into
+            `runs`; what was not finite is null.
+        notes: what was found broken and left out, for people.
+    """
+
+    directory: Path
+    name: str
+    hypothesis: str
+    reference: str
+    arms: Mapping[str, Mapping[str, Any]]
+    claims: tuple[str, ...]
+    runs: tuple[Run, ...]
+    curves: pl.DataFrame
+    command: str | None
+    created: str | None
+    commit: str | None
+    versions: tuple[tuple[str, str], ...]
+    is_single_run: bool
+    notes: tuple[str, ...]
+
+
+def read_directory(directory: Path) -> Sweep:
+    """Reads a sweep directory, or the directory of one run.
+
+    Raises:
+        InputError: the directory holds neither, or its `sweep.json` cannot be used.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError("directory", str(directory), "no such directory", _sweep_near(directory))
+    if (directory / "sweep.json").is_file():
+        return _read_sweep(directory)
+    if (directory / "run.json").is_file() or (directory / "metrics.jsonl").is_file():
+        return _read_single(directory)
+    raise InputError(
+        "directory",
+        str(directory),
+        "holds neither sweep.json nor run.json; "
+        "give the --workdir of `xception-jax sweep` or `xception-jax train`",
+        _sweep_near(directory),
+    )
+
+
+def _sweep_near(directory: Path) -> str | None:
+    """A sweep one level above or below `directory`, the usual slip."""
+    try:
+        around = [*directory.absolute().parents[:2], *sorted(directory.glob("*/"))]
+    except OSError:
+        return None
+    return next((str(path) for path in around if (path / "sweep.json").is_file()), None)
+
+
+def _read_sweep(directory: Path) -> Sweep:
+    path = directory / "sweep.json"
+    try:
+        sweep = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("sweep.json", str(path), f"cannot be read: {error}") from error
+    if not isinstance(sweep, dict) or not isinstance(sweep.get("experiment"), dict):
+        raise InputError("sweep.json", str(path), "does not describe an experiment")
+    if sweep.get("schema") != SWEEP_SCHEMA:
+        reason = f"of {path}: this version of xception-jax reads no other than {SWEEP_SCHEMA}"
+        raise InputError("schema", sweep.get("schema"), reason, SWEEP_SCHEMA)
+    experiment = sweep["experiment"]
+    notes: list[str] = []
+    listed = [entry for entry in as_list(sweep.get("runs")) if isinstance(entry, dict)]
+    runs = [_read_run(directory, entry, notes) for entry in listed]
+    strangers = _unlisted(directory, {run.directory for run in runs})
+    if strangers:
+        notes.append(f"left out, because sweep.json does not list them: {', '.join(strangers)}")
+    declared = as_mapping(experiment.get("arms"))
+    arms = {as_text(arm): as_mapping(overrides) for arm, overrides in declared.items()}
+    return Sweep(
+        directory=directory,
+        name=as_text(experiment.get("name")) or directory.resolve().name,
+        hypothesis=as_text(experiment.get("hypothesis")),
+        reference=as_text(experiment.get("reference")),
+        arms=arms | {run.arm: {} for run in runs if run.arm not in arms},
+        claims=tuple(_claim(claim) for claim in as_list(experiment.get("claims"))),
+        runs=tuple(runs),
+        curves=_curves(directory, runs, notes),
+        command=as_text(sweep.get("command")) or None,
+        created=as_text(sweep.get("created")) or None,
+        commit=as_text(sweep.get("commit")) or None,
+        versions=_versions(sweep.get("versions")),
+        is_single_run=False,
+        notes=tuple(notes),
+    )
+
+
+def _read_single(directory: Path) -> Sweep:
+    notes: list[str] = []
+    run = _read_run(directory, {"directory": "."}, notes)
+    return Sweep(
+        directory=directory,
+        name=directory.resolve().name,
+        hypothesis="",
+        reference="",
+        arms={run.arm: {}},
+        claims=(),
+        runs=(run,),
+        curves=_curves(directory, [run], notes),
+        command=None,
+        created=run.started,
+        commit=run.commit,
+        versions=run.versions,
+        is_single_run=True,
+        notes=tuple(notes),
+    )
+
+
+def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
+    """The run that `entry` of sweep.json lists; a run without files is a planned one."""
+    directory = as_text(entry.get("directory"))
+    record = _read_record(root / directory / "run.json", notes)
+    config = _read_record(root / directory / "config.json", notes) or {}
+    known = {} if record is None else record
+    status = as_text(known.get("status")) or ("planned" if record is None else "unreadable")
+    if status not in STATUSES:
+        notes.append(f"{directory}/run.json: unknown status {status!r}")
+        status = "unreadable"
+    examples, result = as_mapping(known.get("examples")), as_mapping(known.get("result"))
+    data, train = as_mapping(config.get("data")), as_mapping(config.get("train"))
+    return Run(
+        arm=as_text(entry.get("arm")) or as_text(known.get("arm")) or "run",
+        seed=as_whole(first_known(entry.get("seed"), known.get("seed"), config.get("seed"))),
+        id=as_text(entry.get("id")) or as_text(known.get("id")),
+        directory=directory,
+        status=status,
+        reason=as_text(known.get("reason")) or None,
+        dataset=as_text(data.get("name")) or None,
+        model=as_text(as_mapping(config.get("model")).get("name")) or None,
+        steps=as_whole(known.get("steps")),
+        epochs=as_real(first_known(known.get("epochs"), train.get("epochs"))),
+        batch_size=as_whole(train.get("batch_size")),
+        train_examples=as_whole(examples.get("train")),
+        valid_examples=as_whole(examples.get("valid")),
+        test_examples=as_whole(first_known(result.get("examples"), examples.get("test"))),
+        parameters=as_whole(known.get("parameters")),
+        images_per_second=as_real(known.get("images_per_second")),
+        compile_seconds=as_real(known.get("compile_seconds")),
+        test_loss=as_real(result.get("loss")),
+        test_top1=as_real(result.get("top1")),
+        test_top5=as_real(result.get("top5")),
+        started=as_text(known.get("started")) or None,
+        ended=as_text(known.get("ended")) or None,
+        commit=as_text(known.get("commit")) or None,
+        devices=tuple(as_text(device) for device in as_list(known.get("devices"))),
+        versions=_versions(known.get("versions")),
+    )
+
+
+def _read_record(path: Path, notes: list[str]) -> dict[str, Any] | None:
+    """The JSON object in `path`; None if there is no file, empty if it cannot be understood."""
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        notes.append(f"{path.parent.name}/{path.name} cannot be read: {as_text(error)}")
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _unlisted(directory: Path, listed: set[str]) -> list[str]:
+    found = (path.parent for path in sorted(directory.glob("runs/*/run.json")))
+    names = (path.relative_to(directory).as_posix() for path in found)
+    return [name for name in names if name not in listed]
+
+
+def _curves(root: Path, runs: list[Run], notes: list[str]) -> pl.DataFrame:
+    rows, lost = read_curves([(root / run.directory, run.arm, run.seed) for run in runs])
+    notes += [
+        f"{run.directory}/metrics.jsonl: {count} broken or repeated rows left out"
+        for run, count in zip(runs, lost, strict=True)
+        if count
+    ]
+    return rows
+
+
+def _versions(value: object) -> tuple[tuple[str, str], ...]:
+    return tuple((as_text(name), as_text(number)) for name, number in as_mapping(value).items())
+
+
+def _claim(claim: object) -> str:
+    """A claim as one line: a sentence where it has the form of `sweep.experiment.Claim`."""
+    if isinstance(claim, dict) and {"arm", "baseline", "direction", "endpoints"} <= set(claim):
+        relation = {"better": "is better than", "worse": "is worse than"}
+        verb = relation.get(as_text(claim["direction"]), "is equivalent to")
+        within = "" if claim.get("margin") is None else f" within {as_text(claim['margin'])}"
+        endpoints = " and ".join(as_text(name) for name in as_list(claim["endpoints"]))
+        return f"{as_text(claim['arm'])} {verb} {as_text(claim['baseline'])}{within}: {endpoints}"
+    if isinstance(claim, dict):
+        return "; ".join(f"{as_text(key)}: {_claim(value)}" for key, value in claim.items())
+    if isinstance(claim, list):
+        return ", ".join(_claim(item) for item in claim)
+    return as_text(claim)
