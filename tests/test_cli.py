@@ -1,0 +1,242 @@
+"""The command line: codes, one line for bad input, nothing made by it, help for everything."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xception_jax import cli, display
+from xception_jax.sweep.experiment import PlannedRun
+from xception_jax.sweep.local import SweepProgress
+from xception_jax.training import Progress
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs" / "fashion_mnist_mini.py"
+EXPERIMENT = ROOT / "experiments" / "nonlinearity.py"
+
+
+# Words, and what the line must name. W is a directory that must not be made; FILE is a file,
+# EMPTY an empty directory, BROKEN one with damaged records, RUN and SWEEP ones of other runs.
+TRAIN = ("train", "CONFIG", "--workdir", "W")
+SWEEP = ("sweep", "EXPERIMENT", "--workdir", "W")
+BAD = [
+    (("trian",), "train"),
+    (("train",), "config"),
+    (("train", "CONFIG"), "--workdir"),
+    (("train", "CONFIG", "--workdr", "W"), "--workdir"),
+    (("train", "CONFIG", "--workdir"), "--workdir"),
+    (("train", "nothing.py", "--workdir", "W"), "nothing.py"),
+    (("train", "ROOT/configs/fashion_mnist_min.py", "--workdir", "W"), "fashion_mnist_mini.py"),
+    (("train", "EMPTY", "--workdir", "W"), "no such file"),
+    (("train", "FILE", "--workdir", "W"), "SyntaxError"),
+    (("train", "EXPERIMENT", "--workdir", "W"), "get_config"),
+    (("train", "CONFIG", "--workdir", "FILE"), "is a file"),
+    (("train", "CONFIG", "--workdir", "FILE/below"), "below a file"),
+    (("train", "CONFIG", "--workdir", "RUN"), "seed is 3 there and 0 here"),
+    (("train", "CONFIG", "--workdir", "SWEEP"), "holds a sweep"),
+    (("train", "CONFIG", "--workdir", "BROKEN"), "config.json"),
+    ((*TRAIN, "model.intermediate_activaton=relu"), "'model.intermediate_activation'"),
+    ((*TRAIN, "model.intermediate_activation=rellu"), "'relu'"),
+    ((*TRAIN, "model.name=xceptoin"), "'xception'"),
+    ((*TRAIN, "model.depthwise_implementation=lacks"), "model.depthwise_implementation"),
+    ((*TRAIN, "model.kernel_size=4"), "kernel_size"),
+    ((*TRAIN, "model.segments=7"), "segments"),
+    ((*TRAIN, "seed=-1"), "seed=-1"),
+    ((*TRAIN, "seed=99999999999"), "2147483647"),
+    ((*TRAIN, "seed"), "key=value"),
+    ((*TRAIN, "train.epochs=-3"), "train.epochs=-3"),
+    ((*TRAIN, "train.batch_size=two"), "train.batch_size='two'"),
+    ((*TRAIN, "train.accumulation_steps=3"), "train.batch_size=64"),
+    ((*TRAIN, "optimizer.learning_rate=nan"), "optimizer.learning_rate"),
+    ((*TRAIN, "data.name=cifar"), "cifar10"),
+    ((*TRAIN, "data.name=cifar10", "data.directory=EMPTY"), "cifar10"),
+    ((*TRAIN, "data.name=folder"), "data.directory"),
+    ((*TRAIN, "data.name=folder", "data.directory=EMPTY"), "EMPTY"),
+    ((*TRAIN, "data.pipeline=memory"), "'in_memory'"),
+    ((*TRAIN, "data.padding=28"), "data.padding=28"),
+    ((*TRAIN, "data.image_size=0"), "data.image_size=0"),
+    ((*TRAIN, "data.augmentation=random_resized_crop", "data.pipeline=in_memory"), "data.augm"),
+    (("sweep", "EXPERIMENT"), "--workdir"),
+    (("sweep", "CONFIG", "--workdir", "W"), "get_experiment"),
+    (("sweep", "nothing.py", "--workdir", "W"), "nothing.py"),
+    ((*SWEEP, "--seeds", "0"), "--seeds=0"),
+    ((*SWEEP, "--seeds", "-2"), "--seeds=-2"),
+    ((*SWEEP, "--seeds", "1000000"), "10000"),
+    ((*SWEEP, "--seeds", "few"), "--seeds='few'"),
+    ((*SWEEP, "seed=3"), "--seeds"),
+    ((*SWEEP, "model.intermediate_activation=relu"), "arm"),
+    ((*SWEEP, "train.epoch=3"), "'train.epochs'"),
+    ((*SWEEP, "model.segments=7"), "(arm 'none')"),
+    (("sweep", "EXPERIMENT", "--workdir", "FILE"), "is a file"),
+    (("sweep", "EXPERIMENT", "--workdir", "RUN"), "holds a single run"),
+    (("sweep", "EXPERIMENT", "--workdir", "SWEEP"), "'another'"),
+    (("status",), "directory"),
+    (("status", "nowhere"), "nowhere"),
+    (("status", "EMPTY"), "neither"),
+    (("status", "FILE"), "no such directory"),
+    (("status", "BROKEN"), "BROKEN"),
+    (("report", "nowhere"), "nowhere"),
+    (("report", "EMPTY"), "EMPTY"),
+    (("data",), "command"),
+    (("data", "prepare", "fashion_mnits"), "fashion_mnits"),
+    (("data", "prepare", "fashion_mnist", "--from", "EMPTY"), "EMPTY"),
+]
+
+
+@pytest.fixture
+def places(tmp_path):
+    run, sweep, broken = tmp_path / "run", tmp_path / "sweep", tmp_path / "broken"
+    for directory in (run, sweep, broken, tmp_path / "empty"):
+        directory.mkdir()
+    (tmp_path / "file").write_text("no python:")
+    from xception_jax.config import canonical_json, load_config, resolve
+
+    (run / "config.json").write_text(canonical_json(resolve(load_config(CONFIG), {"seed": 3})))
+    (sweep / "sweep.json").write_text('{"experiment": {"name": "another"}, "runs": []}')
+    for name in ("config.json", "run.json", "sweep.json"):
+        (broken / name).write_text("{]")
+    (broken / "sweep.json").unlink()
+    return {
+        "CONFIG": CONFIG,
+        "EXPERIMENT": EXPERIMENT,
+        "ROOT": ROOT,
+        "W": tmp_path / "made",
+        "FILE": tmp_path / "file",
+        "EMPTY": tmp_path / "empty",
+        "RUN": run,
+        "SWEEP": sweep,
+        "BROKEN": broken,
+    }
+
+
+def insert(text: str, places: dict) -> str:
+    for name, path in places.items():
+        if text == name or text.startswith(f"{name}/") or text.endswith(f"={name}"):
+            return text.replace(name, str(path))
+    return text
+
+
+@pytest.mark.parametrize(("words", "named"), BAD, ids=[" ".join(words)[-60:] for words, _ in BAD])
+def test_bad_input_is_one_line_and_makes_nothing(words, named, places, call, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    start = time.monotonic()
+    code, out, err = call(*(insert(word, places) for word in words))
+    assert time.monotonic() - start < 20  # no training; JAX may have to be imported
+    assert code == 2, out + err
+    assert err.startswith("xception-jax: ")
+    assert len(err.splitlines()) == 1
+    assert str(places.get(named, named)).lower() in err.lower()
+    assert out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("train",), ("sweep",), ("status",), ("report",), ("data", "list"), ("data", "prepare")],
+)
+def test_help_has_an_example(words, call):
+    code, out, _ = call(*words, "--help")
+    assert code == 0
+    assert "Usage" in out
+    assert not words or "Example" in out
+
+
+def test_version(call):
+    from xception_jax import __version__
+
+    assert call("--version") == (0, f"xception-jax {__version__}\n", "")
+
+
+def test_data_list(call):
+    code, out, _ = call("data", "list")
+    assert code == 0
+    assert "fashion_mnist_mini" in out
+
+
+def test_a_bug_is_not_bad_input(call, monkeypatch):
+    def fail(_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("xception_jax.sweep.ledger.read_statuses", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        call("status", "anywhere")
+
+
+def test_a_typo_costs_no_import_of_jax():
+    program = (
+        "import sys; from xception_jax import cli; sys.argv = ['x', *sys.argv[1:]]\n"
+        "try: cli.main()\n"
+        "except SystemExit as e: print(e.code, sorted({'jax', 'wandb', 'altair'} & {*sys.modules}))"
+    )
+    words = ["train", str(CONFIG), "--workdir", "made", "model.ordr=3"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        capture_output=True, text=True, check=True, env=os.environ,
+    )  # fmt: skip
+    assert done.stdout == "2 []\n"
+
+
+# -- what people see while runs train --------------------------------------------------------------
+
+
+def event(step=0, *, number=1, runs=2, phase="train", row=None, speed=None, ended=None, arm="relu"):
+    run = PlannedRun(arm, 3, None)
+    progress = None if ended else Progress(phase, step, 100, step / 10, speed, row)
+    left = 100 * runs - 100 * (number - 1) - step
+    return SweepProgress(run, number, runs, 100 * runs, left, progress, ended)
+
+
+ROW = {"split": "valid", "top1": 0.5}
+DONE = {"status": "done", "result": {"split": "test", "top1": 0.25}}
+
+
+@pytest.mark.parametrize(
+    ("event", "left", "line"),
+    [
+        (event(phase="compile"), None, "[1/2] relu seed 3: compiling"),
+        (event(1, speed=1e9), None, "[1/2] relu seed 3: epoch 0.1/10"),
+        (
+            event(25, row=ROW, speed=1234.5),
+            "1:10",
+            "[1/2] relu seed 3: epoch 2.5/10, 1,234 images/s, 1:10 left, valid top-1 0.500",
+        ),
+        (event(25, runs=1, row=ROW), None, "relu seed 3: epoch 2.5/10, valid top-1 0.500"),
+        (event(ended=DONE), "0:30", "[1/2] relu seed 3: done, test top-1 0.2500, 0:30 left"),
+        (
+            event(100, number=2, ended={"status": "failed", "reason": "E: [x]"}),
+            "0:00",
+            "[2/2] relu seed 3: failed: E: [x]",
+        ),
+    ],
+)
+def test_lines_of_progress(event, left, line):
+    assert display.describe(event, left) == line
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.2, "1:15"), (3600, "1:00:00")])
+def test_durations(seconds, text):
+    assert display.duration(seconds) == text
+
+
+def test_plain_lines_are_few_and_the_time_left_is_sane(monkeypatch, capsys):
+    """A compilation of a minute, then two runs of 100 steps, half a second each."""
+    clock = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
+    with display.showing(cli.console) as show:
+        for number in (1, 2):
+            show(event(0, number=number, phase="compile"))
+            clock[0] += 60 if number == 1 else 0
+            for step in range(1, 101):
+                clock[0] += 0.5
+                show(event(step, number=number, row=ROW))
+            show(event(100, number=number, ended=DONE))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[1/2] relu seed 3: compiling"
+    assert lines[1] == "[1/2] relu seed 3: epoch 0.1/10, valid top-1 0.500"
+    left = [line.split(" left")[0].split(", ")[-1] for line in lines[2:-1]]
+    assert left[:3] == ["1:24", "1:08", "0:53"]  # half a second for each step that is left
+    assert len(lines) <= 2 + 100 / 15 + 2
+    assert lines[-1] == "[2/2] relu seed 3: done, test top-1 0.2500"

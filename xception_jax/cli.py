@@ -1,0 +1,76 @@
+"""The `xception-jax` command: its subcommands, and what its exit codes mean.
+
+0: done; 1: a run failed or diverged; 2: bad input, in one line on standard error; 75: interrupted,
+the same command goes on. The subcommands import inside their functions, so that --help and a typo
+cost no import of JAX.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from xception_jax.commands.console import console, warn
+from xception_jax.commands.data import list_sets, prepare_set
+from xception_jax.commands.evaluate import evaluate
+from xception_jax.commands.plan import plan
+from xception_jax.commands.report import report
+from xception_jax.commands.runs import status, sweep, train
+from xception_jax.commands.weights import convert, export, predict
+from xception_jax.errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+for command in (train, sweep, status, report, plan, evaluate, convert, predict, export):
+    app.command()(command)
+
+data_app = typer.Typer(help="List and prepare data sets.")
+data_app.command("list")(list_sets)
+data_app.command("prepare")(prepare_set)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except InputError as error:
+        code = _refuse(str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        # What Typer raises for a wrong word; which package defines it differs by version.
+        format_message = getattr(error, "format_message", None)
+        if format_message is None:
+            raise
+        code = _refuse(format_message())
+    sys.exit(code or 0)
+
+
+def _refuse(message: str) -> int:
+    warn(f"xception-jax: {' '.join(message.split())}")
+    return 2
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from xception_jax import __version__
+
+        console.print(f"xception-jax {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Which of two convolution blocks is better? Ablation experiments in JAX."""

@@ -1,0 +1,1 @@
+"""The commands of `xception-jax`, a module for each kind."""

@@ -1,0 +1,35 @@
+"""What commands share: where they write, and the words every one of them understands."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def _console(*, stderr: bool) -> Console:
+    # No markup: what is printed are other people's words, and brackets in them are meant. In a file
+    # or a pipe nothing is cut: a table there is as wide as its words.
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 10_000
+    return Console(stderr=stderr, width=width, soft_wrap=True, markup=False, highlight=False)
+
+
+console, errors = _console(stderr=False), _console(stderr=True)
+
+Directory = Annotated[Path, typer.Argument(help="Of a sweep or a run.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value words that override the config.")
+]
+
+
+def warn(text: str) -> None:
+    """Says one line on standard error."""
+    errors.print(text)
+
+
+def command_line() -> str:
+    """What the person typed, for the record; can be pasted into a shell."""
+    return shlex.join(["xception-jax", *sys.argv[1:]])

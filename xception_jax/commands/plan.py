@@ -1,0 +1,111 @@
+"""`plan`: what an experiment or a config will cost, before any of it is spent."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from xception_jax.commands.console import console
+from xception_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from xception_jax.sweep.budget import Cost
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(help="A file of experiments/ or configs/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value words that override the config.")
+    ] = None,
+    *,
+    modules: Annotated[bool, typer.Option(help="A table of each arm's modules, too.")] = False,
+) -> int:
+    """Show what each arm of an experiment costs, and which cannot be built, in seconds.
+
+    Example: `xception-jax plan experiments/nonlinearity.py`
+    """
+    table = Table(box=None, pad_edge=False)
+    for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
+        justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
+        table.add_column(heading, justify=justify, overflow="fold")
+    costs, notes, reference = [], [], None
+    for arm, config, named in _arms(file, overrides or []):
+        try:
+            cost = _cost(config, named)
+        except InputError as error:
+            notes.append(f"{arm} cannot be built: {error}")
+            continue
+        reference = reference or cost
+        costs.append((arm, cost))
+        table.add_row(arm, *_cells(cost, reference))
+        notes += [f"{arm}: {name} changes nothing in this model" for name in cost.inert]
+    console.print(table)
+    for note in notes:
+        console.print(note)
+    console.print("MACs: multiply-adds of one image, forward. Activations: kept for the backward")
+    console.print("pass by one image, before the compiler saves any. Nothing was compiled.")
+    for arm, cost in costs if modules else ():
+        console.print(f"\n{arm}")
+        console.print(_module_table(cost))
+    return 0 if costs else 2
+
+
+def _arms(file: Path, overrides: list[str]) -> Iterator[tuple[str, "ConfigDict", list[str]]]:
+    """(name, config, names of the settings that make it what it is) of each arm."""
+    from xception_jax.config import load_file, resolve
+    from xception_jax.sweep import Experiment, load_experiment
+
+    content = load_file(file, "get_experiment", "get_config")
+    if not isinstance(content, Experiment):
+        yield file.stem, resolve(content, overrides=overrides), []
+        return
+    from xception_jax.sweep.budget import equalize
+
+    experiment, base = load_experiment(file)
+    experiment = equalize(experiment, base, overrides)
+    for arm, settings in experiment.arms.items():
+        yield arm, resolve(base, settings, overrides=overrides), list(settings)
+
+
+def _cost(config: "ConfigDict", named: list[str]) -> "Cost":
+    from xception_jax.sweep.budget import arm_cost
+
+    return arm_cost(config, named)
+
+
+def _cells(cost: "Cost", reference: "Cost") -> tuple[str, ...]:
+    def against(value: int, other: int) -> str:
+        return "" if cost is reference else f" ({value / other - 1:+.1%})"
+
+    return (
+        f"{cost.width:g}",
+        f"{cost.parameters:,}{against(cost.parameters, reference.parameters)}",
+        f"{quantity(cost.macs)}{against(cost.macs, reference.macs)}",
+        f"{quantity(cost.activation_bytes)}B",
+        f"{cost.steps:,}",
+    )
+
+
+def quantity(number: float) -> str:
+    """`8_363_000_000` -> "8.36 G"."""
+    for unit in ("", "k", "M", "G", "T"):
+        if abs(number) < 1000 or unit == "T":
+            break
+        number /= 1000
+    return f"{number:.3g} {unit}"
+
+
+def _module_table(cost: "Cost") -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("module", "kind", "parameters", "MACs", "output"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left")
+    for row in cost.rows:
+        shape = " x ".join(map(str, row.output_shape))
+        table.add_row(
+            row.path or "whole", row.kind, f"{row.parameters:,}", quantity(row.macs), shape
+        )
+    return table

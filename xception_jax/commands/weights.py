@@ -1,0 +1,222 @@
+"""`convert`, `predict` and `export`: weights from elsewhere, and what to do with them.
+
+Imports are inside the commands, so that --help costs no import of JAX. What is bad input is raised
+as `InputError`, for the command line to say in one line.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xception_jax.commands.console import console, warn
+from xception_jax.commands.process import prepare_jax
+from xception_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xception_jax.training.weights_directory import Weights
+
+_KERAS_FILE = ".weights.h5"
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help=".weights.h5, .keras, .h5, .safetensors, or converted weights.")
+    ],
+    destination: Annotated[
+        Path, typer.Argument(help="A directory that does not exist, or a file *.weights.h5.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="model.…=value words, for another than the published."),
+    ] = None,
+    *,
+    model: Annotated[str, typer.Option(help="What the weights are of.")] = "xception",
+    head: Annotated[
+        bool, typer.Option("--head/--no-head", help="Whether to take the classifier over.")
+    ] = True,
+    size: Annotated[int, typer.Option(min=1, help="Of the images it expects, pixels.")] = 299,
+    class_names: Annotated[
+        Path | None, typer.Option(help="A file with the name of a class on each line.")
+    ] = None,
+) -> int:
+    """Bring weights of Keras or timm into a directory to predict, export and train from.
+
+    Files are read, never run: pickles (.pth, .bin) are refused.
+
+    Example: `xception-jax convert xception_weights_tf_dim_ordering_tf_kernels.h5 weights/xception`
+    """
+    prepare_jax()
+    from xception_jax.training.pretrained import import_file
+    from xception_jax.training.weights_directory import read_weights, write_weights
+
+    to_keras = destination.name.endswith(_KERAS_FILE)
+    if not to_keras and destination.suffix in (".h5", ".hdf5", ".keras", ".safetensors"):
+        reason = f"must be a directory, or end in {_KERAS_FILE}"
+        raise InputError("destination", str(destination), reason)
+    if destination.exists():
+        raise InputError("destination", str(destination), "exists; delete it or choose another")
+    if not destination.absolute().parent.is_dir():
+        reason = f"lies in {destination.parent}, which is no directory"
+        raise InputError("destination", str(destination), reason)
+    if source.is_dir():
+        if overrides or class_names or not head:
+            raise InputError("source", str(source), "is converted; only a file can be changed so")
+        weights = read_weights(source)
+    else:
+        names = _read_names(class_names) if class_names else None
+        weights = import_file(
+            source, model=model, overrides=overrides or (), head=head, size=size, class_names=names
+        )
+    if to_keras:
+        _to_keras(weights, destination)
+    else:
+        write_weights(destination, weights)
+    count = sum(value.size for value in weights.parameters.values())
+    classes = "no classifier" if weights.num_classes is None else f"{weights.num_classes} classes"
+    console.print(f"{weights.model}, {count:,} parameters, {classes}: {destination}")
+    return 0
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    try:
+        names = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError("--class-names", str(path), f"cannot be read: {error}") from error
+    return tuple(name.strip() for name in names)
+
+
+def _to_keras(weights: "Weights", destination: Path) -> None:
+    from xception_jax.models.weights import save_keras_weights
+
+    model = weights.function().bind(weights.parameters, weights.statistics)
+    save_keras_weights(model, destination)
+    unlike = [
+        f"{name} {weights.settings[name]!r}"
+        for name, keras in (("norm_epsilon", 1e-3), ("padding", "same"))
+        if weights.settings.get(name, keras) != keras
+    ]
+    if unlike:
+        warn(
+            f"these weights were trained with {' and '.join(unlike)}; Keras has settings of its "
+            f"own, with which the logits are others"
+        )
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Files of any format that Pillow reads.")],
+    weights: Annotated[Path, typer.Option(help="A directory that `convert` made.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an image.")] = False,
+) -> int:
+    """Say what is on images: the most probable classes, prepared as the weights expect.
+
+    Example: `xception-jax predict cat.jpg dog.png --weights weights/xception`
+    """
+    for image in images:
+        if not image.is_file():
+            raise InputError("image", str(image), "no such file")
+    prepare_jax()
+    from rich.table import Column, Table
+
+    from xception_jax.training.weights_directory import read_weights
+
+    read = read_weights(weights)
+    headings = [Column(name, overflow="fold") for name in ("image", "class", "name", "probability")]
+    table = Table(*headings, box=None, pad_edge=False)
+    for image, ranking in _rank(read, images, top, batch_size):
+        if as_json:
+            answer = {
+                "image": str(image),
+                "top": [
+                    {"class": index, "name": name, "probability": round(probability, 6)}
+                    for index, name, probability in ranking
+                ],
+            }
+            typer.echo(json.dumps(answer))
+            continue
+        for place, (index, name, probability) in enumerate(ranking):
+            shown = str(image) if place == 0 else ""
+            table.add_row(shown, str(index), name or "", f"{probability:.4f}")
+    if not as_json:
+        console.print(table)
+    return 0
+
+
+def _rank(
+    weights: "Weights", images: list[Path], top: int, batch_size: int
+) -> Iterator[tuple[Path, list[tuple[int, str | None, float]]]]:
+    """(index, name, probability) of the `top` classes of each image, the most probable first."""
+    import jax
+    import numpy as np
+
+    apply = jax.jit(weights.function().apply, static_argnames="train")
+    names = weights.class_names
+    for start in range(0, len(images), batch_size):
+        paths = images[start : start + batch_size]
+        batch = np.stack([_prepared(weights, path) for path in paths])
+        logits, _ = apply(weights.parameters, weights.statistics, batch, train=False)
+        for path, row in zip(paths, np.asarray(jax.nn.softmax(logits)), strict=True):
+            best = np.argsort(-row, kind="stable")[:top].tolist()
+            yield path, [(i, names[i] if names else None, float(row[i])) for i in best]
+
+
+def _prepared(weights: "Weights", path: Path) -> "np.ndarray":
+    from xception_jax.data.images import CorruptImage, decode
+
+    try:
+        image = decode(path, weights.preprocessing.channels, str(path))
+    except CorruptImage as error:
+        reason = f"cannot be decoded: {error.reason}"
+        raise InputError("image", str(path), reason) from error
+    return weights.preprocessing(image)
+
+
+def export(
+    directory: Annotated[Path, typer.Argument(help="That `convert` made.")],
+    output: Annotated[Path, typer.Option(help="The file to write.")],
+    platforms: Annotated[
+        str, typer.Option(help="What it can run on, separated by commas.")
+    ] = "cpu,cuda,tpu",
+) -> int:
+    """Write a model with its weights as StableHLO, which needs JAX to run, and not this package.
+
+    OUTPUT.json beside it says how images are to be prepared.
+
+    Example: `xception-jax export weights/xception --output xception.stablehlo`
+    """
+    prepare_jax()
+    from xception_jax.models.weights.exporting import export_model
+    from xception_jax.training.run_directory import write_whole
+    from xception_jax.training.weights_directory import read_weights
+
+    if not output.absolute().parent.is_dir() or output.is_dir():
+        raise InputError("--output", str(output), "is a directory, or lies in none")
+    names = [name.strip() for name in platforms.split(",")]
+    weights = read_weights(directory)
+    size, channels = weights.preprocessing.size, weights.preprocessing.channels
+    artifact = export_model(
+        weights.function(),
+        weights.parameters,
+        weights.statistics,
+        image_shape=(size, size, channels),
+        platforms=names,
+    )
+    described = weights.describe() | {
+        "input": f"float32 [batch, {size}, {size}, {channels}]",
+        "output": f"float32 [batch, {weights.num_classes}], logits",
+    }
+    try:
+        write_whole(output, artifact)
+        text = json.dumps(described, indent=2, sort_keys=True, default=list)
+        write_whole(output.with_name(f"{output.name}.json"), text + "\n")
+    except OSError as error:
+        raise InputError("--output", str(output), f"cannot be written: {error}") from error
+    console.print(f"{output}: {len(artifact):,} bytes, for {', '.join(names)}; to run it:")
+    console.print(f"jax.export.deserialize(bytearray(open({str(output)!r}, 'rb').read())).call(x)")
+    return 0

@@ -1,0 +1,116 @@
+"""What people see while runs train: a live line on a terminal, now and then a line elsewhere."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
+
+from xception_jax.sweep.local import SweepProgress
+
+_PLAIN_SECONDS = 15.0  # between plain lines of one run
+_MEASURED_SECONDS = 3.0  # of training before a time left is said
+
+
+def duration(seconds: float) -> str:
+    """`75.2` -> "1:15"; hours where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class _Estimate:
+    """Time left, from the steps this process has taken and the time they took.
+
+    Evaluation and what a run needs at its start and end are in that time; compilation, which only
+    the first run of an arm needs, is not.
+    """
+
+    def __init__(self) -> None:
+        self._seconds, self._steps = 0.0, 0
+        self._last: tuple[float, int] | None = None
+
+    def __call__(self, event: SweepProgress) -> str | None:
+        """Text; None until there is enough to judge by."""
+        compiling = event.progress is not None and event.progress.phase == "compile"
+        now, left = time.monotonic(), event.steps_left
+        if self._last is not None:
+            self._seconds += now - self._last[0]
+            self._steps += max(0, self._last[1] - left)
+        self._last = None if compiling else (now, left)
+        if self._seconds < _MEASURED_SECONDS or not self._steps:
+            return None
+        return duration(self._seconds / self._steps * left)
+
+
+def describe(event: SweepProgress, left: str | None) -> str:
+    """One line that says where the sweep stands."""
+    place = f"[{event.number:>{len(str(event.runs))}}/{event.runs}] " if event.runs > 1 else ""
+    ending = f", {left} left" if left and event.steps_left else ""
+    name = f"{place}{event.run.arm} seed {event.run.seed}"
+    if event.ended is not None:
+        return f"{name}: {_outcome(event.ended)}{ending}"
+    progress = event.progress
+    if progress is None or progress.phase == "compile":
+        return f"{name}: compiling{ending}"
+    total = progress.epoch * progress.total_steps / max(1, progress.step)
+    text = f"{name}: epoch {progress.epoch:.1f}/{total:.4g}"
+    if progress.row is None:  # too early for figures
+        return text + ending
+    row, speed = progress.row, progress.images_per_second
+    text += f", {speed:,.0f} images/s" if speed else ""
+    return f"{text}{ending}, {row['split']} top-1 {row['top1']:.3f}"
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    if record["status"] != "done":
+        return f"{record['status']}: {record.get('reason')}"
+    result = record["result"]
+    return f"done, {result['split']} top-1 {result['top1']:.4f}"
+
+
+@contextmanager
+def showing(console: Console) -> Iterator[Callable[[SweepProgress], None]]:
+    """A listener that shows a sweep's progress on `console`."""
+    estimate = _Estimate()
+    if not console.is_terminal:
+        yield _plain_listener(console, estimate)
+        return
+    text = TextColumn(
+        "{task.description}",
+        markup=False,
+        table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+    )
+    with Progress(
+        BarColumn(10), text, console=console, transient=True, refresh_per_second=4, expand=True
+    ) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def listen(event: SweepProgress) -> None:
+            line = describe(event, estimate(event))
+            if event.ended is not None:
+                bar.console.print(line)
+            done = event.steps - event.steps_left
+            bar.update(task, description=line, total=event.steps, completed=done)
+
+        yield listen
+
+
+def _plain_listener(console: Console, estimate: _Estimate) -> Callable[[SweepProgress], None]:
+    last, arms = -math.inf, set[str]()
+
+    def listen(event: SweepProgress) -> None:
+        nonlocal last
+        left, now = estimate(event), time.monotonic()
+        # The first run of an arm compiles, which can take long enough to be worth a line.
+        new_arm = event.run.arm not in arms
+        arms.add(event.run.arm)
+        if event.ended is not None or new_arm or now - last > _PLAIN_SECONDS:
+            console.print(describe(event, left))
+            last = now
+
+    return listen
