@@ -1,0 +1,33 @@
+"""A small Xception on CIFAR-10, for one accelerator.
+
+    pip install "xception-jax[prepare]"
+    xception-jax data prepare cifar10
+    xception-jax train configs/cifar10.py --workdir results/cifar10
+
+The extra brings TensorFlow, which only the preparation needs. Every choice here is ours. Not yet
+trained to the end.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Settings; what is not set here has the default that `xception_jax/config.py` states."""
+    return ConfigDict(
+        {
+            "data": {
+                "name": "cifar10",
+                "image_size": 32,
+                "augmentation": "shift_flip",
+                "padding": 4,
+            },
+            "model": {"name": "xception_small", "norm_momentum": 0.95},
+            "optimizer": {
+                "learning_rate": 0.1,
+                "schedule": "cosine",
+                "warmup_epochs": 2.0,
+                "weight_decay": 5e-4,
+            },
+            "train": {"batch_size": 128, "epochs": 100.0, "average_decay": 0.999},
+        }
+    )

@@ -1,0 +1,31 @@
+"""A tiny Xception on the 12,000 Fashion-MNIST images that come with the package.
+
+    xception-jax train configs/fashion_mnist_mini.py --workdir results/mini
+
+Small enough for two cores. Every choice here is ours: the paper trains on nothing this small.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Settings; what is not set here has the default that `xception_jax/config.py` states."""
+    return ConfigDict(
+        {
+            "data": {"name": "fashion_mnist_mini", "image_size": 28, "augmentation": "shift_flip"},
+            "model": {"name": "xception_tiny", "norm_momentum": 0.9},
+            "optimizer": {
+                "learning_rate": 0.1,
+                "schedule": "cosine",
+                "warmup_epochs": 0.5,
+                "weight_decay": 5e-4,
+            },
+            "train": {
+                "batch_size": 64,
+                "epochs": 5.0,
+                "average_decay": 0.99,
+                "evaluate_every_epochs": 0.5,
+                "log_every_steps": 21,
+            },
+        }
+    )

@@ -1,0 +1,27 @@
+"""Figure 10 of the paper: an activation between the depthwise and the pointwise convolution.
+
+Run it with `xception-jax sweep experiments/nonlinearity.py --workdir results/nonlinearity`.
+"""
+
+from xception_jax.sweep import Claim, Experiment
+
+
+def get_experiment() -> Experiment:
+    """Three arms that differ in nothing else."""
+    return Experiment(
+        name="nonlinearity",
+        hypothesis="No activation between the depthwise and the pointwise convolution gives both "
+        "faster convergence and better final accuracy than ReLU or ELU.",
+        reference="paper section 4.7, figure 10",
+        base="../configs/fashion_mnist_mini.py",
+        arms={
+            "none": {"model.intermediate_activation": "none"},
+            "relu": {"model.intermediate_activation": "relu"},
+            "elu": {"model.intermediate_activation": "elu"},
+        },
+        seeds=5,
+        claims=(
+            Claim("none", "relu", "better", ("final_top1", "steps_to_target")),
+            Claim("none", "elu", "better", ("final_top1", "steps_to_target")),
+        ),
+    )

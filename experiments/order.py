@@ -1,0 +1,38 @@
+"""Does the order of the two operations matter? The paper argues it does not, without a test.
+
+Run it with `xception-jax sweep experiments/order.py --workdir results/order`.
+"""
+
+from xception_jax.sweep import Claim, Experiment
+
+ORDERS = ("depthwise_first", "pointwise_first")
+ACTIVATIONS = ("none", "relu", "elu")
+
+
+def get_experiment() -> Experiment:
+    """Two orders times three intermediate activations."""
+    return Experiment(
+        name="order",
+        hypothesis="The order of the depthwise and the pointwise convolution is unimportant, "
+        "because the blocks are stacked.",
+        reference="paper section 1.2; figure 10 for the activations",
+        base="../configs/fashion_mnist_mini.py",
+        arms={
+            f"{order}-{activation}": {
+                "model.order": order,
+                "model.intermediate_activation": activation,
+            }
+            for order in ORDERS
+            for activation in ACTIVATIONS
+        },
+        seeds=5,
+        claims=tuple(
+            Claim(
+                f"depthwise_first-{activation}",
+                f"pointwise_first-{activation}",
+                "equivalent",
+                margin=0.01,
+            )
+            for activation in ACTIVATIONS
+        ),
+    )

@@ -1,0 +1,22 @@
+"""Figure 9 of the paper: Xception with and without residual connections.
+
+Run it with `xception-jax sweep experiments/residual.py --workdir results/residual`.
+"""
+
+from xception_jax.sweep import Claim, Experiment
+
+
+def get_experiment() -> Experiment:
+    """Two arms that differ in nothing else."""
+    return Experiment(
+        name="residual",
+        hypothesis="Residual connections help Xception converge faster and end higher.",
+        reference="paper section 4.6, figure 9",
+        base="../configs/fashion_mnist_mini.py",
+        arms={
+            "residual": {"model.residual": True},
+            "plain": {"model.residual": False},
+        },
+        seeds=5,
+        claims=(Claim("residual", "plain", "better", ("final_top1", "steps_to_target")),),
+    )

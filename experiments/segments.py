@@ -1,0 +1,40 @@
+"""The paper's untested conjecture (section 4.7): does depth decide what the nonlinearity does?
+
+Run it with `xception-jax sweep experiments/segments.py --workdir results/segments`.
+Inception modules profit from the activation between their operations, separable convolutions do
+not. The paper conjectures that the depth of the intermediate feature space decides: many channels
+in each segment, and the nonlinearity helps; one, and it loses information. Every arm gets the width
+at which it has as many parameters as the first.
+"""
+
+from xception_jax.sweep import Claim, Experiment
+
+SEGMENTS = ("per_channel", 8, 4, 2, 1)
+ACTIVATIONS = ("none", "relu")
+
+
+def get_experiment() -> Experiment:
+    """Segments of the spatial convolution times the intermediate activation."""
+    return Experiment(
+        name="segments",
+        hypothesis="The intermediate nonlinearity harms where each segment has one channel, and "
+        "helps where segments are deep.",
+        reference="paper section 4.7, last paragraph; section 5",
+        base="../configs/fashion_mnist_mini.py",
+        arms={
+            f"{segments}-{activation}": {
+                "model.segments": segments,
+                "model.intermediate_activation": activation,
+                # Widths come in steps, for segments must divide them: at this one, all arms meet.
+                "model.width": 1.93,
+            }
+            for segments in SEGMENTS
+            for activation in ACTIVATIONS
+        },
+        seeds=5,
+        claims=(
+            Claim("per_channel-relu", "per_channel-none", "worse"),
+            Claim("1-relu", "1-none", "better"),
+        ),
+        equal="parameters",
+    )

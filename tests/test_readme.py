@@ -1,0 +1,162 @@
+"""Every command and every piece of code of README.md runs, as it stands but for size and place.
+
+A command's directories are moved to a temporary one, sweeps get few images and one seed, and what
+installs packages or trains for minutes is checked without doing it.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+COMMAND = Path(sys.executable).with_name("xception-jax")
+SMALL = [
+    "data.train_examples=128",
+    "train.batch_size=64",
+    "train.epochs=1",
+    "model.middle_modules=0",
+]
+
+SHALLOW = ["model.middle_modules=0", "model.width=0.1"]
+
+
+def blocks(language: str) -> list[str]:
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [content for name, content in fences if name == language]
+
+
+def shell_lines() -> list[str]:
+    lines = [line.strip() for block in blocks("") for line in block.splitlines()]
+    starts = ("xception-jax ", ".venv/bin/", "make ", "$ ")
+    return [line.split("  #")[0].strip() for line in lines if line.startswith(starts)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the repository's experiments and configs, and Fashion-MNIST's idx files."""
+    place = tmp_path_factory.mktemp("readme")
+    for name in ("configs", "experiments"):
+        (place / name).symlink_to(ROOT / name)
+    write_idx_files(place / "fashion-mnist")
+    return place
+
+
+def write_idx_files(directory: Path) -> None:
+    """Files of the original's form with a few images, since the original cannot be fetched here."""
+    directory.mkdir()
+    for stem, count in (("train", 40), ("t10k", 20)):
+        images = np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        header = np.array([0x803, count, 28, 28], ">i4").tobytes()
+        (directory / f"{stem}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        header = np.array([0x801, count], ">i4").tobytes()
+        (directory / f"{stem}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+
+
+def write_weights(path: Path) -> None:
+    """A file of Keras's weights of a shallow Xception, for the published one cannot be fetched."""
+    from xception_jax.models import create_model
+    from xception_jax.models.weights import save_keras_weights
+
+    save_keras_weights(create_model("xception", middle_modules=0, width=0.1), path)
+
+
+def run(words: list[str], place: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "TFDS_DATA_DIR": str(place / "data"),
+        "XDG_CACHE_HOME": str(place / "cache"),
+    }
+    return subprocess.run(
+        words, cwd=place, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_the_readme_shows_commands():
+    assert len(shell_lines()) >= 12  # or the pattern above no longer finds them
+
+
+def run_shrunk(words: list[str], place: Path) -> None:
+    """Runs `xception-jax words`, with few images, one seed, and files that are here."""
+    words = [str(place / "fashion-mnist") if word.startswith("/usr/") else word for word in words]
+    if words[0] in {"sweep", "train"}:
+        words += SMALL
+    if words[0] == "sweep":
+        words += ["--seeds", "1"]
+    if "data.name=fashion_mnist" in words:
+        words += ["data.train_examples=32", "train.batch_size=32", "model.name=xception_tiny"]
+    if words[0] == "convert":
+        words += SHALLOW
+        write_weights(place / words[1])
+    if words[0] == "predict":
+        Image.fromarray(np.zeros((80, 100, 3), np.uint8)).save(place / words[1])
+    finished = run([str(COMMAND), *words], place)
+    assert finished.returncode == 0, finished.stderr
+    if words[0] == "report":
+        assert (place / words[1] / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("line", [x for x in shell_lines() if x.startswith("xception-jax ")])
+def test_command(line: str, place: Path):
+    run_shrunk(shlex.split(line)[1:], place)
+
+
+def test_commands_on_an_accelerator(place: Path):
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [x for x in shell_lines() if x.startswith(".venv/bin/")]
+    assert len(lines) == 3
+    for line in lines:
+        program, *words = shlex.split(line.removeprefix(".venv/bin/"))
+        if program == "pip":
+            (extra,) = re.findall(r"\[(\w+)\]", words[-1])
+            assert extra in metadata["optional-dependencies"]
+        else:
+            run_shrunk(words, place)
+
+
+@pytest.mark.parametrize("block", [block for block in blocks("") if block.startswith("$ ")])
+def test_an_answer_is_as_shown(block: str, place: Path):
+    line, *shown = block.strip().splitlines()
+    finished = run([str(COMMAND), *shlex.split(line)[2:]], place)
+    assert finished.returncode == (2 if "intermediate_activaton" in line else 0)
+    answer = (finished.stdout + finished.stderr).strip().splitlines()
+    assert [text.rstrip() for text in answer] == shown
+
+
+@pytest.mark.parametrize("target", [x.split()[1] for x in shell_lines() if x.startswith("make ")])
+def test_make_target(target: str, tmp_path: Path):
+    if not (ROOT / ".venv" / ".installed").exists():
+        pytest.skip("not the environment that make installs: `make` would install one")
+    if target == "ablation":
+        small = f"ARGS={' '.join(SMALL)}"
+        words = ["make", target, f"WORKDIR={tmp_path / 'ablation'}", "SEEDS=1", small]
+    else:
+        words = ["make", "--dry-run", target]  # this very suite
+    finished = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    if target == "ablation":
+        assert (tmp_path / "ablation" / "report" / "index.html").is_file()
+
+
+def test_python_blocks(place: Path, tmp_path: Path):
+    experiment, library = blocks("python")
+    exec(compile(library, "README.md", "exec"), {})
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "experiments" / "swish.py").write_text(experiment)
+    words = [str(COMMAND), "sweep", "experiments/swish.py", "--workdir", "results", "--seeds", "1"]
+    finished = run([*words, *SMALL, f"data.directory={place / 'data'}"], tmp_path)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_links_lead_somewhere():
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert [t for t in targets if "://" not in t and not (ROOT / t).exists()] == []
