@@ -77,19 +77,55 @@ class SweepWriter:
         """Writes config.json, run.json and metrics.jsonl of one run."""
         entry = next(e for e in self.runs if (e["arm"], e["seed"]) == (arm, seed))
         path = self.run_directory(arm, seed)
-        write_run(path, entry, status=status, test_top1=test_top1, **changes)
+        settings = {"model": _nested(self.arms[arm]).get("model", {})}
+        write_run(path, entry, settings, status=status, test_top1=test_top1, **changes)
+        (path / "pairing.json").write_text(json.dumps(pairing(seed)))
         loss = [2 * (1 - value) for value in top1] if loss is None else loss
         write_log(path / "metrics.jsonl", steps, top1, loss)
         return path
 
 
+def _nested(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`{"model.order": …}` -> `{"model": {"order": …}}`."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in overrides.items():
+        group, _, leaf = name.partition(".")
+        groups.setdefault(group, {})[leaf] = value
+    return groups
+
+
+def pairing(seed: int, epochs: int = 3) -> dict[str, Any]:
+    """What a run records of its start and its data: the same for every arm of a seed."""
+
+    def digest(*words: object) -> str:
+        return hashlib.sha256(repr((seed, *words)).encode()).hexdigest()[:16]
+
+    arrays = {"entry/conv/kernel": [3, 3, 1, 8], "head/kernel": [8, 10], "head/bias": [10]}
+    return {
+        "schema": 1,
+        "initial": {
+            path: {"shape": shape, "sha256": digest(path, shape)} for path, shape in arrays.items()
+        },
+        "epochs": [
+            {"epoch": n, "batches": digest("batches", n), "augmentation": digest("draws", n)}
+            for n in range(1, epochs + 1)
+        ],
+    }
+
+
 def write_run(
-    path: Path, entry: Mapping[str, Any], *, status: str, test_top1: float | None, **changes: Any
+    path: Path,
+    entry: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]] = {},
+    *,
+    status: str,
+    test_top1: float | None,
+    **changes: Any,
 ) -> None:
     config = {
         "seed": entry["seed"],
         "data": {"name": "fashion_mnist_mini"},
-        "model": {"name": "xception_mini"},
+        "model": {"name": "xception_mini", **settings.get("model", {})},
         "train": {"epochs": 10.0, "batch_size": 64},
     }
     (path / "config.json").write_text(json.dumps(config))

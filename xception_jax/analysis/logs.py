@@ -20,6 +20,7 @@ _LOG_SCHEMA = pl.Schema(
         "top5": pl.Float64(),
         "learning_rate": pl.Float64(),
         "seconds": pl.Float64(),
+        "map100": pl.Float64(),
     }
 )
 CURVE_SCHEMA = pl.Schema(

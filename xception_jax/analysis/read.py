@@ -5,8 +5,9 @@ line torn, its numbers not finite. What cannot be read is left out and said so i
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,29 @@ from xception_jax.analysis.values import (
     as_whole,
     first_known,
 )
+from xception_jax.config import flatten
 from xception_jax.errors import InputError
 
 SWEEP_SCHEMA = 1
 STATUSES = ("done", "running", "planned", "diverged", "failed", "unreadable")
 """The statuses a run can have here: those of `run.json`, and `unreadable` for a broken one."""
+ENDED = ("done", "diverged", "failed", "unreadable")
+"""The statuses that do not change by themselves."""
+
+METRICS = ("top1", "map100")
+"""The headline metrics a task can have; the first one is that of a run which does not say."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run as its directory tells it; a field is None where the directory does not."""
+    """One run as its directory tells it; a field is None where the directory does not.
+
+    Attributes:
+        metric: the headline metric of its task, one of `METRICS`.
+        pack: number of runs that were trained in one program with it, itself among them.
+        settings: `config.json` with dotted names.
+        pairing: `pairing.json`: what it started from and what it was fed.
+    """
 
     arm: str
     seed: int | None
@@ -52,11 +66,22 @@ class Run:
     test_loss: float | None = None
     test_top1: float | None = None
     test_top5: float | None = None
+    test_map100: float | None = None
+    metric: str = METRICS[0]
+    macs: int | None = None
+    pack: int | None = None
     started: str | None = None
     ended: str | None = None
     commit: str | None = None
     devices: tuple[str, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    pairing: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def test_metric(self) -> float | None:
+        """The headline metric on the test split."""
+        return self.test_map100 if self.metric == "map100" else self.test_top1
 
 
 @dataclass(frozen=True)
@@ -66,6 +91,7 @@ class Sweep:
     Attributes:
         arms: every arm's overrides, in the order of the experiment file.
         claims: the declared claims, each as one line of text.
+        record: the whole `sweep.json`, as it was read; empty for a single run.
         curves: all log rows, with the columns of `logs.CURVE_SCHEMA`; `run` is the index into
             `runs`; what was not finite is null.
         notes: what was found broken and left out, for people.
@@ -85,6 +111,18 @@ class Sweep:
     versions: tuple[tuple[str, str], ...]
     is_single_run: bool
     notes: tuple[str, ...]
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def metric(self) -> str:
+        """The headline metric: that of most runs which have begun."""
+        counts = Counter(run.metric for run in self.runs if run.status != "planned")
+        return max(METRICS, key=lambda metric: counts[metric])
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is to come by itself."""
+        return all(run.status in ENDED for run in self.runs)
 
 
 def read_directory(directory: Path) -> Sweep:
@@ -153,6 +191,7 @@ def _read_sweep(directory: Path) -> Sweep:
         versions=_versions(sweep.get("versions")),
         is_single_run=False,
         notes=tuple(notes),
+        record=sweep,
     )
 
 
@@ -210,12 +249,24 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         test_loss=as_real(result.get("loss")),
         test_top1=as_real(result.get("top1")),
         test_top5=as_real(result.get("top5")),
+        test_map100=as_real(result.get("map100")),
+        metric=_metric(known, result),
+        macs=as_whole(known.get("macs")),
+        pack=as_whole(as_mapping(known.get("pack")).get("size")),
         started=as_text(known.get("started")) or None,
         ended=as_text(known.get("ended")) or None,
         commit=as_text(known.get("commit")) or None,
         devices=tuple(as_text(device) for device in as_list(known.get("devices"))),
         versions=_versions(known.get("versions")),
+        settings=flatten(config),
+        pairing=_read_record(root / directory / "pairing.json", notes),
     )
+
+
+def _metric(known: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """As the run says; a run of before it did has a result with the metric or without it."""
+    said = as_text(known.get("metric")) or ("map100" if "map100" in result else METRICS[0])
+    return said if said in METRICS else METRICS[0]
 
 
 def _read_record(path: Path, notes: list[str]) -> dict[str, Any] | None:

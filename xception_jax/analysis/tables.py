@@ -1,12 +1,15 @@
 """The report's tables: one frame of all runs for the data files, rows of text for people."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from xception_jax.analysis.read import Run, Sweep
 from xception_jax.analysis.summary import ArmSummary, Crossing, Mean, RunSummary, Summary
+from xception_jax.analysis.values import as_text
 
 NOT_KNOWN = "—"
 
@@ -122,6 +125,48 @@ def _run_row(outcome: RunSummary) -> tuple[str, ...]:
         _crossing(outcome.crossing),
         _number(run.images_per_second, 0),
     )
+
+
+def audit_table(audit: Mapping[str, Any]) -> Table:
+    """One row per compared pair of arms: how much of its seeds is identical."""
+    rows = []
+    for name, shared in audit["shared_initial"].items():
+        found = [
+            pair
+            for seed in audit["seeds"]
+            for pair in seed["pairs"]
+            if " vs ".join(pair["arms"]) == name
+        ]
+        start = NOT_KNOWN
+        if shared:
+            start = f"{shared['identical']} of {shared['same_path_and_shape']} in both"
+            start += f" ({shared['arrays']} in all)"
+        streams = [_identical(found, stream) for stream in ("batches", "augmentation")]
+        problems = sum(" vs ".join(each["arms"]) == name for each in audit["mismatches"])
+        rows.append((name, str(len(found)), start, *streams, str(problems)))
+    return Table(
+        ("pair", "seeds", "initial arrays alike", "batches", "augmentation", "mismatches"),
+        (False, True, False, False, False, True),
+        tuple(rows),
+    )
+
+
+def _identical(pairs: Sequence[Mapping[str, Any]], stream: str) -> str:
+    epochs = sum(pair[stream]["epochs"] for pair in pairs)
+    same = sum(pair[stream]["identical"] for pair in pairs)
+    if not epochs:
+        return NOT_KNOWN
+    return f"{'all' if same == epochs else same} of {epochs} epochs alike"
+
+
+def settings_table(audit: Mapping[str, Any]) -> Table:
+    """One row per arm, one column per setting that is not the same in all arms."""
+    settings = audit["settings"]
+    names = list(next(iter(settings.values()), {}))
+    rows = tuple(
+        (arm, *(as_text(values[name]) for name in names)) for arm, values in settings.items()
+    )
+    return Table(("arm", *names), (False,) * (len(names) + 1), rows)
 
 
 def describe_counts(statuses: Counter[str]) -> str:
