@@ -143,7 +143,7 @@ def write_run(
         "epochs": 10.0,
         "examples": {"train": 10800, "valid": 1200, "test": 2000},
         "parameters": 123456,
-        "images_per_second": 4000.0,
+        "images_per_second": 4000.0 + entry["seed"],
         "compile_seconds": 3.0,
         "result": None if test_top1 is None else result,
     }

@@ -17,8 +17,8 @@ from xception_jax.analysis.axes import (
     thin,
     value_axis,
 )
+from xception_jax.analysis.curve_figure import curve_figure
 from xception_jax.analysis.drawing import arm_styles
-from xception_jax.analysis.figures import curve_figures
 from xception_jax.analysis.read import read_directory
 
 NO_BANDS = pl.DataFrame(schema={"step": pl.Int64, "low": pl.Float64, "high": pl.Float64})
@@ -131,17 +131,17 @@ def test_no_two_arms_look_alike() -> None:
 
 
 def test_figure_names_every_arm_with_its_n(finished_sweep: SweepWriter) -> None:
-    for figure in curve_figures(read_directory(finished_sweep.directory)):
-        for svg in (figure.svg, figure.narrow_svg):
+    for column in ("top1", "loss"):
+        figure = curve_figure(read_directory(finished_sweep.directory), column)
+        for drawing in (figure.wide, figure.narrow):
             for arm in finished_sweep.arms:
-                assert f">{arm}, n = 3<" in svg
-            assert "Training steps (1,000 steps = 10 epochs)" in svg
-        assert figure.png.startswith(b"\x89PNG")
+                assert f">{arm}, n = 3<" in drawing.body
+            assert "Training steps (1,000 steps = 10 epochs)" in drawing.body
 
 
 def test_figure_tells_that_its_axis_is_cut(finished_sweep: SweepWriter) -> None:
-    figure = curve_figures(read_directory(finished_sweep.directory))[0]
-    assert "Validation top-1 accuracy, axis from 0." in figure.svg
+    figure = curve_figure(read_directory(finished_sweep.directory), "top1")
+    assert "Validation top-1 accuracy, axis from 0." in figure.wide.body
     assert any("are not drawn" in note for note in figure.notes)
 
 
@@ -153,9 +153,9 @@ def test_mean_of_a_figure_leaves_out_diverged_runs_and_says_so(
         sweep.add_run("none", seed, steps=STEPS, top1=saturating(0.9, noise=0.01, seed=seed))
     bad = [*saturating(0.9)[:3], 0.1, float("nan")]
     sweep.add_run("none", 2, status="diverged", steps=STEPS[:5], top1=bad, reason="loss is nan")
-    figure = curve_figures(read_directory(sweep.directory))[0]
-    assert ">none, n = 2, 1 diverged<" in figure.svg
-    assert ">×<" in figure.svg
+    figure = curve_figure(read_directory(sweep.directory), "top1")
+    assert ">none, n = 2, 1 diverged<" in figure.wide.body
+    assert ">×<" in figure.wide.body
     assert any("leave out the runs that diverged" in note for note in figure.notes)
 
 
@@ -164,6 +164,6 @@ def test_single_evaluation_is_visible(new_sweep: Callable[..., SweepWriter], see
     sweep = new_sweep(arms={"none": {}}, seeds=seeds)
     for seed in seeds:
         sweep.add_run("none", seed, steps=[1000], top1=[0.8 + 0.01 * seed], test_top1=0.8)
-    figure = curve_figures(read_directory(sweep.directory))[0]
+    figure = curve_figure(read_directory(sweep.directory), "top1")
     assert ("No band is drawn, because no step has two seeds." in figure.notes) == (len(seeds) == 1)
-    assert f">none, n = {len(seeds)}<" in figure.svg
+    assert f">none, n = {len(seeds)}<" in figure.wide.body

@@ -95,9 +95,9 @@ def test_final_values_are_of_the_last_evaluation_not_the_best(
         top1 = [0.5, 0.9, 0.7 + 0.1 * seed]
         sweep.add_run("none", seed, steps=(1, 2, 3), top1=top1, test_top1=0.6)
     arm = summarize(read_directory(sweep.directory)).arms[0]
-    assert arm.valid_top1.mean == pytest.approx(0.75)
-    assert arm.valid_top1.deviation == pytest.approx(np.std([0.7, 0.8], ddof=1))
-    assert arm.test_top1 == Mean(2, 0.6, 0.0)
+    assert arm.valid_metric.mean == pytest.approx(0.75)
+    assert arm.valid_metric.deviation == pytest.approx(np.std([0.7, 0.8], ddof=1))
+    assert arm.test_metric == Mean(2, 0.6, 0.0)
 
 
 def test_diverged_runs_count_as_not_reached_with_their_whole_budget(
@@ -109,7 +109,7 @@ def test_diverged_runs_count_as_not_reached_with_their_whole_budget(
     summary = summarize(read_directory(sweep.directory))
     arm = summary.arms[0]
     assert summary.target == 0.85
-    assert arm.valid_top1.n == 1
+    assert arm.valid_metric.n == 1
     assert arm.crossings == {"interpolated": 1, "not_reached": 1}
     assert summary.runs[1].crossing.steps == 1000
     assert arm.steps_to_target.mean > 500
@@ -122,7 +122,7 @@ def test_a_running_run_is_neither_final_nor_not_reached(
     sweep.add_run("none", 0, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
     sweep.add_run("none", 1, status="running", steps=STEPS[:2], top1=[0.1, 0.2])
     summary = summarize(read_directory(sweep.directory))
-    assert summary.arms[0].valid_top1.n == 1
+    assert summary.arms[0].valid_metric.n == 1
     assert summary.arms[0].crossings.total() == 1
     assert summary.runs[1].crossing.kind == "open"
     assert summary.runs[1].last_step == 200

@@ -18,11 +18,18 @@ from xception_jax.errors import InputError
 from xception_jax.sweep import Claim
 
 NewSweep = Callable[..., SweepWriter]
+KINDS = ("svg", "pdf", "png")
 FILES = {
     "index.html",
     *(f"{name}.{kind}" for name in ("results", "curves") for kind in ("csv", "parquet")),
-    *(f"validation_{name}.{kind}" for name in ("top1", "loss") for kind in ("svg", "png")),
+    *(f"{name}.{kind}" for name in ("validation_top1", "validation_loss") for kind in KINDS),
+    *(f"{name}.{kind}" for name in ("paired_difference", "cost") for kind in KINDS),
+    "audit.json",
 }
+SHOWN_FIGURES = (
+    "[...document.querySelectorAll('figure svg')].map(i => i.getBoundingClientRect().width)"
+    ".filter(width => width > 0)"
+)
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp; $style ${title}'
 
 
@@ -197,11 +204,31 @@ def test_page_in_a_browser(troubled_sweep: SweepWriter, tmp_path: Path) -> None:
                 assert page.complaints() == []
                 assert page.requests() == [page_file.as_uri()]
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
-                shown = page.evaluate("[...document.images].map(i => i.naturalWidth && i.width)")
-                assert len(shown) == 2
+                shown = page.evaluate(SHOWN_FIGURES)
+                assert len(shown) == 3
                 assert min(shown) >= figure_width
                 ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-                assert (ground == "rgb(23, 24, 26)") == dark
+                ink = page.evaluate("getComputedStyle(document.querySelector('.ink')).fill")
+                assert (ground == "rgb(22, 24, 27)") == (ink == "rgb(232, 230, 225)") == dark
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_choosing_arms_in_a_browser(finished_sweep: SweepWriter, tmp_path: Path) -> None:
+    """An arm that is not ticked fades from every figure and leaves every table; no script."""
+    page_file = write_report(finished_sweep.directory).page
+    assert "<script" not in page_file.read_text()
+    shown = "[...document.querySelectorAll('tbody tr.a1')].filter(r => r.offsetHeight).length"
+    fade = "[...document.querySelectorAll('figure .a1')].map(g => getComputedStyle(g).opacity)"
+    with chromium(tmp_path / "profile") as page:
+        page.open(page_file, width=1280)
+        before = page.evaluate(shown)
+        assert before >= 3
+        assert set(page.evaluate(fade)) == {"1"}
+        page.evaluate("document.getElementById('s1').click()")
+        page.evaluate("new Promise(done => setTimeout(done, 400))", wait=True)
+        assert page.evaluate(shown) == 0
+        assert set(page.evaluate(fade)) == {"0.07"}
+        assert page.complaints() == []
 
 
 def test_a_declared_claim_is_a_sentence(new_sweep: NewSweep) -> None:

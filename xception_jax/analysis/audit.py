@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xception_jax.analysis.contrasts import contrasts, has_begun, paired_runs
+from xception_jax.analysis.contrasts import Arms, has_begun, paired_runs, pairs
 from xception_jax.analysis.read import Run, Sweep
 from xception_jax.analysis.values import as_list, as_mapping, as_text
 from xception_jax.config import FIELDS
@@ -28,7 +28,7 @@ class Mismatch:
     """One thing that differs and should not; `seed` is None where it is so for every seed."""
 
     kind: str
-    arms: tuple[str, str]
+    arms: Arms
     seed: int | None
     text: str
 
@@ -46,10 +46,10 @@ def audit(sweep: Sweep) -> dict[str, Any]:
         same path and shape, of how many there are; the least over the seeds.
         `notes`: what limits the audit itself.
     """
-    pairs = contrasts(sweep)
+    compared = pairs(sweep)
     found = [
         mismatch
-        for arms in pairs
+        for arms in compared
         for one, other in paired_runs(sweep, arms)
         for mismatch in _compare(sweep, arms, sweep.runs[one], sweep.runs[other])
     ]
@@ -60,12 +60,10 @@ def audit(sweep: Sweep) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "complete": all(place in grid for place in itertools.product(sweep.arms, seeds)),
-        "seeds": [_seed(sweep, pairs, seed) for seed in seeds],
+        "seeds": [_seed(sweep, compared, seed) for seed in seeds],
         "mismatches": [{**asdict(each), "arms": list(each.arms)} for each in found],
         "settings": differing_settings(sweep),
-        "shared_initial": {
-            f"{one} vs {other}": _shared(sweep, (one, other)) for one, other in pairs
-        },
+        "shared_initial": {" vs ".join(arms): _shared(sweep, arms) for arms in compared},
         "notes": _notes(sweep),
     }
 
@@ -73,7 +71,7 @@ def audit(sweep: Sweep) -> dict[str, Any]:
 # -- one pair of runs --------------------------------------------------------------------------
 
 
-def _compare(sweep: Sweep, arms: tuple[str, str], one: Run, other: Run) -> Iterator[Mismatch]:
+def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatch]:
     """Everything in which two runs of a seed differ and should not."""
     if not (has_begun(one) and has_begun(other)):
         return
@@ -174,7 +172,7 @@ def _determines(name: str) -> bool:
     return name != "seed" and (name not in FIELDS or FIELDS[name].identity)
 
 
-def _settings_text(sweep: Sweep, arms: tuple[str, str], one: Run, other: Run) -> str:
+def _settings_text(sweep: Sweep, arms: Arms, one: Run, other: Run) -> str:
     """The settings that differ and that neither arm declares; or are not as an arm declares."""
     declared = {name for arm in arms for name in sweep.arms[arm]}
     names = {**one.settings, **other.settings}
@@ -251,15 +249,15 @@ def _merged(sweep: Sweep, found: list[Mismatch]) -> list[Mismatch]:
     return sorted(merged, key=lambda each: KINDS.index(each.kind))
 
 
-def _seed(sweep: Sweep, pairs: tuple[tuple[str, str], ...], seed: int) -> dict[str, Any]:
-    compared = []
-    for arms in pairs:
+def _seed(sweep: Sweep, compared: tuple[Arms, ...], seed: int) -> dict[str, Any]:
+    found = []
+    for arms in compared:
         for one, other in paired_runs(sweep, arms):
             runs = sweep.runs[one], sweep.runs[other]
             if runs[0].seed == seed and all(map(has_begun, runs)):
-                compared.append({"arms": list(arms), **_pair(*runs)})
+                found.append({"arms": list(arms), **_pair(*runs)})
     statuses = {run.arm: run.status for run in sweep.runs if run.seed == seed}
-    return {"seed": seed, "runs": statuses, "pairs": compared}
+    return {"seed": seed, "runs": statuses, "pairs": found}
 
 
 def _pair(one: Run, other: Run) -> dict[str, Any]:
@@ -280,7 +278,7 @@ def _counts(same: int, unlike: int, total: int) -> dict[str, int]:
     return {"identical": same, "same_path_and_shape": same + unlike, "arrays": total}
 
 
-def _shared(sweep: Sweep, arms: tuple[str, str]) -> dict[str, int] | None:
+def _shared(sweep: Sweep, arms: Arms) -> dict[str, int] | None:
     """The counts of the seed that shares least; None where no seed has recorded any."""
     found = []
     for one, other in paired_runs(sweep, arms):

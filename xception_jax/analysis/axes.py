@@ -1,5 +1,6 @@
 """Where things go in a figure: the range of the value axis, thinned curves, label positions."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -152,6 +153,33 @@ def _with_crossings(
             moved = [start[name] + share * (end[name] - start[name]) for name in ("step", *columns)]
             found.append(start.with_columns(moved).with_columns(pl.lit(level).alias(column)))
     return pl.concat(found).sort("line", "step", maintain_order=True)
+
+
+def ticks(low: float, high: float, about: int) -> list[float]:
+    """Round values from `low` to `high`, about as many as asked for."""
+    rough = (high - low) / max(about, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def format_tick(values: Sequence[float]) -> list[str]:
+    """Ticks in words: all with as many decimals as tell them apart, thousands and millions short.
+
+    A minus sign is a minus sign.
+    """
+    largest = max(map(abs, values), default=0.0)
+    unit, word = next(
+        (pair for pair in ((1e9, "G"), (1e6, "M"), (1e4, "k")) if largest >= pair[0]), (1.0, "")
+    )
+    unit = 1e3 if word == "k" else unit
+    apart = min((b - a for a, b in itertools.pairwise(values)), default=1.0) / unit
+    decimals = next((n for n in range(9) if abs(apart * 10**n - round(apart * 10**n)) < 1e-6), 9)
+    return [
+        (f"{value / unit:,.{decimals}f}{word if value else ''}").replace("-", "−")
+        for value in values
+    ]
 
 
 def spread_labels(wanted: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:

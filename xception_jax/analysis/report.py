@@ -2,18 +2,22 @@
 
 import contextlib
 import io
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from xception_jax.analysis.figures import curve_figures
-from xception_jax.analysis.page import render_page
+from xception_jax.analysis.audit import audit
+from xception_jax.analysis.figures import draw_figures
+from xception_jax.analysis.page import MadeBy, render_page
 from xception_jax.analysis.read import read_directory
 from xception_jax.analysis.summary import summarize
+from xception_jax.analysis.svg import export
 from xception_jax.analysis.tables import arm_table, headline, results_frame
 from xception_jax.errors import InputError
 
@@ -39,12 +43,15 @@ class ReportResult:
     notes: tuple[str, ...]
 
 
-def write_report(directory: Path, *, command: str | None = None) -> ReportResult:
+def write_report(
+    directory: Path, *, command: str | None = None, refresh: float | None = None
+) -> ReportResult:
     """Writes `directory/report/` from the files of a sweep or of a run, ended or not.
 
     Args:
         directory: what `sweep` or `train` was given as --workdir.
         command: the command line that asked for the report, to be shown on the page.
+        refresh: seconds after which the page loads itself again while the sweep runs; None: never.
 
     Raises:
         InputError: the directory holds no sweep and no run, or the report cannot be written.
@@ -52,15 +59,20 @@ def write_report(directory: Path, *, command: str | None = None) -> ReportResult
     directory = Path(directory)
     sweep = read_directory(directory)
     summary = summarize(sweep)
-    figures = {figure.name: figure for figure in curve_figures(sweep)}
+    found = audit(sweep)
+    verdicts: dict[str, Any] = {}
+    plates = draw_figures(sweep, verdicts)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    page = render_page(sweep, summary, figures, command=command, made=made)
+    made_by = MadeBy(command, made, refresh)
+    page = render_page(sweep, summary, plates, audit=found, verdicts=verdicts, made_by=made_by)
     contents = {
         **_data_files("results", results_frame(summary)),
         **_data_files("curves", sweep.curves.drop("run")),
     }
-    for name, figure in figures.items():
-        contents |= {f"{name}.svg": figure.svg.encode(), f"{name}.png": figure.png}
+    for figure in (plate.figure for plate in plates):
+        files = export(figure.wide)
+        contents |= {f"{figure.name}.{kind}": content for kind, content in files.items()}
+    contents["audit.json"] = json.dumps(found, indent=2).encode()
     contents["index.html"] = page.encode()
     table = arm_table(summary)
     target = directory / "report"

@@ -17,7 +17,7 @@ from xception_jax.analysis.read import STATUSES, Run, Sweep
 
 CONFIDENCE = 0.95
 TARGET_SHARE = 0.95
-"""The target accuracy is this share of the lowest arm's mean final validation top-1."""
+"""The target accuracy is this share of the lowest arm's mean final value."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Crossing:
-    """When a run's validation top-1 first reached the target.
+    """When a run's headline metric on validation first reached the target.
 
     Attributes:
         steps: where; for `first` the step of the first evaluation, an upper bound; for
@@ -70,6 +70,12 @@ class RunSummary:
     valid_top1: float | None
     valid_loss: float | None
     crossing: Crossing
+    valid_map100: float | None = None
+
+    @property
+    def valid_metric(self) -> float | None:
+        """The headline metric of the run's task."""
+        return self.valid_map100 if self.run.metric == "map100" else self.valid_top1
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class ArmSummary:
 
     Attributes:
         statuses: number of runs by status, only those that occur.
-        valid_top1, test_top1: over done runs.
+        valid_metric, test_metric: the headline metric, over done runs.
         crossings: number of runs by kind of `Crossing`.
         steps_to_target: over runs that ended; a run that did not reach the target enters with its
             whole budget, even if it diverged early, so that the mean is then a lower bound.
@@ -87,8 +93,8 @@ class ArmSummary:
 
     arm: str
     statuses: Counter[str]
-    valid_top1: Mean
-    test_top1: Mean
+    valid_metric: Mean
+    test_metric: Mean
     crossings: Counter[str]
     steps_to_target: Mean
     parameters: tuple[int, ...]
@@ -102,8 +108,9 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything a report says in numbers; `target` is a top-1 accuracy in [0, 1]."""
+    """Everything a report says in numbers; `target` is a value of `metric`, the headline metric."""
 
+    metric: str
     target: float | None
     runs: tuple[RunSummary, ...]
     arms: tuple[ArmSummary, ...]
@@ -143,7 +150,7 @@ def target_accuracy(finals: Iterable[Mean]) -> float | None:
     The rule looks at all arms alike, and every arm reaches the target on average.
 
     Args:
-        finals: per arm, final validation top-1 over its done runs.
+        finals: per arm, the final headline metric over its done runs.
 
     Returns:
         None when no arm has a done run, or the target would be zero.
@@ -157,24 +164,24 @@ def target_accuracy(finals: Iterable[Mean]) -> float | None:
 
 
 def first_crossing(
-    steps: Sequence[int], top1: Sequence[float], target: float | None, *, budget: int | None
+    steps: Sequence[int], values: Sequence[float], target: float | None, *, budget: int | None
 ) -> Crossing:
     """When a validation curve first reaches `target`, linear between evaluations.
 
     Args:
         steps: steps of the evaluations, increasing.
-        top1: finite accuracies at these steps.
+        values: finite, at these steps.
         target: None when there is no target yet.
         budget: planned steps of a run that ended by itself, done or diverged; None for one
             that has not, and may yet reach the target.
     """
     if target is None:
         return Crossing(None, "open")
-    at = next((index for index, value in enumerate(top1) if value >= target), None)
+    at = next((index for index, value in enumerate(values) if value >= target), None)
     if at == 0:
         return Crossing(float(steps[0]), "first")
     if at is not None:
-        share = (target - top1[at - 1]) / (top1[at] - top1[at - 1])
+        share = (target - values[at - 1]) / (values[at] - values[at - 1])
         return Crossing(steps[at - 1] + share * (steps[at] - steps[at - 1]), "interpolated")
     if budget is not None:
         return Crossing(float(budget), "not_reached")
@@ -185,13 +192,13 @@ def summarize(sweep: Sweep) -> Summary:
     """All numbers of the report on `sweep`."""
     outcomes = _outcomes(sweep)
     finals = [
-        Mean.of(outcome.valid_top1 for outcome in outcomes if outcome.run.arm == arm)
+        Mean.of(outcome.valid_metric for outcome in outcomes if outcome.run.arm == arm)
         for arm in sweep.arms
     ]
     target = target_accuracy(finals)
     runs = _with_crossings(sweep, outcomes, target)
     arms = tuple(_arm(arm, [each for each in runs if each.run.arm == arm]) for arm in sweep.arms)
-    return Summary(target, runs, arms, count_statuses(sweep.runs))
+    return Summary(sweep.metric, target, runs, arms, count_statuses(sweep.runs))
 
 
 def count_statuses(runs: Iterable[Run]) -> Counter[str]:
@@ -216,6 +223,7 @@ def _outcomes(sweep: Sweep) -> list[RunSummary]:
                 valid_top1=final.get("top1"),
                 valid_loss=final.get("loss"),
                 crossing=Crossing(None, "open"),
+                valid_map100=final.get("map100"),
             )
         )
     return outcomes
@@ -224,7 +232,7 @@ def _outcomes(sweep: Sweep) -> list[RunSummary]:
 def _with_crossings(
     sweep: Sweep, outcomes: list[RunSummary], target: float | None
 ) -> tuple[RunSummary, ...]:
-    valid = sweep.curves.filter(pl.col("split") == "valid").drop_nulls("top1").sort("step")
+    valid = sweep.curves.filter(pl.col("split") == "valid").drop_nulls(sweep.metric).sort("step")
     curves = {key[0]: frame for key, frame in valid.partition_by("run", as_dict=True).items()}
     runs = []
     for index, outcome in enumerate(outcomes):
@@ -232,7 +240,7 @@ def _with_crossings(
         has_ended = outcome.run.status in ("done", "diverged")
         crossing = first_crossing(
             curve["step"].to_list(),
-            curve["top1"].to_list(),
+            curve[sweep.metric].to_list(),
             target,
             budget=(outcome.run.steps or outcome.last_step) if has_ended else None,
         )
@@ -247,8 +255,8 @@ def _arm(arm: str, runs: list[RunSummary]) -> ArmSummary:
     return ArmSummary(
         arm=arm,
         statuses=count_statuses(each.run for each in runs),
-        valid_top1=Mean.of(each.valid_top1 for each in done),
-        test_top1=Mean.of(each.run.test_top1 for each in done),
+        valid_metric=Mean.of(each.valid_metric for each in done),
+        test_metric=Mean.of(each.run.test_metric for each in done),
         crossings=Counter(each.crossing.kind for each in ended),
         steps_to_target=Mean.of(each.crossing.steps for each in ended),
         parameters=tuple(sorted(parameters)),

@@ -7,11 +7,19 @@ from typing import Any
 
 import polars as pl
 
+from xception_jax.analysis.contrasts import SIGNS, Arms, contrast_name, contrasts
 from xception_jax.analysis.read import Run, Sweep
 from xception_jax.analysis.summary import ArmSummary, Crossing, Mean, RunSummary, Summary
 from xception_jax.analysis.values import as_text
 
 NOT_KNOWN = "—"
+ENDPOINT_NAMES = {
+    "final_top1": "final top-1",
+    "final_map100": "final MAP@100",
+    "curve_area": "area under the curve",
+    "steps_to_target": "steps to target",
+}
+METRIC_NAMES = {"top1": "top-1", "map100": "MAP@100"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ def results_frame(summary: Summary) -> pl.DataFrame:
         **{name: pl.Float64 for name in ("epochs", "valid_top1", "valid_loss", "test_top1")},
         **{name: pl.Float64 for name in ("test_top5", "test_loss", "target", "steps_to_target")},
         **{name: pl.Float64 for name in ("images_per_second", "compile_seconds")},
+        **{name: pl.Float64 for name in ("valid_map100", "test_map100")},
+        **{"metric": pl.String, "macs": pl.Int64, "pack": pl.Int64},
     }
     rows = [_result(outcome, summary.target) for outcome in summary.runs]
     return pl.DataFrame(rows, schema=schema).select(
@@ -44,19 +54,21 @@ def results_frame(summary: Summary) -> pl.DataFrame:
         "compile_seconds", "dataset", "model", "batch_size",
         "train_examples", "valid_examples", "test_examples",
         "started", "ended", "devices", "jax_version", "commit", "id", "directory",
+        "metric", "valid_map100", "test_map100", "macs", "pack",
     )  # fmt: skip
 
 
 def _result(outcome: RunSummary, target: float | None) -> dict[str, object]:
     run, crossing = outcome.run, outcome.crossing
     return {
-        **vars(run),
+        **{name: value for name, value in vars(run).items() if name not in ("settings", "pairing")},
         "devices": ", ".join(run.devices) or None,
         "jax_version": dict(run.versions).get("jax"),
         "last_step": outcome.last_step,
         "valid_step": outcome.valid_step,
         "valid_top1": outcome.valid_top1,
         "valid_loss": outcome.valid_loss,
+        "valid_map100": outcome.valid_map100,
         "target": target,
         "steps_to_target": crossing.steps,
         "target_crossing": crossing.kind if target is not None else None,
@@ -70,8 +82,8 @@ def arm_table(summary: Summary) -> Table:
         columns=(
             "arm",
             "runs",
-            "final validation top-1",
-            "test top-1",
+            f"final validation {METRIC_NAMES[summary.metric]}",
+            f"test {METRIC_NAMES[summary.metric]}",
             f"steps to {target}",
             "parameters",
             "images/s",
@@ -81,8 +93,8 @@ def arm_table(summary: Summary) -> Table:
             (
                 arm.arm,
                 describe_counts(arm.statuses),
-                _mean(arm.valid_top1, 4, arm.statuses["done"]),
-                _mean(arm.test_top1, 4, arm.statuses["done"]),
+                _mean(arm.valid_metric, 4, arm.statuses["done"]),
+                _mean(arm.test_metric, 4, arm.statuses["done"]),
                 _steps_to_target(arm, summary.target),
                 " or ".join(f"{count:,}" for count in arm.parameters) or NOT_KNOWN,
                 _mean(arm.images_per_second, 0, arm.statuses["done"]),
@@ -93,15 +105,16 @@ def arm_table(summary: Summary) -> Table:
 
 
 def run_table(summary: Summary) -> Table:
-    """One row per run; reasons only where a run has one."""
-    columns = ["arm", "seed", "status", "reason", "step", "validation top-1", "validation loss"]
-    columns += ["test top-1", "test top-5", "steps to target", "images/s"]
-    numeric = [False, True, False, False, *[True] * 7]
+    """One row per run; columns that say nothing of any run are left out."""
+    main = METRIC_NAMES[summary.metric]
+    columns = ["arm", "seed", "status", "reason", "step", f"validation {main}", "validation loss"]
+    columns += [f"test {main}", "test top-5", "steps to target", "images/s", "packed with"]
+    numeric = [False, True, False, False, *[True] * 8]
     rows = [_run_row(outcome) for outcome in summary.runs]
     kept = [
         index
         for index, column in enumerate(columns)
-        if column != "reason" or any(row[index] for row in rows)
+        if column not in ("reason", "packed with") or any(row[index] for row in rows)
     ]
     return Table(
         columns=tuple(columns[index] for index in kept),
@@ -118,13 +131,58 @@ def _run_row(outcome: RunSummary) -> tuple[str, ...]:
         run.status,
         run.reason or "",
         f"{_number(outcome.last_step, 0)} of {_number(run.steps, 0)}",
-        _number(outcome.valid_top1, 4),
+        _number(outcome.valid_metric, 4),
         _number(outcome.valid_loss, 4),
-        _number(run.test_top1, 4),
+        _number(run.test_metric, 4),
         _number(run.test_top5, 4),
         _crossing(outcome.crossing),
         _number(run.images_per_second, 0),
+        f"{run.pack - 1} others" if run.pack and run.pack > 1 else "",
     )
+
+
+def seed_table(sweep: Sweep, summary: Summary) -> Table:
+    """One row per seed: what every arm reached on the test split, and the paired differences."""
+    pairs = contrasts(sweep)
+    reached = {
+        (each.run.arm, each.run.seed): each.run.test_metric
+        for each in summary.runs
+        if each.run.status == "done"
+    }
+    ended = {(run.arm, run.seed): run.status for run in sweep.runs}
+    seeds = sorted({run.seed for run in sweep.runs if run.seed is not None})
+
+    def value(arm: str, seed: int) -> str:
+        found = reached.get((arm, seed))
+        status = ended.get((arm, seed), "planned")
+        return status if found is None and status != "planned" else _number(found, 4)
+
+    def difference(arms: Arms, seed: int) -> str:
+        values = [reached.get((arm, seed)) for arm in arms]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return NOT_KNOWN
+        return _signed(sum(sign * value for sign, value in zip(SIGNS, known, strict=False)))
+
+    columns = ("seed", *sweep.arms, *(contrast_name(arms) for arms in pairs))
+    rows = [
+        (
+            str(seed),
+            *(value(arm, seed) for arm in sweep.arms),
+            *(difference(arms, seed) for arms in pairs),
+        )
+        for seed in seeds
+    ]
+    return Table(columns, (True,) * len(columns), tuple(rows))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def endpoint_name(name: object) -> str:
+    """An endpoint as people call it."""
+    return ENDPOINT_NAMES.get(as_text(name), as_text(name).replace("_", " "))
 
 
 def audit_table(audit: Mapping[str, Any]) -> Table:

@@ -1,0 +1,201 @@
+"""Figure B: the paired difference of every contrast against steps, with a simultaneous band."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from xception_jax.analysis.axes import ValueAxis, clip_bands, clip_lines, value_axis
+from xception_jax.analysis.bands import CONFIDENCE, Band, simultaneous_band
+from xception_jax.analysis.contrasts import SIGNS, Arms, contrast_name, contrasts, paired_runs
+from xception_jax.analysis.curve_figure import METRICS, seed_curves, step_title
+from xception_jax.analysis.drawing import (
+    NARROW,
+    WIDE,
+    Panel,
+    arm_styles,
+    frame,
+    shorten,
+    text,
+    zero_line,
+)
+from xception_jax.analysis.read import Sweep
+from xception_jax.analysis.svg import Drawing, Figure, area_path, element, line_path, words
+
+MOST_STEPS = 100
+LEAST_SPAN = 0.01
+NAME_LENGTH = 18
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Arms whose runs of the same seed are subtracted.
+
+    Attributes:
+        arms: as `contrasts` gives them.
+        steps: evaluations that every pair has; at most `MOST_STEPS` of them.
+        differences: one row per seed.
+        seeds: of the rows.
+        diverged: pairs that are not among them because one of the two runs diverged.
+    """
+
+    arms: Arms
+    steps: Float[np.ndarray, " steps"]
+    differences: Float[np.ndarray, "seeds steps"]
+    seeds: tuple[int, ...]
+    diverged: int
+    band: Band
+
+
+def draw(sweep: Sweep) -> Figure | None:
+    """One panel per contrast; None where no contrast has two pairs of finished runs."""
+    metric = METRICS[sweep.metric]
+    curves = seed_curves(sweep, metric.column).filter(pl.col("status") == "done")
+    runs = {key[0]: rows for key, rows in curves.partition_by("run", as_dict=True).items()}
+    wanted = contrasts(sweep)
+    found = [each for arms in wanted if (each := _contrast(sweep, arms, runs))]
+    if not found:
+        return None
+    axis = _axis(found)
+    title = f"Paired difference in {metric.title[0].lower()}{metric.title[1:]}"
+    return Figure(
+        name="paired_difference",
+        title=title,
+        notes=tuple(_notes(found, len(wanted), axis)),
+        wide=_draw(sweep, found, axis, title, wide=True),
+        narrow=_draw(sweep, found, axis, title, wide=False),
+    )
+
+
+def _contrast(sweep: Sweep, arms: Arms, runs: Mapping[object, pl.DataFrame]) -> Contrast | None:
+    groups = list(paired_runs(sweep, arms))
+    known = [group for group in groups if all(run in runs for run in group)]
+    if len(known) < 2:
+        return None
+    at_steps = [set(runs[run]["step"]) for group in known for run in group]
+    shared = np.array(sorted(set.intersection(*at_steps)), dtype=np.int64)
+    if not len(shared):
+        return None
+    steps = shared[np.unique(np.linspace(0, len(shared) - 1, MOST_STEPS).round().astype(int))]
+
+    def values(run: int) -> Float[np.ndarray, " steps"]:
+        rows = runs[run].filter(pl.col("step").is_in(steps.tolist())).sort("step")
+        return rows["value"].to_numpy()
+
+    differences = np.stack(
+        [sum(sign * values(run) for sign, run in zip(SIGNS, g, strict=False)) for g in known]
+    )
+    seeds = tuple(sweep.runs[group[0]].seed or 0 for group in known)
+    diverged = sum(any(sweep.runs[run].status == "diverged" for run in g) for g in groups)
+    band = simultaneous_band(differences)
+    return Contrast(arms, steps.astype(np.float64), differences, seeds, diverged, band)
+
+
+def _axis(found: list[Contrast]) -> ValueAxis:
+    """One range for all panels, so that they compare; zero is always in it."""
+    rows = [
+        {"step": step, "value": value, "low": low, "high": high, "status": "done"}
+        for each in found
+        for step, value, low, high in zip(
+            each.steps, each.band.mean, each.band.low, each.band.high, strict=True
+        )
+    ]
+    points = pl.DataFrame(rows)
+    zero = pl.DataFrame({"step": [points["step"].max()], "value": [0.0], "status": ["done"]})
+    curves = pl.concat([points.select("step", "value", "status"), zero])
+    bands = points.select("step", "low", "high")
+    return value_axis(curves, bands, bounds=(-1e300, 1e300), least_span=LEAST_SPAN)
+
+
+def _notes(found: list[Contrast], pairs: int, axis: ValueAxis) -> list[str]:
+    notes = []
+    if axis.hidden:
+        notes.append(
+            f"The axis runs from {axis.low:g} to {axis.high:g}; {axis.hidden:,} means lie outside."
+        )
+    if diverged := sum(each.diverged for each in found):
+        notes.append(f"{diverged} pairs with a diverged run have no difference to draw.")
+    if len(found) < pairs:
+        notes.append(f"{pairs - len(found)} contrasts have fewer than two pairs of finished runs.")
+    if min(len(each.seeds) for each in found) < 5:
+        notes.append("With so few pairs a band is wide, and rests on the errors being Gaussian.")
+    return notes
+
+
+# -- drawing -----------------------------------------------------------------------------------
+
+
+def _draw(
+    sweep: Sweep, found: list[Contrast], axis: ValueAxis, title: str, *, wide: bool
+) -> Drawing:
+    columns = min(2, len(found)) if wide else 1
+    width, high = (350 if columns == 2 else 760, 240) if wide else (304, 190)
+    gap, row, left, top = 76, high + 92, 66 if wide else 46, 58
+    parts = [text(title, 14.0 if wide else 2.0, 16.0, size=13.0)]
+    for index, each in enumerate(found):
+        x = left + (index % columns) * (width + gap)
+        last = float(max(each.steps[-1], 1))
+        values = (axis.low, axis.high)
+        panel = Panel(x, top + (index // columns) * row, width, high, (0, last), values)
+        parts.append(_panel(sweep, each, panel))
+    size = (WIDE if wide else NARROW, top - 18 + -(-len(found) // columns) * row)
+    return Drawing(*size, "".join(parts), f"{title} against training steps, one panel a contrast.")
+
+
+def _panel(sweep: Sweep, each: Contrast, panel: Panel) -> str:
+    styles = arm_styles(list(sweep.arms))
+    arm = styles[each.arms[0]]
+    names = contrast_name(tuple(shorten(name, NAME_LENGTH) for name in each.arms))
+    heading = text(
+        f"{names}, {len(each.seeds)} pairs", panel.left, panel.top - 12, size=12.5, font_weight=600
+    )
+    x_ticks = 6 if panel.width > 320 else 4
+    axes = frame(panel, x_title=step_title(sweep), y_title=None, x_ticks=x_ticks, y_ticks=5)
+    marks = element("g", *_marks(each, panel), class_=f"c{arm.index % 7}", color=arm.color)
+    classes = " ".join(["arm", *(f"a{styles[name].index}" for name in each.arms)])
+    return element("g", axes, heading, marks, zero_line(panel), class_=classes)
+
+
+def _marks(each: Contrast, panel: Panel) -> list[str]:
+    """Band, seeds and mean, cut to the panel."""
+    low, high = panel.y
+    band = pl.DataFrame(
+        {"line": "band", "step": each.steps, "low": each.band.low, "high": each.band.high}
+    )
+    cut = clip_bands(band, low, high)
+    x = [panel.at_x(step) for step in cut["step"]]
+    edges = [[panel.at_y(value) for value in cut[name]] for name in ("low", "high")]
+    parts = [element("path", d=area_path(x, *edges), fill="currentColor", fill_opacity=0.16)]
+    if len(x) == 1:
+        bar = line_path([x[0]] * 2, [edges[0][0], edges[1][0]])
+        parts = [element("path", d=bar, stroke="currentColor", stroke_width=8, stroke_opacity=0.25)]
+    lines = [
+        pl.DataFrame({"line": str(seed), "step": each.steps, "value": row})
+        for seed, row in zip(each.seeds, each.differences, strict=True)
+    ]
+    faint = {"stroke": "currentColor", "stroke_width": 0.8, "stroke_opacity": 0.4, "fill": "none"}
+    for line in clip_lines(pl.concat(lines), low, high).partition_by("line", maintain_order=True):
+        title = element("title", words(f"seed {line['line'][0].split()[0]}"))
+        parts.append(element("path", title, d=_path(line, panel), **faint))
+    mean = pl.DataFrame({"line": "mean", "step": each.steps, "value": each.band.mean})
+    thick = {"stroke": "currentColor", "stroke_width": 2.2, "fill": "none"}
+    for line in clip_lines(mean, low, high).partition_by("line", maintain_order=True):
+        parts.append(element("path", d=_path(line, panel), **thick))
+        if len(line) == 1:
+            at = {"cx": panel.at_x(line["step"][0]), "cy": panel.at_y(line["value"][0])}
+            parts.append(element("circle", **at, r=3.6, fill="currentColor"))
+    return parts
+
+
+def _path(line: pl.DataFrame, panel: Panel) -> str:
+    x = [panel.at_x(step) for step in line["step"]]
+    return line_path(x, [panel.at_y(value) for value in line["value"]])
+
+
+READING = (
+    f"Each line: one seed, arm minus baseline on the same seed. Thick: the mean. Band: "
+    f"{CONFIDENCE:.0%} simultaneous max-t band (Gaussian multiplier bootstrap over seeds), which "
+    "holds over all the steps drawn at once; where it leaves zero out, the arms differ there."
+)
