@@ -65,9 +65,18 @@ def test_inert_settings_are_exactly_those_that_change_nothing(name, separable):
         and model_function(name, separable=separable, **{setting: value}) == base
     ]
     others = {setting: value for setting, value in OTHERS.items() if setting != "separable"}
+    others["segments"] = "per_channel"  # with a number of them no convolution is depthwise
     said = inert_settings(name, separable=separable, **others)
     assert [setting for setting in said if setting != "separable"] == unchanged
     assert ("separable" in said) == (model_function(name, separable=not separable) == base)
+
+
+def test_without_a_depthwise_convolution_its_implementation_changes_nothing():
+    settings = {"depthwise_implementation": "lax"}
+    assert inert_settings("xception_tiny", segments=2, **settings) == [*settings]
+    assert inert_settings("xception_tiny", **settings) == []
+    # The first block of this one has two channels, so two segments are one each.
+    assert inert_settings("xception_tiny", segments=2, width=0.05, **settings) == []
 
 
 def test_inception_v3_pads_nothing_that_has_a_stride():

@@ -79,7 +79,13 @@ def framed(
 
 def parameter(rngs: nnx.Rngs, initializer: Initializer, shape: tuple[int, ...]) -> nnx.Param:
     """A float32 parameter that remembers how it is drawn, so that it can be drawn by its path."""
+    if isinstance(rngs, Undrawn):
+        return nnx.Param(jnp.zeros(shape), initializer=initializer)
     return nnx.Param(initializer(rngs.params(), shape, jnp.float32), initializer=initializer)
+
+
+class Undrawn(nnx.Rngs):
+    """In the place of keys where only the shapes of parameters count: drawing takes long."""
 
 
 class Conv(nnx.Module):
@@ -166,7 +172,7 @@ class BatchNorm(nnx.Module):
             mean, variance = ops.batch_statistics(x, self.axis_name)
             for tracked, now in ((self.mean, mean), (self.variance, variance)):
                 kept = self.momentum * tracked[...]
-                tracked[...] = kept + (1 - self.momentum) * jax.lax.stop_gradient(now)
+                tracked.set_value(kept + (1 - self.momentum) * jax.lax.stop_gradient(now))
         else:
             mean, variance = self.mean[...], self.variance[...]
         scale = jax.lax.rsqrt(variance + self.epsilon)

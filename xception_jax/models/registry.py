@@ -1,6 +1,8 @@
 """Models by name: one registry of all families, and one documented signature for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from inspect import signature
 from math import isfinite
 from typing import Any
 
@@ -11,7 +13,7 @@ from xception_jax.models.alexnet import ALEXNETS
 from xception_jax.models.blocks import BlockSpec, Segments
 from xception_jax.models.functional import ModelFunction, functionalize
 from xception_jax.models.inception import INCEPTIONS
-from xception_jax.models.layers import NormSpec
+from xception_jax.models.layers import NormSpec, Undrawn
 from xception_jax.models.network import Network, NetworkSpec, Table, Width
 from xception_jax.models.separable_vgg import SEPARABLE_VGGS
 from xception_jax.models.xception import XCEPTIONS
@@ -36,6 +38,11 @@ def inert_settings(name: str, **settings: Any) -> list[str]:
     """
     require_choice("model.name", name, list_models())
     inert = MODELS[name].inert(bool(settings.get("separable", False)))
+    if isinstance(settings.get("segments"), int):
+        blocks = (leaf for leaf in model_function(name, **settings).parameters)
+        kernels = [leaf.shape for leaf in blocks if leaf.keys[-1] == "spatial_kernel"]
+        if all(channels > 1 for _, _, channels, _ in kernels):  # no depthwise convolution
+            inert |= {"depthwise_implementation"}
     return [setting for setting in settings if setting in inert]
 
 
@@ -113,32 +120,8 @@ Xception and VGG families; Inception and AlexNet if `separable` |
     Raises:
         InputError: a name or value that does not exist, with the nearest one that does.
     """
-    require_choice("model.name", name, list_models())
-    if not (isfinite(width) and width > 0):
-        raise InputError("model.width", width, "must be above 0", 1.0)
-    block = BlockSpec(
-        order,
-        intermediate_activation,
-        segments,
-        kernel_size,
-        intermediate_norm,
-        dtype,
-        depthwise_implementation,
-        NormSpec(norm_momentum, norm_epsilon, axis_name),
-    )
-    multiple = segments if isinstance(segments, int) else 1
-    table = MODELS[name].resized(Width(width, multiple), middle_modules)
-    spec = NetworkSpec(
-        block,
-        num_classes,
-        in_channels,
-        residual,
-        separable,
-        padding,
-        None if fully_connected is None else tuple(fully_connected),
-        dropout,
-    )
-    function, *_ = functionalize(nnx.eval_shape(lambda: table.build(spec, rngs=nnx.Rngs(0))))
+    settings = {setting: value for setting, value in locals().items() if setting != "rngs"}
+    function = _function(settings)
     key = (nnx.Rngs(0) if rngs is None else rngs).params()
     model: Network = function.bind(*function.init(key))
     return model
@@ -146,4 +129,31 @@ Xception and VGG families; Inception and AlexNet if `separable` |
 
 def model_function(name: str, **settings: Any) -> ModelFunction:
     """`create_model(name, **settings)` without its values: nothing is computed or compiled."""
-    return functionalize(nnx.eval_shape(lambda: create_model(name, **settings)))[0]
+    given = signature(create_model).bind(name, **settings)
+    given.apply_defaults()
+    return _function(given.arguments)
+
+
+def _function(settings: Mapping[str, Any]) -> ModelFunction:
+    """The model of all settings of `create_model`."""
+    require_choice("model.name", settings["name"], list_models())
+    width, segments = settings["width"], settings["segments"]
+    if not (isfinite(width) and width > 0):
+        raise InputError("model.width", width, "must be above 0", 1.0)
+    norm = NormSpec(settings["norm_momentum"], settings["norm_epsilon"], settings["axis_name"])
+    of_block = (field.name for field in fields(BlockSpec) if field.name != "norm")
+    block = BlockSpec(norm=norm, **{setting: settings[setting] for setting in of_block})
+    units = settings["fully_connected"]
+    spec = NetworkSpec(
+        block,
+        settings["num_classes"],
+        settings["in_channels"],
+        settings["residual"],
+        settings["separable"],
+        settings["padding"],
+        None if units is None else tuple(units),
+        settings["dropout"],
+    )
+    multiple = segments if isinstance(segments, int) else 1
+    table = MODELS[settings["name"]].resized(Width(width, multiple), settings["middle_modules"])
+    return functionalize(nnx.eval_shape(lambda: table.build(spec, rngs=Undrawn())))[0]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import jax
@@ -27,6 +27,9 @@ _WELL_KNOWN = {
 }
 _CLOSE_ENOUGH = 0.001
 _TRIALS = 24
+# So many images in a batch, and what has a multiple of it as its size is one of the whole batch:
+# no other dimension of a model is a multiple of it.
+_A_PRIME = 131_071
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def equalize(experiment: Experiment, base: ConfigDict, overrides: Iterable[str])
             return _budget(experiment.equal, config)
 
         width, reached = _match(measure, target, resolve(base, arms[arm]).model.width)
-        if abs(reached / target - 1) > TOLERANCE:
+        if _off(reached, target) > TOLERANCE:
             reason = f"arm {arm!r} comes no closer than {reached:,} to {target:,} of {reference!r}"
             raise InputError("experiment.equal", experiment.equal, reason)
         arms[arm] = {**arms[arm], "model.width": width}
@@ -113,19 +116,28 @@ def equalize(experiment: Experiment, base: ConfigDict, overrides: Iterable[str])
 
 
 def _match(measure: Callable[[float], int], target: int, start: float) -> tuple[float, int]:
-    """The width whose measure is nearest to `target`, and that measure; it grows with the width."""
+    """The width whose measure is nearest to `target`, and that measure; it grows with the width.
+
+    About as the square of the width, which gives the next one to try. Where that brings little, for
+    widths are rounded to whole features and segments, the interval is halved instead.
+    """
     low, high = start / 16, start * 16
-    best, reached = start, measure(start)
+    width, here = start, measure(start)
+    best, reached, last = width, here, inf
     for _ in range(_TRIALS):
-        if abs(reached / target - 1) <= _CLOSE_ENOUGH:
+        if min(_off(reached, target), high / low - 1) <= _CLOSE_ENOUGH:
             break
-        # Parameters and multiply-adds grow about as the square of the width.
-        width = round((low * high) ** 0.5, 4)
-        here = measure(width)
-        low, high = (width, high) if here < target else (low, width)
-        if abs(here - target) < abs(reached - target):
+        low, high = (max(low, width), high) if here < target else (low, min(high, width))
+        before, guess = _off(here, target), width * (target / here) ** 0.5
+        width = round(guess if low < guess < high and before < last / 2 else (low * high) ** 0.5, 4)
+        here, last = measure(width), before
+        if _off(here, target) < _off(reached, target):
             best, reached = width, here
     return best, reached
+
+
+def _off(measured: int, target: int) -> float:
+    return abs(measured / target - 1)
 
 
 def _budget(kind: str, config: ConfigDict) -> int:
@@ -152,19 +164,20 @@ def _function(model: Mapping[str, Any], info: _Images) -> ModelFunction:
 def _activation_bytes(function: ModelFunction, info: _Images) -> int:
     """Bytes the backward pass keeps for one image, before the compiler saves any."""
 
-    def kept(batch: int) -> int:
-        def residuals(parameters: Any, statistics: Any, images: Any) -> Any:
-            def logits(values: Any) -> Any:
-                return function.apply(values, statistics, images, train=True)[0]
+    def residuals(parameters: Any, statistics: Any, images: Any) -> Any:
+        def logits(values: Any) -> Any:
+            return function.apply(values, statistics, images, train=True)[0]
 
-            return jax.vjp(logits, parameters)[1]
+        return jax.vjp(logits, parameters)[1]
 
-        parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
-        images = jax.ShapeDtypeStruct((batch, *info.image_shape), jnp.float32)
-        leaves = jax.tree.leaves(jax.eval_shape(residuals, parameters, statistics, images))
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-
-    return kept(2) - kept(1)
+    parameters, statistics = (
+        {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
+        for leaves in (function.parameters, function.statistics)
+    )
+    images = jax.ShapeDtypeStruct((_A_PRIME, *info.image_shape), jnp.float32)
+    kept = jax.tree.leaves(jax.eval_shape(residuals, parameters, statistics, images))
+    of_images = (leaf for leaf in kept if leaf.size % _A_PRIME == 0)
+    return sum(leaf.size // _A_PRIME * leaf.dtype.itemsize for leaf in of_images)
 
 
 def _info(config: ConfigDict) -> _Images:
