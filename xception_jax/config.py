@@ -225,7 +225,7 @@ FIELDS: dict[str, Field] = {
     "checkpoint.every_epochs": Field(1.0, _real(1e-6, 1e6), "between checkpoints", identity=False),
     "checkpoint.keep_last": Field(2, _integer(1, 1000), "most recent ones kept", identity=False),
     "checkpoint.keep_best": Field(
-        1, _integer(0, 1000), "ones of the highest validation top-1 kept", identity=False
+        1, _integer(0, 1000), "ones kept of the best validation (top-1, or MAP@100)", identity=False
     ),
     "wandb.mode": Field(
         "offline",

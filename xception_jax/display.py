@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,8 @@ from xception_jax.sweep.local import SweepProgress
 
 _PLAIN_SECONDS = 15.0  # between plain lines of one run
 _MEASURED_SECONDS = 3.0  # of training before a time left is said
+# What a task is measured by, as people call it; rows of training have no MAP@100.
+_METRICS = {"map100": "MAP@100", "top1": "top-1"}
 
 
 def duration(seconds: float) -> str:
@@ -63,14 +65,20 @@ def describe(event: SweepProgress, left: str | None) -> str:
         return text + ending
     row, speed = progress.row, progress.images_per_second
     text += f", {speed:,.0f} images/s" if speed else ""
-    return f"{text}{ending}, {row['split']} top-1 {row['top1']:.3f}"
+    return f"{text}{ending}, {row['split']} {headline(row, digits=3)}"
 
 
 def _outcome(record: dict[str, Any]) -> str:
     if record["status"] != "done":
         return f"{record['status']}: {record.get('reason')}"
     result = record["result"]
-    return f"done, {result['split']} top-1 {result['top1']:.4f}"
+    return f"done, {result['split']} {headline(result)}"
+
+
+def headline(values: Mapping[str, Any], *, digits: int = 4) -> str:
+    """`{"top1": 0.9, …}` -> "top-1 0.9000": the metric that says most, of those there are."""
+    name = next(name for name in _METRICS if name in values)
+    return f"{_METRICS[name]} {values[name]:.{digits}f}"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from xception_jax.config import load_config, resolve
 from xception_jax.errors import InputError
 from xception_jax.tracking import read_metrics
 from xception_jax.training import Interrupted, Labels, train
+from xception_jax.training.checkpoint import Checkpoints
 from xception_jax.training.mesh import make_mesh
 from xception_jax.training.metrics import any_in_top, in_top, sigmoid_cross_entropy
 from xception_jax.training.ranking import average_precision, mean_average_precision
@@ -183,9 +184,21 @@ def test_rows_and_result_hold_map100(whole):
         extra = {"learning_rate"} if row["split"] == "train" else {"map100"}
         assert set(row) == names | extra
         assert 0 <= row["top1"] <= row["top5"] <= 1
-    result = json.loads((whole / "run.json").read_text())["result"]
+    record = json.loads((whole / "run.json").read_text())
+    result = record["result"]
+    assert record["metric"] == "map100"
     assert set(result) == {"split", "examples", "loss", "top1", "top5", "map100"}
     assert result["examples"] == 1500
+
+
+def test_the_best_checkpoint_is_the_one_of_the_best_map100(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "kept", keep_last=1, keep_best=1, metric="map100")
+    for step, (top1, map100) in enumerate([(0.1, 0.9), (0.9, 0.1), (0.2, 0.2)], start=1):
+        checkpoints.save(step, {"x": jnp.zeros(1)}, {"top1": top1, "map100": map100})
+        checkpoints.wait()
+    checkpoints.close()
+    assert {path.name for path in (tmp_path / "kept").iterdir()} >= {"1", "3"}
+    assert not (tmp_path / "kept" / "2").exists()
 
 
 def test_result_is_what_the_predictions_say(whole):

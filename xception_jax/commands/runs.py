@@ -42,7 +42,7 @@ def train(
     settings = resolve(load_config(config), overrides=overrides or ())
     with interruptible() as stop:
         prepare_jax()
-        from xception_jax.display import showing
+        from xception_jax.display import headline, showing
         from xception_jax.sweep.experiment import PlannedRun
         from xception_jax.sweep.local import SweepProgress
         from xception_jax.training import Interrupted, Labels, Progress
@@ -74,7 +74,7 @@ def train(
         return _failed(workdir, f"{record['status']}: {record['reason']}")
     result = record["result"]
     console.print(
-        f"done: {result['split']} top-1 {result['top1']:.4f}, top-5 {result['top5']:.4f}, "
+        f"done: {result['split']} {headline(result)}, top-5 {result['top5']:.4f}, "
         f"loss {result['loss']:.4f} on {result['examples']:,} images; files in {workdir}"
     )
     return 0
@@ -137,18 +137,19 @@ def status(directory: Directory) -> int:
     """
     from rich.table import Table
 
+    from xception_jax.display import headline
     from xception_jax.sweep.ledger import read_statuses
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "status", "test top-1", "images/s", "why"):
+    for heading in ("run", "status", "result", "images/s", "why"):
         table.add_column(heading, overflow="fold")
     for run in read_statuses(directory):
         result = run.record.get("result") or {}
-        top1, speed = result.get("top1"), run.record.get("images_per_second")
+        speed = run.record.get("images_per_second")
         table.add_row(
             f"{run.arm} seed {run.seed}",
             run.status,
-            f"{top1:.4f}" if top1 is not None else "",
+            f"{result['split']} {headline(result)}" if result else "",
             f"{speed:,.0f}" if speed else "",
             run.reason or "",
         )

@@ -18,15 +18,16 @@ from xception_jax.training.state import TrainState
 class Checkpoints:
     """The checkpoints in one directory, saved in the background.
 
-    Kept are the last `keep_last` and the `keep_best` of highest validation top-1. A checkpoint is
-    there whole or not at all; what a kill left half-written is removed at the next start.
+    Kept are the last `keep_last` and the `keep_best` whose validation `metric` is highest. A
+    checkpoint is there whole or not at all; what a kill left half-written is removed at the next
+    start.
     """
 
-    def __init__(self, directory: Path, *, keep_last: int, keep_best: int) -> None:
+    def __init__(self, directory: Path, *, keep_last: int, keep_best: int, metric: str) -> None:
         keep: list[Any] = [policies.LatestN(keep_last)]
         if keep_best:
             best = policies.BestN(
-                get_metric_fn=lambda metrics: metrics["top1"],
+                get_metric_fn=lambda metrics: metrics[metric],
                 n=keep_best,
                 keep_checkpoints_without_metrics=False,
             )

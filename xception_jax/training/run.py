@@ -154,6 +154,7 @@ class _Session:
             self.directory / files.CHECKPOINTS,
             keep_last=self.config.checkpoint.keep_last,
             keep_best=self.config.checkpoint.keep_best,
+            metric=self.program.task.metric,
         )
 
     def _first_state(
@@ -221,6 +222,7 @@ class _Session:
             steps=schedule.total,
             epochs=config.train.epochs,
             examples=dict(info.examples),
+            metric=self.program.task.metric,
             parameters=sum(math.prod(leaf.shape) for leaf in self.program.model.parameters),
             result=None,
             **files.provenance(),

@@ -4,7 +4,7 @@ The data decide which it is; nothing else in training knows the difference.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,13 @@ Examples = dict[str, np.ndarray]
 
 
 class Task(Protocol):
-    """A frozen, hashable object; it is part of what a run compiles."""
+    """A frozen, hashable object; it is part of what a run compiles.
+
+    Attributes:
+        metric: the one of `metrics` that says how good a model is; the higher, the better.
+    """
+
+    metric: ClassVar[str]
 
     def loss(self, logits: Logits, labels: Labels) -> Float[Array, " batch"]:
         """What training minimizes the mean of."""
@@ -47,6 +53,7 @@ class SingleLabel:
     """One class an image: softmax cross-entropy, top-1 and top-5 accuracy."""
 
     label_smoothing: float = 0.0
+    metric: ClassVar[str] = "top1"
 
     def loss(self, logits: Logits, labels: Labels) -> Float[Array, " batch"]:
         """Cross-entropy with smoothed labels."""
@@ -74,6 +81,7 @@ class MultiLabel:
     """
 
     class_frequencies: tuple[float, ...]
+    metric: ClassVar[str] = "map100"
 
     def loss(self, logits: Logits, labels: Labels) -> Float[Array, " batch"]:
         """Cross-entropy of every class for itself, summed."""
