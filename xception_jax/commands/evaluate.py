@@ -1,37 +1,72 @@
-"""`evaluate`: a run's checkpoint on a split of its data."""
+"""`evaluate`: a run's checkpoint, or converted weights, on a split of data."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from xception_jax.commands.console import console
+from xception_jax.commands.console import Overrides, console
 from xception_jax.commands.process import prepare_jax
+from xception_jax.errors import InputError
 
 
 def evaluate(
-    directory: Annotated[Path, typer.Argument(help="Of a run.")],
+    directory: Annotated[Path, typer.Argument(help="Of a run, or one that `convert` made.")],
+    overrides: Overrides = None,
     *,
+    config: Annotated[
+        Path | None, typer.Option(help="With converted weights: a file of configs/, for its data.")
+    ] = None,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     step: Annotated[
-        int | None, typer.Option(min=1, help="Of the checkpoint; default: the newest.")
+        int | None, typer.Option(min=1, help="Of the run's checkpoint; default: the newest.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
 ) -> int:
     """Evaluate a checkpoint of a run, on the averaged weights where the run keeps them.
 
     Example: `xception-jax evaluate results/mini --split valid`
+
+    Converted weights are evaluated on the data of a config, prepared as their source expects.
+
+    Example: `xception-jax evaluate weights/xception --config configs/imagenet.py`
     """
     prepare_jax()
-    from xception_jax.training.reevaluation import evaluate_run
+    from xception_jax.training.weights_directory import DESCRIPTION
 
-    result = evaluate_run(directory, split=split, step=step)
+    if (directory / DESCRIPTION).is_file():
+        result = _of_weights(directory, config, overrides or [], split, step)
+    elif config or overrides:
+        given = str(config) if config else overrides[0]  # type: ignore[index]
+        reason = f"{directory} holds no converted weights, and a run is evaluated on its own data"
+        raise InputError("--config" if config else "override", given, reason)
+    else:
+        from xception_jax.training.reevaluation import evaluate_run
+
+        result = evaluate_run(directory, split=split, step=step)
     if as_json:
         console.print(json.dumps(result))
         return 0
     numbers = ", ".join(
         f"{name} {value:.4f}" for name, value in result.items() if isinstance(value, float)
     )
-    console.print(f"step {result['step']}, {result['examples']:,} {split} images: {numbers}")
+    place = f"step {result['step']}, " if "step" in result else ""
+    console.print(f"{place}{result['examples']:,} {split} images: {numbers}")
     return 0
+
+
+def _of_weights(
+    directory: Path, config: Path | None, overrides: list[str], split: str, step: int | None
+) -> dict[str, Any]:
+    from xception_jax.config import load_config, resolve
+    from xception_jax.training.weights_evaluation import evaluate_weights
+
+    if config is None:
+        reason = f"{directory} holds converted weights: say on which data, as in configs/"
+        raise InputError("--config", None, reason)
+    if step is not None:
+        raise InputError("--step", step, f"{directory} holds converted weights, which have none")
+    return evaluate_weights(
+        directory, resolve(load_config(config), overrides=overrides), split=split
+    )
