@@ -1,7 +1,7 @@
 """Sifre's experiment (paper section 2): AlexNet with regular and with separable convolutions.
 
 Run it with `xception-jax sweep experiments/alexnet_separable.py --workdir results/alexnet`.
-This is the small version; `model.name=alexnet` on `configs/imagenet.py` is the full size.
+This is the small version; the full size is `experiments/full_size/alexnet_separable.py`.
 """
 
 from xception_jax.sweep import Claim, Experiment

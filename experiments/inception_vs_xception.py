@@ -1,8 +1,7 @@
 """Figure 6 and tables 1 and 3 of the paper: Inception and Xception of the same size.
 
 Run it with `xception-jax sweep experiments/inception_vs_xception.py --workdir results/inception`.
-This is the small version. At full size, add `model.name` of each arm by hand to a file like this
-one, on `configs/imagenet.py`: "inception_v3" with a weight decay of 4e-5, and "xception".
+This is the small version; the full size is `experiments/full_size/inception_vs_xception.py`.
 """
 
 from xception_jax.sweep import Claim, Experiment

@@ -9,7 +9,7 @@ import pytest
 from xception_jax.config import resolve
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
-from xception_jax.sweep import Experiment
+from xception_jax.sweep import Experiment, load_experiment, plan_runs
 from xception_jax.sweep.budget import TOLERANCE, arm_cost, equalize
 
 BASE = {"data.name": "digits", "data.image_size": 8, "model.name": "xception_tiny"}
@@ -74,7 +74,7 @@ def test_plan_lists_what_cannot_be_built_and_what_changes_nothing(call, tmp_path
     assert "model.intermediate_activation changes nothing in this model" in out
 
 
-def test_plan_of_the_papers_own_setting_needs_no_data(call, tmp_path: Path):
+def test_plan_of_the_papers_own_setting_needs_no_data(call, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     config = Path(__file__).parents[2] / "configs" / "imagenet.py"
     code, out, _ = call("plan", str(config), "--modules")
@@ -101,3 +101,25 @@ def test_evaluate_measures_what_training_measured(call, tmp_path: Path):
     code, _, err = call("evaluate", home, "--step", "999")
     assert code == 2
     assert "no such checkpoint" in err
+
+
+FULL_SIZE = sorted((Path(__file__).parents[2] / "experiments" / "full_size").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", FULL_SIZE, ids=lambda path: path.stem)
+def test_a_full_size_experiment_asks_what_the_small_one_asks(path):
+    experiment, base = load_experiment(path)
+    small, _ = load_experiment(path.parents[1] / path.name)
+    assert (experiment.claims, [*experiment.arms]) == (small.claims, [*small.arms])
+    for run in plan_runs(experiment, base):
+        assert run.config.model.name in ("xception", "inception_v3", "alexnet")
+        assert run.config.data.image_size in (224, 299)
+
+
+def test_plan_of_a_full_size_experiment_needs_no_data(call, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    (path,) = (path for path in FULL_SIZE if path.stem == "inception_vs_xception")
+    code, out, _ = call("plan", path)
+    assert code == 0
+    assert "22,855,952" in out  # both as in Keras
+    assert "23,817,352" in out
