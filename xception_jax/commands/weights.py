@@ -60,9 +60,6 @@ def convert(
         raise InputError("destination", str(destination), reason)
     if destination.exists():
         raise InputError("destination", str(destination), "exists; delete it or choose another")
-    if not destination.absolute().parent.is_dir():
-        reason = f"lies in {destination.parent}, which is no directory"
-        raise InputError("destination", str(destination), reason)
     if source.is_dir():
         if overrides or class_names or not head:
             raise InputError("source", str(source), "is converted; only a file can be changed so")
@@ -72,6 +69,11 @@ def convert(
         weights = import_file(
             source, model=model, overrides=overrides or (), head=head, size=size, class_names=names
         )
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"lies in what cannot be a directory: {error.strerror}"
+        raise InputError("destination", str(destination), reason) from error
     if to_keras:
         _to_keras(weights, destination)
     else:
