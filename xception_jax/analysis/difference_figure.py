@@ -140,7 +140,7 @@ def _draw(
         values = (axis.low, axis.high)
         panel = Panel(x, top + (index // columns) * row, width, high, (0, last), values)
         parts.append(_panel(sweep, each, panel))
-    size = (WIDE if wide else NARROW, top - 18 + -(-len(found) // columns) * row)
+    size = (WIDE if wide else NARROW, top - 44 + -(-len(found) // columns) * row)
     return Drawing(*size, "".join(parts), f"{title} against training steps, one panel a contrast.")
 
 

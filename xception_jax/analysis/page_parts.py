@@ -10,7 +10,8 @@ from typing import Any
 from xception_jax.analysis.drawing import COLORS, Style, swatch
 from xception_jax.analysis.figures import Plate
 from xception_jax.analysis.svg import element, inline
-from xception_jax.analysis.tables import Table, endpoint_name
+from xception_jax.analysis.tables import ENDPOINT_NAMES, Table, endpoint_name
+from xception_jax.analysis.values import as_text
 
 # On a dark ground; in the order of `drawing.COLORS`.
 DARK_COLORS = ("#4FA8E8", "#F58A4B", "#2FC59A", "#E6A3CB", "#E8E6E1", "#F7BC4A", "#8ED0F5")
@@ -152,9 +153,18 @@ def _verdict(claim: Mapping[str, Any]) -> str:
     reasons = notes(claim.get("grade_reasons") or [])
     return (
         f'<li class="verdict v-{verdict.replace(" ", "-")}">'
+        f'<p class="claim">{escaped(_title(claim))}</p><p class="facts">{" ".join(facts)}</p>'
         f'<p class="sentence">{escaped(claim.get("sentence", ""))}</p>'
-        f'<p class="facts">{" ".join(facts)}</p>{reasons}{_endpoints(claim)}</li>'
+        f"{reasons}{_endpoints(claim)}</li>"
     )
+
+
+def _title(claim: Mapping[str, Any]) -> str:
+    """The claim's title, its endpoints in the words of people."""
+    title = as_text(claim.get("title"))
+    for endpoint in ENDPOINT_NAMES:
+        title = title.replace(endpoint, endpoint_name(endpoint))
+    return title
 
 
 def _endpoints(claim: Mapping[str, Any]) -> str:
