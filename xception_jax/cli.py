@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from xception_jax.commands.audit import audit
+from xception_jax.commands.bench import bench
 from xception_jax.commands.console import console, warn
 from xception_jax.commands.data import list_sets, prepare_set
 from xception_jax.commands.evaluate import evaluate
@@ -26,7 +27,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (train, sweep, status, report, audit, plan, evaluate, convert, predict, export):
+COMMANDS = train, sweep, status, report, audit, plan, bench, evaluate, convert, predict, export
+for command in COMMANDS:
     app.command()(command)
 
 data_app = typer.Typer(help="List and prepare data sets.")

@@ -1,0 +1,85 @@
+"""What `xception-jax bench` does: measures the named benchmarks and writes what they gave."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import (
+    inference,
+    operations,
+    packing,
+    pipelines,
+    record,
+    startup,
+    sweeps,
+    train_step,
+)
+from benchmarks.cases import Settings
+from benchmarks.rounds import measure
+from xception_jax.errors import require_choice
+
+BENCHMARKS: dict[str, Any] = {
+    "operations": operations,
+    "train_step": train_step,
+    "inference": inference,
+    "packing": packing,
+    "pipelines": pipelines,
+    "startup": startup,
+    "sweep": sweeps,
+}
+
+
+def run(
+    names: list[str],
+    *,
+    quick: bool,
+    output: Path,
+    rounds: int | None,
+    only: str,
+    command: str,
+    console: Console,
+) -> int:
+    """Runs benchmarks and writes a JSON file, an SVG and a PNG of each into `output`.
+
+    Args:
+        names: of benchmarks; none: all.
+        quick: see `cases.Settings`.
+        output: a directory.
+        rounds: of every case; None: 2 if quick, else 11, or 5 where a round takes seconds.
+        only: a part of the names of the cases to run.
+        command: for the record.
+        console: for people.
+
+    Returns:
+        1 if a benchmark had nothing to measure, else 0.
+
+    Raises:
+        InputError: no such benchmark.
+    """
+    for name in names:
+        require_choice("NAME", name, BENCHMARKS)
+    device = record.device()
+    settings = Settings(quick=quick, gpu=device[0] == "gpu")
+    empty = False
+    for name in names or BENCHMARKS:
+        written: dict[str, Any] = {"benchmark": name, "quick": quick}
+        written |= record.describe(command, device) | {"cases": []}
+        for case in BENCHMARKS[name].cases(settings):
+            if only not in case.name:
+                continue
+            count = rounds or (2 if quick else 5 if case.once else 11)
+            measured = _measure(case, count, quick, console.print)
+            written["cases"].append(measured)
+            console.print(record.table(measured))
+            console.print()
+            record.write(output, name, written)  # what there is, should the rest be interrupted
+        empty |= not any(case["variants"] for case in written["cases"])
+        console.print(f"{name}: {output / name}.json, .svg and .png\n")
+    return int(empty)
+
+
+def _measure(case: Any, rounds: int, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
+    tell(f"{case.name}: {len(case.variants)} variants, {rounds} rounds")
+    return measure(case, rounds=rounds, round_seconds=0.0 if quick else 1.0, tell=tell)

@@ -1,0 +1,43 @@
+"""Small models, one run after another: what several runs in one program are to beat."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.architectures import architecture
+from benchmarks.cases import Case, Settings, Variant
+from benchmarks.train_step import PEERS, with_allocators
+
+OURS = "benchmarks.ours"
+# (model, pixels, channels, images a step): what `make ablation` trains, and a larger one.
+MODELS = (
+    ("tiny", "xception_tiny", 28, 1, 64),
+    ("medium", "xception_small", 32, 3, 32),
+)
+QUICK_MODELS = (("tiny", "xception_tiny", 8, 1, 2),)
+
+
+def cases(settings: Settings) -> Iterator[Case]:
+    """One case a model; images/s of all runs together."""
+    for title, name, size, channels, batch in QUICK_MODELS if settings.quick else MODELS:
+        work: dict[str, Any] = {"size": size, "batch": batch}
+        ours = {"model": {"name": name}, "channels": channels, "classes": 10, **work}
+        variants = [Variant("one by one", f"{OURS}:train_step", ours)]
+        described = architecture(name, num_classes=10, in_channels=channels)
+        theirs = {"architecture": described, **work}
+        torch, needs = f"{PEERS}.pytorch:train_step", ("torch",)
+        compiled = theirs | {"compiled": True}
+        variants += [
+            Variant("PyTorch, one by one", torch, theirs, needs=needs),
+            Variant("PyTorch compiled, one by one", torch, compiled, needs=needs),
+            Variant("plain Flax, one by one", f"{PEERS}.flax_plain:train_step", theirs),
+        ]
+        if not settings.gpu:
+            # The peers as they come, too: a small model's buffers are below what malloc maps.
+            doubled = with_allocators(variants)
+            variants = [v for v in doubled if v.environment or v.target.startswith(PEERS)]
+        yield Case(
+            f"{title}: {name}, {size} px, batch {batch} a run",
+            "images/s",
+            tuple(variants),
+            reference="one by one",
+        )

@@ -1,0 +1,135 @@
+"""Start-up: processes from their start to what they are started for."""
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import Case, Settings, Variant, Work
+
+TARGET = "benchmarks.startup:process"
+ROOT = Path(__file__).resolve().parents[1]
+FIRST_STEP = [sys.executable, "-m", "benchmarks.startup"]
+PYTHON = [sys.executable, "-c"]
+
+
+def cases(settings: Settings) -> Iterator[Case]:
+    """Imports and help; a run up to its first step, with and without compiled programs to find."""
+    light = [
+        Variant("python alone", TARGET, {"command": [*PYTHON, "pass"]}),
+        Variant("import xception_jax", TARGET, {"command": [*PYTHON, "import xception_jax"]}),
+        Variant(
+            "xception-jax --help",
+            TARGET,
+            {"command": [sys.executable, "-m", "xception_jax", "--help"]},
+        ),
+        Variant(
+            "import xception_jax.analysis",
+            TARGET,
+            {"command": [*PYTHON, "import xception_jax.analysis.report"]},
+        ),
+    ]
+    heavy = [
+        Variant("import jax", TARGET, {"command": [*PYTHON, "import jax"]}),
+        Variant(
+            "import xception_jax.training",
+            TARGET,
+            {"command": [*PYTHON, "import xception_jax.training"]},
+        ),
+    ]
+    imports = tuple(light[:3] if settings.quick else light + heavy)
+    yield Case("process, from start to end", "s", imports, once=True)
+    if settings.quick:
+        return
+    config = str(ROOT / "configs" / "fashion_mnist_mini.py")
+    for clock in ("from process start", "after imports", "compiling"):
+        variants = [
+            Variant(
+                name,
+                TARGET,
+                {"command": [*FIRST_STEP, config], "cold": cold, "clock": clock},
+            )
+            for name, cold in (
+                ("program found in the cache", False),
+                ("nothing in the cache", True),
+            )
+        ]
+        yield Case(f"fashion_mnist_mini, first step, {clock}", "s", tuple(variants), once=True)
+
+
+def process(*, command: list[str], cold: bool = False, clock: str = "") -> Work:
+    """Runs a command once a time.
+
+    Args:
+        command: what to start; "{workdir}" among its words is a path that does not exist yet.
+        cold: with an empty cache of compiled programs each time; otherwise all times share one,
+            which the first fills.
+        clock: which of the times that the command itself reports to take; none: from its start to
+            its end.
+    """
+    shared = tempfile.mkdtemp(prefix="xception-jax-bench-")
+    atexit.register(shutil.rmtree, shared, ignore_errors=True)
+
+    def run(times: int) -> float | None:
+        seconds = 0.0
+        for _ in range(times):
+            with tempfile.TemporaryDirectory() as work:
+                cache = work if cold else shared
+                environment = os.environ | {
+                    "XDG_CACHE_HOME": f"{cache}/cache",
+                    "BENCH_WORKDIR": f"{work}/run",
+                    "BENCH_STARTED": repr(time.time()),
+                }
+                words = [word.replace("{workdir}", f"{work}/run") for word in command]
+                done = subprocess.run(
+                    words, env=environment, capture_output=True, text=True, check=False
+                )
+                if done.returncode:
+                    raise RuntimeError(done.stderr.strip().splitlines()[-1:] or done.returncode)
+                if clock:
+                    seconds += json.loads(done.stdout.splitlines()[-1])[clock]
+        return seconds if clock else None
+
+    return Work(run, 1)
+
+
+def first_step(config: str) -> None:
+    """Trains as the command line does, up to the first step, and says when that was reached."""
+    clocks: dict[str, Any] = {}
+    from xception_jax.commands.process import prepare_jax
+    from xception_jax.config import load_config, resolve
+
+    prepare_jax()
+    from xception_jax.training import Interrupted, Labels, Progress, train
+
+    imported = time.time()
+    settings = resolve(load_config(config), {"wandb.mode": "disabled"})
+
+    def listen(progress: Progress) -> None:
+        now = time.time()
+        if progress.phase == "compile":
+            clocks["compiling"] = now
+        elif progress.phase == "train" and "after imports" not in clocks:
+            clocks["compiling"] = now - clocks["compiling"]
+            clocks["after imports"] = now - imported
+            clocks["from process start"] = now - float(os.environ["BENCH_STARTED"])
+
+    def stop() -> bool:
+        return "after imports" in clocks
+
+    with suppress(Interrupted):
+        workdir = Path(os.environ["BENCH_WORKDIR"])
+        train(settings, workdir, labels=Labels("startup"), listener=listen, stop=stop)
+    print(json.dumps(clocks))
+
+
+if __name__ == "__main__":
+    first_step(sys.argv[1])

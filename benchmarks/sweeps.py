@@ -1,0 +1,114 @@
+"""A whole small sweep, wall clock: processes from start to end, compilation included.
+
+The runs are those of experiments/nonlinearity.py: each trains a tiny Xception with augmentation,
+warm-up, cosine schedule, weight decay and averaged weights, validates every half epoch and
+evaluates on the test split. The peers do these in one process, one after another. They are given
+decoded images, write no checkpoints and no log: what is left to do is theirs at its cheapest.
+"""
+
+import atexit
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.architectures import architecture
+from benchmarks.cases import Case, Settings, Variant, Work
+from benchmarks.startup import ROOT, process
+from benchmarks.train_step import PEERS, with_allocators
+
+EXPERIMENT = ROOT / "experiments" / "nonlinearity.py"
+
+
+def cases(settings: Settings) -> Iterator[Case]:
+    """Three arms; quick: next to no training."""
+    seeds, epochs = (1, 0.02) if settings.quick else (5, 1.0)
+    size = {"seeds": seeds, "epochs": epochs}
+    ours = [Variant("xception_jax", "benchmarks.sweeps:ours", size)]
+    theirs = [
+        Variant(
+            name,
+            "benchmarks.sweeps:peer",
+            size | {"module": f"{PEERS}.{module}"},
+            needs=needs,
+        )
+        for name, module, needs in (
+            ("PyTorch, one by one", "pytorch", ("torch",)),
+            ("plain Flax, one by one", "flax_plain", ()),
+        )
+    ]
+    if not settings.gpu:  # ours sets its allocator itself
+        theirs = list(with_allocators(theirs))
+    yield Case(
+        f"nonlinearity, 3 arms x {seeds} seeds, {epochs:g} epochs",
+        "s",
+        (*ours, *(theirs if not settings.quick else ())),
+        reference="PyTorch, one by one",
+        once=True,
+    )
+
+
+def ours(*, seeds: int, epochs: float) -> Work:
+    """The command, without W&B; nothing compiled is there to be found."""
+    command = [sys.executable, "-m", "xception_jax", "sweep", str(EXPERIMENT), "--workdir"]
+    command += ["{workdir}", "--seeds", str(seeds)]
+    command += [f"train.epochs={epochs}", "wandb.mode=disabled"]
+    return process(command=command, cold=True)
+
+
+def peer(*, module: str, seeds: int, epochs: float) -> Work:
+    """`python -m module` with a description of the runs and their decoded images."""
+    directory = Path(tempfile.mkdtemp(prefix="xception-jax-bench-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    (directory / "runs.json").write_text(json.dumps(_describe(seeds, epochs, directory)))
+    return process(command=[sys.executable, "-m", module, str(directory / "runs.json")], cold=True)
+
+
+def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
+    """What the peers need to know of the sweep, from its own settings; writes the images."""
+    from xception_jax.sweep import load_experiment, plan_runs
+    from xception_jax.training.setup import make_schedule, open_data
+
+    experiment, base = load_experiment(EXPERIMENT)
+    runs = plan_runs(experiment, base, overrides=[f"train.epochs={epochs}"])
+    config = runs[0].config
+    opened = open_data(config)
+    schedule = make_schedule(config, opened.info.examples["train"])
+    arrays = {
+        f"{split}_{name}": values
+        for split, batch in opened.resident.items()
+        for name, values in batch.items()
+    }
+    np.savez(directory / "images.npz", **arrays)
+    evaluations = [s for s in range(1, schedule.total + 1) if schedule.due(schedule.evaluate, s)]
+    optimizer = config.optimizer
+    warmup = optimizer.warmup_epochs * schedule.examples_per_epoch / schedule.examples_per_step
+    return {
+        "images": str(directory / "images.npz"),
+        "architectures": [
+            architecture(
+                run.config.model.name,
+                num_classes=opened.info.num_classes,
+                in_channels=opened.info.image_shape[-1],
+                norm_momentum=run.config.model.norm_momentum,
+                intermediate_activation=run.config.model.intermediate_activation,
+            )
+            for run in runs
+            if run.seed < seeds
+        ],
+        "batch": config.train.batch_size,
+        "steps": schedule.total,
+        "evaluate_after": evaluations,
+        "evaluation_batch": config.evaluation.batch_size,
+        "padding": config.data.padding,
+        "learning_rate": optimizer.learning_rate,
+        "momentum": optimizer.momentum,
+        "weight_decay": optimizer.weight_decay,
+        "warmup_steps": round(warmup),
+        "average_decay": config.train.average_decay,
+    }

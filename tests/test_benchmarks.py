@@ -1,0 +1,240 @@
+"""The benchmarks run, measure the same work everywhere, and write it down; never how fast."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import architectures, rounds  # noqa: E402
+from benchmarks.cases import Case, Variant  # noqa: E402
+from xception_jax.models import count, model_function  # noqa: E402
+
+PARAMETERS = 22_855_952  # of Xception with 1,000 classes, in Keras and in the paper's table 3
+
+
+def check(path: Path, *, variants: set[str]) -> dict:
+    """The structure of what was written, and that every ratio is that of the seconds beside it."""
+    record = json.loads(path.read_text())
+    assert {"benchmark", "quick", "date", "command", "commit", "device", "versions"} <= set(record)
+    assert record["versions"]["jax"] == jax.__version__
+    for case in record["cases"]:
+        by_name = {variant["name"]: variant for variant in case["variants"]}
+        assert variants <= set(by_name), case["left_out"]
+        reference = by_name[case["reference"]]
+        for variant in by_name.values():
+            assert variant["value"]["n"] == len(variant["seconds"]) == 2
+            assert all(seconds > 0 for seconds in variant["seconds"])
+            ratios = [
+                (variant["amount"] / mine) / (reference["amount"] / theirs)
+                for mine, theirs in zip(variant["seconds"], reference["seconds"], strict=True)
+            ]
+            # Seconds are written to the nanosecond; the shortest here take microseconds.
+            assert variant["ratio"]["median"] == pytest.approx(np.median(ratios), rel=1e-2)
+    for suffix in (".svg", ".png"):
+        assert path.with_suffix(suffix).stat().st_size > 1000
+    return record
+
+
+def test_bench_writes_what_it_measured(call, tmp_path):
+    code, out, err = call("bench", "operations", "startup", "--quick", "--output", tmp_path)
+    assert code == 0, out + err
+    check(tmp_path / "operations.json", variants={"auto", "lax"})
+    record = check(tmp_path / "startup.json", variants={"xception-jax --help"})
+    assert record["quick"]
+    assert "bench operations startup --quick" in record["command"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["train_step", "inference", "packing", "pipelines", "sweep"])
+def test_every_benchmark_runs(name, call, tmp_path):
+    code, out, err = call("bench", name, "--quick", "--output", tmp_path)
+    assert code == 0, out + err
+    record = check(tmp_path / f"{name}.json", variants=set())
+    missing = {entry["name"] for case in record["cases"] for entry in case["left_out"]}
+    assert all("PyTorch" in name or "Keras" in name for name in missing), record["cases"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("train_steps",), "'train_step'"),
+        (("operations", "--rounds", "0"), "--rounds"),
+        (("operations", "--checkout", "nowhere"), "no benchmarks/"),
+    ],
+)
+def test_bad_input_is_one_line(words, named, call):
+    code, out, err = call("bench", *words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert named in err
+
+
+def test_what_cannot_be_measured_is_left_out_with_its_reason(tmp_path, monkeypatch):
+    (tmp_path / "made_up.py").write_text(
+        "from benchmarks.cases import Work\n"
+        "def steady(amount): return Work(lambda times: 0.5 * times, amount)\n"
+        "def broken(): raise ValueError('no such kernel')\n"
+        "def killed(): import os; os._exit(9)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    variants = (
+        Variant("one", "made_up:steady", {"amount": 1}),
+        Variant("three", "made_up:steady", {"amount": 3}),
+        Variant("broken", "made_up:broken"),
+        Variant("killed", "made_up:killed"),
+        Variant("absent", "made_up:steady", {"amount": 1}, needs=("no_such_package",)),
+    )
+    lines: list[str] = []
+    case = Case("made up", "images/s", variants, reference="one")
+    record = rounds.measure(case, rounds=3, round_seconds=0, tell=lines.append)
+    measured = {variant["name"]: variant for variant in record["variants"]}
+    assert set(measured) == {"one", "three"}
+    assert measured["three"]["value"] == {"median": 6.0, "low": 6.0, "high": 6.0, "n": 3}
+    assert measured["three"]["ratio"]["median"] == pytest.approx(3)
+    assert measured["three"]["subject_ratio"]["median"] == pytest.approx(1 / 3)
+    reasons = {entry["name"]: entry["reason"] for entry in record["left_out"]}
+    assert "no such kernel" in reasons["broken"]
+    assert "9" in reasons["killed"]
+    assert "no_such_package" in reasons["absent"]
+    assert len(lines) == 3
+
+
+def test_ratios_are_of_rounds_not_of_medians():
+    """A machine twice as slow in every other round, for both: the ratio does not see it."""
+    case = Case("c", "images/s", (Variant("a", ""), Variant("b", "")), reference="a")
+    entries = [
+        rounds.Measured(variant, {"amount": 1.0}, [seconds * slow for slow in (1, 2, 1, 2)])
+        for variant, seconds in zip(case.variants, (1.0, 4.0), strict=True)
+    ]
+    ratio = rounds.summarize(case, entries, [])["variants"][1]["ratio"]
+    assert ratio == {"median": 0.25, "low": 0.25, "high": 0.25, "n": 4}
+
+
+# -- the same work everywhere ----------------------------------------------------------------------
+
+
+def test_operations_are_those_of_the_model():
+    """Multiply-adds of the operations listed, repeats included, are those counted in the model."""
+    listed = list(architectures._operations(architectures.XCEPTIONS["xception"], 96, 3))
+    taps = {"depthwise": lambda o: 9, "pointwise": lambda o: o.channels}
+    taps["conv"] = lambda o: 9 * o.channels
+    total = 0
+    for operation in listed:
+        if operation.kind in taps:
+            size = operation.size - (2 if operation.padding == "VALID" else 0)
+            pixels = (-(-size // operation.strides)) ** 2
+            total += pixels * operation.features * taps[operation.kind](operation)
+    # The reference implementation is one convolution; its multiply-adds are counted as such.
+    model = model_function("xception", depthwise_implementation="lax")
+    whole = count(model, (96, 96, 3))[0]
+    assert whole.path == ""
+    assert total + 2048 * 1000 == whole.macs  # and the classifier
+
+
+def described(name: str, channels: int = 3, classes: int = 1000) -> dict:
+    return architectures.architecture(name, num_classes=classes, in_channels=channels)
+
+
+def test_peers_have_as_many_parameters():
+    from flax import nnx
+
+    from benchmarks.peers import flax_plain
+
+    model = nnx.eval_shape(lambda: flax_plain.build(described("xception")))
+    assert flax_plain.count(model) == PARAMETERS
+    torch = pytest.importorskip("torch")
+    from benchmarks.peers import pytorch
+
+    with torch.device("meta"):
+        assert pytorch.count(pytorch.Xception(described("xception"))) == PARAMETERS
+
+
+@pytest.mark.slow
+def test_keras_has_as_many_parameters():
+    pytest.importorskip("keras")
+    from benchmarks.peers import keras_jax
+
+    assert keras_jax.count(keras_jax.build(size=96)) == PARAMETERS
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Our tiny model on images of 15 pixels, with random values everywhere; and its logits."""
+    rng = np.random.default_rng()
+    function = model_function("xception_tiny", num_classes=10, padding="same")
+    values = {
+        leaf.path: jnp.asarray(
+            rng.uniform(0.5, 1.5, leaf.shape)
+            if leaf.path.endswith(("scale", "variance"))
+            else rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape),
+            jnp.float32,
+        )
+        for leaf in (*function.parameters, *function.statistics)
+    }
+    images = rng.uniform(-1, 1, (2, 15, 15, 3)).astype(np.float32)
+    split = [
+        {leaf.path: values[leaf.path] for leaf in leaves}
+        for leaves in (function.parameters, function.statistics)
+    ]
+    logits, _ = jax.jit(function.apply, static_argnames="train")(*split, images, train=False)
+    return values, images, np.asarray(logits)
+
+
+# Both compute in float32 through some 15 convolutions, each adding up at most 1,728 products.
+TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
+
+
+def test_plain_flax_gives_our_logits(tiny):
+    from flax import nnx
+
+    from benchmarks.peers import flax_plain
+
+    values, images, logits = tiny
+    model = flax_plain.build(described("xception_tiny", classes=10))
+    used = set()
+    for keys, variable in nnx.to_flat_state(nnx.state(model)):
+        path = our_path_of_flax("/".join(map(str, keys)))
+        used.add(path)
+        variable.set_value(values[path].reshape(variable.get_value().shape))
+        nnx.update(model, nnx.from_flat_state([(keys, variable)]))
+    assert used == values.keys()
+    model.eval()
+    theirs = nnx.jit(lambda model, images: model(images))(model, images)
+    np.testing.assert_allclose(theirs, logits, **TOLERANCE)
+
+
+def our_path_of_flax(path: str) -> str:
+    for theirs, mine in (
+        ("spatial/kernel", "spatial_kernel"),
+        ("pointwise/kernel", "pointwise_kernel"),
+    ):
+        path = path.replace(theirs, mine)
+    holder, _, name = path.rpartition("/")
+    name = {"var": "variance"}.get(name, name)
+    return architectures.our_path("xception_tiny", f"{holder}/{name}")
+
+
+def test_pytorch_gives_our_logits(tiny):
+    """On an odd number of pixels, halved to odd ones, where both pad alike."""
+    torch = pytest.importorskip("torch")
+    from benchmarks.peers import pytorch
+
+    values, images, logits = tiny
+    model = pytorch.Xception(described("xception_tiny", classes=10)).eval()
+    used = set()
+    with torch.no_grad():
+        for theirs, tensor in pytorch.arrays(model):
+            path = architectures.our_path("xception_tiny", theirs)
+            used.add(path)
+            value = np.asarray(values[path])
+            value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+            tensor.copy_(torch.from_numpy(value.copy()))
+        found = model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+    assert used == values.keys()
+    np.testing.assert_allclose(found, logits, **TOLERANCE)
