@@ -39,9 +39,9 @@ def inert_settings(name: str, **settings: Any) -> list[str]:
     require_choice("model.name", name, list_models())
     inert = MODELS[name].inert(bool(settings.get("separable", False)))
     if isinstance(settings.get("segments"), int):
-        blocks = (leaf for leaf in model_function(name, **settings).parameters)
-        kernels = [leaf.shape for leaf in blocks if leaf.keys[-1] == "spatial_kernel"]
-        if all(channels > 1 for _, _, channels, _ in kernels):  # no depthwise convolution
+        parameters = model_function(name, **settings).parameters
+        kernels = [leaf.shape for leaf in parameters if leaf.keys[-1] == "spatial_kernel"]
+        if all(shape[-2] > 1 for shape in kernels):  # no depthwise convolution
             inert |= {"depthwise_implementation"}
     return [setting for setting in settings if setting in inert]
 
