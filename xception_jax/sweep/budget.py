@@ -1,7 +1,6 @@
 """What an arm costs, counted before anything is trained, and widths that make costs equal."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, prod
@@ -12,10 +11,11 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from xception_jax.config import resolve
+from xception_jax.data import load
 from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, Row, count, inert_settings, model_function
 from xception_jax.sweep.experiment import Experiment
-from xception_jax.training.setup import make_schedule, open_data
+from xception_jax.training.setup import make_schedule
 
 TOLERANCE = 0.01  # by which an arm may differ from the reference arm and still count as equal
 # (classes, channels, training images) of sets that a plan is asked for before they are here.
@@ -181,21 +181,36 @@ def _activation_bytes(function: ModelFunction, info: _Images) -> int:
 
 
 def _info(config: ConfigDict) -> _Images:
-    return _read_info(tuple(config.data.items()), config.train.batch_size)
+    data = config.data
+    return _read_info(
+        data.name,
+        data.directory,
+        data.image_size,
+        data.validation_fraction,
+        data.train_examples,
+    )
 
 
 @lru_cache(maxsize=4)
-def _read_info(data: tuple[tuple[str, Any], ...], batch_size: int) -> _Images:
-    config = ConfigDict({"data": dict(data), "train": {"batch_size": batch_size}, "seed": 0})
+def _read_info(
+    name: str,
+    directory: str | None,
+    size: int,
+    validation_fraction: float,
+    train_examples: int | None,
+) -> _Images:
     try:
-        pipeline = open_data(config)
+        source = load(
+            name,
+            directory=directory,
+            validation_fraction=validation_fraction,
+            train_examples=train_examples,
+        )
     except InputError:
-        if config.data.name not in _WELL_KNOWN:
+        if name not in _WELL_KNOWN:
             raise
-        classes, channels, examples = _WELL_KNOWN[config.data.name]
-        held_out = round(examples * config.data.validation_fraction)
-        size = config.data.image_size
-        return _Images(classes, (size, size, channels), examples - held_out)
-    with closing(pipeline):
-        info = pipeline.info
-    return _Images(info.num_classes, info.image_shape, info.examples["train"])
+        classes, channels, examples = _WELL_KNOWN[name]
+        kept = examples - round(examples * validation_fraction)
+        return _Images(classes, (size, size, channels), min(kept, train_examples or kept))
+    shape = (size, size, source.channels)
+    return _Images(len(source.class_names), shape, len(source.splits["train"]))
