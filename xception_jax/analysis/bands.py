@@ -79,6 +79,8 @@ def _critical(
     for start in range(0, draws, block):
         weights = generator.standard_normal((min(block, draws - start), n, n))
         simulated = weights @ residuals
-        error = simulated.std(axis=1, ddof=1) / np.sqrt(n)
-        highest.append((np.abs(simulated.mean(axis=1)) / error).max(axis=1))
+        mean = simulated.mean(axis=1)
+        squares = np.einsum("bns,bns->bs", simulated, simulated)
+        error = np.sqrt((squares / n - mean**2) / (n - 1))
+        highest.append((np.abs(mean) / error).max(axis=1))
     return float(np.quantile(np.concatenate(highest), confidence))

@@ -59,6 +59,7 @@ class Content:
         means: columns arm, step, n, mean, low, high; low and high are null where no band is.
         ends: columns run, arm, step, value: the last point of every diverged run.
         axis: range of the value axis.
+        bands, lines, thin_lines: what of means and seeds is inside the axis, cut at its edges.
         is_cut: whether that range has to be told to the reader.
         step_title: of the step axis.
     """
@@ -69,6 +70,9 @@ class Content:
     means: pl.DataFrame
     ends: pl.DataFrame
     axis: ValueAxis
+    bands: pl.DataFrame
+    lines: pl.DataFrame
+    thin_lines: pl.DataFrame
     is_cut: bool
     step_title: str
 
@@ -88,13 +92,20 @@ def curve_figure(sweep: Sweep, column: str) -> Figure:
     axis = value_axis(seeds, bands, bounds=metric.bounds, least_span=metric.least_span)
     present = set(seeds["arm"].unique())
     drawn, was_thinned = thin(seeds, len(sweep.runs))
+    means = thin(bands, len(present))[0].with_columns(line=pl.col("arm"))
+    edges = means.drop_nulls("low").select("arm", "line", "step", "low", "high")
+    centers = means.select("arm", "line", "step", value="mean")
+    each = drawn.select("arm", "seed", "step", "value", line=pl.col("run").cast(pl.String))
     content = Content(
         title=metric.title,
         styles={arm: look for arm, look in arm_styles(list(sweep.arms)).items() if arm in present},
         seeds=drawn.select("run", "arm", "seed", "step", "value"),
-        means=thin(bands, len(present))[0],
+        means=means,
         ends=ends.select("run", "arm", "step", "value"),
         axis=axis,
+        bands=clip_bands(edges, axis.low, axis.high),
+        lines=clip_lines(centers, axis.low, axis.high),
+        thin_lines=clip_lines(each, axis.low, axis.high),
         is_cut=axis.low > metric.bounds[0] or axis.hidden > 0,
         step_title=step_title(sweep),
     )
@@ -199,29 +210,24 @@ def _describe(content: Content) -> str:
 
 def _curves(content: Content, panel: Panel) -> str:
     """Bands below seeds below means, all of it cut to the value axis."""
-    low, high = content.axis.low, content.axis.high
-    means = content.means.with_columns(line=pl.col("arm"))
-    seeds = content.seeds.with_columns(line=pl.col("run").cast(pl.String))
-    bands = clip_bands(
-        means.drop_nulls("low").select("arm", "line", "step", "low", "high"), low, high
-    )
-    lines = clip_lines(means.select("arm", "line", "step", value="mean"), low, high)
-    thin_lines = clip_lines(seeds.select("arm", "seed", "line", "step", "value"), low, high)
-    faint = min(0.5, max(0.14, 15 / max(content.seeds["run"].n_unique(), 1)))
-    layers = []
+    many = max(content.seeds["run"].n_unique(), 1)
+    faint = {"stroke_opacity": min(0.5, max(0.14, 15 / many)), "fill": "none"}
+    faint["stroke_width"] = 0.8 if many <= 60 else 0.5
+    by_arm = [
+        {key[0]: rows for key, rows in frame.partition_by("arm", as_dict=True).items()}
+        for frame in (content.bands, content.thin_lines, content.lines, content.means, content.ends)
+    ]
+    empty = [frame.clear() for frame in (content.bands, content.thin_lines, content.lines)]
+    layers: list[list[str]] = [[], [], []]
     for arm, style in content.styles.items():
-        of_arm = pl.col("arm") == arm
-        layers.append(arm_group(style, *_bands(bands.filter(of_arm), panel)))
-    for arm, style in content.styles.items():
-        paths = _seed_paths(thin_lines.filter(pl.col("arm") == arm), panel)
-        layers.append(arm_group(style, *paths, fill="none", stroke_width=0.8, stroke_opacity=faint))
-    for arm, style in content.styles.items():
-        of_arm = pl.col("arm") == arm
-        parts = _mean_paths(lines.filter(of_arm), style, panel)
-        parts += _markers(content, means.filter(of_arm), style, panel)
-        parts += _crosses(content.ends.filter(of_arm), panel)
-        layers.append(arm_group(style, *parts))
-    return "".join(layers)
+        band, seeds, line = (of.get(arm, none) for of, none in zip(by_arm, empty, strict=False))
+        parts = _mean_paths(line, style, panel)
+        parts += _markers(content, by_arm[3].get(arm, content.means.clear()), style, panel)
+        parts += _crosses(by_arm[4].get(arm, content.ends.clear()), panel)
+        layers[0].append(arm_group(style, *_bands(band, panel)))
+        layers[1].append(arm_group(style, *_seed_paths(seeds, panel), **faint))
+        layers[2].append(arm_group(style, *parts))
+    return "".join(part for layer in layers for part in layer)
 
 
 def _bands(bands: pl.DataFrame, panel: Panel) -> list[str]:

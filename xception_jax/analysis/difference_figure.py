@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from xception_jax.analysis.axes import ValueAxis, clip_bands, clip_lines, value_axis
 from xception_jax.analysis.bands import CONFIDENCE, Band, simultaneous_band
@@ -24,7 +25,8 @@ from xception_jax.analysis.drawing import (
 from xception_jax.analysis.read import Sweep
 from xception_jax.analysis.svg import Drawing, Figure, area_path, element, line_path, words
 
-MOST_STEPS = 100
+Curve = tuple[Int[np.ndarray, " steps"], Float[np.ndarray, " steps"]]
+MOST_STEPS = 60
 LEAST_SPAN = 0.01
 NAME_LENGTH = 18
 
@@ -53,36 +55,40 @@ def draw(sweep: Sweep) -> Figure | None:
     """One panel per contrast; None where no contrast has two pairs of finished runs."""
     metric = METRICS[sweep.metric]
     curves = seed_curves(sweep, metric.column).filter(pl.col("status") == "done")
-    runs = {key[0]: rows for key, rows in curves.partition_by("run", as_dict=True).items()}
+    runs = {
+        key[0]: (rows["step"].to_numpy(), rows["value"].to_numpy())
+        for key, rows in curves.partition_by("run", as_dict=True).items()
+    }
     wanted = contrasts(sweep)
     found = [each for arms in wanted if (each := _contrast(sweep, arms, runs))]
     if not found:
         return None
     axis = _axis(found)
+    cut = [_cut(each, axis) for each in found]
     title = f"Paired difference in {metric.title[0].lower()}{metric.title[1:]}"
     return Figure(
         name="paired_difference",
         title=title,
         notes=tuple(_notes(found, len(wanted), axis)),
-        wide=_draw(sweep, found, axis, title, wide=True),
-        narrow=_draw(sweep, found, axis, title, wide=False),
+        wide=_draw(sweep, cut, axis, title, wide=True),
+        narrow=_draw(sweep, cut, axis, title, wide=False),
     )
 
 
-def _contrast(sweep: Sweep, arms: Arms, runs: Mapping[object, pl.DataFrame]) -> Contrast | None:
+def _contrast(sweep: Sweep, arms: Arms, runs: Mapping[object, Curve]) -> Contrast | None:
     groups = list(paired_runs(sweep, arms))
     known = [group for group in groups if all(run in runs for run in group)]
     if len(known) < 2:
         return None
-    at_steps = [set(runs[run]["step"]) for group in known for run in group]
-    shared = np.array(sorted(set.intersection(*at_steps)), dtype=np.int64)
+    at_steps = [runs[run][0] for group in known for run in group]
+    shared = reduce(np.intersect1d, at_steps)
     if not len(shared):
         return None
     steps = shared[np.unique(np.linspace(0, len(shared) - 1, MOST_STEPS).round().astype(int))]
 
     def values(run: int) -> Float[np.ndarray, " steps"]:
-        rows = runs[run].filter(pl.col("step").is_in(steps.tolist())).sort("step")
-        return rows["value"].to_numpy()
+        at, reached = runs[run]
+        return reached[np.searchsorted(at, steps)]
 
     differences = np.stack(
         [sum(sign * values(run) for sign, run in zip(SIGNS, g, strict=False)) for g in known]
@@ -124,19 +130,56 @@ def _notes(found: list[Contrast], pairs: int, axis: ValueAxis) -> list[str]:
     return notes
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A contrast's curves, cut to the range of the value axis.
+
+    Attributes:
+        band: columns step, low, high.
+        seeds: `seed 3` and a piece of its line, with columns step, value.
+        mean: the same of the mean.
+    """
+
+    contrast: Contrast
+    band: pl.DataFrame
+    seeds: list[tuple[str, pl.DataFrame]]
+    mean: list[tuple[str, pl.DataFrame]]
+
+
+def _cut(each: Contrast, axis: ValueAxis) -> Cut:
+    edges = {"line": "band", "step": each.steps, "low": each.band.low, "high": each.band.high}
+    rows = len(each.seeds)
+    lines = {
+        "line": np.repeat([f"seed {seed}" for seed in each.seeds], len(each.steps)),
+        "step": np.tile(each.steps, rows),
+        "value": each.differences.ravel(),
+    }
+    mean = {"line": "mean", "step": each.steps, "value": each.band.mean}
+    return Cut(
+        contrast=each,
+        band=clip_bands(pl.DataFrame(edges), axis.low, axis.high),
+        seeds=_pieces(pl.DataFrame(lines), axis),
+        mean=_pieces(pl.DataFrame(mean), axis),
+    )
+
+
+def _pieces(lines: pl.DataFrame, axis: ValueAxis) -> list[tuple[str, pl.DataFrame]]:
+    """What is inside the axis, by line; `clip_lines` has numbered the pieces of a line."""
+    cut = clip_lines(lines, axis.low, axis.high).partition_by("line", maintain_order=True)
+    return [(piece["line"][0].rpartition(" ")[0], piece) for piece in cut]
+
+
 # -- drawing -----------------------------------------------------------------------------------
 
 
-def _draw(
-    sweep: Sweep, found: list[Contrast], axis: ValueAxis, title: str, *, wide: bool
-) -> Drawing:
+def _draw(sweep: Sweep, found: list[Cut], axis: ValueAxis, title: str, *, wide: bool) -> Drawing:
     columns = min(2, len(found)) if wide else 1
     width, high = (350 if columns == 2 else 760, 240) if wide else (304, 190)
     gap, row, left, top = 76, high + 92, 66 if wide else 46, 58
     parts = [text(title, 14.0 if wide else 2.0, 16.0, size=13.0)]
     for index, each in enumerate(found):
         x = left + (index % columns) * (width + gap)
-        last = float(max(each.steps[-1], 1))
+        last = float(max(each.contrast.steps[-1], 1))
         values = (axis.low, axis.high)
         panel = Panel(x, top + (index // columns) * row, width, high, (0, last), values)
         parts.append(_panel(sweep, each, panel))
@@ -144,7 +187,8 @@ def _draw(
     return Drawing(*size, "".join(parts), f"{title} against training steps, one panel a contrast.")
 
 
-def _panel(sweep: Sweep, each: Contrast, panel: Panel) -> str:
+def _panel(sweep: Sweep, cut: Cut, panel: Panel) -> str:
+    each = cut.contrast
     styles = arm_styles(list(sweep.arms))
     arm = styles[each.arms[0]]
     names = contrast_name(tuple(shorten(name, NAME_LENGTH) for name in each.arms))
@@ -153,35 +197,24 @@ def _panel(sweep: Sweep, each: Contrast, panel: Panel) -> str:
     )
     x_ticks = 6 if panel.width > 320 else 4
     axes = frame(panel, x_title=step_title(sweep), y_title=None, x_ticks=x_ticks, y_ticks=5)
-    marks = element("g", *_marks(each, panel), class_=f"c{arm.index % 7}", color=arm.color)
+    marks = element("g", *_marks(cut, panel), class_=f"c{arm.index % 7}", color=arm.color)
     classes = " ".join(["arm", *(f"a{styles[name].index}" for name in each.arms)])
     return element("g", axes, heading, marks, zero_line(panel), class_=classes)
 
 
-def _marks(each: Contrast, panel: Panel) -> list[str]:
-    """Band, seeds and mean, cut to the panel."""
-    low, high = panel.y
-    band = pl.DataFrame(
-        {"line": "band", "step": each.steps, "low": each.band.low, "high": each.band.high}
-    )
-    cut = clip_bands(band, low, high)
-    x = [panel.at_x(step) for step in cut["step"]]
-    edges = [[panel.at_y(value) for value in cut[name]] for name in ("low", "high")]
+def _marks(cut: Cut, panel: Panel) -> list[str]:
+    """Band, seeds and mean."""
+    x = [panel.at_x(step) for step in cut.band["step"]]
+    edges = [[panel.at_y(value) for value in cut.band[name]] for name in ("low", "high")]
     parts = [element("path", d=area_path(x, *edges), fill="currentColor", fill_opacity=0.16)]
     if len(x) == 1:
         bar = line_path([x[0]] * 2, [edges[0][0], edges[1][0]])
         parts = [element("path", d=bar, stroke="currentColor", stroke_width=8, stroke_opacity=0.25)]
-    lines = [
-        pl.DataFrame({"line": str(seed), "step": each.steps, "value": row})
-        for seed, row in zip(each.seeds, each.differences, strict=True)
-    ]
-    faint = {"stroke": "currentColor", "stroke_width": 0.8, "stroke_opacity": 0.4, "fill": "none"}
-    for line in clip_lines(pl.concat(lines), low, high).partition_by("line", maintain_order=True):
-        title = element("title", words(f"seed {line['line'][0].split()[0]}"))
-        parts.append(element("path", title, d=_path(line, panel), **faint))
-    mean = pl.DataFrame({"line": "mean", "step": each.steps, "value": each.band.mean})
+    faint = {"stroke": "currentColor", "stroke_width": 0.6, "stroke_opacity": 0.5, "fill": "none"}
+    for seed, line in cut.seeds:
+        parts.append(element("path", element("title", words(seed)), d=_path(line, panel), **faint))
     thick = {"stroke": "currentColor", "stroke_width": 2.2, "fill": "none"}
-    for line in clip_lines(mean, low, high).partition_by("line", maintain_order=True):
+    for _, line in cut.mean:
         parts.append(element("path", d=_path(line, panel), **thick))
         if len(line) == 1:
             at = {"cx": panel.at_x(line["step"][0]), "cy": panel.at_y(line["value"][0])}
