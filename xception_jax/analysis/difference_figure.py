@@ -1,6 +1,6 @@
 """Figure B: the paired difference of every contrast against steps, with a simultaneous band."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -64,7 +64,7 @@ def draw(sweep: Sweep) -> Figure | None:
     if not found:
         return None
     axis = _axis(found)
-    cut = [_cut(each, axis) for each in found]
+    cut = _cut(found, axis)
     title = f"Paired difference in {metric.title[0].lower()}{metric.title[1:]}"
     return Figure(
         name="paired_difference",
@@ -146,27 +146,34 @@ class Cut:
     mean: list[tuple[str, pl.DataFrame]]
 
 
-def _cut(each: Contrast, axis: ValueAxis) -> Cut:
-    edges = {"line": "band", "step": each.steps, "low": each.band.low, "high": each.band.high}
-    rows = len(each.seeds)
-    lines = {
-        "line": np.repeat([f"seed {seed}" for seed in each.seeds], len(each.steps)),
-        "step": np.tile(each.steps, rows),
-        "value": each.differences.ravel(),
-    }
-    mean = {"line": "mean", "step": each.steps, "value": each.band.mean}
-    return Cut(
-        contrast=each,
-        band=clip_bands(pl.DataFrame(edges), axis.low, axis.high),
-        seeds=_pieces(pl.DataFrame(lines), axis),
-        mean=_pieces(pl.DataFrame(mean), axis),
-    )
+def _cut(found: list[Contrast], axis: ValueAxis) -> list[Cut]:
+    """All contrasts at once: a frame for each would cost far more time."""
+    lines, bands = [], []
+    for index, each in enumerate(found):
+        names = [f"{index} seed {seed}" for seed in each.seeds] + [f"{index} mean"]
+        values = np.vstack([each.differences, each.band.mean])
+        many = len(each.steps)
+        steps = np.tile(each.steps, len(names))
+        lines.append((np.repeat(names, many), steps, values.ravel()))
+        bands.append((np.repeat(str(index), many), each.steps, each.band.low, each.band.high))
+    curves = clip_lines(_frame(("line", "step", "value"), lines), axis.low, axis.high)
+    edges = clip_bands(_frame(("line", "step", "low", "high"), bands), axis.low, axis.high)
+    band_of = edges.partition_by("line", as_dict=True)
+    pieces: list[dict[str, list[tuple[str, pl.DataFrame]]]] = [
+        {"seed": [], "mean": []} for _ in found
+    ]
+    for piece in curves.partition_by("line", maintain_order=True):
+        index, kind, *seed = piece["line"][0].split(" ")[:-1]  # the last word numbers the piece
+        pieces[int(index)][kind].append((" ".join([kind, *seed]), piece))
+    return [
+        Cut(each, band_of[str(index),], pieces[index]["seed"], pieces[index]["mean"])
+        for index, each in enumerate(found)
+    ]
 
 
-def _pieces(lines: pl.DataFrame, axis: ValueAxis) -> list[tuple[str, pl.DataFrame]]:
-    """What is inside the axis, by line; `clip_lines` has numbered the pieces of a line."""
-    cut = clip_lines(lines, axis.low, axis.high).partition_by("line", maintain_order=True)
-    return [(piece["line"][0].rpartition(" ")[0], piece) for piece in cut]
+def _frame(names: tuple[str, ...], parts: Sequence[tuple[np.ndarray, ...]]) -> pl.DataFrame:
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return pl.DataFrame(dict(zip(names, columns, strict=True)))
 
 
 # -- drawing -----------------------------------------------------------------------------------

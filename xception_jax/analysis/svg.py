@@ -6,6 +6,7 @@ from html import escape
 
 import vl_convert
 
+_MOST_PIXELS = 4e6
 FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
 
 
@@ -114,10 +115,14 @@ def standalone(drawing: Drawing) -> str:
 
 
 def export(drawing: Drawing) -> dict[str, bytes]:
-    """The drawing as `svg`, as `pdf` with its text as text, and as `png`, two pixels a unit."""
+    """The drawing as `svg`, as `pdf` with its text as text, and as `png`.
+
+    The image has two pixels a unit, or as many as make four million of it.
+    """
     text = standalone(drawing)
+    scale = min(2.0, (_MOST_PIXELS / (drawing.width * drawing.height)) ** 0.5)
     return {
         "svg": text.encode(),
         "pdf": bytes(vl_convert.svg_to_pdf(text)),
-        "png": bytes(vl_convert.svg_to_png(text, scale=2)),
+        "png": bytes(vl_convert.svg_to_png(text, scale=scale)),
     }
