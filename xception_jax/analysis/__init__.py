@@ -1,6 +1,6 @@
 """Figures, tables and a page from the files that a sweep or a run leaves.
 
-Reads files only: it knows nothing of JAX. Importing it loads Altair and Polars, so import it where
+Reads files only: it knows nothing of JAX. Importing it loads Polars, so import it where
 a report is asked for.
 """
 
