@@ -44,7 +44,10 @@ def simultaneous_band(
         draws: of the bootstrap.
         seed: of the bootstrap's own random numbers.
 
-    Coverage of the 95% band, measured for Gaussian curves in `tests/analysis/test_bands.py`.
+    Coverage of the 95% band for Gaussian curves of 50 steps, measured with 1,000 sweeps each, so
+    +-0.014 (CPU; as `tests/analysis/test_bands.py` does with more): 0.94 for 5 seeds, 0.96 for 10
+    and 0.95 for 20, of curves that are correlated over 5 steps; 0.96 and 0.94 for 5 and 10 seeds
+    over 25 steps. For 3 seeds it is 0.88: so few residuals do not tell how steps hang together.
 
     Raises:
         ValueError: fewer than two seeds, no step, or a value that is not finite.

@@ -126,7 +126,9 @@ def _notes(found: list[Contrast], pairs: int, axis: ValueAxis) -> list[str]:
     if len(found) < pairs:
         notes.append(f"{pairs - len(found)} contrasts have fewer than two pairs of finished runs.")
     if min(len(each.seeds) for each in found) < 5:
-        notes.append("With so few pairs a band is wide, and rests on the errors being Gaussian.")
+        notes.append(
+            "With fewer than 5 pairs a band covers less than it says: 88% with 3, where simulated."
+        )
     return notes
 
 
