@@ -209,6 +209,13 @@ def audit_table(audit: Mapping[str, Any]) -> Table:
     )
 
 
+def describe_pairing(audit: Mapping[str, Any]) -> str:
+    """`everything pairs`, or how much does not."""
+    count = len(audit["mismatches"])
+    said = f"{count} mismatches" if count > 1 else "1 mismatch" if count else "everything pairs"
+    return said if audit["complete"] else f"{said} in what there is: the sweep is not complete"
+
+
 def _identical(pairs: Sequence[Mapping[str, Any]], stream: str) -> str:
     epochs = sum(pair[stream]["epochs"] for pair in pairs)
     same = sum(pair[stream]["identical"] for pair in pairs)

@@ -1,7 +1,7 @@
 """`audit`: whether the runs of a seed differ in what their arms declare, and in nothing else."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ def audit(
 
     from xception_jax.analysis.audit import audit as audit_sweep
     from xception_jax.analysis.read import read_directory
-    from xception_jax.analysis.tables import audit_table, settings_table
+    from xception_jax.analysis.tables import audit_table, describe_pairing, settings_table
 
     sweep = read_directory(directory)
     found = audit_sweep(sweep)
@@ -35,15 +35,9 @@ def audit(
             table.add_row(*row)
         console.print(table)
         console.print()
-    console.print(_verdict(found))
+    console.print(describe_pairing(found))
     for mismatch in found["mismatches"]:
         warn(f"{mismatch['kind']}: {mismatch['text']}")
     for note in [*found["notes"], *sweep.notes]:
         warn(f"note: {note}")
     return 1 if found["mismatches"] else 0
-
-
-def _verdict(found: dict[str, Any]) -> str:
-    count = len(found["mismatches"])
-    said = f"{count} mismatches" if count > 1 else "1 mismatch" if count else "everything pairs"
-    return said if found["complete"] else f"{said} in what there is: the sweep is not complete"
