@@ -66,6 +66,21 @@ def convolution(x: Array, kernel: Array, strides: int, padding: str, groups: int
     return out
 
 
+def convolution_gradients(
+    x: Array, kernel: Array, gradient: Array, strides: int, padding: str, *, groups: int = 1
+) -> tuple[Array, Array]:
+    """Of sum(output * gradient), with respect to x and kernel."""
+    for_x, for_kernel = np.zeros(x.shape), np.zeros(kernel.shape)
+    taken, made = kernel.shape[2], kernel.shape[3] // groups
+    for o, t, p in windows(*x.shape[1:3], kernel.shape[:2], strides, padding):
+        for g in range(groups):
+            read, write = slice(g * taken, (g + 1) * taken), slice(g * made, (g + 1) * made)
+            slope = gradient[:, *o, write].astype(np.float64)
+            for_x[:, *p, read] += slope @ kernel[*t, :, write].T
+            for_kernel[*t, :, write] += x[:, *p, read].T.astype(np.float64) @ slope
+    return for_x, for_kernel
+
+
 def max_pool(x: Array, window: int, strides: int, padding: str) -> tuple[Array, Array]:
     """The maxima, and the flat (row-major) input pixel that first reaches each of them."""
     shape = (*output_shape(x, (window, window), strides, padding), x.shape[-1])

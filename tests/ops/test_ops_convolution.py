@@ -1,17 +1,32 @@
 """Regular, grouped and pointwise convolutions and batch statistics, against float64 NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy_oracles as oracle
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from xception_jax.ops import batch_statistics, conv2d, pointwise_conv2d
+from xception_jax.ops import (
+    CONVOLUTION_IMPLEMENTATIONS,
+    batch_statistics,
+    conv2d,
+    pointwise_conv2d,
+)
 
 few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 seeds = st.integers(0, 2**32 - 1)
+
+
+def values_and_gradients(convolve, x, kernel, gradient):
+    def run(x, kernel, gradient):
+        out, pull = jax.vjp(convolve, x, kernel)
+        return out, *pull(gradient)
+
+    return jax.jit(run)(x, kernel, gradient)
 
 
 @few
@@ -19,42 +34,108 @@ seeds = st.integers(0, 2**32 - 1)
     size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     features=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     strides=st.sampled_from([1, 2, 3]),
+    implementation=st.sampled_from(CONVOLUTION_IMPLEMENTATIONS),
     seed=seeds,
 )
-def test_pointwise_is_a_matrix_product_at_every_stride(size, features, strides, seed):
+def test_pointwise_is_a_matrix_product_at_every_stride(
+    *, size, features, strides, implementation, seed
+):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(2, *size, features[0])).astype(np.float32)
     kernel = rng.normal(size=(1, 1, *features)).astype(np.float32)
-    out, pull = jax.vjp(lambda x, k: pointwise_conv2d(x, k, strides=strides), x, kernel)
     exact = oracle.convolution(x, kernel, strides, "SAME", groups=1)
     gradient = rng.normal(size=exact.shape).astype(np.float32)
-    for_x, for_kernel = pull(gradient)
-    right_x = np.zeros(x.shape)
-    right_x[:, ::strides, ::strides] = gradient.astype(np.float64) @ kernel[0, 0].T
-    right_kernel = np.einsum(
-        "bhwi,bhwo->io", x[:, ::strides, ::strides].astype(np.float64), gradient
+    right = oracle.convolution_gradients(x, kernel, gradient, strides, "SAME")
+    ours = values_and_gradients(
+        partial(pointwise_conv2d, strides=strides, implementation=implementation),
+        x,
+        kernel,
+        gradient,
     )
-    # At most 98 products of size 1 at float32's 6e-8.
-    for mine, right in ((out, exact), (for_x, right_x), (for_kernel[0, 0], right_kernel)):
-        np.testing.assert_allclose(mine, right, rtol=0, atol=5e-5)
+    for mine, wanted in zip(ours, (exact, *right), strict=True):
+        # At most 98 products of size 1 at float32's 6e-8.
+        np.testing.assert_allclose(mine, wanted, rtol=0, atol=5e-5)
 
 
 @few
 @given(
-    size=st.tuples(st.integers(3, 7), st.integers(3, 7)),
-    groups=st.sampled_from([1, 2, 3]),
+    size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    window=st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3])),
+    groups=st.sampled_from([1, 1, 2, 3]),
     per_group=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     strides=st.sampled_from([1, 2]),
     padding=st.sampled_from(["SAME", "VALID"]),
+    dtype=st.sampled_from(["float32", "bfloat16"]),
+    implementation=st.sampled_from(CONVOLUTION_IMPLEMENTATIONS),
     seed=seeds,
 )
-def test_grouped_convolution_is_that_of_loops(*, size, groups, per_group, strides, padding, seed):
+def test_convolution_is_that_of_loops(
+    *, size, window, groups, per_group, strides, padding, dtype, implementation, seed
+):
+    assume(padding == "SAME" or (size[0] >= window[0] and size[1] >= window[1]))
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(2, *size, groups * per_group[0])).astype(np.float32)
-    kernel = rng.normal(size=(3, 3, per_group[0], groups * per_group[1])).astype(np.float32)
-    out = conv2d(x, kernel, strides=strides, padding=padding, groups=groups)
-    exact = oracle.convolution(x, kernel, strides, padding, groups)
-    np.testing.assert_allclose(out, exact, rtol=0, atol=3e-5)  # 27 products of size 1
+    x = jnp.asarray(rng.normal(size=(2, *size, groups * per_group[0])), dtype)
+    kernel = jnp.asarray(rng.normal(size=(*window, per_group[0], groups * per_group[1])), dtype)
+    exact_x, exact_kernel = (np.asarray(a, np.float64) for a in (x, kernel))
+    exact = oracle.convolution(exact_x, exact_kernel, strides, padding, groups)
+    gradient = jnp.asarray(rng.normal(size=exact.shape), dtype)
+    right = oracle.convolution_gradients(
+        exact_x, exact_kernel, np.asarray(gradient, np.float64), strides, padding, groups=groups
+    )
+    convolve = partial(
+        conv2d, strides=strides, padding=padding, groups=groups, implementation=implementation
+    )
+    ours = values_and_gradients(convolve, x, kernel, gradient)
+    # At most 98 products of size 1, each rounded, in a sum of size 10 that may be rounded as often.
+    allowed = 5e-5 if dtype == "float32" else 0.5
+    for mine, wanted in zip(ours, (exact, *right), strict=True):
+        assert mine.dtype == dtype
+        np.testing.assert_allclose(np.asarray(mine, np.float64), wanted, rtol=0, atol=allowed)
+
+
+def test_narrow_factors_are_rounded_once_and_added_up_in_float32(rng):
+    x, kernel, gradient = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for shape in ((2, 5, 4, 6), (3, 3, 6, 7), (2, 5, 4, 7))
+    )
+
+    def rounded(a):
+        return np.asarray(a.astype("bfloat16"), np.float64)
+
+    narrow = partial(conv2d, matmul_dtype="bfloat16", implementation="matmul")
+    ours = values_and_gradients(narrow, x, kernel, gradient)
+    exact = oracle.convolution(rounded(x), rounded(kernel), 1, "SAME", 1)
+    factors = map(rounded, (x, kernel, gradient))
+    right = oracle.convolution_gradients(*factors, 1, "SAME")
+    for mine, wanted in zip(ours, (exact, *right), strict=True):
+        assert mine.dtype == "float32"
+        # At most 63 products of size 1 at float32's 6e-8: as exact as unrounded factors were.
+        np.testing.assert_allclose(mine, wanted, rtol=0, atol=3e-5)
+
+
+@pytest.mark.parametrize("matmul_dtype", [None, "bfloat16"])
+def test_gradient_of_gradient_of_products_agrees_with_xla(matmul_dtype, rng):
+    """Of factors that bfloat16 holds, so that rounding them changes nothing the first time."""
+    with jax.enable_x64(True):
+        x, kernel = (
+            jnp.asarray(rng.normal(size=s), "bfloat16").astype("float64")
+            for s in ((2, 5, 4, 3), (3, 3, 3, 2))
+        )
+
+        def twice(implementation, matmul_dtype=None):
+            def loss(x, kernel):
+                out = conv2d(x, kernel, implementation=implementation, matmul_dtype=matmul_dtype)
+                return jnp.sum(out**2)
+
+            def of_gradients(x, kernel):
+                return sum(jnp.sum(g**3) for g in jax.grad(loss, argnums=(0, 1))(x, kernel))
+
+            return jax.jit(jax.grad(of_gradients, argnums=(0, 1)))(x, kernel)
+
+        # Rounding to 8 bits (4e-3) in four products one after another, and a cube.
+        allowed = 1e-12 if matmul_dtype is None else 0.05
+        for mine, right in zip(twice("matmul", matmul_dtype), twice("lax"), strict=True):
+            assert np.linalg.norm(mine - right) <= allowed * np.linalg.norm(right)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -12,7 +12,7 @@ from jax import lax
 from xception_jax.errors import InputError
 from xception_jax.ops import POOLING_IMPLEMENTATIONS, max_pool
 
-implementations = pytest.mark.parametrize("implementation", POOLING_IMPLEMENTATIONS)
+implementations = pytest.mark.parametrize("implementation", sorted(POOLING_IMPLEMENTATIONS))
 
 
 def pooled_and_gradient(x, gradient, **settings):

@@ -1,27 +1,90 @@
 """Regular, grouped and pointwise convolutions."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from xception_jax.ops.choices import choose
 from xception_jax.ops.shapes import (
     Images,
     Padding,
+    Pads,
     explicit_padding,
+    match_variance,
     require_array,
     require_images,
     require_positive,
+    shifted_images,
     spatial_size,
 )
+
+CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul")
+Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
+Matrix = Float[Array, "rows columns"]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _product_of(a: Matrix, b: Matrix, dtype: str) -> Matrix:
+    """`a @ b` of numbers rounded to `dtype`, added up and returned in `a`'s type."""
+    return lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=a.dtype)
+
+
+def _product_forward(a: Matrix, b: Matrix, dtype: str) -> tuple[Matrix, tuple[Matrix, Matrix]]:
+    # Rounded, they take half the memory, and the backward pass rounds them anyway.
+    return _product_of(a, b, dtype), (a.astype(dtype), b.astype(dtype))
+
+
+def _product_backward(
+    dtype: str, saved: tuple[Matrix, Matrix], gradient: Matrix
+) -> tuple[Matrix, Matrix]:
+    """Derived automatically, it would multiply numbers of two types, which XLA does slowly."""
+    a, b = (value.astype(gradient.dtype) for value in saved)
+    return _product_of(gradient, b.T, dtype), _product_of(a.T, gradient, dtype)
+
+
+_product_of.defvjp(_product_forward, _product_backward)
+
+
+def _product(a: Matrix, b: Matrix, dtype: str | None) -> Matrix:
+    return a @ b if dtype is None or dtype == a.dtype else _product_of(a, b, dtype)
+
+
+def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Images:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(strides, strides),
+        padding=pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads, dtype: str | None) -> Images:
+    """A matrix product for each row of the kernel, of the shifted images its taps see."""
+    window, features = (kernel.shape[0], kernel.shape[1]), kernel.shape[-1]
+    # The barrier keeps XLA from compiling, and computing, what made the image anew for every tap.
+    x = lax.optimization_barrier(x)
+    rows = [jnp.concatenate(r, axis=-1) for r in shifted_images(x, window, strides, pads)]
+    terms = [
+        _product(jnp.reshape(row, (-1, row.shape[-1])), jnp.reshape(part, (-1, features)), dtype)
+        for row, part in zip(rows, kernel, strict=True)
+    ]
+    return jnp.reshape(sum(terms[1:], start=terms[0]), (*rows[0].shape[:3], features))
 
 
 def conv2d(
     x: Images,
-    kernel: Float[Array, "kernel_height kernel_width in_per_group out"],
+    kernel: Kernel,
     *,
     strides: int = 1,
     padding: Padding = "SAME",
     groups: int = 1,
+    matmul_dtype: str | None = None,
+    implementation: str = "auto",
 ) -> Float[Array, "batch new_height new_width out"]:
     """Convolution over `groups` independent groups of channels.
 
@@ -31,9 +94,12 @@ def conv2d(
         strides: of both spatial dimensions.
         padding: "SAME" or "VALID".
         groups: divides both numbers of channels.
+        matmul_dtype: of the factors of "matmul" (see `pointwise_conv2d`); "lax" has none.
+        implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `choices`. Groups
+            are always computed by "lax".
 
     Raises:
-        InputError: a padding that does not exist.
+        InputError: an implementation or padding that does not exist.
         ValueError: shapes, types or groups that do not fit together.
     """
     x = require_images("x", x)
@@ -45,18 +111,22 @@ def conv2d(
         )
     _require_one_type(x, kernel)
     window = kernel.shape[0], kernel.shape[1]
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(strides, strides),
-        padding=explicit_padding(spatial_size(x), window, strides, padding),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
+    pads = explicit_padding(spatial_size(x), window, strides, padding)
+    chosen = choose(
+        "convolution", implementation, CONVOLUTION_IMPLEMENTATIONS, channels=x.shape[-1]
     )
+    if chosen == "lax" or groups > 1:
+        return _lax(x, kernel, strides, pads, groups)
+    return _matmul(x, match_variance(x, kernel), strides, pads, matmul_dtype)
 
 
 def pointwise_conv2d(
-    x: Images, kernel: Float[Array, "1 1 in out"], *, strides: int = 1
+    x: Images,
+    kernel: Float[Array, "1 1 in out"],
+    *,
+    strides: int = 1,
+    matmul_dtype: str | None = None,
+    implementation: str = "auto",
 ) -> Float[Array, "batch new_height new_width out"]:
     """1x1 convolution, as the one matrix product that it is.
 
@@ -67,8 +137,12 @@ def pointwise_conv2d(
         x: [batch, height, width, in].
         kernel: [1, 1, in, out], of `x`'s type.
         strides: of both spatial dimensions.
+        matmul_dtype: what the factors of "matmul" are rounded to, forward and backward; sums stay
+            in `x`'s type. None: `x`'s type. "lax" has none.
+        implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `choices`.
 
     Raises:
+        InputError: an implementation that does not exist.
         ValueError: shapes or types that do not fit together.
     """
     x = require_images("x", x)
@@ -77,9 +151,12 @@ def pointwise_conv2d(
         raise ValueError(f"kernel must be [1, 1, {x.shape[-1]}, out]; got shape {kernel.shape}")
     _require_one_type(x, kernel)
     require_positive("strides", strides)
+    if choose("pointwise", implementation, CONVOLUTION_IMPLEMENTATIONS) == "lax":
+        return _lax(x, kernel, strides, ((0, 0), (0, 0)), groups=1)
     if strides != 1:
         x = x[:, ::strides, ::strides]
-    rows = jnp.reshape(x, (-1, x.shape[-1])) @ kernel[0, 0]
+    matrix = match_variance(x, kernel)[0, 0]
+    rows = _product(jnp.reshape(x, (-1, x.shape[-1])), matrix, matmul_dtype)
     return jnp.reshape(rows, (*x.shape[:-1], kernel.shape[-1]))
 
 

@@ -2,7 +2,7 @@
 
 XLA's grouped convolution is the reference and the best choice on TPU, whose compiler moves the
 fewest bytes with it. On CPU it is one to two orders of magnitude slower than one multiply-add per
-kernel tap over the shifted image, so the choice is made by backend (`_AUTO`).
+kernel tap over the shifted image.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from xception_jax.errors import require_choice
+from xception_jax.ops.choices import choose
 from xception_jax.ops.shapes import (
     Images,
     Padding,
@@ -23,6 +23,7 @@ from xception_jax.ops.shapes import (
     match_variance,
     require_array,
     require_images,
+    shifted_images,
     spatial_size,
 )
 
@@ -44,79 +45,79 @@ def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
     )
 
 
-def _taps(x: Images, window: Size, strides: int, pads: Pads) -> list[list[Images]]:
-    """The image each kernel tap sees: `[row][column]`, every one of the output's size."""
-    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    size = [(n - k) // strides + 1 for n, k in zip(padded.shape[1:3], window, strict=True)]
-    height, width = ((n - 1) * strides + 1 for n in size)
-    return [
-        [padded[:, i : i + height : strides, j : j + width : strides] for j in range(window[1])]
-        for i in range(window[0])
-    ]
-
-
 def _shift_and_add(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
-    taps = _taps(x, _window(kernel), strides, pads)
+    taps = shifted_images(x, _window(kernel), strides, pads)
     terms = [tap * kernel[i, j, 0] for i, row in enumerate(taps) for j, tap in enumerate(row)]
     return sum(terms[1:], start=terms[0])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _unit_stride(x: Images, kernel: Kernel, pads: Pads) -> Images:
-    return _shift_and_add(x, kernel, 1, pads)
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _shift(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+    return _shift_and_add(x, kernel, strides, pads)
 
 
-def _unit_stride_forward(
-    x: Images, kernel: Kernel, pads: Pads
+def _shift_forward(
+    x: Images, kernel: Kernel, strides: int, pads: Pads
 ) -> tuple[Images, tuple[Images, Kernel]]:
-    return _unit_stride(x, kernel, pads), (x, kernel)
+    return _shift(x, kernel, strides, pads), (x, kernel)
 
 
-def _unit_stride_backward(
-    pads: Pads, saved: tuple[Images, Kernel], gradient: Images
+def _shift_backward(
+    strides: int, pads: Pads, saved: tuple[Images, Kernel], gradient: Images
 ) -> tuple[Images, Kernel]:
     """Keeps `x` alone: derived automatically, each tap's shifted image would be kept as well."""
     # The barrier keeps XLA from computing what made the gradient anew for every tap.
     x, kernel, gradient = lax.optimization_barrier((*saved, gradient))
-    window = _window(kernel)
+    kernel_gradient = _kernel_gradient(x, gradient, _window(kernel), strides, pads)
+    return _image_gradient(x, kernel, gradient, strides, pads), kernel_gradient.astype(kernel.dtype)
+
+
+def _image_gradient(
+    x: Images, kernel: Kernel, gradient: Images, strides: int, pads: Pads
+) -> Images:
+    """At stride 1 a convolution as well, with the kernel mirrored."""
+    if strides != 1:
+        return jax.vjp(lambda x: _shift_and_add(x, kernel, strides, pads), x)[1](gradient)[0]
     (top, bottom), (left, right) = pads
-    rows_less, columns_less = window[0] - 1, window[1] - 1
+    rows_less, columns_less = kernel.shape[0] - 1, kernel.shape[1] - 1
     mirrored = (rows_less - top, rows_less - bottom), (columns_less - left, columns_less - right)
-    x_gradient = _unit_stride(gradient, kernel[::-1, ::-1], mirrored)
-    rows = [
-        [_correlate(tap, gradient).astype(kernel.dtype) for tap in row]
-        for row in _taps(x, window, 1, pads)
-    ]
-    return x_gradient, jnp.stack([jnp.stack(row) for row in rows])[:, :, None, :]
+    return _shift(gradient, kernel[::-1, ::-1], 1, mirrored)
 
 
-def _correlate(tap: Images, gradient: Images) -> Float[Array, " channels"]:
-    """Sum of `tap * gradient` over all but channels, in float32 at least.
+def _kernel_gradient(x: Images, gradient: Images, window: Size, strides: int, pads: Pads) -> Kernel:
+    """Of each tap, the sum of (what it saw * gradient) over all but channels; float32 at least.
 
-    Adding up the rows of the image first leaves XLA:CPU a plain elementwise loop and one short
-    column sum: several times faster than one reduction over three axes. The loop over the rows is
-    unrolled, so tall images, where its program would be long, take the plain reduction.
+    XLA:CPU makes fast code of it in this form only: the image's rows are added up first, so that
+    one elementwise loop without a branch computes what is left of a row of taps, and one column sum
+    reduces that. The loop over the rows is unrolled: of a tall image, several go at a time.
     """
-    wide = jnp.promote_types(tap.dtype, jnp.float32)
-    tap, gradient = tap.astype(wide), gradient.astype(wide)
-    if tap.shape[1] > 64:
-        return jnp.sum(tap * gradient, axis=(0, 1, 2))
-    product = sum(tap[:, row] * gradient[:, row] for row in range(tap.shape[1]))
-    return jnp.sum(jnp.reshape(product, (-1, tap.shape[-1])), axis=0)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    rows = _rows_at_a_time(gradient.shape[1])
+    missing = -gradient.shape[1] % rows
+    (top, bottom), columns = pads
+    gradient = jnp.pad(gradient, ((0, 0), (0, missing), (0, 0), (0, 0))).astype(wide)
+    starts = range(0, gradient.shape[1], rows)
+    sums = []
+    for taps in shifted_images(x, window, strides, ((top, bottom + missing * strides), columns)):
+        products = [
+            sum(tap[:, i : i + rows].astype(wide) * gradient[:, i : i + rows] for i in starts)
+            for tap in taps
+        ]
+        flat = jnp.reshape(jnp.stack(products), (window[1], -1, x.shape[-1]))
+        sums.append(jnp.sum(flat, axis=1))
+    return jnp.stack(sums)[:, :, None, :]
 
 
-_unit_stride.defvjp(_unit_stride_forward, _unit_stride_backward)
+def _rows_at_a_time(height: int, most_terms: int = 24) -> int:
+    """As few as leave `most_terms` terms, but rather a divisor of the height."""
+    least = -(-height // most_terms)
+    return next((rows for rows in range(least, 2 * least) if height % rows == 0), least)
 
 
-def _shift(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
-    if strides == 1:
-        return _unit_stride(x, kernel, pads)
-    return _shift_and_add(x, kernel, strides, pads)
-
+_shift.defvjp(_shift_forward, _shift_backward)
 
 Implementation = Callable[[Images, Kernel, int, Pads], Images]
 DEPTHWISE_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "shift": _shift}
-_AUTO = {"cpu": "shift", "gpu": "shift", "tpu": "lax"}
 
 
 def depthwise_conv2d(
@@ -134,7 +135,7 @@ def depthwise_conv2d(
         kernel: [kernel_height, kernel_width, 1, channels], of `x`'s type.
         strides: of both spatial dimensions.
         padding: "SAME" (as in TensorFlow) or "VALID".
-        implementation: a name in `DEPTHWISE_IMPLEMENTATIONS`, or "auto": by backend.
+        implementation: a name in `DEPTHWISE_IMPLEMENTATIONS`, or "auto": see `choices`.
 
     Returns:
         [batch, new height, new width, channels], of `x`'s type; the same for every implementation
@@ -154,9 +155,7 @@ def depthwise_conv2d(
         )
     if x.dtype != kernel.dtype:
         raise ValueError(f"x and kernel must have one type; got {x.dtype} and {kernel.dtype}")
-    require_choice("implementation", implementation, ("auto", *DEPTHWISE_IMPLEMENTATIONS))
-    if implementation == "auto":
-        implementation = _AUTO.get(jax.default_backend(), "lax")
+    chosen = choose("depthwise", implementation, DEPTHWISE_IMPLEMENTATIONS)
     pads = explicit_padding(spatial_size(x), _window(kernel), strides, padding)
     kernel = match_variance(x, kernel)
-    return DEPTHWISE_IMPLEMENTATIONS[implementation](x, kernel, strides, pads)
+    return DEPTHWISE_IMPLEMENTATIONS[chosen](x, kernel, strides, pads)

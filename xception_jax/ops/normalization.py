@@ -1,15 +1,22 @@
-"""Batch-normalization statistics, over one device or all that share a batch."""
+"""Batch normalization and its statistics, over one device or all that share a batch."""
 
+from collections.abc import Callable
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from xception_jax.ops.choices import choose
+from xception_jax.ops.shapes import match_variance
+
 Channels = Float[Array, " channels"]
+Batch = Float[Array, "batch *spatial channels"]
+Normalized = tuple[Batch, Channels, Channels]
 
 
-def batch_statistics(
-    x: Float[Array, "batch *spatial channels"], axis_name: str | None = None
-) -> tuple[Channels, Channels]:
+def batch_statistics(x: Batch, axis_name: str | None = None) -> tuple[Channels, Channels]:
     """Mean and (biased, as in Keras) variance per channel, in float32 at least.
 
     In one pass, as mean(x^2) - mean(x)^2: where a channel's mean is far larger than its deviation,
@@ -35,3 +42,93 @@ def batch_statistics(
         mean, square = lax.pmean((mean, square), axis_name)
     # Rounding can leave a tiny negative number where the variance is zero.
     return mean, jnp.maximum(square - mean * mean, 0)
+
+
+def _lax(
+    x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: str | None
+) -> Normalized:
+    wide = x.astype(scale.dtype)  # once, or the parts of its gradient are rounded one by one
+    mean, variance = batch_statistics(wide, axis_name)
+    factor = scale * lax.rsqrt(variance + epsilon)
+    normalized = wide * factor + (bias - mean * factor)
+    return normalized.astype(x.dtype), mean, variance
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _sums(
+    x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: str | None
+) -> Normalized:
+    return _lax(x, scale, bias, epsilon, axis_name)
+
+
+def _sums_forward(
+    x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: str | None
+) -> tuple[Normalized, tuple[Batch, Channels, Channels, Channels]]:
+    # Not by `_sums`, whose statistics have no gradient: a second derivative needs theirs.
+    normalized, mean, variance = _lax(x, scale, bias, epsilon, axis_name)
+    return (normalized, mean, variance), (x, scale, mean, variance)
+
+
+def _sums_backward(
+    epsilon: float,
+    axis_name: str | None,
+    saved: tuple[Batch, Channels, Channels, Channels],
+    gradients: Normalized,
+) -> tuple[Batch, Channels, Channels]:
+    """Two column sums, then one elementwise loop: nothing is computed twice.
+
+    The statistics that are returned have no gradient: see `batch_norm`.
+    """
+    x, scale, mean, variance = saved
+    rows, slopes = (jnp.reshape(a, (-1, a.shape[-1])).astype(mean.dtype) for a in (x, gradients[0]))
+    inverse = lax.rsqrt(variance + epsilon)
+    total = jnp.sum(slopes, axis=0)
+    along = (jnp.sum(slopes * rows, axis=0) - mean * total) * inverse
+    shared_total, shared_along = total, along
+    if axis_name is not None:
+        shared_total, shared_along = lax.pmean((total, along), axis_name)
+    factor, count = scale * inverse, rows.shape[0]
+    slant = factor * inverse * shared_along / count
+    back = slopes * factor - rows * slant + (mean * slant - factor * shared_total / count)
+    return jnp.reshape(back, x.shape).astype(x.dtype), along, total
+
+
+_sums.defvjp(_sums_forward, _sums_backward)
+Implementation = Callable[[Batch, Channels, Channels, float, str | None], Normalized]
+NORM_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "sums": _sums}
+
+
+def batch_norm(
+    x: Batch,
+    scale: Channels,
+    bias: Channels,
+    *,
+    epsilon: float,
+    axis_name: str | None = None,
+    implementation: str = "auto",
+) -> Normalized:
+    """Normalizes by the batch's own mean and variance, then scales and shifts.
+
+    Args:
+        x: [batch, ..., channels].
+        scale: [channels].
+        bias: [channels].
+        epsilon: added to the variance.
+        axis_name: mesh axis over which the batch is split; None: it is all here.
+        implementation: a name in `NORM_IMPLEMENTATIONS`, or "auto": see `choices`.
+
+    Returns:
+        The normalized batch, of `x`'s shape and type, and the mean and the biased variance that
+        `batch_statistics` gives: to be tracked, without a gradient.
+
+    Raises:
+        InputError: an implementation that does not exist.
+        ValueError: see `batch_statistics`.
+    """
+    chosen = choose("batch_norm", implementation, NORM_IMPLEMENTATIONS)
+    x = jnp.asarray(x)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    scale, bias = (match_variance(x, jnp.asarray(a, wide)) for a in (scale, bias))
+    normalized, *statistics = NORM_IMPLEMENTATIONS[chosen](x, scale, bias, epsilon, axis_name)
+    mean, variance = map(lax.stop_gradient, statistics)
+    return normalized, mean, variance

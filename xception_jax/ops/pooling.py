@@ -4,6 +4,7 @@ XLA's own gradient of a max-pool (select-and-scatter) is a scalar loop on CPU. H
 pass keeps which tap won (one byte an output) and the backward pass is elementwise.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from xception_jax.errors import require_choice
+from xception_jax.ops.choices import choose
 from xception_jax.ops.shapes import (
     Images,
     Padding,
@@ -24,7 +25,6 @@ from xception_jax.ops.shapes import (
     spatial_size,
 )
 
-POOLING_IMPLEMENTATIONS = ("lax", "argmax")
 Winners = Int[Array, "batch out_height out_width channels"]
 
 
@@ -110,6 +110,8 @@ def _place(x: Images, top: int, left: int, rows: int, columns: int) -> Images:
 
 
 _argmax.defvjp(_argmax_forward, _argmax_backward)
+Implementation = Callable[[Images, int, int, Pads], Images]
+POOLING_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "argmax": _argmax}
 
 
 def max_pool(
@@ -127,7 +129,7 @@ def max_pool(
         window: side of the window, pixels.
         strides: of both spatial dimensions.
         padding: "SAME" (as in TensorFlow: on even sizes, more at the bottom right) or "VALID".
-        implementation: "lax", "argmax", or "auto" ("argmax" on CPU).
+        implementation: a name in `POOLING_IMPLEMENTATIONS`, or "auto": see `choices`.
 
     Raises:
         InputError: an implementation or padding that does not exist.
@@ -135,8 +137,6 @@ def max_pool(
     """
     x = require_images("x", x)
     require_positive("window", window)
-    require_choice("implementation", implementation, ("auto", *POOLING_IMPLEMENTATIONS))
+    chosen = choose("max_pool", implementation, POOLING_IMPLEMENTATIONS)
     pads = explicit_padding(spatial_size(x), (window, window), strides, padding)
-    if implementation == "auto":
-        implementation = "argmax" if jax.default_backend() == "cpu" else "lax"
-    return (_argmax if implementation == "argmax" else _lax)(x, window, strides, pads)
+    return POOLING_IMPLEMENTATIONS[chosen](x, window, strides, pads)

@@ -67,6 +67,17 @@ def explicit_padding(size: Size, window: Size, strides: int, padding: str) -> Pa
     return (top, bottom), (left, right)
 
 
+def shifted_images(x: Images, window: Size, strides: int, pads: Pads) -> list[list[Images]]:
+    """The image each kernel tap sees: `[row][column]`, every one of the output's size."""
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    size = [(n - k) // strides + 1 for n, k in zip(padded.shape[1:3], window, strict=True)]
+    height, width = ((n - 1) * strides + 1 for n in size)
+    return [
+        [padded[:, i : i + height : strides, j : j + width : strides] for j in range(window[1])]
+        for i in range(window[0])
+    ]
+
+
 def match_variance(x: Array, kernel: Array) -> Array:
     """`kernel`, marked as varying over the mesh axes that `x` varies over.
 

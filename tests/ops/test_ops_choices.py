@@ -1,0 +1,51 @@
+"""What `auto` stands for."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from xception_jax import ops
+from xception_jax.errors import InputError
+from xception_jax.models import model_function
+from xception_jax.ops.choices import RULES, choose
+
+IMPLEMENTATIONS = {
+    "depthwise": ops.DEPTHWISE_IMPLEMENTATIONS,
+    "max_pool": ops.POOLING_IMPLEMENTATIONS,
+    "pointwise": ops.CONVOLUTION_IMPLEMENTATIONS,
+    "convolution": ops.CONVOLUTION_IMPLEMENTATIONS,
+    "batch_norm": ops.NORM_IMPLEMENTATIONS,
+    "scan_middle": ("on", "off"),
+}
+
+
+def test_every_rule_names_an_implementation_and_no_case_has_two():
+    assert {rule.operation for rule in RULES} <= set(IMPLEMENTATIONS)
+    assert all(rule.implementation in IMPLEMENTATIONS[rule.operation] for rule in RULES)
+    cases = [(rule.operation, rule.backend) for rule in RULES]
+    assert len(set(cases)) == len(cases)
+
+
+def test_the_table_decides_by_backend_and_channels(monkeypatch):
+    for backend, channels, chosen in (("cpu", 3, "matmul"), ("cpu", 33, "lax"), ("tpu", 3, "lax")):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        names = ops.CONVOLUTION_IMPLEMENTATIONS
+        assert choose("convolution", "auto", names, channels=channels) == chosen
+        assert choose("convolution", "lax", names, channels=channels) == "lax"
+    with pytest.raises(InputError, match=r"implementation='matmull'.*'matmul'"):
+        choose("convolution", "matmull", ops.CONVOLUTION_IMPLEMENTATIONS)
+
+
+@pytest.mark.parametrize("name", ["xception", "xception_tiny", "separable_vgg_tiny"])
+def test_a_train_step_has_no_convolution_on_cpu(name):
+    """A convolution inside a loop runs 12 times slower there: jax-ml/jax#12868."""
+    function = model_function(name, num_classes=3)
+    parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
+
+    def loss(parameters, statistics, images):
+        return jnp.sum(function.apply(parameters, statistics, images, train=True)[0])
+
+    images = jax.ShapeDtypeStruct((2, 71, 71, 3), jnp.float32)
+    traced = str(jax.make_jaxpr(jax.grad(loss))(parameters, statistics, images))
+    assert "dot_general" in traced
+    assert "conv_general_dilated" not in traced
