@@ -1,27 +1,67 @@
-"""How a process that computes is set up: where compiled programs are kept, how it is stopped."""
+"""How a process that computes is set up: its memory, its compiled programs, how it is stopped."""
 
+import ctypes
 import logging
 import os
+import platform
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from xception_jax.commands.console import errors, warn
+from xception_jax.errors import require_choice
+
+
+def cache_directory() -> Path:
+    """The user's, for what can be made anew; XDG_CACHE_HOME names another than ~/.cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "xception_jax"
+
+
+# Of mallopt(3), by number as in malloc.h: nothing is given back to the system or mapped by itself,
+# the heap grows by 64 MiB at a time, and all threads share it.
+_KEEP_MEMORY = {-4: 0, -1: -1, -2: 64 << 20, -8: 1}  # MMAP_MAX, TRIM_THRESHOLD, TOP_PAD, ARENA_MAX
+
+
+def keep_memory() -> bool:
+    """Has the C library keep what is freed, for the next train step to take; whether it does.
+
+    A train step frees and takes hundreds of megabytes. By default glibc gives large blocks back to
+    the system at once, which has to clear every page of them anew in each step. The price: a
+    process stays as large as it ever was.
+
+    For Linux with glibc; elsewhere, and where XCEPTION_JAX_ALLOCATOR=system, nothing is done. Call
+    it before JAX is imported. The environment does the same for a program of one's own:
+    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=67108864
+    MALLOC_ARENA_MAX=1.
+
+    Raises:
+        InputError: XCEPTION_JAX_ALLOCATOR is neither "keep" nor "system".
+    """
+    asked = os.environ.get("XCEPTION_JAX_ALLOCATOR", "keep")
+    require_choice("XCEPTION_JAX_ALLOCATOR", asked, ("keep", "system"))
+    if asked == "system" or sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    taken = [mallopt(option, value) == 1 for option, value in _KEEP_MEMORY.items()]
+    return all(taken)
 
 
 def prepare_jax() -> None:
-    """Compiled programs are kept in the user's cache directory and found by the next process.
+    """Sets up memory (see `keep_memory`) and the cache of compiled programs, then imports JAX.
 
+    Compiled programs are kept in the user's cache directory and found by the next process:
     JAX_COMPILATION_CACHE_DIR names another place, XDG_CACHE_HOME another cache directory.
     """
+    keep_memory()
     import jax
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its own options there
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "xception_jax" / "programs"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
