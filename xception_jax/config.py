@@ -224,6 +224,12 @@ FIELDS: dict[str, Field] = {
     # -- what a run keeps and tells ----------------------------------------------------------------
     "checkpoint.every_epochs": Field(1.0, _real(1e-6, 1e6), "between checkpoints", identity=False),
     "checkpoint.keep_last": Field(2, _integer(1, 1000), "most recent ones kept", identity=False),
+    "train.steps_per_dispatch": Field(
+        None,
+        _optional(_integer(1, 1024)),
+        "steps that the devices take between two words with the host, at most; null: by backend",
+        identity=False,
+    ),
     "checkpoint.keep_best": Field(
         1, _integer(0, 1000), "ones kept of the best validation (top-1, or MAP@100)", identity=False
     ),

@@ -51,9 +51,8 @@ class _Estimate:
 
 def describe(event: SweepProgress, left: str | None) -> str:
     """One line that says where the sweep stands."""
-    place = f"[{event.number:>{len(str(event.runs))}}/{event.runs}] " if event.runs > 1 else ""
     ending = f", {left} left" if left and event.steps_left else ""
-    name = f"{place}{event.run.arm} seed {event.run.seed}"
+    name = _name(event)
     if event.ended is not None:
         return f"{name}: {_outcome(event.ended)}{ending}"
     progress = event.progress
@@ -66,6 +65,20 @@ def describe(event: SweepProgress, left: str | None) -> str:
     row, speed = progress.row, progress.images_per_second
     text += f", {speed:,.0f} images/s" if speed else ""
     return f"{text}{ending}, {row['split']} {headline(row, digits=3)}"
+
+
+def _name(event: SweepProgress) -> str:
+    """`[2/15] relu seed 0`, or `[runs 1-5 of 15] none, relu, elu, seeds 0-1`."""
+    first, last = event.numbers[0], event.numbers[-1]
+    if len(event.numbers) == 1:
+        place = f"[{first:>{len(str(event.runs))}}/{event.runs}] " if event.runs > 1 else ""
+        return f"{place}{event.members[0].arm} seed {event.members[0].seed}"
+    gapless = last - first + 1 == len(event.numbers)
+    which = f"{first}-{last}" if gapless else ", ".join(map(str, event.numbers))
+    arms = ", ".join(dict.fromkeys(run.arm for run in event.members))
+    seeds = sorted({run.seed for run in event.members})
+    said = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}-{seeds[-1]}"
+    return f"[runs {which} of {event.runs}] {arms}, {said}"
 
 
 def _outcome(record: dict[str, Any]) -> str:
@@ -115,8 +128,9 @@ def _plain_listener(console: Console, estimate: _Estimate) -> Callable[[SweepPro
         nonlocal last
         left, now = estimate(event), time.monotonic()
         # The first run of an arm compiles, which can take long enough to be worth a line.
-        new_arm = event.run.arm not in arms
-        arms.add(event.run.arm)
+        here = {run.arm for run in event.members}
+        new_arm = not here <= arms
+        arms.update(here)
         if event.ended is not None or new_arm or now - last > _PLAIN_SECONDS:
             console.print(describe(event, left))
             last = now

@@ -1,20 +1,24 @@
-"""Sweeps from start to end, in this process, through the command line's own functions."""
+"""Sweeps of single runs from start to end, through the command line's own functions."""
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from xception_jax.sweep import local
 from xception_jax.training import Interrupted, run_directory
-from xception_jax.training.step import compile_train_step
+from xception_jax.training.compilation import compile_train_steps
 
 
 @pytest.fixture
 def sweep(call, experiment, shrunk_words):
     """`sweep(directory, "--seeds", 2, …)`."""
-    return lambda home, *words: call("sweep", experiment, "--workdir", home, *words, *shrunk_words)
+    fixed = ("--packing", "off")
+    return lambda home, *words: call(
+        "sweep", experiment, "--workdir", home, *fixed, *words, *shrunk_words
+    )
 
 
 class _Edited:
@@ -58,10 +62,10 @@ def times(home: Path) -> dict[Path, int]:
 
 
 def test_a_sweep_trains_every_run_and_compiles_once_an_arm(done, sweep):
-    compile_train_step.cache_clear()
+    compile_train_steps.cache_clear()
     code, out, err = sweep(done, "--seeds", 2)
     assert (code, err) == (0, "")
-    assert compile_train_step.cache_info().misses == 3
+    assert compile_train_steps.cache_info().misses == 3
     ended = [line for line in out.splitlines() if "done, test top-1" in line]
     assert [line.split("]")[0] for line in ended] == [f"[{n}/6" for n in range(1, 7)]
     assert len(out.splitlines()) < 20  # plan, new arms, ends, sum; a line per 15 s
@@ -132,9 +136,11 @@ def test_status_shows_how_runs_stand(done, call, tmp_path):
 
 
 def test_a_run_that_fails_or_diverges_does_not_stop_the_others(sweep, call, tmp_path, monkeypatch):
-    train = local.train
+    train = local.train_together
 
-    def train_or_fail(config, home, **arguments):
+    def train_or_fail(runs, slots, **arguments):
+        (run,) = runs
+        config = run.config
         if config.model.intermediate_activation == "relu":
             raise RuntimeError("out of [memory]")
         if config.model.intermediate_activation == "elu":
@@ -142,11 +148,11 @@ def test_a_run_that_fails_or_diverges_does_not_stop_the_others(sweep, call, tmp_
             with config.unlocked():
                 config.optimizer.learning_rate, config.optimizer.weight_decay = 1e3, 10.0
                 config.optimizer.momentum, config.train.epochs = 0.99, 40.0
-            (home / "config.json").unlink()
-        return train(config, home, **arguments)
+            (run.directory / "config.json").unlink()
+        return train([replace(run, config=config)], slots, **arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "train", train_or_fail)
+        patch.setattr(local, "train_together", train_or_fail)
         code, out, err = sweep(tmp_path, "--seeds", 1)
     assert code == 1
     assert err == ""
@@ -175,7 +181,7 @@ def test_an_interrupt_ends_the_sweep_with_75(sweep, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise Interrupted("stopped after step 3")
 
-    monkeypatch.setattr(local, "train", interrupted)
+    monkeypatch.setattr(local, "train_together", interrupted)
     code, _, err = sweep(tmp_path, "--seeds", 1)
     assert code == 75
     assert err == "stopped after step 3; the same command goes on from there\n"

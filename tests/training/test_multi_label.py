@@ -280,6 +280,6 @@ def test_decay_of_the_paper_in_examples():
         config = shrunk(*words, "train.epochs=2000")
         rate = make_program(config, open_data(config).info, make_mesh()).optimizer
         assert rate.decay_steps == period
-        at = rate.learning_rate_at()
+        at = rate.factor_at()
         for step, power in ((period - 1, 0), (period, 1), (2 * period, 2)):
-            assert float(at(step)) == pytest.approx(0.001 * 0.9**power, rel=1e-6)
+            assert float(at(step)) == pytest.approx(0.9**power, rel=1e-6)

@@ -196,7 +196,7 @@ def test_a_failure_is_recorded_and_tried_again(whole, run, tmp_path, monkeypatch
         raise RuntimeError("the disk\nis on fire")
 
     with monkeypatch.context() as patch:
-        patch.setattr("xception_jax.training.run.np.savez_compressed", fail)
+        patch.setattr("xception_jax.training.member.np.savez_compressed", fail)
         with pytest.raises(RuntimeError):
             run(tmp_path)
     assert record(tmp_path)["status"] == "failed"

@@ -13,15 +13,16 @@ import pytest
 from flax import nnx
 
 from xception_jax.models.functional import functionalize
-from xception_jax.training.mesh import make_mesh, replicate, shard_batch
+from xception_jax.training.compilation import compile_train_steps, shapes_of
+from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
+from xception_jax.training.mesh import Layout, make_mesh, replicate
 from xception_jax.training.optimizer import OptimizerSettings
 from xception_jax.training.setup import make_program, open_data
-from xception_jax.training.step import Program, compile_train_step, shapes_of
+from xception_jax.training.step import Program
 from xception_jax.training.task import SingleLabel
 
 SGD = OptimizerSettings(
     name="sgd",
-    learning_rate=0.5,
     momentum=0.9,
     nesterov=False,
     rms_decay=0.9,
@@ -31,7 +32,7 @@ SGD = OptimizerSettings(
     decay_steps=4,
     warmup_steps=2,
     total_steps=8,
-    weight_decay=0.01,
+    weight_decay=True,
     clip_norm=0.4,
 )
 
@@ -64,14 +65,23 @@ def softmax_batches(steps=8, rows=16):
         yield {"image": images, "label": rng.integers(4, size=rows).astype(np.int32)}
 
 
-def run_steps(program, batches, resident=None, seed=0):
+def own(seed=0, learning_rate=0.1, weight_decay=5e-4):
+    """Hyperparameters; by default those of the shrunk config but for its dropout."""
+    reals = (jnp.float32(value) for value in (learning_rate, weight_decay, 0.0))
+    return Hyperparameters(jnp.int32(seed), *reals, jnp.int32(0))
+
+
+def run_steps(program, batches, resident=None, given=None):
     mesh = make_mesh()
-    state, resident = replicate(program.init(seed), mesh), replicate(resident or {}, mesh)
-    seed, outcomes = replicate(jnp.int32(seed), mesh), []
+    layout, given = Layout(mesh), given or own()
+    state, resident = layout.stack([program.init(given.seed)]), replicate(resident or {}, mesh)
+    active, outcomes = replicate(jnp.bool_(True), mesh), []
+    one, given = replicate(jnp.int32(1), mesh), layout.stack([given])
     for batch in batches:
-        sharded = shard_batch(batch, mesh)
-        step = compile_train_step(program, mesh, shapes_of(resident), shapes_of(sharded))
-        state, outcome = step(state, resident, sharded, seed)
+        rows = layout.put({name: part[None] for name, part in batch.items()}, layout.steps)
+        step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(rows))
+        state, outcome = step(state, active, resident, rows, one, given)
+        active = outcome["active"]
         outcomes.append(jax.device_get(outcome))
     return jax.device_get(state), outcomes
 
@@ -107,7 +117,7 @@ def test_steps_of_a_linear_model_equal_numpy_in_float64(parts, clip):
     program = softmax_program(accumulation_steps=parts)
     program = replace(program, optimizer=replace(SGD, clip_norm=clip))
     start = jax.device_get(program.init(3).parameters)
-    state, outcomes = run_steps(program, softmax_batches(), seed=3)
+    state, outcomes = run_steps(program, softmax_batches(), given=own(3, 0.5, 0.01))
     parameters, averages, (loss, top1) = in_numpy(start, softmax_batches(), clip)
     # 8 steps of float32 sums over 27 pixels and 16 rows: a few dozen roundings of 6e-8.
     for name in parameters:
@@ -119,16 +129,23 @@ def test_steps_of_a_linear_model_equal_numpy_in_float64(parts, clip):
     assert state.sums["top1"] == top1
     rates = [float(outcome["learning_rate"]) for outcome in outcomes]
     assert rates[:4] == pytest.approx([0, 0.25, 0.5, 0.25 * (1 + np.cos(np.pi / 6))], rel=1e-6)
-    assert all(outcome["finite"] for outcome in outcomes)
+    assert all(outcome["active"] for outcome in outcomes)
 
 
-def test_a_step_that_is_not_finite_says_so():
+def test_a_step_that_is_not_finite_says_so_and_leaves_the_state():
+    """So do all steps after it: the run has ended."""
     program = softmax_program()
-    program = replace(program, optimizer=replace(SGD, learning_rate=1e38, warmup_steps=0))
-    _, outcomes = run_steps(program, softmax_batches(4))
-    finite = [bool(outcome["finite"]) for outcome in outcomes]
-    assert finite[0]
-    assert not finite[-1]
+    program = replace(program, optimizer=replace(SGD, warmup_steps=0))
+    given = own(learning_rate=1e38)
+    state, outcomes = run_steps(program, softmax_batches(6), given=given)
+    active = [bool(outcome["active"]) for outcome in outcomes]
+    taken = sum(active)
+    assert 0 < taken < 6
+    assert active == [True] * taken + [False] * (6 - taken)
+    before, _ = run_steps(program, list(softmax_batches(6))[:taken], given=given)
+    assert outcomes[-1]["step"] == state.step == taken
+    same = jax.tree.map(np.array_equal, state, before)
+    assert all(jax.tree.leaves(same))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +199,7 @@ def test_gradients_in_parts_are_the_mean_of_the_parts_gradients(opened):
         program.optimizer,
         momentum=0.0,
         schedule="constant",
-        weight_decay=0.0,
+        weight_decay=False,
         clip_norm=None,
         warmup_steps=0,
     )
@@ -203,29 +220,32 @@ def test_gradients_in_parts_are_the_mean_of_the_parts_gradients(opened):
         )
 
 
-def test_seeds_share_one_compiled_program_and_arms_do_not(shrunk):
-    compile_train_step.cache_clear()
+def test_what_is_no_part_of_the_program_does_not_compile_it_again(shrunk):
     mesh = make_mesh()
-    for words in (("seed=0",), ("seed=1",), ("seed=1", "model.intermediate_activation=elu")):
+    numbers = ("optimizer.learning_rate=0.3", "optimizer.weight_decay=0.1", "model.dropout=0.7")
+    programs = []
+    for words in ((), ("seed=1", *numbers), ("model.intermediate_activation=elu",)):
         config = shrunk(*words)
-        pipeline = open_data(config)
-        resident = replicate(pipeline.resident["train"], mesh)
-        batch = shard_batch(next(pipeline.train_batches(0)), mesh)
-        program = make_program(config, pipeline.info, mesh)
-        compile_train_step(program, mesh, shapes_of(resident), shapes_of(batch))
-    info = compile_train_step.cache_info()
-    assert (info.misses, info.hits) == (2, 1)
+        programs.append(make_program(config, open_data(config).info, mesh))
+    same, other, third = programs
+    assert same == other
+    assert hash(same) == hash(other)
+    assert same != third
 
 
 def test_a_compiled_step_refuses_to_compile_again(opened):
-    _, pipeline, program = opened
-    mesh = make_mesh()
-    resident = replicate(pipeline.resident["train"], mesh)
-    batch = shard_batch(next(pipeline.train_batches(0)), mesh)
-    step = compile_train_step(program, mesh, shapes_of(resident), shapes_of(batch))
-    shorter = shard_batch({"index": np.zeros(16, np.int32)}, mesh)
+    config, pipeline, program = opened
+    layout = Layout(make_mesh())
+    resident = replicate(pipeline.resident["train"], layout.mesh)
+    batch, shorter = (
+        layout.put({"index": np.zeros((1, rows), np.int32)}, layout.steps) for rows in (32, 16)
+    )
+    step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(batch))
+    state, active, one, given = layout.stack(
+        [(program.init(0), jnp.bool_(True), jnp.int32(1), hyperparameters(config, ("none",)))]
+    )
     with pytest.raises(TypeError, match="compiled"):
-        step(replicate(program.init(0), mesh), resident, shorter, replicate(jnp.int32(0), mesh))
+        step(state, active, resident, shorter, one, given)
 
 
 def test_arms_of_a_seed_share_initial_values_and_batches(shrunk):
@@ -252,23 +272,26 @@ EIGHT_DEVICES = """
 import json, sys
 import jax, jax.numpy as jnp, numpy as np
 from xception_jax.config import load_config, resolve
-from xception_jax.training.mesh import make_mesh, replicate, shard_batch
+from xception_jax.training.compilation import compile_train_steps, shapes_of
+from xception_jax.training.hyperparameters import hyperparameters
+from xception_jax.training.mesh import Layout, make_mesh, replicate
 from xception_jax.training.setup import make_program, open_data
-from xception_jax.training.step import compile_train_step, shapes_of
 
 config = resolve(load_config(sys.argv[1]), overrides=sys.argv[2:])
 pipeline = open_data(config)
 results, collectives = [], []
 for count in (1, 8):
     mesh = make_mesh(jax.devices()[:count])
-    program = make_program(config, pipeline.info, mesh)
-    state = replicate(program.init(0), mesh)
+    program, layout = make_program(config, pipeline.info, mesh), Layout(mesh)
     resident = replicate(pipeline.resident["train"], mesh)
-    batches, seed = pipeline.train_batches(0), replicate(jnp.int32(0), mesh)
+    state, active, one, own = layout.stack(
+        [(program.init(0), jnp.bool_(True), jnp.int32(1), hyperparameters(config, ("none",)))]
+    )
+    batches = pipeline.train_batches(0)
     for _ in range(5):
-        batch = shard_batch(next(batches), mesh)
-        step = compile_train_step(program, mesh, shapes_of(resident), shapes_of(batch))
-        state, outcome = step(state, resident, batch, seed)
+        batch = layout.put({"index": next(batches)["index"][None]}, layout.steps)
+        step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(batch))
+        state, outcome = step(state, active, resident, batch, one, own)
     results.append(jax.device_get(state))
     text = step.as_text()
     collectives.append({name: text.count(name + "(") for name in ("all-gather", "all-reduce")})

@@ -5,13 +5,16 @@ import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xception_jax.commands.console import Directory, Overrides, command_line, console, warn
-from xception_jax.commands.process import interruptible, prepare_jax
+from xception_jax.commands.process import cache_directory, interruptible, prepare_jax
 from xception_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from xception_jax.sweep.packing import Sizes
 
 INTERRUPTED = 75  # EX_TEMPFAIL: a scheduler may start the same command again
 
@@ -58,7 +61,7 @@ def train(
 
                 def listen(progress: Progress) -> None:
                     total = progress.total_steps
-                    show(SweepProgress(run, 1, 1, total, total - progress.step, progress))
+                    show(SweepProgress((run,), (1,), 1, total, total - progress.step, progress))
 
                 labels = Labels(run.name)
                 record = train_run(
@@ -88,12 +91,21 @@ def sweep(
         int | None,
         typer.Option(parser=_seeds, metavar="N", help="How many; default: the experiment's."),
     ] = None,
+    packing: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|K", help="Runs that train together in one program; auto: measured."
+        ),
+    ] = "auto",
 ) -> int:
     """Train every arm and seed of an experiment that is not done yet.
 
     Example: `xception-jax sweep experiments/nonlinearity.py --workdir results/nonlinearity`
     """
     from xception_jax.sweep import load_experiment, plan_runs
+    from xception_jax.sweep.experiment import parse_packing
+
+    asked = parse_packing(packing)
 
     described, base = load_experiment(experiment)
     if seeds is not None:
@@ -120,7 +132,14 @@ def sweep(
             with locked(workdir), showing(console) as show:
                 write_ledger(workdir, described, runs, command_line())
                 records = run_missing(
-                    workdir, described, runs, steps, listener=show, stop=stop, warn=warn
+                    workdir,
+                    described,
+                    runs,
+                    steps,
+                    listener=show,
+                    stop=stop,
+                    warn=warn,
+                    sizes=_sizes(asked),
                 )
         except Interrupted as error:
             return _interrupted(error)
@@ -128,6 +147,17 @@ def sweep(
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     console.print(f"{said}; next: xception-jax report {shlex.quote(str(workdir))}")
     return 0 if set(counts) == {"done"} else 1
+
+
+def _sizes(packing: str | int) -> "Sizes | None":
+    """How many of some runs train together, by what was asked for."""
+    from xception_jax.sweep.sizing import choose_size
+
+    if packing == "off":
+        return None
+    if isinstance(packing, int):
+        return lambda _: (packing, "given")
+    return lambda runs: choose_size(runs, cache_directory() / "packing", console.print)
 
 
 def status(directory: Directory) -> int:

@@ -124,8 +124,12 @@ class InMemoryPipeline:
         """`index` int32 [local] into the train split, from `first_step` on, without end."""
         step = first_step
         while True:
-            yield {"index": self._order.examples(step)}
+            yield {"index": self.train_indices(step)}
             step += 1
+
+    def train_indices(self, step: int) -> np.ndarray:
+        """Of the examples of a step's batch, int32 [local]."""
+        return self._order.examples(step)
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """`index` int32 [local] and `mask` bool [local], every readable example once."""

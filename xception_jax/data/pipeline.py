@@ -91,6 +91,12 @@ class Pipeline(Protocol):
             [local, height, width, channels] and `label` int32 [local].
         """
 
+    def train_indices(self, step: int) -> np.ndarray:
+        """Indices into the train split of this host's rows of a step's batch, int32 [local].
+
+        Streaming, one whose image cannot be decoded stands for the example read in its place.
+        """
+
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """This host's rows of batches that hold every readable example of the split once.
 

@@ -59,6 +59,10 @@ class StreamingPipeline:
         """`image` uint8 [local, h, w, c] and `label` int32 [local], without end."""
         return self._run(_Lazy(self._train_batch, _ENDLESS), first_step)
 
+    def train_indices(self, step: int) -> np.ndarray:
+        """Of the examples of a step's batch, int32 [local]."""
+        return self._order.examples(step)
+
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """`image`, `label`, `index` and `mask` [local], every readable example once."""
         require_choice("split", split, self._splits)

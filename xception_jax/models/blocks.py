@@ -9,11 +9,13 @@ from dataclasses import dataclass, fields
 from math import gcd
 from typing import Any, Literal, get_args
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from xception_jax import ops
 from xception_jax.errors import InputError, require_choice
+from xception_jax.models.choice import Choice, choose
 from xception_jax.models.layers import (
     ACTIVATIONS,
     KERNEL_INITIALIZER,
@@ -40,7 +42,7 @@ class BlockSpec:
     Attributes:
         order: "depthwise_first" (separable convolution) or "pointwise_first" (Inception).
         intermediate_activation: between the two operations; "none", "relu", "elu", or another
-            activation of `jax.nn`.
+            activation of `jax.nn`. Several: one of them, picked at run time (`choice.Choice`).
         segments: independent channel groups of the spatial convolution; "per_channel" is a
             depthwise convolution, 1 a regular one.
         kernel_size: of the spatial convolution, pixels, or (height, width); odd.
@@ -54,7 +56,7 @@ class BlockSpec:
     """
 
     order: str = "depthwise_first"
-    intermediate_activation: str = "none"
+    intermediate_activation: str | tuple[str, ...] = "none"
     segments: Segments = "per_channel"
     kernel_size: KernelSize = 3
     intermediate_norm: bool = False
@@ -64,7 +66,8 @@ class BlockSpec:
 
     def __post_init__(self) -> None:
         require_choice("model.order", self.order, ORDERS)
-        require_activation("model.intermediate_activation", self.intermediate_activation)
+        for name in self.activations:
+            require_activation("model.intermediate_activation", name)
         require_choice("model.dtype", self.dtype, DTYPES)
         require_choice(
             "model.depthwise_implementation",
@@ -85,6 +88,12 @@ class BlockSpec:
         return in_features if self.order == "depthwise_first" else out_features
 
     def build(
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The intermediate activation, or those of which one is picked."""
+        names = self.intermediate_activation
+        return (names,) if isinstance(names, str) else names
+
         self, in_features: int, out_features: int, *, rngs: nnx.Rngs | None = None, **place: Any
     ) -> "SeparableConv":
         """A block built this way, but for what `place` says; see `SeparableConv`.
@@ -141,7 +150,8 @@ class SeparableConv(nnx.Module):
         out_features: channels of the output.
         kernel_size: of the spatial convolution, pixels, or (height, width); odd.
         order: "depthwise_first" or "pointwise_first".
-        intermediate_activation: between the two operations; "none", "relu", "elu", …
+        intermediate_activation: between the two operations; "none", "relu", "elu", …; several: one
+            of them, picked at run time, the first where nothing is said.
         segments: independent channel groups of the spatial convolution, or "per_channel".
         intermediate_norm: batch normalization between the two operations.
         dtype: of the computation, "float32", "bfloat16" or "float64".
@@ -162,7 +172,7 @@ class SeparableConv(nnx.Module):
         kernel_size: KernelSize = 3,
         *,
         order: str = "depthwise_first",
-        intermediate_activation: str = "none",
+        intermediate_activation: str | tuple[str, ...] = "none",
         segments: Segments = "per_channel",
         intermediate_norm: bool = False,
         dtype: str = "float32",
@@ -205,6 +215,8 @@ class SeparableConv(nnx.Module):
 
         Args:
             x: the input.
+        if len(self.spec.activations) > 1:
+            self.intermediate_activation = Choice(jnp.int32(0))
             train: matters only to the optional normalization between the operations.
 
         Raises:
@@ -219,7 +231,13 @@ class SeparableConv(nnx.Module):
         x = first(x)
         if self.spec.intermediate_norm:
             x = self.intermediate_norm(x, train)
-        return second(ACTIVATIONS[self.spec.intermediate_activation](x))
+        return second(self._activate(x))
+
+    def _activate(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        functions = tuple(ACTIVATIONS[name] for name in self.spec.activations)
+        if len(functions) == 1:
+            return functions[0](x)
+        return choose(functions, self.intermediate_activation[...], x)
 
     def _spatial(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         kernel = self.spatial_kernel[...].astype(self.spec.dtype)

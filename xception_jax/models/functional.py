@@ -6,19 +6,22 @@ share its path and shape.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
+from xception_jax.models.choice import Choice
 from xception_jax.models.layers import Initializer
 
 Flat = dict[str, Array]
+Choices = Mapping[str, Int[Array, ""]]
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,13 @@ class ModelFunction:
         graph: NNX's description of the module.
         parameters: its trainable parameters.
         statistics: its batch statistics.
+        choices: what it is told at run time (`choice.Choice`).
     """
 
     graph: nnx.GraphDef
     parameters: tuple[Leaf, ...]
     statistics: tuple[Leaf, ...]
+    choices: tuple[Leaf, ...] = ()
 
     def init(self, key: Key[Array, ""]) -> tuple[Flat, Flat]:
         """Initial parameters and batch statistics.
@@ -89,22 +94,31 @@ class ModelFunction:
         *,
         train: bool,
         dropout_keys: Key[Array, " batch"] | None = None,
+        dropout_rate: Float[Array, ""] | None = None,
+        choices: Choices | None = None,
     ) -> tuple[Float[Array, "batch classes"], Flat]:
         """Logits, and the batch statistics after them (unchanged in evaluation).
 
-        The module is called as `module(images, train=train)`, and with `dropout_keys=…` where they
-        are given. Pure: safe inside every transformation of JAX.
+        The module is called as `module(images, train=train)`, and with `dropout_keys=…` and
+        `dropout_rate=…` where they are given. Pure: safe inside every transformation of JAX.
 
         Raises:
             ValueError: the dictionaries are not those of this module.
         """
-        model = self.bind(parameters, statistics)
-        dropout = {} if dropout_keys is None else {"dropout_keys": dropout_keys}
+        model = self.bind(parameters, statistics, choices)
+        given = {"dropout_keys": dropout_keys, "dropout_rate": dropout_rate}
+        dropout = {name: value for name, value in given.items() if value is not None}
         logits = model(images, train=train, **dropout)
         return logits, _flat(model, nnx.BatchStat)
 
-    def bind(self, parameters: Flat, statistics: Flat) -> Any:
+    def bind(self, parameters: Flat, statistics: Flat, choices: Choices | None = None) -> Any:
         """The module with these values, in variables of its own.
+
+        Args:
+            parameters: by path.
+            statistics: by path.
+            choices: by the attribute that holds them, the same for every layer that has it; what is
+                not named is 0.
 
         Raises:
             ValueError: the dictionaries lack an array, have one too many, or one of another shape.
@@ -113,6 +127,9 @@ class ModelFunction:
         _require_match("statistics", self.statistics, statistics)
         leaves: list[Any] = [(leaf.keys, parameters[leaf.path]) for leaf in self.parameters]
         leaves += [(leaf.keys, statistics[leaf.path]) for leaf in self.statistics]
+        leaves += [
+            (leaf.keys, (choices or {}).get(leaf.keys[-1], jnp.int32(0))) for leaf in self.choices
+        ]
         return nnx.merge(self.graph, nnx.from_flat_state(leaves))
 
 
@@ -157,16 +174,16 @@ def _leaf(keys: tuple[Any, ...], variable: Any) -> Leaf:
 def functionalize(model: nnx.Module) -> tuple[ModelFunction, Flat, Flat]:
     """A module (also an abstract one) as a pure function, its parameters and its statistics.
 
-    Any NNX module will do whose variables are `nnx.Param` and `nnx.BatchStat` and which is called
-    as `module(images, train=…)`. For `ModelFunction.init` its variables must carry the metadata
-    `initializer`.
+    Any NNX module will do whose variables are `nnx.Param`, `nnx.BatchStat` and `Choice` and which
+    is called as `module(images, train=…)`. For `ModelFunction.init` those of the first two kinds
+    must carry the metadata `initializer`.
 
     Raises:
         ValueError: the module holds variables of another kind, such as the state of a random
             number generator, which a pure function could not advance.
     """
-    graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
-    parameters, statistics, rest = states
+    graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Choice, ...)
+    *states, rest = states
     others = ["/".join(map(str, keys)) for keys, _ in nnx.to_flat_state(rest)]
     if others:
         raise ValueError(
@@ -174,7 +191,7 @@ def functionalize(model: nnx.Module) -> tuple[ModelFunction, Flat, Flat]:
         )
     leaves = [
         tuple(_leaf(keys, variable) for keys, variable in nnx.to_flat_state(state))
-        for state in (parameters, statistics)
+        for state in states
     ]
-    function = ModelFunction(graph, leaves[0], leaves[1])
+    function = ModelFunction(graph, *leaves)
     return function, _flat(model, nnx.Param), _flat(model, nnx.BatchStat)

@@ -199,13 +199,13 @@ class Dense(nnx.Module):
 
 
 def dropout(
-    x: Float[Array, "b c"], rate: float, keys: Key[Array, " b"] | None
+    x: Float[Array, "b c"], rate: float | Float[Array, ""], keys: Key[Array, " b"] | None
 ) -> Float[Array, "b c"]:
     """Drops features at `rate` and scales up the rest; without keys (evaluation) does nothing.
 
     One key an example, so that what is dropped does not depend on how a batch is split.
     """
-    if keys is None or rate == 0:
+    if keys is None:
         return x
     kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
     return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)

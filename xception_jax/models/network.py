@@ -101,6 +101,7 @@ class Network(nnx.Module):
 
         Args:
             images: values about -1 to 1.
+        dropout_rate: Float[Array, ""] | None = None,
             train: normalize by the batch's statistics, and track them.
             dropout_keys: one key an example; without them, or in evaluation, nothing is dropped.
 
@@ -108,6 +109,7 @@ class Network(nnx.Module):
             InputError: images smaller than the unpadded convolutions allow.
             ValueError: images of another rank or number of channels.
         """
+            dropout_rate: instead of the model's own.
         x = ops.require_images("images", images)
         if x.shape[-1] != self.in_channels:
             raise ValueError(f"images must have {self.in_channels} channels; got shape {x.shape}")
@@ -117,7 +119,8 @@ class Network(nnx.Module):
         x = pool_to_grid(self.features(x, train).astype(self.head_dtype), self.grid)
         for layer in self.fully_connected:
             x = jax.nn.relu(layer(x))
-        x = dropout(x, self.dropout_rate, dropout_keys if train else None)
+        rate = self.dropout_rate if dropout_rate is None else dropout_rate
+        x = dropout(x, rate, dropout_keys if train else None)
         return self.classifier(x)
 
     def features(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:

@@ -52,7 +52,7 @@ def create_model(
     num_classes: int = 1000,
     in_channels: int = 3,
     order: str = "depthwise_first",
-    intermediate_activation: str = "none",
+    intermediate_activation: str | tuple[str, ...] = "none",
     segments: Segments = "per_channel",
     kernel_size: int = 3,
     intermediate_norm: bool = False,
@@ -93,7 +93,7 @@ Xception and VGG families; Inception and AlexNet if `separable` |
         order: of the two operations of every separable convolution, "depthwise_first" or
             "pointwise_first" (paper section 1.2).
         intermediate_activation: between them; "none", "relu", "elu", or another activation of
-            `jax.nn` (paper figure 10).
+            `jax.nn` (paper figure 10). Several: one of them, picked at run time.
         segments: independent channel groups of the spatial convolutions; "per_channel", or a
             number that divides the channels of each.
         kernel_size: of the separable convolutions, pixels; odd.

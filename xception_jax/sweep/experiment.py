@@ -13,7 +13,10 @@ from xception_jax.errors import InputError, nearest_name, require_choice
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MOST_SEEDS = 10_000
-ENDPOINTS = ("final_top1", "final_map100", "curve_area", "steps_to_target")
+LARGEST_PACK = 1024
+STEPS = "steps_to_target"
+ENDPOINTS = ("final_top1", "final_map100", "curve_area", STEPS)
+DIRECTIONS = ("better", "worse", "equivalent")
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,22 @@ def plan_runs(
             config = resolve(base, settings, {"seed": seed}, overrides=overrides)
             runs.append(PlannedRun(arm, seed, config))
     first: dict[str, str] = {}
+def parse_packing(text: str) -> str | int:
+    """The value of `--packing`: "auto", "off", or how many runs train together at most.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if text in ("auto", "off"):
+        return text
+    reason = f"must be auto, off or a number of runs from 1 to {LARGEST_PACK}"
+    if not re.fullmatch(r"-?\d{1,9}", text):
+        raise InputError("--packing", text, reason, nearest_name(text, ("auto", "off")) or "auto")
+    if not 1 <= (size := int(text)) <= LARGEST_PACK:
+        raise InputError("--packing", size, reason, min(max(size, 1), LARGEST_PACK))
+    return size
+
+
     for run in runs:
         if run.id in first:
             raise InputError("arm", run.arm, f"is the same run as arm {first[run.id]!r}")

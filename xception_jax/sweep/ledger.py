@@ -95,6 +95,7 @@ def write_ledger(
         "schema": SCHEMA,
         "experiment": described,
         "runs": [*rows, *kept],
+        "packs": there.get("packs", []),
         "command": command,
         "created": there.get("created") or files.now(),
         **files.provenance(),
@@ -135,6 +136,20 @@ def read_statuses(directory: Path) -> list[RunStatus]:
     if not directory.is_dir():
         raise InputError("directory", str(directory), "no such directory")
     raise InputError("directory", str(directory), "holds neither sweep.json nor run.json")
+
+
+def read_packs(directory: Path) -> list[dict[str, Any]]:
+    """The packs that `record_packs` has recorded, oldest first."""
+    packs: list[dict[str, Any]] = _read(directory).get("packs", [])
+    return packs
+
+
+def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Adds packs to the record, before their runs begin; the caller has locked `directory`."""
+    content = _read(directory)
+    there = content.get("packs", [])
+    content["packs"] = [*there, *(row for row in rows if row not in there)]
+    files.write_whole(directory / files.SWEEP, json.dumps(content, indent=2) + "\n")
 
 
 def _status(arm: str, seed: int, directory: Path) -> RunStatus:

@@ -1,4 +1,4 @@
-"""Runs of a sweep one after another in this process, so that they share compiled programs."""
+"""Runs of a sweep in this process: together as far as they can, one pack after another."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -8,7 +8,9 @@ from typing import Any
 
 from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import Experiment, PlannedRun
-from xception_jax.training import Interrupted, Labels, Progress, train
+from xception_jax.sweep.ledger import read_packs, record_packs
+from xception_jax.sweep.packing import Sizes, plan_packs
+from xception_jax.training import Interrupted, Labels, Progress, Run, train_together
 from xception_jax.training import run_directory as files
 from xception_jax.training.mesh import make_mesh
 from xception_jax.training.setup import make_program, make_schedule, open_data
@@ -19,17 +21,17 @@ class SweepProgress:
     """Where a sweep stands.
 
     Attributes:
-        run: the run at hand.
-        number: of that run among those of the sweep, from 1.
+        members: the runs at hand.
+        numbers: of those among the runs of the sweep, from 1.
         runs: of the sweep, those already done included.
         steps: optimizer steps of all runs together.
         steps_left: of those that remain.
-        progress: of the run at hand.
-        ended: `run.json`, where the run has just ended.
+        progress: of the runs at hand.
+        ended: `run.json`, where a run has just ended.
     """
 
-    run: PlannedRun
-    number: int
+    members: tuple[PlannedRun, ...]
+    numbers: tuple[int, ...]
     runs: int
     steps: int
     steps_left: int
@@ -73,6 +75,7 @@ def run_missing(
     listener: Listener = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], None],
+    sizes: Sizes | None = None,
 ) -> list[dict[str, Any]]:
     """Trains every run that has not ended; a run that fails does not stop the others.
 
@@ -84,40 +87,55 @@ def run_missing(
         listener: told of every step and every end of a run.
         stop: asked before every step.
         warn: takes a line of text for people.
+        sizes: how many runs train together, see `plan_packs`; None: each trains alone.
 
     Returns:
         `run.json` of every run, in order.
 
     Raises:
         InputError: a run's directory holds another run.
-        Interrupted: `stop` said so; the run at hand has saved where it stands.
+        Interrupted: `stop` said so; the runs at hand have saved where they stand.
     """
     records = [_planned(directory / run.directory, run) for run in runs]
     waiting = [number for number, record in enumerate(records) if not _ended(record)]
+    recorded = read_packs(directory)
+    packs = plan_packs(directory, runs, waiting, recorded=recorded, sizes=sizes, warn=warn)
+    record_packs(directory, [pack.row(runs) for pack in packs if pack.slots is not None])
     total = sum(steps[run.arm] for run in runs)
     left = sum(steps[runs[number].arm] for number in waiting)
-    for number in waiting:
-        run = runs[number]
+    for pack in packs:
+        going = [number for number in pack.numbers if not _ended(records[number])]
+        members = tuple(runs[number] for number in going)
         if stop():
-            raise Interrupted(f"stopped before {run.name}")
-        here = SweepProgress(run, number + 1, len(runs), total, left)
-        home = directory / run.directory
-        labels = Labels(run.name, experiment.name, run.arm)
+            raise Interrupted(f"stopped before {members[0].name}")
+        here = SweepProgress(members, tuple(n + 1 for n in going), len(runs), total, left)
 
         def tell(progress: Progress, here: SweepProgress = here) -> None:
-            left = here.steps_left - progress.step
+            left = here.steps_left - progress.step * len(here.members)
             listener(replace(here, steps_left=left, progress=progress))
 
+        homes = [directory / runs[number].directory for number in pack.numbers]
+        together = [
+            Run(runs[number].config, home, _labels(runs[number], experiment))
+            for number, home in zip(pack.numbers, homes, strict=True)
+        ]
         try:
-            record = train(run.config, home, labels=labels, listener=tell, stop=stop, warn=warn)
+            ended = train_together(together, pack.slots, listener=tell, stop=stop, warn=warn)
         except Interrupted:
             raise
         except Exception as error:  # recorded with its reason; the others go on
-            record = _failed(home, error)
-        left -= steps[run.arm]
-        listener(replace(here, steps_left=left, ended=record))
-        records[number] = record
+            ended = [_failed(home, error) for home in homes]
+        for number, record in zip(pack.numbers, ended, strict=True):
+            records[number] = record
+        for number in going:
+            left -= steps[runs[number].arm]
+            one = SweepProgress((runs[number],), (number + 1,), len(runs), total, left)
+            listener(replace(one, ended=records[number]))
     return records
+
+
+def _labels(run: PlannedRun, experiment: Experiment) -> Labels:
+    return Labels(run.name, experiment.name, run.arm)
 
 
 def _ended(record: Mapping[str, Any]) -> bool:
@@ -144,4 +162,6 @@ def _failed(home: Path, error: Exception) -> dict[str, Any]:
     """The record of a run that failed; not written where another process is training it."""
     if files.is_locked(home):
         return {"status": "failed", "reason": str(error)}
+    if _ended(record := files.read_run(home)):  # before the others of its pack
+        return record
     return files.record_failure(home, error)

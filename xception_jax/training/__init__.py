@@ -1,6 +1,7 @@
-"""Training: one run on a mesh of devices, resumable at every checkpoint."""
+"""Training: a run, or a pack of runs, on a mesh of devices, resumable at every checkpoint."""
 
-from xception_jax.training.loop import Diverged, Interrupted, Progress
-from xception_jax.training.run import Labels, train
+from xception_jax.training.loop import Interrupted, Progress
+from xception_jax.training.member import Labels, Run
+from xception_jax.training.run import train, train_together
 
-__all__ = ["Diverged", "Interrupted", "Labels", "Progress", "train"]
+__all__ = ["Interrupted", "Labels", "Progress", "Run", "train", "train_together"]

@@ -1,6 +1,6 @@
 """Checkpoints of a run. The one module that imports Orbax."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,36 +57,25 @@ class Checkpoints:
         arguments = ocp.args.StandardSave(state)
         self._manager.save(step, args=arguments, metrics=dict(metrics) if metrics else None)
 
-    def restore_newest(
-        self, shapes: TrainState, mesh: Mesh, warn: Callable[[str], None]
-    ) -> tuple[int, TrainState] | None:
-        """The newest state that can be read, on the devices of `mesh`; None: none was saved.
+    def steps(self) -> list[int]:
+        """Of the checkpoints there are, ascending."""
+        return sorted(self._manager.all_steps())
 
-        Checkpoints that are newer and damaged are deleted, for the run will save them again;
-        `warn` is told of each.
+    def restore(self, step: int, shapes: TrainState, mesh: Mesh) -> TrainState:
+        """The state saved at `step`, on every device of `mesh`.
 
         Raises:
-            InputError: there are checkpoints, and none can be read; nothing is deleted.
+            Exception: it is damaged; Orbax raises many kinds.
         """
-        target = _targets(shapes, mesh)
-        damaged: list[tuple[int, Exception]] = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                state = self._manager.restore(step, args=ocp.args.StandardRestore(target))
-            except Exception as error:  # Orbax raises many kinds; each means the files are no use
-                damaged.append((step, error))
-                continue
-            for newer, cause in damaged:
-                kind = type(cause).__name__
-                warn(f"{self.directory / str(newer)} cannot be read ({kind}); going on from {step}")
-                self._manager.delete(newer)
-            return step, state
-        if damaged:
-            newest, cause = damaged[0]
-            said = f"no checkpoint can be read ({newest}: {type(cause).__name__})"
-            reason = f"{said}; delete the folder to start over"
-            raise InputError("checkpoints", str(self.directory), reason) from cause
-        return None
+        target = ocp.args.StandardRestore(_targets(shapes, mesh))
+        state: TrainState = self._manager.restore(step, args=target)
+        return state
+
+    def delete_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
 
     def wait(self) -> None:
         """Blocks until what was saved is on disk."""
@@ -95,6 +84,50 @@ class Checkpoints:
     def close(self) -> None:
         """Waits and releases the directory."""
         self._manager.close()
+
+
+def restore_newest(
+    runs: Sequence[Checkpoints], shapes: TrainState, mesh: Mesh, warn: Callable[[str], None]
+) -> tuple[int, list[TrainState]] | None:
+    """The states of all `runs` at the newest step at which each can be read; None: no such step.
+
+    Checkpoints that are newer are deleted, for the runs will save them again; `warn` is told of
+    each that is damaged.
+
+    Raises:
+        InputError: there are such steps, and none can be read of all; nothing is deleted.
+    """
+    common = set.intersection(*(set(run.steps()) for run in runs))
+    damaged: list[tuple[Path, Exception]] = []
+    for step in sorted(common, reverse=True):
+        states = []
+        for run in runs:
+            try:
+                states.append(run.restore(step, shapes, mesh))
+            except Exception as error:  # Orbax raises many kinds; each means the files are no use
+                damaged.append((run.directory / str(step), error))
+                break
+        else:
+            for path, cause in damaged:
+                warn(f"{path} cannot be read ({type(cause).__name__}); going on from {step}")
+            for run in runs:
+                run.delete_after(step)
+            return step, states
+    if damaged:
+        newest, cause = damaged[0]
+        said = f"no checkpoint can be read ({newest.name}: {type(cause).__name__})"
+        reason = f"{said}; delete the folder to start over"
+        raise InputError("checkpoints", str(newest.parent), reason) from cause
+    for run in runs:
+        run.delete_after(-1)
+    return None
+
+
+def saved_steps(directory: Path) -> list[int]:
+    """Of the checkpoints in `directory`, ascending; empty where there is none."""
+    if not directory.is_dir():
+        return []
+    return sorted(ocp.utils.checkpoint_steps(directory.absolute()))
 
 
 def read_state(

@@ -1,4 +1,4 @@
-"""Evaluation of a state on a split: every example counted once, on the averaged weights."""
+"""Evaluation of states on a split: every example counted once, on the averaged weights."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from xception_jax.data import Pipeline
-from xception_jax.training.mesh import replicate, shard_batch
+from xception_jax.training.compilation import compile_evaluation_step, shapes_of
+from xception_jax.training.hyperparameters import Hyperparameters
+from xception_jax.training.mesh import Layout, replicate
 from xception_jax.training.state import TrainState
-from xception_jax.training.step import Program, compile_evaluation_step, shapes_of
+from xception_jax.training.step import Program
 from xception_jax.training.task import Task
 
 _BATCHES_IN_FLIGHT = 2
@@ -36,42 +37,70 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates states of one program on the splits of one pipeline."""
+    """Evaluates states of one program, of a run or of a pack, on the splits of one pipeline.
 
-    def __init__(self, program: Program, pipeline: Pipeline, mesh: Mesh, batch_size: int) -> None:
-        self._program, self._pipeline, self._mesh = program, pipeline, mesh
-        self._batch_size = batch_size
+    Args:
+        program: of the states.
+        layout: of the states.
+        own: the runs' hyperparameters, laid out in the same way.
+        pipeline: of any of the runs.
+        batch_size: examples a step, of each run.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        layout: Layout,
+        own: Hyperparameters,
+        pipeline: Pipeline,
+        batch_size: int,
+    ) -> None:
+        self._program, self._layout, self._own = program, layout, own
+        self._pipeline, self._batch_size = pipeline, batch_size
         self._resident: dict[str, Any] = {}
 
-    def __call__(self, state: TrainState, split: str) -> Evaluation:
-        """Every readable example of `split` once; padding is computed and thrown away."""
+    def __call__(self, state: TrainState, split: str) -> list[Evaluation]:
+        """For each slot every readable example of `split` once; padding is thrown away."""
         if split not in self._resident:
-            self._resident[split] = replicate(self._pipeline.resident.get(split, {}), self._mesh)
+            arrays = self._pipeline.resident.get(split, {})
+            self._resident[split] = replicate(arrays, self._layout.mesh)
         parts = list(self._evaluate(state, split, self._resident[split]))
-        examples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return Evaluation(examples, self._program.task)
+        whole = {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
+        slots = self._layout.slots or 1
+        return [
+            Evaluation({name: values[slot] for name, values in whole.items()}, self._program.task)
+            for slot in range(slots)
+        ]
 
     def _evaluate(
         self, state: TrainState, split: str, resident: dict[str, jax.Array]
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Batch by batch, fetched late: devices do not wait for the host, nor batches pile up."""
+        """Batch by batch, fetched late: devices do not wait for the host, nor batches pile up.
+
+        Yields:
+            `index` and what the task notes, [slots, n, …].
+        """
         parameters = state.averages or state.parameters
         dispatched: deque[tuple[np.ndarray, np.ndarray, dict[str, jax.Array]]] = deque()
         for batch in self._pipeline.eval_batches(split, self._batch_size):
             mask, index = batch.pop("mask"), batch["index"]
-            sharded = shard_batch(batch, self._mesh)
+            rows = self._layout.put(batch, self._layout.shared_rows)
             step = compile_evaluation_step(
-                self._program, self._mesh, shapes_of(resident), shapes_of(sharded)
+                self._program, self._layout, shapes_of(resident), shapes_of(rows)
             )
-            dispatched.append((mask, index, step(parameters, state.statistics, resident, sharded)))
+            values = step(parameters, state.statistics, self._own, resident, rows)
+            dispatched.append((mask, index, values))
             if len(dispatched) > _BATCHES_IN_FLIGHT:
-                yield _fetch(*dispatched.popleft())
+                yield self._fetch(*dispatched.popleft())
         for entry in dispatched:
-            yield _fetch(*entry)
+            yield self._fetch(*entry)
 
-
-def _fetch(
-    mask: np.ndarray, index: np.ndarray, values: dict[str, jax.Array]
-) -> dict[str, np.ndarray]:
-    fetched = {name: value[mask] for name, value in jax.device_get(values).items()}
-    return {"index": index[mask], **fetched}
+    def _fetch(
+        self, mask: np.ndarray, index: np.ndarray, values: dict[str, jax.Array]
+    ) -> dict[str, np.ndarray]:
+        fetched = jax.device_get(values)
+        if self._layout.slots is None:
+            fetched = {name: value[None] for name, value in fetched.items()}
+        slots = self._layout.slots or 1
+        indices = np.broadcast_to(index[mask], (slots, int(mask.sum())))
+        return {"index": indices} | {name: value[:, mask] for name, value in fetched.items()}

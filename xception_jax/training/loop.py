@@ -1,35 +1,36 @@
-"""The steps of one run, from wherever its state stands to the last one."""
+"""The steps of a run, or of a pack of runs, from wherever the state stands to the last one."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+import numpy as np
 
-from xception_jax.data import Pipeline
-from xception_jax.tracking import Tracker
-from xception_jax.training.checkpoint import Checkpoints
+from xception_jax.data import Batch
+from xception_jax.training.compilation import compile_train_steps, shapes_of
 from xception_jax.training.evaluation import Evaluator
-from xception_jax.training.mesh import replicate, shard_batch
+from xception_jax.training.hyperparameters import Hyperparameters
+from xception_jax.training.member import Member
+from xception_jax.training.mesh import Layout, replicate
 from xception_jax.training.setup import Schedule
 from xception_jax.training.state import Sums, TrainState, zero_sums
-from xception_jax.training.step import Outcome, Program, compile_train_step, shapes_of
+from xception_jax.training.step import Outcome, Program
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """Where a run stands, or the runs of a pack.
 
     Attributes:
         phase: "compile", "train", "evaluate" or "done".
         step: optimizer steps known to be done.
         total_steps: of the run.
         epoch: passes over the training split.
-        images_per_second: see `Stopwatch`.
-        row: the last row of the log.
+        images_per_second: see `Stopwatch`; of all runs together.
+        row: the last row of the log; of a pack the mean.
     """
 
     phase: str
@@ -41,10 +42,6 @@ class Progress:
 
 
 Listener = Callable[[Progress], None]
-
-
-class Diverged(Exception):
-    """The loss or a gradient was not finite: an outcome of the run, not an error of ours."""
 
 
 class Interrupted(Exception):
@@ -66,7 +63,7 @@ class Stopwatch:
         self._last = None
 
     def finished(self, images: int) -> None:
-        """A step of so many images has just ended."""
+        """Steps of so many images have just ended."""
         now = time.perf_counter()
         if self._last is not None:
             self._seconds += now - self._last
@@ -74,121 +71,199 @@ class Stopwatch:
         self._last = now
 
     def images_per_second(self) -> float | None:
-        """The mean so far; None before a second step has ended."""
+        """The mean so far; None before a second dispatch has ended."""
         return self._images / self._seconds if self._seconds else None
 
 
 class _Dispatched(NamedTuple):
-    """A step that the devices have been given; `sums` where it completes a row of the log."""
+    """Steps that the devices have been given; `sums` where the last completes a row of the log."""
 
     step: int
+    taken: int
     outcome: Outcome
     sums: Sums | None
 
 
 @dataclass
 class Loop:
-    """Trains a run; its curve goes to the tracker, its states to the checkpoints.
+    """Trains runs; their curves go to their logs, their states to their checkpoints.
 
     What a step says of itself is read after the next one is dispatched: the devices never wait
-    for the host to read a number, and the host is never further ahead than one step.
+    for the host to read a number, and the host is never further ahead than one dispatch.
+
+    Attributes:
+        program: of the runs.
+        layout: of their arrays.
+        schedule: of every run.
+        members: the runs, by slot; slots beyond them are padding.
+        own: the runs' hyperparameters, laid out.
+        evaluator: of their states.
+        listener: told of every dispatch.
+        stop: asked before every dispatch.
+        steps_per_dispatch: at most; rows, validations and checkpoints end one.
     """
 
     program: Program
+    layout: Layout
     schedule: Schedule
-    seed: int
-    mesh: Mesh
-    pipeline: Pipeline
+    members: list[Member]
+    own: Hyperparameters
     evaluator: Evaluator
-    tracker: Tracker
-    checkpoints: Checkpoints
     listener: Listener
     stop: Callable[[], bool]
+    steps_per_dispatch: int
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     compile_seconds: float | None = None
     _dispatched: _Dispatched | None = None
     _last_row: dict[str, Any] | None = None
 
-    def run(self, state: TrainState) -> TrainState:
-        """Every step from the state's own to the last; the state given is used up.
+    def run(self, state: TrainState, step: int) -> TrainState:
+        """Every step after `step` to the last, while a run is left; the state given is used up.
 
         Raises:
-            Diverged: a step was not finite.
-            Interrupted: `stop` said so; the state is saved.
+            Interrupted: `stop` said so; the states are saved.
         """
-        schedule, first = self.schedule, int(state.step)
-        seed = replicate(jnp.int32(self.seed), self.mesh)
-        resident = replicate(self.pipeline.resident.get("train", {}), self.mesh)
-        batches = self.pipeline.train_batches(first)
+        schedule, mesh = self.schedule, self.layout.mesh
+        resident = replicate(self.members[0].pipeline.resident.get("train", {}), mesh)
+        batches = self._batches(step)
+        active = self.layout.stack(self._slots([np.bool_(m.active) for m in self.members], False))
         step_function = None
-        for step in range(first + 1, schedule.total + 1):
+        while step < schedule.total and self._active():
             if self.stop():
                 self._settle()
-                self._save(step - 1, state, None)
-                raise Interrupted(f"stopped after step {step - 1}")
-            batch = shard_batch(next(batches), self.mesh)
-            step_function = step_function or self._compile(first, resident, batch)
-            state, outcome = step_function(state, resident, batch, seed)
+                self._save(step, state, {})
+                raise Interrupted(f"stopped after step {step}")
+            count = self._until_due(step)
+            taken = [next(batches) for _ in range(count)]
+            rows = self._rows(taken)
+            step_function = step_function or self._compile(step, resident, rows)
+            steps = replicate(jnp.int32(count), mesh)
+            state, outcome = step_function(state, active, resident, rows, steps, self.own)
+            self._note(step, taken)
+            active, step = outcome["active"], step + count
             self._settle()
             row_is_due = schedule.due(schedule.log, step)
-            self._dispatched = _Dispatched(step, outcome, state.sums if row_is_due else None)
+            self._dispatched = _Dispatched(step, count, outcome, state.sums if row_is_due else None)
             if row_is_due:
-                state = replace(state, sums=replicate(zero_sums(), self.mesh))
+                state = replace(state, sums=self.layout.stack(self._slots([], zero_sums())))
             if schedule.due(schedule.evaluate, step) or schedule.due(schedule.checkpoint, step):
                 self._settle()
                 self._evaluate_and_save(step, state)
         return state
 
-    def _settle(self) -> None:
-        """Waits for the step dispatched last, and takes note of what it says.
+    def speed(self) -> dict[str, Any]:
+        """What `run.json` says of it: a run's share of the images per second, and compiling."""
+        speed, seconds = self.stopwatch.images_per_second(), self.compile_seconds
+        share = {} if speed is None else {"images_per_second": round(speed / len(self.members), 1)}
+        return share | ({} if seconds is None else {"compile_seconds": round(seconds, 2)})
 
-        Raises:
-            Diverged: it was not finite.
-        """
+    def _active(self) -> list[tuple[int, Member]]:
+        return [(slot, member) for slot, member in enumerate(self.members) if member.active]
+
+    def _slots(self, values: list[Any], padding: Any) -> list[Any]:
+        return values + [padding] * ((self.layout.slots or 1) - len(values))
+
+    def _until_due(self, step: int) -> int:
+        """Steps of the next dispatch: as many as may be, up to what is due next."""
+        schedule = self.schedule
+        for count in range(1, self.steps_per_dispatch):
+            every = (schedule.log, schedule.evaluate, schedule.checkpoint)
+            if any(schedule.due(period, step + count) for period in every):
+                return count
+        return min(self.steps_per_dispatch, schedule.total - step)
+
+    def _batches(self, step: int) -> Iterator[Batch]:
+        """The global batches after `step`: [slots, batch, …], or [batch, …] of a run alone."""
+        runs = [member.pipeline.train_batches(step) for member in self.members]
+        for batches in zip(*runs, strict=True):
+            if self.layout.slots is None:
+                yield batches[0]
+            else:
+                every = self._slots(list(batches), batches[0])
+                yield {name: np.stack([batch[name] for batch in every]) for name in batches[0]}
+
+    def _rows(self, taken: list[Batch]) -> dict[str, jax.Array]:
+        """The batches, and the last one again up to the number that the program takes."""
+        every = taken + taken[-1:] * (self.steps_per_dispatch - len(taken))
+        rows = {name: np.stack([batch[name] for batch in every]) for name in taken[0]}
+        return self.layout.put(rows, self.layout.steps)
+
+    def _note(self, step: int, taken: list[Batch]) -> None:
+        """Tells each run's `pairing.json` what the devices have been given after `step`."""
+        for number, batch in enumerate(taken, start=step):
+            sent = batch.get("index")
+            for slot, member in self._active():
+                if sent is None:
+                    indices = member.pipeline.train_indices(number)
+                else:
+                    indices = sent if self.layout.slots is None else sent[slot]
+                member.pairing.dispatched(number + 1, indices)
+
+    def _settle(self) -> None:
+        """Waits for the steps dispatched last, and takes note of what they say."""
         if self._dispatched is None:
             return
-        step, outcome, sums = jax.device_get(self._dispatched)
+        step, count, outcome, sums = jax.device_get(self._dispatched)
         self._dispatched = None
-        self.stopwatch.finished(self.schedule.examples_per_step)
-        rate = float(outcome["learning_rate"])
-        if not outcome["finite"]:
-            raise Diverged(f"not finite at step {step}, where the learning rate is {rate:.4g}")
-        if sums is not None:
-            means = {
-                name: float(sums[name] / sums["examples"]) for name in ("loss", "top1", "top5")
-            }
-            self._log(step, "train", means | {"learning_rate": rate})
+        active = self._active()
+        self.stopwatch.finished(count * self.schedule.examples_per_step * len(active))
+        outcome, sums = jax.tree.map(np.atleast_1d, (outcome, sums))
+        means: dict[int, dict[str, float]] = {}
+        for slot, member in active:
+            mine = {name: values[slot] for name, values in outcome.items()}
+            rate = float(mine["learning_rate"])
+            if not mine["active"]:
+                reason = (
+                    f"not finite at step {mine['step'] + 1}, where the learning rate is {rate:.4g}"
+                )
+                member.end("diverged", reason=reason, result=None, **self.speed())
+            elif sums is not None:
+                means[slot] = {
+                    name: float(sums[name][slot] / sums["examples"][slot])
+                    for name in ("loss", "top1", "top5")
+                } | {"learning_rate": rate}
+        self._log(step, "train", means)
         self._tell("train", step)
 
     def _evaluate_and_save(self, step: int, state: TrainState) -> None:
         """Rows up to this step are in the log before a checkpoint of it can exist."""
-        metrics = None
-        if self.schedule.due(self.schedule.evaluate, step):
+        metrics: dict[int, dict[str, float]] = {}
+        if self._active() and self.schedule.due(self.schedule.evaluate, step):
             self._tell("evaluate", step)
-            metrics = self.evaluator(state, "valid").metrics()
+            evaluations = self.evaluator(state, "valid")
+            metrics = {slot: evaluations[slot].metrics() for slot, _ in self._active()}
             self._log(step, "valid", metrics)
         if self.schedule.due(self.schedule.checkpoint, step):
             self._save(step, state, metrics)
         self.stopwatch.pause()
 
-    def _save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
-        if self.checkpoints.latest_step != step:
-            self.tracker.sync()
-            self.checkpoints.save(step, state, metrics)
+    def _save(self, step: int, state: TrainState, metrics: dict[int, dict[str, float]]) -> None:
+        """Not before all members have their last checkpoint: one may have to go on from there."""
+        for _, member in self._active():
+            member.checkpoints.wait()
+        for slot, member in self._active():
+            member.save(step, self.layout.take(state, slot), metrics.get(slot))
 
-    def _compile(self, step: int, resident: Any, batch: Any) -> jax.stages.Compiled:
+    def _compile(self, step: int, resident: Any, rows: Any) -> jax.stages.Compiled:
         self._tell("compile", step)
         start = time.perf_counter()
-        compiled = compile_train_step(
-            self.program, self.mesh, shapes_of(resident), shapes_of(batch)
+        compiled = compile_train_steps(
+            self.program, self.layout, shapes_of(resident), shapes_of(rows)
         )
         self.compile_seconds = time.perf_counter() - start
         return compiled
 
-    def _log(self, step: int, split: str, metrics: dict[str, float]) -> None:
-        row = {"step": step, "epoch": self.schedule.epoch(step), "split": split, **metrics}
-        self.tracker.log(row)
-        self._last_row = row
+    def _log(self, step: int, split: str, metrics: dict[int, dict[str, float]]) -> None:
+        """A row for each run; what people are shown is their mean."""
+        place = {"step": step, "epoch": self.schedule.epoch(step), "split": split}
+        for slot, values in metrics.items():
+            self.members[slot].log(place | values)
+        if metrics:
+            names = next(iter(metrics.values()))
+            rows = list(metrics.values())
+            self._last_row = place | {
+                name: sum(row[name] for row in rows) / len(rows) for name in names
+            }
 
     def _tell(self, phase: str, step: int) -> None:
         schedule, speed = self.schedule, self.stopwatch.images_per_second()

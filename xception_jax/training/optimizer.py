@@ -3,15 +3,23 @@
 from dataclasses import dataclass
 
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
+
+Scalar = float | Float[Array, ""]
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """The config's `optimizer` group with epochs turned into steps; hashable."""
+    """The config's `optimizer` group with epochs turned into steps; hashable.
+
+    The learning rate and the weight decay are not in it but arguments, which may be traced: runs
+    that differ in nothing else share a program.
+
+    Attributes:
+        weight_decay: whether there is any.
+    """
 
     name: str
-    learning_rate: float
     momentum: float
     nesterov: bool
     rms_decay: float
@@ -21,38 +29,48 @@ class OptimizerSettings:
     decay_steps: int
     warmup_steps: int
     total_steps: int
-    weight_decay: float
+    weight_decay: bool
     clip_norm: float | None
 
-    def learning_rate_at(self) -> optax.Schedule:
-        """The learning rate of step 0, 1, …; the first `warmup_steps` rise linearly from zero."""
+    def factor_at(self) -> optax.Schedule:
+        """What the learning rate is multiplied by at step 0, 1, …, at most 1.
+
+        The first `warmup_steps` rise linearly from zero.
+        """
         after_warmup = max(1, self.total_steps - self.warmup_steps)
         main = {
-            "constant": optax.constant_schedule(self.learning_rate),
+            "constant": optax.constant_schedule(1.0),
             # In stairs, as "0.94 every 2 epochs" says; counted from the end of the warm-up.
             "exponential": optax.exponential_decay(
-                self.learning_rate, self.decay_steps, self.decay_rate, staircase=True
+                1.0, self.decay_steps, self.decay_rate, staircase=True
             ),
-            "cosine": optax.cosine_decay_schedule(self.learning_rate, after_warmup),
+            "cosine": optax.cosine_decay_schedule(1.0, after_warmup),
         }[self.schedule]
         if not self.warmup_steps:
             return main
-        rise = optax.linear_schedule(0.0, self.learning_rate, self.warmup_steps)
+        rise = optax.linear_schedule(0.0, 1.0, self.warmup_steps)
         return optax.join_schedules([rise, main], [self.warmup_steps])
 
-    def transformation(self) -> optax.GradientTransformation:
+    def transformation(
+        self, learning_rate: Scalar, weight_decay: Scalar
+    ) -> optax.GradientTransformation:
         """Clip, add the L2 gradient, then SGD or RMSprop with momentum.
 
         L2 is added to the gradient before momentum, as a penalty in the loss would be (not
         decoupled), and only for kernels: the paper does not say for which parameters; biases and
         batch normalization's scales are left alone, as usual.
+
+        Args:
+            learning_rate: the highest one of the schedule.
+            weight_decay: not read where the settings have none.
         """
         steps = []
         if self.clip_norm is not None:
             steps.append(optax.clip_by_global_norm(self.clip_norm))
         if self.weight_decay:
-            steps.append(optax.add_decayed_weights(self.weight_decay, mask=_kernels))
-        scale = optax.scale_by_learning_rate(self.learning_rate_at())
+            steps.append(optax.add_decayed_weights(weight_decay, mask=_kernels))
+        factor = self.factor_at()
+        scale = optax.scale_by_learning_rate(lambda step: learning_rate * factor(step))
         momentum = [optax.trace(self.momentum, self.nesterov)] if self.momentum else []
         if self.name == "rmsprop":
             # TensorFlow's form, which the paper used: epsilon inside the square root, a mean

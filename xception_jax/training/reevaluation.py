@@ -11,7 +11,8 @@ from xception_jax.errors import require_choice
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.evaluation import Evaluator
-from xception_jax.training.mesh import make_mesh
+from xception_jax.training.hyperparameters import hyperparameters
+from xception_jax.training.mesh import Layout, make_mesh
 from xception_jax.training.setup import evaluation_batch_size, make_program, open_data
 
 
@@ -35,7 +36,8 @@ def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, 
         program = make_program(config, pipeline.info, mesh)
         shapes = jax.eval_shape(lambda: program.init(0))
         step, state = read_state(directory / files.CHECKPOINTS, shapes, mesh, step)
-        evaluator = Evaluator(program, pipeline, mesh, evaluation_batch_size(config, mesh))
-        evaluation = evaluator(state, split)
+        layout, batch_size = Layout(mesh), evaluation_batch_size(config, Layout(mesh))
+        own = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
+        (evaluation,) = Evaluator(program, layout, own, pipeline, batch_size)(state, split)
     examples = len(evaluation.examples["index"])
     return {"step": step, "split": split, "examples": examples, **evaluation.metrics()}

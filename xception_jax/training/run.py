@@ -1,29 +1,25 @@
-"""One run from start, or from where it was interrupted, to its end."""
+"""A run, or a pack of runs, from start or from where it was interrupted to its end."""
 
-import io
 import logging
-import math
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from xception_jax.config import run_id
-from xception_jax.data import Pipeline
-from xception_jax.errors import InputError
-from xception_jax.tracking import METRICS_FILE, open_tracker, read_metrics
+from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS
+from xception_jax.ops.choices import choose
 from xception_jax.training import run_directory as files
-from xception_jax.training.checkpoint import Checkpoints
-from xception_jax.training.evaluation import Evaluation, Evaluator
-from xception_jax.training.loop import Diverged, Interrupted, Listener, Loop
-from xception_jax.training.mesh import make_mesh, replicate
+from xception_jax.training.checkpoint import restore_newest
+from xception_jax.training.evaluation import Evaluator
+from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
+from xception_jax.training.loop import Interrupted, Listener, Loop
+from xception_jax.training.member import Labels, Member, Run
+from xception_jax.training.mesh import Layout, make_mesh
 from xception_jax.training.pretrained import initial_from
 from xception_jax.training.setup import (
     Schedule,
@@ -31,23 +27,15 @@ from xception_jax.training.setup import (
     make_program,
     make_schedule,
     open_data,
+    steps_per_dispatch,
 )
 from xception_jax.training.state import TrainState
 from xception_jax.training.step import Program
 
 _logger = logging.getLogger(__name__)
-# What predictions.npz takes of one kind. The scores of 1,500 examples and 10 classes are 60 kB and
-# worth keeping; those of the paper's 14,000 examples and 17,000 classes are 950 MB.
-_LARGEST = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What a run is called: its name, and its place in an experiment if it has one."""
-
-    name: str
-    experiment: str | None = None
-    arm: str | None = None
+# Of a pack that is killed while it saves, some members have the newest checkpoint and some do not:
+# the one before must still be there. A run alone keeps what its config says.
+_KEEP_IN_PACK = 2
 
 
 def train(
@@ -78,101 +66,155 @@ def train(
         Interrupted: `stop` said so.
         Exception: whatever made the run fail; `run.json` says it, `failure.txt` holds the trace.
     """
-    files.require_own(directory, config)
-    if files.read_run(directory)["status"] in files.ENDED:
-        return files.read_run(directory)
-    mesh = make_mesh()
-    with closing(open_data(config)) as pipeline:
-        program = make_program(config, pipeline.info, mesh)
-        with files.locked(directory):
-            files.claim(directory, config)
-            record = files.read_run(directory)
-            if record["status"] in files.ENDED:  # by another process, while this one read the data
-                return record
-            session = _Session(config, directory, labels, mesh, pipeline, program, warn)
+    run = Run(config, directory, labels)
+    (record,) = train_together([run], None, listener=listener, stop=stop, warn=warn)
+    return record
+
+
+def train_together(
+    runs: Sequence[Run],
+    slots: int | None,
+    *,
+    listener: Listener = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = _logger.warning,
+) -> list[dict[str, Any]]:
+    """Trains runs in one program, as `train` does one; what each leaves is what it leaves alone.
+
+    All go on from the newest step at which every one that has not ended has a checkpoint. Those
+    that have ended keep their slots, and nothing of theirs is written.
+
+    Args:
+        runs: that have `hyperparameters.shared_settings` in common.
+        slots: of the pack, at least as many as runs: with the same number, later packs find the
+            program compiled. None: a run alone, in a program without slots.
+        listener: see `train`; its steps are those of each run.
+        stop: see `train`.
+        warn: see `train`.
+
+    Returns:
+        `run.json` of every run.
+
+    Raises:
+        InputError, Interrupted, Exception: see `train`; of whatever fails, all runs fail.
+    """
+    for run in runs:
+        files.require_own(run.directory, run.config)
+    if all(_has_ended(run) for run in runs):
+        return [files.read_run(run.directory) for run in runs]
+    layout = Layout(make_mesh(slots=slots), slots)
+    activations = activations_of(runs)
+    with ExitStack() as stack:
+        pipelines = [stack.enter_context(closing(open_data(run.config))) for run in runs]
+        program = make_program(runs[0].config, pipelines[0].info, layout.mesh, activations)
+        for run in runs:
+            if not _has_ended(run):
+                stack.enter_context(files.locked(run.directory))
+                files.claim(run.directory, run.config)
+        members = [Member(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
+        if any(member.active for member in members):  # not ended by another process meanwhile
+            session = _Session(members, layout, program, activations, warn)
             try:
-                return session.run(listener, stop)
+                session.run(listener, stop)
             except Interrupted:
                 raise
             except Exception as error:
-                files.record_failure(directory, error)
+                for member in members:
+                    if member.active:
+                        member.fail(error)
                 raise
+    return [member.record for member in members]
+
+
+def activations_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The intermediate activations of a pack's program; in an order that later packs share."""
+    return tuple(sorted({run.config.model.intermediate_activation for run in runs}))
+
+
+def _has_ended(run: Run) -> bool:
+    return files.read_run(run.directory)["status"] in files.ENDED
 
 
 @dataclass
 class _Session:
-    """A run while this process trains it."""
+    """Runs while this process trains them; at least one has not ended."""
 
-    config: ConfigDict
-    directory: Path
-    labels: Labels
-    mesh: Mesh
-    pipeline: Pipeline
+    members: list[Member]
+    layout: Layout
     program: Program
+    activations: tuple[str, ...]
     warn: Callable[[str], None]
 
-    def run(self, listener: Listener, stop: Callable[[], bool]) -> dict[str, Any]:
-        """Restores or initializes, trains, evaluates; returns `run.json`."""
-        config = self.config
-        schedule = make_schedule(config, self.pipeline.info.examples["train"])
-        with closing(self._open_checkpoints()) as checkpoints:
-            resumed, state = self._first_state(checkpoints, schedule)
-            self._record_start(schedule, resumed)
-            tracker = open_tracker(
-                self.directory,
-                run_id=run_id(config),
-                name=self.labels.name,
-                experiment=self.labels.experiment,
-                arm=self.labels.arm,
-                config=config.to_dict(),
-                resumed_step=resumed,
-                warn=self.warn,
-                **config.wandb,
-            )
-            batch_size = evaluation_batch_size(config, self.mesh)
-            loop = Loop(
-                program=self.program,
-                schedule=schedule,
-                seed=config.seed,
-                mesh=self.mesh,
-                pipeline=self.pipeline,
-                evaluator=Evaluator(self.program, self.pipeline, self.mesh, batch_size),
-                tracker=tracker,
-                checkpoints=checkpoints,
-                listener=listener,
-                stop=stop,
-            )
-            record: dict[str, Any] = {"status": "running"}
-            try:
-                record = self._complete(loop, state)
-            finally:
-                tracker.finish(_summary(record), failed=record["status"] != "done")
-        return record
+    def run(self, listener: Listener, stop: Callable[[], bool]) -> None:
+        """Restores or initializes, trains, evaluates, records."""
+        first = self.members[0]
+        schedule = make_schedule(first.config, first.pipeline.info.examples["train"])
+        keep = 1 if self.layout.slots is None else _KEEP_IN_PACK
+        active = [member for member in self.members if member.active]
+        with ExitStack() as stack:
+            stack.callback(self._finish)
+            for member in active:
+                stack.enter_context(closing(member.open(keep_at_least=keep)))
+            initial = [self._initial(member) for member in active]
+            resumed, state = self._first_state(active, initial)
+            for member, start in zip(active, initial, strict=True):
+                member.start(resumed, schedule, self.program, start.parameters, **self._facts())
+            loop = self._loop(schedule, listener, stop)
+            self._complete(loop, loop.run(state, resumed or 0))
 
-    def _open_checkpoints(self) -> Checkpoints:
-        return Checkpoints(
-            self.directory / files.CHECKPOINTS,
-            keep_last=self.config.checkpoint.keep_last,
-            keep_best=self.config.checkpoint.keep_best,
-            metric=self.program.task.metric,
+    def _loop(self, schedule: Schedule, listener: Listener, stop: Callable[[], bool]) -> Loop:
+        first, layout = self.members[0], self.layout
+        own = layout.stack(self._filled([self._own(member) for member in self.members]))
+        batch_size = evaluation_batch_size(first.config, layout)
+        return Loop(
+            program=self.program,
+            layout=layout,
+            schedule=schedule,
+            members=self.members,
+            own=own,
+            evaluator=Evaluator(self.program, layout, own, first.pipeline, batch_size),
+            listener=listener,
+            stop=stop,
+            steps_per_dispatch=steps_per_dispatch(first.config, first.pipeline),
         )
 
-    def _first_state(
-        self, checkpoints: Checkpoints, schedule: Schedule
-    ) -> tuple[int | None, TrainState]:
-        """The step of the checkpoint the run goes on from (None: from the start), and its state."""
-        shapes = jax.eval_shape(lambda: self.program.init(0))
-        restored = checkpoints.restore_newest(shapes, self.mesh, self.warn)
-        if restored is None:
-            state = self.program.init(self.config.seed)
-            if self.config.train.initial_weights is not None:
-                state = self._with_weights(state, self.config.train.initial_weights)
-            return None, replicate(state, self.mesh)
-        _require_rows(self.directory, schedule, restored[0])
-        return restored
+    def _own(self, member: Member) -> Hyperparameters:
+        return hyperparameters(member.config, self.activations)
 
-    def _with_weights(self, state: TrainState, path: str) -> TrainState:
-        """The state with weights from elsewhere; what they lack, a classifier, stays as drawn."""
+    def _filled(self, values: list[Any]) -> list[Any]:
+        """One value for each slot: those without a run have the first run's."""
+        return values + values[:1] * ((self.layout.slots or 1) - len(values))
+
+    def _facts(self) -> dict[str, Any]:
+        """What `run.json` says of how the runs are computed."""
+        kinds = [device.device_kind for device in self.layout.mesh.devices.flat]
+        names = [member.labels.name for member in self.members]
+        pack = None if self.layout.slots is None else {"size": self.layout.slots, "runs": names}
+        asked = self.members[0].config.model.depthwise_implementation
+        depthwise = choose("depthwise", asked, DEPTHWISE_IMPLEMENTATIONS)
+        return {"devices": kinds, "pack": pack, "depthwise_implementation": depthwise}
+
+    def _first_state(
+        self, active: list[Member], initial: list[TrainState]
+    ) -> tuple[int | None, TrainState]:
+        """The step of the checkpoints the runs go on from (None: from the start), and the state."""
+        shapes = jax.eval_shape(lambda: self.program.init(0))
+        restored = restore_newest(
+            [member.checkpoints for member in active], shapes, self.layout.mesh, self.warn
+        )
+        resumed, states = restored or (None, initial)
+        at_hand = iter(states)
+        every = [
+            next(at_hand) if member.active else self.program.init(member.config.seed)
+            for member in self.members
+        ]
+        return resumed, self.layout.stack(self._filled(every))
+
+    def _initial(self, member: Member) -> TrainState:
+        """As drawn, or from elsewhere; what is lacking there, a classifier, stays as drawn."""
+        state, path = self.program.init(member.config.seed), member.config.train.initial_weights
+        if path is None:
+            return state
         parameters, statistics, left_out = initial_from(path, self.program.model)
         if left_out:
             self.warn(f"drawn at random, not from {path}: {', '.join(left_out)}")
@@ -185,92 +227,23 @@ class _Session:
             averages=averages,
         )
 
-    def _complete(self, loop: Loop, state: TrainState) -> dict[str, Any]:
-        """Trains to the end and evaluates once more; returns `run.json`."""
-        try:
-            state = loop.run(state)
-        except Diverged as error:
-            return self._record_end(loop, "diverged", reason=str(error), result=None)
+    def _complete(self, loop: Loop, state: TrainState) -> None:
+        """The final evaluation of those that have not diverged, and the end of their records."""
+        if not any(member.active for member in self.members):
+            return
         if loop.stop():
             raise Interrupted("stopped before the final evaluation")
-        split = "test" if self.pipeline.info.examples.get("test") else "valid"
-        final = loop.evaluator(state, split)
-        self._write_predictions(final, split)
-        count = len(final.examples["index"])
-        result = {"split": split, "examples": count, **final.metrics()}
-        loop.checkpoints.wait()
-        return self._record_end(loop, "done", reason=None, result=result)
+        info = self.members[0].pipeline.info
+        split = "test" if info.examples.get("test") else "valid"
+        finals = loop.evaluator(state, split)[: len(self.members)]
+        for member, final in zip(self.members, finals, strict=True):
+            if member.active:
+                member.write_predictions(final, split)
+                count = len(final.examples["index"])
+                result = {"split": split, "examples": count, **final.metrics()}
+                member.checkpoints.wait()
+                member.end("done", reason=None, result=result, **loop.speed())
 
-    def _record_start(self, schedule: Schedule, resumed: int | None) -> None:
-        info, config = self.pipeline.info, self.config
-        record = files.read_run(self.directory)
-        before = record.get("resumed_from", [])
-        (self.directory / files.FAILURE).unlink(missing_ok=True)
-        files.update_run(
-            self.directory,
-            id=run_id(config),
-            name=self.labels.name,
-            experiment=self.labels.experiment,
-            arm=self.labels.arm,
-            seed=config.seed,
-            status="running",
-            reason=None,
-            devices=[device.device_kind for device in self.mesh.devices.flat],
-            started=record.get("started") or files.now(),
-            ended=None,
-            resumed_from=before if resumed is None else [*before, resumed],
-            steps=schedule.total,
-            epochs=config.train.epochs,
-            examples=dict(info.examples),
-            metric=self.program.task.metric,
-            parameters=sum(math.prod(leaf.shape) for leaf in self.program.model.parameters),
-            result=None,
-            **files.provenance(),
-        )
-
-    def _record_end(self, loop: Loop, status: str, **outcome: Any) -> dict[str, Any]:
-        speed, seconds = loop.stopwatch.images_per_second(), loop.compile_seconds
-        return files.update_run(
-            self.directory,
-            status=status,
-            ended=files.now(),
-            skipped_images=list(self.pipeline.corrupt_images),
-            **({} if speed is None else {"images_per_second": round(speed, 1)}),
-            **({} if seconds is None else {"compile_seconds": round(seconds, 2)}),
-            **outcome,
-        )
-
-    def _write_predictions(self, final: Evaluation, split: str) -> None:
-        arrays: dict[str, Any] = {
-            name: values for name, values in final.examples.items() if values.nbytes <= _LARGEST
-        }
-        arrays |= {"correct": final.examples["top1"], "split": np.array(split)}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        files.write_whole(self.directory / files.PREDICTIONS, buffer.getvalue())
-
-
-def _require_rows(directory: Path, schedule: Schedule, step: int) -> None:
-    """Raises `InputError` unless the log has every row up to `step`, which no resume rewrites."""
-    path = directory / METRICS_FILE
-    rows = read_metrics(path) if path.exists() else []
-    for split in ("train", "valid"):
-        there = sum(row["split"] == split and row["step"] <= step for row in rows)
-        if there != (expected := schedule.rows(split, step)):
-            reason = (
-                f"has {there} {split} rows up to step {step}, from which the newest checkpoint "
-                f"would go on, instead of {expected}; delete {files.CHECKPOINTS}/ to start over"
-            )
-            raise InputError("metrics", str(path), reason)
-
-
-def _summary(record: dict[str, Any]) -> dict[str, Any]:
-    """What W&B shows of a run that has ended."""
-    result = record.get("result") or {}
-    final = {
-        f"{result['split']}/{name}": value
-        for name, value in result.items()
-        if name not in ("split", "examples")
-    }
-    kept = {name: record[name] for name in ("status", "reason", "parameters") if record.get(name)}
-    return kept | final
+    def _finish(self) -> None:
+        for member in self.members:
+            member.finish()

@@ -1,5 +1,6 @@
 """From a config to what it trains: the data, the program and the schedule of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
@@ -12,10 +13,12 @@ from ml_collections import ConfigDict
 from xception_jax.data import DatasetInfo, Pipeline, open_pipeline
 from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, model_function
-from xception_jax.training.mesh import DATA_AXIS, require_divisible
+from xception_jax.training.mesh import DATA_AXIS, Layout, require_divisible
 from xception_jax.training.optimizer import OptimizerSettings
 from xception_jax.training.step import Program
 from xception_jax.training.task import make_task
+
+_STEPS_PER_DISPATCH = 16
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,17 @@ def make_schedule(config: ConfigDict, examples: int) -> Schedule:
     )
 
 
-def make_model(config: ConfigDict, info: DatasetInfo) -> ModelFunction:
+def make_model(config: ConfigDict, info: DatasetInfo, activations: Sequence[str]) -> ModelFunction:
     """The config's model for the data set's images and classes, checked to take them.
+
+    The dropout rate comes at run time, and so does the choice among several activations.
 
     Raises:
         InputError: the model cannot be built, or not for images of this size.
     """
-    settings = {name: value for name, value in config.model.items() if name != "name"}
+    one = activations[0] if len(activations) == 1 else tuple(activations)
+    settings = dict(config.model.items()) | {"intermediate_activation": one, "dropout": 0.0}
+    del settings["name"]
     function = model_function(
         config.model.name,
         num_classes=info.num_classes,
@@ -119,13 +126,23 @@ def make_model(config: ConfigDict, info: DatasetInfo) -> ModelFunction:
     return function
 
 
-def make_program(config: ConfigDict, info: DatasetInfo, mesh: Mesh) -> Program:
-    """All that is fixed in the run's compiled code.
+def make_program(
+    config: ConfigDict, info: DatasetInfo, mesh: Mesh, activations: Sequence[str] | None = None
+) -> Program:
+    """All that is fixed in the compiled code of a run, or of a pack.
+
+    Args:
+        config: of the run, or of any of the pack.
+        info: of its data.
+        mesh: of its devices.
+        activations: the intermediate activations of the pack; None: the run's own.
 
     Raises:
         InputError: a setting that does not fit the model, the data or the devices.
     """
     train, optimizer = config.train, config.optimizer
+    if activations is None:
+        activations = (config.model.intermediate_activation,)
     if train.initial_weights is not None and not Path(train.initial_weights).exists():
         raise InputError(
             "train.initial_weights", train.initial_weights, "no such file or directory"
@@ -135,9 +152,11 @@ def make_program(config: ConfigDict, info: DatasetInfo, mesh: Mesh) -> Program:
     steps_per_epoch = schedule.examples_per_epoch / schedule.examples_per_step
     settings = dict(optimizer.items())
     decay_epochs, warmup_epochs = settings.pop("decay_epochs"), settings.pop("warmup_epochs")
+    del settings["learning_rate"]
+    settings["weight_decay"] = settings["weight_decay"] > 0
     decay_examples = settings.pop("decay_examples") or decay_epochs * schedule.examples_per_epoch
     return Program(
-        model=make_model(config, info),
+        model=make_model(config, info, activations),
         task=make_task(info, label_smoothing=train.label_smoothing),
         optimizer=OptimizerSettings(
             **settings,
@@ -153,7 +172,21 @@ def make_program(config: ConfigDict, info: DatasetInfo, mesh: Mesh) -> Program:
     )
 
 
-def evaluation_batch_size(config: ConfigDict, mesh: Mesh) -> int:
-    """The config's, raised to a multiple of the devices: padding changes no result."""
-    devices = mesh.shape[DATA_AXIS]
-    return ceil(config.evaluation.batch_size / devices) * devices
+def evaluation_batch_size(config: ConfigDict, layout: Layout) -> int:
+    """Of each run: the config's share, raised to a multiple of the devices that share a batch.
+
+    Padding changes no result.
+    """
+    devices = layout.mesh.shape[DATA_AXIS]
+    return ceil(config.evaluation.batch_size / (layout.slots or 1) / devices) * devices
+
+
+def steps_per_dispatch(config: ConfigDict, pipeline: Pipeline) -> int:
+    """The config's, or by where the data and the program are.
+
+    XLA:CPU runs the same operations inside a loop several times slower, and its host has nothing
+    else to do; images from the host come one batch at a time, so that few of them are in memory.
+    """
+    if config.train.steps_per_dispatch is not None:
+        return int(config.train.steps_per_dispatch)
+    return _STEPS_PER_DISPATCH if pipeline.resident and jax.default_backend() != "cpu" else 1

@@ -1,22 +1,22 @@
-"""The training and the evaluation step: pure functions, compiled once over a mesh."""
+"""The training and the evaluation step of one run: pure functions (compiled by `compilation`)."""
 
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key
 
 from xception_jax.data import augment, gather, normalize
 from xception_jax.models import ModelFunction
 from xception_jax.models.functional import Flat
-from xception_jax.training.mesh import BATCH, DATA_AXIS, REPLICATED
+from xception_jax.training.hyperparameters import Hyperparameters
+from xception_jax.training.mesh import DATA_AXIS
 from xception_jax.training.optimizer import OptimizerSettings
 from xception_jax.training.state import Sums, TrainState, polyak, zero_sums
 from xception_jax.training.task import Task
@@ -29,7 +29,7 @@ Outcome = dict[str, Array]
 class Program:
     """All that is fixed in the compiled code of a run; runs with equal programs share the code.
 
-    The seed is not in it: it is an argument.
+    The seed and the other `Hyperparameters` are not in it: they are arguments.
     """
 
     model: ModelFunction
@@ -45,7 +45,7 @@ class Program:
         """The state before the first step."""
         parameters, statistics = self.model.init(stream_key(seed, "initial values"))
         averages = jax.tree.map(jnp.copy, parameters) if self.average_decay else {}
-        optimizer = self.optimizer.transformation().init(parameters)
+        optimizer = self.optimizer.transformation(0.0, 0.0).init(parameters)
         step = jnp.zeros((), jnp.int32)
         return TrainState(step, parameters, statistics, averages, optimizer, zero_sums())
 
@@ -65,7 +65,7 @@ def _example_keys(
 
 
 def _gradients(
-    program: Program, parameters: Flat, statistics: Flat, batch: Batch
+    program: Program, own: Hyperparameters, parameters: Flat, statistics: Flat, batch: Batch
 ) -> tuple[Flat, Flat, Sums]:
     """Gradient of the mean loss, new statistics and summed metrics of one device's rows."""
 
@@ -76,6 +76,8 @@ def _gradients(
             batch["image"],
             train=True,
             dropout_keys=batch.get("dropout"),
+            dropout_rate=own.dropout if program.dropout else None,
+            choices=_choices(own),
         )
         return jnp.mean(program.task.loss(logits, batch["label"])), (logits, new)
 
@@ -86,46 +88,63 @@ def _gradients(
     return gradients, statistics, {"examples": count, "loss": mean * count, **hits}
 
 
+def _choices(own: Hyperparameters) -> dict[str, Array]:
+    return {"intermediate_activation": own.activation}
+
+
 def train_step(
-    program: Program, state: TrainState, resident: Batch, batch: Batch, seed: Int[Array, ""]
+    program: Program,
+    state: TrainState,
+    active: Bool[Array, ""],
+    resident: Batch,
+    batch: Batch,
+    *,
+    own: Hyperparameters,
 ) -> tuple[TrainState, Outcome]:
-    """One optimizer step, as one device of the data axis sees it (inside `shard_map`).
+    """One optimizer step of one run, as one device of the data axis sees it (inside `shard_map`).
+
+    A step that is not finite leaves the state as it was. The step after it would be another
+    computation from the same state, so whoever calls passes `active` on.
 
     Args:
         program: what is compiled in.
         state: the same on every device.
+        active: whether the run goes on; if not, its state stays as it is.
         resident: data that lie on the device, or nothing.
         batch: this device's rows.
-        seed: of augmentation and dropout.
+        own: of this run.
 
     Returns:
-        The next state, and of this step: whether loss and gradient were `finite`, and the
-        `learning_rate` used.
+        The next state, and: whether the run is still `active`, the `step` of that state, and the
+        `learning_rate` of the last step, be it the one that was not finite.
     """
     images, labels = gather(resident, batch)
-    keys = _example_keys(seed, "augmentation", state.step, len(labels))
+    keys = _example_keys(own.seed, "augmentation", state.step, len(labels))
     augmented = augment(images, keys, augmentation=program.augmentation, padding=program.padding)
     rows: dict[str, Array] = {"image": normalize(augmented), "label": labels}
     if program.dropout:
-        rows["dropout"] = _example_keys(seed, "dropout", state.step, len(labels))
-    gradients, statistics, sums = _accumulate(program, state, rows)
+        rows["dropout"] = _example_keys(own.seed, "dropout", state.step, len(labels))
+    gradients, statistics, sums = _accumulate(program, own, state, rows)
     # check_vma is off, so each device holds the gradient of its own rows' mean loss: average them.
     gradients = lax.pmean(gradients, DATA_AXIS)
     sums = lax.psum(sums, DATA_AXIS)
-    outcome = {
-        "finite": jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.tree.norm(gradients)),
-        "learning_rate": jnp.float32(program.optimizer.learning_rate_at()(state.step)),
-    }
-    optimizer = program.optimizer.transformation()
+    # A loss can be finite where a variance is not: what is normalized by it is zero.
+    moments = jnp.concatenate([sums["loss"][None], *statistics.values()])
+    active &= jnp.all(jnp.isfinite(moments)) & jnp.isfinite(optax.tree.norm(gradients))
+    optimizer = program.optimizer.transformation(own.learning_rate, own.weight_decay)
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
     parameters = optax.apply_updates(state.parameters, updates)
     averages = polyak(state.averages, parameters, state.step, program.average_decay)
     sums = jax.tree.map(jnp.add, state.sums, sums)
     after = TrainState(state.step + 1, parameters, statistics, averages, optimizer_state, sums)
-    return after, outcome
+    after = jax.tree.map(partial(jnp.where, active), after, state)
+    rate = own.learning_rate * program.optimizer.factor_at()(state.step)
+    return after, {"active": active, "step": after.step, "learning_rate": jnp.float32(rate)}
 
 
-def _accumulate(program: Program, state: TrainState, rows: Batch) -> tuple[Flat, Flat, Sums]:
+def _accumulate(
+    program: Program, own: Hyperparameters, state: TrainState, rows: Batch
+) -> tuple[Flat, Flat, Sums]:
     """Gradients of the whole batch, computed in parts one after another.
 
     Batch normalization sees one part at a time: each part is normalized by its own mean and
@@ -134,12 +153,12 @@ def _accumulate(program: Program, state: TrainState, rows: Batch) -> tuple[Flat,
     """
     parts = program.accumulation_steps
     if parts == 1:
-        return _gradients(program, state.parameters, state.statistics, rows)
+        return _gradients(program, own, state.parameters, state.statistics, rows)
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
     def body(carry: Any, part: Batch) -> tuple[Any, None]:
         total, statistics = carry
-        gradients, statistics, sums = _gradients(program, state.parameters, statistics, part)
+        gradients, statistics, sums = _gradients(program, own, state.parameters, statistics, part)
         return (jax.tree.map(jnp.add, total, (gradients, sums)), statistics), None
 
     start = (jax.tree.map(jnp.zeros_like, state.parameters), zero_sums()), state.statistics
@@ -148,72 +167,17 @@ def _accumulate(program: Program, state: TrainState, rows: Batch) -> tuple[Flat,
 
 
 def evaluation_step(
-    program: Program, parameters: Flat, statistics: Flat, resident: Batch, batch: Batch
+    program: Program,
+    parameters: Flat,
+    statistics: Flat,
+    resident: Batch,
+    batch: Batch,
+    *,
+    own: Hyperparameters,
 ) -> dict[str, Array]:
-    """What the task notes of each example (`Task.outputs`), arrays [batch, …]."""
+    """What the task notes of each example (`Task.outputs`) for one run, arrays [batch, …]."""
     images, labels = gather(resident, batch)
-    logits, _ = program.model.apply(parameters, statistics, normalize(images), train=False)
+    logits, _ = program.model.apply(
+        parameters, statistics, normalize(images), train=False, choices=_choices(own)
+    )
     return program.task.outputs(logits, labels)
-
-
-Shapes = PyTree[jax.ShapeDtypeStruct]
-
-
-def shapes_of(tree: PyTree) -> tuple[Any, ...]:
-    """A hashable description of a tree of arrays."""
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-
-
-def _abstract(description: tuple[Any, ...], mesh: Mesh, spec: Any) -> PyTree:
-    structure, leaves = description
-    sharding = NamedSharding(mesh, spec)
-    return structure.unflatten(
-        [jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for shape, dtype in leaves]
-    )
-
-
-@lru_cache(maxsize=64)
-def compile_train_step(
-    program: Program, mesh: Mesh, resident: tuple[Any, ...], batch: tuple[Any, ...]
-) -> jax.stages.Compiled:
-    """(state, resident, batch, seed) -> (state, outcome), compiled; the state given is used up.
-
-    Compiled ahead of time: a call with other shapes is an error, so nothing compiles twice.
-    `resident` and `batch` are `shapes_of` the arrays.
-    """
-    state = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, REPLICATED)),
-        jax.eval_shape(partial(program.init, 0)),
-    )
-    seed = jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, REPLICATED))
-    sharded = jax.shard_map(
-        partial(train_step, program),
-        mesh=mesh,
-        in_specs=(REPLICATED, REPLICATED, BATCH, REPLICATED),
-        out_specs=REPLICATED,
-        check_vma=False,
-    )
-    arguments = state, _abstract(resident, mesh, REPLICATED), _abstract(batch, mesh, BATCH), seed
-    return jax.jit(sharded, donate_argnums=0).lower(*arguments).compile()
-
-
-@lru_cache(maxsize=64)
-def compile_evaluation_step(
-    program: Program, mesh: Mesh, resident: tuple[Any, ...], batch: tuple[Any, ...]
-) -> jax.stages.Compiled:
-    """(parameters, statistics, resident, batch) -> values per example, compiled as above."""
-    state = jax.eval_shape(partial(program.init, 0))
-    sharded = jax.shard_map(
-        partial(evaluation_step, program),
-        mesh=mesh,
-        in_specs=(REPLICATED, REPLICATED, REPLICATED, BATCH),
-        out_specs=BATCH,
-        check_vma=False,
-    )
-    values = (
-        _abstract(shapes_of(part), mesh, REPLICATED)
-        for part in (state.parameters, state.statistics)
-    )
-    arguments = *values, _abstract(resident, mesh, REPLICATED), _abstract(batch, mesh, BATCH)
-    return jax.jit(sharded).lower(*arguments).compile()

@@ -1,0 +1,237 @@
+"""Sweeps that train runs together: which, how many, recorded, killed and gone on with."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xception_jax.errors import InputError
+from xception_jax.sweep import load_experiment, local, plan_runs, sizing
+from xception_jax.sweep.experiment import parse_packing
+from xception_jax.sweep.packing import even_size, plan_packs
+from xception_jax.tracking import read_metrics
+from xception_jax.training import run_directory
+from xception_jax.training.compilation import compile_train_steps
+from xception_jax.training.measurement import Measured
+
+
+@pytest.fixture(scope="module")
+def words(experiment, shrunk_words):
+    """`words(directory, "--seeds", 2, …)`: of a sweep of 12 steps a run."""
+    longer = ("train.epochs=4", "checkpoint.every_epochs=1")
+    return lambda home, *more: (
+        "sweep", str(experiment), "--workdir", str(home), *map(str, more), *shrunk_words, *longer
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    """Where `test_a_pack_…`, the first test, leaves a sweep of three arms and one seed."""
+    return tmp_path_factory.mktemp("sweep") / "done"
+
+
+def homes(sweep: Path) -> dict[str, Path]:
+    rows = json.loads((sweep / "sweep.json").read_text())["runs"]
+    return {row["arm"]: sweep / row["directory"] for row in rows}
+
+
+def record(home: Path) -> dict:
+    return json.loads((home / "run.json").read_text())
+
+
+def test_a_pack_of_all_arms_compiles_once(done, words, call):
+    compile_train_steps.cache_clear()
+    code, out, err = call(*words(done, "--seeds", 1))
+    assert (code, err) == (0, "")
+    assert compile_train_steps.cache_info().misses == 1
+    assert "packing: 3 of 3 runs at a time (not timed)" in out  # so few steps are not worth it
+    assert "[runs 1-3 of 3] none, relu, elu, seed 0: compiling" in out
+    assert [line.split("]")[0] for line in out.splitlines() if "done, test" in line] == [
+        "[1/3", "[2/3", "[3/3",
+    ]  # fmt: skip
+    (row,) = json.loads((done / "sweep.json").read_text())["packs"]
+    assert row["size"] == 3
+    assert row["runs"] == [str(home.relative_to(done)) for home in homes(done).values()]
+    for home in homes(done).values():
+        assert record(home)["pack"] == {"size": 3, "runs": ["none-s0", "relu-s0", "elu-s0"]}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    for arm, home in homes(one).items():
+        there = homes(other)[arm]
+        assert read_metrics(home / "metrics.jsonl") == read_metrics(there / "metrics.jsonl")
+        assert (home / "pairing.json").read_bytes() == (there / "pairing.json").read_bytes()
+        predictions = [np.load(place / "predictions.npz") for place in (home, there)]
+        for name in predictions[0].files:
+            assert np.array_equal(predictions[0][name], predictions[1][name]), name
+
+
+def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, call, tmp_path):
+    program = [sys.executable, "-m", "xception_jax", *words(tmp_path, "--seeds", 1)]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    least, end = random.Random(0).randrange(3, 6), time.monotonic() + 200
+    while not (paths := list(tmp_path.glob("runs/*/metrics.jsonl"))) or any(
+        len(path.read_bytes().splitlines()) < least for path in paths
+    ):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    code, out, err = call(*words(tmp_path, "--seeds", 1))
+    assert (code, err) == (0, "")
+    assert "packing:" not in out  # it is the same pack, and needs no choice
+    assert all(record(home)["resumed_from"] for home in homes(tmp_path).values())
+    assert_same(done, tmp_path)
+
+
+@pytest.fixture
+def interrupted(words, call, tmp_path, monkeypatch) -> Path:
+    """A pack that was stopped after step 5."""
+    train = local.train_together
+
+    def stopped(runs, slots, **arguments):
+        asked = iter(range(5))
+        return train(runs, slots, **arguments | {"stop": lambda: next(asked, None) is None})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "train_together", stopped)
+        assert call(*words(tmp_path, "--seeds", 1))[0] == 75
+    return tmp_path
+
+
+def test_packing_off_takes_the_runs_of_a_pack_over(done, interrupted, words, call):
+    code, _, err = call(*words(interrupted, "--seeds", 1, "--packing", "off"))
+    assert code == 0
+    said = "none-s0, relu-s0, elu-s0 trained together and each go on alone: packing is off\n"
+    assert err == said
+    for arm, home in homes(interrupted).items():
+        assert record(home)["pack"] is None
+        assert record(home)["resumed_from"] == [5]
+        losses = [[row["loss"] for row in read_metrics(place / "metrics.jsonl")]
+                  for place in (home, homes(done)[arm])]  # fmt: skip
+        np.testing.assert_allclose(*losses, rtol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def planned(experiment, shrunk_words):
+    """Runs of three arms, two seeds; the last arm has another width in addition."""
+    described, base = load_experiment(experiment)
+    wide = {"model.intermediate_activation": "elu", "model.width": 0.5}
+    described = replace(described, seeds=2, arms={**described.arms, "wide": wide})
+    words = [word for word in shrunk_words if "width" not in word]
+    return plan_runs(described, base, overrides=words)
+
+
+def numbers(directory, planned, most, recorded=(), warn=None):
+    sizes = None if most is None else lambda _: (most, "given")
+    packs = plan_packs(
+        directory, planned, range(len(planned)), recorded=recorded, sizes=sizes, warn=warn
+    )
+    return [(pack.numbers, pack.slots) for pack in packs]
+
+
+def test_runs_of_one_program_form_even_packs(planned, tmp_path):
+    """Runs 3 and 7 are of the wide arm."""
+    assert numbers(tmp_path, planned, None) == [((n,), None) for n in range(8)]
+    assert numbers(tmp_path, planned, 1) == [((n,), None) for n in range(8)]
+    assert numbers(tmp_path, planned, 16) == [((0, 1, 2, 4, 5, 6), 6), ((3, 7), 2)]
+    assert numbers(tmp_path, planned, 5) == [((0, 1, 2), 3), ((3, 7), 2), ((4, 5, 6), 3)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "most", "size"), [(15, 8, 8), (15, 5, 5), (16, 5, 4), (7, 3, 3), (2, 9, 2), (5, 1, 1)]
+)
+def test_packs_are_even(runs, most, size):
+    assert even_size(runs, most) == size
+
+
+def begin(directory, run, pack=True):
+    home = directory / run.directory
+    (home / "checkpoints").mkdir(parents=True)
+    run_directory.update_run(home, status="running", pack={"size": 3} if pack else None)
+
+
+def test_what_has_begun_is_formed_again_or_says_why_not(planned, tmp_path):
+    row = {"size": 3, "runs": [planned[n].directory for n in (0, 1, 2)]}
+    for number in (0, 1, 2):
+        begin(tmp_path, planned[number])
+    rest = [((3, 7), 2), ((4, 5, 6), 3)]
+    assert numbers(tmp_path, planned, 16, [row]) == [((0, 1, 2), 3), *rest]
+    shutil.rmtree(tmp_path / planned[1].directory)
+    said = []
+    alone = [((0,), None), ((1,), None), ((2,), None)]
+    assert numbers(tmp_path, planned, 16, [row], said.append) == [*alone, *rest]
+    assert said == [
+        "none-s0, relu-s0, elu-s0 trained together and each go on alone: files of relu-s0 are gone"
+    ]
+
+
+def test_runs_at_different_steps_do_not_train_together(planned, tmp_path):
+    begin(tmp_path, planned[1], pack=False)
+    (tmp_path / planned[1].directory / "checkpoints" / "4").mkdir()
+    with run_directory.locked(tmp_path / planned[4].directory):
+        found = numbers(tmp_path, planned, 16)
+    assert found == [((0, 2, 5, 6), 4), ((1,), None), ((3, 7), 2), ((4,), None)]
+
+
+@dataclass
+class _Machine:
+    """Measures sizes by a table of images per second."""
+
+    rates: dict[int, float]
+    compile_seconds: float = 1.0
+    largest: int = 99
+
+    def __post_init__(self):
+        self.asked = []
+
+    def __call__(self, config, pipeline, slots, activations, *, timed):
+        self.asked.append(slots or 1)
+        fits = (slots or 1) <= self.largest
+        rate = self.rates[slots or 1] if timed and fits else None
+        return Measured(rate, self.compile_seconds, fits)
+
+
+@pytest.mark.parametrize(
+    ("machine", "best", "asked"),
+    [
+        (_Machine({6: 90.0, 3: 100.0, 1: 50.0}), 3, [6, 3, 1]),
+        (_Machine({6: 1.0, 3: 2.0, 1: 3.0}), 1, [6, 3, 1]),
+        (_Machine({6: 5.0, 3: 9.0}, compile_seconds=1e9), 6, [6]),  # no other pays for itself
+        (_Machine({3: 2.0, 1: 1.0}, largest=5), 3, [6, 3, 1]),
+    ],
+)
+def test_the_fastest_size_is_measured_once(machine, best, asked, planned, tmp_path):
+    runs, said = [planned[n] for n in (0, 1, 2, 4, 5, 6)], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sizing, "measure", machine)
+        patch.setattr(sizing, "_FEW_STEPS", 0)
+        size, how = sizing.choose_size(runs, tmp_path, said.append)
+        assert (size, machine.asked) == (best, asked)
+        assert how.startswith("measured, ")
+        assert len(said) == 1
+        assert sizing.choose_size(runs, tmp_path, said.append)[0] == best
+    assert machine.asked == asked
+    assert "remembered" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "near"), [("of", "off"), ("0", "1"), ("-3", "1"), ("9999", "1024"), ("2.5", "auto")]
+)
+def test_packing_that_does_not_exist_is_refused(text, near, words, call, tmp_path):
+    code, _, err = call(*words(tmp_path / "w", f"--packing={text}"))
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "--packing" in err
+    assert near in err
+    assert not (tmp_path / "w").exists()
+    with pytest.raises(InputError):
+        parse_packing(text)

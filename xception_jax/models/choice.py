@@ -1,0 +1,55 @@
+"""A module with several activations, of which one is picked at run time.
+
+Runs that differ in nothing else can then train in one compiled program. Under `vmap` every member
+of a pack computes all alternatives and keeps its own.
+"""
+
+from collections.abc import Callable
+from functools import partial, reduce
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+Elementwise = Callable[[Array], Array]
+
+
+class Choice(nnx.Variable):
+    """The number of the alternative that a module takes, int32 []; given at run time."""
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def choose(
+    functions: tuple[Elementwise, ...], index: Int[Array, ""], x: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """`functions[index](x)`, with exactly the derivatives of that function, of any order.
+
+    The derivative is picked as the value is. That of a plain select would multiply the slopes of
+    the other functions by zero, and a slope that overflows would make it NaN.
+
+    Args:
+        functions: that act on each number alone.
+        index: of one of them.
+        x: of any shape.
+    """
+    values = [function(x) for function in functions]
+    numbered = enumerate(values[1:], start=1)
+    return reduce(
+        lambda chosen, item: jnp.where(index == item[0], item[1], chosen), numbered, values[0]
+    )
+
+
+@choose.defjvp
+def _choose_jvp(
+    functions: tuple[Elementwise, ...],
+    primals: tuple[Array, Array],
+    tangents: tuple[Array, Array],
+) -> tuple[Array, Array]:
+    index, x = primals
+    slopes = tuple(partial(_slope, function) for function in functions)
+    return choose(functions, index, x), choose(slopes, index, x) * tangents[1]
+
+
+def _slope(function: Elementwise, x: Array) -> Array:
+    return jax.jvp(function, (x,), (jnp.ones_like(x),))[1]

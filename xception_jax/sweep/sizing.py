@@ -1,0 +1,113 @@
+"""How many runs should train together: measured once on a machine, then remembered."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from xception_jax.errors import InputError
+from xception_jax.sweep.experiment import PlannedRun
+from xception_jax.sweep.packing import even_size
+from xception_jax.training import run_directory as files
+from xception_jax.training.hyperparameters import shared_settings
+from xception_jax.training.measurement import Measured, measure
+from xception_jax.training.setup import make_schedule, open_data
+
+_MOST = 16  # more gained nothing where it was measured, and memory grows with it
+_FEW_STEPS = 50  # of a run, too few to be worth timing any
+_LARGEST_GAIN = 0.3  # of the time of all runs, that another size is thought to save at most
+
+
+def choose_size(
+    runs: Sequence[PlannedRun], cache: Path | None, say: Callable[[str], None]
+) -> tuple[int, str]:
+    """How many of these runs should train together, and a word on how that was found.
+
+    The largest size is compiled, which fits and is no use of time if it is taken. Others are
+    compiled and timed for a second each, and only while all runs together take so long that a
+    faster size would make up for it. What was measured is kept in `cache` for the next sweep of
+    this program on such devices.
+
+    Args:
+        runs: that can train together, two at least.
+        cache: a directory; None: nothing is remembered.
+        say: takes the line that tells people.
+    """
+    path = None if cache is None else cache / f"{_key(runs)}.json"
+    known = _read(path)
+    rates = known or _measure_sizes(runs)
+    best = max(rates, key=lambda size: rates[size] or 0.0)
+    if path is not None and not known and all(rates.values()):
+        _remember(path, rates)
+    how = "remembered" if known else "measured" if all(rates.values()) else "not timed"
+    figures = ", ".join(f"{size}: {rate:,.0f} images/s" for size, rate in rates.items() if rate)
+    chosen = f"{how}, {figures}" if figures else how
+    say(f"packing: {best} of {len(runs)} runs at a time ({chosen})")
+    return best, chosen
+
+
+def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
+    """Images per second by size; the only size has None where it was not worth timing."""
+    config = runs[0].config
+    activations = tuple(sorted({run.config.model.intermediate_activation for run in runs}))
+    rates: dict[int, float | None] = {}
+    with closing(open_data(config)) as pipeline:
+        schedule = make_schedule(config, pipeline.info.examples["train"])
+        images = schedule.total * schedule.examples_per_step * len(runs)
+
+        def measured(size: int) -> Measured:
+            slots, every = (None, activations[:1]) if size == 1 else (size, activations)
+            own = next(r.config for r in runs if r.config.model.intermediate_activation in every)
+            return measure(own, pipeline, slots, every, timed=schedule.total > _FEW_STEPS)
+
+        for size in _candidates(len(runs)):
+            found = measured(size)
+            if not found.fits and size > 1:
+                continue
+            rates[size] = found.images_per_second
+            if found.images_per_second is None:
+                break
+            seconds = images / found.images_per_second
+            if found.compile_seconds > _LARGEST_GAIN * seconds:
+                break
+    return rates
+
+
+def _candidates(runs: int) -> list[int]:
+    """At most three sizes that leave few slots over: all (up to a cap), half as many, one."""
+    whole = even_size(runs, _MOST)
+    return sorted({whole, even_size(runs, max(1, whole // 2)), 1}, reverse=True)
+
+
+def _key(runs: Sequence[PlannedRun]) -> str:
+    """Of everything that decides how fast a size is."""
+    devices = jax.devices()
+    content = {
+        "settings": shared_settings(runs[0].config),
+        "activations": sorted({run.config.model.intermediate_activation for run in runs}),
+        "sizes": _candidates(len(runs)),
+        "devices": [devices[0].device_kind, len(devices)],
+        **files.provenance(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _read(path: Path | None) -> dict[int, float | None]:
+    """What was measured before; empty where there is nothing, or nothing that can be read."""
+    try:
+        content: dict[str, Any] = {} if path is None else files.read_json(path)
+        return {int(size): float(rate) for size, rate in content.items()}
+    except (InputError, TypeError, ValueError):
+        return {}
+
+
+def _remember(path: Path, rates: dict[int, float | None]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_whole(path, json.dumps(rates))
+    except OSError:  # the next sweep measures anew
+        return

@@ -1,0 +1,147 @@
+"""The steps as compiled programs: for one run or for a pack, over a mesh, one step or several."""
+
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Int, PyTree
+
+from xception_jax.models.functional import Flat
+from xception_jax.training.hyperparameters import Hyperparameters
+from xception_jax.training.mesh import REPLICATED, Layout
+from xception_jax.training.state import TrainState
+from xception_jax.training.step import Batch, Outcome, Program, evaluation_step, train_step
+
+Described = tuple[Any, ...]
+
+
+def shapes_of(tree: PyTree) -> Described:
+    """A hashable description of a tree of arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+
+
+def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
+    program: Program,
+    layout: Layout,
+    state: TrainState,
+    active: Bool[Array, "*slots"],
+    resident: Batch,
+    batches: Batch,
+    count: Int[Array, ""],
+    own: Hyperparameters,
+) -> tuple[TrainState, Outcome]:
+    """The first `count` of the steps whose batches are given (inside `shard_map`)."""
+    step = partial(train_step, program)
+    if layout.slots is not None:
+        step = jax.vmap(step, in_axes=(0, 0, None, 0))
+
+    def take(number: int | Array, carry: tuple[TrainState, Outcome]) -> tuple[TrainState, Outcome]:
+        batch = {name: rows[number] for name, rows in batches.items()}
+        return step(carry[0], carry[1]["active"], resident, batch, own=own)
+
+    rate = jnp.zeros_like(own.learning_rate)
+    before = state, {"active": active, "step": state.step, "learning_rate": rate}
+    if all(len(rows) == 1 for rows in batches.values()):
+        return take(0, before)
+    taken: tuple[TrainState, Outcome] = lax.fori_loop(0, count, take, before)
+    return taken
+
+
+@lru_cache(maxsize=64)
+def compile_train_steps(
+    program: Program, layout: Layout, resident: Described, batches: Described
+) -> jax.stages.Compiled:
+    """(state, active, resident, batches, count, own) -> (state, outcome); the state is used up.
+
+    Compiled ahead of time: a call with other shapes is an error, so nothing compiles twice.
+
+    Args:
+        program: of every run.
+        layout: of the run or the pack.
+        resident: `shapes_of` the arrays on the devices.
+        batches: `shapes_of` the batches of the most steps that a call takes, arrays
+            [steps, …] of the layout's `steps`. With one there is no loop in the program.
+    """
+    sharded = jax.shard_map(
+        partial(_train_steps, program, layout),
+        mesh=layout.mesh,
+        in_specs=(
+            layout.members, layout.members, REPLICATED, layout.steps, REPLICATED, layout.members
+        ),
+        out_specs=layout.members,
+        check_vma=False,
+    )  # fmt: skip
+    arguments = (
+        _state(program, layout),
+        _members(layout, jax.ShapeDtypeStruct((), jnp.bool_)),
+        _abstract(resident, layout, REPLICATED),
+        _abstract(batches, layout, layout.steps),
+        _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32)),
+        _members(layout, _hyperparameters()),
+    )
+    return jax.jit(sharded, donate_argnums=0).lower(*arguments).compile()
+
+
+@lru_cache(maxsize=64)
+def compile_evaluation_step(
+    program: Program, layout: Layout, resident: Described, batch: Described
+) -> jax.stages.Compiled:
+    """(parameters, statistics, own, resident, batch) -> values per run and example.
+
+    Compiled as above; all runs of a pack see the same batch.
+    """
+
+    def step(
+        parameters: Flat, statistics: Flat, own: Hyperparameters, resident: Batch, batch: Batch
+    ) -> dict[str, Array]:
+        return evaluation_step(program, parameters, statistics, resident, batch, own=own)
+
+    if layout.slots is not None:
+        step = jax.vmap(step, in_axes=(0, 0, 0, None, None))
+    members = layout.members
+    sharded = jax.shard_map(
+        step,
+        mesh=layout.mesh,
+        in_specs=(members, members, members, REPLICATED, layout.shared_rows),
+        out_specs=layout.rows,
+        check_vma=False,
+    )
+    state = _state(program, layout)
+    arguments = (
+        state.parameters,
+        state.statistics,
+        _members(layout, _hyperparameters()),
+        _abstract(resident, layout, REPLICATED),
+        _abstract(batch, layout, layout.shared_rows),
+    )
+    return jax.jit(sharded).lower(*arguments).compile()
+
+
+def _hyperparameters() -> Any:
+    return jax.eval_shape(lambda: Hyperparameters(*(jnp.int32(0), *jnp.zeros(3), jnp.int32(0))))
+
+
+def _state(program: Program, layout: Layout) -> Any:
+    return _members(layout, jax.eval_shape(partial(program.init, 0)))
+
+
+def _members(layout: Layout, one: Any) -> Any:
+    """What each run has for itself, from the shapes of one run's."""
+    leading = () if layout.slots is None else (layout.slots,)
+    stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype), one)
+    return _placed(layout, layout.members, stacked)
+
+
+def _placed(layout: Layout, spec: PartitionSpec, tree: Any) -> Any:
+    sharding = NamedSharding(layout.mesh, spec)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def _abstract(description: Described, layout: Layout, spec: PartitionSpec) -> Any:
+    structure, leaves = description
+    shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves]
+    return _placed(layout, spec, structure.unflatten(shapes))

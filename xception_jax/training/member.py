@@ -1,0 +1,211 @@
+"""A run while this process trains it, alone or in a pack: its place in the pack and its files."""
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from xception_jax.config import run_id
+from xception_jax.data import Pipeline
+from xception_jax.errors import InputError
+from xception_jax.models.functional import Flat
+from xception_jax.tracking import METRICS_FILE, Tracker, open_tracker, read_metrics
+from xception_jax.training import run_directory as files
+from xception_jax.training.checkpoint import Checkpoints
+from xception_jax.training.evaluation import Evaluation
+from xception_jax.training.pairing import PAIRING, Pairing
+from xception_jax.training.setup import Schedule
+from xception_jax.training.state import TrainState
+from xception_jax.training.step import Program
+from xception_jax.training.task import make_task
+
+# What predictions.npz takes of one kind. The scores of 1,500 examples and 10 classes are 60 kB and
+# worth keeping; those of the paper's 14,000 examples and 17,000 classes are 950 MB.
+_LARGEST = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a run is called: its name, and its place in an experiment if it has one."""
+
+    name: str
+    experiment: str | None = None
+    arm: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be trained: a resolved config, a directory for its files, and its name."""
+
+    config: ConfigDict
+    directory: Path
+    labels: Labels
+
+
+class Member:
+    """A run and what it leaves; nothing is written of one that has ended.
+
+    Args:
+        run: the directory is locked by the caller, unless the run has ended.
+        pipeline: of the run.
+        warn: takes a line of text for people.
+
+    Attributes:
+        record: `run.json`.
+        checkpoints: see `open`.
+        pairing: see `start`.
+    """
+
+    checkpoints: Checkpoints
+    pairing: Pairing
+
+    def __init__(self, run: Run, pipeline: Pipeline, warn: Callable[[str], None]) -> None:
+        self.config, self.directory, self.labels = run.config, run.directory, run.labels
+        self.pipeline, self._warn = pipeline, warn
+        self.record = files.read_run(run.directory)
+        self._tracker: Tracker | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether there is anything left to train or to evaluate."""
+        return self.record["status"] not in files.ENDED
+
+    def open(self, *, keep_at_least: int) -> Checkpoints:
+        """Opens `checkpoints`; the caller closes them."""
+        self.checkpoints = Checkpoints(
+            self.directory / files.CHECKPOINTS,
+            keep_last=max(keep_at_least, self.config.checkpoint.keep_last),
+            keep_best=self.config.checkpoint.keep_best,
+            metric=make_task(self.pipeline.info, label_smoothing=0.0).metric,
+        )
+        return self.checkpoints
+
+    def start(
+        self, resumed: int | None, schedule: Schedule, program: Program, initial: Flat, **facts: Any
+    ) -> None:
+        """Records the start, or the resumption after step `resumed`, and opens the logs.
+
+        Args:
+            resumed: see `open_tracker`.
+            schedule: of the run.
+            program: of the run.
+            initial: the parameters before the first step.
+            facts: for `run.json`.
+
+        Raises:
+            InputError: the log lacks rows up to that step.
+        """
+        if resumed is not None:
+            self._require_rows(schedule, resumed)
+        config, labels = self.config, self.labels
+        before = self.record.get("resumed_from", [])
+        (self.directory / files.FAILURE).unlink(missing_ok=True)
+        self._write(
+            id=run_id(config),
+            name=labels.name,
+            experiment=labels.experiment,
+            arm=labels.arm,
+            seed=config.seed,
+            status="running",
+            reason=None,
+            started=self.record.get("started") or files.now(),
+            ended=None,
+            resumed_from=before if resumed is None else [*before, resumed],
+            steps=schedule.total,
+            epochs=config.train.epochs,
+            examples=dict(self.pipeline.info.examples),
+            metric=program.task.metric,
+            parameters=sum(math.prod(leaf.shape) for leaf in program.model.parameters),
+            result=None,
+            **facts,
+            **files.provenance(),
+        )
+        self.pairing = Pairing(
+            self.directory / PAIRING,
+            config,
+            schedule=schedule,
+            pipeline=self.pipeline,
+            initial=initial,
+            step=resumed or 0,
+        )
+        self._tracker = open_tracker(
+            self.directory,
+            run_id=run_id(config),
+            name=labels.name,
+            experiment=labels.experiment,
+            arm=labels.arm,
+            config=config.to_dict(),
+            resumed_step=resumed,
+            warn=self._warn,
+            **config.wandb,
+        )
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Adds a row to the curve."""
+        assert self._tracker is not None
+        self._tracker.log(row)
+
+    def save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
+        """Starts saving a checkpoint, unless there is one; the rows up to it are durable first."""
+        if self.checkpoints.latest_step != step:
+            assert self._tracker is not None
+            self._tracker.sync()
+            self.checkpoints.save(step, state, metrics)
+
+    def end(self, status: str, **outcome: Any) -> None:
+        """Records that the run is done or has diverged."""
+        corrupt = list(self.pipeline.corrupt_images)
+        self._write(status=status, ended=files.now(), skipped_images=corrupt, **outcome)
+
+    def write_predictions(self, final: Evaluation, split: str) -> None:
+        """Per-example results of the final evaluation."""
+        arrays: dict[str, Any] = {
+            name: values for name, values in final.examples.items() if values.nbytes <= _LARGEST
+        }
+        arrays |= {"correct": final.examples["top1"], "split": np.array(split)}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        files.write_whole(self.directory / files.PREDICTIONS, buffer.getvalue())
+
+    def finish(self) -> None:
+        """Closes the log, however the run stands."""
+        if self._tracker is not None:
+            self._tracker.finish(_summary(self.record), failed=self.record["status"] != "done")
+            self._tracker = None
+
+    def fail(self, error: Exception) -> None:
+        """Records that the run failed."""
+        self.record = files.record_failure(self.directory, error)
+
+    def _write(self, **changes: Any) -> None:
+        self.record = files.update_run(self.directory, **changes)
+
+    def _require_rows(self, schedule: Schedule, step: int) -> None:
+        """Raises `InputError` unless the log has every row up to `step`: none is written again."""
+        path = self.directory / METRICS_FILE
+        rows = read_metrics(path) if path.exists() else []
+        for split in ("train", "valid"):
+            there = sum(row["split"] == split and row["step"] <= step for row in rows)
+            if there != (expected := schedule.rows(split, step)):
+                reason = (
+                    f"has {there} {split} rows up to step {step}, from which the newest checkpoint "
+                    f"would go on, instead of {expected}; delete {files.CHECKPOINTS}/ to start over"
+                )
+                raise InputError("metrics", str(path), reason)
+
+
+def _summary(record: dict[str, Any]) -> dict[str, Any]:
+    """What W&B shows of a run that has ended."""
+    result = record.get("result") or {}
+    final = {
+        f"{result['split']}/{name}": value
+        for name, value in result.items()
+        if name not in ("split", "examples")
+    }
+    kept = {name: record[name] for name in ("status", "reason", "parameters") if record.get(name)}
+    return kept | final
