@@ -341,5 +341,9 @@ def run_id(config: ConfigDict) -> str:
     A hash of every field that determines the result: all but logging, checkpointing, paths,
     devices and threads. Two configs with the same id give the same curve.
     """
-    identity = {name: value for name, value in flatten(config).items() if FIELDS[name].identity}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return digest({n: value for n, value in flatten(config).items() if FIELDS[n].identity})
+
+
+def digest(content: Any) -> str:
+    """64 hex digits that name plain data: the SHA-256 of its JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
