@@ -1,21 +1,23 @@
 """Whole reports: what is written, what the page says, and how a browser shows it."""
 
 import csv
+import itertools
 import json
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from headless_browser import CHROMIUM, chromium
 from synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 
-from xception_jax.analysis import write_report
+from xception_jax.analysis import forest_figure, write_report
+from xception_jax.analysis.page_parts import verdict_list
+from xception_jax.analysis.read import read_directory
 from xception_jax.errors import InputError
-from xception_jax.sweep import Claim
 
 NewSweep = Callable[..., SweepWriter]
 KINDS = ("svg", "pdf", "png")
@@ -25,6 +27,7 @@ FILES = {
     *(f"{name}.{kind}" for name in ("validation_top1", "validation_loss") for kind in KINDS),
     *(f"{name}.{kind}" for name in ("paired_difference", "cost") for kind in KINDS),
     "audit.json",
+    "verdicts.json",
 }
 SHOWN_FIGURES = (
     "[...document.querySelectorAll('figure svg')].map(i => i.getBoundingClientRect().width)"
@@ -90,9 +93,8 @@ def test_report_of_a_troubled_sweep_counts_everything(troubled_sweep: SweepWrite
     assert rows["elu"][2] == "—"
     assert rows["elu"][4] == "not reached (0 of 1)"
     assert rows["selu"][1] == "0 of 3 done, 3 not started"
-    for text in ("loss is nan", "OSError: disk full", "draws no verdict", "has not ended"):
+    for text in ("loss is nan", "OSError: disk full", "not tested", "has not ended"):
         assert text in page
-    assert "contrast: none, relu; direction: greater" in page
     assert "counted, not averaged" in page
     assert "fashion_mnist_mini (10,800 training images)" in page
 
@@ -231,10 +233,101 @@ def test_choosing_arms_in_a_browser(finished_sweep: SweepWriter, tmp_path: Path)
         assert page.complaints() == []
 
 
-def test_a_declared_claim_is_a_sentence(new_sweep: NewSweep) -> None:
-    claims = [asdict(Claim("none", "relu")), asdict(Claim("a", "b", "equivalent", margin=0.01))]
-    sweep = new_sweep(arms={"none": {}}, claims=json.loads(json.dumps(claims)))
-    sweep.add_run("none", 0, steps=STEPS, top1=saturating(0.9), test_top1=0.89)
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_printed_page_is_light_and_fits_the_paper(
+    finished_sweep: SweepWriter, tmp_path: Path
+) -> None:
+    with chromium(tmp_path / "profile") as page:
+        page.open(write_report(finished_sweep.directory).page, width=720, dark=True)
+        scheme = {"name": "prefers-color-scheme", "value": "dark"}
+        page.call("Emulation.setEmulatedMedia", media="print", features=[scheme])
+        assert page.evaluate("document.documentElement.scrollWidth") <= 720
+        assert page.evaluate("getComputedStyle(document.querySelector('.ink')).fill") == (
+            "rgb(27, 29, 32)"
+        )
+        assert page.evaluate("document.querySelector('fieldset').offsetHeight") == 0
+
+
+def claim(**fields: Any) -> dict[str, Any]:
+    """A judged claim as `verdicts.json` has it."""
+    endpoint = {"endpoint": "final_top1", "unit": "accuracy", "effect": 0.012, "p": 0.01}
+    endpoint |= {"interval": [0.003, 0.021], "p_adjusted": 0.02, "needed_n": None}
+    return {
+        "claim": {"arm": "none", "baseline": "relu", "direction": "better", "margin": None},
+        "title": "none better than relu: final_top1",
+        "declared": "before the runs",
+        "verdict": "supported",
+        "sentence": "On a small set none was better than relu.",
+        "grade": "A",
+        "grade_reasons": [],
+        "n": {"planned": 3, "completed": 3, "diverged": 0, "pairs": 3},
+        "endpoints": [endpoint],
+        **fields,
+    }
+
+
+def test_verdicts_come_first_and_every_word_of_them_is_escaped() -> None:
+    text = verdict_list([claim(), claim(**dict.fromkeys(("title", "sentence", "grade"), HOSTILE))])
+    words = ("none better than relu: final top-1", "supported", "grade A", "3 pairs of 3 planned")
+    for word in (*words, "declared before the runs", "0.003 to 0.021"):
+        assert word in text
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)") == 3
+
+
+def test_forest_has_a_row_an_effect_and_a_margin(finished_sweep: SweepWriter) -> None:
+    declared = claim()["claim"] | {"direction": "equivalent", "margin": 0.01}
+    untested = claim(endpoints=[{"endpoint": "final_top1", "unit": "accuracy", "effect": None}])
+    claims = [claim(), claim(claim=declared, verdict="equivalent"), untested]
+    sweep = read_directory(finished_sweep.directory)
+    figure = forest_figure.draw(sweep, {"claims": claims})
+    assert figure is not None
+    for drawing in (figure.wide, figure.narrow):
+        assert drawing.body.count("+0.0120 [+0.0030, +0.0210]") == 2
+        assert drawing.body.count('class="margin"') == 1
+        assert drawing.body.count('class="v-equivalent"') == 1
+        assert 'class="arm a0 a1"' in drawing.body
+    assert forest_figure.draw(sweep, {"claims": [untested]}) is None
+
+
+def test_the_page_says_when_there_is_no_claim(finished_sweep: SweepWriter) -> None:
+    assert "draws no verdict" in write_report(finished_sweep.directory).page.read_text()
+
+
+def test_sets_of_labels_are_reported_by_map100(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(arms={"none": {}, "relu": {}}, seeds=(0, 1))
+    for arm, seed in itertools.product(sweep.arms, sweep.seeds):
+        result = {"loss": 1.0, "top1": 0.9, "top5": 1.0, "map100": 0.4 + 0.1 * seed}
+        path = sweep.add_run(arm, seed, metric="map100", result=result)
+        rows = [
+            {
+                "step": step,
+                "epoch": 1.0,
+                "split": "valid",
+                "loss": 0.5,
+                "top1": 0.9,
+                "map100": value,
+            }
+            for step, value in zip(STEPS, saturating(0.4 + 0.1 * seed), strict=True)
+        ]
+        (path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    result = write_report(sweep.directory)
+    folder = result.page.parent
+    assert "test MAP@100" in result.columns
+    assert result.rows[0][3] == "0.4500 ± 0.0707"
+    assert (folder / "validation_map100.svg").is_file()
+    assert not (folder / "validation_top1.svg").exists()
+    results = pl.read_parquet(folder / "results.parquet")
+    assert results["test_map100"].to_list() == [0.4, 0.5, 0.4, 0.5]
+    assert results["metric"].unique().to_list() == ["map100"]
+    assert "top-1" not in result.page.read_text()
+
+
+def test_packed_runs_are_named(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
+    for seed in sweep.seeds:
+        pack = {"pack": {"size": 2, "runs": ["none-s0", "none-s1"]}} if seed else {}
+        sweep.add_run("none", seed, steps=STEPS, top1=saturating(0.9), test_top1=0.8, **pack)
     text = write_report(sweep.directory).page.read_text()
-    assert "<li>none is better than relu: final_top1</li>" in text
-    assert "<li>a is equivalent to b within 0.01: final_top1</li>" in text
+    assert "Packed runs, trained together in one program: 1 in packs of 2." in text
+    assert text.count("1 others") == 1

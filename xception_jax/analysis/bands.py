@@ -64,7 +64,9 @@ def simultaneous_band(
     critical = 0.0
     if varies.any():
         residuals = (curves[:, varies] - mean[varies]) / deviation[varies] / np.sqrt(n - 1)
-        critical = _critical(residuals, confidence, draws, np.random.default_rng(seed))
+        critical = _critical(
+            residuals.astype(np.float32), confidence, draws, np.random.default_rng(seed)
+        )
     half = np.where(varies, critical * deviation / np.sqrt(n), 0.0)
     return Band(mean, mean - half, mean + half, critical)
 
@@ -80,7 +82,7 @@ def _critical(
     block = max(1, int(_BYTES / (8 * n * steps)))
     highest = []
     for start in range(0, draws, block):
-        weights = generator.standard_normal((min(block, draws - start), n, n))
+        weights = generator.standard_normal((min(block, draws - start), n, n), dtype=np.float32)
         simulated = weights @ residuals
         mean = simulated.mean(axis=1)
         squares = np.einsum("bns,bns->bs", simulated, simulated)

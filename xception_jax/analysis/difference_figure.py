@@ -81,7 +81,7 @@ def _contrast(sweep: Sweep, arms: Arms, runs: Mapping[object, Curve]) -> Contras
     if len(known) < 2:
         return None
     at_steps = [runs[run][0] for group in known for run in group]
-    shared = reduce(np.intersect1d, at_steps)
+    shared = reduce(_common, at_steps)
     if not len(shared):
         return None
     steps = shared[np.unique(np.linspace(0, len(shared) - 1, MOST_STEPS).round().astype(int))]
@@ -97,6 +97,13 @@ def _contrast(sweep: Sweep, arms: Arms, runs: Mapping[object, Curve]) -> Contras
     diverged = sum(any(sweep.runs[run].status == "diverged" for run in g) for g in groups)
     band = simultaneous_band(differences)
     return Contrast(arms, steps.astype(np.float64), differences, seeds, diverged, band)
+
+
+def _common(
+    one: Int[np.ndarray, " some"], other: Int[np.ndarray, " others"]
+) -> Int[np.ndarray, " both"]:
+    """The steps in both; as a rule the two are the same, which is quick to see."""
+    return one if np.array_equal(one, other) else np.intersect1d(one, other, assume_unique=True)
 
 
 def _axis(found: list[Contrast]) -> ValueAxis:

@@ -39,7 +39,7 @@ def draw_figures(sweep: Sweep, verdicts: Mapping[str, Any]) -> tuple[Plate, ...]
 
     Args:
         sweep: what was read.
-        verdicts: what `verdicts.json` holds; empty where nothing was judged.
+        verdicts: what `verdicts.json` holds.
     """
     wanted = (
         ("A", "Validation over training", _CURVES, curve_figure(sweep, sweep.metric)),

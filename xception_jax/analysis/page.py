@@ -24,6 +24,7 @@ from xception_jax.analysis.tables import (
     Table,
     arm_table,
     audit_table,
+    describe_pairing,
     describe_scope,
     describe_spread,
     run_table,
@@ -65,7 +66,7 @@ def render_page(
         summary: its numbers.
         plates: the figures.
         audit: what `audit` found.
-        verdicts: what `verdicts.json` holds; empty where nothing was judged.
+        verdicts: what `verdicts.json` holds.
         made_by: how it came about.
     """
     styles = arm_styles(list(sweep.arms))
@@ -78,7 +79,7 @@ def render_page(
         title=escaped(sweep.name),
         question=_question(sweep),
         progress=_progress(sweep),
-        verdicts=_verdicts(sweep, verdicts),
+        verdicts=parts.verdict_list(verdicts["claims"]),
         scope=_scope(sweep, summary, verdicts),
         counts="".join(_count(status, n) for status, n in summary.statuses.items()),
         brief=_brief(sweep, made_by),
@@ -141,21 +142,15 @@ def _progress(sweep: Sweep) -> str:
     return f'<div class="running">{bar}<p>{said}</p></div>'
 
 
-def _verdicts(sweep: Sweep, verdicts: Mapping[str, Any]) -> str:
-    if claims := verdicts.get("claims"):
-        return parts.verdict_list(claims)
-    items = "".join(f"<li>{escaped(claim)}</li>" for claim in sweep.claims)
-    return f"<p>Claims declared in the experiment, not judged here:</p><ul>{items}</ul>" * bool(
-        items
-    )
-
-
 def _scope(sweep: Sweep, summary: Summary, verdicts: Mapping[str, Any]) -> str:
     scope = escaped(describe_scope(sweep.runs, summary.statuses))
     beyond = "says nothing about other data, models or budgets."
-    if verdicts.get("claims"):
+    if verdicts["claims"]:
         return f"From {scope}. This page {beyond}"
-    return f"From {scope}. This page draws no verdict: it shows what was measured, and {beyond}"
+    return (
+        f"From {scope}. No claim was declared, so this page draws no verdict: it shows what was "
+        f"measured, and {beyond}"
+    )
 
 
 def _count(status: str, n: int) -> str:
@@ -242,9 +237,6 @@ def _audit(sweep: Sweep, audit: Mapping[str, Any], styles: Mapping[str, Style]) 
     if sweep.is_single_run or not audit["shared_initial"]:
         return ""
     found = audit["mismatches"]
-    said = (
-        f"{len(found)} mismatches" if len(found) > 1 else (found and "1 mismatch") or "None found"
-    )
     lead = "good" if not found else "bad"
     lines = "".join(
         f"<li><b>{escaped(each['kind'])}</b> {escaped(each['text'])}</li>" for each in found
@@ -256,7 +248,7 @@ def _audit(sweep: Sweep, audit: Mapping[str, Any], styles: Mapping[str, Style]) 
         differing = heading + parts.table(settings, "Settings that differ", styles)
     return (
         "<section><h2>Are the arms paired?</h2>"
-        f'<p class="{lead}">Mismatches between runs of one seed: {said}.</p>'
+        f'<p class="{lead}">{describe_pairing(audit).capitalize()}.</p>'
         f'<ul class="mismatches">{lines}</ul>'
         f"{parts.table(audit_table(audit), 'Audit', of_arms=False)}"
         f"{parts.notes(audit['notes'])}{differing}</section>"

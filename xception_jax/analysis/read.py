@@ -90,7 +90,6 @@ class Sweep:
 
     Attributes:
         arms: every arm's overrides, in the order of the experiment file.
-        claims: the declared claims, each as one line of text.
         record: the whole `sweep.json`, as it was read; empty for a single run.
         curves: all log rows, with the columns of `logs.CURVE_SCHEMA`; `run` is the index into
             `runs`; what was not finite is null.
@@ -102,7 +101,6 @@ class Sweep:
     hypothesis: str
     reference: str
     arms: Mapping[str, Mapping[str, Any]]
-    claims: tuple[str, ...]
     runs: tuple[Run, ...]
     curves: pl.DataFrame
     command: str | None
@@ -182,7 +180,6 @@ def _read_sweep(directory: Path) -> Sweep:
         hypothesis=as_text(experiment.get("hypothesis")),
         reference=as_text(experiment.get("reference")),
         arms=arms | {run.arm: {} for run in runs if run.arm not in arms},
-        claims=tuple(_claim(claim) for claim in as_list(experiment.get("claims"))),
         runs=tuple(runs),
         curves=_curves(directory, runs, notes),
         command=as_text(sweep.get("command")) or None,
@@ -204,7 +201,6 @@ def _read_single(directory: Path) -> Sweep:
         hypothesis="",
         reference="",
         arms={run.arm: {}},
-        claims=(),
         runs=(run,),
         curves=_curves(directory, [run], notes),
         command=None,
@@ -299,18 +295,3 @@ def _curves(root: Path, runs: list[Run], notes: list[str]) -> pl.DataFrame:
 
 def _versions(value: object) -> tuple[tuple[str, str], ...]:
     return tuple((as_text(name), as_text(number)) for name, number in as_mapping(value).items())
-
-
-def _claim(claim: object) -> str:
-    """A claim as one line: a sentence where it has the form of `sweep.experiment.Claim`."""
-    if isinstance(claim, dict) and {"arm", "baseline", "direction", "endpoints"} <= set(claim):
-        relation = {"better": "is better than", "worse": "is worse than"}
-        verb = relation.get(as_text(claim["direction"]), "is equivalent to")
-        within = "" if claim.get("margin") is None else f" within {as_text(claim['margin'])}"
-        endpoints = " and ".join(as_text(name) for name in as_list(claim["endpoints"]))
-        return f"{as_text(claim['arm'])} {verb} {as_text(claim['baseline'])}{within}: {endpoints}"
-    if isinstance(claim, dict):
-        return "; ".join(f"{as_text(key)}: {_claim(value)}" for key, value in claim.items())
-    if isinstance(claim, list):
-        return ", ".join(_claim(item) for item in claim)
-    return as_text(claim)

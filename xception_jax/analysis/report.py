@@ -19,6 +19,7 @@ from xception_jax.analysis.read import read_directory
 from xception_jax.analysis.summary import summarize
 from xception_jax.analysis.svg import export
 from xception_jax.analysis.tables import arm_table, headline, results_frame
+from xception_jax.analysis.verdicts import judge
 from xception_jax.errors import InputError
 
 
@@ -33,6 +34,8 @@ class ReportResult:
         columns: names of the columns of `rows`.
         rows: one row of text per arm. Text from files is as it was there: escape it for Rich.
         notes: what was broken and left out, one line each.
+        verdicts: what `verdicts.json` holds.
+        has_ended: whether nothing more is to come by itself.
     """
 
     page: Path
@@ -41,6 +44,8 @@ class ReportResult:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    verdicts: dict[str, Any]
+    has_ended: bool
 
 
 def write_report(
@@ -60,7 +65,7 @@ def write_report(
     sweep = read_directory(directory)
     summary = summarize(sweep)
     found = audit(sweep)
-    verdicts: dict[str, Any] = {}
+    verdicts = judge(sweep, found)
     plates = draw_figures(sweep, verdicts)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     made_by = MadeBy(command, made, refresh)
@@ -73,6 +78,7 @@ def write_report(
         files = export(figure.wide)
         contents |= {f"{figure.name}.{kind}": content for kind, content in files.items()}
     contents["audit.json"] = json.dumps(found, indent=2).encode()
+    contents["verdicts.json"] = json.dumps(verdicts, indent=2, allow_nan=False).encode()
     contents["index.html"] = page.encode()
     table = arm_table(summary)
     target = directory / "report"
@@ -83,6 +89,8 @@ def write_report(
         columns=table.columns,
         rows=table.rows,
         notes=sweep.notes,
+        verdicts=verdicts,
+        has_ended=sweep.has_ended,
     )
 
 

@@ -1,24 +1,92 @@
 """`report`: figures, tables and a page from the files of a sweep or a run."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
 from xception_jax.commands.console import Directory, command_line, console, warn
+from xception_jax.errors import InputError
 
-
-def report(directory: Directory) -> int:
-    """Write figures, tables and a page into DIRECTORY/report, also while the sweep runs.
-
-    Example: `xception-jax report results/nonlinearity`
-    """
+if TYPE_CHECKING:
     from rich.table import Table
 
-    from xception_jax.analysis import write_report
+    from xception_jax.analysis import ReportResult
 
-    written = write_report(directory, command=command_line())
+
+def report(
+    directory: Directory,
+    seconds: Annotated[
+        float | None, typer.Argument(help="With --watch: between two looks; default: 10.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Rebuild at every change, until the sweep has ended.")
+    ] = False,
+) -> int:
+    """Write figures, tables, verdicts and a page into DIRECTORY/report, also while the sweep runs.
+
+    With --watch the page in the browser follows the sweep by itself; Ctrl-C ends that.
+
+    Example: `xception-jax report results/nonlinearity --watch 5`
+    """
+    from xception_jax.analysis import write_report
+    from xception_jax.analysis.watch import SECONDS, watch_report
+
+    if seconds is not None and not watch:
+        raise InputError("SECONDS", seconds, "goes with --watch, and only with it")
+    command = command_line()
+    if not watch:
+        _show(write_report(directory, command=command))
+        return 0
+    try:
+        every = SECONDS if seconds is None else seconds
+        for written in watch_report(directory, seconds=every, command=command):
+            console.print(f"{written.headline}; the page: {written.page}")
+    except KeyboardInterrupt:  # leaves a page that no longer loads itself again
+        written = write_report(directory, command=command)
+    _show(written)
+    return 0
+
+
+def _show(written: "ReportResult") -> None:
+    from rich.table import Table
+
     table = Table(*written.columns, box=None, pad_edge=False)
     for row in written.rows:
         table.add_row(*row)
     console.print(written.headline)
     console.print(table)
+    if claims := written.verdicts["claims"]:
+        console.print()
+        for number, claim in enumerate(claims, 1):
+            console.print(f"{number}. {claim['verdict']}: {claim['sentence']}")
+        console.print()
+        console.print(_verdict_table(claims))
     for note in written.notes:
         warn(note)
     console.print(f"the page: {written.page}")
-    return 0
+
+
+def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
+    """One row per claim and endpoint; a claim without any has one, too."""
+    from rich.table import Table
+
+    columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "95% interval", "p")
+    table = Table(*columns, "adjusted p", "P(improvement)", box=None, pad_edge=False)
+    for number, claim in enumerate(claims, 1):
+        grade = (claim["grade"] or "") + " post hoc" * (claim["declared"] == "post hoc")
+        pairs = f"{claim['n']['pairs']} of {claim['n']['planned']}"
+        first = [f"{number}. {claim['title']}", claim["verdict"], grade, pairs]
+        for endpoint in claim["endpoints"] or [{}]:
+            low, high = endpoint.get("interval") or (None, None)
+            interval = "" if low is None else f"{_number(low)} to {_number(high)}"
+            effect = _number(endpoint.get("effect"))
+            names = ("p", "p_adjusted", "probability_of_improvement")
+            rest = [_number(endpoint.get(name)) for name in names]
+            table.add_row(*first, endpoint.get("endpoint", ""), effect, interval, *rest)
+            first = [""] * 4
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}".replace("-", "−")
