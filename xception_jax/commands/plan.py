@@ -23,11 +23,16 @@ def plan(
     ] = None,
     *,
     modules: Annotated[bool, typer.Option(help="A table of each arm's modules, too.")] = False,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(help="A sweep with the same arms: its spread tells what can be detected."),
+    ] = None,
 ) -> int:
-    """Show what each arm of an experiment costs, and which cannot be built, in seconds.
+    """Show what each arm of an experiment costs and what its claims can detect, in seconds.
 
-    Example: `xception-jax plan experiments/nonlinearity.py`
+    Example: `xception-jax plan experiments/nonlinearity.py --pilot results/nonlinearity`
     """
+    power = _power_lines(file, pilot)
     table = Table(box=None, pad_edge=False)
     for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
         justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
@@ -48,6 +53,8 @@ def plan(
         console.print(note)
     console.print("MACs: multiply-adds of one image, forward. Activations: kept for the backward")
     console.print("pass by one image, before the compiler saves any. Nothing was compiled.")
+    for line in power:
+        console.print(line)
     for arm, cost in costs if modules else ():
         console.print(f"\n{arm}")
         console.print(_module_table(cost))
@@ -69,6 +76,40 @@ def _arms(file: Path, overrides: list[str]) -> Iterator[tuple[str, "ConfigDict",
     experiment = equalize(experiment, base, overrides)
     for arm, settings in experiment.arms.items():
         yield arm, resolve(base, settings, overrides=overrides), list(settings)
+
+
+def _power_lines(file: Path, pilot: Path | None) -> list["Table | str"]:
+    """What the claims of an experiment can find with its seeds; nothing for a config.
+
+    Raises:
+        InputError: there is no sweep in `pilot`, or none with arms that the claims compare.
+    """
+    from xception_jax.config import load_file
+    from xception_jax.sweep import Experiment
+
+    experiment = load_file(file, "get_experiment", "get_config")
+    if not isinstance(experiment, Experiment):
+        if pilot is not None:
+            raise InputError("--pilot", str(pilot), "goes with an experiment; this is a config")
+        return []
+    from xception_jax.analysis.planning import detectable_effects
+    from xception_jax.analysis.read import read_directory
+
+    sweep = read_directory(pilot) if pilot is not None else None
+    claims = [claim.describe() for claim in experiment.claims]
+    rows = detectable_effects(claims, experiment.arms, experiment.seeds, sweep)
+    if sweep is not None and claims and not any(row.pilot_pairs for row in rows):
+        raise InputError("--pilot", str(pilot), "has no two finished pairs that a claim compares")
+    table = Table("claim", "endpoint", "seeds", "detectable", box=None, pad_edge=False)
+    for row in rows:
+        found = f"no effect: p cannot be < 0.05 with {row.seeds} seeds and {len(claims)} claims"
+        if row.effect is not None:
+            spread = f" (spread of {row.pilot_pairs} pairs)" * bool(row.pilot_pairs)
+            found = f"{row.effect:.3g} {row.unit}{spread}"
+        table.add_row(row.claim, row.endpoint, str(row.seeds), found)
+    note = "Detectable: what 80 of 100 such sweeps would find, at 5% over all claims; for an"
+    last = "equivalence, the margin. Standard deviations are of the paired differences."
+    return ["", table, note, last] if rows else []
 
 
 def _cost(config: "ConfigDict", named: list[str]) -> "Cost":

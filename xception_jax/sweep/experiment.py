@@ -1,5 +1,6 @@
 """An experiment: a question, a base config, arms, seeds and the claims made before the runs."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,7 +22,7 @@ DIRECTIONS = ("better", "worse", "equivalent")
 
 @dataclass(frozen=True)
 class Claim:
-    """A contrast between two arms, decided before the runs.
+    """A contrast between two arms, or an interaction of four, decided before the runs.
 
     Attributes:
         arm: the arm the claim is about.
@@ -29,6 +30,11 @@ class Claim:
         direction: "better", "worse" or "equivalent".
         endpoints: what is compared; several must all hold.
         margin: of equivalence, in units of the endpoint.
+        target: validation accuracy of "steps_to_target"; None: 95% of what the compared runs
+            reach on average at their end.
+        pilot_seeds: the target comes from this many of the first seeds, which are then not tested.
+        versus: two more arms: the claim is then that arm − baseline is better, worse, or
+            equivalent, compared with the difference of these two.
     """
 
     arm: str
@@ -36,13 +42,62 @@ class Claim:
     direction: str = "better"
     endpoints: tuple[str, ...] = ("final_top1",)
     margin: float | None = None
+    target: float | None = None
+    pilot_seeds: int = 0
+    versus: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
-        require_choice("claim.direction", self.direction, ("better", "worse", "equivalent"))
-        for endpoint in self.endpoints:
-            require_choice("claim.endpoints", endpoint, ENDPOINTS)
+        require_choice("claim.direction", self.direction, DIRECTIONS)
+        self._require_endpoints()
         if (self.direction == "equivalent") != (self.margin is not None):
             raise InputError("claim.margin", self.margin, "goes with equivalence, and only with it")
+        if self.margin is not None and not (_is_number(self.margin) and 0 < self.margin < math.inf):
+            raise InputError("claim.margin", self.margin, "must be a positive number")
+        if (self.target is not None or self.pilot_seeds) and STEPS not in self.endpoints:
+            raise InputError("claim.target", self.target, f"goes with {STEPS!r}, and only with it")
+        if self.target is not None and not (_is_number(self.target) and 0 < self.target < 1):
+            raise InputError("claim.target", self.target, "must be between 0 and 1")
+        if type(self.pilot_seeds) is not int or self.pilot_seeds < 0:
+            raise InputError("claim.pilot_seeds", self.pilot_seeds, "must be a whole number", 0)
+        if self.target is not None and self.pilot_seeds:
+            raise InputError("claim.pilot_seeds", self.pilot_seeds, "the target is given already")
+        if self.versus is not None and (
+            isinstance(self.versus, str) or len(self.versus) != 2 or len(set(self.versus)) != 2
+        ):
+            raise InputError("claim.versus", self.versus, "must be two arms")
+        if self.arm == self.baseline:
+            raise InputError("claim.baseline", self.baseline, "is the claim's own arm")
+        if self.versus is not None and tuple(self.versus) == (self.arm, self.baseline):
+            raise InputError("claim.versus", self.versus, "is the claim's own contrast")
+
+    def _require_endpoints(self) -> None:
+        names = self.endpoints
+        if isinstance(names, str) or not names:
+            near = (names,) if names in ENDPOINTS else None
+            raise InputError("claim.endpoints", names, "must be a tuple of endpoints", near)
+        for endpoint in names:
+            require_choice("claim.endpoints", endpoint, ENDPOINTS)
+        if len(set(names)) < len(names):
+            raise InputError("claim.endpoints", names, "names an endpoint twice", tuple({*names}))
+        if self.margin is not None and STEPS in names and len(names) > 1:
+            raise InputError("claim.endpoints", names, "have units that share no margin")
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that are compared, two or four."""
+        return (self.arm, self.baseline, *(self.versus or ()))
+
+    def describe(self) -> dict[str, Any]:
+        """The claim as plain data; what it leaves open is left out."""
+        content = asdict(self) | {"endpoints": list(self.endpoints)}
+        if self.versus:
+            content["versus"] = list(self.versus)
+        optional = ("target", "pilot_seeds", "versus")
+        return {name: value for name, value in content.items() if value or name not in optional}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -80,8 +135,12 @@ class Experiment:
             raise InputError("experiment.arms", None, "there must be at least one arm")
         require_seeds("experiment.seeds", self.seeds)
         require_choice("experiment.equal", self.equal, ("", "parameters", "macs"))
-        for claim in self.claims:
-            for arm in (claim.arm, claim.baseline):
+        for number, claim in enumerate(self.claims):
+            if not isinstance(claim, Claim):
+                raise InputError("experiment.claims", claim, "is not a Claim")
+            if claim in self.claims[:number]:
+                raise InputError("experiment.claims", claim, "is declared twice")
+            for arm in claim.arms:
                 if arm not in self.arms:
                     near = nearest_name(arm, self.arms)
                     raise InputError("claim", arm, "names an arm that does not exist", near)
@@ -91,6 +150,7 @@ class Experiment:
         content = asdict(self)
         content["arms"] = {name: dict(settings) for name, settings in self.arms.items()}
         content["seeds"] = list(range(self.seeds))
+        content["claims"] = [claim.describe() for claim in self.claims]
         return content
 
 
@@ -99,6 +159,22 @@ def require_seeds(field: str, seeds: Any) -> None:
     if type(seeds) is not int or not 1 <= seeds <= MOST_SEEDS:
         near = min(max(seeds, 1), MOST_SEEDS) if type(seeds) is int else None
         raise InputError(field, seeds, f"must be an integer from 1 to {MOST_SEEDS}", near)
+
+
+def parse_packing(text: str) -> str | int:
+    """The value of `--packing`: "auto", "off", or how many runs train together at most.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if text in ("auto", "off"):
+        return text
+    reason = f"must be auto, off or a number of runs from 1 to {LARGEST_PACK}"
+    if not re.fullmatch(r"-?\d{1,9}", text):
+        raise InputError("--packing", text, reason, nearest_name(text, ("auto", "off")) or "auto")
+    if not 1 <= (size := int(text)) <= LARGEST_PACK:
+        raise InputError("--packing", size, reason, min(max(size, 1), LARGEST_PACK))
+    return size
 
 
 @dataclass(frozen=True)
@@ -161,22 +237,6 @@ def plan_runs(
             config = resolve(base, settings, {"seed": seed}, overrides=overrides)
             runs.append(PlannedRun(arm, seed, config))
     first: dict[str, str] = {}
-def parse_packing(text: str) -> str | int:
-    """The value of `--packing`: "auto", "off", or how many runs train together at most.
-
-    Raises:
-        InputError: it is something else.
-    """
-    if text in ("auto", "off"):
-        return text
-    reason = f"must be auto, off or a number of runs from 1 to {LARGEST_PACK}"
-    if not re.fullmatch(r"-?\d{1,9}", text):
-        raise InputError("--packing", text, reason, nearest_name(text, ("auto", "off")) or "auto")
-    if not 1 <= (size := int(text)) <= LARGEST_PACK:
-        raise InputError("--packing", size, reason, min(max(size, 1), LARGEST_PACK))
-    return size
-
-
     for run in runs:
         if run.id in first:
             raise InputError("arm", run.arm, f"is the same run as arm {first[run.id]!r}")

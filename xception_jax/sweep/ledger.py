@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xception_jax.config import digest
 from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.training import run_directory as files
@@ -41,7 +42,7 @@ def require_home(
     """Checks that `directory` is, or can become, the home of this sweep.
 
     Seeds, arms and claims may be added to a recorded sweep. What it has recorded stays as it is:
-    the settings of its runs, and the claims, which were made before the runs.
+    the settings of its runs, and the claims that were made before them.
 
     Returns:
         What `sweep.json` holds; empty: nothing is recorded yet.
@@ -69,9 +70,6 @@ def require_home(
             refuse(f"another sweep: its {run.arm!r} with seed {run.seed} has other settings")
     if missing := {arm for arm, _ in recorded} - set(experiment.arms):
         refuse(f"another sweep: it has the arm {min(missing)!r}")
-    claims = json.loads(json.dumps(experiment.describe()["claims"]))
-    if any(claim not in claims for claim in there["experiment"].get("claims", [])):
-        refuse("a sweep with other claims, and claims are made before the runs")
     return there
 
 
@@ -91,9 +89,11 @@ def write_ledger(
     kept = [row for row in there.get("runs", []) if row not in rows]
     described = experiment.describe()
     described["seeds"] = sorted({row["seed"] for row in [*rows, *kept]})
+    described["claims"], claims = _claims(directory, described["claims"], there)
     content = {
         "schema": SCHEMA,
         "experiment": described,
+        **claims,
         "runs": [*rows, *kept],
         "packs": there.get("packs", []),
         "command": command,
@@ -101,6 +101,23 @@ def write_ledger(
         **files.provenance(),
     }
     files.write_whole(directory / files.SWEEP, json.dumps(content, indent=2) + "\n")
+
+
+def _claims(
+    directory: Path, claims: list[dict[str, Any]], there: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The claims made before the runs, and beside them their hash and the later ones.
+
+    Once a run has begun no recorded claim is taken away, and what is new or changed is post hoc.
+    The hash stays as it was recorded, so that an edit of `sweep.json` shows.
+    """
+    if not there or all(run.status == "planned" for run in read_statuses(directory)):
+        return claims, {"claims_sha256": digest(claims), "post_hoc_claims": []}
+    recorded = there["experiment"].get("claims", [])
+    late = there.get("post_hoc_claims", [])
+    new = [claim for claim in claims if claim not in recorded and claim not in late]
+    recorded_hash = there.get("claims_sha256") or digest(recorded)
+    return recorded, {"claims_sha256": recorded_hash, "post_hoc_claims": [*late, *new]}
 
 
 def _read(directory: Path) -> dict[str, Any]:
@@ -121,6 +138,20 @@ def _read(directory: Path) -> dict[str, Any]:
     raise InputError("file", str(directory / files.SWEEP), "is not the record of a sweep")
 
 
+def read_packs(directory: Path) -> list[dict[str, Any]]:
+    """The packs that `record_packs` has recorded, oldest first."""
+    packs: list[dict[str, Any]] = _read(directory).get("packs", [])
+    return packs
+
+
+def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Adds packs to the record, before their runs begin; the caller has locked `directory`."""
+    content = _read(directory)
+    there = content.get("packs", [])
+    content["packs"] = [*there, *(row for row in rows if row not in there)]
+    files.write_whole(directory / files.SWEEP, json.dumps(content, indent=2) + "\n")
+
+
 def read_statuses(directory: Path) -> list[RunStatus]:
     """How every run of the sweep (or the one run) in `directory` stands.
 
@@ -136,20 +167,6 @@ def read_statuses(directory: Path) -> list[RunStatus]:
     if not directory.is_dir():
         raise InputError("directory", str(directory), "no such directory")
     raise InputError("directory", str(directory), "holds neither sweep.json nor run.json")
-
-
-def read_packs(directory: Path) -> list[dict[str, Any]]:
-    """The packs that `record_packs` has recorded, oldest first."""
-    packs: list[dict[str, Any]] = _read(directory).get("packs", [])
-    return packs
-
-
-def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Adds packs to the record, before their runs begin; the caller has locked `directory`."""
-    content = _read(directory)
-    there = content.get("packs", [])
-    content["packs"] = [*there, *(row for row in rows if row not in there)]
-    files.write_whole(directory / files.SWEEP, json.dumps(content, indent=2) + "\n")
 
 
 def _status(arm: str, seed: int, directory: Path) -> RunStatus:
