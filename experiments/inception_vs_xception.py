@@ -11,7 +11,8 @@ def get_experiment() -> Experiment:
     """Two architectures at equal parameters."""
     return Experiment(
         name="inception_vs_xception",
-        hypothesis="At the same number of parameters Xception ends higher than Inception.",
+        hypothesis="At the same number of parameters Xception ends higher than Inception, "
+        "and is ahead of it over the whole of training.",
         reference="paper section 4.5, figure 6, tables 1 and 3",
         base="../configs/fashion_mnist_mini.py",
         arms={
@@ -19,6 +20,9 @@ def get_experiment() -> Experiment:
             "inception": {"model.name": "inception_tiny"},
         },
         seeds=5,
-        claims=(Claim("xception", "inception", "better"),),
+        claims=(
+            Claim("xception", "inception", "better"),
+            Claim("xception", "inception", "better", ("curve_area",)),
+        ),
         equal="parameters",
     )

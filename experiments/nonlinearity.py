@@ -20,8 +20,9 @@ def get_experiment() -> Experiment:
             "elu": {"model.intermediate_activation": "elu"},
         },
         seeds=5,
-        claims=(
-            Claim("none", "relu", "better", ("final_top1", "steps_to_target")),
-            Claim("none", "elu", "better", ("final_top1", "steps_to_target")),
+        # "Both faster convergence and better final performance": each claim needs both.
+        claims=tuple(
+            Claim("none", activation, "better", ("final_top1", "steps_to_target"))
+            for activation in ("relu", "elu")
         ),
     )
