@@ -84,7 +84,7 @@ def test_the_plan_says_what_the_claims_can_detect(
     path = ROOT / "experiments" / "residual.py"
     code, out, _ = call("plan", path)
     assert code == 0
-    assert "no effect: p cannot be < 0.05 with 5 seeds" in out
+    assert "none: 5 seeds cannot give p < 0.05" in out
     arms = {"residual": {}, "plain": {}}
     pilot = new_sweep(arms=arms, seeds=(0, 1, 2))
     finals = {"residual": (0.8, 0.82, 0.84), "plain": (0.79, 0.79, 0.79)}

@@ -102,7 +102,7 @@ def _power_lines(file: Path, pilot: Path | None) -> list["Table | str"]:
         raise InputError("--pilot", str(pilot), "has no two finished pairs that a claim compares")
     table = Table("claim", "endpoint", "seeds", "detectable", box=None, pad_edge=False)
     for row in rows:
-        found = f"no effect: p cannot be < 0.05 with {row.seeds} seeds and {len(claims)} claims"
+        found = f"none: {row.seeds} seeds cannot give p < 0.05, adjusted for the number of claims"
         if row.effect is not None:
             spread = f" (spread of {row.pilot_pairs} pairs)" * bool(row.pilot_pairs)
             found = f"{row.effect:.3g} {row.unit}{spread}"

@@ -71,14 +71,14 @@ class Claim:
             raise InputError("claim.versus", self.versus, "is the claim's own contrast")
 
     def _require_endpoints(self) -> None:
-        names = self.endpoints
+        names: Any = self.endpoints  # whoever wrote the file
         if isinstance(names, str) or not names:
             near = (names,) if names in ENDPOINTS else None
             raise InputError("claim.endpoints", names, "must be a tuple of endpoints", near)
         for endpoint in names:
             require_choice("claim.endpoints", endpoint, ENDPOINTS)
         if len(set(names)) < len(names):
-            raise InputError("claim.endpoints", names, "names an endpoint twice", tuple({*names}))
+            raise InputError("claim.endpoints", names, "names an endpoint twice", tuple(dict.fromkeys(names)))
         if self.margin is not None and STEPS in names and len(names) > 1:
             raise InputError("claim.endpoints", names, "have units that share no margin")
 
