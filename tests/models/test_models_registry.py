@@ -30,6 +30,8 @@ OTHERS = {
     "dropout": 0.1,
     "dtype": "bfloat16",
     "depthwise_implementation": "lax",
+    "matmul_dtype": "bfloat16",
+    "scan_middle": "on",
     "norm_momentum": 0.9,
     "norm_epsilon": 1e-5,
     "axis_name": "data",

@@ -6,6 +6,7 @@ as `InputError`, for the command line to say in one line.
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -157,12 +158,14 @@ def _rank(
     import jax
     import numpy as np
 
-    apply = jax.jit(weights.function().apply, static_argnames="train")
+    from xception_jax.models.folding import apply_folded
+
+    apply = jax.jit(partial(apply_folded, weights.function()))
     names = weights.class_names
     for start in range(0, len(images), batch_size):
         paths = images[start : start + batch_size]
         batch = np.stack([_prepared(weights, path) for path in paths])
-        logits, _ = apply(weights.parameters, weights.statistics, batch, train=False)
+        logits = apply(weights.parameters, weights.statistics, batch)
         for path, row in zip(paths, np.asarray(jax.nn.softmax(logits)), strict=True):
             best = np.argsort(-row, kind="stable")[:top].tolist()
             yield path, [(i, names[i] if names else None, float(row[i])) for i in best]

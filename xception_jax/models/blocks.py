@@ -31,6 +31,7 @@ from xception_jax.models.layers import (
 
 DEFAULT_NORM = NormSpec()
 DTYPES = ("float32", "bfloat16", "float64")
+MATMUL_DTYPES = (None, "bfloat16")
 ORDERS = ("depthwise_first", "pointwise_first")
 Segments = int | Literal["per_channel"]
 
@@ -49,6 +50,7 @@ class BlockSpec:
         intermediate_norm: batch normalization between the two operations.
         dtype: of the computation, "float32", "bfloat16" or "float64".
         depthwise_implementation: a name in `ops.DEPTHWISE_IMPLEMENTATIONS`, or "auto".
+        matmul_dtype: what the factors of matrix products are rounded to; None: `dtype`.
         norm: how batch normalization is built.
 
     Raises:
@@ -62,6 +64,7 @@ class BlockSpec:
     intermediate_norm: bool = False
     dtype: str = "float32"
     depthwise_implementation: str = "auto"
+    matmul_dtype: str | None = None
     norm: NormSpec = DEFAULT_NORM
 
     def __post_init__(self) -> None:
@@ -74,6 +77,8 @@ class BlockSpec:
             self.depthwise_implementation,
             ("auto", *ops.DEPTHWISE_IMPLEMENTATIONS),
         )
+        if self.matmul_dtype not in MATMUL_DTYPES:
+            raise InputError("model.matmul_dtype", self.matmul_dtype, "must be bfloat16 or null")
         for side in kernel_shape(self.kernel_size):
             require_count("model.kernel_size", side)
             if side % 2 == 0:
@@ -83,17 +88,17 @@ class BlockSpec:
         else:
             require_count("model.segments", self.segments)
 
-    def spatial_channels(self, in_features: int, out_features: int) -> int:
-        """Channels that the spatial convolution of a block sees."""
-        return in_features if self.order == "depthwise_first" else out_features
-
-    def build(
     @property
     def activations(self) -> tuple[str, ...]:
         """The intermediate activation, or those of which one is picked."""
         names = self.intermediate_activation
         return (names,) if isinstance(names, str) else names
 
+    def spatial_channels(self, in_features: int, out_features: int) -> int:
+        """Channels that the spatial convolution of a block sees."""
+        return in_features if self.order == "depthwise_first" else out_features
+
+    def build(
         self, in_features: int, out_features: int, *, rngs: nnx.Rngs | None = None, **place: Any
     ) -> "SeparableConv":
         """A block built this way, but for what `place` says; see `SeparableConv`.
@@ -156,6 +161,7 @@ class SeparableConv(nnx.Module):
         intermediate_norm: batch normalization between the two operations.
         dtype: of the computation, "float32", "bfloat16" or "float64".
         depthwise_implementation: a name in `ops.DEPTHWISE_IMPLEMENTATIONS`, or "auto".
+        matmul_dtype: what the factors of matrix products are rounded to; None: `dtype`.
         norm: how batch normalization is built.
         strides: of the spatial convolution; the pointwise one has none in either order.
         padding: of the spatial convolution, "SAME", "VALID" or "SYMMETRIC" (PyTorch's).
@@ -177,6 +183,7 @@ class SeparableConv(nnx.Module):
         intermediate_norm: bool = False,
         dtype: str = "float32",
         depthwise_implementation: str = "auto",
+        matmul_dtype: str | None = None,
         norm: NormSpec = DEFAULT_NORM,
         strides: int = 1,
         padding: Padding = "SAME",
@@ -194,6 +201,7 @@ class SeparableConv(nnx.Module):
             intermediate_norm,
             dtype,
             depthwise_implementation,
+            matmul_dtype,
             norm,
         )
         self.in_features, self.strides, self.padding = in_features, strides, padding
@@ -207,6 +215,8 @@ class SeparableConv(nnx.Module):
         )
         if self.spec.intermediate_norm:
             self.intermediate_norm = norm.build(channels, rngs=rngs)
+        if len(self.spec.activations) > 1:
+            self.intermediate_activation = Choice(jnp.int32(0))
 
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
@@ -215,8 +225,6 @@ class SeparableConv(nnx.Module):
 
         Args:
             x: the input.
-        if len(self.spec.activations) > 1:
-            self.intermediate_activation = Choice(jnp.int32(0))
             train: matters only to the optional normalization between the operations.
 
         Raises:
@@ -250,7 +258,15 @@ class SeparableConv(nnx.Module):
                 padding=padding,
                 implementation=self.spec.depthwise_implementation,
             )
-        return ops.conv2d(x, kernel, strides=self.strides, padding=padding, groups=self.groups)
+        return ops.conv2d(
+            x,
+            kernel,
+            strides=self.strides,
+            padding=padding,
+            groups=self.groups,
+            matmul_dtype=self.spec.matmul_dtype,
+        )
 
     def _pointwise(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w f"]:
-        return ops.pointwise_conv2d(x, self.pointwise_kernel[...].astype(x.dtype))
+        kernel = self.pointwise_kernel[...].astype(x.dtype)
+        return ops.pointwise_conv2d(x, kernel, matmul_dtype=self.spec.matmul_dtype)

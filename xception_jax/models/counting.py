@@ -87,6 +87,8 @@ def _call(
     for keys, module in list(nnx.iter_modules(model)):
         if isinstance(module, SeparableConv):
             module.spec = replace(module.spec, depthwise_implementation="lax")
+        if hasattr(module, "scan_middle"):
+            module.scan_middle = "off"  # a loop has one path for all of its modules
         _mark("/".join(map(str, keys)), module, shapes)
     return model(images, train=False)
 

@@ -100,19 +100,22 @@ class Conv(nnx.Module):
         strides: int = 1,
         padding: Padding = "SAME",
         dtype: str = "float32",
+        matmul_dtype: str | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         shape = (*kernel_shape(kernel_size), in_features, out_features)
         self.kernel = parameter(rngs, KERNEL_INITIALIZER, shape)
         self.strides, self.padding, self.dtype = strides, padding, dtype
+        self.matmul_dtype = matmul_dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
         """[batch, height, width, in] -> [batch, new height, new width, out]."""
         kernel, x = self.kernel[...].astype(self.dtype), x.astype(self.dtype)
+        strides, narrow = self.strides, self.matmul_dtype
         if kernel.shape[:2] == (1, 1):
-            return ops.pointwise_conv2d(x, kernel, strides=self.strides)
+            return ops.pointwise_conv2d(x, kernel, strides=strides, matmul_dtype=narrow)
         x, padding = framed(x, kernel.shape[:2], self.padding)
-        return ops.conv2d(x, kernel, strides=self.strides, padding=padding)
+        return ops.conv2d(x, kernel, strides=strides, padding=padding, matmul_dtype=narrow)
 
 
 @dataclass(frozen=True)
@@ -169,17 +172,26 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b *s c"]:
         """Normalizes by the batch's statistics in training (and tracks them), else by these."""
         if train:
-            mean, variance = ops.batch_statistics(x, self.axis_name)
-            for tracked, now in ((self.mean, mean), (self.variance, variance)):
-                kept = self.momentum * tracked[...]
-                tracked.set_value(kept + (1 - self.momentum) * jax.lax.stop_gradient(now))
-        else:
-            mean, variance = self.mean[...], self.variance[...]
-        scale = jax.lax.rsqrt(variance + self.epsilon)
+            return self._normalize_batch(x)
+        scale, shift = self.frozen()
+        return (x.astype(scale.dtype) * scale + shift).astype(x.dtype)
+
+    def frozen(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+        """What evaluation multiplies by, then adds."""
+        scale = jax.lax.rsqrt(self.variance[...] + self.epsilon)
         if self.scale is not None:
             scale = self.scale[...] * scale
-        shift = self.bias[...] - mean * scale
-        return (x.astype(scale.dtype) * scale + shift).astype(x.dtype)
+        return scale, self.bias[...] - self.mean[...] * scale
+
+    def _normalize_batch(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
+        scale = jnp.ones(x.shape[-1]) if self.scale is None else self.scale[...]
+        x, mean, variance = ops.batch_norm(
+            x, scale, self.bias[...], epsilon=self.epsilon, axis_name=self.axis_name
+        )
+        for tracked, now in ((self.mean, mean), (self.variance, variance)):
+            # By index would compare shardings, which takes long under a trace.
+            tracked.set_value(self.momentum * tracked[...] + (1 - self.momentum) * now)
+        return x
 
 
 class Dense(nnx.Module):

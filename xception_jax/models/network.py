@@ -15,6 +15,8 @@ from xception_jax.models.blocks import BlockSpec
 from xception_jax.models.layers import PADDING_STYLES, Dense, dropout, require_count
 from xception_jax.models.pooling import pool_to_grid
 
+SCANS = ("on", "off")
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -29,6 +31,7 @@ class NetworkSpec:
         padding: of what has a stride, as in "same" (TensorFlow, Keras) or "torch".
         fully_connected: units of the ReLU layers before the classifier; None: the table's own.
         dropout_rate: before the classifier.
+        scan_middle: whether the equal modules of a middle flow are a loop: "on", "off", or "auto".
 
     Raises:
         InputError: a value that does not exist, with the nearest one that does.
@@ -42,11 +45,13 @@ class NetworkSpec:
     padding: str
     fully_connected: tuple[int, ...] | None
     dropout_rate: float
+    scan_middle: str
 
     def __post_init__(self) -> None:
         require_count("model.num_classes", self.num_classes)
         require_count("model.in_channels", self.in_channels)
         require_choice("model.padding", self.padding, PADDING_STYLES)
+        require_choice("model.scan_middle", self.scan_middle, ("auto", *SCANS))
         for units in self.fully_connected or ():
             require_count("model.fully_connected", units)
         if not 0 <= self.dropout_rate < 1:
@@ -96,20 +101,20 @@ class Network(nnx.Module):
         train: bool = False,
         *,
         dropout_keys: Key[Array, " batch"] | None = None,
+        dropout_rate: Float[Array, ""] | None = None,
     ) -> Float[Array, "batch classes"]:
         """Logits, in float32 at least.
 
         Args:
             images: values about -1 to 1.
-        dropout_rate: Float[Array, ""] | None = None,
             train: normalize by the batch's statistics, and track them.
             dropout_keys: one key an example; without them, or in evaluation, nothing is dropped.
+            dropout_rate: instead of the model's own.
 
         Raises:
             InputError: images smaller than the unpadded convolutions allow.
             ValueError: images of another rank or number of channels.
         """
-            dropout_rate: instead of the model's own.
         x = ops.require_images("images", images)
         if x.shape[-1] != self.in_channels:
             raise ValueError(f"images must have {self.in_channels} channels; got shape {x.shape}")

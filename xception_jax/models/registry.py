@@ -65,6 +65,8 @@ def create_model(
     dropout: float = 0.5,
     dtype: str = "float32",
     depthwise_implementation: str = "auto",
+    matmul_dtype: str | None = None,
+    scan_middle: str = "auto",
     norm_momentum: float = 0.99,
     norm_epsilon: float = 1e-3,
     axis_name: str | None = None,
@@ -82,7 +84,7 @@ def create_model(
 Xception and VGG families; Inception and AlexNet if `separable` |
     | kernel_size | Xception, VGG (the others' tables have sizes of their own) |
     | residual | Xception |
-    | middle_modules | Xception, VGG |
+    | middle_modules, scan_middle | Xception, VGG |
     | separable | Inception, AlexNet |
     | padding | all but "inception_v3", where nothing that has a stride is padded |
 
@@ -112,6 +114,10 @@ Xception and VGG families; Inception and AlexNet if `separable` |
         dtype: of the computation, "float32", "bfloat16" or "float64"; parameters and statistics are
             drawn in float32.
         depthwise_implementation: a name in `ops.DEPTHWISE_IMPLEMENTATIONS`, or "auto".
+        matmul_dtype: "bfloat16": the factors of the convolutions that are matrix products are
+            rounded to it, while sums and all else stay in `dtype`; None: they stay as well.
+        scan_middle: whether the equal modules of the middle flow are compiled once, as a loop;
+            "on", "off", or "auto": by backend.
         norm_momentum: of the moving statistics of batch normalization.
         norm_epsilon: of batch normalization.
         axis_name: mesh axis over which batch normalization is reduced; None: none.
@@ -153,6 +159,7 @@ def _function(settings: Mapping[str, Any]) -> ModelFunction:
         settings["padding"],
         None if units is None else tuple(units),
         settings["dropout"],
+        settings["scan_middle"],
     )
     multiple = segments if isinstance(segments, int) else 1
     table = MODELS[settings["name"]].resized(Width(width, multiple), settings["middle_modules"])

@@ -113,6 +113,7 @@ def _conv_unit(
             strides=strides,
             padding=padding,
             dtype=block.dtype,
+            matmul_dtype=block.matmul_dtype,
             rngs=rngs,
         )
     return ConvUnit(spatial, block.norm, step.features, rngs=rngs)

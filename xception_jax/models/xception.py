@@ -9,8 +9,9 @@ from jaxtyping import Array, Float
 
 from xception_jax import ops
 from xception_jax.models.layers import BatchNorm, Conv, padded_like, require_count
-from xception_jax.models.network import Network, NetworkSpec, Width
+from xception_jax.models.network import SCANS, Network, NetworkSpec, Width
 from xception_jax.models.pooling import max_pool
+from xception_jax.models.scanning import scan_modules
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,13 @@ class XceptionModule(nnx.Module):
         if self.shortcut == "projection":
             strides, out = (2 if stage.pool else 1), widths[-1]
             self.projection = Conv(
-                in_features, out, 1, strides=strides, dtype=block.dtype, rngs=rngs
+                in_features,
+                out,
+                1,
+                strides=strides,
+                dtype=block.dtype,
+                matmul_dtype=block.matmul_dtype,
+                rngs=rngs,
             )
             self.projection_norm = block.norm.build(out, rngs=rngs)
 
@@ -189,6 +196,7 @@ class Xception(Network):
                 strides=conv.strides,
                 padding=padded_like(spec.padding, conv.padding, conv.strides),
                 dtype=block.dtype,
+                matmul_dtype=block.matmul_dtype,
                 rngs=rngs,
             )
             for (before, after), conv in zip(stem, flows.stem, strict=True)
@@ -196,6 +204,7 @@ class Xception(Network):
         self.stem_norms: nnx.List[BatchNorm] = nnx.List(
             block.norm.build(after, rngs=rngs) for _, after in stem
         )
+        self.scan_middle = spec.scan_middle
         features = stem[-1][1]
 
         def flow(*stages: Stage) -> nnx.List[XceptionModule]:
@@ -215,6 +224,16 @@ class Xception(Network):
         """The image the last module makes, before pooling."""
         for conv, norm in zip(self.stem, self.stem_norms, strict=True):
             x = jax.nn.relu(norm(conv(x), train))
-        for module in (*self.entry, *self.middle, *self.exit):
+        for module in self.entry:
+            x = module(x, train)
+        x = self._middle_flow(x, train)
+        for module in self.exit:
+            x = module(x, train)
+        return x
+
+    def _middle_flow(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+        if len(self.middle) > 1 and ops.choose("scan_middle", self.scan_middle, SCANS) == "on":
+            return scan_modules(self.middle, x, train)
+        for module in self.middle:
             x = module(x, train)
         return x

@@ -1,0 +1,72 @@
+"""The middle flow as a loop: the same model, compiled once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xception_jax.errors import InputError
+from xception_jax.models import count, model_function
+
+
+def tiny(scan_middle, **settings):
+    return model_function(
+        "xception_tiny",
+        num_classes=5,
+        middle_modules=3,
+        width=0.25,
+        scan_middle=scan_middle,
+        **settings,
+    )
+
+
+def test_a_scanned_middle_flow_is_the_unrolled_one(rng):
+    with jax.enable_x64(True):
+        unrolled, scanned = (tiny(scan, dtype="float64") for scan in ("off", "on"))
+        key = jax.random.key(int(rng.integers(2**31)))
+        values = [
+            {path: value.astype("float64") for path, value in part.items()}
+            for part in unrolled.init(key)
+        ]
+        images = jnp.asarray(rng.normal(size=(4, 16, 16, 3)))
+
+        def step(function, parameters, statistics):
+            def loss(parameters):
+                logits, new = function.apply(parameters, statistics, images, train=True)
+                return jnp.sum(jnp.sin(logits)), new
+
+            evaluated, _ = function.apply(parameters, statistics, images, train=False)
+            return jax.grad(loss, has_aux=True)(parameters), evaluated
+
+        right, mine = (
+            jax.jit(lambda *v, f=function: step(f, *v))(*values) for function in (unrolled, scanned)
+        )
+        largest = max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(right))
+        assert jax.tree.structure(mine) == jax.tree.structure(right)
+        for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(right), strict=True):
+            # float64's 1e-16 through a dozen normalizations.
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * largest)
+
+
+def test_paths_shapes_and_counts_do_not_depend_on_it():
+    unrolled, scanned = tiny("off"), tiny("on")
+    assert scanned.parameters == unrolled.parameters
+    assert scanned.statistics == unrolled.statistics
+    assert count(scanned, (16, 16, 3)) == count(unrolled, (16, 16, 3))
+
+
+def test_one_module_is_compiled_and_auto_unrolls_on_cpu():
+    def equations(function):
+        parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
+        images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
+        return str(
+            jax.make_jaxpr(lambda *v: function.apply(*v, train=True))(
+                parameters, statistics, images
+            )
+        ).count("dot_general")
+
+    # Two modules of three separable convolutions less.
+    assert equations(tiny("off")) - equations(tiny("on")) == 6
+    assert equations(tiny("auto")) == equations(tiny("off"))
+    with pytest.raises(InputError, match=r"model.scan_middle='onn'.*'on'"):
+        tiny("onn")
