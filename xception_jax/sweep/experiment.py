@@ -78,7 +78,8 @@ class Claim:
         for endpoint in names:
             require_choice("claim.endpoints", endpoint, ENDPOINTS)
         if len(set(names)) < len(names):
-            raise InputError("claim.endpoints", names, "names an endpoint twice", tuple(dict.fromkeys(names)))
+            once = tuple(dict.fromkeys(names))
+            raise InputError("claim.endpoints", names, "names an endpoint twice", once)
         if self.margin is not None and STEPS in names and len(names) > 1:
             raise InputError("claim.endpoints", names, "have units that share no margin")
 
