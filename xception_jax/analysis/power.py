@@ -8,7 +8,6 @@ the two are apart. Effects are differences of means between paired arms.
 import math
 from collections.abc import Callable
 
-import numpy as np
 from scipy.special import nctdtr, stdtrit
 
 ALPHA = 0.05
@@ -99,7 +98,9 @@ def needed_n(
             return equivalence_power(effect / scale, (margin or 0.0) / scale, n, alpha) >= POWER
         return power(distance / scale, n, alpha) >= POWER
 
-    return next((n for n in range(2, MOST_SEEDS + 1) if decides(n)), None)
+    if not decides(MOST_SEEDS):
+        return None
+    return next(n for n in range(2, MOST_SEEDS + 1) if decides(n))
 
 
 def _tail(effect: float, n: int, level: float) -> float:
@@ -108,7 +109,8 @@ def _tail(effect: float, n: int, level: float) -> float:
     critical = float(stdtrit(n - 1, 1 - level))
     if abs(shift - critical) > 200:  # beyond what the noncentral t is computed for
         return float(shift > critical)
-    return 1.0 - float(np.nan_to_num(nctdtr(n - 1, shift, critical), nan=float(shift < critical)))
+    below = float(nctdtr(n - 1, shift, critical))
+    return float(shift > critical) if math.isnan(below) else 1.0 - below
 
 
 def _least(holds: Callable[[float], bool]) -> float:

@@ -19,7 +19,6 @@ FEWEST_FOR_BOOTSTRAP = 10
 DRAWS = 100_000
 RESAMPLES = 10_000
 _ROUNDING = 1e-9  # of sums that are equal but for rounding, in shares of the largest possible sum
-_BLOCK = 4_000_000  # numbers held at once
 
 Differences = Float[np.ndarray, " seeds"]
 
@@ -61,17 +60,22 @@ def sign_flip_p(
         return int(np.count_nonzero(np.abs(sums) >= abs(observed) - slack))
 
     if differences.size <= EXACT_UP_TO:
-        sums = np.zeros(1)
-        for difference in differences:
-            sums = np.concatenate([sums + difference, sums - difference])
+        sums = _every_sum(differences)
         return as_extreme(sums) / sums.size
-    generator = np.random.default_rng(seed)
-    extreme, block = 0, max(1, _BLOCK // differences.size)
-    for start in range(0, draws, block):
-        shape = min(block, draws - start), differences.size
-        signs = generator.integers(0, 2, shape, dtype=np.int8) * 2 - 1
-        extreme += as_extreme(signs @ differences)
-    return (extreme + 1) / (draws + 1)
+    generator, drawn = np.random.default_rng(seed), np.zeros(draws)
+    for part in np.array_split(differences, -(-differences.size // 10)):
+        # A random pattern of ten signs is one of 1,024 sums, drawn at once.
+        sums = _every_sum(part)
+        drawn += sums[generator.integers(0, sums.size, draws)]
+    return (as_extreme(drawn) + 1) / (draws + 1)
+
+
+def _every_sum(differences: Differences) -> Float[np.ndarray, " patterns"]:
+    """The sums with all 2^n patterns of signs; the first is that of the differences as they are."""
+    sums = np.zeros(1)
+    for difference in differences:
+        sums = np.concatenate([sums + difference, sums - difference])
+    return sums
 
 
 def within_margin_p(differences: Differences, margin: float) -> float:
@@ -175,7 +179,7 @@ def crossed_interval(
     covariance = residuals @ residuals.T / examples
     generator = np.random.default_rng(seed)
     weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
-    variances = np.einsum("rs,st,rt->r", weights, covariance, weights, optimize=True) / examples
+    variances = ((weights @ covariance) * weights).sum(axis=1) / examples
     noise = generator.standard_normal(resamples) * np.sqrt(np.maximum(variances, 0.0))
     tail = (1 - expanded(confidence, seeds)) / 2
     low, high = np.quantile(weights @ means + noise, [tail, 1 - tail])
