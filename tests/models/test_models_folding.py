@@ -19,7 +19,7 @@ CASES = [
         {"order": "pointwise_first", "intermediate_norm": True, "middle_modules": 0},
     ),
     ("xception_tiny", {"middle_modules": 0, "dtype": "bfloat16"}),
-    ("inception_tiny", {"separable": True}),
+    pytest.param("inception_tiny", {"separable": True}, marks=pytest.mark.slow),
 ]
 
 
