@@ -1,4 +1,8 @@
-"""What `xception-jax bench` does: measures the named benchmarks and writes what they gave."""
+"""What `xception-jax bench` does: measures the named benchmarks and writes what they gave.
+
+Where JAX finds a GPU the same cases are measured there, larger, in float32 and bfloat16. None of
+that has been run yet.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -30,7 +30,8 @@ def _variants(name: str, size: int, batch: int, classes: int, dtype: str) -> Ite
     work: dict[str, Any] = {"size": size, "batch": batch}
     ours = {"model": {"name": name, "dtype": dtype}, "classes": classes, **work}
     theirs = {"architecture": architecture(name, num_classes=classes), "dtype": dtype, **work}
-    yield Variant("xception_jax", OURS, ours)
+    yield Variant("xception_jax, folded", OURS, ours | {"folded": True})
+    yield Variant("xception_jax", OURS, ours | {"folded": False})
     torch, needs = f"{PEERS}.pytorch:inference", ("torch",)
     yield Variant("PyTorch eval", torch, theirs | {"mode": "eval"}, needs=needs)
     yield Variant("PyTorch folded, frozen", torch, theirs | {"mode": "folded"}, needs=needs)

@@ -1,6 +1,6 @@
 """The operations of the real model one by one: every implementation, and PyTorch's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,13 @@ from xception_jax import ops
 
 MODEL, SIZE, BATCH = "xception", 96, 8
 GPU_SIZE, GPU_BATCH = 299, 64
+IMPLEMENTATIONS: dict[str, Iterable[str]] = {
+    "depthwise": ops.DEPTHWISE_IMPLEMENTATIONS,
+    "max_pool": ops.POOLING_IMPLEMENTATIONS,
+    "pointwise": ops.CONVOLUTION_IMPLEMENTATIONS,
+    "conv": ops.CONVOLUTION_IMPLEMENTATIONS,
+    "batch_norm": ops.NORM_IMPLEMENTATIONS,
+}
 
 
 def cases(settings: Settings) -> Iterator[Case]:
@@ -44,7 +51,7 @@ def _case(
     }
     variants = [
         Variant(name, "benchmarks.operations:operation", arguments | {"implementation": name})
-        for name in _implementations(kind)
+        for name in ("auto", *IMPLEMENTATIONS[kind])
     ]
     variants.append(
         Variant("PyTorch", "benchmarks.peers.pytorch:operation", arguments, needs=("torch",))
@@ -60,15 +67,6 @@ def _case(
     )
 
 
-def _implementations(kind: str) -> list[str]:
-    listed = {
-        "depthwise": ops.DEPTHWISE_IMPLEMENTATIONS,
-        "max_pool": ops.POOLING_IMPLEMENTATIONS,
-        "batch_norm": (),
-    }
-    return ["auto", *listed.get(kind, ("lax",))]
-
-
 def operation(
     *,
     kind: str,
@@ -82,15 +80,18 @@ def operation(
 ) -> Work:
     """One operation on [batch, height, width, channels], with both its gradients if `backward`."""
     channels = shape[-1]
-    kernels = {
-        "depthwise": (3, 3, 1, channels),
-        "pointwise": (1, 1, channels, features),
-        "conv": (3, 3, channels, features),
+    parameters: dict[str, list[tuple[int, ...]]] = {
+        "depthwise": [(3, 3, 1, channels)],
+        "pointwise": [(1, 1, channels, features)],
+        "conv": [(3, 3, channels, features)],
+        "batch_norm": [(channels,), (channels,)],
     }
-    x = jax.random.normal(jax.random.key(0), shape, dtype)
-    inputs: tuple[jax.Array, ...] = (x,)
-    if kind in kernels:
-        inputs = x, jax.random.normal(jax.random.key(1), kernels[kind], dtype)
+    shapes = [shape, *parameters.get(kind, [])]
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    inputs = tuple(
+        jax.random.normal(key, size, "float32" if len(size) == 1 else dtype)
+        for key, size in zip(keys, shapes, strict=True)
+    )
     function = _operation(kind, implementation, strides, padding)
     if not backward:
         return Work(repeating(jax.jit(function), inputs), shape[0])
@@ -104,26 +105,20 @@ def operation(
 
 
 def _operation(kind: str, implementation: str, strides: int, padding: str) -> Any:
-    """The function of (x) or (x, kernel); implementation "lax" is plain XLA."""
+    """The function of the image and, where the operation has some, its parameters."""
     if kind == "depthwise":
         return partial(ops.depthwise_conv2d, implementation=implementation)
     if kind == "max_pool":
         return partial(ops.max_pool, window=3, strides=strides, implementation=implementation)
-    if kind == "batch_norm":
-        return _normalize
-    if kind == "pointwise" and implementation != "lax":
-        return partial(ops.pointwise_conv2d, strides=strides)
-    if implementation == "lax":
-        return lambda x, kernel: jax.lax.conv_general_dilated(
-            x, kernel, (strides, strides), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-    return partial(ops.conv2d, strides=strides, padding=padding)
+    if kind == "pointwise":
+        return partial(ops.pointwise_conv2d, strides=strides, implementation=implementation)
+    if kind == "conv":
+        return partial(ops.conv2d, strides=strides, padding=padding, implementation=implementation)
 
+    def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+        return ops.batch_norm(x, scale, bias, epsilon=1e-3, implementation=implementation)[0]
 
-def _normalize(x: jax.Array) -> jax.Array:
-    mean, variance = ops.batch_statistics(x)
-    scale = jax.lax.rsqrt(variance + 1e-3)
-    return (x * scale - mean * scale).astype(x.dtype)
+    return batch_norm
 
 
 def repeating(function: Any, arguments: tuple[Any, ...]) -> Callable[[int], None]:

@@ -1,7 +1,4 @@
-"""What is measured of this project, through its public functions; each returns a `Work`.
-
-`allocator`: whether the process is set up as the command line sets its own up.
-"""
+"""What is measured of this project, through its public functions; each returns a `Work`."""
 
 from typing import Any
 
@@ -14,9 +11,10 @@ from benchmarks.operations import repeating
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo
 from xception_jax.models import model_function
-from xception_jax.training.mesh import make_mesh, replicate, shard_batch
+from xception_jax.training.compilation import compile_train_steps, shapes_of
+from xception_jax.training.hyperparameters import hyperparameters
+from xception_jax.training.mesh import Layout, make_mesh, replicate
 from xception_jax.training.setup import make_program
-from xception_jax.training.step import Program, compile_train_step, shapes_of
 
 # The step that every framework does here: no more than SGD with momentum.
 PLAIN_STEP: dict[str, Any] = {
@@ -26,26 +24,6 @@ PLAIN_STEP: dict[str, Any] = {
     "train.average_decay": 0.0,
     "wandb.mode": "disabled",
 }
-
-
-def program_of(
-    model: dict[str, Any], *, size: int, channels: int, classes: int, batch: int
-) -> Program:
-    """The training program of a model on images that are made up.
-
-    Args:
-        model: settings of the config's group `model`.
-        size: height and width, pixels.
-        channels: of the images.
-        classes: how many.
-        batch: images a step.
-    """
-    settings = {f"model.{name}": value for name, value in model.items()}
-    config = resolve(PLAIN_STEP, settings, {"train.batch_size": batch, "data.image_size": size})
-    names = tuple(map(str, range(classes)))
-    examples = {"train": 100 * batch, "valid": batch}
-    info = DatasetInfo("made up", names, (size, size, channels), examples)
-    return make_program(config, info, make_mesh())
 
 
 def made_up_images(batch: int, size: int, channels: int, classes: int) -> dict[str, np.ndarray]:
@@ -64,39 +42,75 @@ def train_step(
     batch: int,
     channels: int = 3,
     classes: int = 1000,
-    runs: int = 1,
+    slots: int | None = None,
+    steps: int = 1,
 ) -> Work:
-    """Whole training steps, `runs` of them in turn for as many models of one program."""
-    mesh = make_mesh()
-    program = program_of(model, size=size, channels=channels, classes=classes, batch=batch)
-    images = shard_batch(made_up_images(batch, size, channels, classes), mesh)
-    step = compile_train_step(program, mesh, shapes_of({}), shapes_of(images))
-    states = [replicate(program.init(seed), mesh) for seed in range(runs)]
-    seeds = [replicate(jnp.int32(seed), mesh) for seed in range(runs)]
+    """Whole training steps of one run, or of a pack.
+
+    Args:
+        model: settings of the config's group `model`.
+        size: height and width of the images, pixels.
+        batch: images a step and run.
+        channels: of the images.
+        classes: how many.
+        slots: runs in the pack; None: one run, alone.
+        steps: that the device takes at a time.
+    """
+    settings = {f"model.{name}": value for name, value in model.items()}
+    config = resolve(PLAIN_STEP, settings, {"train.batch_size": batch, "data.image_size": size})
+    names = tuple(map(str, range(classes)))
+    examples = {"train": 100 * batch, "valid": batch}
+    info = DatasetInfo("made up", names, (size, size, channels), examples)
+    layout = Layout(make_mesh(slots=slots), slots)
+    program = make_program(config, info, layout.mesh)
+    runs = slots or 1
+    leading = (steps,) if slots is None else (steps, slots)
+    rows = {
+        name: np.broadcast_to(values, (*leading, *values.shape))
+        for name, values in made_up_images(batch, size, channels, classes).items()
+    }
+    batches = layout.put(rows, layout.steps)
+    step = compile_train_steps(program, layout, shapes_of({}), shapes_of(batches))
+    state = layout.stack([program.init(seed) for seed in range(runs)])
+    active = layout.stack([np.bool_(True)] * runs)
+    activation = config.model.intermediate_activation
+    own = layout.stack([hyperparameters(config, (activation,))] * runs)
+    count = replicate(jnp.int32(steps), layout.mesh)
 
     def run(times: int) -> None:
-        outcome: Any = None
+        nonlocal state
         for _ in range(times):
-            for index in range(runs):
-                states[index], outcome = step(states[index], {}, images, seeds[index])
-        jax.block_until_ready((states, outcome))
+            state, _ = step(state, active, {}, batches, count, own)
+        jax.block_until_ready(state)
 
-    return Work(run, batch * runs, _notes(program.model.parameters) | _temporaries(step))
+    notes = _notes(program.model.parameters) | _temporaries(step)
+    return Work(run, batch * runs * steps, notes)
 
 
 def inference(
-    *, model: dict[str, Any], size: int, batch: int, channels: int = 3, classes: int = 1000
+    *,
+    model: dict[str, Any],
+    size: int,
+    batch: int,
+    channels: int = 3,
+    classes: int = 1000,
+    folded: bool,
 ) -> Work:
-    """Logits of a batch, batch normalization by its moving statistics."""
+    """Logits of a batch, batch normalization by its moving statistics or folded beforehand."""
     settings = dict(model)
     function = model_function(
         settings.pop("name"), num_classes=classes, in_channels=channels, **settings
     )
     parameters, statistics = function.init(jax.random.key(0))
+    notes = _notes(function.parameters)
+    if folded:
+        from xception_jax.models.folding import fold
+
+        function, parameters, statistics = fold(function, parameters, statistics)
     images = made_up_images(batch, size, channels, classes)["image"].astype(np.float32) / 127.5 - 1
     apply = jax.jit(lambda p, s, x: function.apply(p, s, x, train=False)[0])
     arguments = jax.device_put((parameters, statistics, jnp.asarray(images)))
-    return Work(repeating(apply, arguments), batch, _notes(function.parameters))
+    return Work(repeating(apply, arguments), batch, notes)
 
 
 def _notes(leaves: Any) -> dict[str, Any]:

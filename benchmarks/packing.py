@@ -1,4 +1,4 @@
-"""Small models, one run after another: what several runs in one program are to beat."""
+"""Small models: several runs in one program, against one after another."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +8,8 @@ from benchmarks.cases import Case, Settings, Variant
 from benchmarks.train_step import PEERS, with_allocators
 
 OURS = "benchmarks.ours"
+STEPS = 16  # at a time, as training does on a GPU
+PACKS = (1, 2, 4, 8, 16)
 # (model, pixels, channels, images a step): what `make ablation` trains, and a larger one.
 MODELS = (
     ("tiny", "xception_tiny", 28, 1, 64),
@@ -21,7 +23,11 @@ def cases(settings: Settings) -> Iterator[Case]:
     for title, name, size, channels, batch in QUICK_MODELS if settings.quick else MODELS:
         work: dict[str, Any] = {"size": size, "batch": batch}
         ours = {"model": {"name": name}, "channels": channels, "classes": 10, **work}
+        if settings.gpu:
+            ours["steps"] = STEPS
         variants = [Variant("one by one", f"{OURS}:train_step", ours)]
+        for runs in (2,) if settings.quick else PACKS:
+            variants.append(Variant(f"{runs} packed", f"{OURS}:train_step", ours | {"slots": runs}))
         described = architecture(name, num_classes=10, in_channels=channels)
         theirs = {"architecture": described, **work}
         torch, needs = f"{PEERS}.pytorch:train_step", ("torch",)

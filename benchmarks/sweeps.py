@@ -29,7 +29,10 @@ def cases(settings: Settings) -> Iterator[Case]:
     """Three arms; quick: next to no training."""
     seeds, epochs = (1, 0.02) if settings.quick else (5, 1.0)
     size = {"seeds": seeds, "epochs": epochs}
-    ours = [Variant("xception_jax", "benchmarks.sweeps:ours", size)]
+    ours = [
+        Variant(f"packing {packing}", "benchmarks.sweeps:ours", size | {"packing": packing})
+        for packing in ("auto", "off")
+    ]
     theirs = [
         Variant(
             name,
@@ -38,8 +41,8 @@ def cases(settings: Settings) -> Iterator[Case]:
             needs=needs,
         )
         for name, module, needs in (
-            ("PyTorch, one by one", "pytorch", ("torch",)),
-            ("plain Flax, one by one", "flax_plain", ()),
+            ("PyTorch, one by one", "pytorch_runs", ("torch",)),
+            ("plain Flax, one by one", "flax_runs", ()),
         )
     ]
     if not settings.gpu:  # ours sets its allocator itself
@@ -48,15 +51,15 @@ def cases(settings: Settings) -> Iterator[Case]:
         f"nonlinearity, 3 arms x {seeds} seeds, {epochs:g} epochs",
         "s",
         (*ours, *(theirs if not settings.quick else ())),
-        reference="PyTorch, one by one",
+        reference="packing off",
         once=True,
     )
 
 
-def ours(*, seeds: int, epochs: float) -> Work:
+def ours(*, seeds: int, epochs: float, packing: str) -> Work:
     """The command, without W&B; nothing compiled is there to be found."""
     command = [sys.executable, "-m", "xception_jax", "sweep", str(EXPERIMENT), "--workdir"]
-    command += ["{workdir}", "--seeds", str(seeds)]
+    command += ["{workdir}", "--seeds", str(seeds), "--packing", packing]
     command += [f"train.epochs={epochs}", "wandb.mode=disabled"]
     return process(command=command, cold=True)
 

@@ -165,7 +165,7 @@ def test_keras_has_as_many_parameters():
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Our tiny model on images of 15 pixels, with random values everywhere; and its logits."""
+    """Our tiny model on images of 17 pixels, with random values everywhere; and its logits."""
     rng = np.random.default_rng()
     function = model_function("xception_tiny", num_classes=10, padding="same")
     values = {
@@ -177,7 +177,7 @@ def tiny():
         )
         for leaf in (*function.parameters, *function.statistics)
     }
-    images = rng.uniform(-1, 1, (2, 15, 15, 3)).astype(np.float32)
+    images = rng.uniform(-1, 1, (2, 17, 17, 3)).astype(np.float32)
     split = [
         {leaf.path: values[leaf.path] for leaf in leaves}
         for leaves in (function.parameters, function.statistics)
@@ -221,7 +221,7 @@ def our_path_of_flax(path: str) -> str:
 
 
 def test_pytorch_gives_our_logits(tiny):
-    """On an odd number of pixels, halved to odd ones, where both pad alike."""
+    """17 pixels become 9, 5, 3 and 2: where what is halved is odd, both pad alike."""
     torch = pytest.importorskip("torch")
     from benchmarks.peers import pytorch
 
