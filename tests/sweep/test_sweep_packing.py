@@ -1,7 +1,6 @@
 """Sweeps that train runs together: which, how many, recorded, killed and gone on with."""
 
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -76,10 +75,8 @@ def assert_same(one: Path, other: Path) -> None:
 def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, call, tmp_path):
     program = [sys.executable, "-m", "xception_jax", *words(tmp_path, "--seeds", 1)]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    least, end = random.Random(0).randrange(3, 6), time.monotonic() + 200
-    while not (paths := list(tmp_path.glob("runs/*/metrics.jsonl"))) or any(
-        len(path.read_bytes().splitlines()) < least for path in paths
-    ):
+    end = time.monotonic() + 200
+    while not list(tmp_path.glob("runs/*/checkpoints/6")):  # of a member; others may be saving it
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.002)

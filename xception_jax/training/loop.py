@@ -114,6 +114,7 @@ class Loop:
     steps_per_dispatch: int
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     compile_seconds: float | None = None
+    _going: int = 1
     _dispatched: _Dispatched | None = None
     _last_row: dict[str, Any] | None = None
 
@@ -127,7 +128,7 @@ class Loop:
         resident = replicate(self.members[0].pipeline.resident.get("train", {}), mesh)
         batches = self._batches(step)
         active = self.layout.stack(self._slots([np.bool_(m.active) for m in self.members], False))
-        step_function = None
+        step_function, self._going = None, len(self._active())
         while step < schedule.total and self._active():
             if self.stop():
                 self._settle()
@@ -154,7 +155,7 @@ class Loop:
     def speed(self) -> dict[str, Any]:
         """What `run.json` says of it: a run's share of the images per second, and compiling."""
         speed, seconds = self.stopwatch.images_per_second(), self.compile_seconds
-        share = {} if speed is None else {"images_per_second": round(speed / len(self.members), 1)}
+        share = {} if speed is None else {"images_per_second": round(speed / self._going, 1)}
         return share | ({} if seconds is None else {"compile_seconds": round(seconds, 2)})
 
     def _active(self) -> list[tuple[int, Member]]:

@@ -52,6 +52,20 @@ def measure(
         activations: of the pack.
         timed: take steps, for about a second; otherwise compile only.
     """
+    start = time.perf_counter()
+    try:
+        return _measure(config, pipeline, slots, activations, timed)
+    except jax.errors.JaxRuntimeError:  # out of memory, whatever was foreseen
+        return Measured(None, time.perf_counter() - start, fits=False)
+
+
+def _measure(
+    config: ConfigDict,
+    pipeline: Pipeline,
+    slots: int | None,
+    activations: tuple[str, ...],
+    timed: bool,
+) -> Measured:
     layout = Layout(make_mesh(slots=slots), slots)
     program = make_program(config, pipeline.info, layout.mesh, activations)
     count, most = slots or 1, steps_per_dispatch(config, pipeline)
