@@ -83,7 +83,11 @@ def process(*, command: list[str], cold: bool = False, clock: str = "") -> Work:
         for _ in range(times):
             with tempfile.TemporaryDirectory() as work:
                 cache = work if cold else shared
-                environment = os.environ | {
+                environment = {
+                    name: value
+                    for name, value in os.environ.items()
+                    if name != "JAX_COMPILATION_CACHE_DIR"
+                } | {
                     "XDG_CACHE_HOME": f"{cache}/cache",
                     "BENCH_WORKDIR": f"{work}/run",
                     "BENCH_STARTED": repr(time.time()),
