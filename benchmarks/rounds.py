@@ -19,14 +19,6 @@ from xception_jax.commands.process import cache_directory
 
 ROOT = Path(__file__).resolve().parents[1]
 _SECONDS_TO_END = 20
-# Programs are compiled once and found by the other variants and the next call; what runs is the
-# same. `startup` and `sweep`, which measure compilation, have caches of their own.
-_CACHE = {
-    "JAX_COMPILATION_CACHE_DIR": str(cache_directory() / "benchmarks"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
-# Else the first of several processes on one GPU takes three quarters of its memory.
-_SHARE_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 class Failed(Exception):
@@ -48,7 +40,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | _CACHE | _SHARE_GPU | {"PYTHONPATH": path} | dict(variant.environment),
+            env=os.environ | _environment() | {"PYTHONPATH": path} | dict(variant.environment),
         )
         asked = {
             "target": variant.target,
@@ -95,6 +87,20 @@ class Worker:
         if "failed" in answer:
             raise Failed(answer["failed"])
         return answer
+
+
+def _environment() -> dict[str, str]:
+    """What every worker starts with.
+
+    Programs are compiled once and found by the other variants and the next call; what runs is the
+    same. `startup` and `sweep`, which measure compilation, have caches of their own.
+    """
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(cache_directory() / "benchmarks"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        # Else the first of several processes on one GPU takes three quarters of its memory.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    }
 
 
 @dataclass

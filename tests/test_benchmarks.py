@@ -42,6 +42,11 @@ def check(path: Path, *, variants: set[str]) -> dict:
     return record
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def test_bench_writes_what_it_measured(call, tmp_path):
     code, out, err = call("bench", "operations", "startup", "--quick", "--output", tmp_path)
     assert code == 0, out + err
