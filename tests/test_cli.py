@@ -196,7 +196,7 @@ def event(step=0, *, number=1, runs=2, phase="train", row=None, speed=None, ende
     run = PlannedRun(arm, 3, None)
     progress = None if ended else Progress(phase, step, 100, step / 10, speed, row)
     left = 100 * runs - 100 * (number - 1) - step
-    return SweepProgress(run, number, runs, 100 * runs, left, progress, ended)
+    return SweepProgress((run,), (number,), runs, 100 * runs, left, progress, ended)
 
 
 ROW = {"split": "valid", "top1": 0.5}
@@ -224,6 +224,12 @@ DONE = {"status": "done", "result": {"split": "test", "top1": 0.25}}
 )
 def test_lines_of_progress(event, left, line):
     assert display.describe(event, left) == line
+
+
+def test_a_pack_is_named_by_its_runs():
+    members = tuple(PlannedRun(arm, seed, None) for seed in (0, 1) for arm in ("none", "elu"))
+    at_hand = SweepProgress(members, (1, 2, 3, 4), 15, 1500, 1500)
+    assert display.describe(at_hand, None) == "[runs 1-4 of 15] none, elu, seeds 0-1: compiling"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.2, "1:15"), (3600, "1:00:00")])

@@ -7,7 +7,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from xception_jax.config import (
-    FIELDS,
     canonical_json,
     flatten,
     load_config,
@@ -17,6 +16,7 @@ from xception_jax.config import (
     run_id,
 )
 from xception_jax.errors import InputError
+from xception_jax.settings import FIELDS
 
 
 def test_every_default_is_valid_and_documented():

@@ -22,8 +22,9 @@ from typing import IO, Any
 
 from ml_collections import ConfigDict
 
-from xception_jax.config import FIELDS, canonical_json, flatten, resolve, run_id
+from xception_jax.config import canonical_json, flatten, resolve, run_id
 from xception_jax.errors import InputError
+from xception_jax.settings import FIELDS
 
 CONFIG, RUN, SWEEP = "config.json", "run.json", "sweep.json"
 PREDICTIONS, CHECKPOINTS, FAILURE, LOCK = "predictions.npz", "checkpoints", "failure.txt", ".lock"
