@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -106,7 +107,6 @@ def sweep(
     from xception_jax.sweep.experiment import parse_packing
 
     asked = parse_packing(packing)
-
     described, base = load_experiment(experiment)
     if seeds is not None:
         described = replace(described, seeds=seeds)
@@ -143,7 +143,11 @@ def sweep(
                 )
         except Interrupted as error:
             return _interrupted(error)
-    counts = Counter(record["status"] for record in records)
+    return _summed_up(workdir, [record["status"] for record in records])
+
+
+def _summed_up(workdir: Path, statuses: Sequence[str]) -> int:
+    counts = Counter(statuses)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     console.print(f"{said}; next: xception-jax report {shlex.quote(str(workdir))}")
     return 0 if set(counts) == {"done"} else 1
