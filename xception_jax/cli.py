@@ -19,6 +19,7 @@ from xception_jax.commands.evaluate import evaluate
 from xception_jax.commands.plan import plan
 from xception_jax.commands.report import report
 from xception_jax.commands.runs import status, sweep, train
+from xception_jax.commands.sync import sync
 from xception_jax.commands.weights import convert, export, predict
 from xception_jax.errors import InputError
 
@@ -27,8 +28,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-COMMANDS = train, sweep, status, report, audit, plan, bench, evaluate, convert, predict, export
-for command in COMMANDS:
+RUNS = train, sweep, status, report, audit, sync, plan, bench
+WEIGHTS = evaluate, convert, predict, export
+for command in RUNS + WEIGHTS:
     app.command()(command)
 
 data_app = typer.Typer(help="List and prepare data sets.")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from offline_runs import read_offline_run
 
 from xception_jax.tracking import open_tracker, read_metrics, weights_and_biases
 from xception_jax.tracking.weights_and_biases import start_run, wandb_id
@@ -57,9 +58,7 @@ def files_holding(directory, secret):
     return [file for file in files if secret.encode() in file.read_bytes()]
 
 
-def test_the_curve_reads_back_from_the_offline_files(
-    tmp_path, open_run, make_rows, read_offline_run, warnings
-):
+def test_the_curve_reads_back_from_the_offline_files(tmp_path, open_run, make_rows, warnings):
     config = {"seed": 3, "model": {"order": "pointwise_first", "segments": 4}}
     tracker = open_run(experiment="order", arm="pointwise_relu", tags=["a", "b"], config=config)
     log_all(tracker, make_rows(1, 40))
@@ -84,20 +83,20 @@ def test_an_offline_run_says_nothing(open_run, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_charts_are_drawn_over_the_training_step(tmp_path, open_run, read_offline_run):
+def test_charts_are_drawn_over_the_training_step(tmp_path, open_run):
     open_run().finish({})
     axes = {m.get("glob_name") or m.get("name"): m for m in read_offline_run(tmp_path).metrics}
     assert axes["train/*"]["step_metric"] == axes["valid/*"]["step_metric"] == "step"
     assert {"step", "epoch"} <= axes.keys()
 
 
-def test_a_failed_run_is_one_in_w_and_b(tmp_path, open_run, read_offline_run):
+def test_a_failed_run_is_one_in_w_and_b(tmp_path, open_run):
     open_run().finish({"reason": "diverged"}, failed=True)
     offline = read_offline_run(tmp_path)
     assert (offline.exit_code, offline.summary["reason"]) == (1, "diverged")
 
 
-def test_a_loss_that_is_not_finite_reaches_w_and_b(tmp_path, open_run, read_offline_run):
+def test_a_loss_that_is_not_finite_reaches_w_and_b(tmp_path, open_run):
     tracker = open_run()
     row = {"step": 1, "epoch": 0.1, "split": "train", "loss": math.nan, "top1": math.inf}
     tracker.log(row)
@@ -106,9 +105,7 @@ def test_a_loss_that_is_not_finite_reaches_w_and_b(tmp_path, open_run, read_offl
     assert math.isnan(float(mirrored["loss"])) and float(mirrored["top1"]) == math.inf
 
 
-def test_runs_open_at_once_keep_their_curves_apart(
-    tmp_path, open_run, make_rows, read_offline_run, warnings
-):
+def test_runs_open_at_once_keep_their_curves_apart(tmp_path, open_run, make_rows, warnings):
     directories = [tmp_path / "first", tmp_path / "second"]
     trackers = [open_run(at, run_id=f"{i}" * 64) for i, at in enumerate(directories)]
     for first, second in zip(make_rows(1, 30), make_rows(101, 130), strict=True):
@@ -149,9 +146,7 @@ def kill_with_children(process):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds children through /proc")
-def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(
-    tmp_path, open_run, make_rows, read_offline_run
-):
+def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(tmp_path, open_run, make_rows):
     process = run_script(LOG_AND_WAIT, tmp_path)
     until = time.time() + 20
     logged = [process.stdout.readline().split()]
@@ -177,9 +172,7 @@ def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(
     assert offline.curve == read_metrics(tmp_path / "metrics.jsonl")
 
 
-def test_a_run_from_the_start_drops_what_an_earlier_attempt_left(
-    tmp_path, open_run, make_rows, read_offline_run
-):
+def test_a_run_from_the_start_drops_what_an_earlier_attempt_left(tmp_path, open_run, make_rows):
     for _ in range(2):
         tracker = open_run()
         log_all(tracker, make_rows(1, 10))
@@ -216,7 +209,7 @@ pathlib.Path(sys.argv[1], "result.json").write_text(json.dumps(result))
 """
 
 
-def test_an_unreachable_server_costs_a_warning_and_no_time(tmp_path, read_offline_run):
+def test_an_unreachable_server_costs_a_warning_and_no_time(tmp_path):
     secrets = {"WANDB_API_KEY": KEY, "MY_TOKEN": "hunter2hunter2"}
     script = run_script(TWO_ONLINE_RUNS, tmp_path, WANDB_BASE_URL=CLOSED_PORT, **secrets)
     output = script.communicate(timeout=60)
@@ -233,7 +226,7 @@ def test_an_unreachable_server_costs_a_warning_and_no_time(tmp_path, read_offlin
         assert files_holding(tmp_path, secret) == []
 
 
-def test_no_key_falls_back_without_asking_on_a_terminal(tmp_path, read_offline_run):
+def test_no_key_falls_back_without_asking_on_a_terminal(tmp_path):
     terminal, its_end = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", TWO_ONLINE_RUNS, str(tmp_path)],
@@ -325,7 +318,7 @@ for name in "ab":
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds children through /proc")
-def test_a_service_that_dies_costs_one_run_its_mirror(tmp_path, read_offline_run):
+def test_a_service_that_dies_costs_one_run_its_mirror(tmp_path):
     output, errors = run_script(RUNS_AROUND_A_DEAD_SERVICE, tmp_path).communicate(timeout=60)
     assert errors == ""
     assert output.count("without W&B") == len(output.splitlines()) == 1

@@ -4,6 +4,7 @@ The training loop uses `open_tracker` and `Tracker`; what reads curves uses `rea
 several hosts only one of them opens a tracker.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,16 @@ from typing import Any
 from xception_jax.tracking.jsonl import MetricsLog, read_metrics
 from xception_jax.tracking.weights_and_biases import Mode, WandbRun, Warn, start_run
 
-__all__ = ["METRICS_FILE", "MetricsLog", "Tracker", "open_tracker", "read_metrics"]
+__all__ = [
+    "METRICS_FILE",
+    "MetricsLog",
+    "Tracker",
+    "mirror_report",
+    "mirror_run",
+    "open_tracker",
+    "read_metrics",
+    "summary_of",
+]
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -108,3 +118,91 @@ def open_tracker(
         **({"warn": warn} if warn else {}),
     )
     return Tracker(metrics, mirror)
+
+
+def mirror_run(
+    directory: Path,
+    record: Mapping[str, Any],
+    config: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    warn: Warn,
+) -> None:
+    """Replaces the W&B files in a run's directory by one offline run with every row of its log.
+
+    Args:
+        directory: the run's.
+        record: its `run.json`.
+        config: its `config.json`.
+        values: final values beside `summary_of` the record.
+        warn: takes the text of a warning about W&B.
+
+    Raises:
+        InputError: `metrics.jsonl` cannot be read or is damaged.
+    """
+    path = directory / METRICS_FILE
+    mirror = start_run(
+        directory=directory,
+        run_id=record["id"],
+        name=record.get("name") or directory.name,
+        experiment=record.get("experiment"),
+        arm=record.get("arm"),
+        config=config,
+        resumed_rows=read_metrics(path) if path.exists() else (),
+        warn=warn,
+        **{**config.get("wandb", {}), "mode": "offline"},
+    )
+    if mirror:
+        mirror.finish(summary_of(record) | dict(values), failed=record["status"] != "done")
+
+
+def mirror_report(
+    directory: Path,
+    experiment: str,
+    record: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    images: Mapping[str, Path],
+    *,
+    project: str,
+    entity: str | None,
+    warn: Warn,
+) -> None:
+    """Replaces the W&B files in a sweep's directory by one offline run with its report.
+
+    It is in the group of the sweep's runs, with the job type `report`.
+
+    Args:
+        directory: the sweep's.
+        experiment: its name.
+        record: what `sweep.json` says of it, for W&B's config.
+        summary: final values.
+        images: files of figures, by name.
+        project: of the sweep's runs.
+        entity: of the sweep's runs.
+        warn: takes the text of a warning about W&B.
+    """
+    mirror = start_run(
+        directory=directory,
+        run_id=hashlib.sha256(experiment.encode()).hexdigest(),
+        name=f"{experiment}: report",
+        experiment=experiment,
+        arm="report",
+        config=record,
+        project=project,
+        entity=entity,
+        warn=warn,
+    )
+    if mirror:
+        mirror.finish(summary, failed=False, images=images)
+
+
+def summary_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What W&B shows of a run whose `run.json` is `record`, when it has ended."""
+    result = record.get("result") or {}
+    final = {
+        f"{result['split']}/{name}": value
+        for name, value in result.items()
+        if name not in ("split", "examples")
+    }
+    kept = {name: record[name] for name in ("status", "reason", "parameters") if record.get(name)}
+    return kept | final

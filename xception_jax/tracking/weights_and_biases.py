@@ -76,6 +76,7 @@ _service = _Service()
 class _Finish:
     summary: dict[str, Any]
     failed: bool
+    images: dict[str, Path]
 
 
 class WandbRun:
@@ -106,14 +107,17 @@ class WandbRun:
         if self._thread.is_alive():
             self._queue.put(dict(row))
 
-    def finish(self, summary: Mapping[str, Any], failed: bool) -> None:
+    def finish(
+        self, summary: Mapping[str, Any], failed: bool, images: Mapping[str, Path] | None = None
+    ) -> None:
         """Writes the summary, closes the run, and waits a bounded time for both.
 
         Args:
             summary: final values, shown as the run's columns in W&B.
             failed: whether W&B is to show the run as failed.
+            images: files to show beside them, by name.
         """
-        self._queue.put(_Finish(dict(summary), failed))
+        self._queue.put(_Finish(dict(summary), failed, dict(images or {})))
         self._thread.join(_FINISH_SECONDS)
         if self._thread.is_alive():
             self._warn(f"W&B run {self.identifier} does not end; it is left incomplete")
@@ -123,6 +127,7 @@ class WandbRun:
             with _opened(self._settings, self._config, self._warn) as run:
                 while not isinstance(item := self._queue.get(), _Finish):
                     run.log(_history_row(item))
+                _log_images(run, item.images)
                 run.summary.update(item.summary)
                 run.finish(exit_code=int(item.failed))
         except Exception as error:  # whatever it is, the training goes on
@@ -308,6 +313,13 @@ def _history_row(row: Mapping[str, Any]) -> dict[str, Any]:
     axes = {key: row[key] for key in ("step", "epoch")}
     rest = row.keys() - {"step", "epoch", "split"}
     return axes | {f"{row['split']}/{key}": row[key] for key in sorted(rest)}
+
+
+def _log_images(run: "wandb.Run", images: Mapping[str, Path]) -> None:
+    import wandb
+
+    if images:
+        run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in images.items()})
 
 
 def _one_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from xception_jax.config import run_id
 from xception_jax.data import Pipeline
 from xception_jax.errors import InputError
 from xception_jax.models.functional import Flat
-from xception_jax.tracking import METRICS_FILE, Tracker, open_tracker, read_metrics
+from xception_jax.tracking import METRICS_FILE, Tracker, open_tracker, read_metrics, summary_of
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import Checkpoints
 from xception_jax.training.evaluation import Evaluation
@@ -119,6 +119,7 @@ class Member:
             steps=schedule.total,
             epochs=config.train.epochs,
             examples=dict(self.pipeline.info.examples),
+            classes=self.pipeline.info.num_classes,
             metric=program.task.metric,
             parameters=sum(math.prod(leaf.shape) for leaf in program.model.parameters),
             result=None,
@@ -175,7 +176,7 @@ class Member:
     def finish(self) -> None:
         """Closes the log, however the run stands."""
         if self._tracker is not None:
-            self._tracker.finish(_summary(self.record), failed=self.record["status"] != "done")
+            self._tracker.finish(summary_of(self.record), failed=self.record["status"] != "done")
             self._tracker = None
 
     def fail(self, error: Exception) -> None:
@@ -197,15 +198,3 @@ class Member:
                     f"would go on, instead of {expected}; delete {files.CHECKPOINTS}/ to start over"
                 )
                 raise InputError("metrics", str(path), reason)
-
-
-def _summary(record: dict[str, Any]) -> dict[str, Any]:
-    """What W&B shows of a run that has ended."""
-    result = record.get("result") or {}
-    final = {
-        f"{result['split']}/{name}": value
-        for name, value in result.items()
-        if name not in ("split", "examples")
-    }
-    kept = {name: record[name] for name in ("status", "reason", "parameters") if record.get(name)}
-    return kept | final

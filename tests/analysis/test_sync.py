@@ -1,0 +1,89 @@
+"""`sync`: W&B's offline files are made anew from a sweep's own, with its verdicts and figures."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from offline_runs import read_offline_run
+from synthetic_sweep import STEPS, SweepWriter, saturating
+
+from xception_jax.sweep import Claim
+from xception_jax.tracking import read_metrics
+
+Call = Callable[..., tuple[int, str, str]]
+FINALS = {"none": 0.90, "relu": 0.87}
+
+
+@pytest.fixture
+def judged_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
+    claims = [Claim("none", "relu", "better").describe()]
+    sweep = new_sweep(arms={arm: {} for arm in FINALS}, seeds=range(6), claims=claims)
+    for arm, final in FINALS.items():
+        for seed in sweep.seeds:
+            top1 = saturating(final, noise=0.004, seed=seed)
+            values = {"steps": STEPS, "top1": top1, "test_top1": final + 0.001 * seed}
+            sweep.add_run(arm, seed, name=f"{arm} seed {seed}", experiment=sweep.name, **values)
+    return sweep
+
+
+def offline_directories(home: Path) -> list[Path]:
+    return sorted(home.glob("wandb/offline-run-*"))
+
+
+def test_every_run_and_the_report_become_one_offline_run_each(
+    call: Call, judged_sweep: SweepWriter
+) -> None:
+    for _ in range(2):  # the second time nothing is left of the first
+        code, said, errors = call("sync", judged_sweep.directory)
+    assert (code, errors) == (0, "")
+    assert f"wandb sync {judged_sweep.directory}/runs/*/wandb/offline-run-*" in said
+    for arm, seed in (("none", 0), ("relu", 5)):
+        home = judged_sweep.run_directory(arm, seed)
+        offline = read_offline_run(home)
+        record = json.loads((home / "run.json").read_text())
+        assert [row["top1"] for row in offline.curve] == [
+            row["top1"] for row in read_metrics(home / "metrics.jsonl")
+        ]
+        summary = offline.summary
+        assert summary["test/top1"] == record["result"]["top1"]
+        assert summary["claim 1/final_top1"] == record["result"]["top1"]
+        assert summary["claim 1/verdict"] == "supported"
+        assert (offline.run["run_group"], offline.run["job_type"]) == ("nonlinearity", arm)
+
+
+def test_the_report_is_a_run_of_the_same_group(call: Call, judged_sweep: SweepWriter) -> None:
+    assert call("sync", judged_sweep.directory)[0] == 0
+    (files,) = offline_directories(judged_sweep.directory)
+    offline = read_offline_run(judged_sweep.directory)
+    verdicts = json.loads((judged_sweep.directory / "report/verdicts.json").read_text())
+    (claim,) = verdicts["claims"]
+    summary = offline.summary
+    assert summary["claim 1/sentence"] == claim["sentence"]
+    assert summary["claim 1/final_top1/p"] == claim["endpoints"][0]["p"]
+    assert (offline.run["run_group"], offline.run["job_type"]) == ("nonlinearity", "report")
+    drawn = {path.stem for path in judged_sweep.directory.glob("report/*.png")}
+    images = {path.name.rpartition("_")[0].rpartition("_")[0] for path in files.rglob("*.png")}
+    assert images == drawn
+
+
+def test_a_damaged_log_is_named_and_the_others_are_synced(
+    call: Call, judged_sweep: SweepWriter
+) -> None:
+    log = judged_sweep.run_directory("relu", 1) / "metrics.jsonl"
+    log.write_text("{}\n" + log.read_text())
+    code, _, errors = call("sync", judged_sweep.directory)
+    assert code == 1
+    assert str(log) in errors
+    assert len(errors.splitlines()) == 1
+    assert offline_directories(judged_sweep.run_directory("relu", 2))
+
+
+def test_nothing_is_made_where_nothing_has_begun(
+    call: Call, new_sweep: Callable[..., SweepWriter]
+) -> None:
+    sweep = new_sweep(arms={"a": {}})
+    code, said, errors = call("sync", sweep.directory)
+    assert (code, said) == (2, "")
+    assert "none of its runs has begun" in errors
+    assert sorted(path.name for path in sweep.directory.iterdir()) == ["sweep.json"]

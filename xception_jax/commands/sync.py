@@ -1,0 +1,108 @@
+"""`sync`: W&B's files of a sweep or a run, made anew from its own."""
+
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xception_jax.commands.console import Directory, console, warn
+from xception_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from xception_jax.analysis import ReportResult
+    from xception_jax.analysis.read import Sweep
+
+Claims = Sequence[Mapping[str, Any]]
+
+
+def sync(directory: Directory) -> int:
+    """Make W&B's offline runs anew from the local logs, with the verdicts and the figures.
+
+    Each run gets one clean W&B run, however often it was interrupted, and a sweep one more with its
+    report. Nothing is sent: the last line says how to do that. Exits with 1 if a run is left out.
+
+    Example: `xception-jax sync results/nonlinearity`
+    """
+    from rich.progress import track
+
+    from xception_jax.analysis import write_report
+    from xception_jax.analysis.read import read_directory
+    from xception_jax.training.run_directory import locked
+
+    sweep = read_directory(directory)
+    begun = [run for run in sweep.runs if run.status != "planned"]
+    if not begun:
+        raise InputError("directory", str(directory), "none of its runs has begun")
+    problems: list[str] = []
+    with locked(directory):
+        written = write_report(directory)
+        values = _values(written.verdicts["claims"])
+        for run in track(begun, "runs", console=console, transient=True):
+            _mirror_run(directory / run.directory, values[run.arm, run.seed], problems)
+        if not sweep.is_single_run:
+            _mirror_report(sweep, written, problems)
+    for problem in problems:
+        warn(problem)
+    here = shlex.quote(str(directory))
+    places = (here,) if sweep.is_single_run else (f"{here}/runs/*", here)
+    files = " ".join(f"{place}/wandb/offline-run-*" for place in places)
+    console.print(f"{len(begun)} runs are ready for W&B; next: wandb sync {files}")
+    return 1 if problems else 0
+
+
+def _mirror_run(home: Path, values: Mapping[str, Any], problems: list[str]) -> None:
+    from xception_jax.tracking import mirror_run
+    from xception_jax.training.run_directory import read_json
+
+    try:
+        record, config = read_json(home / "run.json"), read_json(home / "config.json")
+        mirror_run(home, record, config, values, warn=problems.append)
+    except InputError as error:
+        problems.append(f"left out: {error}")
+
+
+def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str]) -> None:
+    from xception_jax.tracking import mirror_report
+
+    settings = sweep.runs[0].settings
+    mirror_report(
+        sweep.directory,
+        sweep.name,
+        sweep.record["experiment"],
+        _summary(written.verdicts["claims"]),
+        project=settings.get("wandb.project"),
+        entity=settings.get("wandb.entity"),
+        images={path.stem: path for path in written.paths if path.suffix == ".png"},
+        warn=problems.append,
+    )
+
+
+def _values(claims: Claims) -> dict[tuple[str, int | None], dict[str, Any]]:
+    """Of every run what the claims about it were judged by: `claim 1/final_top1` and the verdict.
+
+    An interaction is of four arms, and no value of one run.
+    """
+    values: dict[tuple[str, int | None], dict[str, Any]] = defaultdict(dict)
+    for number, judged in enumerate(claims, 1):
+        claim = judged["claim"]
+        sides = () if claim.get("versus") else ("arm", "baseline")
+        for endpoint in judged["endpoints"]:
+            for row in endpoint["per_seed"]:
+                for side in sides:
+                    run = values[claim[side], row["seed"]]
+                    run[f"claim {number}/{endpoint['endpoint']}"] = row[side]
+                    run[f"claim {number}/verdict"] = judged["verdict"]
+    return values
+
+
+def _summary(claims: Claims) -> dict[str, Any]:
+    """The verdicts, flat: W&B makes a column of each."""
+    summary: dict[str, Any] = {}
+    for number, judged in enumerate(claims, 1):
+        for name in ("title", "verdict", "sentence", "grade"):
+            summary[f"claim {number}/{name}"] = judged[name]
+        for endpoint in judged["endpoints"]:
+            for name in ("effect", "p", "p_adjusted"):
+                summary[f"claim {number}/{endpoint['endpoint']}/{name}"] = endpoint[name]
+    return summary
