@@ -155,6 +155,57 @@ def test_diverged_runs_count_as_chance_and_failed_ones_are_missing(
     assert "1 run that diverged counts as 0.1, chance" in claim["sentence"]
 
 
+def change_records(sweep: SweepWriter, change: Callable[[dict[str, Any]], None]) -> None:
+    for path in sweep.directory.glob("runs/*/run.json"):
+        record = json.loads(path.read_text())
+        change(record)
+        path.write_text(json.dumps(record))
+
+
+def test_chance_without_predictions_is_that_of_the_number_of_classes(
+    call: Call, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    arms = {"a": 0.02, "b": 0.0}
+    sweep = build(new_sweep, [Claim("a", "b")], arms, rng, diverged=(("b", 2),))
+    for path in sweep.directory.glob("runs/*/predictions.npz"):
+        path.unlink()
+    change_records(sweep, lambda record: record.update(classes=20))
+    (claim,) = reported(call, sweep)
+    assert claim["endpoints"][0]["per_seed"][2]["baseline"] == 0.05
+
+
+def test_pilot_seeds_set_the_target_and_are_not_tested(
+    call: Call, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    claims = [Claim("a", "b", "better", ("steps_to_target",), pilot_seeds=3)]
+    sweep = build(new_sweep, claims, {"a": 0.03, "b": 0.0}, rng, seeds=10)
+    (claim,) = reported(call, sweep)
+    (steps,) = claim["endpoints"]
+    assert claim["verdict"] == "supported"
+    assert [row["seed"] for row in steps["per_seed"]] == list(range(3, 10))
+    rows = read_directory(sweep.directory).curves.filter(split="valid", step=STEPS[-1])
+    target = 0.95 * rows.filter(rows["seed"] < 3)["top1"].mean()
+    assert f"steps to {target:.3g} validation top-1" in claim["sentence"]
+
+
+def test_a_multi_label_sweep_is_judged_by_its_metric(
+    call: Call, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    sweep = build(
+        new_sweep, [Claim("a", "b", "better", ("final_map100",))], {"a": 0.03, "b": 0}, rng
+    )
+
+    def rank(record: dict[str, Any]) -> None:
+        map100 = 0.5 + 0.001 * record["seed"] + 0.2 * (record["arm"] == "b")
+        record["metric"], record["result"]["map100"] = "map100", map100
+
+    change_records(sweep, rank)
+    (claim,) = reported(call, sweep)
+    assert claim["verdict"] == "opposite"  # whatever top-1 says
+    assert claim["endpoints"][0]["effect"] == pytest.approx(-0.2)
+    assert claim["endpoints"][0]["unit"] == "MAP@100"
+
+
 @pytest.mark.parametrize(
     ("seeds", "expected"),
     [(3, ("not tested", "fewer than 4 give no verdict")), (5, ("inconclusive", "0.0625"))],

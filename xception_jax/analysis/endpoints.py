@@ -14,6 +14,7 @@ import polars as pl
 from jaxtyping import Float
 
 from xception_jax.analysis.claims import RecordedClaim
+from xception_jax.analysis.contrasts import SIGNS
 from xception_jax.analysis.predictions import Predictions, read_predictions
 from xception_jax.analysis.read import METRICS, Run, Sweep
 from xception_jax.analysis.summary import TARGET_SHARE, first_crossing
@@ -130,7 +131,11 @@ class Runs:
         """Of guessing, from the labels of any finished run: all are tested on the same split."""
         done = (place for place in self._index if self[place].status == "done")
         found = (self.predictions(place) for place in done)
-        return next((each.chance for each in found if each and each.chance is not None), None)
+        known = (each.chance for each in found if each and each.chance is not None)
+        return next(
+            known,
+            next((1 / run.classes for run in self.sweep.runs if (run.classes or 0) > 0), None),
+        )
 
     def chance(self, metric: str) -> float:
         """What a diverged run counts as; 0 where it is not known, as of a ranking."""
@@ -308,13 +313,12 @@ def _example_differences(
     known = [each for row in found for each in row if each is not None]
     if not known or not all(each.is_of_the_same_examples(known[0]) for each in known):
         return None
-    weights = (1, -1) if len(arms) == 2 else (1, -1, -1, 1)
     rows = []
     for seed, row in zip(seeds, found, strict=True):
         total = np.zeros(known[0].correct.size)
-        for arm, weight, each in zip(arms, weights, row, strict=True):
+        for arm, sign, each in zip(arms, SIGNS[: len(arms)], row, strict=True):
             if each is None and runs[arm, seed].status != "diverged":
                 return None
-            total += weight * (runs.chance("top1") if each is None else each.correct)
+            total += sign * (runs.chance("top1") if each is None else each.correct)
         rows.append(total)
     return np.array(rows)

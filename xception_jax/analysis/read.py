@@ -60,6 +60,7 @@ class Run:
     train_examples: int | None = None
     valid_examples: int | None = None
     test_examples: int | None = None
+    classes: int | None = None
     parameters: int | None = None
     images_per_second: float | None = None
     compile_seconds: float | None = None
@@ -239,6 +240,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         train_examples=as_whole(examples.get("train")),
         valid_examples=as_whole(examples.get("valid")),
         test_examples=as_whole(first_known(result.get("examples"), examples.get("test"))),
+        classes=as_whole(known.get("classes")),
         parameters=as_whole(known.get("parameters")),
         images_per_second=as_real(known.get("images_per_second")),
         compile_seconds=as_real(known.get("compile_seconds")),

@@ -96,8 +96,8 @@ def _numbers(measured: Measured, endpoint: Mapping[str, Any]) -> str:
 
 
 def _signed(value: float, unit: str) -> str:
-    said = f"{value:+,.0f}" if unit == "steps" and abs(value) >= 10 else f"{value:+.4f}"
-    return said.replace("-", "−")
+    digits = 4 if unit != "steps" else 0 if abs(value) >= 10 else 1
+    return f"{value:+,.{digits}f}".replace("-", "−")
 
 
 def _p(value: float) -> str:
