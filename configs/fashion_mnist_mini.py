@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
             },
             "train": {
                 "batch_size": 64,
-                "epochs": 5.0,
+                "epochs": 4.0,
                 "average_decay": 0.99,
                 "evaluate_every_epochs": 0.5,
                 "log_every_steps": 21,

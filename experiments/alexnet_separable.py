@@ -19,6 +19,6 @@ def get_experiment() -> Experiment:
             "regular": {"model.name": "alexnet_tiny", "model.separable": False},
             "separable": {"model.name": "alexnet_tiny", "model.separable": True},
         },
-        seeds=5,
+        seeds=8,
         claims=(Claim("separable", "regular", "better", ("final_top1", "steps_to_target")),),
     )

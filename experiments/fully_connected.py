@@ -30,7 +30,7 @@ def get_experiment() -> Experiment:
             for model, settings in MODELS.items()
             for layers in LAYERS
         },
-        seeds=5,
+        seeds=8,
         claims=(
             *(
                 Claim(f"xception-{layers}", f"inception-{layers}", endpoints=("final_map100",))

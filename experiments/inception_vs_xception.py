@@ -19,7 +19,7 @@ def get_experiment() -> Experiment:
             "xception": {"model.name": "xception_tiny"},
             "inception": {"model.name": "inception_tiny"},
         },
-        seeds=5,
+        seeds=8,
         claims=(
             Claim("xception", "inception", "better"),
             Claim("xception", "inception", "better", ("curve_area",)),

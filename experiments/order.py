@@ -25,7 +25,7 @@ def get_experiment() -> Experiment:
             for order in ORDERS
             for activation in ACTIVATIONS
         },
-        seeds=5,
+        seeds=8,
         claims=tuple(
             Claim(
                 f"depthwise_first-{activation}",

@@ -31,7 +31,7 @@ def get_experiment() -> Experiment:
             for segments in SEGMENTS
             for activation in ACTIVATIONS
         },
-        seeds=5,
+        seeds=8,
         # The conjecture is the interaction; that the effect changes sign is a stronger claim.
         claims=(
             Claim("1-relu", "1-none", "better", versus=("per_channel-relu", "per_channel-none")),
