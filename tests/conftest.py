@@ -1,8 +1,11 @@
 """Settings for every test: CPU, no network, nothing written outside the test's own directory."""
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,24 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A cache of compiled programs for all processes of these tests, and none of the user's."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        home = tempfile.mkdtemp(prefix="xception-jax-tests-")
+        os.environ["XDG_CACHE_HOME"] = home
+        config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_programs() -> None:
+    import jax
+
+    cache = Path(os.environ["XDG_CACHE_HOME"]) / "xception_jax" / "programs"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture
@@ -33,3 +54,15 @@ def rng() -> np.random.Generator:
     seed = int.from_bytes(os.urandom(4), "little")
     print(f"numpy seed {seed}")
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def wandb_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps wandb off the home directory of whoever runs the tests, and off their key."""
+    home = tmp_path_factory.mktemp("wandb_home")
+    patch = pytest.MonkeyPatch()
+    for name in ("CACHE", "CONFIG", "DATA"):
+        patch.setenv(f"WANDB_{name}_DIR", str(home / name.lower()))
+    patch.setenv("NETRC", str(home / "netrc"))
+    patch.delenv("WANDB_API_KEY", raising=False)
+    return home

@@ -104,7 +104,18 @@ def run_shrunk(words: list[str], place: Path) -> None:
         assert (place / words[1] / "report" / "index.html").is_file()
 
 
-@pytest.mark.parametrize("line", [x for x in shell_lines() if x.startswith("xception-jax ")])
+SWEEP = "xception-jax sweep experiments/"
+MORE_SWEEPS = [x for x in shell_lines() if x.startswith(SWEEP)][1:]  # to compile takes most of it
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(x, marks=pytest.mark.slow if x in MORE_SWEEPS else ())
+        for x in shell_lines()
+        if x.startswith("xception-jax ")
+    ],
+)
 def test_command(line: str, place: Path):
     run_shrunk(shlex.split(line)[1:], place)
 

@@ -9,9 +9,10 @@ from xception_jax.models import list_models, model_function
 from xception_jax.models.folding import apply_folded, fold
 
 LARGE = {name for name in list_models() if not name.endswith("_tiny")}
+SLOW = LARGE | {"inception_tiny"}
 CASES = [
     *(
-        pytest.param(name, {}, marks=pytest.mark.slow if name in LARGE else ())
+        pytest.param(name, {}, marks=pytest.mark.slow if name in SLOW else ())
         for name in list_models()
     ),
     (

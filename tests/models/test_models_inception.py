@@ -33,6 +33,7 @@ def spec(**changes) -> NetworkSpec:
         "padding": "same",
         "fully_connected": None,
         "dropout_rate": 0.0,
+        "scan_middle": "off",
     }
     return NetworkSpec(**settings | changes)
 

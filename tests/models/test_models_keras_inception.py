@@ -29,7 +29,8 @@ def test_both_have_as_many_parameters(exact):
     assert sum(np.size(v) for v in (exact.parameters | exact.statistics).values()) == 23_851_784
 
 
-@pytest.mark.parametrize("size", [96, pytest.param(299, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [96, 299])
 def test_logits_agree(size, seed):
     print("seed", seed)
     assert_same_logits(make_pair(carried, size, "float32", seed))

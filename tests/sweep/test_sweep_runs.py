@@ -206,7 +206,6 @@ def test_another_sweep_in_the_directory_is_refused(done, sweep):
     ("change", "message"),
     [
         (('name="nonlinearity"', 'name="other"'), "its experiment is 'nonlinearity'"),
-        (('Claim("none", "elu", "better"', 'Claim("none", "elu", "worse"'), "before the runs"),
         (('"elu"', '"selu"'), "it has the arm 'elu'"),
     ],
 )

@@ -10,40 +10,11 @@ from typing import Any
 import jax
 import pytest
 from ml_collections import ConfigDict
+from shrunk import CONFIG, SHRUNK
 
 from xception_jax.config import load_config, resolve
 from xception_jax.tracking import read_metrics
 from xception_jax.training import Labels, train
-
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "configs" / "fashion_mnist_mini.py"
-# 9 steps; rows, validations and checkpoints fall on different ones.
-SHRUNK = (
-    "data.name=digits",
-    "data.image_size=8",
-    "data.train_examples=96",
-    "model.width=0.25",
-    "model.middle_modules=0",
-    "model.dropout=0.2",
-    "train.batch_size=32",
-    "train.epochs=3",
-    "train.log_every_steps=2",
-    "train.evaluate_every_epochs=1",
-    "checkpoint.every_epochs=0.67",
-    "wandb.mode=disabled",
-)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keeps compiled programs, here and in processes of their own, off the user's cache."""
-    home = tmp_path_factory.mktemp("cache")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("XDG_CACHE_HOME", str(home))
-    patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    jax.config.update("jax_compilation_cache_dir", str(home / "xception_jax" / "programs"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return home
 
 
 @pytest.fixture(scope="session")

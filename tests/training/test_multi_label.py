@@ -251,6 +251,7 @@ train(config, Path(sys.argv[2]), labels=Labels("eight"))
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_rows_of_one(whole, tmp_path, monkeypatch):
     """Those of the first epoch: nothing in it depends on how many follow."""
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")

@@ -312,7 +312,7 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("segments", ["per_channel", "4"])
+@pytest.mark.parametrize("segments", [pytest.param("per_channel", marks=pytest.mark.slow), "4"])
 def test_eight_devices_give_the_result_of_one(segments, shrunk_words, monkeypatch):
     """With augmentation, dropout and batch normalization, after five steps.
 

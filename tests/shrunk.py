@@ -1,0 +1,22 @@
+"""The real config, shrunk to seconds: tests that train share its compiled programs."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs" / "fashion_mnist_mini.py"
+EXPERIMENT = ROOT / "experiments" / "nonlinearity.py"
+# 9 steps; rows, validations and checkpoints fall on different ones.
+SHRUNK = (
+    "data.name=digits",
+    "data.image_size=8",
+    "data.train_examples=96",
+    "model.width=0.25",
+    "model.middle_modules=0",
+    "model.dropout=0.2",
+    "train.batch_size=32",
+    "train.epochs=3",
+    "train.log_every_steps=2",
+    "train.evaluate_every_epochs=1",
+    "checkpoint.every_epochs=0.67",
+    "wandb.mode=disabled",
+)
