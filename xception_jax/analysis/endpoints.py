@@ -132,10 +132,8 @@ class Runs:
         done = (place for place in self._index if self[place].status == "done")
         found = (self.predictions(place) for place in done)
         known = (each.chance for each in found if each and each.chance is not None)
-        return next(
-            known,
-            next((1 / run.classes for run in self.sweep.runs if (run.classes or 0) > 0), None),
-        )
+        classes = (run.classes for run in self.sweep.runs)
+        return next(known, next((1 / n for n in classes if n is not None and n > 0), None))
 
     def chance(self, metric: str) -> float:
         """What a diverged run counts as; 0 where it is not known, as of a ranking."""

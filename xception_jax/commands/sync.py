@@ -38,7 +38,7 @@ def sync(directory: Directory) -> int:
     with locked(directory):
         written = write_report(directory)
         values = _values(written.verdicts["claims"])
-        for run in track(begun, "runs", console=console, transient=True):
+        for run in track(begun, "runs", console=console, disable=not console.is_terminal):
             _mirror_run(directory / run.directory, values[run.arm, run.seed], problems)
         if not sweep.is_single_run:
             _mirror_report(sweep, written, problems)
@@ -71,7 +71,7 @@ def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str])
         sweep.name,
         sweep.record["experiment"],
         _summary(written.verdicts["claims"]),
-        project=settings.get("wandb.project"),
+        project=settings.get("wandb.project", "xception-jax"),
         entity=settings.get("wandb.entity"),
         images={path.stem: path for path in written.paths if path.suffix == ".png"},
         warn=problems.append,
