@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,6 +15,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+# Most of the suite's time goes into compiling programs that run a few steps. With less work of LLVM
+# on the same operations, it took 20% less, and nothing ran slower.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,6 +50,26 @@ def call(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
         return ended.value.code, said.out, said.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def on_eight_devices() -> Callable[..., str]:
+    """`on_eight_devices(program, *words)`: what a program prints with eight virtual devices."""
+
+    def run(program: str, *words: str, **environment: str) -> str:
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            env=os.environ | {"XLA_FLAGS": flags} | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture

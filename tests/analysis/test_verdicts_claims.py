@@ -79,10 +79,18 @@ def test_a_claim_is_declared_once_and_about_arms_that_exist() -> None:
 
 
 def test_the_plan_says_what_the_claims_can_detect(
-    call: Callable, new_sweep: Callable[..., SweepWriter]
+    call: Callable, new_sweep: Callable[..., SweepWriter], tmp_path: Path
 ) -> None:
     path = ROOT / "experiments" / "residual.py"
-    code, out, _ = call("plan", path)
+    text = path.read_text().replace("../configs", str(ROOT / "configs"))
+
+    def with_seeds(count: int) -> Path:
+        assert "seeds=8" in text
+        copy = tmp_path / f"{count}_seeds.py"
+        copy.write_text(text.replace("seeds=8", f"seeds={count}"))
+        return copy
+
+    code, out, _ = call("plan", with_seeds(5))
     assert code == 0
     assert "none: 5 seeds cannot give p < 0.05" in out
     arms = {"residual": {}, "plain": {}}
@@ -91,10 +99,7 @@ def test_the_plan_says_what_the_claims_can_detect(
     for arm, values in finals.items():
         for seed, final in enumerate(values):
             pilot.add_run(arm, seed, steps=STEPS, top1=saturating(final), test_top1=final)
-    more = pilot.directory / "more.py"
-    text = path.read_text().replace("seeds=5", "seeds=12")
-    more.write_text(text.replace("../configs", str(ROOT / "configs")))
-    code, out, _ = call("plan", more, "--pilot", pilot.directory)
+    code, out, _ = call("plan", with_seeds(12), "--pilot", pilot.directory)
     assert code == 0
     effect = minimum_detectable_effect(12, 0.02, alpha=ALPHA / 2)
     assert f"{effect:.3g} accuracy (spread of 3 pairs)" in out

@@ -1,11 +1,5 @@
 """A training step's model part on 8 (virtual) devices equals the one on one device."""
 
-import os
-import subprocess
-import sys
-
-import pytest
-
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, PartitionSpec as P
@@ -54,17 +48,5 @@ print("checked", len(right), len(right_new))
 """
 
 
-@pytest.mark.parametrize("devices", [8])
-def test_batch_norm_sees_the_whole_batch(devices):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    settings = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "checked" in done.stdout
+def test_batch_norm_sees_the_whole_batch(on_eight_devices):
+    assert "checked" in on_eight_devices(PROGRAM, JAX_ENABLE_X64="1")

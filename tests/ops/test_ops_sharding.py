@@ -1,11 +1,5 @@
 """The operations with the batch split over 8 (virtual) devices, values and gradients."""
 
-import os
-import subprocess
-import sys
-
-import pytest
-
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, PartitionSpec as P
@@ -54,15 +48,5 @@ for depthwise in ops.DEPTHWISE_IMPLEMENTATIONS:
 """
 
 
-@pytest.mark.parametrize("devices", [8])
-def test_split_batch_gives_the_whole_batch_gradient(devices):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_split_batch_gives_the_whole_batch_gradient(on_eight_devices):
+    on_eight_devices(PROGRAM)

@@ -104,6 +104,7 @@ def interrupted(words, call, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_packing_off_takes_the_runs_of_a_pack_over(done, interrupted, words, call):
     code, _, err = call(*words(interrupted, "--seeds", 1, "--packing", "off"))
     assert code == 0

@@ -1,8 +1,6 @@
 """Labels that are sets of classes: loss and MAP@100 against oracles, runs of the real config."""
 
 import json
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -252,13 +250,9 @@ train(config, Path(sys.argv[2]), labels=Labels("eight"))
 
 
 @pytest.mark.slow
-def test_eight_devices_give_the_rows_of_one(whole, tmp_path, monkeypatch):
+def test_eight_devices_give_the_rows_of_one(whole, tmp_path, on_eight_devices):
     """Those of the first epoch: nothing in it depends on how many follow."""
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
-    program = [sys.executable, "-c", EIGHT_DEVICES, str(CONFIG), str(tmp_path)]
-    words = [*program, *SHRUNK, "train.epochs=1"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
+    on_eight_devices(EIGHT_DEVICES, str(CONFIG), str(tmp_path), *SHRUNK, "train.epochs=1")
     one, eight = (read_metrics(home / "metrics.jsonl") for home in (whole, tmp_path))
     assert len(eight) == 2
     for expected, found in zip(one[:2], eight, strict=True):

@@ -95,6 +95,7 @@ def test_kills_leave_no_trace(whole, command, tmp_path, assert_same_run):
     assert_same_run(whole, home)
 
 
+@pytest.mark.slow
 def test_a_second_process_finds_the_compiled_programs(command, tmp_path, assert_same_run):
     """And computes the same bits with them as the one that compiled them."""
     cache, seconds, entries = tmp_path / "cache", [], []
