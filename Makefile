@@ -20,8 +20,9 @@ WORKDIR ?= results/nonlinearity
 SEEDS ?=
 ARGS ?=
 
-# Test files go to as many processes as there are cores, at most four: each holds JAX's memory.
-PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
+# Test files go to as many processes as there are cores, at most four, since each holds JAX's memory;
+# in their order, for files of few tests are not the quick ones.
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
