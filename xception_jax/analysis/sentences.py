@@ -55,11 +55,12 @@ def scope(sweep: Sweep, claim: RecordedClaim) -> str:
     """`On fashion_mnist_mini (xception_tiny, 10,800 training images, 844 steps, 5 epochs), `."""
     runs = [run for run in sweep.runs if run.arm in claim.arms and run.status != "planned"]
     sizes = {
-        "training images": _each(f"{run.train_examples:,}" for run in runs if run.train_examples),
-        "steps": _each(f"{run.steps:,}" for run in runs if run.steps),
-        "epochs": _each(f"{run.epochs:g}" for run in runs if run.epochs),
+        "training image": _each(f"{run.train_examples:,}" for run in runs if run.train_examples),
+        "step": _each(f"{run.steps:,}" for run in runs if run.steps),
+        "epoch": _each(f"{run.epochs:g}" for run in runs if run.epochs),
     }
-    parts = [_each(run.model for run in runs), *(f"{n} {of}" for of, n in sizes.items() if n)]
+    counts = (f"{n} {of}{'s' * (n != '1')}" for of, n in sizes.items() if n)
+    parts = [_each(run.model for run in runs), *counts]
     data = _each(run.dataset for run in runs)
     return f"On {data} ({', '.join(filter(None, parts))}), " if data else ""
 
