@@ -1,5 +1,7 @@
 """Settings for every test: CPU, no network, nothing written outside the test's own directory."""
 
+import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -37,17 +39,22 @@ def compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-@pytest.fixture
-def call(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+@pytest.fixture(scope="session")
+def call() -> Callable[..., tuple[int, str, str]]:
     """`call("status", …)`: exit code, standard output and standard error of the command."""
     from xception_jax import cli  # not before the variables above are set
 
     def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["xception-jax", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            patch.setattr(sys, "argv", ["xception-jax", *map(str, words)])
             cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
+        return ended.value.code, out.getvalue(), err.getvalue()
 
     return call
 

@@ -31,9 +31,17 @@ def words(experiment, shrunk_words):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory) -> Path:
-    """Where `test_a_pack_…`, the first test, leaves a sweep of three arms and one seed."""
-    return tmp_path_factory.mktemp("sweep") / "done"
+def finished(tmp_path_factory, call, words) -> tuple[Path, tuple[int, str, str], int]:
+    """A sweep of three arms and one seed, what its command said, and how often it compiled."""
+    home = tmp_path_factory.mktemp("sweep") / "done"
+    compile_train_steps.cache_clear()
+    said = call(*words(home, "--seeds", 1))
+    return home, said, compile_train_steps.cache_info().misses
+
+
+@pytest.fixture(scope="module")
+def done(finished) -> Path:
+    return finished[0]
 
 
 def homes(sweep: Path) -> dict[str, Path]:
@@ -45,11 +53,9 @@ def record(home: Path) -> dict:
     return json.loads((home / "run.json").read_text())
 
 
-def test_a_pack_of_all_arms_compiles_once(done, words, call):
-    compile_train_steps.cache_clear()
-    code, out, err = call(*words(done, "--seeds", 1))
-    assert (code, err) == (0, "")
-    assert compile_train_steps.cache_info().misses == 1
+def test_a_pack_of_all_arms_compiles_once(finished):
+    done, (code, out, err), compiled = finished
+    assert (code, err, compiled) == (0, "", 1)
     assert "packing: 3 of 3 runs at a time (not timed)" in out  # so few steps are not worth it
     assert "[runs 1-3 of 3] none, relu, elu, seed 0: compiling" in out
     assert [line.split("]")[0] for line in out.splitlines() if "done, test" in line] == [

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from xception_jax.training import Interrupted, run_directory
 from xception_jax.training.compilation import compile_train_steps
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sweep(call, experiment, shrunk_words):
     """`sweep(directory, "--seeds", 2, …)`."""
     fixed = ("--packing", "off")
@@ -41,10 +41,28 @@ def edited(experiment, shrunk_words, tmp_path) -> _Edited:
     return _Edited(experiment, shrunk_words, tmp_path)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A sweep of three arms and two seeds, what its command said, and how often it compiled."""
+
+    home: Path
+    code: int
+    out: str
+    err: str
+    compiled: int
+
+
 @pytest.fixture(scope="module")
-def done(tmp_path_factory) -> Path:
-    """Where `test_a_sweep_…`, the first test, leaves a sweep of three arms and two seeds."""
-    return tmp_path_factory.mktemp("sweep") / "done"
+def finished(tmp_path_factory, sweep) -> Finished:
+    home = tmp_path_factory.mktemp("sweep") / "done"
+    compile_train_steps.cache_clear()
+    said = sweep(home, "--seeds", 2)
+    return Finished(home, *said, compile_train_steps.cache_info().misses)
+
+
+@pytest.fixture(scope="module")
+def done(finished) -> Path:
+    return finished.home
 
 
 def records(home: Path) -> dict[str, dict]:
@@ -61,11 +79,9 @@ def times(home: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in (home / "runs").rglob("*") if p.is_file()}
 
 
-def test_a_sweep_trains_every_run_and_compiles_once_an_arm(done, sweep):
-    compile_train_steps.cache_clear()
-    code, out, err = sweep(done, "--seeds", 2)
-    assert (code, err) == (0, "")
-    assert compile_train_steps.cache_info().misses == 3
+def test_a_sweep_trains_every_run_and_compiles_once_an_arm(finished):
+    done, out = finished.home, finished.out
+    assert (finished.code, finished.err, finished.compiled) == (0, "", 3)
     ended = [line for line in out.splitlines() if "done, test top-1" in line]
     assert [line.split("]")[0] for line in ended] == [f"[{n}/6" for n in range(1, 7)]
     assert len(out.splitlines()) < 20  # plan, new arms, ends, sum; a line per 15 s
