@@ -67,14 +67,18 @@ def test_the_report_is_a_run_of_the_same_group(call: Call, judged_sweep: SweepWr
     assert images == drawn
 
 
-def test_a_damaged_log_is_named_and_the_others_are_synced(
-    call: Call, judged_sweep: SweepWriter
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("metrics.jsonl", "{}\n"), ("run.json", "{}"), ("run.json", "{"), ("config.json", "[]")],
+)
+def test_a_damaged_file_is_named_and_the_others_are_synced(
+    file: str, content: str, call: Call, judged_sweep: SweepWriter
 ) -> None:
-    log = judged_sweep.run_directory("relu", 1) / "metrics.jsonl"
-    log.write_text("{}\n" + log.read_text())
+    damaged = judged_sweep.run_directory("relu", 1) / file
+    damaged.write_text(content + damaged.read_text() * (file == "metrics.jsonl"))
     code, _, errors = call("sync", judged_sweep.directory)
     assert code == 1
-    assert str(log) in errors
+    assert str(damaged) in errors
     assert len(errors.splitlines()) == 1
     assert offline_directories(judged_sweep.run_directory("relu", 2))
 

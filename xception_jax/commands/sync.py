@@ -39,7 +39,11 @@ def sync(directory: Directory) -> int:
         written = write_report(directory)
         values = _values(written.verdicts["claims"])
         for run in track(begun, "runs", console=console, disable=not console.is_terminal):
-            _mirror_run(directory / run.directory, values[run.arm, run.seed], problems)
+            home = directory / run.directory
+            if run.status == "unreadable":
+                problems.append(f"left out: {home / 'run.json'} does not say how the run stands")
+            else:
+                _mirror_run(home, values[run.arm, run.seed], problems)
         if not sweep.is_single_run:
             _mirror_report(sweep, written, problems)
     for problem in problems:
@@ -47,7 +51,7 @@ def sync(directory: Directory) -> int:
     here = shlex.quote(str(directory))
     places = (here,) if sweep.is_single_run else (f"{here}/runs/*", here)
     files = " ".join(f"{place}/wandb/offline-run-*" for place in places)
-    console.print(f"{len(begun)} runs are ready for W&B; next: wandb sync {files}")
+    console.print(f"W&B's offline runs are made; next: wandb sync {files}")
     return 1 if problems else 0
 
 
