@@ -52,46 +52,36 @@ def measure(
         activations: of the pack.
         timed: take steps, for about a second; otherwise compile only.
     """
-    start = time.perf_counter()
-    try:
-        return _measure(config, pipeline, slots, activations, timed)
-    except jax.errors.JaxRuntimeError:  # out of memory, whatever was foreseen
-        return Measured(None, time.perf_counter() - start, fits=False)
-
-
-def _measure(
-    config: ConfigDict,
-    pipeline: Pipeline,
-    slots: int | None,
-    activations: tuple[str, ...],
-    timed: bool,
-) -> Measured:
     layout = Layout(make_mesh(slots=slots), slots)
     program = make_program(config, pipeline.info, layout.mesh, activations)
     count, most = slots or 1, steps_per_dispatch(config, pipeline)
     batch = next(pipeline.train_batches(0))
     if slots is not None:
         batch = {name: np.stack([rows] * slots) for name, rows in batch.items()}
-    rows = layout.put({name: np.stack([part] * most) for name, part in batch.items()}, layout.steps)
-    resident = replicate(pipeline.resident.get("train", {}), layout.mesh)
-    start = time.perf_counter()
-    step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(rows))
-    compile_seconds = time.perf_counter() - start
-    if _bytes(step) > _SHARE_OF_MEMORY * _free_bytes(layout):
-        return Measured(None, compile_seconds, fits=False)
-    if not timed:
-        return Measured(None, compile_seconds, fits=True)
-    own = layout.stack([hyperparameters(config, activations)] * count)
-    active = layout.stack([np.bool_(True)] * count)
-    state = layout.stack([program.init(0)] * count)
-    taken = replicate(jnp.int32(most), layout.mesh)
-    state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, own))
-    calls, start = 0, time.perf_counter()
-    while calls < 2 or time.perf_counter() - start < _SECONDS:
+    began = time.perf_counter()
+    try:
+        steps = {name: np.stack([part] * most) for name, part in batch.items()}
+        rows = layout.put(steps, layout.steps)
+        resident = replicate(pipeline.resident.get("train", {}), layout.mesh)
+        start = time.perf_counter()
+        step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(rows))
+        compile_seconds = time.perf_counter() - start
+        fits = _bytes(step) <= _SHARE_OF_MEMORY * _free_bytes(layout)
+        if not (fits and timed):
+            return Measured(None, compile_seconds, fits)
+        own = layout.stack([hyperparameters(config, activations)] * count)
+        active = layout.stack([np.bool_(True)] * count)
+        state = layout.stack([program.init(0)] * count)
+        taken = replicate(jnp.int32(most), layout.mesh)
         state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, own))
-        calls += 1
-    images = calls * most * count * config.train.batch_size
-    return Measured(images / (time.perf_counter() - start), compile_seconds, fits=True)
+        calls, start = 0, time.perf_counter()
+        while calls < 2 or time.perf_counter() - start < _SECONDS:
+            state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, own))
+            calls += 1
+        images = calls * most * count * config.train.batch_size
+        return Measured(images / (time.perf_counter() - start), compile_seconds, fits=True)
+    except jax.errors.JaxRuntimeError:  # out of memory, whatever was foreseen
+        return Measured(None, time.perf_counter() - began, fits=False)
 
 
 def _bytes(step: jax.stages.Compiled) -> float:
