@@ -231,6 +231,19 @@ def test_an_experiment_changed_after_the_runs_is_refused(done, call, edited, cha
     assert message in err
 
 
+def test_a_claim_changed_after_the_runs_is_recorded_beside_the_first(done, call, edited, tmp_path):
+    home = tmp_path / "copy"
+    shutil.copytree(done, home)
+    changed = edited('activation, "better"', 'activation, "worse"')
+    code, out, _ = call("sweep", changed, "--workdir", home, "--seeds", 2, *edited.words)
+    assert code == 0
+    assert "6 done" in out
+    before, after = (json.loads((place / "sweep.json").read_text()) for place in (done, home))
+    assert after["experiment"]["claims"] == before["experiment"]["claims"]
+    assert after["claims_sha256"] == before["claims_sha256"]
+    assert [claim["direction"] for claim in after["post_hoc_claims"]] == ["worse", "worse"]
+
+
 def test_an_arm_can_be_added(done, edited, call, tmp_path):
     shutil.copytree(done, tmp_path / "copy")
     experiment = edited("arms={", 'arms={"gelu": {"model.intermediate_activation": "gelu"}, ')
