@@ -18,7 +18,8 @@ from xception_jax.commands.data import list_sets, prepare_set
 from xception_jax.commands.evaluate import evaluate
 from xception_jax.commands.plan import plan
 from xception_jax.commands.report import report
-from xception_jax.commands.runs import status, sweep, train
+from xception_jax.commands.runs import status, train
+from xception_jax.commands.sweep import sweep
 from xception_jax.commands.sync import sync
 from xception_jax.commands.weights import convert, export, predict
 from xception_jax.errors import InputError

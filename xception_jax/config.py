@@ -43,12 +43,34 @@ def load_file(path: str | Path, *functions: str) -> Any:
         raise InputError("file", str(path), reason) from error
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError("file", str(path), "no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("file", str(path), f"cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError("file", str(path), "does not hold a JSON object")
+    return content
+
+
 def load_config(path: str | Path) -> Mapping[str, Any]:
     """The settings that a config file's `get_config()` returns, not checked yet.
+
+    Of a file that ends in .json, such as a run's `config.json`, the object it holds: no code is
+    run.
 
     Raises:
         InputError: the file is missing, fails, or returns something else.
     """
+    if Path(path).suffix == ".json":
+        return read_json(Path(path))
     settings = load_file(path, "get_config")
     if not isinstance(settings, (Mapping, ConfigDict)):
         kind = type(settings).__name__

@@ -1,7 +1,10 @@
-"""The one error that means "your input, not our code": exit code 2 on the command line."""
+"""The one error that means "your input, not our code", and the exit codes of the command line."""
 
 import difflib
 from collections.abc import Iterable
+
+# What a process ends with; 75 is EX_TEMPFAIL: a scheduler may start the same command again.
+DONE, FAILED, INVALID, STUCK, LOST_PEER, INTERRUPTED = 0, 1, 2, 70, 71, 75
 
 
 class InputError(Exception):

@@ -20,6 +20,9 @@ def _console(*, stderr: bool) -> Console:
 console, errors = _console(stderr=False), _console(stderr=True)
 
 Directory = Annotated[Path, typer.Argument(help="Of a sweep or a run.")]
+Workdir = Annotated[
+    Path, typer.Option("--workdir", help="Where the files go; resumes what is there.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value words that override the config.")
 ]

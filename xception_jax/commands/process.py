@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.commands.console import errors, warn
-from xception_jax.errors import require_choice
+from xception_jax.errors import INTERRUPTED, require_choice
 
 
 def cache_directory() -> Path:
@@ -87,3 +87,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def interrupted(error: Exception) -> int:
+    """Says that what was stopped can be gone on with; the exit code."""
+    warn(f"{error}; the same command goes on from there")
+    return INTERRUPTED

@@ -56,8 +56,8 @@ def sync(directory: Directory) -> int:
 
 
 def _mirror_run(home: Path, values: Mapping[str, Any], problems: list[str]) -> None:
+    from xception_jax.config import read_json
     from xception_jax.tracking import mirror_run
-    from xception_jax.training.run_directory import read_json
 
     try:
         record, config = read_json(home / "run.json"), read_json(home / "config.json")

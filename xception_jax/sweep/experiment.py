@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ class PlannedRun:
     seed: int
     config: ConfigDict = field(repr=False)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The hash of what determines the run's result."""
         return run_id(self.config)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xception_jax.config import digest
+from ml_collections import ConfigDict
+
+from xception_jax.config import digest, read_json
 from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.training import run_directory as files
@@ -60,7 +62,7 @@ def require_home(
         refuse("a single run")
     if not (directory / files.SWEEP).exists():
         return {}
-    there = _read(directory)
+    there = read_ledger(directory / files.SWEEP)
     name = there["experiment"].get("name")
     if name != experiment.name:
         refuse(f"another sweep: its experiment is {name!r}, not {experiment.name!r}")
@@ -74,9 +76,21 @@ def require_home(
 
 
 def write_ledger(
-    directory: Path, experiment: Experiment, runs: Iterable[PlannedRun], command: str
+    directory: Path,
+    experiment: Experiment,
+    base: ConfigDict,
+    runs: Iterable[PlannedRun],
+    command: str,
 ) -> None:
     """Records the sweep in `directory`, which the caller has locked.
+
+    Args:
+        directory: of the sweep.
+        experiment: that the runs belong to.
+        base: every setting as it is where an arm says nothing else, overrides included; with the
+            arms and the seeds it is all that `recorded.load_recorded` needs.
+        runs: of the sweep.
+        command: what the person typed.
 
     Raises:
         InputError: see `require_home`.
@@ -94,6 +108,7 @@ def write_ledger(
         "schema": SCHEMA,
         "experiment": described,
         **claims,
+        "base": base.to_dict(),
         "runs": [*rows, *kept],
         "packs": there.get("packs", []),
         "command": command,
@@ -120,13 +135,13 @@ def _claims(
     return recorded, {"claims_sha256": recorded_hash, "post_hoc_claims": [*late, *new]}
 
 
-def _read(directory: Path) -> dict[str, Any]:
+def read_ledger(path: Path) -> dict[str, Any]:
     """`sweep.json`, with what is relied on in its place.
 
     Raises:
         InputError: it is damaged.
     """
-    content = files.read_json(directory / files.SWEEP)
+    content = read_json(path)
     rows = content.get("runs")
     keys = {"arm", "seed", "id", "directory"}
     if (
@@ -135,18 +150,18 @@ def _read(directory: Path) -> dict[str, Any]:
         and all(isinstance(row, dict) and keys <= set(row) for row in rows)
     ):
         return content
-    raise InputError("file", str(directory / files.SWEEP), "is not the record of a sweep")
+    raise InputError("file", str(path), "is not the record of a sweep")
 
 
 def read_packs(directory: Path) -> list[dict[str, Any]]:
     """The packs that `record_packs` has recorded, oldest first."""
-    packs: list[dict[str, Any]] = _read(directory).get("packs", [])
+    packs: list[dict[str, Any]] = read_ledger(directory / files.SWEEP).get("packs", [])
     return packs
 
 
 def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Adds packs to the record, before their runs begin; the caller has locked `directory`."""
-    content = _read(directory)
+    content = read_ledger(directory / files.SWEEP)
     there = content.get("packs", [])
     content["packs"] = [*there, *(row for row in rows if row not in there)]
     files.write_whole(directory / files.SWEEP, json.dumps(content, indent=2) + "\n")
@@ -159,7 +174,7 @@ def read_statuses(directory: Path) -> list[RunStatus]:
         InputError: there is neither a sweep nor a run; `sweep.json` is damaged.
     """
     if (directory / files.SWEEP).exists():
-        rows = _read(directory)["runs"]
+        rows = read_ledger(directory / files.SWEEP)["runs"]
         return [_status(row["arm"], row["seed"], directory / row["directory"]) for row in rows]
     if (directory / files.RUN).exists():
         record = files.read_run(directory)

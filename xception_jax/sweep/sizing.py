@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from xception_jax.config import read_json
 from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.packing import even_size
@@ -99,7 +100,7 @@ def _key(runs: Sequence[PlannedRun]) -> str:
 def _read(path: Path | None) -> dict[int, float | None]:
     """What was measured before; empty where there is nothing, or nothing that can be read."""
     try:
-        content: dict[str, Any] = {} if path is None else files.read_json(path)
+        content: dict[str, Any] = {} if path is None else read_json(path)
         return {int(size): float(rate) for size, rate in content.items()}
     except (InputError, TypeError, ValueError):
         return {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from xception_jax.config import resolve
+from xception_jax.config import read_json, resolve
 from xception_jax.errors import require_choice
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import read_state
@@ -31,7 +31,7 @@ def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, 
         InputError: there is no run, no such checkpoint or no such split; something is damaged.
     """
     require_choice("--split", split, ("train", "valid", "test"))
-    config, mesh = resolve(files.read_json(directory / files.CONFIG)), make_mesh()
+    config, mesh = resolve(read_json(directory / files.CONFIG)), make_mesh()
     with closing(open_data(config)) as pipeline:
         program = make_program(config, pipeline.info, mesh)
         shapes = jax.eval_shape(lambda: program.init(0))

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from ml_collections import ConfigDict
 
-from xception_jax.config import canonical_json, flatten, resolve, run_id
+from xception_jax.config import canonical_json, flatten, read_json, resolve, run_id
 from xception_jax.errors import InputError
 from xception_jax.settings import FIELDS
 
@@ -46,23 +46,6 @@ def write_whole(path: Path, content: str | bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError("file", str(path), "no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError("file", str(path), f"cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError("file", str(path), "does not hold a JSON object")
-    return content
 
 
 def read_run(directory: Path) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from xception_jax.config import resolve
+from xception_jax.config import read_json, resolve
 from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, model_function
 from xception_jax.models.functional import Flat
 from xception_jax.models.weights import Preprocessing, is_head
 from xception_jax.training.checkpoint import restore_tree, save_tree
-from xception_jax.training.run_directory import read_json, write_whole
+from xception_jax.training.run_directory import write_whole
 
 DESCRIPTION, ARRAYS = "weights.json", "arrays"
 _FORMAT = 1

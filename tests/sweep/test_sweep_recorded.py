@@ -1,0 +1,102 @@
+"""Sweeps and runs trained again from the plain data that an earlier one left."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from shrunk import CONFIG
+
+from xception_jax.sweep import load_experiment, plan_runs
+from xception_jax.sweep.recorded import load_recorded, load_sweep
+
+WORDS = ("--seeds", "1", "--packing", "off")
+CURVES = ("metrics.jsonl", "pairing.json")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, call, experiment, shrunk_words) -> Path:
+    home = tmp_path_factory.mktemp("sweep") / "first"
+    code, _, err = call("sweep", experiment, "--workdir", home, *WORDS, *shrunk_words)
+    assert (code, err) == (0, "")
+    return home
+
+
+def test_a_sweep_is_trained_again_from_its_record_alone(done, call, tmp_path):
+    """The copied record lies where no experiment file is found."""
+    record = shutil.copy(done / "sweep.json", tmp_path / "sweep.json")
+    home = tmp_path / "again"
+    code, out, err = call("sweep", record, "--workdir", home, "--packing", "off")
+    assert (code, err) == (0, "")
+    assert "3 arms x 1 seeds = 3 runs" in out
+    for first in (done / "runs").iterdir():
+        for name in CURVES:
+            assert (home / "runs" / first.name / name).read_bytes() == (first / name).read_bytes()
+    kept = ("experiment", "claims_sha256", "base", "runs")
+    one, other = (json.loads((place / "sweep.json").read_text()) for place in (done, home))
+    assert {name: one[name] for name in kept} == {name: other[name] for name in kept}
+    assert call("sweep", home / "sweep.json", "--workdir", home)[0] == 0  # nothing is left to do
+
+
+def test_a_run_is_trained_again_from_its_config_alone(done, call, tmp_path):
+    (first,) = done.glob("runs/relu-s0-*")
+    code, _, err = call("train", first / "config.json", "--workdir", tmp_path / "run")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (
+        first / "metrics.jsonl"
+    ).read_bytes()
+    ids = [json.loads((p / "run.json").read_text())["id"] for p in (first, tmp_path / "run")]
+    assert ids[0] == ids[1]
+
+
+def test_a_record_takes_seeds_and_overrides(done, shrunk_words, experiment):
+    path = done / "sweep.json"
+    described, base = load_experiment(experiment)
+    more = load_sweep(path, seeds=3, overrides=())[2]
+    planned = plan_runs(described, base, overrides=shrunk_words)
+    assert [run.id for run in more] == [run.id for run in planned if run.seed < 3]
+    longer = load_sweep(path, seeds=None, overrides=["train.epochs=5"])[2]
+    assert [(run.name, run.config.train.epochs) for run in longer] == [
+        ("none-s0", 5.0), ("relu-s0", 5.0), ("elu-s0", 5.0)
+    ]  # fmt: skip
+
+
+def test_claims_come_back_as_they_were(experiment, done):
+    assert load_recorded(done / "sweep.json").experiment.claims == load_experiment(
+        experiment
+    )[0].claims  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["base"]["model"].update(width=0.5), "is not the id of the settings of none"),
+        (lambda c: c["base"].pop("model"), "is not the id of the settings of none-s0"),
+        (lambda c: c["base"]["model"].update(widht=0.5), "'model.width'"),
+        (lambda c: c["experiment"]["arms"].pop("relu"), "claim='relu'"),
+        (lambda c: c["runs"][0].update(arm="rel"), "arm='rel': has no settings"),
+        (lambda c: c.pop("base"), "does not hold the settings of its runs"),
+        (lambda c: c["experiment"].update(seeds=[]), "does not describe an experiment"),
+        (lambda c: c["experiment"].update(claims=[{"arm": "none"}]), "baseline"),
+        (lambda c: c["experiment"].update(more=1), "unexpected keyword argument 'more'"),
+        (lambda c: c.pop("runs"), "is not the record of a sweep"),
+    ],
+)
+def test_a_damaged_record_is_one_line(done, call, tmp_path, change, message):
+    content = json.loads((done / "sweep.json").read_text())
+    change(content)
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    code, out, err = call("sweep", tmp_path / "sweep.json", "--workdir", tmp_path / "w")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert message in err
+    assert not (tmp_path / "w").exists()
+
+
+def test_python_in_a_json_file_is_not_run(call, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(CONFIG.read_text() + f"\nopen({str(tmp_path / 'ran')!r}, 'w')\n")
+    for command in ("train", "sweep"):
+        code, _, err = call(command, path, "--workdir", tmp_path / "w")
+        assert (code, "cannot be read" in err) == (2, True)
+    assert not (tmp_path / "ran").exists()

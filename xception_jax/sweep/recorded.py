@@ -1,0 +1,110 @@
+"""A sweep from its record: `sweep.json` holds, as plain data, all that trains it again."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xception_jax.config import resolve
+from xception_jax.errors import InputError
+from xception_jax.sweep.experiment import (
+    Claim,
+    Experiment,
+    PlannedRun,
+    load_experiment,
+    plan_runs,
+)
+from xception_jax.sweep.ledger import read_ledger
+
+
+@dataclass(frozen=True)
+class RecordedSweep:
+    """What `sweep.json` says of a sweep; no code is run to read it.
+
+    Attributes:
+        path: of the file.
+        experiment: as it was when the runs were planned; its widths are those that made arms equal.
+        base: every setting where an arm says nothing else.
+        rows: of the runs: arm, seed, id, directory.
+        packs: see `packing.Pack.row`.
+    """
+
+    path: Path
+    experiment: Experiment
+    base: Mapping[str, Any]
+    rows: list[dict[str, Any]]
+    packs: list[dict[str, Any]]
+
+    def run(self, row: Mapping[str, Any]) -> PlannedRun:
+        """The run that `row` lists.
+
+        Raises:
+            InputError: its settings are not valid, or not those its id was made of.
+        """
+        arm, seed = row["arm"], row["seed"]
+        if arm not in self.experiment.arms:
+            raise InputError("arm", arm, f"has no settings in {self.path}")
+        run = PlannedRun(arm, seed, resolve(self.base, self.experiment.arms[arm], {"seed": seed}))
+        if run.id != row["id"]:
+            reason = f"is not the id of the settings of {run.name}: one was edited, or by another"
+            raise InputError("id", row["id"], f"{reason} version (in {self.path})", run.id)
+        return run
+
+
+def load_recorded(path: Path) -> RecordedSweep:
+    """Reads `sweep.json`.
+
+    Raises:
+        InputError: it is missing, damaged, or of a version that did not record the settings.
+    """
+    content = read_ledger(path)
+    base, packs = content.get("base"), content.get("packs", [])
+    if not isinstance(base, dict):
+        reason = "does not hold the settings of its runs; start from the experiment's own file"
+        raise InputError("file", str(path), reason)
+    described = content["experiment"]
+    try:
+        experiment = Experiment(
+            **{
+                **described,
+                "seeds": max(described["seeds"]) + 1,
+                "claims": tuple(_claim(claim) for claim in described["claims"]),
+            }
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"does not describe an experiment: {type(error).__name__}: {error}"
+        raise InputError("file", str(path), reason) from error
+    return RecordedSweep(path, experiment, base, content["runs"], packs)
+
+
+def _claim(described: Mapping[str, Any]) -> Claim:
+    lists = {name: tuple(v) for name, v in described.items() if isinstance(v, list)}
+    return Claim(**{**described, **lists})
+
+
+def load_sweep(
+    path: Path, *, seeds: int | None, overrides: Iterable[str]
+) -> tuple[Experiment, Mapping[str, Any], list[PlannedRun]]:
+    """An experiment, its base config and its runs, from its own file or from a `sweep.json`.
+
+    Args:
+        path: a file that ends in .json is a record.
+        seeds: how many; None: as many as the experiment says, or the runs that are recorded.
+        overrides: `key=value` words.
+
+    Raises:
+        InputError: see `load_experiment`, `load_recorded` and `plan_runs`.
+    """
+    recorded = load_recorded(path) if path.suffix == ".json" else None
+    experiment, base = (
+        load_experiment(path) if recorded is None else (recorded.experiment, recorded.base)
+    )
+    if seeds is not None:
+        experiment = replace(experiment, seeds=seeds)
+    elif recorded is not None and not (overrides := list(overrides)):
+        return experiment, base, [recorded.run(row) for row in recorded.rows]
+    runs = plan_runs(experiment, base, overrides=overrides)
+    if recorded is not None and seeds is None:
+        there = {(row["arm"], row["seed"]) for row in recorded.rows}
+        runs = [run for run in runs if (run.arm, run.seed) in there]
+    return experiment, base, runs
