@@ -224,6 +224,12 @@ FIELDS: dict[str, Field] = {
     ),
     "train.evaluate_every_epochs": Field(1.0, _real(1e-6, 1e6), "between validations"),
     "train.log_every_steps": Field(50, _integer(1), "training steps that one log row averages"),
+    "train.stuck_after_seconds": Field(
+        600.0,
+        _optional(_real(0.1, 1e6)),
+        "without a finished step, after which a process ends itself (exit code 70); null: never",
+        identity=False,
+    ),
     "evaluation.batch_size": Field(
         500, _integer(1, 2**20), "images a step, over all devices", identity=False
     ),

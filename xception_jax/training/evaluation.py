@@ -1,7 +1,7 @@
 """Evaluation of states on a split: every example counted once, on the averaged weights."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class Evaluator:
         own: the runs' hyperparameters, laid out in the same way.
         pipeline: of any of the runs.
         batch_size: examples a step, of each run.
+        alive: told of every batch that is done.
     """
 
     def __init__(
@@ -54,7 +55,10 @@ class Evaluator:
         own: Hyperparameters,
         pipeline: Pipeline,
         batch_size: int,
+        *,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
+        self._alive = alive
         self._program, self._layout, self._own = program, layout, own
         self._pipeline, self._batch_size = pipeline, batch_size
         self._resident: dict[str, Any] = {}
@@ -99,6 +103,7 @@ class Evaluator:
         self, mask: np.ndarray, index: np.ndarray, values: dict[str, jax.Array]
     ) -> dict[str, np.ndarray]:
         fetched = jax.device_get(values)
+        self._alive()
         if self._layout.slots is None:
             fetched = {name: value[None] for name, value in fetched.items()}
         slots = self._layout.slots or 1

@@ -1,8 +1,10 @@
 """The steps of a run, or of a pack of runs, from wherever the state stands to the last one."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from statistics import median
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +13,7 @@ import numpy as np
 
 from xception_jax.data import Batch
 from xception_jax.training.compilation import compile_train_steps, shapes_of
+from xception_jax.training.divergence import find_origin
 from xception_jax.training.evaluation import Evaluator
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.member import Member
@@ -18,6 +21,7 @@ from xception_jax.training.mesh import Layout, replicate
 from xception_jax.training.setup import Schedule
 from xception_jax.training.state import Sums, TrainState, zero_sums
 from xception_jax.training.step import Outcome, Program
+from xception_jax.training.watchdog import Watchdog
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
+# Of the median of the last hundred steps, once there are ten.
+_SLOW, _RECENT, _ENOUGH = 20, 100, 10
+
+
 class Interrupted(Exception):
     """The run was asked to stop, and has saved where it stands."""
 
@@ -53,22 +61,43 @@ class Stopwatch:
 
     Compilation, evaluation and checkpoints are left out, and so are the first steps after each,
     which only fill the queue of the devices.
+
+    Attributes:
+        slow: how many times a step took 20 times the median of those before it, and a second:
+            less is what any machine's other work does to small steps.
     """
 
     def __init__(self) -> None:
         self._seconds, self._images, self._last = 0.0, 0, None  # type: tuple[float, int, Any]
+        self._recent = deque[float](maxlen=_RECENT)
+        self.slow = 0
 
     def pause(self) -> None:
         """The time until the next finished step does not count, nor do its images."""
         self._last = None
 
-    def finished(self, images: int) -> None:
-        """Steps of so many images have just ended."""
-        now = time.perf_counter()
-        if self._last is not None:
-            self._seconds += now - self._last
-            self._images += images
+    def finished(self, images: int, steps: int) -> float | None:
+        """So many steps of so many images together have just ended.
+
+        Returns:
+            the seconds that each took, if that was slow.
+        """
+        now, before = time.perf_counter(), self._last
         self._last = now
+        if before is None:
+            return None
+        self._seconds += now - before
+        self._images += images
+        usual, took = self.usual(), (now - before) / steps
+        self._recent.append(took)
+        if usual is None or took < max(_SLOW * usual, 1.0):
+            return None
+        self.slow += 1
+        return took
+
+    def usual(self) -> float | None:
+        """The median seconds of a step; None before there are enough to tell."""
+        return median(self._recent) if len(self._recent) >= _ENOUGH else None
 
     def images_per_second(self) -> float | None:
         """The mean so far; None before a second dispatch has ended."""
@@ -100,6 +129,8 @@ class Loop:
         evaluator: of their states.
         listener: told of every dispatch.
         stop: asked before every dispatch.
+        warn: takes a line of text for people.
+        watchdog: told of every dispatch that has ended, and of what comes between them.
         steps_per_dispatch: at most; rows, validations and checkpoints end one.
     """
 
@@ -111,6 +142,8 @@ class Loop:
     evaluator: Evaluator
     listener: Listener
     stop: Callable[[], bool]
+    warn: Callable[[str], None]
+    watchdog: Watchdog
     steps_per_dispatch: int
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     compile_seconds: float | None = None
@@ -131,7 +164,7 @@ class Loop:
         step_function, self._going = None, len(self._active())
         while step < schedule.total and self._active():
             if self.stop():
-                self._settle()
+                self._settle(state)
                 self._save(step, state, {})
                 raise Interrupted(f"stopped after step {step}")
             count = self._until_due(step)
@@ -142,13 +175,13 @@ class Loop:
             state, outcome = step_function(state, active, resident, rows, steps, self.own)
             self._note(step, taken)
             active, step = outcome["active"], step + count
-            self._settle()
+            self._settle(state)
             row_is_due = schedule.due(schedule.log, step)
             self._dispatched = _Dispatched(step, count, outcome, state.sums if row_is_due else None)
             if row_is_due:
                 state = replace(state, sums=self.layout.stack(self._slots([], zero_sums())))
             if schedule.due(schedule.evaluate, step) or schedule.due(schedule.checkpoint, step):
-                self._settle()
+                self._settle(state)
                 self._evaluate_and_save(step, state)
         return state
 
@@ -156,7 +189,8 @@ class Loop:
         """What `run.json` says of it: a run's share of the images per second, and compiling."""
         speed, seconds = self.stopwatch.images_per_second(), self.compile_seconds
         share = {} if speed is None else {"images_per_second": round(speed / self._going, 1)}
-        return share | ({} if seconds is None else {"compile_seconds": round(seconds, 2)})
+        slow = {"slow_steps": self.stopwatch.slow} if self.stopwatch.slow else {}
+        return share | slow | ({} if seconds is None else {"compile_seconds": round(seconds, 2)})
 
     def _active(self) -> list[tuple[int, Member]]:
         return [(slot, member) for slot, member in enumerate(self.members) if member.active]
@@ -200,24 +234,28 @@ class Loop:
                     indices = sent if self.layout.slots is None else sent[slot]
                 member.pairing.dispatched(number + 1, indices)
 
-    def _settle(self) -> None:
-        """Waits for the steps dispatched last, and takes note of what they say."""
+    def _settle(self, state: TrainState) -> None:
+        """Waits for the steps dispatched last, and takes note of what they say.
+
+        Args:
+            state: the newest; of a run that has diverged, that before the step.
+        """
         if self._dispatched is None:
             return
         step, count, outcome, sums = jax.device_get(self._dispatched)
         self._dispatched = None
         active = self._active()
-        self.stopwatch.finished(count * self.schedule.examples_per_step * len(active))
+        images = count * self.schedule.examples_per_step * len(active)
+        if (slow := self.stopwatch.finished(images, count)) and self.stopwatch.slow == 1:
+            usual = self.stopwatch.usual()
+            self.warn(f"step {step} took {slow:.1f} s, and {usual:.2g} s is usual")
         outcome, sums = jax.tree.map(np.atleast_1d, (outcome, sums))
         means: dict[int, dict[str, float]] = {}
         for slot, member in active:
             mine = {name: values[slot] for name, values in outcome.items()}
             rate = float(mine["learning_rate"])
             if not mine["active"]:
-                reason = (
-                    f"not finite at step {mine['step'] + 1}, where the learning rate is {rate:.4g}"
-                )
-                member.end("diverged", reason=reason, result=None, **self.speed())
+                self._diverged(slot, member, state, int(mine["step"]) + 1, rate)
             elif sums is not None:
                 means[slot] = {
                     name: float(sums[name][slot] / sums["examples"][slot])
@@ -225,6 +263,22 @@ class Loop:
                 } | {"learning_rate": rate}
         self._log(step, "train", means)
         self._tell("train", step)
+
+    def _diverged(
+        self, slot: int, member: Member, state: TrainState, step: int, rate: float
+    ) -> None:
+        """Records which step it was, and what the next person wants to know of it."""
+        self._tell("diverged", step)
+        origin = find_origin(member.config, member.pipeline, self.layout.take(state, slot))
+        member.checkpoints.wait()
+        good = member.checkpoints.latest_step
+        reason = (
+            f"not finite at step {step}, where the learning rate is {rate:.4g}; first: {origin}; "
+            + ("no checkpoint before it" if good is None else f"last checkpoint: step {good}")
+        )
+        found = {"step": step, "learning_rate": rate, **asdict(origin), "checkpoint": good}
+        member.end("diverged", reason=reason, result=None, divergence=found, **self.speed())
+        self.stopwatch.pause()
 
     def _evaluate_and_save(self, step: int, state: TrainState) -> None:
         """Rows up to this step are in the log before a checkpoint of it can exist."""
@@ -240,6 +294,7 @@ class Loop:
 
     def _save(self, step: int, state: TrainState, metrics: dict[int, dict[str, float]]) -> None:
         """Not before all members have their last checkpoint: one may have to go on from there."""
+        self.watchdog.alive(f"checkpoint at step {step}")
         for _, member in self._active():
             member.checkpoints.wait()
         for slot, member in self._active():
@@ -268,6 +323,8 @@ class Loop:
 
     def _tell(self, phase: str, step: int) -> None:
         schedule, speed = self.schedule, self.stopwatch.images_per_second()
+        usual = self.stopwatch.usual() if phase == "train" else None
+        self.watchdog.alive(f"{phase} at step {step}", usual and usual * self.steps_per_dispatch)
         self.listener(
             Progress(phase, step, schedule.total, schedule.epoch(step), speed, self._last_row)
         )

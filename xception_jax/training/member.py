@@ -183,6 +183,10 @@ class Member:
         """Records that the run failed."""
         self.record = files.record_failure(self.directory, error)
 
+    def stuck(self, reason: str, stacks: str) -> None:
+        """Records that the process is about to end itself; called from a thread of its own."""
+        files.record_failed(self.directory, reason, stacks)
+
     def _write(self, **changes: Any) -> None:
         self.record = files.update_run(self.directory, **changes)
 

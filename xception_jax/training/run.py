@@ -31,6 +31,7 @@ from xception_jax.training.setup import (
 )
 from xception_jax.training.state import TrainState
 from xception_jax.training.step import Program
+from xception_jax.training.watchdog import Watchdog
 
 _logger = logging.getLogger(__name__)
 # Of a pack that is killed while it saves, some members have the newest checkpoint and some do not:
@@ -145,6 +146,15 @@ class _Session:
     activations: tuple[str, ...]
     warn: Callable[[str], None]
 
+    def __post_init__(self) -> None:
+        seconds = self.members[0].config.train.stuck_after_seconds
+        self.watchdog = Watchdog(seconds, self._stuck)
+
+    def _stuck(self, reason: str, stacks: str) -> None:
+        for member in self.members:
+            if member.active:
+                member.stuck(reason, stacks)
+
     def run(self, listener: Listener, stop: Callable[[], bool]) -> None:
         """Restores or initializes, trains, evaluates, records."""
         first = self.members[0]
@@ -152,6 +162,7 @@ class _Session:
         keep = 1 if self.layout.slots is None else _KEEP_IN_PACK
         active = [member for member in self.members if member.active]
         with ExitStack() as stack:
+            stack.enter_context(self.watchdog)
             stack.callback(self._finish)
             for member in active:
                 stack.enter_context(closing(member.open(keep_at_least=keep)))
@@ -172,9 +183,18 @@ class _Session:
             schedule=schedule,
             members=self.members,
             own=own,
-            evaluator=Evaluator(self.program, layout, own, first.pipeline, batch_size),
+            evaluator=Evaluator(
+                self.program,
+                layout,
+                own,
+                first.pipeline,
+                batch_size,
+                alive=lambda: self.watchdog.alive("evaluation"),
+            ),
             listener=listener,
             stop=stop,
+            warn=self.warn,
+            watchdog=self.watchdog,
             steps_per_dispatch=steps_per_dispatch(first.config, first.pipeline),
         )
 

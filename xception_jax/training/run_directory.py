@@ -12,6 +12,7 @@ import os
 import platform
 import socket
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def now() -> str:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file so that a reader sees the old one or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{threading.get_native_id()}.partial")
     data = content.encode() if isinstance(content, str) else content
     with partial.open("wb") as file:
         file.write(data)
@@ -73,9 +74,15 @@ def update_run(directory: Path, **changes: Any) -> dict[str, Any]:
 def record_failure(directory: Path, error: Exception) -> dict[str, Any]:
     """Says in `run.json` that the run failed and why, and leaves the trace in `failure.txt`."""
     trace = "".join(traceback.format_exception(error))
+    return record_failed(directory, f"{type(error).__name__}: {error}", trace)
+
+
+def record_failed(directory: Path, reason: str, trace: str) -> dict[str, Any]:
+    """As `record_failure`, of what is no exception."""
     write_whole(directory / FAILURE, trace)
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-    return update_run(directory, status="failed", reason=reason, ended=now())
+    return update_run(
+        directory, status="failed", reason=" ".join(reason.split())[:500], ended=now()
+    )
 
 
 def require_own(directory: Path, config: ConfigDict) -> None:

@@ -64,7 +64,20 @@ def _example_keys(
     return jax.vmap(partial(jax.random.fold_in, key))(rows)
 
 
-def _gradients(
+def training_rows(
+    program: Program, own: Hyperparameters, step: Int[Array, ""], resident: Batch, batch: Batch
+) -> dict[str, Array]:
+    """What the model is given in the step after `step`: `image`, `label`, and keys of `dropout`."""
+    images, labels = gather(resident, batch)
+    keys = _example_keys(own.seed, "augmentation", step, len(labels))
+    augmented = augment(images, keys, augmentation=program.augmentation, padding=program.padding)
+    rows: dict[str, Array] = {"image": normalize(augmented), "label": labels}
+    if program.dropout:
+        rows["dropout"] = _example_keys(own.seed, "dropout", step, len(labels))
+    return rows
+
+
+def gradients_of(
     program: Program, own: Hyperparameters, parameters: Flat, statistics: Flat, batch: Batch
 ) -> tuple[Flat, Flat, Sums]:
     """Gradient of the mean loss, new statistics and summed metrics of one device's rows."""
@@ -77,7 +90,7 @@ def _gradients(
             train=True,
             dropout_keys=batch.get("dropout"),
             dropout_rate=own.dropout if program.dropout else None,
-            choices=_choices(own),
+            choices=choices_of(own),
         )
         return jnp.mean(program.task.loss(logits, batch["label"])), (logits, new)
 
@@ -88,7 +101,8 @@ def _gradients(
     return gradients, statistics, {"examples": count, "loss": mean * count, **hits}
 
 
-def _choices(own: Hyperparameters) -> dict[str, Array]:
+def choices_of(own: Hyperparameters) -> dict[str, Array]:
+    """What the model is told at run time."""
     return {"intermediate_activation": own.activation}
 
 
@@ -118,12 +132,7 @@ def train_step(
         The next state, and: whether the run is still `active`, the `step` of that state, and the
         `learning_rate` of the last step, be it the one that was not finite.
     """
-    images, labels = gather(resident, batch)
-    keys = _example_keys(own.seed, "augmentation", state.step, len(labels))
-    augmented = augment(images, keys, augmentation=program.augmentation, padding=program.padding)
-    rows: dict[str, Array] = {"image": normalize(augmented), "label": labels}
-    if program.dropout:
-        rows["dropout"] = _example_keys(own.seed, "dropout", state.step, len(labels))
+    rows = training_rows(program, own, state.step, resident, batch)
     gradients, statistics, sums = _accumulate(program, own, state, rows)
     # check_vma is off, so each device holds the gradient of its own rows' mean loss: average them.
     gradients = lax.pmean(gradients, DATA_AXIS)
@@ -153,12 +162,12 @@ def _accumulate(
     """
     parts = program.accumulation_steps
     if parts == 1:
-        return _gradients(program, own, state.parameters, state.statistics, rows)
+        return gradients_of(program, own, state.parameters, state.statistics, rows)
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
     def body(carry: Any, part: Batch) -> tuple[Any, None]:
         total, statistics = carry
-        gradients, statistics, sums = _gradients(program, own, state.parameters, statistics, part)
+        gradients, statistics, sums = gradients_of(program, own, state.parameters, statistics, part)
         return (jax.tree.map(jnp.add, total, (gradients, sums)), statistics), None
 
     start = (jax.tree.map(jnp.zeros_like, state.parameters), zero_sums()), state.statistics
@@ -178,6 +187,6 @@ def evaluation_step(
     """What the task notes of each example (`Task.outputs`) for one run, arrays [batch, …]."""
     images, labels = gather(resident, batch)
     logits, _ = program.model.apply(
-        parameters, statistics, normalize(images), train=False, choices=_choices(own)
+        parameters, statistics, normalize(images), train=False, choices=choices_of(own)
     )
     return program.task.outputs(logits, labels)

@@ -1,0 +1,94 @@
+"""Where a run diverged: the module that is named is the one that was broken on purpose."""
+
+import json
+from contextlib import closing
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xception_jax.training import Labels, Run, train_together
+from xception_jax.training.divergence import find_origin
+from xception_jax.training.mesh import make_mesh
+from xception_jax.training.setup import make_program, open_data
+
+WILD = ("optimizer.learning_rate=1e3", "optimizer.momentum=0.99", "optimizer.weight_decay=10")
+
+
+@pytest.fixture(scope="module")
+def broken(shrunk):
+    """`broken({"exit/0/…/kernel": np.nan}, "key=value", …)`: what is found with such values."""
+
+    def broken(values, *words):
+        config = shrunk(*words)
+        with closing(open_data(config)) as pipeline:
+            program = make_program(config, pipeline.info, make_mesh())
+            state = program.init(0)
+            parameters = dict(state.parameters)
+            for path, value in values.items():
+                parameters[path] = jnp.full_like(parameters[path], value)
+            return str(find_origin(config, pipeline, replace(state, parameters=parameters)))
+
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"entry/0/convolutions/1/pointwise_kernel": np.nan}, "output of entry/0/convolutions/1 "),
+        ({"exit/1/norms/0/scale": np.inf}, "output of exit/1/norms/0 (BatchNorm)"),
+        # An infinite variance makes zeros of what it normalizes: no output shows it.
+        ({"stem/0/kernel": 1e25}, "statistics of stem_norms/0 (BatchNorm)"),
+        ({"classifier/bias": np.nan}, "output of classifier (Dense)"),
+        # The largest float32 is 3e38: so large a gradient is finite and its square is not.
+        ({"classifier/kernel": 1e30}, "the norm of the gradient"),
+        ({}, "nothing when the step is taken again"),
+    ],
+)
+def test_the_first_module_is_named(values, found, broken):
+    assert broken(values).startswith(found)
+
+
+@pytest.mark.slow
+def test_a_module_of_the_scanned_middle_flow_is_named_too(broken):
+    value = {"middle/1/convolutions/0/pointwise_kernel": np.nan}
+    words = ("model.middle_modules=3", "model.scan_middle=on", "train.accumulation_steps=2")
+    assert broken(value, *words).startswith("output of middle/1/convolutions/0 (")
+
+
+def test_a_cause_that_cannot_be_looked_for_is_said(broken, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("xception_jax.training.divergence.watched", fail)
+    assert broken({}) == "cannot be found (MemoryError)"
+
+
+def test_a_run_says_where_it_diverged(run, tmp_path):
+    written = run(tmp_path, *WILD, "train.epochs=30")
+    found = written["divergence"]
+    assert written["status"] == "diverged"
+    assert found["module"] or found["what"]
+    saved = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert found["checkpoint"] == saved[-1] < found["step"]
+    assert written["reason"] == (
+        f"not finite at step {found['step']}, where the learning rate is "
+        f"{found['learning_rate']:.4g}; first: {found['what']} of {found['module']}; "
+        f"last checkpoint: step {saved[-1]}"
+    )
+    assert written == json.loads((tmp_path / "run.json").read_text())
+
+
+@pytest.mark.slow
+def test_in_a_pack_the_slot_that_diverged_is_looked_at(shrunk, tmp_path):
+    """The same step, rate and module as alone."""
+    words = ((), (*WILD, "train.epochs=3"))
+    runs = [Run(shrunk(*own), tmp_path / str(n), Labels(str(n))) for n, own in enumerate(words)]
+    fine, diverged = train_together(runs, 2)
+    alone = Run(runs[1].config, tmp_path / "alone", Labels("alone"))
+    (expected,) = train_together([alone], None)
+    assert fine["status"] == "done"
+    assert "divergence" not in fine
+    assert diverged["divergence"]["module"] is not None
+    assert diverged["divergence"] == expected["divergence"]

@@ -1,0 +1,118 @@
+"""Steps that take too long: told of, and in the end the end of the process."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from shrunk import CONFIG, SHRUNK
+
+from xception_jax.training import loop, watchdog
+
+HANG = """
+import sys, threading
+from xception_jax.training.loop import Loop
+note = Loop._note
+def hang_at_five(self, step, taken):
+    note(self, step, taken)
+    if step == 5:
+        threading.Event().wait()
+Loop._note = hang_at_five
+from xception_jax.cli import main
+main()
+"""
+# By its file: the package would import JAX.
+ALIVE = """
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("watchdog", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+Watchdog = module.Watchdog
+def record(reason, stacks):
+    print(reason, "\\n", stacks, flush=True)
+with Watchdog({seconds}, record) as watchdog:
+    for number in range(6):
+        watchdog.alive("count", usual=0.01)
+        time.sleep(0.3)
+    print("alive", flush=True)
+    time.sleep({nap})
+print("over")
+"""
+
+
+@pytest.fixture(scope="module")
+def watch():
+    def watch(seconds, nap) -> tuple[int, str]:
+        program = ALIVE.format(seconds=seconds, nap=nap)
+        done = subprocess.run(
+            [sys.executable, "-c", program, watchdog.__file__],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=120,
+        )
+        return done.returncode, done.stdout
+
+    return watch
+
+
+def test_it_ends_a_process_in_which_nothing_ends(watch):
+    code, out = watch(1.5, 1000)
+    assert code == 70
+    assert out.startswith("alive\nstuck: nothing ended in 2 s (count)")
+    assert "time.sleep" in out or "<string>" in out
+    assert "over" not in out
+
+
+@pytest.mark.parametrize(("seconds", "nap"), [(1000, 0.1), (None, 2)])
+def test_it_leaves_others_alone(seconds, nap, watch):
+    assert watch(seconds, nap) == (0, "alive\nover\n")
+
+
+@pytest.mark.slow
+def test_a_stuck_run_is_recorded_and_goes_on_from_its_checkpoint(run, tmp_path, assert_same_run):
+    words = ("--workdir", str(tmp_path / "stuck"), *SHRUNK, "train.stuck_after_seconds=4")
+    done = subprocess.run(
+        [sys.executable, "-c", HANG, "train", str(CONFIG), *words],
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 70, done.stderr
+    record = json.loads((tmp_path / "stuck" / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert record["reason"].startswith("stuck: nothing ended in ")
+    assert record["reason"] in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "hang_at_five" in (tmp_path / "stuck" / "failure.txt").read_text()
+    run(tmp_path / "whole")
+    ended = run(tmp_path / "stuck")
+    assert ended["status"] == "done"
+    assert ended["resumed_from"] == [4]
+    assert_same_run(tmp_path / "whole", tmp_path / "stuck")
+
+
+def test_a_step_of_twenty_times_the_median_is_slow(monkeypatch):
+    now = iter([*range(12), 31, 32, 60])  # seconds at the end of each step
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: float(next(now))))
+    watch = loop.Stopwatch()
+    slow = [watch.finished(32, 1) for _ in range(15)]
+    assert slow == [None] * 12 + [20.0, None, 28.0]
+    assert watch.slow == 2
+    assert watch.usual() == 1
+
+
+def test_a_run_says_that_a_step_was_slow(run, tmp_path, monkeypatch):
+    ends = iter([0, 0, *range(12), 111, 112, 113, 212, 213, 214])  # of compiling, and of steps
+    clock = SimpleNamespace(perf_counter=lambda: float(next(ends)))
+    monkeypatch.setattr(loop.Stopwatch, "pause", lambda self: None)
+    monkeypatch.setattr(loop, "time", clock)
+    said = []
+    words = ("train.epochs=6", "train.evaluate_every_epochs=6", "checkpoint.every_epochs=6")
+    record = run(tmp_path, *words, warn=said.append)
+    assert said == ["step 13 took 100.0 s, and 1 s is usual"]
+    assert record["slow_steps"] == 2
