@@ -16,7 +16,7 @@ from xception_jax.sweep import load_experiment, local, plan_runs, sizing
 from xception_jax.sweep.experiment import parse_packing
 from xception_jax.sweep.packing import even_size, plan_packs
 from xception_jax.tracking import read_metrics
-from xception_jax.training import run_directory
+from xception_jax.training import lock, run_directory
 from xception_jax.training.compilation import compile_train_steps
 from xception_jax.training.measurement import Measured
 
@@ -181,7 +181,7 @@ def test_what_has_begun_is_formed_again_or_says_why_not(planned, tmp_path):
 def test_runs_at_different_steps_do_not_train_together(planned, tmp_path):
     begin(tmp_path, planned[1], pack=False)
     (tmp_path / planned[1].directory / "checkpoints" / "4").mkdir()
-    with run_directory.locked(tmp_path / planned[4].directory):
+    with lock.locked(tmp_path / planned[4].directory):
         found = numbers(tmp_path, planned, 16)
     assert found == [((0, 2, 5, 6), 4), ((1,), None), ((3, 7), 2), ((4,), None)]
 

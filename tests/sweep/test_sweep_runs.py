@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xception_jax.sweep import local
-from xception_jax.training import Interrupted, run_directory
+from xception_jax.training import Interrupted, lock, run_directory
 from xception_jax.training.compilation import compile_train_steps
 
 
@@ -147,7 +147,7 @@ def test_status_shows_how_runs_stand(done, call, tmp_path):
     assert "planned" in lines["relu seed 0"]
     assert "unreadable" in lines["elu seed 0"]
     assert "done" in lines["none seed 1"]
-    with run_directory.locked(none):
+    with lock.locked(none):
         assert "running" in call("status", home)[1]
 
 
@@ -204,7 +204,7 @@ def test_an_interrupt_ends_the_sweep_with_75(sweep, tmp_path, monkeypatch):
 
 
 def test_two_sweeps_at_once_are_refused(done, sweep):
-    with run_directory.locked(done):
+    with lock.locked(done):
         code, _, err = sweep(done, "--seeds", 2)
     assert code == 2
     assert "is in use by process" in err

@@ -11,7 +11,7 @@ import pytest
 from xception_jax.config import resolve, run_id
 from xception_jax.errors import InputError
 from xception_jax.tracking import read_metrics
-from xception_jax.training import Interrupted, run_directory
+from xception_jax.training import Interrupted, lock
 
 
 @pytest.fixture(scope="module")
@@ -215,9 +215,9 @@ def test_a_directory_of_another_run_is_refused(whole, run):
 
 
 def test_two_processes_cannot_train_one_run(run, tmp_path):
-    with run_directory.locked(tmp_path), pytest.raises(InputError, match="in use by process"):
+    with lock.locked(tmp_path), pytest.raises(InputError, match="in use by process"):
         run(tmp_path)
-    assert not run_directory.is_locked(tmp_path)
+    assert not lock.is_locked(tmp_path)
 
 
 def test_streaming_gives_the_curve_of_in_memory(whole, run, tmp_path):

@@ -16,6 +16,7 @@ from xception_jax.config import digest, read_json
 from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.training import run_directory as files
+from xception_jax.training.lock import is_locked
 
 SCHEMA = 1
 
@@ -190,6 +191,6 @@ def _status(arm: str, seed: int, directory: Path) -> RunStatus:
     except InputError as error:
         return RunStatus(arm, seed, "unreadable", str(error), {})
     status, reason = record["status"], record.get("reason")
-    if status == "running" and not files.is_locked(directory):
+    if status == "running" and not is_locked(directory):
         status, reason = "interrupted", "the same command goes on with it"
     return RunStatus(arm, seed, status, reason, record)

@@ -12,6 +12,7 @@ from xception_jax.sweep.ledger import read_packs, record_packs
 from xception_jax.sweep.packing import Sizes, plan_packs
 from xception_jax.training import Interrupted, Labels, Progress, Run, train_together
 from xception_jax.training import run_directory as files
+from xception_jax.training.lock import is_locked
 from xception_jax.training.mesh import make_mesh
 from xception_jax.training.setup import make_program, make_schedule, open_data
 
@@ -160,7 +161,7 @@ def _planned(home: Path, run: PlannedRun) -> dict[str, Any]:
 
 def _failed(home: Path, error: Exception) -> dict[str, Any]:
     """The record of a run that failed; not written where another process is training it."""
-    if files.is_locked(home):
+    if is_locked(home):
         return {"status": "failed", "reason": str(error)}
     if _ended(record := files.read_run(home)):  # before the others of its pack
         return record

@@ -11,6 +11,7 @@ from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import saved_steps
 from xception_jax.training.hyperparameters import shared_settings
+from xception_jax.training.lock import is_locked
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _groups(directory: Path, runs: Sequence[PlannedRun], left: list[int]) -> lis
     for number in left:
         home = directory / runs[number].directory
         step = max(saved_steps(home / files.CHECKPOINTS), default=0)
-        own = number if files.is_locked(home) else None
+        own = number if is_locked(home) else None
         shared = json.dumps(shared_settings(runs[number].config), sort_keys=True)
         groups.setdefault((shared, step, own), []).append(number)
     return list(groups.values())
@@ -119,7 +120,7 @@ def _obstacle(
         return "the sweep is asked for without some of the others"
     for number in members:
         home, name = directory / runs[number].directory, runs[number].name
-        if files.is_locked(home):
+        if is_locked(home):
             return f"{name} is in use by another process"
         if files.read_run(home)["status"] in files.ENDED:
             continue

@@ -17,6 +17,7 @@ from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import restore_newest
 from xception_jax.training.evaluation import Evaluator
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
+from xception_jax.training.lock import locked
 from xception_jax.training.loop import Interrupted, Listener, Loop
 from xception_jax.training.member import Labels, Member, Run
 from xception_jax.training.mesh import Layout, make_mesh
@@ -110,7 +111,7 @@ def train_together(
         program = make_program(runs[0].config, pipelines[0].info, layout.mesh, activations)
         for run in runs:
             if not _has_ended(run):
-                stack.enter_context(files.locked(run.directory))
+                stack.enter_context(locked(run.directory))
                 files.claim(run.directory, run.config)
         members = [Member(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(member.active for member in members):  # not ended by another process meanwhile

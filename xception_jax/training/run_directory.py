@@ -5,21 +5,16 @@ rewritten in place, so that a reader or a kill never meets half a file.
 """
 
 import datetime
-import fcntl
 import importlib.metadata
 import json
 import os
 import platform
-import socket
 import subprocess
 import threading
-import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -144,51 +139,6 @@ def _difference(recorded: Path, config: ConfigDict) -> str:
         for name in FIELDS
         if FIELDS[name].identity and old[name] != new[name]
     )
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Holds the directory for this process; the system lets go of it when the process ends.
-
-    Raises:
-        InputError: another process holds it; says which, and since when.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        opened = (directory / LOCK).open("a+")
-    except OSError as error:
-        raise InputError("--workdir", str(directory), f"cannot be written: {error}") from error
-    with opened as file:
-        # Tried for a moment, since `is_locked` of another process holds the lock for an instant.
-        for attempt in range(5):
-            if _take(file):
-                break
-            time.sleep(0.1 * attempt)
-        else:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise InputError("--workdir", str(directory), f"is in use by {holder}") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
-        file.flush()
-        yield
-
-
-def is_locked(directory: Path) -> bool:
-    """Whether a living process holds the directory; needs no more than permission to read."""
-    try:
-        with (directory / LOCK).open() as file:
-            return not _take(file)
-    except FileNotFoundError:
-        return False
-
-
-def _take(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @lru_cache

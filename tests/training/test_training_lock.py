@@ -1,0 +1,137 @@
+"""Two at once: who holds a directory, who may take it over, and what that costs the other."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xception_jax.errors import InputError
+from xception_jax.training import lock
+from xception_jax.training.lock import is_locked, locked
+
+ELSEWHERE = "process 7 on another-host since 2026-01-01T00:00:00+00:00, renewed {} times\n"
+# The package would import JAX, which this needs not.
+HOLD = """
+import sys, time, types
+from pathlib import Path
+import xception_jax
+package = types.ModuleType("xception_jax.training")
+package.__path__ = [xception_jax.__path__[0] + "/training"]
+sys.modules[package.__name__] = package
+from xception_jax.training import lock
+lock.RENEWED = 0.05
+with lock.locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Renewals in fractions of a second; six are missed before anyone takes over."""
+    monkeypatch.setattr(lock, "RENEWED", 0.05)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds `tmp_path`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def write_elsewhere(home: Path, beat: int) -> None:
+    (home / ".lock").write_text(ELSEWHERE.format(beat))
+
+
+def test_the_second_is_told_who_where_and_since_when(holder, tmp_path):
+    with pytest.raises(InputError) as refused, locked(tmp_path):
+        pass
+    expected = rf"is in use by process {holder.pid} on \S+ since 20\S+$"
+    assert refused.match(expected)
+    assert is_locked(tmp_path)
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path):  # at once: it is the same host
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_a_living_process_of_another_host_is_left_alone(tmp_path, monkeypatch):
+    write_elsewhere(tmp_path, 0)
+    assert is_locked(tmp_path)
+    beats = iter(range(1, 100))
+
+    def renew(seconds: float) -> None:
+        if (beat := next(beats)) == 3:  # it has missed two
+            write_elsewhere(tmp_path, beat)
+
+    monkeypatch.setattr(lock.time, "sleep", renew)
+    with pytest.raises(InputError, match="in use by process 7 on another-host since 2026-01-01"):
+        locked(tmp_path).__enter__()
+    assert (tmp_path / ".lock").read_text() == ELSEWHERE.format(3)
+
+
+def test_a_dead_one_is_taken_over_after_six_missed_renewals(tmp_path, monkeypatch):
+    write_elsewhere(tmp_path, 5)
+    slept = []
+    monkeypatch.setattr(lock.time, "sleep", slept.append)
+    with locked(tmp_path):
+        assert slept == [0.05] * 6
+        assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
+    assert (tmp_path / ".lock").read_text() == ""
+
+
+def test_an_old_claim_of_another_host_does_not_count_as_alive(tmp_path):
+    write_elsewhere(tmp_path, 5)
+    long_ago = time.time() - 3600
+    os.utime(tmp_path / ".lock", (long_ago, long_ago))
+    assert not is_locked(tmp_path)
+
+
+def test_whoever_was_taken_over_ends(holder, tmp_path):
+    (tmp_path / "next").write_text(ELSEWHERE.format(0))
+    (tmp_path / "next").replace(tmp_path / ".lock")
+    _, err = holder.communicate(timeout=60)
+    assert holder.returncode == 70
+    assert err == f"{tmp_path}/.lock is no longer this process's: it ends\n"
+
+
+def test_a_deleted_lock_is_made_again(holder, tmp_path):
+    (tmp_path / ".lock").unlink()
+    end = time.monotonic() + 60
+    while not is_locked(tmp_path):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert holder.poll() is None
+
+
+@pytest.mark.parametrize("content", ["", "process", "\x00\xff nonsense", "process 1 on b"])
+def test_a_damaged_lock_that_nobody_holds_is_taken(content, tmp_path):
+    (tmp_path / ".lock").write_text(content)
+    assert not is_locked(tmp_path)
+    with locked(tmp_path):
+        pass
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    (tmp_path / ".run.json.12345.partial").write_text("{")
+    with locked(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_lock_that_is_a_directory_is_said(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(InputError, match="cannot be written"), locked(tmp_path):
+        pass
+    assert not is_locked(tmp_path)
