@@ -26,7 +26,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help ablation install test test-slow check format dist lock clean
+.PHONY: help ablation install test test-slow test-tpu check format dist lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ test: $(INSTALLED) ## the tests, without those marked slow
 
 test-slow: $(INSTALLED) ## the tests marked slow
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow
+
+# The TPU compiler takes hundreds of megabytes and is in no lock; what it compiles runs nowhere here.
+test-tpu: $(INSTALLED) ## the tests that ask the TPU compiler; installs it; needs no TPU, but minutes
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet "jax[tpu]==$$($(BIN)/python -c 'import jax; print(jax.__version__)')"
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow tests/training/test_topology.py tests/training/test_topology_xception.py
 
 check: $(INSTALLED) ## lint, format, types, import rules, consistency of what is installed
 	$(BIN)/ruff check

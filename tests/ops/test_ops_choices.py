@@ -8,6 +8,7 @@ from xception_jax import ops
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.ops.choices import RULES, choose
+from xception_jax.training.mesh import make_mesh
 
 IMPLEMENTATIONS = {
     "depthwise": ops.DEPTHWISE_IMPLEMENTATIONS,
@@ -49,3 +50,19 @@ def test_a_train_step_has_no_convolution_on_cpu(name):
     traced = str(jax.make_jaxpr(jax.grad(loss))(parameters, statistics, images))
     assert "dot_general" in traced
     assert "conv_general_dilated" not in traced
+
+
+def test_inside_shard_map_the_mesh_decides_and_not_this_machine(monkeypatch):
+    """A program for a topology is compiled where its chips are not."""
+    mesh = make_mesh()
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert choose("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS) == "lax"
+    chosen = []
+
+    def note(x):
+        chosen.append(choose("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS))
+        return x
+
+    spec = jax.sharding.PartitionSpec()
+    jax.eval_shape(jax.shard_map(note, mesh=mesh, in_specs=spec, out_specs=spec), jnp.zeros(1))
+    assert chosen == ["shift"]

@@ -27,11 +27,32 @@ def plan(
         Path | None,
         typer.Option(help="A sweep with the same arms: its spread tells what can be detected."),
     ] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option(help="TPU chips such as v5e:4x4, to compile every step for; none is needed."),
+    ] = None,
+    largest_batch: Annotated[
+        bool,
+        typer.Option("--largest-batch", help="With --topology, search for what fits; slower."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --topology, one JSON object instead.")
+    ] = False,
 ) -> int:
     """Show what each arm of an experiment costs and what its claims can detect, in seconds.
 
+    With --topology, its compiler says in minutes what every arm needs and takes on those chips.
+
     Example: `xception-jax plan experiments/nonlinearity.py --pilot results/nonlinearity`
     """
+    if topology is not None:
+        from xception_jax.commands.forecast import show_forecast
+
+        seeds = _seeds(file)
+        arms = [(arm, config) for arm, config, _ in _arms(file, overrides or [])]
+        return show_forecast(arms, seeds, topology, search=largest_batch, as_json=as_json)
+    if as_json:
+        raise InputError("--json", None, "goes with --topology")
     power = _power_lines(file, pilot)
     table = Table(box=None, pad_edge=False)
     for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
@@ -76,6 +97,15 @@ def _arms(file: Path, overrides: list[str]) -> Iterator[tuple[str, "ConfigDict",
     experiment = equalize(experiment, base, overrides)
     for arm, settings in experiment.arms.items():
         yield arm, resolve(base, settings, overrides=overrides), list(settings)
+
+
+def _seeds(file: Path) -> int:
+    """How many runs an arm has; of a config there is one."""
+    from xception_jax.config import load_file
+    from xception_jax.sweep import Experiment
+
+    content = load_file(file, "get_experiment", "get_config")
+    return content.seeds if isinstance(content, Experiment) else 1
 
 
 def _power_lines(file: Path, pilot: Path | None) -> list["Table | str"]:

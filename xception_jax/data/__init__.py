@@ -6,7 +6,7 @@ disk (`streaming`). `gather`, `augment` and `normalize` are the part inside the 
 """
 
 from xception_jax.data.augmentation import augment, gather, normalize
-from xception_jax.data.opening import open_pipeline
+from xception_jax.data.opening import lies_in_memory, open_pipeline
 from xception_jax.data.pipeline import Batch, DatasetInfo, Pipeline
 from xception_jax.data.sources import DatasetRow, list_datasets, load, prepare
 from xception_jax.data.splits import Source, Split
@@ -20,6 +20,7 @@ __all__ = [
     "Split",
     "augment",
     "gather",
+    "lies_in_memory",
     "list_datasets",
     "load",
     "normalize",

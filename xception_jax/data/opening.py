@@ -1,6 +1,7 @@
 """From the values of the config's `data.*` fields to the pipeline that fits them."""
 
 from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING
 
 from xception_jax.data.pipeline import DatasetInfo, Loading, Pipeline
@@ -11,7 +12,8 @@ from xception_jax.errors import InputError, require_choice
 if TYPE_CHECKING:
     from xception_jax.data.in_memory import Decoded
 
-AUGMENTATIONS = ("none", "shift_flip", "random_resized_crop")
+_CROPS = "random_resized_crop"
+AUGMENTATIONS = ("none", "shift_flip", _CROPS)
 PIPELINES = ("auto", "in_memory", "streaming")
 # What `auto` puts on the device, all splits together. Small enough for a laptop and beside a model
 # on a 16 GB accelerator; CIFAR takes 0.18 GB, ImageNet at 299 pixels 360 GB.
@@ -65,8 +67,7 @@ def open_pipeline(
     if augmentation == "shift_flip" and padding >= image_size:
         reason = f"must be below the image size, {image_size}"
         raise InputError("data.padding", padding, reason, image_size - 1)
-    crops = augmentation == "random_resized_crop"
-    if crops and pipeline == "in_memory":
+    if augmentation == _CROPS and pipeline == "in_memory":
         reason = "cuts from the images as they are stored, which only the streaming pipeline sees"
         raise InputError("data.augmentation", augmentation, reason, "shift_flip")
     source = _source(name, directory, validation_fraction, train_examples)
@@ -74,8 +75,7 @@ def open_pipeline(
     shape = (image_size, image_size, source.channels)
     info = DatasetInfo(name, source.class_names, shape, examples, source.class_frequencies)
     loading = Loading(augmentation, corrupt_images, threads, batch_size, seed, host, hosts)
-    size = sum(examples.values()) * image_size**2 * source.channels
-    if pipeline == "in_memory" or (pipeline == "auto" and not crops and size <= IN_MEMORY_BYTES):
+    if lies_in_memory(info, pipeline=pipeline, augmentation=augmentation):
         from xception_jax.data.in_memory import InMemoryPipeline
 
         decoded = _decoded(
@@ -91,6 +91,13 @@ def open_pipeline(
     from xception_jax.data.streaming import StreamingPipeline
 
     return StreamingPipeline(source, info, loading)
+
+
+def lies_in_memory(info: DatasetInfo, *, pipeline: str, augmentation: str) -> bool:
+    """Whether `open_pipeline` puts the set on the device, as the two fields of `data` want it."""
+    size = sum(info.examples.values()) * prod(info.image_shape)
+    fits = size <= IN_MEMORY_BYTES and augmentation != _CROPS
+    return pipeline == "in_memory" or (pipeline == "auto" and fits)
 
 
 @lru_cache(maxsize=2)

@@ -61,10 +61,19 @@ def choose(
     require_choice("implementation", requested, ("auto", *implementations))
     if requested != "auto":
         return requested
-    backend = jax.default_backend()
+    backend = _backend()
     fitting = (
         rule.implementation
         for rule in RULES
         if (rule.operation, rule.backend) == (operation, backend) and channels <= rule.most_channels
     )
     return next(fitting, REFERENCE)
+
+
+def _backend() -> str:
+    """Of the devices that what is traced will run on; they need not be this machine's.
+
+    Inside `shard_map` they are the mesh's, be it that of a topology which is only compiled for.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform

@@ -11,19 +11,19 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from xception_jax.config import resolve
-from xception_jax.data import load
+from xception_jax.data import DatasetInfo, load
 from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, Row, count, inert_settings, model_function
 from xception_jax.sweep.experiment import Experiment
 from xception_jax.training.setup import make_schedule
 
 TOLERANCE = 0.01  # by which an arm may differ from the reference arm and still count as equal
-# (classes, channels, training images) of sets that a plan is asked for before they are here.
+# (classes, channels, training and test images) of sets that are planned for before they are here.
 _WELL_KNOWN = {
-    "cifar10": (10, 3, 50_000),
-    "cifar100": (100, 3, 50_000),
-    "fashion_mnist": (10, 1, 60_000),
-    "imagenet2012": (1000, 3, 1_281_167),
+    "cifar10": (10, 3, 50_000, 10_000),
+    "cifar100": (100, 3, 50_000, 10_000),
+    "fashion_mnist": (10, 1, 60_000, 10_000),
+    "imagenet2012": (1000, 3, 1_281_167, 50_000),
 }
 _CLOSE_ENOUGH = 0.001
 _TRIALS = 24
@@ -55,15 +55,6 @@ class Cost:
     inert: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Images:
-    """What of a data set decides what a model costs; hashable."""
-
-    num_classes: int
-    image_shape: tuple[int, int, int]
-    train_examples: int
-
-
 def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
     """Counts, and compiles nothing; a second or two for the paper's Xception.
 
@@ -74,16 +65,16 @@ def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
     Raises:
         InputError: the model cannot be built, or not for images of this size.
     """
-    info = _info(config)
-    function = _function(config.model, info)
+    info = dataset_info(config)
+    function = _function(config.model, info.num_classes, info.image_shape)
     rows = tuple(count(function, info.image_shape))
     settings = {name: value for name, value in config.model.items() if name != "name"}
     inert = {f"model.{name}" for name in inert_settings(config.model.name, **settings)}
     return Cost(
         parameters=rows[0].parameters,
         macs=rows[0].macs,
-        activation_bytes=_activation_bytes(function, info),
-        steps=make_schedule(config, info.train_examples).total,
+        activation_bytes=_activation_bytes(function, info.image_shape),
+        steps=make_schedule(config, info.examples["train"]).total,
         width=config.model.width,
         rows=rows,
         inert=tuple(name for name in named if name in inert),
@@ -143,25 +134,33 @@ def _off(measured: int, target: int) -> float:
 def _budget(kind: str, config: ConfigDict) -> int:
     # An activation has neither parameters nor multiply-adds: arms that differ in it cost the same.
     model = {name: v for name, v in config.model.items() if name != "intermediate_activation"}
-    return _counted(kind, tuple(model.items()), _info(config))
+    info = dataset_info(config)
+    return _counted(kind, tuple(model.items()), info.num_classes, info.image_shape)
 
 
 @lru_cache(maxsize=512)
-def _counted(kind: str, model: tuple[tuple[str, Any], ...], info: _Images) -> int:
-    function = _function(dict(model), info)
+def _counted(
+    kind: str,
+    model: tuple[tuple[str, Any], ...],
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+) -> int:
+    function = _function(dict(model), num_classes, image_shape)
     if kind == "macs":
-        return count(function, info.image_shape)[0].macs
+        return count(function, image_shape)[0].macs
     return sum(prod(leaf.shape) for leaf in function.parameters)
 
 
-def _function(model: Mapping[str, Any], info: _Images) -> ModelFunction:
+def _function(
+    model: Mapping[str, Any], num_classes: int, image_shape: tuple[int, int, int]
+) -> ModelFunction:
     settings = {name: value for name, value in model.items() if name != "name"}
     return model_function(
-        model["name"], num_classes=info.num_classes, in_channels=info.image_shape[-1], **settings
+        model["name"], num_classes=num_classes, in_channels=image_shape[-1], **settings
     )
 
 
-def _activation_bytes(function: ModelFunction, info: _Images) -> int:
+def _activation_bytes(function: ModelFunction, image_shape: tuple[int, int, int]) -> int:
     """Bytes the backward pass keeps for one image, before the compiler saves any."""
 
     def residuals(parameters: Any, statistics: Any, images: Any) -> Any:
@@ -174,13 +173,18 @@ def _activation_bytes(function: ModelFunction, info: _Images) -> int:
         {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
         for leaves in (function.parameters, function.statistics)
     )
-    images = jax.ShapeDtypeStruct((_A_PRIME, *info.image_shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((_A_PRIME, *image_shape), jnp.float32)
     kept = jax.tree.leaves(jax.eval_shape(residuals, parameters, statistics, images))
     of_images = (leaf for leaf in kept if leaf.size % _A_PRIME == 0)
     return sum(leaf.size // _A_PRIME * leaf.dtype.itemsize for leaf in of_images)
 
 
-def _info(config: ConfigDict) -> _Images:
+def dataset_info(config: ConfigDict) -> DatasetInfo:
+    """Of the config's data set; of a well-known one without having it, its classes are numbers.
+
+    Raises:
+        InputError: a set that is neither here nor well known.
+    """
     data = config.data
     return _read_info(
         data.name,
@@ -198,7 +202,7 @@ def _read_info(
     size: int,
     validation_fraction: float,
     train_examples: int | None,
-) -> _Images:
+) -> DatasetInfo:
     try:
         source = load(
             name,
@@ -209,8 +213,11 @@ def _read_info(
     except InputError:
         if name not in _WELL_KNOWN:
             raise
-        classes, channels, examples = _WELL_KNOWN[name]
-        kept = examples - round(examples * validation_fraction)
-        return _Images(classes, (size, size, channels), min(kept, train_examples or kept))
+        classes, channels, train, test = _WELL_KNOWN[name]
+        held_out = round(train * validation_fraction)
+        kept = min(train - held_out, train_examples or train)
+        examples = {"train": kept, "valid": held_out, "test": test}
+        return DatasetInfo(name, tuple(map(str, range(classes))), (size, size, channels), examples)
+    examples = {split: len(rows) for split, rows in source.splits.items()}
     shape = (size, size, source.channels)
-    return _Images(len(source.class_names), shape, len(source.splits["train"]))
+    return DatasetInfo(name, source.class_names, shape, examples, source.class_frequencies)

@@ -9,10 +9,9 @@ from typing import Any
 
 import jax
 
-from xception_jax.config import read_json
-from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.packing import even_size
+from xception_jax.sweep.remembered import recall, remember
 from xception_jax.training import run_directory as files
 from xception_jax.training.hyperparameters import shared_settings
 from xception_jax.training.measurement import Measured, measure
@@ -39,11 +38,11 @@ def choose_size(
         say: takes the line that tells people.
     """
     path = None if cache is None else cache / f"{_key(runs)}.json"
-    known = _read(path)
+    known = _rates(recall(path))
     rates = known or _measure_sizes(runs)
     best = max(rates, key=lambda size: rates[size] or 0.0)
-    if path is not None and not known and all(rates.values()):
-        _remember(path, rates)
+    if not known and all(rates.values()):
+        remember(path, rates)
     how = "remembered" if known else "measured" if all(rates.values()) else "not timed"
     figures = ", ".join(f"{size}: {rate:,.0f} images/s" for size, rate in rates.items() if rate)
     chosen = f"{how}, {figures}" if figures else how
@@ -97,18 +96,8 @@ def _key(runs: Sequence[PlannedRun]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _read(path: Path | None) -> dict[int, float | None]:
-    """What was measured before; empty where there is nothing, or nothing that can be read."""
+def _rates(remembered: dict[str, Any]) -> dict[int, float | None]:
     try:
-        content: dict[str, Any] = {} if path is None else read_json(path)
-        return {int(size): float(rate) for size, rate in content.items()}
-    except (InputError, TypeError, ValueError):
+        return {int(size): float(rate) for size, rate in remembered.items()}
+    except (TypeError, ValueError):
         return {}
-
-
-def _remember(path: Path, rates: dict[int, float | None]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_whole(path, json.dumps(rates))
-    except OSError:  # the next sweep measures anew
-        return

@@ -55,9 +55,22 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
 def compile_train_steps(
     program: Program, layout: Layout, resident: Described, batches: Described
 ) -> jax.stages.Compiled:
-    """(state, active, resident, batches, count, own) -> (state, outcome); the state is used up.
+    """Of `lower_train_steps`; a call with other shapes is an error, so nothing compiles twice."""
+    return lower_train_steps(program, layout, resident, batches).compile()
 
-    Compiled ahead of time: a call with other shapes is an error, so nothing compiles twice.
+
+@lru_cache(maxsize=64)
+def compile_evaluation_step(
+    program: Program, layout: Layout, resident: Described, batch: Described
+) -> jax.stages.Compiled:
+    """Of `lower_evaluation_step`, as above."""
+    return lower_evaluation_step(program, layout, resident, batch).compile()
+
+
+def lower_train_steps(
+    program: Program, layout: Layout, resident: Described, batches: Described
+) -> jax.stages.Lowered:
+    """(state, active, resident, batches, count, own) -> (state, outcome); the state is used up.
 
     Args:
         program: of every run.
@@ -83,16 +96,15 @@ def compile_train_steps(
         _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32)),
         _members(layout, _hyperparameters()),
     )
-    return jax.jit(sharded, donate_argnums=0).lower(*arguments).compile()
+    return jax.jit(sharded, donate_argnums=0).lower(*arguments)
 
 
-@lru_cache(maxsize=64)
-def compile_evaluation_step(
+def lower_evaluation_step(
     program: Program, layout: Layout, resident: Described, batch: Described
-) -> jax.stages.Compiled:
+) -> jax.stages.Lowered:
     """(parameters, statistics, own, resident, batch) -> values per run and example.
 
-    Compiled as above; all runs of a pack see the same batch.
+    All runs of a pack see the same batch.
     """
 
     def step(
@@ -118,7 +130,7 @@ def compile_evaluation_step(
         _abstract(resident, layout, REPLICATED),
         _abstract(batch, layout, layout.shared_rows),
     )
-    return jax.jit(sharded).lower(*arguments).compile()
+    return jax.jit(sharded).lower(*arguments)
 
 
 def _hyperparameters() -> Any:

@@ -54,7 +54,8 @@ def measure(
     """
     layout = Layout(make_mesh(slots=slots), slots)
     program = make_program(config, pipeline.info, layout.mesh, activations)
-    count, most = slots or 1, steps_per_dispatch(config, pipeline)
+    most = steps_per_dispatch(config, layout.mesh, resident=bool(pipeline.resident))
+    count = slots or 1
     batch = next(pipeline.train_batches(0))
     if slots is not None:
         batch = {name: np.stack([rows] * slots) for name, rows in batch.items()}

@@ -196,7 +196,9 @@ class _Session:
             stop=stop,
             warn=self.warn,
             watchdog=self.watchdog,
-            steps_per_dispatch=steps_per_dispatch(first.config, first.pipeline),
+            steps_per_dispatch=steps_per_dispatch(
+                first.config, layout.mesh, resident=bool(first.pipeline.resident)
+            ),
         )
 
     def _own(self, member: Member) -> Hyperparameters:

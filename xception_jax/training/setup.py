@@ -181,12 +181,13 @@ def evaluation_batch_size(config: ConfigDict, layout: Layout) -> int:
     return ceil(config.evaluation.batch_size / (layout.slots or 1) / devices) * devices
 
 
-def steps_per_dispatch(config: ConfigDict, pipeline: Pipeline) -> int:
-    """The config's, or by where the data and the program are.
+def steps_per_dispatch(config: ConfigDict, mesh: Mesh, *, resident: bool) -> int:
+    """The config's, or by where the program and the data are.
 
     XLA:CPU runs the same operations inside a loop several times slower, and its host has nothing
     else to do; images from the host come one batch at a time, so that few of them are in memory.
     """
     if config.train.steps_per_dispatch is not None:
         return int(config.train.steps_per_dispatch)
-    return _STEPS_PER_DISPATCH if pipeline.resident and jax.default_backend() != "cpu" else 1
+    platform = mesh.devices.flat[0].platform
+    return _STEPS_PER_DISPATCH if resident and platform != "cpu" else 1

@@ -1,0 +1,67 @@
+"""What devices send each other, read from compiled programs."""
+
+from xception_jax.training.collectives import read_collectives
+
+# Of programs that libtpu 0.0.42 compiled for v5e:4x4, shortened.
+TPU = """
+ENTRY %main.0_spmd (param.1: f32[64,1024]) -> f32[] {
+  %all-reduce.396 = (f32[32]{0:T(128)S(1)}, bf16[1,1,728,1024]{3,2,1,0:T(8,128)(2,1)}) all-reduce(\
+%fusion.166, %fusion.167), channel_id=1, replica_groups={{0,1,2,3},{4,5,6,7}}, \
+use_global_device_ids=true, to_apply=%region_3.5, metadata={op_name="jit(f)/shard_map/psum"}
+  %gte.1 = f32[32]{0:T(128)S(1)} get-tuple-element(%all-reduce.396), index=0
+  %done = f32[8]{0} all-reduce-done(%all-reduce-start.1)
+}
+"""
+STARTED = """
+  %ar = f32[8]{0} all-reduce-start(%x), replica_groups=[1,16]<=[16], to_apply=%add
+  %ag = (bf16[2,4]{1,0}, bf16[32,4]{1,0}) all-gather-start(%x), replica_groups=[1,16]<=[16]
+  %cp = (f32[6]{0}, f32[6]{0}, u32[]{:S(2)}, u32[]{:S(2)}) collective-permute-start(%x)
+  %rs = f32[2,5]{1,0} reduce-scatter(%x), replica_groups=[4,4]<=[16], dimensions={0}
+"""
+
+
+def test_every_array_of_a_collective_counts_once_with_its_size_and_its_devices():
+    first, second = read_collectives(TPU, devices=16)
+    assert (first.kind, first.shape, first.devices) == ("all-reduce", (32,), 4)
+    assert (second.dtype, second.bytes) == ("bf16", 728 * 1024 * 2)
+    assert second.sent_bytes == 2 * second.bytes * 3 / 4  # a ring of four: twice three quarters
+    assert str(first) == "all-reduce of f32[32] from jit(f)/shard_map/psum"
+
+
+def test_asynchronous_and_scattered_collectives_count_what_they_end_with():
+    found = {each.kind: each for each in read_collectives(STARTED, devices=16)}
+    assert len(found) == len(read_collectives(STARTED, devices=16)) == 4
+    assert found["all-gather"].shape == (32, 4)
+    assert found["all-gather"].sent_bytes == 32 * 4 * 2 * 15 / 16
+    assert (found["collective-permute"].bytes, found["collective-permute"].sent_bytes) == (24, 24)
+    assert (found["reduce-scatter"].shape, found["reduce-scatter"].devices) == ((8, 5), 4)
+
+
+GATHERS = """
+import jax, jax.numpy as jnp
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec as P
+from xception_jax.training.collectives import gathered_rows, read_collectives
+from xception_jax.training.mesh import make_mesh
+
+mesh = make_mesh()
+
+def convolve(x, kernel):
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=2,
+                                    dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+x = jax.ShapeDtypeStruct((48, 6, 5, 4), jnp.float32, sharding=NamedSharding(mesh, P("data")))
+kernel = jax.ShapeDtypeStruct((3, 3, 2, 4), jnp.float32, sharding=NamedSharding(mesh, P()))
+split = jax.shard_map(convolve, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
+for function in (convolve, split):
+    compiled = jax.jit(function, out_shardings=NamedSharding(mesh, P("data"))).lower(x, kernel)
+    found = read_collectives(compiled.compile().as_text(), 8)
+    print(len(gathered_rows(found, 48, ())), len(gathered_rows(found, 48, {(48, 6, 5, 4)})))
+"""
+
+
+def test_a_grouped_convolution_that_gathers_the_batch_is_found(on_eight_devices):
+    """Under plain jit, that is: inside shard_map nothing is gathered."""
+    plain, split = on_eight_devices(GATHERS).split("\n")[:2]
+    assert plain == "1 0"
+    assert split == "0 0"
