@@ -17,7 +17,7 @@ from xception_jax.training.topology import needed_and_available, open_topology
         ("v5litepod-8", "v5e:2x4"),
         ("v5e_4x8", "v5e:4x8"),
         ("V6E:16x16", "v6e:16x16"),
-        ("v4:4x4", "v4:2x2x4"),
+        ("v4:4x4x4x1", "v4:4x4x4"),
         ("banana:2x2", None),
     ],
 )

@@ -57,7 +57,7 @@ def show_forecast(
         console.print_json(json.dumps(_described(found, seeds, topology)))
     else:
         _show(found, seeds, topology)
-    return int(any(_faults(each) for each in found))
+    return int(any(faults_of(each) for each in found))
 
 
 def _show(found: Sequence["Forecast"], seeds: int, topology: "Topology") -> None:
@@ -92,7 +92,7 @@ def _step_table(found: Sequence["Forecast"], topology: "Topology") -> Table:
     for heading in ("HBM", "free", "FLOPs", "HBM traffic", "sent", "at best"):
         table.add_column(heading, justify="right")
     table.add_column("bound by")
-    table.add_column("compiled in", justify="right")
+    table.add_column("CPU time to compile", justify="right")
     for each in found:
         for kind, step in _steps(each):
             table.add_row(each.arm, kind, *_cells(step, topology))
@@ -133,8 +133,7 @@ def _notes(step: "Step") -> list[str]:
         for traffic in step.figures.traffic
     ]
     if step.figures.loops:
-        times = ", ".join(map(str, step.figures.loops))
-        lines.append(f"has loops ({times} times), counted once: more than is said here")
+        lines.append(f"has {step.figures.loops} loops, one turn of each counted: all is too low")
     return lines + [f"error: {fault}" for fault in step.figures.gathered]
 
 
@@ -174,7 +173,8 @@ def gibibytes(number: float) -> str:
     return f"{number / 2**30:.2f} GiB"
 
 
-def _faults(each: "Forecast") -> list[str]:
+def faults_of(each: "Forecast") -> list[str]:
+    """What makes the plan fail."""
     faults = ["does not fit"] * (each.run_seconds is None)
     return faults + [fault for _, step in _steps(each) for fault in step.figures.gathered]
 
@@ -184,7 +184,7 @@ def _described(found: Sequence["Forecast"], seeds: int, topology: "Topology") ->
     arms = [
         asdict(each)
         | {"run_seconds": each.run_seconds, "chip_hours": each.chip_hours(topology)}
-        | {"faults": _faults(each)}
+        | {"faults": faults_of(each)}
         for each in found
     ]
     return {

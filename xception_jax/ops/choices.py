@@ -1,8 +1,8 @@
 """What `implementation="auto"` stands for: one table for all operations, and how it is read.
 
-Rules for CPU were measured on whole train steps of Xception on two cores. Those for GPU and TPU
-are not measured here, but for the memory traffic that the TPU compiler states: where nothing is
-known to be faster, XLA's own operation is taken.
+Rules for CPU were measured on whole train steps of Xception on two cores. Those for TPU go by what
+its compiler counts (`benchmarks/topology.py`), which is no measured time. Those for GPU are not
+measured here. Where nothing is known to be faster, XLA's own operation is taken.
 """
 
 from collections.abc import Iterable

@@ -209,12 +209,11 @@ def figures_of(step: LoweredStep, topology: Topology, cache: Path | None) -> Fig
 
 def _read(content: dict[str, Any]) -> Figures:
     traffic = tuple(Traffic(**entry) for entry in content["traffic"])
-    lists = {name: tuple(content[name]) for name in ("gathered", "loops")}
-    return Figures(**content | lists | {"traffic": traffic})
+    return Figures(**content | {"traffic": traffic, "gathered": tuple(content["gathered"])})
 
 
 def _key(step: LoweredStep, topology: Topology) -> str:
     """Of everything that decides what is compiled, and by what."""
     versions = {name: version(name) for name in ("jax", "jaxlib", "libtpu", "xception-jax")}
-    content = [topology.name, versions, step.rows, step.program.as_text()]
+    content = [topology.name, topology.memory_bytes, versions, step.rows, step.program.as_text()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

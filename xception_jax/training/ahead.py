@@ -23,7 +23,7 @@ from xception_jax.training.setup import evaluation_batch_size, make_program, ste
 from xception_jax.training.step import Program
 from xception_jax.training.topology import Topology, needed_and_available
 
-_LOOP = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_LOOP = re.compile(r"^\s*%?\S+ = .* while\(", re.MULTILINE)
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
@@ -35,11 +35,13 @@ class LoweredStep:
         program: that it is.
         rows: of the batch that it computes on at a time, on all chips.
         state: shapes of the arrays of the run's state.
+        loop_of_steps: whether it takes several steps, as a loop: one turn is what to count.
     """
 
     program: jax.stages.Lowered
     rows: int
     state: frozenset[tuple[int, ...]]
+    loop_of_steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,14 @@ class Figures:
 
     Attributes:
         memory_bytes: of HBM that it needs.
-        compile_seconds: on the machine that compiled it.
+        compile_seconds: of processor time, on the machine that compiled it.
         fits: whether the chip has as much; what follows is None or empty where it has not.
         flops: of a step.
         accessed_bytes: read and written in HBM by a step.
         traffic: by kind.
         gathered: what devices send each other of their batch, described; there should be nothing.
-        loops: how often each loop of a known length runs. The compiler counts one time of each, so
-            that `flops`, `accessed_bytes` and `traffic` are too low where there are any.
+        loops: inside of a step. The compiler counts one turn of each, so that `flops`,
+            `accessed_bytes` and `traffic` are too low where there are any.
     """
 
     memory_bytes: float
@@ -82,7 +84,7 @@ class Figures:
     accessed_bytes: float | None = None
     traffic: tuple[Traffic, ...] = ()
     gathered: tuple[str, ...] = ()
-    loops: tuple[int, ...] = ()
+    loops: int = 0
 
 
 def lower_training(config: ConfigDict, info: DatasetInfo, layout: Layout) -> LoweredStep:
@@ -96,7 +98,8 @@ def lower_training(config: ConfigDict, info: DatasetInfo, layout: Layout) -> Low
     steps = steps_per_dispatch(config, layout.mesh, resident=bool(resident))
     rows = _index(steps, batch) if resident else _images(info, steps, batch)
     lowered = lower_train_steps(program, layout, shapes_of(resident), shapes_of(rows))
-    return LoweredStep(lowered, batch // config.train.accumulation_steps, _state(program))
+    part = batch // config.train.accumulation_steps
+    return LoweredStep(lowered, part, _state(program), loop_of_steps=steps > 1)
 
 
 def lower_evaluation(config: ConfigDict, info: DatasetInfo, layout: Layout) -> LoweredStep:
@@ -138,15 +141,15 @@ def _state(program: Program) -> frozenset[tuple[int, ...]]:
 
 def compile_figures(step: LoweredStep, topology: Topology) -> Figures:
     """Compiles a step, which can take minutes, and reads what the compiler says of it."""
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         compiled = step.program.compile()
     except jax.errors.JaxRuntimeError as error:
         found = needed_and_available(str(error))
         if found is None:
             raise
-        return Figures(found[0], time.perf_counter() - began, fits=False)
-    seconds = time.perf_counter() - began
+        return Figures(found[0], time.process_time() - began, fits=False)
+    seconds = time.process_time() - began
     text, cost = compiled.as_text() or "", _mapping(compiled.cost_analysis())
     collectives = read_collectives(text, len(topology.devices))
     needed = _needed(compiled.memory_analysis())
@@ -158,7 +161,7 @@ def compile_figures(step: LoweredStep, topology: Topology) -> Figures:
         accessed_bytes=float(cost["bytes accessed"]),
         traffic=tuple(_by_kind(collectives)),
         gathered=tuple(map(str, gathered_rows(collectives, step.rows, step.state))),
-        loops=tuple(int(count) for count in _LOOP.findall(text) if int(count) > 1),
+        loops=len(_LOOP.findall(text)) - step.loop_of_steps,
     )
 
 
