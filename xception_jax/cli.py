@@ -22,7 +22,7 @@ from xception_jax.commands.runs import status, train
 from xception_jax.commands.sweep import sweep
 from xception_jax.commands.sync import sync
 from xception_jax.commands.weights import convert, export, predict
-from xception_jax.errors import InputError
+from xception_jax.errors import FAILED, InputError
 
 app = typer.Typer(
     add_completion=False,
@@ -51,6 +51,9 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:  # a full disk, no permission: not a fault of this program
+        warn(f"xception-jax: {type(error).__name__}: {' '.join(str(error).split())}")
+        code = FAILED
     except Exception as error:
         # What Typer raises for a wrong word; which package defines it differs by version.
         format_message = getattr(error, "format_message", None)

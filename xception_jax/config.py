@@ -144,3 +144,14 @@ def run_id(config: ConfigDict) -> str:
 def digest(content: Any) -> str:
     """64 hex digits that name plain data: the SHA-256 of its JSON with sorted keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with its own digest in it, so that a later change shows."""
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    return content | {"sha256": digest(content)}
+
+
+def is_as_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record is as `sealed` made it; one that never was sealed is taken as it is."""
+    return "sha256" not in record or sealed(record) == record

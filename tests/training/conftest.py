@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
+import same_run
 from ml_collections import ConfigDict
 from shrunk import CONFIG, SHRUNK
 
 from xception_jax.config import load_config, resolve
-from xception_jax.tracking import read_metrics
 from xception_jax.training import Labels, train
 
 
@@ -59,33 +58,11 @@ def command() -> Callable[..., subprocess.Popen]:
 
 @pytest.fixture(scope="session")
 def final_state() -> Callable[[Path], dict[str, Any]]:
-    """The arrays of a run's newest checkpoint by path, read by Orbax alone."""
-    import orbax.checkpoint as ocp
-
-    def final_state(directory: Path) -> dict[str, Any]:
-        newest = max(int(path.name) for path in (directory / "checkpoints").iterdir())
-        tree = ocp.StandardCheckpointer().restore(
-            (directory / "checkpoints" / str(newest) / "default").absolute()
-        )
-        leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-        return {jax.tree_util.keystr(path): value for path, value in leaves}
-
-    return final_state
+    """See `same_run.final_state`."""
+    return same_run.final_state
 
 
 @pytest.fixture(scope="session")
-def assert_same_run(final_state) -> Callable[[Path, Path], None]:
-    """Fails unless two runs left the same curve and the same final state, bit for bit."""
-    import numpy as np
-
-    def assert_same_run(one: Path, other: Path) -> None:
-        assert read_metrics(one / "metrics.jsonl") == read_metrics(other / "metrics.jsonl")
-        states = final_state(one), final_state(other)
-        assert states[0].keys() == states[1].keys()
-        for path, value in states[0].items():
-            assert np.array_equal(value, states[1][path]), path
-        predictions = [np.load(home / "predictions.npz") for home in (one, other)]
-        for name in predictions[0].files:
-            assert np.array_equal(predictions[0][name], predictions[1][name]), name
-
-    return assert_same_run
+def assert_same_run() -> Callable[[Path, Path], None]:
+    """See `same_run.assert_same_run`."""
+    return same_run.assert_same_run

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from xception_jax.analysis.logs import read_curves
+from xception_jax.analysis.seals import changed_since
 from xception_jax.analysis.values import (
     as_list,
     as_mapping,
@@ -219,6 +220,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
     record = _read_record(root / directory / "run.json", notes)
     config = _read_record(root / directory / "config.json", notes) or {}
     known = {} if record is None else record
+    notes += changed_since(root / directory, known)
     status = as_text(known.get("status")) or ("planned" if record is None else "unreadable")
     if status not in STATUSES:
         notes.append(f"{directory}/run.json: unknown status {status!r}")

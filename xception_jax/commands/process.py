@@ -59,7 +59,8 @@ def prepare_jax() -> None:
     keep_memory()
     import jax
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its own options there
+    # Orbax tells of its own options there, and of what it cannot read, which is said elsewhere.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

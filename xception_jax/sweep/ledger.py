@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from xception_jax.config import digest, read_json
+from xception_jax.config import digest, is_as_sealed, read_json
 from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.training import run_directory as files
@@ -191,6 +191,8 @@ def _status(arm: str, seed: int, directory: Path) -> RunStatus:
     except InputError as error:
         return RunStatus(arm, seed, "unreadable", str(error), {})
     status, reason = record["status"], record.get("reason")
+    if not is_as_sealed(record):
+        reason = f"{reason}; " * bool(reason) + "run.json was changed after the run wrote it"
     if status == "running" and not is_locked(directory):
         status, reason = "interrupted", "the same command goes on with it"
     return RunStatus(arm, seed, status, reason, record)

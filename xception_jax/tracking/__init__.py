@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from xception_jax.tracking.jsonl import MetricsLog, read_metrics
+from xception_jax.tracking.jsonl import MetricsLog, read_lines, read_metrics
 from xception_jax.tracking.weights_and_biases import Mode, WandbRun, Warn, start_run
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "mirror_report",
     "mirror_run",
     "open_tracker",
+    "read_lines",
     "read_metrics",
     "summary_of",
 ]

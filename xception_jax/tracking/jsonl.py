@@ -133,6 +133,23 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return _parse(_read_lines(path), path)
 
 
+def read_lines(path: Path, step: int) -> bytes:
+    """The lines of a `metrics.jsonl` up to a step, as they are in the file, or up to damage.
+
+    Raises:
+        InputError: the file is missing or cannot be read.
+    """
+    kept: list[bytes] = []
+    for line in _read_lines(path):
+        try:
+            (row,) = _parse([line], path)
+        except InputError:
+            break
+        if row["step"] <= step:
+            kept.append(line)
+    return b"".join(kept)
+
+
 def _read_lines(path: Path) -> list[bytes]:
     """The complete lines of a file, each with its newline: what follows the last one is torn."""
     try:

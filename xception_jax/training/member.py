@@ -12,9 +12,14 @@ from ml_collections import ConfigDict
 
 from xception_jax.config import run_id
 from xception_jax.data import Pipeline
-from xception_jax.errors import InputError
 from xception_jax.models.functional import Flat
-from xception_jax.tracking import METRICS_FILE, Tracker, open_tracker, read_metrics, summary_of
+from xception_jax.tracking import (
+    METRICS_FILE,
+    Tracker,
+    open_tracker,
+    read_lines,
+    summary_of,
+)
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import Checkpoints
 from xception_jax.training.evaluation import Evaluation
@@ -81,6 +86,7 @@ class Member:
             self.directory / files.CHECKPOINTS,
             keep_last=max(keep_at_least, self.config.checkpoint.keep_last),
             keep_best=self.config.checkpoint.keep_best,
+            run=run_id(self.config),
             metric=make_task(self.pipeline.info, label_smoothing=0.0).metric,
         )
         return self.checkpoints
@@ -98,12 +104,12 @@ class Member:
             facts: for `run.json`.
 
         Raises:
-            InputError: the log lacks rows up to that step.
+            InputError: the log cannot be read.
         """
-        if resumed is not None:
-            self._require_rows(schedule, resumed)
+        self._cut_log(-1 if resumed is None else resumed)
         config, labels = self.config, self.labels
-        before = self.record.get("resumed_from", [])
+        before = self.record.get("resumed_from")
+        before = before if isinstance(before, list) else []
         (self.directory / files.FAILURE).unlink(missing_ok=True)
         self._write(
             id=run_id(config),
@@ -151,17 +157,28 @@ class Member:
         assert self._tracker is not None
         self._tracker.log(row)
 
+    def log_until(self, step: int) -> bytes:
+        """The lines of the curve up to a step, as they are in the file; empty without one."""
+        path = self.directory / METRICS_FILE
+        return read_lines(path, step) if path.exists() else b""
+
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
         """Starts saving a checkpoint, unless there is one; the rows up to it are durable first."""
         if self.checkpoints.latest_step != step:
             assert self._tracker is not None
             self._tracker.sync()
-            self.checkpoints.save(step, state, metrics)
+            self.checkpoints.save(step, state, metrics, self.log_until(step))
 
     def end(self, status: str, **outcome: Any) -> None:
         """Records that the run is done or has diverged."""
-        corrupt = list(self.pipeline.corrupt_images)
-        self._write(status=status, ended=files.now(), skipped_images=corrupt, **outcome)
+        left = files.digests(self.directory, (METRICS_FILE, PAIRING, files.PREDICTIONS))
+        self._write(
+            status=status,
+            ended=files.now(),
+            skipped_images=list(self.pipeline.corrupt_images),
+            files=left,
+            **outcome,
+        )
 
     def write_predictions(self, final: Evaluation, split: str) -> None:
         """Per-example results of the final evaluation."""
@@ -187,18 +204,11 @@ class Member:
         """Records that the process is about to end itself; called from a thread of its own."""
         files.record_failed(self.directory, reason, stacks)
 
+    def _cut_log(self, step: int) -> None:
+        """Drops what comes after a step, damaged or not: it is written again."""
+        path, kept = self.directory / METRICS_FILE, self.log_until(step)
+        if path.exists() and path.read_bytes() != kept:
+            files.write_whole(path, kept)
+
     def _write(self, **changes: Any) -> None:
         self.record = files.update_run(self.directory, **changes)
-
-    def _require_rows(self, schedule: Schedule, step: int) -> None:
-        """Raises `InputError` unless the log has every row up to `step`: none is written again."""
-        path = self.directory / METRICS_FILE
-        rows = read_metrics(path) if path.exists() else []
-        for split in ("train", "valid"):
-            there = sum(row["split"] == split and row["step"] <= step for row in rows)
-            if there != (expected := schedule.rows(split, step)):
-                reason = (
-                    f"has {there} {split} rows up to step {step}, from which the newest checkpoint "
-                    f"would go on, instead of {expected}; delete {files.CHECKPOINTS}/ to start over"
-                )
-                raise InputError("metrics", str(path), reason)

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from xception_jax.config import read_json, resolve
-from xception_jax.errors import require_choice
+from xception_jax.config import read_json, resolve, run_id
+from xception_jax.errors import InputError, require_choice
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.evaluation import Evaluator
@@ -32,6 +32,9 @@ def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, 
     """
     require_choice("--split", split, ("train", "valid", "test"))
     config, mesh = resolve(read_json(directory / files.CONFIG)), make_mesh()
+    if files.read_run(directory).get("id") not in (None, run_id(config)):
+        reason = f"does not hold the settings of the run in {files.RUN}: one of them was changed"
+        raise InputError("file", str(directory / files.CONFIG), reason)
     with closing(open_data(config)) as pipeline:
         program = make_program(config, pipeline.info, mesh)
         shapes = jax.eval_shape(lambda: program.init(0))

@@ -223,7 +223,11 @@ class _Session:
         """The step of the checkpoints the runs go on from (None: from the start), and the state."""
         shapes = jax.eval_shape(lambda: self.program.init(0))
         restored = restore_newest(
-            [member.checkpoints for member in active], shapes, self.layout.mesh, self.warn
+            [member.checkpoints for member in active],
+            shapes,
+            self.layout.mesh,
+            [member.log_until for member in active],
+            self.warn,
         )
         resumed, states = restored or (None, initial)
         at_hand = iter(states)

@@ -5,6 +5,7 @@ rewritten in place, so that a reader or a kill never meets half a file.
 """
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -12,13 +13,14 @@ import platform
 import subprocess
 import threading
 import traceback
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from xception_jax.config import canonical_json, flatten, read_json, resolve, run_id
+from xception_jax.config import canonical_json, flatten, read_json, resolve, run_id, sealed
 from xception_jax.errors import InputError
 from xception_jax.settings import FIELDS
 
@@ -37,11 +39,15 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file so that a reader sees the old one or the new one, never a part."""
     partial = path.with_name(f".{path.name}.{threading.get_native_id()}.partial")
     data = content.encode() if isinstance(content, str) else content
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:  # a full disk: what is there of it helps nobody
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def read_run(directory: Path) -> dict[str, Any]:
@@ -53,17 +59,35 @@ def read_run(directory: Path) -> dict[str, Any]:
     path = directory / RUN
     if not path.exists():
         return {"status": "planned"}
-    record = read_json(path)
-    if record.get("status") not in STATUSES:
+    try:
+        record = read_json(path)
+    except InputError as error:
+        reason = f"{error.reason}; delete it to go on"
+        raise InputError(error.field, error.value, reason) from error
+    status, result = record.get("status"), record.get("result")
+    if status not in STATUSES or (status == "done" and not _is_result(result)):
         raise InputError("file", str(path), "does not say how the run stands; delete it to go on")
     return record
 
 
+def _is_result(result: Any) -> bool:
+    return isinstance(result, dict) and {"split", "examples", "loss", "top1", "top5"} <= set(result)
+
+
 def update_run(directory: Path, **changes: Any) -> dict[str, Any]:
-    """Lays `changes` over `run.json` and returns the whole."""
-    content = read_run(directory) | changes
+    """Lays `changes` over `run.json` and returns the whole, sealed."""
+    content = sealed(read_run(directory) | changes)
     write_whole(directory / RUN, json.dumps(content, indent=2, sort_keys=True) + "\n")
     return content
+
+
+def digests(directory: Path, names: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of each of these files that is there."""
+    return {
+        name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
+        for name in names
+        if (directory / name).exists()
+    }
 
 
 def record_failure(directory: Path, error: Exception) -> dict[str, Any]:
@@ -74,10 +98,12 @@ def record_failure(directory: Path, error: Exception) -> dict[str, Any]:
 
 def record_failed(directory: Path, reason: str, trace: str) -> dict[str, Any]:
     """As `record_failure`, of what is no exception."""
-    write_whole(directory / FAILURE, trace)
-    return update_run(
-        directory, status="failed", reason=" ".join(reason.split())[:500], ended=now()
-    )
+    changes = {"status": "failed", "reason": " ".join(reason.split())[:500], "ended": now()}
+    try:
+        write_whole(directory / FAILURE, trace)
+        return update_run(directory, **changes)
+    except OSError:  # the disk may be what failed: as it is recorded, the run goes on next time
+        return changes
 
 
 def require_own(directory: Path, config: ConfigDict) -> None:
@@ -91,6 +117,9 @@ def require_own(directory: Path, config: ConfigDict) -> None:
         reason = "holds a sweep; a run needs a directory of its own"
         raise InputError("--workdir", str(directory), reason)
     path = directory / CONFIG
+    if not path.exists() and read_run(directory).get("id", run_id(config)) != run_id(config):
+        reason = f"holds another run, by the id in {RUN}; choose another directory"
+        raise InputError("--workdir", str(directory), reason)
     if path.exists() and (difference := _difference(path, config)):
         reason = f"holds another run: {difference}; choose another directory"
         raise InputError("--workdir", str(directory), reason)

@@ -1,0 +1,33 @@
+"""Whether two runs left the same: curve, final state and predictions, bit for bit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xception_jax.tracking import read_metrics
+
+
+def final_state(directory: Path) -> dict[str, Any]:
+    """The arrays of a run's newest checkpoint by path, read by Orbax alone."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    newest = max(int(path.name) for path in (directory / "checkpoints").iterdir())
+    tree = ocp.StandardCheckpointer().restore(
+        (directory / "checkpoints" / str(newest) / "default").absolute()
+    )
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): value for path, value in leaves}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Fails unless two runs left the same."""
+    assert read_metrics(one / "metrics.jsonl") == read_metrics(other / "metrics.jsonl")
+    states = final_state(one), final_state(other)
+    assert states[0].keys() == states[1].keys()
+    for path, value in states[0].items():
+        assert np.array_equal(value, states[1][path]), path
+    predictions = [np.load(home / "predictions.npz") for home in (one, other)]
+    for name in predictions[0].files:
+        assert np.array_equal(predictions[0][name], predictions[1][name]), name
