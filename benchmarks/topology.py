@@ -31,7 +31,6 @@ VARIANTS = {
     "auto": [],
     "depthwise: nine shifts": ["model.depthwise_implementation=shift"],
     "middle flow: a loop": ["model.scan_middle=on"],
-    "float32": ["model.dtype=float32"],
 }
 
 
