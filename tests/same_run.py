@@ -9,14 +9,19 @@ from xception_jax.tracking import read_metrics
 
 
 def final_state(directory: Path) -> dict[str, Any]:
-    """The arrays of a run's newest checkpoint by path, read by Orbax alone."""
+    """The arrays of a run's newest checkpoint by path, read by Orbax alone, on one device."""
     import jax
     import orbax.checkpoint as ocp
 
     newest = max(int(path.name) for path in (directory / "checkpoints").iterdir())
-    tree = ocp.StandardCheckpointer().restore(
-        (directory / "checkpoints" / str(newest) / "default").absolute()
-    )
+    path = (directory / "checkpoints" / str(newest) / "default").absolute()
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with ocp.StandardCheckpointer() as checkpointer:
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+            checkpointer.metadata(path).item_metadata.tree,
+        )
+        tree = checkpointer.restore(path, shapes)
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): value for path, value in leaves}
 

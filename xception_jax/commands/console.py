@@ -9,15 +9,17 @@ import typer
 from rich.console import Console
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(*, stderr: bool = False, quiet: bool = False) -> Console:
     # No markup: what is printed are other people's words, and brackets in them are meant. In a file
     # or a pipe nothing is cut: a table there is as wide as its words.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 10_000
-    return Console(stderr=stderr, width=width, soft_wrap=True, markup=False, highlight=False)
+    return Console(
+        stderr=stderr, quiet=quiet, width=width, soft_wrap=True, markup=False, highlight=False
+    )
 
 
-console, errors = _console(stderr=False), _console(stderr=True)
+console, errors, nowhere = _console(), _console(stderr=True), _console(quiet=True)
 
 Directory = Annotated[Path, typer.Argument(help="Of a sweep or a run.")]
 Workdir = Annotated[

@@ -1,19 +1,34 @@
 """`train` and `status`: a run, and how runs stand."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xception_jax.commands.console import Directory, Overrides, Workdir, console, warn
+from xception_jax.commands.console import Directory, Overrides, Workdir, console, nowhere, warn
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
-from xception_jax.errors import InputError
+from xception_jax.errors import FAILED, LOST_PEER, InputError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="A file of configs/, or a run's config.json.")],
     workdir: Workdir,
     overrides: Overrides = None,
+    *,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="One run in many processes: where the first is."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", help="How many they are; Slurm and TPU pods tell.")
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(metavar="I", help="Which of them this one is, from 0.")
+    ] = None,
 ) -> int:
     """Train one run, or go on with it where it was interrupted.
 
@@ -24,43 +39,62 @@ def train(
     settings = resolve(load_config(config), overrides=overrides or ())
     with interruptible() as stop:
         prepare_jax()
-        from xception_jax.display import headline, showing
-        from xception_jax.sweep.experiment import PlannedRun
-        from xception_jax.sweep.local import SweepProgress
-        from xception_jax.training import Interrupted, Labels, Progress
-        from xception_jax.training import train as train_run
-        from xception_jax.training.run_directory import ENDED, read_run, require_own
+        from xception_jax.training import hosts
 
-        require_own(workdir, settings)
-        if read_run(workdir)["status"] in ENDED:
-            console.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
         name = config.stem if config.suffix != ".json" else config.absolute().parent.name
-        run = PlannedRun(name, settings.seed, settings)
-        try:
-            with showing(console) as show:
+        with hosts.together(coordinator, processes, process_id):
+            return _train(name, settings, workdir, stop)
 
-                def listen(progress: Progress) -> None:
-                    total = progress.total_steps
-                    show(SweepProgress((run,), (1,), 1, total, total - progress.step, progress))
 
-                labels = Labels(run.name)
-                record = train_run(
-                    settings, workdir, labels=labels, listener=listen, stop=stop, warn=warn
-                )
-        except Interrupted as error:
-            return interrupted(error)
-        except InputError:
-            raise
-        except Exception as error:  # the run failed: its trace is in the directory
-            return _failed(workdir, f"failed: {type(error).__name__}: {error}")
+def _train(name: str, settings: "ConfigDict", workdir: Path, stop: Callable[[], bool]) -> int:
+    from xception_jax.display import showing
+    from xception_jax.sweep.experiment import PlannedRun
+    from xception_jax.sweep.local import SweepProgress
+    from xception_jax.training import Interrupted, Labels, Progress, hosts
+    from xception_jax.training import train as train_run
+    from xception_jax.training.run_directory import ENDED, read_run, require_own
+
+    hosts.from_first(lambda: require_own(workdir, settings))
+    if hosts.is_first() and read_run(workdir)["status"] in ENDED:
+        console.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
+    run = PlannedRun(name, settings.seed, settings)
+    try:
+        with showing(console if hosts.is_first() else nowhere) as show:
+
+            def listen(progress: Progress) -> None:
+                total = progress.total_steps
+                show(SweepProgress((run,), (1,), 1, total, total - progress.step, progress))
+
+            labels = Labels(run.name)
+            record = train_run(
+                settings, workdir, labels=labels, listener=listen, stop=stop, warn=warn
+            )
+    except Interrupted as error:
+        return interrupted(error)
+    except InputError:
+        raise
+    except Exception as error:  # the run failed: its trace is in the directory
+        if hosts.is_loss(error):
+            said = f"xception-jax: another process of this run is gone: {error}"
+            hosts.leave_at_once(LOST_PEER, said)
+        code = _failed(workdir, f"failed: {type(error).__name__}: {error}")
+        if hosts.several():
+            hosts.leave_at_once(code)
+        return code
     if record["status"] != "done":
         return _failed(workdir, f"{record['status']}: {record['reason']}")
-    result = record["result"]
+    if hosts.is_first():
+        _show_result(record["result"], workdir)
+    return 0
+
+
+def _show_result(result: dict[str, Any], workdir: Path) -> None:
+    from xception_jax.display import headline
+
     console.print(
         f"done: {result['split']} {headline(result)}, top-5 {result['top5']:.4f}, "
         f"loss {result['loss']:.4f} on {result['examples']:,} images; files in {workdir}"
     )
-    return 0
 
 
 def status(directory: Directory) -> int:
@@ -92,4 +126,4 @@ def status(directory: Directory) -> int:
 
 def _failed(workdir: Path, reason: str) -> int:
     warn(f"the run {' '.join(reason.split())}; see {workdir}/run.json")
-    return 1
+    return FAILED

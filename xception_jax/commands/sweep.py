@@ -63,9 +63,10 @@ def sweep(
         from xception_jax.display import showing
         from xception_jax.sweep.ledger import require_home, write_ledger
         from xception_jax.sweep.local import check_runs, run_missing
-        from xception_jax.training import Interrupted
+        from xception_jax.training import Interrupted, hosts
         from xception_jax.training.lock import locked
 
+        hosts.require_alone("sweep")
         if described.equal and experiment.suffix != ".json":  # there, arms have their widths
             from xception_jax.sweep.budget import equalize
 

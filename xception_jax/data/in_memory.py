@@ -128,12 +128,12 @@ class InMemoryPipeline:
         """`index` int32 [local] into the train split, from `first_step` on, without end."""
         step = first_step
         while True:
-            yield {"index": self.train_indices(step)}
+            yield {"index": self._order.examples(step)}
             step += 1
 
     def train_indices(self, step: int) -> np.ndarray:
-        """Of the examples of a step's batch, int32 [local]."""
-        return self._order.examples(step)
+        """Of the examples of a step's batch, int32 [batch_size]."""
+        return self._order.batch(step)
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """`index` int32 [local] and `mask` bool [local], every readable example once."""

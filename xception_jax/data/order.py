@@ -62,8 +62,15 @@ class TrainOrder:
 
     def examples(self, step: int) -> np.ndarray:
         """Indices into the split of this host's rows of `step`'s batch, int32 [local]."""
-        epochs, offsets = np.divmod(self.positions(step), self._examples)
-        chosen = np.empty(self.local, np.int32)
+        return self._at(self.positions(step))
+
+    def batch(self, step: int) -> np.ndarray:
+        """Indices into the split of the whole batch of `step`, int32 [batch_size]."""
+        return self._at(np.arange(self._batch_size, dtype=np.int64) + step * self._batch_size)
+
+    def _at(self, positions: np.ndarray) -> np.ndarray:
+        epochs, offsets = np.divmod(positions, self._examples)
+        chosen = np.empty(len(positions), np.int32)
         for epoch in np.unique(epochs):
             rows = epochs == epoch
             with self._lock:

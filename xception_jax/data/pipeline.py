@@ -92,7 +92,7 @@ class Pipeline(Protocol):
         """
 
     def train_indices(self, step: int) -> np.ndarray:
-        """Indices into the train split of this host's rows of a step's batch, int32 [local].
+        """Indices into the train split of a step's whole batch, int32 [batch_size].
 
         Streaming, one whose image cannot be decoded stands for the example read in its place.
         """

@@ -60,8 +60,8 @@ class StreamingPipeline:
         return self._run(_Lazy(self._train_batch, _ENDLESS), first_step)
 
     def train_indices(self, step: int) -> np.ndarray:
-        """Of the examples of a step's batch, int32 [local]."""
-        return self._order.examples(step)
+        """Of the examples of a step's batch, int32 [batch_size]."""
+        return self._order.batch(step)
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """`image`, `label`, `index` and `mask` [local], every readable example once."""

@@ -7,6 +7,7 @@ and a checkpoint without digests is not trusted.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
 from xception_jax.errors import InputError
+from xception_jax.training import hosts
 from xception_jax.training.mesh import REPLICATED
 from xception_jax.training.state import TrainState
 
@@ -160,7 +162,8 @@ def restore_newest(
         states = []
         for run, log in zip(runs, logs, strict=True):
             try:
-                states.append(run.restore(step, shapes, mesh, log(step)))
+                attempt = partial(run.restore, step, shapes, mesh, log(step))
+                states.append(hosts.jointly(attempt))
             except InputError:
                 raise
             except Exception as error:  # Orbax raises many kinds; each means the files are no use

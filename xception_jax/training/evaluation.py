@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 
 from xception_jax.data import Pipeline
 from xception_jax.training.compilation import compile_evaluation_step, shapes_of
@@ -102,6 +103,8 @@ class Evaluator:
     def _fetch(
         self, mask: np.ndarray, index: np.ndarray, values: dict[str, jax.Array]
     ) -> dict[str, np.ndarray]:
+        if jax.process_count() > 1:  # each has rows of its own: put together, they are in order
+            mask, index, values = process_allgather((mask, index, values), tiled=True)
         fetched = jax.device_get(values)
         self._alive()
         if self._layout.slots is None:

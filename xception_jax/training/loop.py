@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xception_jax.data import Batch
+from xception_jax.training import hosts
 from xception_jax.training.compilation import compile_train_steps, shapes_of
 from xception_jax.training.divergence import find_origin
 from xception_jax.training.evaluation import Evaluator
@@ -225,14 +226,15 @@ class Loop:
 
     def _note(self, step: int, taken: list[Batch]) -> None:
         """Tells each run's `pairing.json` what the devices have been given after `step`."""
+        alone = jax.process_count() == 1
         for number, batch in enumerate(taken, start=step):
-            sent = batch.get("index")
+            sent = batch.get("index") if alone else None  # of several processes, a part
             for slot, member in self._active():
                 if sent is None:
                     indices = member.pipeline.train_indices(number)
                 else:
                     indices = sent if self.layout.slots is None else sent[slot]
-                member.pairing.dispatched(number + 1, indices)
+                member.dispatched(number + 1, indices)
 
     def _settle(self, state: TrainState) -> None:
         """Waits for the steps dispatched last, and takes note of what they say.
@@ -307,6 +309,7 @@ class Loop:
             self.program, self.layout, shapes_of(resident), shapes_of(rows)
         )
         self.compile_seconds = time.perf_counter() - start
+        hosts.wait_for_all()
         return compiled
 
     def _log(self, step: int, split: str, metrics: dict[int, dict[str, float]]) -> None:

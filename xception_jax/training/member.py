@@ -20,6 +20,7 @@ from xception_jax.tracking import (
     read_lines,
     summary_of,
 )
+from xception_jax.training import hosts
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import Checkpoints
 from xception_jax.training.evaluation import Evaluation
@@ -55,6 +56,8 @@ class Run:
 class Member:
     """A run and what it leaves; nothing is written of one that has ended.
 
+    On several hosts each has one, and that of the first alone writes; checkpoints are of all.
+
     Args:
         run: the directory is locked by the caller, unless the run has ended.
         pipeline: of the run.
@@ -63,17 +66,16 @@ class Member:
     Attributes:
         record: `run.json`.
         checkpoints: see `open`.
-        pairing: see `start`.
     """
 
     checkpoints: Checkpoints
-    pairing: Pairing
 
     def __init__(self, run: Run, pipeline: Pipeline, warn: Callable[[str], None]) -> None:
         self.config, self.directory, self.labels = run.config, run.directory, run.labels
         self.pipeline, self._warn = pipeline, warn
-        self.record = files.read_run(run.directory)
+        self.record = hosts.from_first(lambda: files.read_run(run.directory))
         self._tracker: Tracker | None = None
+        self._pairing: Pairing | None = None
 
     @property
     def active(self) -> bool:
@@ -106,6 +108,12 @@ class Member:
         Raises:
             InputError: the log cannot be read.
         """
+        if hosts.is_first():
+            self._start(resumed, schedule, program, initial, **facts)
+
+    def _start(
+        self, resumed: int | None, schedule: Schedule, program: Program, initial: Flat, **facts: Any
+    ) -> None:
         self._cut_log(-1 if resumed is None else resumed)
         config, labels = self.config, self.labels
         before = self.record.get("resumed_from")
@@ -132,7 +140,7 @@ class Member:
             **facts,
             **files.provenance(),
         )
-        self.pairing = Pairing(
+        self._pairing = Pairing(
             self.directory / PAIRING,
             config,
             schedule=schedule,
@@ -154,8 +162,13 @@ class Member:
 
     def log(self, row: dict[str, Any]) -> None:
         """Adds a row to the curve."""
-        assert self._tracker is not None
-        self._tracker.log(row)
+        if self._tracker is not None:
+            self._tracker.log(row)
+
+    def dispatched(self, step: int, indices: np.ndarray) -> None:
+        """The devices have been given the batch of `step`: see `Pairing.dispatched`."""
+        if self._pairing is not None:
+            self._pairing.dispatched(step, indices)
 
     def log_until(self, step: int) -> bytes:
         """The lines of the curve up to a step, as they are in the file; empty without one."""
@@ -165,23 +178,26 @@ class Member:
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
         """Starts saving a checkpoint, unless there is one; the rows up to it are durable first."""
         if self.checkpoints.latest_step != step:
-            assert self._tracker is not None
-            self._tracker.sync()
+            if self._tracker is not None:
+                self._tracker.sync()
             self.checkpoints.save(step, state, metrics, self.log_until(step))
 
     def end(self, status: str, **outcome: Any) -> None:
         """Records that the run is done or has diverged."""
-        left = files.digests(self.directory, (METRICS_FILE, PAIRING, files.PREDICTIONS))
+        seen = hosts.gather(list(self.pipeline.corrupt_images))
+        names = (METRICS_FILE, PAIRING, files.PREDICTIONS)
         self._write(
             status=status,
             ended=files.now(),
-            skipped_images=list(self.pipeline.corrupt_images),
-            files=left,
+            skipped_images=list(dict.fromkeys(name for some in seen for name in some)),
+            files=hosts.from_first(lambda: files.digests(self.directory, names)),
             **outcome,
         )
 
     def write_predictions(self, final: Evaluation, split: str) -> None:
         """Per-example results of the final evaluation."""
+        if not hosts.is_first():
+            return
         arrays: dict[str, Any] = {
             name: values for name, values in final.examples.items() if values.nbytes <= _LARGEST
         }
@@ -198,11 +214,13 @@ class Member:
 
     def fail(self, error: Exception) -> None:
         """Records that the run failed."""
-        self.record = files.record_failure(self.directory, error)
+        if hosts.is_first():
+            self.record = files.record_failure(self.directory, error)
 
     def stuck(self, reason: str, stacks: str) -> None:
         """Records that the process is about to end itself; called from a thread of its own."""
-        files.record_failed(self.directory, reason, stacks)
+        if hosts.is_first():
+            files.record_failed(self.directory, reason, stacks)
 
     def _cut_log(self, step: int) -> None:
         """Drops what comes after a step, damaged or not: it is written again."""
@@ -211,4 +229,7 @@ class Member:
             files.write_whole(path, kept)
 
     def _write(self, **changes: Any) -> None:
-        self.record = files.update_run(self.directory, **changes)
+        if hosts.is_first():
+            self.record = files.update_run(self.directory, **changes)
+        else:
+            self.record |= changes

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -58,10 +58,11 @@ class Layout:
         sharding = NamedSharding(self.mesh, self.members)
         if self.slots is None:
             (only,) = values
-            stacked: Tree = jax.device_put(only, sharding)
-            return stacked
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(list(values)))
-        return jax.device_put(stacked, sharding)
+            return _place(only, sharding)
+        stacked: Tree = jax.tree.map(
+            lambda *leaves: np.stack(leaves), *jax.device_get(list(values))
+        )
+        return _place(stacked, sharding)
 
     def take(self, values: Tree, slot: int) -> Tree:
         """The value of one slot, on every device."""
@@ -95,12 +96,21 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, slots: int | None = N
     Auto: under JAX's default, Explicit, vmapped convolutions are refused.
     """
     devices = list(devices or jax.devices())
-    # On several hosts each holds its rows of every run's batch, so all devices share the batch.
-    seeds = gcd(slots or 1, len(devices)) if jax.process_count() == 1 else 1
+    axes, types = (SEED_AXIS, DATA_AXIS), (AxisType.Auto,) * 2
+    if jax.process_count() > 1:
+        return Mesh(np.array([_by_process(devices)]), axes, types)
+    seeds = gcd(slots or 1, len(devices))
     shape = (seeds, len(devices) // seeds)
-    return jax.make_mesh(
-        shape, (SEED_AXIS, DATA_AXIS), axis_types=(AxisType.Auto,) * 2, devices=devices
-    )
+    return jax.make_mesh(shape, axes, axis_types=types, devices=devices)
+
+
+def _by_process(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """In the order of the batch's rows, of which each process holds a consecutive part.
+
+    `jax.make_mesh` would go by the network alone, and a row's place, which its random draws hang
+    on, would depend on that.
+    """
+    return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
 def require_divisible(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
@@ -114,4 +124,18 @@ def require_divisible(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
     """Every device holds the whole of every array."""
-    return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
+    return _place(tree, NamedSharding(mesh, REPLICATED))
+
+
+def _place(tree: Tree, sharding: NamedSharding) -> Tree:
+    """Arrays that every process has whole, on the devices of all."""
+    if sharding.is_fully_addressable:
+        placed: Tree = jax.device_put(tree, sharding)
+        return placed
+    # device_put would compare the processes' values first, as large as a data set.
+
+    def place(x: Any) -> jax.Array:
+        return jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__)
+
+    spread: Tree = jax.tree.map(place, tree)
+    return spread

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from xception_jax.config import flatten
+from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS
 from xception_jax.ops.choices import choose
+from xception_jax.training import hosts
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import restore_newest
 from xception_jax.training.evaluation import Evaluator
@@ -100,27 +104,32 @@ def train_together(
     Raises:
         InputError, Interrupted, Exception: see `train`; of whatever fails, all runs fail.
     """
-    for run in runs:
-        files.require_own(run.directory, run.config)
-    if all(_has_ended(run) for run in runs):
-        return [files.read_run(run.directory) for run in runs]
+    _require_same_everywhere(runs)
+    records = [hosts.from_first(partial(_record, run)) for run in runs]
+    if all(record["status"] in files.ENDED for record in records):
+        return records
     layout = Layout(make_mesh(slots=slots), slots)
     activations = activations_of(runs)
     with ExitStack() as stack:
-        pipelines = [stack.enter_context(closing(open_data(run.config))) for run in runs]
-        program = make_program(runs[0].config, pipelines[0].info, layout.mesh, activations)
-        for run in runs:
-            if not _has_ended(run):
-                stack.enter_context(locked(run.directory))
-                files.claim(run.directory, run.config)
+        pipelines = [
+            stack.enter_context(closing(hosts.jointly(partial(open_data, run.config))))
+            for run in runs
+        ]
+        first = runs[0].config, pipelines[0].info
+        program = hosts.jointly(lambda: make_program(*first, layout.mesh, activations))
+        for run, record in zip(runs, records, strict=True):
+            if record["status"] not in files.ENDED:
+                hosts.from_first(partial(_hold, run, stack))
         members = [Member(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(member.active for member in members):  # not ended by another process meanwhile
             session = _Session(members, layout, program, activations, warn)
             try:
-                session.run(listener, stop)
+                session.run(listener, hosts.agreed(stop))
             except Interrupted:
                 raise
             except Exception as error:
+                if hosts.is_loss(error):  # nothing is wrong with the run
+                    raise
                 for member in members:
                     if member.active:
                         member.fail(error)
@@ -133,8 +142,27 @@ def activations_of(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(sorted({run.config.model.intermediate_activation for run in runs}))
 
 
-def _has_ended(run: Run) -> bool:
-    return files.read_run(run.directory)["status"] in files.ENDED
+def _require_same_everywhere(runs: Sequence[Run]) -> None:
+    """Raises `InputError` unless all processes were told alike; each may have data of its own."""
+    own = ("data.directory", "data.threads")
+    every = hosts.gather([flatten(run.config) for run in runs])
+    for number, others in enumerate(every):
+        for here, there in zip(every[0], others, strict=True):
+            for name in here:
+                if name not in own and there[name] != here[name]:
+                    reason = f"process 0 was given {here[name]!r}, process {number} {there[name]!r}"
+                    raise InputError(name, None, reason)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    files.require_own(run.directory, run.config)
+    return files.read_run(run.directory)
+
+
+def _hold(run: Run, stack: ExitStack) -> None:
+    """Takes the run's directory for as long as `stack` is open."""
+    stack.enter_context(locked(run.directory))
+    files.claim(run.directory, run.config)
 
 
 @dataclass
@@ -215,7 +243,12 @@ class _Session:
         pack = None if self.layout.slots is None else {"size": self.layout.slots, "runs": names}
         asked = self.members[0].config.model.depthwise_implementation
         depthwise = choose("depthwise", asked, DEPTHWISE_IMPLEMENTATIONS)
-        return {"devices": kinds, "pack": pack, "depthwise_implementation": depthwise}
+        return {
+            "devices": kinds,
+            "processes": jax.process_count(),
+            "pack": pack,
+            "depthwise_implementation": depthwise,
+        }
 
     def _first_state(
         self, active: list[Member], initial: list[TrainState]

@@ -1,0 +1,212 @@
+"""One run in several processes: the same run, and a quick end when one of them is lost.
+
+Two processes of two devices each stand for two hosts; gloo carries the sums between them.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shrunk import CONFIG, SHRUNK
+
+from xception_jax.tracking import read_metrics
+
+# Long enough to be met in the middle: 60 steps, slowed by a validation and a checkpoint each few.
+LONG = ("train.epochs=20", "train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
+Processes = list[subprocess.Popen]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Processes]]:
+    """`start(workdir, *words, processes=2, devices=2)`: the processes of one run, all ended after.
+
+    `each` gives every process words of its own.
+    """
+    started: Processes = []
+
+    def start(workdir: Path, *words: str, processes=2, devices=2, each=((), ())) -> Processes:
+        # The same operations in three processes, most of whose time goes into compiling them.
+        flags = "--xla_backend_optimization_level=0"
+        flags += f" --xla_force_host_platform_device_count={devices}"
+        program = [sys.executable, "-m", "xception_jax", "train", str(CONFIG)]
+        program += ["--workdir", str(workdir), *SHRUNK, *words]
+        with socket.socket() as listening:  # a port that is free
+            listening.bind(("localhost", 0))
+            address = f"localhost:{listening.getsockname()[1]}"
+        for number in range(processes):
+            place = ["--coordinator", address, "--processes", processes, "--process-id", number]
+            process = subprocess.Popen(
+                [*program, *map(str, place), *each[number]],
+                env=os.environ | {"XLA_FLAGS": flags},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.append(process)
+        return started[-processes:]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def finish(processes: Processes) -> list[tuple[int, str, str]]:
+    ends = [process.communicate(timeout=300) for process in processes]
+    return [(process.returncode, *end) for process, end in zip(processes, ends, strict=True)]
+
+
+def codes(processes: Processes) -> list[int]:
+    ends = finish(processes)
+    print(*ends, sep="\n")
+    return [code for code, *_ in ends]
+
+
+def wait_for_rows(home: Path, count: int, processes: Processes) -> None:
+    end = time.monotonic() + 300
+    path = home / "metrics.jsonl"
+    while not path.exists() or len(read_metrics(path)) < count:
+        assert all(process.poll() is None for process in processes), finish(processes)
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def group(name: str) -> str:
+    """`['parameters']['entry/0/kernel']` -> `['parameters'`: what has one scale."""
+    return name.partition("]")[0]
+
+
+def assert_nearly_same_run(one: Path, other: Path, final_state, tolerance: float) -> None:
+    """The same examples in the same order, bit for bit; numbers relative to the largest of a kind.
+
+    Single losses and correctness near a tie hang on a little more than the parameters do.
+    """
+    assert (one / "pairing.json").read_text() == (other / "pairing.json").read_text()
+    curves = [read_metrics(home / "metrics.jsonl") for home in (one, other)]
+    places = [[(row["step"], row["split"]) for row in curve] for curve in curves]
+    assert places[0] == places[1]
+    losses = [[row["loss"] for row in curve] for curve in curves]
+    np.testing.assert_allclose(*losses, rtol=10 * tolerance)
+    states = final_state(one), final_state(other)
+    assert states[0].keys() == states[1].keys()
+    largest: dict[str, float] = {}
+    for name, value in states[0].items():
+        top = float(np.max(np.abs(value), initial=0))
+        largest[group(name)] = max(top, largest.get(group(name), 0))
+    for name, value in states[0].items():
+        bound = tolerance * largest[group(name)]
+        np.testing.assert_allclose(value, states[1][name], rtol=0, atol=bound, err_msg=name)
+    predictions = [np.load(home / "predictions.npz") for home in (one, other)]
+    for exact in ("index", "label"):
+        assert np.array_equal(*(each[exact] for each in predictions))
+    np.testing.assert_allclose(*(each["loss"] for each in predictions), rtol=100 * tolerance)
+
+
+def test_two_processes_train_the_run_of_one(start, final_state, tmp_path):
+    """On as many devices: one adds their gradients up in another order than the other.
+
+    Rounding is 6e-8 a sum; nine steps of batch normalization make 3e-7 of it at most (measured),
+    and the bound of 1e-6 is the issue's.
+    """
+    one = start(tmp_path / "one", processes=1, devices=4)
+    assert codes(one) == [0]
+    two = start(tmp_path / "two", "wandb.mode=offline")
+    ends = finish(two)
+    assert [code for code, *_ in ends] == [0, 0], ends
+    assert [out.count("done: test top-1") for _, out, _ in ends] == [1, 0]
+    assert [err for *_, err in ends] == ["", ""]
+    assert_nearly_same_run(tmp_path / "one", tmp_path / "two", final_state, 1e-6)
+    record = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert (record["processes"], len(record["devices"])) == (2, 4)
+    assert len(list((tmp_path / "two" / "wandb").glob("offline-run-*"))) == 1
+    assert not list((tmp_path / "two").glob(".*.partial"))
+
+
+@pytest.mark.slow
+def test_a_run_moves_between_hosts_and_is_the_same(start, final_state, tmp_path):
+    """Two processes, one told to stop; then one process on other devices; then two again."""
+    whole, home = tmp_path / "whole", tmp_path / "moving"
+    assert codes(start(whole, *LONG, processes=1, devices=4)) == [0]
+    stopped = []
+    for processes, devices, told in ((2, 2, 1), (1, 2, 0)):
+        running = start(home, *LONG, processes=processes, devices=devices)
+        wait_for_rows(home, 8 * len(stopped) + 8, running)
+        running[told].send_signal(signal.SIGTERM)
+        assert codes(running) == [75] * processes
+        stopped.append(max(int(path.name) for path in (home / "checkpoints").iterdir()))
+    assert codes(start(home, *LONG)) == [0, 0]
+    record = json.loads((home / "run.json").read_text())
+    assert record["resumed_from"] == stopped
+    assert 0 < stopped[0] < stopped[1] < 60
+    # 60 steps, so that what rounding does has grown.
+    assert_nearly_same_run(whole, home, final_state, 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_takes_the_other_with_it(victim, start, tmp_path):
+    """Soon, with an exit code of its own; the same command goes on from the last checkpoint."""
+    home = tmp_path / "run"
+    running = start(home, *LONG)
+    wait_for_rows(home, 8, running)
+    running[victim].kill()
+    began = time.monotonic()
+    code, _, err = finish(running)[1 - victim]
+    print(f"the other ended {time.monotonic() - began:.1f} s later")
+    assert code == 71, err
+    assert "another process of this run is gone" in err.splitlines()[-1]
+    assert json.loads((home / "run.json").read_text())["status"] == "running"
+    assert codes(start(home, *LONG)) == [0, 0]
+    assert json.loads((home / "run.json").read_text())["resumed_from"]
+
+
+@pytest.mark.slow
+def test_what_one_process_cannot_do_no_process_does(start, tmp_path):
+    """Another seed for one; then a directory that another run has."""
+    home = tmp_path / "run"
+    ends = finish(start(home, each=((), ("seed=1",))))
+    said = "xception-jax: seed: process 0 was given 0, process 1 1\n"
+    assert [end[0] for end in ends] == [2, 2], ends
+    assert [end[2] for end in ends] == [said, said]
+    assert not home.exists()
+    home.mkdir()
+    (home / "sweep.json").write_text("{}")
+    ends = finish(start(home))
+    assert [end[0] for end in ends] == [2, 2], ends
+    assert [end[2].count("\n") for end in ends] == [1, 1], ends
+    assert all("holds a sweep" in end[2] for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--processes", 2), "--coordinator: is missing; it is needed beside --processes"),
+        (("--coordinator", "localhost"), "--processes: is missing"),
+        (
+            ("--coordinator", "localhost", "--processes", 2, "--process-id", 0),
+            "--coordinator='localhost': must be HOST:PORT",
+        ),
+        (
+            ("--coordinator", "localhost:1", "--processes", 2, "--process-id", 2),
+            "--process-id=2: must be an integer from 0 to 1; nearest valid value: 1",
+        ),
+        (
+            ("--coordinator", "localhost:1", "--processes", 0, "--process-id", 0),
+            "--processes=0: must be an integer from 1",
+        ),
+    ],
+)
+def test_flags_that_fit_nothing_are_refused(words, said, call, tmp_path):
+    code, _, err = call("train", CONFIG, "--workdir", tmp_path / "run", *words)
+    assert code == 2
+    assert err.startswith(f"xception-jax: {said}")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
