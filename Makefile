@@ -26,7 +26,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help ablation install test test-slow test-tpu check format dist lock clean
+.PHONY: help ablation install test test-slow faults test-tpu check format dist lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,11 @@ test: $(INSTALLED) ## the tests, without those marked slow
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-slow: $(INSTALLED) ## the tests marked slow
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow --ignore tests/faults
+
+faults: $(INSTALLED) ## kill, stop and starve a small sweep; writes docs/reliability.md
+	FAULTS_RESULTS=docs/reliability.json $(BIN)/python -m pytest tests/faults -m slow; status=$$?; \
+	$(BIN)/python tests/faults/reliability.py && exit $$status
 
 # The TPU compiler takes hundreds of megabytes and is in no lock; what it compiles runs nowhere here.
 test-tpu: $(INSTALLED) ## the tests that ask the TPU compiler; installs it; needs no TPU, but minutes

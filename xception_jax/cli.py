@@ -1,8 +1,8 @@
 """The `xception-jax` command: its subcommands, and what its exit codes mean.
 
-0: done; 1: a run failed or diverged; 2: bad input, in one line on standard error; 75: interrupted,
-the same command goes on. The subcommands import inside their functions, so that --help and a typo
-cost no import of JAX.
+0: done; 1: a run failed or diverged; 2: bad input, in one line on standard error; 70: nothing moved
+any more, or another process took over; 75: interrupted. After the last two the same command goes
+on. The subcommands import inside their functions, so that --help and a typo cost no import of JAX.
 """
 
 import os

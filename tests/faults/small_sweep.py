@@ -1,0 +1,67 @@
+"""A small sweep of the real experiment, as commands of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from shrunk import EXPERIMENT, SHRUNK
+
+# 36 steps a run; rows every 2, validations and checkpoints every 6 steps.
+INTERVAL = 6
+WORDS = (
+    *SHRUNK,
+    "train.epochs=12",
+    "train.evaluate_every_epochs=2",
+    "checkpoint.every_epochs=2",
+)
+
+
+class Command:
+    """`xception-jax …` as a process of its own session, whose words go to a file."""
+
+    def __init__(self, log: Path, *words: object, **environment: str) -> None:
+        self.log = log
+        with log.open("w") as out, log.with_suffix(".err").open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "xception_jax", *map(str, words)],
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    @property
+    def out(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def err(self) -> str:
+        return self.log.with_suffix(".err").read_text()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert not self.orphans()
+
+    def finish(self, timeout: float = 600) -> int:
+        code = self.process.wait(timeout)
+        assert not self.orphans()
+        assert "Traceback" not in self.err, self.err
+        return code
+
+    def orphans(self) -> list[str]:
+        """What still runs of its session."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue
+            if int(session) == self.process.pid and state != "Z":
+                found.append(stat.parent.name)
+        return found
+
+
+def sweep_words(home: Path, packing: str) -> tuple[object, ...]:
+    return ("sweep", EXPERIMENT, "--workdir", home, "--seeds", 1, "--packing", packing, *WORDS)

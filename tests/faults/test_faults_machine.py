@@ -1,0 +1,171 @@
+"""What machines and people do to a sweep: signals, full and read-only disks, clocks, memory."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fault_checks import assert_undisturbed, rows
+from small_sweep import sweep_words
+
+pytestmark = pytest.mark.slow
+
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+MEMORY = Path("/sys/fs/cgroup/memory")  # version 1; of version 2 it is the parent
+
+
+def wait_for_rows(sweep: Path, count: int, one) -> None:
+    end = time.monotonic() + 600
+    while rows(sweep) < count:
+        assert one.process.poll() is None, one.err
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.promise("A sweep that is asked to stop saves, says so, ends with 75 and goes on")
+def test_sigterm(command, reference, tmp_path):
+    """SIGTERM in the middle of a run."""
+    sweep = tmp_path / "sweep"
+    one = command(*sweep_words(sweep, "off"))
+    wait_for_rows(sweep, 5, one)
+    one.process.terminate()
+    assert one.finish() == 75
+    assert "the same command goes on from there" in one.err
+    assert command(*sweep_words(sweep, "off")).finish() == 0
+    assert_undisturbed(reference("off"), sweep)
+
+
+@pytest.mark.promise("A second interrupt ends a sweep at once, and it goes on all the same")
+def test_sigint_twice(command, reference, tmp_path):
+    """SIGINT twice, a moment apart."""
+    sweep = tmp_path / "sweep"
+    one = command(*sweep_words(sweep, "off"))
+    wait_for_rows(sweep, 5, one)
+    os.killpg(one.process.pid, signal.SIGINT)
+    while one.process.poll() is None and "interrupt again" not in one.err:
+        time.sleep(0.005)
+    os.killpg(one.process.pid, signal.SIGINT)
+    assert one.finish() in (-signal.SIGINT, 75)  # 75: it had stopped by then
+    assert command(*sweep_words(sweep, "off")).finish() == 0
+    assert_undisturbed(reference("off"), sweep)
+
+
+@pytest.mark.promise("A process that is stopped for a while goes on, and is not taken for stuck")
+def test_sigstop(command, reference, tmp_path):
+    """SIGSTOP, ten seconds later SIGCONT, with a watchdog of eight seconds."""
+    sweep = tmp_path / "sweep"
+    one = command(*sweep_words(sweep, "off"), "train.stuck_after_seconds=8")
+    wait_for_rows(sweep, 5, one)
+    one.process.send_signal(signal.SIGSTOP)
+    time.sleep(10)
+    one.process.send_signal(signal.SIGCONT)
+    assert one.finish() == 0, one.err
+    assert_undisturbed(reference("off"), sweep)
+
+
+@pytest.mark.promise("A second command on a directory says who holds it and exits 2")
+def test_two_at_once(command, reference, tmp_path):
+    """A second `sweep` beside the first, which ends as if alone."""
+    sweep = tmp_path / "sweep"
+    one = command(*sweep_words(sweep, "off"))
+    wait_for_rows(sweep, 5, one)
+    other = command(*sweep_words(sweep, "off"))
+    assert other.finish() == 2
+    assert f"is in use by process {one.process.pid} on " in other.err
+    assert len(other.err.splitlines()) == 1
+    assert one.finish() == 0, one.err
+    assert_undisturbed(reference("off"), sweep)
+
+
+@pytest.fixture
+def tmpfs(tmp_path) -> Iterator[Path]:
+    """A file system of its own, 3 MiB; `mount -o remount,…` changes it."""
+    place = tmp_path / "tmpfs"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "faults", place], check=False)
+    if made.returncode:
+        pytest.skip("only root can mount a small file system")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def remount(place: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+
+
+@pytest.mark.promise("A full disk ends in one line and exit 1; with space the same command goes on")
+def test_disk_full(command, reference, tmpfs, record_property):
+    """Three sizes of a file system too small for the sweep, then one that is large enough."""
+    sweep = tmpfs / "sweep"
+    for size in ("40k", "1200k", "2500k"):
+        remount(tmpfs, f"size={size}")
+        one = command(*sweep_words(sweep, "off"))
+        assert one.finish() == 1, one.err
+        assert len(one.err.splitlines()) <= 1, one.err
+    remount(tmpfs, "size=200m")
+    assert command(*sweep_words(sweep, "off")).finish() == 0
+    assert_undisturbed(reference("off"), sweep)
+    record_property("times", 3)
+
+
+@pytest.mark.promise("A directory that cannot be written is refused in one line, before any work")
+def test_read_only(command, tmpfs):
+    """A file system mounted read-only, for `sweep`."""
+    remount(tmpfs, "ro")
+    one = command(*sweep_words(tmpfs / "sweep", "off"))
+    assert one.finish() == 2
+    assert len(one.err.splitlines()) == 1
+    assert "cannot be written" in one.err
+    remount(tmpfs, "rw")
+    assert list(tmpfs.iterdir()) == []
+
+
+@pytest.mark.promise("A clock that jumps, forth or back, changes nothing")
+def test_clock_jump(command, reference, tmp_path, record_property):
+    """libfaketime: a day back in one run, two days forth in the next."""
+    if FAKETIME is None:
+        pytest.skip("libfaketime is not installed")
+    sweep, clock = tmp_path / "sweep", tmp_path / "clock"
+    clock.write_text("+0\n")
+    one = command(
+        *sweep_words(sweep, "off"),
+        LD_PRELOAD=str(FAKETIME),
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    for count, jump in ((5, "-1d"), (30, "+2d")):
+        wait_for_rows(sweep, count, one)
+        clock.write_text(f"{jump}\n")
+    assert one.finish() == 0, one.err
+    assert_undisturbed(reference("off"), sweep)
+    record_property("times", 2)
+
+
+@pytest.fixture
+def small_memory() -> Iterator[Path]:
+    """A control group of 300 MiB: more than JAX needs to begin, less than to train."""
+    parent = MEMORY if MEMORY.is_dir() else MEMORY.parent
+    limit = "memory.limit_in_bytes" if MEMORY.is_dir() else "memory.max"
+    group = parent / f"xception-jax-faults-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(300 << 20))
+    except OSError as error:
+        pytest.skip(f"no control group can be made: {error.strerror}")
+    yield group
+    group.rmdir()
+
+
+@pytest.mark.promise("A sweep that the system kills for want of memory goes on when there is more")
+def test_out_of_memory(command, reference, small_memory, tmp_path):
+    """The kernel's own kill, in a control group; then the same command outside it."""
+    sweep = tmp_path / "sweep"
+    one = command(*sweep_words(sweep, "off"))
+    (small_memory / "cgroup.procs").write_text(str(one.process.pid))
+    assert one.finish() == -signal.SIGKILL
+    assert command(*sweep_words(sweep, "off")).finish() == 0
+    assert_undisturbed(reference("off"), sweep)
