@@ -22,7 +22,7 @@ from benchmarks import (
 )
 from benchmarks.cases import Settings
 from benchmarks.rounds import measure
-from xception_jax.errors import require_choice
+from xception_jax.errors import InputError, nearest_name, require_choice
 
 BENCHMARKS: dict[str, Any] = {
     "operations": operations,
@@ -60,19 +60,22 @@ def run(
         1 if a benchmark had nothing to measure, else 0.
 
     Raises:
-        InputError: no such benchmark.
+        InputError: no such benchmark, or no such case.
     """
     for name in names:
         require_choice("NAME", name, BENCHMARKS)
     device = record.device()
     settings = Settings(quick=quick, gpu=device[0] == "gpu")
+    every = {name: list(BENCHMARKS[name].cases(settings)) for name in names or BENCHMARKS}
+    chosen = {name: [c for c in cases if only in c.name] for name, cases in every.items()}
+    if not any(chosen.values()):
+        near = nearest_name(only, [case.name for cases in every.values() for case in cases])
+        raise InputError("--case", only, "is in the name of no case", near)
     empty = False
-    for name in names or BENCHMARKS:
+    for name, cases in chosen.items():
         written: dict[str, Any] = {"benchmark": name, "quick": quick}
         written |= record.describe(command, device) | {"cases": []}
-        for case in BENCHMARKS[name].cases(settings):
-            if only not in case.name:
-                continue
+        for case in cases:
             count = rounds or (2 if quick else 5 if case.once else 11)
             measured = _measure(case, count, quick, console.print)
             written["cases"].append(measured)
@@ -80,7 +83,8 @@ def run(
             console.print()
             record.write(output, name, written)  # what there is, should the rest be interrupted
         empty |= not any(case["variants"] for case in written["cases"])
-        console.print(f"{name}: {output / name}.json, .svg and .png\n")
+        if cases:
+            console.print(f"{name}: {output / name}.json, .svg and .png\n")
     return int(empty)
 
 

@@ -5,9 +5,10 @@ any more, or another process took over; 75: interrupted. After the last two the 
 on. The subcommands import inside their functions, so that --help and a typo cost no import of JAX.
 """
 
+import errno
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,16 +52,25 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except OSError as error:  # a full disk, no permission: not a fault of this program
-        warn(f"xception-jax: {type(error).__name__}: {' '.join(str(error).split())}")
-        code = FAILED
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            code = _refuse(f"{error.filename}: the name is too long")
+        else:  # a full disk, no permission: not a fault of this program
+            warn(f"xception-jax: {type(error).__name__}: {' '.join(str(error).split())}")
+            code = FAILED
     except Exception as error:
         # What Typer raises for a wrong word; which package defines it differs by version.
         format_message = getattr(error, "format_message", None)
         if format_message is None:
             raise
-        code = _refuse(format_message())
+        code = _refuse(format_message() + _given(error))
     sys.exit(code or 0)
+
+
+def _given(error: Exception) -> str:
+    """The value that Typer refused, where what it calls to check it says so and Typer does not."""
+    problems: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+    return f": {problems[0]['input']!r}" if problems else ""
 
 
 def _refuse(message: str) -> int:

@@ -11,7 +11,7 @@ import json
 import math
 import runpy
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -34,7 +34,7 @@ def load_file(path: str | Path, *functions: str) -> Any:
         namespace = runpy.run_path(str(path))
         defined = [function for function in functions if function in namespace]
         if not defined:
-            raise InputError("file", str(path), f"does not define {functions[0]}()")
+            raise InputError("file", str(path), f"does not define {'() or '.join(functions)}()")
         return namespace[defined[0]]()
     except InputError:
         raise
@@ -60,6 +60,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def stays_inside(path: Any) -> bool:
+    """Whether a path that a file names, relative to a directory, leads to something inside it."""
+    if not isinstance(path, str) or not path.isprintable():
+        return False
+    pure = PurePosixPath(path)
+    return bool(path) and not pure.is_absolute() and ".." not in pure.parts
+
+
 def load_config(path: str | Path) -> Mapping[str, Any]:
     """The settings that a config file's `get_config()` returns, not checked yet.
 
@@ -71,10 +79,22 @@ def load_config(path: str | Path) -> Mapping[str, Any]:
     """
     if Path(path).suffix == ".json":
         return read_json(Path(path))
-    settings = load_file(path, "get_config")
+    return require_settings(path, load_file(path, "get_config"))
+
+
+def require_settings(path: str | Path, settings: Any) -> Mapping[str, Any]:
+    """What the `get_config()` of `path` returned, if it is settings.
+
+    Raises:
+        InputError: it is something else, or holds itself.
+    """
     if not isinstance(settings, (Mapping, ConfigDict)):
         kind = type(settings).__name__
         raise InputError("file", str(path), f"get_config() returns {kind}, not a ConfigDict")
+    try:
+        flatten(settings)
+    except RecursionError as error:
+        raise InputError("file", str(path), "its settings hold themselves") from error
     return settings
 
 
@@ -93,11 +113,11 @@ def parse_override(word: str) -> tuple[str, Any]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    """`{"a": {"b": 1}}` -> `{"a.b": 1}`; what a setting holds is no group of settings."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if isinstance(value, (Mapping, ConfigDict)):
+        if isinstance(value, (Mapping, ConfigDict)) and name not in FIELDS:
             flat |= flatten(dict(value.items()), f"{name}.")
         else:
             flat[name] = value

@@ -60,9 +60,16 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 300 or any(ord(c) < 32 for c in value):
+    if not isinstance(value, str) or len(value) > 300 or not value.isprintable():
         raise InputError(name, value, "must be text of at most 300 printable characters")
     return value
+
+
+def _path(name: str, value: Any) -> str:
+    path = _text(name, value)
+    if not path or any(len(part.encode()) > 255 for part in path.split("/")):
+        raise InputError(name, value, "must be a path, each part of at most 255 bytes")
+    return path
 
 
 def _choice(*choices: str) -> Check:
@@ -101,7 +108,7 @@ FIELDS: dict[str, Field] = {
         "fashion_mnist_mini", _text, "a data set: see `xception-jax data list`; or `folder`"
     ),
     "data.directory": Field(
-        None, _optional(_text), "where prepared data sets are, or the image folder", identity=False
+        None, _optional(_path), "where prepared data sets are, or the image folder", identity=False
     ),
     "data.image_size": Field(28, _integer(1, 4096), "height and width of the images, pixels"),
     "data.validation_fraction": Field(
@@ -157,7 +164,7 @@ FIELDS: dict[str, Field] = {
     ),
     "model.fully_connected": Field(
         None,
-        _optional(_list_of(_integer(1))),
+        _optional(_list_of(_integer(1, 2**20))),
         "units of the layers before the classifier (paper figure 8); null: the model's own",
     ),
     "model.dropout": Field(0.0, _real(0, 0.99), "rate before the classifier"),
@@ -206,7 +213,7 @@ FIELDS: dict[str, Field] = {
     "train.epochs": Field(10.0, _real(1e-6, 1e6), "passes over the training split"),
     "train.initial_weights": Field(
         None,
-        _optional(_text),
+        _optional(_path),
         "a directory that `convert` made, or a weight file, to start from instead of random values",
     ),
     "train.accumulation_steps": Field(

@@ -23,7 +23,7 @@ from xception_jax.analysis.values import (
     as_whole,
     first_known,
 )
-from xception_jax.config import flatten
+from xception_jax.config import flatten, stays_inside
 from xception_jax.errors import InputError
 
 SWEEP_SCHEMA = 1
@@ -170,6 +170,9 @@ def _read_sweep(directory: Path) -> Sweep:
     experiment = sweep["experiment"]
     notes: list[str] = []
     listed = [entry for entry in as_list(sweep.get("runs")) if isinstance(entry, dict)]
+    outside = [entry for entry in listed if not stays_inside(entry.get("directory"))]
+    notes += [f"left out: {as_text(entry)} is not inside of the sweep" for entry in outside]
+    listed = [entry for entry in listed if entry not in outside]
     runs = [_read_run(directory, entry, notes) for entry in listed]
     strangers = _unlisted(directory, {run.directory for run in runs})
     if strangers:

@@ -41,6 +41,8 @@ def bench(
     if not (checkout / "benchmarks" / "command.py").is_file():
         reason = "has no benchmarks/, which are not installed with the package; name a checkout"
         raise InputError("--checkout", str(checkout), reason)
+    if output.exists() and not output.is_dir():
+        raise InputError("--output", str(output), "is a file; a directory is needed")
     sys.path.insert(0, str(checkout.absolute()))
     code: int = import_module("benchmarks.command").run(
         names or [],

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from xception_jax.errors import InputError
+
 
 def _console(*, stderr: bool = False, quiet: bool = False) -> Console:
     # No markup: what is printed are other people's words, and brackets in them are meant. In a file
@@ -22,8 +24,22 @@ def _console(*, stderr: bool = False, quiet: bool = False) -> Console:
 console, errors, nowhere = _console(), _console(stderr=True), _console(quiet=True)
 
 Directory = Annotated[Path, typer.Argument(help="Of a sweep or a run.")]
+
+
+def _named_directory(text: str) -> Path:
+    if not text:  # a variable of the shell that is not set would scatter files where one stands
+        raise InputError("--workdir", text, "names no directory", ".")
+    return Path(text)
+
+
 Workdir = Annotated[
-    Path, typer.Option("--workdir", help="Where the files go; resumes what is there.")
+    Path,
+    typer.Option(
+        "--workdir",
+        parser=_named_directory,
+        metavar="DIR",
+        help="Where the files go; resumes what is there.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value words that override the config.")

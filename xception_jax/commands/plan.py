@@ -58,17 +58,20 @@ def plan(
     for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
         justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
         table.add_column(heading, justify=justify, overflow="fold")
-    costs, notes, reference = [], [], None
+    costs, notes, reference, refusal = [], [], None, None
     for arm, config, named in _arms(file, overrides or []):
         try:
             cost = _cost(config, named)
         except InputError as error:
+            refusal = refusal or error
             notes.append(f"{arm} cannot be built: {error}")
             continue
         reference = reference or cost
         costs.append((arm, cost))
         table.add_row(arm, *_cells(cost, reference))
         notes += [f"{arm}: {name} changes nothing in this model" for name in cost.inert]
+    if refusal and not costs:
+        raise refusal
     console.print(table)
     for note in notes:
         console.print(note)
@@ -79,17 +82,17 @@ def plan(
     for arm, cost in costs if modules else ():
         console.print(f"\n{arm}")
         console.print(_module_table(cost))
-    return 0 if costs else 2
+    return 0
 
 
 def _arms(file: Path, overrides: list[str]) -> Iterator[tuple[str, "ConfigDict", list[str]]]:
     """(name, config, names of the settings that make it what it is) of each arm."""
-    from xception_jax.config import load_file, resolve
+    from xception_jax.config import load_file, require_settings, resolve
     from xception_jax.sweep import Experiment, load_experiment
 
     content = load_file(file, "get_experiment", "get_config")
     if not isinstance(content, Experiment):
-        yield file.stem, resolve(content, overrides=overrides), []
+        yield file.stem, resolve(require_settings(file, content), overrides=overrides), []
         return
     from xception_jax.sweep.budget import equalize
 

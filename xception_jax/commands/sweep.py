@@ -75,11 +75,11 @@ def sweep(
         require_home(workdir, described, runs)
         steps = check_runs(runs)
         arms, each = len(described.arms), described.seeds
-        console.print(f"{described.name}: {arms} arms x {each} seeds = {len(runs)} runs")
         try:
             with locked(workdir), showing(console) as show:
                 whole = resolve(base, overrides=words)
                 write_ledger(workdir, described, whole, runs, command_line())
+                console.print(f"{described.name}: {arms} arms x {each} seeds = {len(runs)} runs")
                 records = run_missing(
                     workdir,
                     described,

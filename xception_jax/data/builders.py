@@ -24,7 +24,9 @@ from xception_jax.data.images import Encoded
 from xception_jax.data.splits import Label, Records
 from xception_jax.errors import InputError, nearest_name
 
-_NAME = re.compile(r"(?P<set>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
+_NAME = re.compile(
+    r"(?P<set>\w{1,100})(/(?P<config>\w[\w.+-]{0,99}))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII
+)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _VALIDATION = ("validation", "valid", "val", "dev")
 

@@ -48,23 +48,26 @@ class Claim:
     versus: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
+        for arm in (self.arm, self.baseline):
+            if not isinstance(arm, str):
+                raise InputError("claim", arm, "must be the name of an arm")
         require_choice("claim.direction", self.direction, DIRECTIONS)
         self._require_endpoints()
         if (self.direction == "equivalent") != (self.margin is not None):
             raise InputError("claim.margin", self.margin, "goes with equivalence, and only with it")
         if self.margin is not None and not (_is_number(self.margin) and 0 < self.margin < math.inf):
             raise InputError("claim.margin", self.margin, "must be a positive number")
+        if type(self.pilot_seeds) is not int or self.pilot_seeds < 0:
+            raise InputError("claim.pilot_seeds", self.pilot_seeds, "must be a whole number", 0)
         if (self.target is not None or self.pilot_seeds) and STEPS not in self.endpoints:
             raise InputError("claim.target", self.target, f"goes with {STEPS!r}, and only with it")
         if self.target is not None and not (_is_number(self.target) and 0 < self.target < 1):
             raise InputError("claim.target", self.target, "must be between 0 and 1")
-        if type(self.pilot_seeds) is not int or self.pilot_seeds < 0:
-            raise InputError("claim.pilot_seeds", self.pilot_seeds, "must be a whole number", 0)
         if self.target is not None and self.pilot_seeds:
             raise InputError("claim.pilot_seeds", self.pilot_seeds, "the target is given already")
-        if self.versus is not None and (
-            isinstance(self.versus, str) or len(self.versus) != 2 or len(set(self.versus)) != 2
-        ):
+        versus: Any = self.versus
+        two = isinstance(versus, (tuple, list)) and len(versus) == 2 and versus[0] != versus[1]
+        if versus is not None and not (two and all(isinstance(arm, str) for arm in versus)):
             raise InputError("claim.versus", self.versus, "must be two arms")
         if self.arm == self.baseline:
             raise InputError("claim.baseline", self.baseline, "is the claim's own arm")
@@ -73,7 +76,7 @@ class Claim:
 
     def _require_endpoints(self) -> None:
         names: Any = self.endpoints  # whoever wrote the file
-        if isinstance(names, str) or not names:
+        if not isinstance(names, (tuple, list)) or not names:
             near = (names,) if names in ENDPOINTS else None
             raise InputError("claim.endpoints", names, "must be a tuple of endpoints", near)
         for endpoint in names:
@@ -128,24 +131,43 @@ class Experiment:
     equal: str = ""
 
     def __post_init__(self) -> None:
+        self._require_types()
         for label, name in (("experiment.name", self.name), *(("arm", arm) for arm in self.arms)):
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 near = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(name)).strip("-._")[:64] or None
                 reason = "must be up to 64 letters, digits, '_', '.' or '-'"
                 raise InputError(label, name, reason, near)
         if not self.arms:
-            raise InputError("experiment.arms", None, "there must be at least one arm")
+            raise InputError("experiment.arms", self.arms, "there must be at least one arm")
         require_seeds("experiment.seeds", self.seeds)
         require_choice("experiment.equal", self.equal, ("", "parameters", "macs"))
         for number, claim in enumerate(self.claims):
-            if not isinstance(claim, Claim):
-                raise InputError("experiment.claims", claim, "is not a Claim")
             if claim in self.claims[:number]:
                 raise InputError("experiment.claims", claim, "is declared twice")
             for arm in claim.arms:
                 if arm not in self.arms:
                     near = nearest_name(arm, self.arms)
                     raise InputError("claim", arm, "names an arm that does not exist", near)
+
+    def _require_types(self) -> None:
+        """Whoever wrote the file, or edited `sweep.json`, may have put anything anywhere."""
+        for name in ("hypothesis", "base", "reference", "equal"):
+            if not isinstance(value := getattr(self, name), str):
+                raise InputError(f"experiment.{name}", value, "must be text")
+        arms: Any = self.arms
+        if not isinstance(arms, Mapping):
+            reason = 'must be a dictionary such as {"relu": {"model.order": …}}'
+            raise InputError("experiment.arms", arms, reason)
+        for arm, settings in arms.items():
+            if not isinstance(settings, Mapping) or not all(isinstance(n, str) for n in settings):
+                reason = f"must be a dictionary of settings (arm {arm!r})"
+                raise InputError("experiment.arms", settings, reason)
+            if "seed" in settings:
+                reason = f"is what experiment.seeds sets, the same for every arm (arm {arm!r})"
+                raise InputError("seed", settings["seed"], reason)
+        claims: Any = self.claims
+        if not isinstance(claims, (tuple, list)) or not all(isinstance(c, Claim) for c in claims):
+            raise InputError("experiment.claims", claims, "must be a tuple of Claim(…)")
 
     def describe(self) -> dict[str, Any]:
         """The experiment as plain data, for `sweep.json`."""

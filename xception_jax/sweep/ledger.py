@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from xception_jax.config import digest, is_as_sealed, read_json
+from xception_jax.config import digest, is_as_sealed, read_json, stays_inside
 from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.training import run_directory as files
@@ -144,12 +144,17 @@ def read_ledger(path: Path) -> dict[str, Any]:
     """
     content = read_json(path)
     rows = content.get("runs")
-    keys = {"arm", "seed", "id", "directory"}
+    kinds = {"arm": str, "seed": int, "id": str, "directory": str}
     if (
         isinstance(content.get("experiment"), dict)
         and isinstance(rows, list)
-        and all(isinstance(row, dict) and keys <= set(row) for row in rows)
+        and all(isinstance(row, dict) for row in rows)
+        and all(isinstance(row.get(key), kind) for row in rows for key, kind in kinds.items())
     ):
+        if outside := [row for row in rows if not stays_inside(row["directory"])]:
+            raise InputError(
+                "directory", outside[0]["directory"], f"is outside of the sweep, {path}"
+            )
         return content
     raise InputError("file", str(path), "is not the record of a sweep")
 

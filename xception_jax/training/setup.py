@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, model_function
 from xception_jax.training.mesh import DATA_AXIS, Layout, require_divisible
 from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.training.pretrained import initial_from
 from xception_jax.training.step import Program
 from xception_jax.training.task import make_task
 
@@ -116,7 +116,10 @@ def make_model(config: ConfigDict, info: DatasetInfo, activations: Sequence[str]
         **settings,
     )
     images = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
-    parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
+    parameters, statistics = (
+        {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
+        for leaves in (function.parameters, function.statistics)
+    )
     try:
         jax.eval_shape(
             lambda p, s, x: function.apply(p, s, x, train=False), parameters, statistics, images
@@ -143,10 +146,6 @@ def make_program(
     train, optimizer = config.train, config.optimizer
     if activations is None:
         activations = (config.model.intermediate_activation,)
-    if train.initial_weights is not None and not Path(train.initial_weights).exists():
-        raise InputError(
-            "train.initial_weights", train.initial_weights, "no such file or directory"
-        )
     require_divisible("train.batch_size", train.batch_size, mesh, train.accumulation_steps)
     schedule = make_schedule(config, info.examples["train"])
     steps_per_epoch = schedule.examples_per_epoch / schedule.examples_per_step
@@ -154,9 +153,12 @@ def make_program(
     decay_epochs, warmup_epochs = settings.pop("decay_epochs"), settings.pop("warmup_epochs")
     del settings["learning_rate"]
     settings["weight_decay"] = settings["weight_decay"] > 0
+    model = make_model(config, info, activations)
+    if train.initial_weights is not None:
+        _require_weights(train.initial_weights, model)
     decay_examples = settings.pop("decay_examples") or decay_epochs * schedule.examples_per_epoch
     return Program(
-        model=make_model(config, info, activations),
+        model=model,
         task=make_task(info, label_smoothing=train.label_smoothing),
         optimizer=OptimizerSettings(
             **settings,
@@ -170,6 +172,14 @@ def make_program(
         padding=config.data.padding,
         dropout=config.model.dropout > 0,
     )
+
+
+def _require_weights(path: str, model: ModelFunction) -> None:
+    """Reads initial weights to see that a run can start from them, before anything is made."""
+    try:
+        initial_from(path, model)
+    except InputError as error:
+        raise InputError("train.initial_weights", path, str(error)) from error
 
 
 def evaluation_batch_size(config: ConfigDict, layout: Layout) -> int:
