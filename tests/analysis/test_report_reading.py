@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from synthetic_sweep import STEPS, SweepWriter, saturating, write_log
+from synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 
 from xception_jax.analysis import write_report
 from xception_jax.analysis.read import read_directory
@@ -137,3 +137,19 @@ def test_log_alone_is_enough_for_a_single_run(tmp_path: Path) -> None:
     read = read_directory(tmp_path)
     assert read.is_single_run
     assert read.curves.height == 4
+
+
+@pytest.mark.parametrize("place", ["../outside", "/etc", "runs/../../outside", "", 3, "runs/\x00"])
+def test_a_run_that_is_listed_elsewhere_is_not_read(new_sweep, tmp_path, place) -> None:
+    """Whoever edits sweep.json does not make a report, or W&B, out of other people's files."""
+    sweep = new_sweep(arms={"none": {}}, seeds=(0,))
+    outside = sweep.directory.parent / "outside"
+    outside.mkdir(exist_ok=True)
+    entry = {"arm": "none", "seed": 0, "id": "0" * 64}
+    write_run(outside, entry, status="done", test_top1=0.8)
+    record = json.loads((sweep.directory / "sweep.json").read_text())
+    record["runs"].append({**record["runs"][0], "directory": place})
+    (sweep.directory / "sweep.json").write_text(json.dumps(record))
+    read = read_directory(sweep.directory)
+    assert [run.status for run in read.runs] == ["planned"]
+    assert [note for note in read.notes if "is not inside of the sweep" in note]

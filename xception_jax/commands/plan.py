@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from xception_jax.sweep.budget import Cost
 
+_LEGEND = (
+    "MACs: multiply-adds of one image, forward. Activations: kept for the backward",
+    "pass by one image, before the compiler saves any. Nothing was compiled.",
+)
+
 
 def plan(
     file: Annotated[Path, typer.Argument(help="A file of experiments/ or configs/.")],
@@ -73,11 +78,7 @@ def plan(
     if refusal and not costs:
         raise refusal
     console.print(table)
-    for note in notes:
-        console.print(note)
-    console.print("MACs: multiply-adds of one image, forward. Activations: kept for the backward")
-    console.print("pass by one image, before the compiler saves any. Nothing was compiled.")
-    for line in power:
+    for line in (*notes, *_LEGEND, *power):
         console.print(line)
     for arm, cost in costs if modules else ():
         console.print(f"\n{arm}")
