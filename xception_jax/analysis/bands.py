@@ -8,6 +8,9 @@ from jaxtyping import Float
 CONFIDENCE = 0.95
 DRAWS = 2_000
 _BYTES = 32e6  # of one block of simulated curves
+_MANY_SEEDS = (
+    64  # with which a draw of a normal for every two of them takes most of a report's time
+)
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,14 @@ def _critical(
 ) -> float:
     """The quantile of max |t| over steps; the columns of `residuals` have unit length."""
     n, steps = residuals.shape
+    if n > max(steps, _MANY_SEEDS):  # so few rows of the same covariance: the same distribution
+        residuals = np.linalg.qr(residuals).R
+    rows = len(residuals)
     block = max(1, int(_BYTES / (8 * n * steps)))
     highest = []
     for start in range(0, draws, block):
-        weights = generator.standard_normal((min(block, draws - start), n, n), dtype=np.float32)
+        size = (min(block, draws - start), n, rows)
+        weights = generator.standard_normal(size, dtype=np.float32)
         simulated = weights @ residuals
         mean = simulated.mean(axis=1)
         squares = np.einsum("bns,bns->bs", simulated, simulated)

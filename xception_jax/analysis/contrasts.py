@@ -54,10 +54,7 @@ def contrast_name(arms: Arms) -> str:
 
 def paired_runs(sweep: Sweep, arms: Arms) -> Iterator[tuple[int, ...]]:
     """The indices of the runs of every seed that all the arms have, by seed."""
-    by_seed: list[dict[int, int]] = [
-        {run.seed: i for i, run in enumerate(sweep.runs) if run.arm == arm and run.seed is not None}
-        for arm in arms
-    ]
+    by_seed = [sweep.seeds.get(arm, {}) for arm in arms]
     for seed in sorted(set.intersection(*(set(runs) for runs in by_seed))):
         yield tuple(runs[seed] for runs in by_seed)
 

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,20 @@ class Sweep:
     notes: tuple[str, ...]
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def metric(self) -> str:
         """The headline metric: that of most runs which have begun."""
         counts = Counter(run.metric for run in self.runs if run.status != "planned")
         return max(METRICS, key=lambda metric: counts[metric])
+
+    @cached_property
+    def seeds(self) -> Mapping[str, Mapping[int, int]]:
+        """Of each arm with runs, the index of the run of every seed."""
+        found: dict[str, dict[int, int]] = {}
+        for index, run in enumerate(self.runs):
+            if run.seed is not None:
+                found.setdefault(run.arm, {})[run.seed] = index
+        return found
 
     @property
     def has_ended(self) -> bool:
