@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import (
+    growth,
     inference,
     operations,
     packing,
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Any] = {
     "pipelines": pipelines,
     "startup": startup,
     "sweep": sweeps,
+    "growth": growth,
 }
 
 

@@ -57,7 +57,9 @@ def test_bench_writes_what_it_measured(call, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train_step", "inference", "packing", "pipelines", "sweep"])
+@pytest.mark.parametrize(
+    "name", ["train_step", "inference", "packing", "pipelines", "sweep", "growth"]
+)
 def test_every_benchmark_runs(name, call, tmp_path):
     code, out, err = call("bench", name, "--quick", "--output", tmp_path)
     assert code == 0, out + err

@@ -50,11 +50,14 @@ def keep_memory() -> bool:
     return all(taken)
 
 
-def prepare_jax() -> None:
+def prepare_jax(*, devices: bool = True) -> None:
     """Sets up memory (see `keep_memory`) and the cache of compiled programs, then imports JAX.
 
     Compiled programs are kept in the user's cache directory and found by the next process:
     JAX_COMPILATION_CACHE_DIR names another place, XDG_CACHE_HOME another cache directory.
+
+    Args:
+        devices: False: JAX takes no accelerator, which are left to other processes.
     """
     keep_memory()
     import jax
@@ -64,6 +67,8 @@ def prepare_jax() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if not devices:
+        jax.config.update("jax_platforms", "cpu")
 
 
 @contextmanager

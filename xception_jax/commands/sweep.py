@@ -5,11 +5,12 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xception_jax.commands.console import Overrides, Workdir, command_line, console, warn
+from xception_jax.commands.engines import Engine
 from xception_jax.commands.process import (
     cache_directory,
     interrupted,
@@ -19,7 +20,13 @@ from xception_jax.commands.process import (
 from xception_jax.errors import DONE, FAILED
 
 if TYPE_CHECKING:
+    from xception_jax.sweep import Experiment, PlannedRun
+    from xception_jax.sweep.launchers import Launcher
+    from xception_jax.sweep.launchers.jobset import JobSets
+    from xception_jax.sweep.launchers.slurm import SlurmArray
     from xception_jax.sweep.packing import Sizes
+
+    Runs = Sequence[PlannedRun]
 
 
 def _seeds(text: str) -> int:
@@ -30,40 +37,84 @@ def _seeds(text: str) -> int:
     return int(value)
 
 
+Seeds = Annotated[
+    int | None,
+    typer.Option(parser=_seeds, metavar="N", help="How many; default: the experiment's."),
+]
+Packing = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|off|K",
+        help="Runs that train together in one program; auto: measured, off with --launcher.",
+    ),
+]
+Launchers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="local|ray|slurm|jobset",
+        help="Worker processes: of this machine, on Ray, in a Slurm array, or as Kubernetes"
+        " JobSets; default: none.",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="At most so many at a time (local, slurm).")
+]
+Resources = Annotated[
+    str | None, typer.Option(metavar="TPU=4", help="What a worker takes of a node (ray).")
+]
+Sbatch = Annotated[
+    str | None, typer.Option(metavar="OPTIONS", help="More options for sbatch (slurm).")
+]
+JobSetOptions = Annotated[
+    str | None,
+    typer.Option(
+        metavar="image=…,topology=v5e:2x2,claim=…,queue=…", help="What JobSets need (jobset)."
+    ),
+]
+Retries = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Of a failed unit (local, ray); default: 2."),
+]
+
+
 def sweep(
     experiment: Annotated[
         Path, typer.Argument(help="A file of experiments/, or a sweep's sweep.json.")
     ],
     workdir: Workdir,
     overrides: Overrides = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(parser=_seeds, metavar="N", help="How many; default: the experiment's."),
-    ] = None,
-    packing: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|off|K", help="Runs that train together in one program; auto: measured."
-        ),
-    ] = "auto",
+    *,
+    seeds: Seeds = None,
+    packing: Packing = "auto",
+    launcher: Launchers = None,
+    workers: Workers = None,
+    resources: Resources = None,
+    sbatch: Sbatch = None,
+    jobset: JobSetOptions = None,
+    retries: Retries = None,
+    unit: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> int:
     """Train every arm and seed of an experiment that is not done yet.
 
     Example: `xception-jax sweep experiments/nonlinearity.py --workdir results/nonlinearity`
+
+    On a cluster: `… --launcher ray --resources GPU=1`, see docs/clusters.md
     """
+    if unit is not None:
+        return _train_unit(workdir, unit)
     from xception_jax.config import resolve
     from xception_jax.sweep import plan_runs
     from xception_jax.sweep.experiment import parse_packing
     from xception_jax.sweep.recorded import load_sweep
 
     asked, words = parse_packing(packing), overrides or ()
+    engine = Engine(launcher, workers, resources, sbatch, jobset, retries)
     described, base, runs = load_sweep(experiment, seeds=seeds, overrides=words)
     with interruptible() as stop:
-        prepare_jax()
-        from xception_jax.display import showing
+        prepare_jax(devices=launcher is None)
         from xception_jax.sweep.ledger import require_home, write_ledger
-        from xception_jax.sweep.local import check_runs, run_missing
-        from xception_jax.training import Interrupted, hosts
+        from xception_jax.sweep.local import check_runs
+        from xception_jax.training import hosts
         from xception_jax.training.lock import locked
 
         hosts.require_alone("sweep")
@@ -74,25 +125,91 @@ def sweep(
             runs = plan_runs(described, base, overrides=words)
         require_home(workdir, described, runs)
         steps = check_runs(runs)
+        opened = engine.open(workdir)
         arms, each = len(described.arms), described.seeds
+        with locked(workdir):
+            whole = resolve(base, overrides=words)
+            write_ledger(workdir, described, whole, runs, command_line())
+            console.print(f"{described.name}: {arms} arms x {each} seeds = {len(runs)} runs")
+            sizes = _sizes(asked, measured=opened is None)
+            if launcher in ("slurm", "jobset"):
+                return _submit(opened, workdir, runs, sizes)
+            common: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
+            if opened is None:
+                return _train(workdir, described, runs, steps, **common)
+            return _launch(workdir, runs, steps, opened, retries=engine.tries, **common)
+
+
+def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **how: Any) -> int:
+    """All that is missing, in this process."""
+    from xception_jax.display import showing
+    from xception_jax.sweep.local import run_missing
+    from xception_jax.training import Interrupted
+
+    try:
+        with showing(console) as show:
+            records = run_missing(workdir, experiment, runs, steps, listener=show, **how)
+    except Interrupted as error:
+        return interrupted(error)
+    return _summed_up(workdir, [record["status"] for record in records])
+
+
+def _launch(workdir: Path, runs: "Runs", steps: Any, launcher: "Launcher", **how: Any) -> int:
+    """All that is missing, by workers that this process watches."""
+    from xception_jax.display import showing
+    from xception_jax.sweep.launching import launch_missing
+    from xception_jax.sweep.supervision import Stopped
+    from xception_jax.training import Interrupted
+
+    try:
+        with showing(console) as show:
+            records = launch_missing(workdir, runs, steps, launcher, listener=show, **how)
+    except Interrupted as error:
+        return interrupted(error)
+    except Stopped as error:
+        warn(str(error))
+        return FAILED
+    return _summed_up(workdir, [record["status"] for record in records])
+
+
+def _submit(
+    engine: "SlurmArray | JobSets", workdir: Path, runs: "Runs", sizes: "Sizes | None"
+) -> int:
+    """Leaves the units that are missing to an engine that looks after them itself."""
+    from xception_jax.sweep.launching import plan_units
+
+    at_hand = engine.status()
+    units = plan_units(workdir, runs, sizes=sizes, warn=warn)
+    missing = [unit for unit in units if unit.number not in at_hand]
+    if at_hand:
+        console.print(f"{len(units) - len(missing)} units are in the queue already")
+    if missing:
+        console.print(f"{len(missing)} units: {engine.submit(missing)}")
+    console.print(f"next: xception-jax status {shlex.quote(str(workdir))}")
+    return DONE
+
+
+def _train_unit(workdir: Path, number: int) -> int:
+    """What a worker process does: one pack or run of a recorded sweep."""
+    from xception_jax.sweep.launchers import end_with_parent
+
+    end_with_parent()
+    with interruptible() as stop:
+        prepare_jax()
+        from xception_jax.display import showing
+        from xception_jax.sweep.local import run_unit
+        from xception_jax.training import Interrupted
+        from xception_jax.training.run_directory import ENDED
+
         try:
-            with locked(workdir), showing(console) as show:
-                whole = resolve(base, overrides=words)
-                write_ledger(workdir, described, whole, runs, command_line())
-                console.print(f"{described.name}: {arms} arms x {each} seeds = {len(runs)} runs")
-                records = run_missing(
-                    workdir,
-                    described,
-                    runs,
-                    steps,
-                    listener=show,
-                    stop=stop,
-                    warn=warn,
-                    sizes=_sizes(asked),
-                )
+            with showing(console) as show:
+                records = run_unit(workdir, number, listener=show, stop=stop, warn=warn)
         except Interrupted as error:
             return interrupted(error)
-    return _summed_up(workdir, [record["status"] for record in records])
+    for record in records:
+        said = f"{record['status']}: {record.get('reason')}"
+        console.print(f"{record['arm']} seed {record['seed']}: {said}")
+    return DONE if all(record["status"] in ENDED for record in records) else FAILED
 
 
 def _summed_up(workdir: Path, statuses: Sequence[str]) -> int:
@@ -102,11 +219,11 @@ def _summed_up(workdir: Path, statuses: Sequence[str]) -> int:
     return DONE if set(counts) == {"done"} else FAILED
 
 
-def _sizes(packing: str | int) -> "Sizes | None":
+def _sizes(packing: str | int, *, measured: bool) -> "Sizes | None":
     """How many of some runs train together, by what was asked for."""
     from xception_jax.sweep.sizing import choose_size
 
-    if packing == "off":
+    if packing == "off" or (packing == "auto" and not measured):
         return None
     if isinstance(packing, int):
         return lambda _: (packing, "given")

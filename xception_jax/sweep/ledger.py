@@ -101,7 +101,8 @@ def write_ledger(
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs
     ]
-    kept = [row for row in there.get("runs", []) if row not in rows]
+    listed = {row["directory"] for row in rows}
+    kept = [row for row in there.get("runs", []) if row["directory"] not in listed]
     described = experiment.describe()
     described["seeds"] = sorted({row["seed"] for row in [*rows, *kept]})
     described["claims"], claims = _claims(directory, described["claims"], there)
@@ -165,12 +166,23 @@ def read_packs(directory: Path) -> list[dict[str, Any]]:
     return packs
 
 
-def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Adds packs to the record, before their runs begin; the caller has locked `directory`."""
+def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> list[int]:
+    """Adds packs to the record, before their runs begin; the caller has locked `directory`.
+
+    Returns:
+        the place of each in the record, where it stays.
+    """
     content = read_ledger(directory / files.SWEEP)
-    there = content.get("packs", [])
-    content["packs"] = [*there, *(row for row in rows if row not in there)]
+    packs = content.setdefault("packs", [])
+    places = {(row["size"], *row["runs"]): place for place, row in enumerate(packs)}
+    numbers = []
+    for row in rows:
+        number = places.setdefault((row["size"], *row["runs"]), len(packs))
+        if number == len(packs):
+            packs.append(row)
+        numbers.append(number)
     files.write_whole(directory / files.SWEEP, json.dumps(content, indent=2) + "\n")
+    return numbers
 
 
 def read_statuses(directory: Path) -> list[RunStatus]:

@@ -1,6 +1,7 @@
 """Runs of a sweep in this process: together as far as they can, one pack after another."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.sweep.ledger import read_packs, record_packs
-from xception_jax.sweep.packing import Sizes, plan_packs
+from xception_jax.sweep.packing import Pack, Sizes, plan_packs
+from xception_jax.sweep.recorded import load_recorded
 from xception_jax.training import Interrupted, Labels, Progress, Run, train_together
 from xception_jax.training import run_directory as files
 from xception_jax.training.lock import is_locked
@@ -39,6 +41,8 @@ class SweepProgress:
     progress: Progress | None = None
     ended: dict[str, Any] | None = None
 
+
+_AT_A_TIME = 16  # files written, each of which waits for the disk, or a file server
 
 Listener = Callable[[SweepProgress], None]
 
@@ -97,13 +101,10 @@ def run_missing(
         InputError: a run's directory holds another run.
         Interrupted: `stop` said so; the runs at hand have saved where they stand.
     """
-    records = [_planned(directory / run.directory, run) for run in runs]
-    waiting = [number for number, record in enumerate(records) if not _ended(record)]
-    recorded = read_packs(directory)
-    packs = plan_packs(directory, runs, waiting, recorded=recorded, sizes=sizes, warn=warn)
+    records, packs = plan_missing(directory, runs, sizes=sizes, warn=warn)
     record_packs(directory, [pack.row(runs) for pack in packs if pack.slots is not None])
     total = sum(steps[run.arm] for run in runs)
-    left = sum(steps[runs[number].arm] for number in waiting)
+    left = sum(steps[run.arm] for run, r in zip(runs, records, strict=True) if not _ended(r))
     for pack in packs:
         going = [number for number in pack.numbers if not _ended(records[number])]
         members = tuple(runs[number] for number in going)
@@ -117,15 +118,10 @@ def run_missing(
 
         homes = [directory / runs[number].directory for number in pack.numbers]
         together = [
-            Run(runs[number].config, home, _labels(runs[number], experiment))
+            Run(runs[number].config, home, _labels(runs[number], experiment.name))
             for number, home in zip(pack.numbers, homes, strict=True)
         ]
-        try:
-            ended = train_together(together, pack.slots, listener=tell, stop=stop, warn=warn)
-        except Interrupted:
-            raise
-        except Exception as error:  # recorded with its reason; the others go on
-            ended = [_failed(home, error) for home in homes]
+        ended = _train(together, pack.slots, listener=tell, stop=stop, warn=warn)
         for number, record in zip(pack.numbers, ended, strict=True):
             records[number] = record
         for number in going:
@@ -135,8 +131,83 @@ def run_missing(
     return records
 
 
-def _labels(run: PlannedRun, experiment: Experiment) -> Labels:
-    return Labels(run.name, experiment.name, run.arm)
+def plan_missing(
+    directory: Path,
+    runs: Sequence[PlannedRun],
+    *,
+    sizes: Sizes | None,
+    warn: Callable[[str], None],
+) -> tuple[list[dict[str, Any]], list[Pack]]:
+    """`run.json` of every run, and how those that have not ended are to train; see `run_missing`.
+
+    Raises:
+        InputError: a run's directory holds another run.
+    """
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        records = list(pool.map(lambda run: _planned(directory / run.directory, run), runs))
+    waiting = [number for number, record in enumerate(records) if not _ended(record)]
+    recorded = read_packs(directory)
+    return records, plan_packs(directory, runs, waiting, recorded=recorded, sizes=sizes, warn=warn)
+
+
+def run_unit(
+    directory: Path,
+    number: int,
+    *,
+    listener: Listener,
+    stop: Callable[[], bool],
+    warn: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Trains the unit with this number among the packs of `sweep.json`; see `run_missing`.
+
+    Nothing is written but in the directories of its runs.
+
+    Returns:
+        `run.json` of the unit's runs.
+
+    Raises:
+        InputError: there is no such unit, or the record is damaged.
+        Interrupted: see `run_missing`.
+    """
+    sweep = load_recorded(directory / files.SWEEP)
+    if not 0 <= number < len(sweep.packs):
+        raise InputError("--unit", number, "is not recorded", max(0, len(sweep.packs) - 1))
+    pack, rows = sweep.packs[number], {row["directory"]: row for row in sweep.rows}
+    members = tuple(sweep.run(rows[name]) for name in pack["runs"])
+    places = {name: place for place, name in enumerate(rows, 1)}
+    numbers = tuple(places[name] for name in pack["runs"])
+
+    def tell(progress: Progress) -> None:
+        steps = progress.total_steps * len(members)
+        left = steps - progress.step * len(members)
+        listener(SweepProgress(members, numbers, len(rows), steps, left, progress))
+
+    together = [
+        Run(run.config, directory / name, _labels(run, sweep.experiment.name))
+        for run, name in zip(members, pack["runs"], strict=True)
+    ]
+    return _train(together, pack["size"], listener=tell, stop=stop, warn=warn)
+
+
+def _train(
+    together: Sequence[Run],
+    slots: int | None,
+    *,
+    listener: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    warn: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """`run.json` of every run; what makes them fail is recorded there."""
+    try:
+        return train_together(together, slots, listener=listener, stop=stop, warn=warn)
+    except Interrupted:
+        raise
+    except Exception as error:
+        return [_failed(run.directory, error) for run in together]
+
+
+def _labels(run: PlannedRun, experiment: str) -> Labels:
+    return Labels(run.name, experiment, run.arm)
 
 
 def _ended(record: Mapping[str, Any]) -> bool:

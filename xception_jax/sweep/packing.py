@@ -60,13 +60,16 @@ def plan_packs(
         warn: takes a line of text for people.
     """
     numbers = {run.directory: number for number, run in enumerate(runs)}
-    left, packs = list(waiting), []
+    left, packs = dict.fromkeys(waiting), []
     for row in recorded:
+        if row["size"] is None:  # a run alone, recorded for a launcher
+            continue
         members = [numbers[name] for name in row["runs"] if name in numbers]
         going = [number for number in members if number in left]
         if not going or not all(_is_packed(directory / runs[n].directory) for n in going):
             continue  # ended, not begun, or taken over as single runs
-        left = [number for number in left if number not in going]
+        for number in going:
+            del left[number]
         obstacle = "packing is off" if sizes is None else _obstacle(directory, runs, row, members)
         if obstacle is None:
             packs.append(Pack(tuple(members), row["size"], str(row.get("chosen", "given"))))
@@ -74,7 +77,7 @@ def plan_packs(
         names = ", ".join(runs[number].name for number in going)
         warn(f"{names} trained together and each go on alone: {obstacle}")
         packs += [Pack((number,)) for number in going]
-    for group in _groups(directory, runs, left):
+    for group in _groups(directory, runs, list(left)):
         packs += [Pack((n,)) for n in group] if sizes is None else _split(runs, group, sizes)
     return sorted(packs, key=lambda pack: pack.numbers[0])
 

@@ -1,0 +1,97 @@
+"""Sweeps by worker processes, for tests: started, watched, killed, compared."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from shrunk import EXPERIMENT, SHRUNK
+
+from xception_jax.tracking import read_metrics
+
+# Long enough to be met in the middle: 60 steps, slowed by a validation and a checkpoint each few.
+LONG = ("train.epochs=20", "train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
+
+
+def words(home: Path, *more: str) -> list[str]:
+    """Of a sweep of three runs, a few steps each; with the words of LONG 60."""
+    fixed = ("--seeds", "1", "--packing", "off")
+    return ["sweep", str(EXPERIMENT), "--workdir", str(home), *fixed, *SHRUNK, *more]
+
+
+def start(home: Path, *more: str, **environment: str) -> subprocess.Popen:
+    """The command, as a process whose standard output and error are one; of long runs."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "xception_jax", *words(home, *LONG, *more)],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str]:
+    out, _ = process.communicate(timeout=400)
+    return process.returncode, out
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
+    end = time.monotonic() + 400
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def homes(sweep: Path) -> dict[str, Path]:
+    rows = json.loads((sweep / "sweep.json").read_text())["runs"]
+    return {f"{row['arm']}-s{row['seed']}": sweep / row["directory"] for row in rows}
+
+
+def record(home: Path) -> dict:
+    return json.loads((home / "run.json").read_text())
+
+
+def in_the_middle(sweep: Path, runs: int = 1) -> bool:
+    """Whether so many runs are past their first checkpoint, and have not ended."""
+    going = [
+        home
+        for home in sweep.glob("runs/*")
+        if (home / "run.json").exists()
+        and record(home)["status"] == "running"
+        and (home / "metrics.jsonl").exists()
+        and len(read_metrics(home / "metrics.jsonl")) > 8
+    ]
+    return len(going) >= runs
+
+
+def workers(sweep: Path) -> Iterator[int]:
+    """The worker processes of a sweep, on this machine."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            if "--unit" in command and str(sweep / "sweep.json") in command:
+                yield int(entry.name)
+
+
+def kill_one(sweep: Path) -> None:
+    os.kill(next(workers(sweep)), signal.SIGKILL)
+
+
+def assert_done_as(whole: Path, sweep: Path) -> None:
+    """Fails unless every run is done, with the curve it has without workers and interruptions."""
+    for name, home in homes(whole).items():
+        there = homes(sweep)[name]
+        assert record(there)["status"] == "done"
+        assert read_metrics(there / "metrics.jsonl") == read_metrics(home / "metrics.jsonl")
+        for file in ("pairing.json", "config.json"):
+            assert (there / file).read_bytes() == (home / file).read_bytes()
+    assert not list(workers(sweep))
