@@ -11,7 +11,7 @@ from benchmarks.operations import repeating
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo
 from xception_jax.models import model_function
-from xception_jax.training.compilation import compile_train_steps, shapes_of
+from xception_jax.training.compilation import compile_train_steps, initial_state, shapes_of
 from xception_jax.training.hyperparameters import hyperparameters
 from xception_jax.training.mesh import Layout, make_mesh, replicate
 from xception_jax.training.setup import make_program
@@ -71,7 +71,7 @@ def train_step(
     }
     batches = layout.put(rows, layout.steps)
     step = compile_train_steps(program, layout, shapes_of({}), shapes_of(batches))
-    state = layout.stack([program.init(seed) for seed in range(runs)])
+    state = layout.stack([initial_state(program, seed) for seed in range(runs)])
     active = layout.stack([np.bool_(True)] * runs)
     activation = config.model.intermediate_activation
     own = layout.stack([hyperparameters(config, (activation,))] * runs)

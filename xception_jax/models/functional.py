@@ -21,6 +21,7 @@ from xception_jax.models.choice import Choice
 from xception_jax.models.layers import Initializer
 
 Flat = dict[str, Array]
+Described = dict[str, jax.ShapeDtypeStruct]
 Choices = Mapping[str, Int[Array, ""]]
 
 
@@ -74,6 +75,14 @@ class ModelFunction:
     parameters: tuple[Leaf, ...]
     statistics: tuple[Leaf, ...]
     choices: tuple[Leaf, ...] = ()
+
+    def shapes(self) -> tuple[Described, Described]:
+        """Of parameters and batch statistics."""
+        parameters, statistics = (
+            {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
+            for leaves in (self.parameters, self.statistics)
+        )
+        return parameters, statistics
 
     def init(self, key: Key[Array, ""]) -> tuple[Flat, Flat]:
         """Initial parameters and batch statistics.

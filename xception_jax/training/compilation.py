@@ -1,5 +1,6 @@
 """The steps as compiled programs: for one run or for a pack, over a mesh, one step or several."""
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -11,9 +12,10 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from xception_jax.models.functional import Flat
 from xception_jax.training.hyperparameters import Hyperparameters
-from xception_jax.training.mesh import REPLICATED, Layout
+from xception_jax.training.mesh import REPLICATED, Layout, make_mesh
 from xception_jax.training.state import TrainState
 from xception_jax.training.step import Batch, Outcome, Program, evaluation_step, train_step
+from xception_jax.training.traced import keeps, traced
 
 Described = tuple[Any, ...]
 
@@ -96,7 +98,9 @@ def lower_train_steps(
         _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32)),
         _members(layout, _hyperparameters()),
     )
-    return jax.jit(sharded, donate_argnums=0).lower(*arguments)
+    outcome = dict.fromkeys(("active", "step", "learning_rate"), 0)
+    results = jax.tree.structure((arguments[0], outcome))
+    return _lower(sharded, arguments, ("train", program, layout), results, donate_argnums=0)
 
 
 def lower_evaluation_step(
@@ -130,7 +134,60 @@ def lower_evaluation_step(
         _abstract(resident, layout, REPLICATED),
         _abstract(batch, layout, layout.shared_rows),
     )
-    return jax.jit(sharded).lower(*arguments)
+    return _lower(sharded, arguments, ("evaluate", program, layout))
+
+
+def initial_state(program: Program, seed: int) -> TrainState:
+    """`Program.init` to the bit, in one program: one a shape takes longer to find than to draw."""
+    if jax.process_count() > 1:
+        return program.init(seed)
+    state: TrainState = _compile_init(program)(jnp.int32(seed))
+    return state
+
+
+@lru_cache(maxsize=64)
+def _compile_init(program: Program) -> jax.stages.Compiled:
+    layout = Layout(make_mesh(jax.devices()[:1]))
+    seed = _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32))
+    results = jax.tree.structure(program.shapes())
+    # A higher level takes three times as long to compile, and draws no faster.
+    options = {"xla_backend_optimization_level": 1}
+    about = "initialize", program, layout
+    return _lower(program.init, (seed,), about, results, compiler_options=options).compile()
+
+
+def _lower(
+    function: Callable[..., Any],
+    arguments: Sequence[PyTree],
+    about: tuple[str, Program, Layout],
+    results: jax.tree_util.PyTreeDef | None = None,
+    **options: Any,
+) -> jax.stages.Lowered:
+    """Traces, where no earlier process has done it, and lowers.
+
+    Args:
+        function: of `arguments`.
+        arguments: trees of shapes.
+        about: what the function is, and is made from.
+        results: structure of what it returns; None: a dictionary.
+        options: of `jax.jit`.
+    """
+    what, program, layout = about
+    if program.settings and keeps(layout.mesh.devices.flat):
+        leaves, structure = jax.tree.flatten(tuple(arguments))
+
+        def plain(*leaves: Array) -> Any:
+            returned = whole(*jax.tree.unflatten(structure, leaves))
+            return returned if results is None else jax.tree.leaves(returned)
+
+        whole, made_from = function, (what, program.settings, layout.slots, structure)
+        known = traced(plain, leaves, made_from)
+
+        def function(*arguments: PyTree) -> Any:
+            returned = known(*jax.tree.leaves(arguments))
+            return returned if results is None else jax.tree.unflatten(results, returned)
+
+    return jax.jit(function, **options).lower(*arguments)
 
 
 def _hyperparameters() -> Any:
@@ -138,7 +195,7 @@ def _hyperparameters() -> Any:
 
 
 def _state(program: Program, layout: Layout) -> Any:
-    return _members(layout, jax.eval_shape(partial(program.init, 0)))
+    return _members(layout, program.shapes())
 
 
 def _members(layout: Layout, one: Any) -> Any:

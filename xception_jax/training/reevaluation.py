@@ -4,8 +4,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from xception_jax.config import read_json, resolve, run_id
 from xception_jax.errors import InputError, require_choice
 from xception_jax.training import run_directory as files
@@ -37,7 +35,7 @@ def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, 
         raise InputError("file", str(directory / files.CONFIG), reason)
     with closing(open_data(config)) as pipeline:
         program = make_program(config, pipeline.info, mesh)
-        shapes = jax.eval_shape(lambda: program.init(0))
+        shapes = program.shapes()
         step, state = read_state(directory / files.CHECKPOINTS, shapes, mesh, step)
         layout, batch_size = Layout(mesh), evaluation_batch_size(config, Layout(mesh))
         own = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])

@@ -19,6 +19,7 @@ from xception_jax.ops.choices import choose
 from xception_jax.training import hosts
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import restore_newest
+from xception_jax.training.compilation import initial_state
 from xception_jax.training.evaluation import Evaluator
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.lock import locked
@@ -254,7 +255,7 @@ class _Session:
         self, active: list[Member], initial: list[TrainState]
     ) -> tuple[int | None, TrainState]:
         """The step of the checkpoints the runs go on from (None: from the start), and the state."""
-        shapes = jax.eval_shape(lambda: self.program.init(0))
+        shapes = self.program.shapes()
         restored = restore_newest(
             [member.checkpoints for member in active],
             shapes,
@@ -265,14 +266,15 @@ class _Session:
         resumed, states = restored or (None, initial)
         at_hand = iter(states)
         every = [
-            next(at_hand) if member.active else self.program.init(member.config.seed)
+            next(at_hand) if member.active else initial_state(self.program, member.config.seed)
             for member in self.members
         ]
         return resumed, self.layout.stack(self._filled(every))
 
     def _initial(self, member: Member) -> TrainState:
         """As drawn, or from elsewhere; what is lacking there, a classifier, stays as drawn."""
-        state, path = self.program.init(member.config.seed), member.config.train.initial_weights
+        state = initial_state(self.program, member.config.seed)
+        path = member.config.train.initial_weights
         if path is None:
             return state
         parameters, statistics, left_out = initial_from(path, self.program.model)

@@ -173,14 +173,19 @@ def _difference(recorded: Path, config: ConfigDict) -> str:
 @lru_cache
 def provenance() -> dict[str, Any]:
     """Versions of what computes, and the commit of this package where it is a checkout."""
+    return {"versions": versions(), "commit": _commit(Path(__file__).resolve().parents[2])}
+
+
+def versions() -> dict[str, str]:
+    """Of what computes."""
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "xception-jax")
-    versions = {"python": platform.python_version()}
+    found = {"python": platform.python_version()}
     for name in names:
         try:
-            versions[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {"versions": versions, "commit": _commit(Path(__file__).resolve().parents[2])}
+            found[name] = "not installed"
+    return found
 
 
 def _commit(root: Path) -> str | None:

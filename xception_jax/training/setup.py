@@ -1,5 +1,6 @@
 """From a config to what it trains: the data, the program and the schedule of a run."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from xception_jax.data import DatasetInfo, Pipeline, open_pipeline
 from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, model_function
+from xception_jax.training.hyperparameters import shared_settings
 from xception_jax.training.mesh import DATA_AXIS, Layout, require_divisible
 from xception_jax.training.optimizer import OptimizerSettings
 from xception_jax.training.pretrained import initial_from
@@ -116,13 +118,9 @@ def make_model(config: ConfigDict, info: DatasetInfo, activations: Sequence[str]
         **settings,
     )
     images = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
-    parameters, statistics = (
-        {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
-        for leaves in (function.parameters, function.statistics)
-    )
     try:
         jax.eval_shape(
-            lambda p, s, x: function.apply(p, s, x, train=False), parameters, statistics, images
+            lambda p, s, x: function.apply(p, s, x, train=False), *function.shapes(), images
         )
     except ValueError as error:
         raise InputError("data.image_size", config.data.image_size, str(error)) from error
@@ -171,6 +169,7 @@ def make_program(
         augmentation=config.data.augmentation,
         padding=config.data.padding,
         dropout=config.model.dropout > 0,
+        settings=json.dumps([shared_settings(config), repr(info), activations], sort_keys=True),
     )
 
 

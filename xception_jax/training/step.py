@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,10 @@ class Program:
     """All that is fixed in the compiled code of a run; runs with equal programs share the code.
 
     The seed and the other `Hyperparameters` are not in it: they are arguments.
+
+    Attributes:
+        settings: what all the rest was made from, as text: programs of equal settings are equal, in
+            every process of one version. Empty where that is not known.
     """
 
     model: ModelFunction
@@ -40,10 +44,18 @@ class Program:
     augmentation: str
     padding: int
     dropout: bool
+    settings: str = field(default="", compare=False, repr=False)
 
-    def init(self, seed: int) -> TrainState:
+    def init(self, seed: int | Int[Array, ""]) -> TrainState:
         """The state before the first step."""
-        parameters, statistics = self.model.init(stream_key(seed, "initial values"))
+        return self._begin(*self.model.init(stream_key(seed, "initial values")))
+
+    def shapes(self) -> TrainState:
+        """Of that state."""
+        state: TrainState = jax.eval_shape(self._begin, *self.model.shapes())
+        return state
+
+    def _begin(self, parameters: Flat, statistics: Flat) -> TrainState:
         averages = jax.tree.map(jnp.copy, parameters) if self.average_decay else {}
         optimizer = self.optimizer.transformation(0.0, 0.0).init(parameters)
         step = jnp.zeros((), jnp.int32)
