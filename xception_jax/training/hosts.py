@@ -154,12 +154,13 @@ def _leave_when_one_is_lost() -> None:
 
 def is_loss(error: BaseException) -> bool:
     """Whether an error of this process says that another one is gone."""
-    found = isinstance(error, jax.errors.JaxRuntimeError) and several()
+    kinds = jax.errors.JaxRuntimeError, TimeoutError  # the latter of Orbax, when it waits for all
+    found = isinstance(error, kinds) and several()
     return found and re.match(_LOSS, str(error)) is not None
 
 
 # Codes of gRPC, and what gloo says, which carries the computation between CPUs.
-_LOSS = r"(?is)UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|.*gloo"
+_LOSS = r"(?is)UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|.*gloo|.*barrier"
 
 
 def leave_at_once(code: int, message: str | None = None) -> NoReturn:
