@@ -149,6 +149,12 @@ FIELDS: dict[str, Field] = {
     ),
     "model.norm_momentum": Field(0.99, _real(0, 0.99999), "of batch normalization's statistics"),
     "model.norm_epsilon": Field(1e-3, _real(1e-8, 1), "of batch normalization"),
+    "model.norm_group_size": Field(
+        None,
+        _optional(_integer(2)),
+        "consecutive images of a batch that are normalized together; null: the whole batch, of"
+        " which train.accumulation_steps makes parts",
+    ),
     "model.residual": Field(True, _flag, "residual connections (paper figure 9)"),
     "model.width": Field(1.0, _real(0.01, 16), "multiplies every number of features"),
     "model.middle_modules": Field(
@@ -189,6 +195,11 @@ FIELDS: dict[str, Field] = {
     # -- optimizer -------------------------------------------------------------------------------
     "optimizer.name": Field("sgd", _choice("sgd", "rmsprop"), "paper section 4.3"),
     "optimizer.learning_rate": Field(0.045, _real(0, 1e3), "the highest one of the schedule"),
+    "optimizer.reference_batch_size": Field(
+        None,
+        _optional(_integer(1)),
+        "for which learning_rate is stated: it is scaled linearly to train.batch_size; null: as is",
+    ),
     "optimizer.momentum": Field(0.9, _real(0, 0.9999), "of both optimizers"),
     "optimizer.nesterov": Field(False, _flag, "Nesterov's form of the momentum"),
     "optimizer.rms_decay": Field(0.9, _real(0, 0.99999), "of rmsprop's mean square"),

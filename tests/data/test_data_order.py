@@ -92,3 +92,19 @@ def test_uneven_batch_names_the_nearest() -> None:
         TrainOrder(5, batch_size=10, seed=0, host=0, hosts=4)
     with pytest.raises(InputError, match=r"evaluation\.batch_size=3.*nearest valid value: 4"):
         list(islice(evaluation_rows(5, batch_size=3, host=0, hosts=4), 1))
+
+
+def test_hosts_deal_out_every_part_of_a_batch() -> None:
+    """Each part, put together from all hosts, is consecutive rows of the batch."""
+    for step in (0, 3):
+        whole = TrainOrder(50, batch_size=24, seed=1, host=0, hosts=1).examples(step)
+        for hosts in (1, 2, 4):
+            orders = [
+                TrainOrder(50, batch_size=24, seed=1, host=host, hosts=hosts, parts=3)
+                for host in range(hosts)
+            ]
+            shares = [order.examples(step).reshape(3, -1) for order in orders]
+            np.testing.assert_array_equal(np.concatenate(shares, axis=1).reshape(-1), whole)
+            np.testing.assert_array_equal(orders[-1].batch(step), whole)
+    with pytest.raises(InputError, match="must be a multiple of 10"):
+        TrainOrder(50, batch_size=24, seed=1, host=0, hosts=2, parts=5)

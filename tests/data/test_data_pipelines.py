@@ -240,7 +240,7 @@ def test_config_fields_are_the_arguments() -> None:
 
     fields = {name.removeprefix("data.") for name in FIELDS if name.startswith("data.")}
     arguments = set(inspect.signature(open_pipeline).parameters)
-    assert arguments - fields == {"batch_size", "seed", "host", "hosts"}
+    assert arguments - fields == {"batch_size", "seed", "host", "hosts", "parts"}
     assert fields <= arguments
 
 

@@ -34,6 +34,7 @@ OTHERS = {
     "scan_middle": "on",
     "norm_momentum": 0.9,
     "norm_epsilon": 1e-5,
+    "norm_group_size": 4,
     "axis_name": "data",
 }
 SMALL = [name for name in list_models() if name.endswith(("_tiny", "_small"))]

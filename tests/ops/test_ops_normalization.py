@@ -106,3 +106,26 @@ def test_statistics_have_no_gradient_and_names_are_checked(rng):
         batch_norm(x, one, one, epsilon=EPSILON, implementation="sum")
     with pytest.raises(ValueError, match=r"\(3,\)"):
         batch_norm(one, one, one, epsilon=EPSILON)
+
+
+@pytest.mark.parametrize("implementation", NORM_IMPLEMENTATIONS)
+def test_groups_of_rows_are_normalized_each_by_itself(implementation, rng):
+    x, gradient = rng.normal(size=(2, 6, 2, 3, 4)).astype(np.float32)
+    scale, bias = rng.normal(size=(2, 4)).astype(np.float32)
+
+    def normalize(x, scale, bias):
+        out, *statistics = batch_norm(
+            x, scale, bias, epsilon=EPSILON, group_size=2, implementation=implementation
+        )
+        return out, statistics
+
+    out, pull, statistics = jax.vjp(normalize, x, scale, bias, has_aux=True)
+    groups = [exact_norm(x[i : i + 2], scale, bias, gradient[i : i + 2]) for i in (0, 2, 4)]
+    right = [np.stack(values) for values in zip(*groups, strict=True)]
+    wanted = [right[0].reshape(x.shape), right[1].mean(0), right[2].mean(0)]
+    wanted += [right[3].reshape(x.shape), right[4].sum(0), right[5].sum(0)]
+    for mine, exact in zip((out, *statistics, *pull(jnp.asarray(gradient))), wanted, strict=True):
+        # A group has 12 numbers a channel; float32's 6e-8 over deviations near one.
+        np.testing.assert_allclose(mine, exact, rtol=0, atol=2e-5)
+    with pytest.raises(ValueError, match="groups of 4 rows do not fit a device's 6 rows"):
+        batch_norm(x, scale, bias, epsilon=EPSILON, group_size=4)

@@ -117,6 +117,7 @@ class InMemoryPipeline:
             seed=loading.seed,
             host=loading.host,
             hosts=loading.hosts,
+            parts=loading.parts,
         )
 
     @property

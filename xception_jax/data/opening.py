@@ -36,10 +36,11 @@ def open_pipeline(
     seed: int,
     host: int = 0,
     hosts: int = 1,
+    parts: int = 1,
 ) -> Pipeline:
     """Opens a data set for training and evaluation.
 
-    All but the last four are the config's `data.*` fields. `shift_flip` and its `padding` are the
+    All but the last five are the config's `data.*` fields. `shift_flip` and its `padding` are the
     compiled step's business (`augment`) in both pipelines; they are checked here only.
 
     Args:
@@ -57,6 +58,7 @@ def open_pipeline(
         seed: of the run: it sets the order of examples and the random crops.
         host: this process's number, from 0.
         hosts: number of processes that share the batch.
+        parts: of a training batch, each of which they share.
 
     Raises:
         InputError: a value that is not valid, or a data set that cannot be opened.
@@ -74,7 +76,7 @@ def open_pipeline(
     examples = {split: len(source.splits[split]) for split in ("train", "valid", "test")}
     shape = (image_size, image_size, source.channels)
     info = DatasetInfo(name, source.class_names, shape, examples, source.class_frequencies)
-    loading = Loading(augmentation, corrupt_images, threads, batch_size, seed, host, hosts)
+    loading = Loading(augmentation, corrupt_images, threads, batch_size, seed, host, hosts, parts)
     if lies_in_memory(info, pipeline=pipeline, augmentation=augmentation):
         from xception_jax.data.in_memory import InMemoryPipeline
 

@@ -45,9 +45,15 @@ class TrainOrder:
         local: rows of each global batch that are this host's.
     """
 
-    def __init__(self, examples: int, *, batch_size: int, seed: int, host: int, hosts: int) -> None:
-        self.local = local_rows("train.batch_size", batch_size, hosts)
-        self._examples, self._batch_size, self._host = examples, batch_size, host
+    def __init__(
+        self, examples: int, *, batch_size: int, seed: int, host: int, hosts: int, parts: int = 1
+    ) -> None:
+        part = local_rows("train.batch_size", batch_size, hosts * parts)
+        self.local = part * parts
+        self._examples, self._batch_size = examples, batch_size
+        # Of the batch; with parts, this host's rows of each.
+        of_parts = np.arange(parts)[:, None] * (part * hosts)
+        self._rows = (of_parts + np.arange(host * part, (host + 1) * part)).reshape(-1)
         # Threads that meet a new epoch at once should compute its permutation once, not each.
         # Three epochs: prefetching threads look one epoch ahead of the one being consumed.
         self._lock = threading.Lock()
@@ -57,8 +63,7 @@ class TrainOrder:
 
     def positions(self, step: int) -> np.ndarray:
         """Positions of this host's rows of the global batch of `step`, int64 [local]."""
-        first = step * self._batch_size + self._host * self.local
-        return np.arange(first, first + self.local, dtype=np.int64)
+        return step * self._batch_size + self._rows
 
     def examples(self, step: int) -> np.ndarray:
         """Indices into the split of this host's rows of `step`'s batch, int32 [local]."""
@@ -107,5 +112,6 @@ def local_rows(field: str, batch_size: int, hosts: int) -> int:
     """
     if batch_size < 1 or batch_size % hosts:
         nearest = max(hosts, batch_size // hosts * hosts)
-        raise InputError(field, batch_size, f"must be a multiple of the {hosts} hosts", nearest)
+        reason = f"must be a multiple of {hosts}, the parts it is dealt out in to the hosts"
+        raise InputError(field, batch_size, reason, nearest)
     return batch_size // hosts

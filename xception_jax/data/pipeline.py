@@ -52,6 +52,7 @@ class Loading:
         seed: of the run.
         host: this one's number, from 0.
         hosts: how many there are.
+        parts: that training batches are computed in, each dealt out to the hosts by itself.
     """
 
     augmentation: str
@@ -61,14 +62,16 @@ class Loading:
     seed: int
     host: int
     hosts: int
+    parts: int = 1
 
 
 class Pipeline(Protocol):
     """Batches of one data set, the same ones for the same seed from either pipeline.
 
     A global batch has `batch_size` rows; this host gets rows `host * local` up to
-    `(host + 1) * local` with `local = batch_size / hosts`, in that order. Wherever `label` is said
-    to be int32 [rows], it is uint8 [rows, num_classes] for a multi-label set.
+    `(host + 1) * local` with `local = batch_size / hosts`, in that order; of a training batch in
+    parts, its rows of the first part, then those of the second, …. Wherever `label` is said to be
+    int32 [rows], it is uint8 [rows, num_classes] for a multi-label set.
 
     Attributes:
         info: of the data set.

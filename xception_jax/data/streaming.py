@@ -47,6 +47,7 @@ class StreamingPipeline:
             seed=loading.seed,
             host=loading.host,
             hosts=loading.hosts,
+            parts=loading.parts,
         )
         self._open: set[Any] = set()
 

@@ -126,12 +126,14 @@ class NormSpec:
         momentum: of the moving statistics; Keras's 0.99 lags behind for some hundred steps.
         epsilon: added to the variance.
         axis_name: mesh axis over which the statistics are reduced; None: none.
+        group_size: rows of the whole batch that are normalized together; None: all.
         scale: multiplies by a parameter; a ReLU and a linear map behind it make it redundant.
     """
 
     momentum: float = 0.99
     epsilon: float = 1e-3
     axis_name: str | None = None
+    group_size: int | None = None
     scale: bool = True
 
     def build(self, features: int, *, rngs: nnx.Rngs) -> "BatchNorm":
@@ -141,6 +143,7 @@ class NormSpec:
             epsilon=self.epsilon,
             momentum=self.momentum,
             axis_name=self.axis_name,
+            group_size=self.group_size,
             scale=self.scale,
             rngs=rngs,
         )
@@ -150,7 +153,8 @@ class BatchNorm(nnx.Module):
     """Batch normalization as in Keras: epsilon 1e-3, momentum 0.99, biased variance.
 
     The statistics are those of the whole batch: reduced over the mesh axis `axis_name` where the
-    batch is split over one. Computed in float32 whatever the type of the input, which it returns.
+    batch is split over one; or of each `group_size` rows of it, whose mean is then tracked.
+    Computed in float32 whatever the type of the input, which it returns.
     """
 
     def __init__(
@@ -160,6 +164,7 @@ class BatchNorm(nnx.Module):
         epsilon: float = 1e-3,
         momentum: float = 0.99,
         axis_name: str | None = None,
+        group_size: int | None = None,
         scale: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
@@ -167,7 +172,8 @@ class BatchNorm(nnx.Module):
         self.bias = parameter(rngs, ZEROS, (features,))
         self.mean = nnx.BatchStat(jnp.zeros(features), initializer=ZEROS)
         self.variance = nnx.BatchStat(jnp.ones(features), initializer=ONES)
-        self.epsilon, self.momentum, self.axis_name = epsilon, momentum, axis_name
+        self.epsilon, self.momentum = epsilon, momentum
+        self.axis_name, self.group_size = axis_name, group_size
 
     def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b *s c"]:
         """Normalizes by the batch's statistics in training (and tracks them), else by these."""
@@ -186,7 +192,12 @@ class BatchNorm(nnx.Module):
     def _normalize_batch(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
         scale = jnp.ones(x.shape[-1]) if self.scale is None else self.scale[...]
         x, mean, variance = ops.batch_norm(
-            x, scale, self.bias[...], epsilon=self.epsilon, axis_name=self.axis_name
+            x,
+            scale,
+            self.bias[...],
+            epsilon=self.epsilon,
+            axis_name=self.axis_name,
+            group_size=self.group_size,
         )
         for tracked, now in ((self.mean, mean), (self.variance, variance)):
             # By index would compare shardings, which takes long under a trace.

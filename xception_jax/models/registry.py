@@ -69,6 +69,7 @@ def create_model(
     scan_middle: str = "auto",
     norm_momentum: float = 0.99,
     norm_epsilon: float = 1e-3,
+    norm_group_size: int | None = None,
     axis_name: str | None = None,
     rngs: nnx.Rngs | None = None,
 ) -> Network:
@@ -120,6 +121,7 @@ Xception and VGG families; Inception and AlexNet if `separable` |
             "on", "off", or "auto": by backend.
         norm_momentum: of the moving statistics of batch normalization.
         norm_epsilon: of batch normalization.
+        norm_group_size: consecutive rows of a batch that it normalizes together; None: all.
         axis_name: mesh axis over which batch normalization is reduced; None: none.
         rngs: None: seed 0.
 
@@ -146,7 +148,8 @@ def _function(settings: Mapping[str, Any]) -> ModelFunction:
     width, segments = settings["width"], settings["segments"]
     if not (isfinite(width) and width > 0):
         raise InputError("model.width", width, "must be above 0", 1.0)
-    norm = NormSpec(settings["norm_momentum"], settings["norm_epsilon"], settings["axis_name"])
+    of_norm = ("norm_momentum", "norm_epsilon", "axis_name", "norm_group_size")
+    norm = NormSpec(*(settings[setting] for setting in of_norm))
     of_block = (field.name for field in fields(BlockSpec) if field.name != "norm")
     block = BlockSpec(norm=norm, **{setting: settings[setting] for setting in of_block})
     units = settings["fully_connected"]

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -14,9 +15,11 @@ from xception_jax.ops.shapes import match_variance
 Channels = Float[Array, " channels"]
 Batch = Float[Array, "batch *spatial channels"]
 Normalized = tuple[Batch, Channels, Channels]
+# A mesh axis over which a batch is split, or its name and how many devices in a row hold a group.
+Axis = str | tuple[str, int] | None
 
 
-def batch_statistics(x: Batch, axis_name: str | None = None) -> tuple[Channels, Channels]:
+def batch_statistics(x: Batch, axis_name: Axis = None) -> tuple[Channels, Channels]:
     """Mean and (biased, as in Keras) variance per channel, in float32 at least.
 
     In one pass, as mean(x^2) - mean(x)^2: where a channel's mean is far larger than its deviation,
@@ -24,7 +27,8 @@ def batch_statistics(x: Batch, axis_name: str | None = None) -> tuple[Channels, 
 
     Args:
         x: [batch, ..., channels].
-        axis_name: mesh axis over which the batch is split; None: it is all here.
+        axis_name: mesh axis over which the batch is split, or (axis, devices in a row that hold a
+            group); None: it is all here.
 
     Returns:
         mean and variance, [channels] each.
@@ -38,15 +42,23 @@ def batch_statistics(x: Batch, axis_name: str | None = None) -> tuple[Channels, 
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     rows = jnp.reshape(wide, (-1, x.shape[-1]))
     mean, square = jnp.mean(rows, axis=0), jnp.mean(rows * rows, axis=0)
-    if axis_name is not None:
-        mean, square = lax.pmean((mean, square), axis_name)
+    mean, square = _mean_over((mean, square), axis_name)
     # Rounding can leave a tiny negative number where the variance is zero.
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
-def _lax(
-    x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: str | None
-) -> Normalized:
+def _mean_over(values: tuple[Channels, Channels], axis: Axis) -> tuple[Channels, Channels]:
+    groups = None
+    if axis is None:
+        return values
+    if not isinstance(axis, str):
+        axis, size = axis
+        groups = np.arange(lax.axis_size(axis)).reshape(-1, size).tolist()
+    mean: tuple[Channels, Channels] = lax.pmean(values, axis, axis_index_groups=groups)
+    return mean
+
+
+def _lax(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: Axis) -> Normalized:
     wide = x.astype(scale.dtype)  # once, or the parts of its gradient are rounded one by one
     mean, variance = batch_statistics(wide, axis_name)
     factor = scale * lax.rsqrt(variance + epsilon)
@@ -55,14 +67,12 @@ def _lax(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _sums(
-    x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: str | None
-) -> Normalized:
+def _sums(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: Axis) -> Normalized:
     return _lax(x, scale, bias, epsilon, axis_name)
 
 
 def _sums_forward(
-    x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: str | None
+    x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: Axis
 ) -> tuple[Normalized, tuple[Batch, Channels, Channels, Channels]]:
     # Not by `_sums`, whose statistics have no gradient: a second derivative needs theirs.
     normalized, mean, variance = _lax(x, scale, bias, epsilon, axis_name)
@@ -71,7 +81,7 @@ def _sums_forward(
 
 def _sums_backward(
     epsilon: float,
-    axis_name: str | None,
+    axis_name: Axis,
     saved: tuple[Batch, Channels, Channels, Channels],
     gradients: Normalized,
 ) -> tuple[Batch, Channels, Channels]:
@@ -84,9 +94,7 @@ def _sums_backward(
     inverse = lax.rsqrt(variance + epsilon)
     total = jnp.sum(slopes, axis=0)
     along = (jnp.sum(slopes * rows, axis=0) - mean * total) * inverse
-    shared_total, shared_along = total, along
-    if axis_name is not None:
-        shared_total, shared_along = lax.pmean((total, along), axis_name)
+    shared_total, shared_along = _mean_over((total, along), axis_name)
     factor, count = scale * inverse, rows.shape[0]
     slant = factor * inverse * shared_along / count
     back = slopes * factor - rows * slant + (mean * slant - factor * shared_total / count)
@@ -94,7 +102,7 @@ def _sums_backward(
 
 
 _sums.defvjp(_sums_forward, _sums_backward)
-Implementation = Callable[[Batch, Channels, Channels, float, str | None], Normalized]
+Implementation = Callable[[Batch, Channels, Channels, float, Axis], Normalized]
 NORM_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "sums": _sums}
 
 
@@ -105,9 +113,14 @@ def batch_norm(
     *,
     epsilon: float,
     axis_name: str | None = None,
+    group_size: int | None = None,
     implementation: str = "auto",
 ) -> Normalized:
     """Normalizes by the batch's own mean and variance, then scales and shifts.
+
+    With a group size, by those of each group of so many consecutive rows of the whole batch: what
+    comes out is the same however the batch is split over devices, whether a group lies on one of
+    them or on several. The statistics returned are then the means over all groups.
 
     Args:
         x: [batch, ..., channels].
@@ -115,6 +128,7 @@ def batch_norm(
         bias: [channels].
         epsilon: added to the variance.
         axis_name: mesh axis over which the batch is split; None: it is all here.
+        group_size: rows; None: the whole batch.
         implementation: a name in `NORM_IMPLEMENTATIONS`, or "auto": see `choices`.
 
     Returns:
@@ -123,12 +137,42 @@ def batch_norm(
 
     Raises:
         InputError: an implementation that does not exist.
-        ValueError: see `batch_statistics`.
+        ValueError: see `batch_statistics`; or groups of this size do not fit the rows a device has.
     """
     chosen = choose("batch_norm", implementation, NORM_IMPLEMENTATIONS)
     x = jnp.asarray(x)
     wide = jnp.promote_types(x.dtype, jnp.float32)
     scale, bias = (match_variance(x, jnp.asarray(a, wide)) for a in (scale, bias))
-    normalized, *statistics = NORM_IMPLEMENTATIONS[chosen](x, scale, bias, epsilon, axis_name)
+    normalize = NORM_IMPLEMENTATIONS[chosen]
+    if group_size is None:
+        normalized, *statistics = normalize(x, scale, bias, epsilon, axis_name)
+    else:
+        normalized, *statistics = _in_groups(
+            normalize, x, scale, bias, epsilon=epsilon, axis_name=axis_name, size=group_size
+        )
     mean, variance = map(lax.stop_gradient, statistics)
     return normalized, mean, variance
+
+
+def _in_groups(
+    normalize: Implementation,
+    x: Batch,
+    scale: Channels,
+    bias: Channels,
+    *,
+    epsilon: float,
+    axis_name: str | None,
+    size: int,
+) -> Normalized:
+    rows = len(x)
+    if rows % size == 0:
+        parts = jnp.reshape(x, (rows // size, size, *x.shape[1:]))
+        each = jax.vmap(lambda part: normalize(part, scale, bias, epsilon, None))(parts)
+        normalized = jnp.reshape(each[0], x.shape)
+        mean, variance = (jnp.mean(values, axis=0) for values in each[1:])
+    elif axis_name and size % rows == 0 and lax.axis_size(axis_name) % (size // rows) == 0:
+        axis = axis_name, size // rows
+        normalized, mean, variance = normalize(x, scale, bias, epsilon, axis)
+    else:
+        raise ValueError(f"groups of {size} rows do not fit a device's {rows} rows of the batch")
+    return normalized, *_mean_over((mean, variance), axis_name)

@@ -69,6 +69,9 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
     taken = next(iter(pipeline.train_batches(step)))
     if resident := pipeline.resident.get("train"):
         taken = {name: values[taken["index"]] for name, values in resident.items()}
+    dealt = layout.dealt(
+        {name: rows[None] for name, rows in taken.items()}, program.consecutive_parts
+    )
     look = jax.shard_map(
         partial(_look, program, names),
         mesh=layout.mesh,
@@ -77,7 +80,9 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
         check_vma=False,
     )
     placed = replicate((own, state), layout.mesh)
-    finite = jax.jit(look)(*placed, layout.put(taken, layout.shared_rows))
+    finite = jax.jit(look)(
+        *placed, layout.put({name: rows[0] for name, rows in dealt.items()}, layout.shared_rows)
+    )
     for (module, what), good in zip(names, jax.device_get(finite), strict=True):
         if not good:
             return Origin(module, what)

@@ -44,11 +44,17 @@ def hyperparameters(config: ConfigDict, activations: Sequence[str]) -> Hyperpara
     """
     return Hyperparameters(
         seed=jnp.int32(config.seed),
-        learning_rate=jnp.float32(config.optimizer.learning_rate),
+        learning_rate=jnp.float32(_learning_rate(config)),
         weight_decay=jnp.float32(config.optimizer.weight_decay),
         dropout=jnp.float32(config.model.dropout),
         activation=jnp.int32(activations.index(config.model.intermediate_activation)),
     )
+
+
+def _learning_rate(config: ConfigDict) -> float:
+    """Scaled linearly with the batch, where the config says for which it is stated."""
+    reference = config.optimizer.reference_batch_size or config.train.batch_size
+    return float(config.optimizer.learning_rate * (config.train.batch_size / reference))
 
 
 def shared_settings(config: ConfigDict) -> dict[str, object]:

@@ -221,8 +221,9 @@ class Loop:
     def _rows(self, taken: list[Batch]) -> dict[str, jax.Array]:
         """The batches, and the last one again up to the number that the program takes."""
         every = taken + taken[-1:] * (self.steps_per_dispatch - len(taken))
+        parts = self.program.consecutive_parts
         rows = {name: np.stack([batch[name] for batch in every]) for name in taken[0]}
-        return self.layout.put(rows, self.layout.steps)
+        return self.layout.put(self.layout.dealt(rows, parts), self.layout.steps)
 
     def _note(self, step: int, taken: list[Batch]) -> None:
         """Tells each run's `pairing.json` what the devices have been given after `step`."""

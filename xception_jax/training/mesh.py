@@ -71,6 +71,25 @@ class Layout:
         taken: Tree = _take(self.mesh, values, slot)
         return taken
 
+    def dealt(self, batches: dict[str, np.ndarray], parts: int) -> dict[str, np.ndarray]:
+        """Of batches that are made of `parts`: to each device in turn its rows of every part.
+
+        Args:
+            batches: arrays [steps, rows, …], or [steps, slots, rows, …] of a pack: this host's rows
+                of the first part, then of the second, ….
+            parts: of each batch.
+        """
+        devices = self.mesh.shape[DATA_AXIS] // jax.process_count()
+        if 1 in {parts, devices}:
+            return batches
+        axis = len(self.steps) - 1
+
+        def deal(rows: np.ndarray) -> np.ndarray:
+            shape = *rows.shape[:axis], parts, devices, -1, *rows.shape[axis + 1 :]
+            return rows.reshape(shape).swapaxes(axis, axis + 1).reshape(rows.shape)
+
+        return {name: deal(rows) for name, rows in batches.items()}
+
     def put(self, batch: dict[str, np.ndarray], spec: PartitionSpec) -> dict[str, jax.Array]:
         """This host's part of global arrays, split as `spec` says."""
         sharding = NamedSharding(self.mesh, spec)

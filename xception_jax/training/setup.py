@@ -76,6 +76,7 @@ def open_data(config: ConfigDict) -> Pipeline:
     return open_pipeline(
         **config.data,
         batch_size=config.train.batch_size,
+        parts=config.train.accumulation_steps if config.model.norm_group_size else 1,
         seed=config.seed,
         host=jax.process_index(),
         hosts=jax.process_count(),
@@ -145,11 +146,12 @@ def make_program(
     if activations is None:
         activations = (config.model.intermediate_activation,)
     require_divisible("train.batch_size", train.batch_size, mesh, train.accumulation_steps)
+    _require_groups(config, mesh)
     schedule = make_schedule(config, info.examples["train"])
     steps_per_epoch = schedule.examples_per_epoch / schedule.examples_per_step
     settings = dict(optimizer.items())
     decay_epochs, warmup_epochs = settings.pop("decay_epochs"), settings.pop("warmup_epochs")
-    del settings["learning_rate"]
+    del settings["learning_rate"], settings["reference_batch_size"]
     settings["weight_decay"] = settings["weight_decay"] > 0
     model = make_model(config, info, activations)
     if train.initial_weights is not None:
@@ -169,6 +171,7 @@ def make_program(
         augmentation=config.data.augmentation,
         padding=config.data.padding,
         dropout=config.model.dropout > 0,
+        grouped=config.model.norm_group_size is not None,
         settings=json.dumps([shared_settings(config), repr(info), activations], sort_keys=True),
     )
 
@@ -179,6 +182,18 @@ def _require_weights(path: str, model: ModelFunction) -> None:
         initial_from(path, model)
     except InputError as error:
         raise InputError("train.initial_weights", path, str(error)) from error
+
+
+def _require_groups(config: ConfigDict, mesh: Mesh) -> None:
+    """Raises `InputError` unless groups of batch normalization and devices' rows nest."""
+    size, devices = config.model.norm_group_size, mesh.shape[DATA_AXIS]
+    rows = config.train.batch_size // (devices * config.train.accumulation_steps)
+    within = [part for part in range(2, rows + 1) if rows % part == 0]
+    across = [rows * count for count in range(2, devices + 1) if devices % count == 0]
+    if size is not None and size not in within + across:
+        reason = f"must divide the {rows} rows of a device, or be those of 2 or more devices"
+        near = min(within + across, key=lambda valid: abs(valid - size), default=None)
+        raise InputError("model.norm_group_size", size, reason, near)
 
 
 def evaluation_batch_size(config: ConfigDict, layout: Layout) -> int:

@@ -34,6 +34,8 @@ class Program:
     Attributes:
         settings: what all the rest was made from, as text: programs of equal settings are equal, in
             every process of one version. Empty where that is not known.
+        grouped: batch normalization is over groups of consecutive rows, and so the parts of a batch
+            are consecutive rows as well.
     """
 
     model: ModelFunction
@@ -45,6 +47,12 @@ class Program:
     padding: int
     dropout: bool
     settings: str = field(default="", compare=False, repr=False)
+    grouped: bool = False
+
+    @property
+    def consecutive_parts(self) -> int:
+        """Parts of the global batch of which a device has rows, one after another."""
+        return self.accumulation_steps if self.grouped else 1
 
     def init(self, seed: int | Int[Array, ""]) -> TrainState:
         """The state before the first step."""
@@ -68,12 +76,19 @@ def stream_key(seed: int | Int[Array, ""], stream: str) -> Key[Array, ""]:
 
 
 def _example_keys(
-    seed: Int[Array, ""], stream: str, step: Int[Array, ""], count: int
+    seed: Int[Array, ""], stream: str, step: Int[Array, ""], rows: Int[Array, " batch"]
 ) -> Key[Array, " batch"]:
-    """A key for each of this device's `count` rows, by its place in the global batch."""
-    rows = lax.axis_index(DATA_AXIS) * count + jnp.arange(count)
+    """A key for each row, by its place in the global batch."""
     key = jax.random.fold_in(stream_key(seed, stream), step)
     return jax.vmap(partial(jax.random.fold_in, key))(rows)
+
+
+def _places(count: int, parts: int) -> Int[Array, " batch"]:
+    """Where this device's `count` rows are in the global batch, or in the parts it is made of."""
+    each = count // parts
+    first = jnp.arange(parts) * (each * lax.axis_size(DATA_AXIS))
+    rows = lax.axis_index(DATA_AXIS) * each + jnp.arange(each)
+    return jnp.reshape(first[:, None] + rows, -1)
 
 
 def training_rows(
@@ -81,11 +96,12 @@ def training_rows(
 ) -> dict[str, Array]:
     """What the model is given in the step after `step`: `image`, `label`, and keys of `dropout`."""
     images, labels = gather(resident, batch)
-    keys = _example_keys(own.seed, "augmentation", step, len(labels))
+    places = _places(len(labels), program.consecutive_parts)
+    keys = _example_keys(own.seed, "augmentation", step, places)
     augmented = augment(images, keys, augmentation=program.augmentation, padding=program.padding)
     rows: dict[str, Array] = {"image": normalize(augmented), "label": labels}
     if program.dropout:
-        rows["dropout"] = _example_keys(own.seed, "dropout", step, len(labels))
+        rows["dropout"] = _example_keys(own.seed, "dropout", step, places)
     return rows
 
 
@@ -168,9 +184,10 @@ def _accumulate(
 ) -> tuple[Flat, Flat, Sums]:
     """Gradients of the whole batch, computed in parts one after another.
 
-    Batch normalization sees one part at a time: each part is normalized by its own mean and
-    variance, over all devices, and the moving ones are updated once per part. With it, a batch in
-    parts is therefore not the same computation as the batch at once; without it, it is.
+    Batch normalization over groups of rows gives what the whole batch at once does: no group has
+    rows of two parts, and the moving statistics are updated once, by the mean over the parts.
+    Otherwise it sees one part at a time: each part is normalized by its own mean and variance, over
+    all devices, and the moving ones are updated once per part.
     """
     parts = program.accumulation_steps
     if parts == 1:
@@ -178,13 +195,16 @@ def _accumulate(
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
     def body(carry: Any, part: Batch) -> tuple[Any, None]:
-        total, statistics = carry
-        gradients, statistics, sums = gradients_of(program, own, state.parameters, statistics, part)
-        return (jax.tree.map(jnp.add, total, (gradients, sums)), statistics), None
+        total, before = carry
+        gradients, after, sums = gradients_of(program, own, state.parameters, before, part)
+        each, last = (after, before) if program.grouped else ({}, after)
+        return (jax.tree.map(jnp.add, total, (gradients, sums, each)), last), None
 
-    start = (jax.tree.map(jnp.zeros_like, state.parameters), zero_sums()), state.statistics
-    ((gradients, sums), statistics), _ = lax.scan(body, start, split)
-    return jax.tree.map(lambda x: x / parts, gradients), statistics, sums
+    zeros = partial(jax.tree.map, jnp.zeros_like)
+    added = zeros(state.parameters), zero_sums(), zeros(state.statistics if program.grouped else {})
+    ((gradients, sums, each), last), _ = lax.scan(body, (added, state.statistics), split)
+    gradients, each = jax.tree.map(lambda x: x / parts, (gradients, each))
+    return gradients, each if program.grouped else last, sums
 
 
 def evaluation_step(
