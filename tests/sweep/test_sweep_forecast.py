@@ -21,12 +21,14 @@ from pathlib import Path
 from types import SimpleNamespace
 import jax
 from xception_jax.commands import forecast as shown
+from xception_jax.commands.process import prepare_jax
 from xception_jax.config import load_config, resolve
 from xception_jax.sweep import forecast
 from xception_jax.training import ahead, topology
 from xception_jax.training.topology import Topology
 
 config, cache, *words = sys.argv[1:]
+prepare_jax()
 forecast.version = lambda name: "1"  # libtpu need not be installed
 chips = Topology("v5e:2x4", tuple(jax.devices()), 2e9)
 resolved = resolve(load_config(config), overrides=words)

@@ -1,5 +1,7 @@
 """Programs traced by an earlier process: found again, the same, and never another's."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,8 +123,9 @@ def test_steps_of_a_traced_program_are_those_of_the_program_itself(kept, monkeyp
 
 def test_the_compiled_initial_state_is_what_each_part_draws_alone(kept):
     _, program, _ = made_program()
-    state = jax.device_get(initial_state(program, 7))
-    jax.tree.map(np.testing.assert_array_equal, state, jax.device_get(program.init(7)))
+    state, drawn = jax.device_get((initial_state(program, 7), program.init(7)))
+    # How a fused product is rounded hangs on the processor: 8 units in the last place.
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), state, drawn)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
         lambda x: (x.shape, x.dtype), program.shapes()
     )
