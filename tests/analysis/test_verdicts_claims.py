@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 from synthetic_sweep import STEPS, SweepWriter, saturating
 
 from xception_jax.analysis.claims import recorded_claims
@@ -24,7 +25,9 @@ EXPERIMENT = Experiment("q", "so", "base.py", ARMS, 2, (Claim("relu", "none", "w
 def recorded(home: Path, *claims: Claim) -> list[tuple[str, bool]]:
     """(title, post hoc) of every claim after a sweep with these claims was started in `home`."""
     experiment = replace(EXPERIMENT, claims=claims)
-    write_ledger(home, experiment, plan_runs(experiment, {}), "xception-jax sweep q.py")
+    write_ledger(
+        home, experiment, ConfigDict(), plan_runs(experiment, {}), "xception-jax sweep q.py"
+    )
     return [(claim.title, claim.post_hoc) for claim in recorded_claims(read_directory(home))]
 
 

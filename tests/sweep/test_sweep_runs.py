@@ -164,7 +164,8 @@ def test_a_run_that_fails_or_diverges_does_not_stop_the_others(sweep, call, tmp_
             with config.unlocked():
                 config.optimizer.learning_rate, config.optimizer.weight_decay = 1e3, 10.0
                 config.optimizer.momentum, config.train.epochs = 0.99, 40.0
-            (run.directory / "config.json").unlink()
+            for name in ("config.json", "run.json"):
+                (run.directory / name).unlink()
         return train([replace(run, config=config)], slots, **arguments)
 
     with monkeypatch.context() as patch:

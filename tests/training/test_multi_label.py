@@ -190,9 +190,9 @@ def test_rows_and_result_hold_map100(whole):
 
 
 def test_the_best_checkpoint_is_the_one_of_the_best_map100(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "kept", keep_last=1, keep_best=1, metric="map100")
+    checkpoints = Checkpoints(tmp_path / "kept", keep_last=1, keep_best=1, metric="map100", run="")
     for step, (top1, map100) in enumerate([(0.1, 0.9), (0.9, 0.1), (0.2, 0.2)], start=1):
-        checkpoints.save(step, {"x": jnp.zeros(1)}, {"top1": top1, "map100": map100})
+        checkpoints.save(step, {"x": jnp.zeros(1)}, {"top1": top1, "map100": map100}, b"")
         checkpoints.wait()
     checkpoints.close()
     assert {path.name for path in (tmp_path / "kept").iterdir()} >= {"1", "3"}

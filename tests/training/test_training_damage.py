@@ -43,6 +43,14 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def scatter(path: Path) -> None:
+    """A bit in every KiB: some bytes of a checkpoint are read by nobody, the middle one too."""
+    content = bytearray(path.read_bytes())
+    for place in range(512, len(content), 1024):
+        content[place] ^= 1
+    path.write_bytes(content)
+
+
 def delete(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -54,7 +62,7 @@ def replace(path: Path) -> None:
     path.write_text("") if was_directory else path.mkdir()
 
 
-DAMAGES = {f.__name__: f for f in (truncate, empty, flip, delete, replace)}
+DAMAGES = {f.__name__: f for f in (truncate, empty, flip, scatter, delete, replace)}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +105,7 @@ def cases():
     quick |= {("run.json", "truncate"), ("config.json", "delete"), ("checkpoints", "replace")}
     for name in (*FILES, *CHECKPOINT):
         for kind in DAMAGES:
-            if name == "checkpoints" and kind in ("truncate", "empty", "flip"):
+            if name == "checkpoints" and kind not in ("delete", "replace"):
                 continue
             marks = () if (name, kind) in quick else pytest.mark.slow
             yield pytest.param((name, kind), marks=marks, id=f"{name}-{kind}")
@@ -129,9 +137,9 @@ def test_damage_is_mended_or_refused(case, damaged, whole, call, assert_same_run
         assert not list(home.glob("predictions.npz"))
 
 
-def test_a_flipped_bit_in_the_arrays_costs_one_checkpoint(damaged, whole, call, assert_same_run):
-    """The bytes of a compressed array that Orbax restores without a word."""
-    home = damaged("arrays", "flip")
+def test_flipped_bits_in_the_arrays_cost_one_checkpoint(damaged, whole, call, assert_same_run):
+    """Of compressed arrays, too, that Orbax restores without a word."""
+    home = damaged("arrays", "scatter")
     code, _, err = call("train", CONFIG, "--workdir", home, *SHRUNK)
     assert code == 0
     assert "checkpoints/7 cannot be read" in err

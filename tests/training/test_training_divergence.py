@@ -18,23 +18,23 @@ WILD = ("optimizer.learning_rate=1e3", "optimizer.momentum=0.99", "optimizer.wei
 
 @pytest.fixture(scope="module")
 def broken(shrunk):
-    """`broken({"exit/0/…/kernel": np.nan}, "key=value", …)`: what is found with such values."""
+    """`broken({"exit/0/…/kernel": np.nan}, "key=value", …)`: what is found of such multiples."""
 
-    def broken(values, *words):
+    def broken(factors, *words):
         config = shrunk(*words)
         with closing(open_data(config)) as pipeline:
             program = make_program(config, pipeline.info, make_mesh())
             state = program.init(0)
             parameters = dict(state.parameters)
-            for path, value in values.items():
-                parameters[path] = jnp.full_like(parameters[path], value)
+            for path, factor in factors.items():
+                parameters[path] = parameters[path] * jnp.float32(factor)
             return str(find_origin(config, pipeline, replace(state, parameters=parameters)))
 
     return broken
 
 
 @pytest.mark.parametrize(
-    ("values", "found"),
+    ("factors", "found"),
     [
         ({"entry/0/convolutions/1/pointwise_kernel": np.nan}, "output of entry/0/convolutions/1 "),
         ({"exit/1/norms/0/scale": np.inf}, "output of exit/1/norms/0 (BatchNorm)"),
@@ -46,15 +46,15 @@ def broken(shrunk):
         ({}, "nothing when the step is taken again"),
     ],
 )
-def test_the_first_module_is_named(values, found, broken):
-    assert broken(values).startswith(found)
+def test_the_first_module_is_named(factors, found, broken):
+    assert broken(factors).startswith(found)
 
 
 @pytest.mark.slow
 def test_a_module_of_the_scanned_middle_flow_is_named_too(broken):
-    value = {"middle/1/convolutions/0/pointwise_kernel": np.nan}
+    factor = {"middle/1/convolutions/0/pointwise_kernel": np.nan}
     words = ("model.middle_modules=3", "model.scan_middle=on", "train.accumulation_steps=2")
-    assert broken(value, *words).startswith("output of middle/1/convolutions/0 (")
+    assert broken(factor, *words).startswith("output of middle/1/convolutions/0 (")
 
 
 def test_a_cause_that_cannot_be_looked_for_is_said(broken, monkeypatch):

@@ -138,8 +138,9 @@ def lower_evaluation_step(
 
 
 def initial_state(program: Program, seed: int) -> TrainState:
-    """`Program.init` in one program, the same on every host: one a shape takes longer to find than
-    to draw. Compilers round fused operations as they like: this is within a bit or two of that.
+    """`Program.init` in one program, the same on every host, and within a bit or two of that.
+
+    Programs of one shape each take longer to find than to run. What is fused is rounded otherwise.
     """
     state: TrainState = _compile_init(program)(jnp.int32(seed))
     return state
