@@ -73,7 +73,7 @@ def _latest(root: Path, version: str | None) -> Path | None:
         path
         for path in root.iterdir()
         if _VERSION.fullmatch(path.name)
-        and (path / "dataset_info.json").is_file()
+        and (path / "dataset_info.json").exists()
         and version in (None, path.name)
     ]
     return max(complete, key=lambda p: tuple(map(int, p.name.split("."))), default=None)
@@ -81,8 +81,19 @@ def _latest(root: Path, version: str | None) -> Path | None:
 
 @dataclass(frozen=True)
 class TfdsRecords:
-    """Records of a split that TFDS prepared, images still encoded."""
+    """Records of a split that TFDS prepared, images still encoded.
 
+    Attributes:
+        name_of_set: as the user gave it.
+        path: of the prepared set.
+        split: of these records.
+        source: TFDS's, of serialized examples.
+        image: key of the image in an example.
+        label: key of the label.
+    """
+
+    name_of_set: str
+    path: Path
     split: str
     source: Any
     image: str
@@ -92,7 +103,15 @@ class TfdsRecords:
         return len(self.source)
 
     def read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
-        """The encoded images and the labels."""
+        """The encoded images and the labels.
+
+        Raises:
+            InputError: the file of the records is missing or damaged.
+        """
+        with _damage_named(self.name_of_set, self.path):
+            return self._read(indices)
+
+    def _read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
         # Parsed here, not by TFDS's feature decoders, which take several times as long for this;
         # and many at once, because array_record is slow at single records in random order.
         examples: list[tuple[Encoded, Label]] = []
@@ -113,9 +132,10 @@ def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records
     A test split whose labels are withheld (-1, as ImageNet's) is left out.
 
     Raises:
-        InputError: it is no image classification set, or not stored for random access.
+        InputError: it is no image classification set, not stored for random access, or damaged.
     """
-    builder = tfds.builder_from_directory(str(path))
+    with _damage_named(name, path):
+        builder = tfds.builder_from_directory(str(path))
     stored = builder.info.file_format
     if stored is not None and stored != tfds.core.FileFormat.ARRAY_RECORD:
         reason = (
@@ -130,13 +150,29 @@ def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records
     parts: dict[str, Records] = {}
     for split in builder.info.splits:
         source = builder.as_data_source(split, deserialize_method=raw)
-        records = TfdsRecords(split, source, image, label)
+        records = TfdsRecords(name, path, split, source, image, label)
         if len(records) > 0 and int(records.read([0])[0][1]) >= 0:
             parts["validation" if split in _VALIDATION else split] = records
     if "train" not in parts:
         raise InputError("data.name", name, f"has no split named train in {path}")
     channels = 1 if features[image].shape[-1] == 1 else 3
     return tuple(features[label].names), channels, parts
+
+
+@contextlib.contextmanager
+def _damage_named(name: str, path: Path) -> Iterator[None]:
+    """An error of what reads the files of a set, which can be any, as an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        reason = (
+            f"the prepared set in {path} is damaged ({type(error).__name__}: {said}); move that "
+            f"directory away and run `xception-jax data prepare {name}`"
+        )
+        raise InputError("data.name", name, reason) from error
 
 
 def _keys(name: str, info: Any) -> tuple[str, str]:

@@ -1,0 +1,86 @@
+"""Damage to a prepared data set: read all the same, bit for bit, or named in one line."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xception_jax.data import opening
+from xception_jax.errors import InputError
+
+NAME = "fashion_mnist_mini"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    """A bit in every 16 KiB, so that one meets what is read: an image, or the file's index."""
+    content = bytearray(path.read_bytes())
+    for place in range(min(40, len(content) // 2), len(content), 16384):
+        content[place] ^= 4
+    path.write_bytes(content)
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def images_of(directory: Path, pipeline: str) -> np.ndarray:
+    """The test split, read from the files."""
+    opening._source.cache_clear()
+    opening._decoded.cache_clear()
+    opened = opening.open_pipeline(
+        name=NAME, directory=str(directory), image_size=28, pipeline=pipeline, batch_size=50, seed=0
+    )
+    try:
+        if pipeline == "in_memory":
+            return np.asarray(opened.resident["test"]["image"])
+        return np.concatenate([batch["image"] for batch in opened.eval_batches("test", 50)])
+    finally:
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def expected(prepared: str) -> np.ndarray:
+    return images_of(Path(prepared), "in_memory")
+
+
+@pytest.fixture
+def directory(prepared: str, tmp_path: Path) -> Path:
+    """A copy, to be damaged."""
+    return Path(shutil.copytree(prepared, tmp_path / "prepared"))
+
+
+@pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
+@pytest.mark.parametrize("damage", [truncate, empty, flip, delete, replace])
+@pytest.mark.parametrize("pattern", ["*test*array_record*", "dataset_info.json", "features.json"])
+def test_a_damaged_set_is_named(
+    pattern: str,
+    damage: Callable[[Path], None],
+    pipeline: str,
+    directory: Path,
+    expected: np.ndarray,
+) -> None:
+    (path,) = directory.rglob(pattern)
+    damage(path)
+    try:
+        found = images_of(directory, pipeline)
+    except InputError as error:
+        message = str(error)
+        assert "\n" not in message
+        assert NAME in message or str(directory) in message or "test[" in message
+    else:  # what was damaged is not what is read: a description, say
+        np.testing.assert_array_equal(found, expected)
