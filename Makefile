@@ -26,10 +26,10 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help ablation install test test-slow faults test-tpu check format dist lock clean
+.PHONY: help ablation install test test-slow faults test-tpu check audit-dependencies format dist lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ablation: $(INSTALLED) ## train every arm and seed of experiments/nonlinearity.py, then the report
 	@# Runs that failed (status 1) do not keep the others from their report.
@@ -68,6 +68,11 @@ check: $(INSTALLED) ## lint, format, types, import rules, consistency of what is
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pip --disable-pip-version-check check
+
+# Of an environment of its own: what it needs is not what the project needs.
+audit-dependencies: requirements.lock ## known vulnerabilities in what the lock names (fetches pip-audit)
+	@test -x $(VENV)/pip-audit/bin/pip-audit || { "$(PYTHON)" -m venv $(VENV)/pip-audit && $(VENV)/pip-audit/bin/python -m pip --disable-pip-version-check install --quiet pip-audit; }
+	$(VENV)/pip-audit/bin/pip-audit --requirement requirements.lock --require-hashes --no-deps --disable-pip --strict
 
 format: $(INSTALLED) ## rewrite the files as `make check` wants them, where that is mechanical
 	$(BIN)/ruff check --fix

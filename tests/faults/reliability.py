@@ -30,6 +30,8 @@ def page(results: Mapping[str, Any]) -> str:
             how += "; " + ", ".join(f"{name}: {n}" for name, n in row["moments"].items())
         if "repeated_steps" in row:
             how += f"; {row['repeated_steps']} steps were repeated in all"
+        if "speed" in row:
+            how += f"; {row['speed']} times the speed without W&B (one pair of runs)"
         lines.append(
             f"| {row['promise']} | {how} | {row['times']} | {row['result']}, {row['date']} |"
         )

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -294,6 +295,17 @@ def test_a_place_that_cannot_be_written_is_a_warning(tmp_path, open_run, make_ro
     assert read_metrics(tmp_path / "metrics.jsonl") == make_rows()
     (warning,) = warnings
     assert "without W&B" in warning
+
+
+def test_a_full_disk_is_a_warning(tmp_path, open_run, make_rows, warnings, monkeypatch):
+    """Which wandb itself does not give."""
+    full = shutil._ntuple_diskusage(1 << 30, 1 << 30, 0)
+    monkeypatch.setattr(weights_and_biases.shutil, "disk_usage", lambda _: full)
+    tracker = open_run()
+    log_all(tracker, make_rows())
+    tracker.finish({})
+    (warning,) = warnings
+    assert f"{tmp_path}/wandb is full" in warning and "xception-jax sync" in warning
 
 
 RUNS_AROUND_A_DEAD_SERVICE = """

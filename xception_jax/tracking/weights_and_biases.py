@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 _INIT_SECONDS = 10.0  # that a server has to answer in before the run goes offline
 _UPLOAD_SECONDS = 20.0  # that the end of an online run may take; the rest stays on disk
 _FINISH_SECONDS = 35.0  # the longest that `finish` holds its caller up, opening included
+_SPARE_BYTES = 64 << 10  # less is full: wandb writes in blocks of 32 KiB
 _RETRY_ONLINE_SECONDS = 600.0  # a server that did not answer is left alone for as long
 
 _FIXED_SETTINGS: dict[str, Any] = {
@@ -130,8 +131,18 @@ class WandbRun:
                 _log_images(run, item.images)
                 run.summary.update(item.summary)
                 run.finish(exit_code=int(item.failed))
+            self._check_space()
         except Exception as error:  # whatever it is, the training goes on
             self._warn(f"the run goes on without W&B: {_one_line(error)}")
+
+    def _check_space(self) -> None:
+        """Warns where the disk is full: wandb loses rows there without a word."""
+        place = Path(self._settings.root_dir) / "wandb"
+        if shutil.disk_usage(place).free < _SPARE_BYTES:
+            self._warn(
+                f"the disk under {place} is full: W&B's files may lack rows, and "
+                "`xception-jax sync` makes them anew from the log"
+            )
 
 
 def start_run(

@@ -1,0 +1,85 @@
+"""No secret of the environment reaches a file or a word of any command, a crash's included."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from shrunk import CONFIG, EXPERIMENT, SHRUNK
+
+SECRETS = {
+    "WANDB_API_KEY": "5ec2e7" * 7,
+    "HF_TOKEN": "hf_planted0planted1planted2",
+    "AWS_SECRET_ACCESS_KEY": "wJalrPlantedPlanted/K7MDENG",
+    "RAY_AUTH_TOKEN": "ray-planted-0123456789abcdef",
+    "MY_PASSWORD": "correct-horse-planted",
+}
+# What crashes in the middle of a sweep, as a fault of this program would.
+CRASHING = """
+import sys
+from xception_jax.cli import main
+from xception_jax.training import loop
+def crash(*args, **kwargs):
+    raise RuntimeError("a fault of the program")
+loop.Loop._evaluate_and_save = crash
+sys.argv = ["xception-jax", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.fixture
+def say(tmp_path):
+    """`say("status", …)`: the command line with the secrets around it: its code and its words."""
+
+    def say(*words: object, start: tuple[str, ...] = ("-m", "xception_jax")) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, *start, *map(str, words)],
+            env=os.environ | SECRETS | {"WANDB_BASE_URL": "http://127.0.0.1:9"},
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=300,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return say
+
+
+def holding_a_secret(place: Path) -> list[Path]:
+    files = [path for path in place.rglob("*") if path.is_file()]
+    content = {path: path.read_bytes() for path in files}
+    assert len(files) > 10
+    return [p for p in files if any(secret.encode() in content[p] for secret in SECRETS.values())]
+
+
+def test_no_command_tells_a_secret(say, tmp_path):
+    home = tmp_path / "sweep"
+    words = ["--workdir", home, "--seeds", 1, *SHRUNK, "train.epochs=1", "wandb.mode=online"]
+    code, text = say("sweep", EXPERIMENT, *words)
+    assert code == 0, text
+    assert "W&B is offline" in text  # it looked for the key
+    said = [text]
+    for command in (
+        ("status", home),
+        ("report", home),
+        ("audit", home),
+        ("sync", home),
+        ("plan", EXPERIMENT),
+        ("evaluate", next(home.glob("runs/*"))),
+    ):
+        code, text = say(*command)
+        assert code == 0, text
+        said.append(text)
+    assert not any(secret in text for text in said for secret in SECRETS.values())
+    assert holding_a_secret(tmp_path) == []
+
+
+def test_no_crash_tells_a_secret(say, tmp_path):
+    words = ["train", CONFIG, "--workdir", tmp_path / "run", *SHRUNK, "wandb.mode=offline"]
+    code, text = say(*words, start=("-c", CRASHING))
+    assert code == 1
+    assert "a fault of the program" in text
+    assert not any(secret in text for secret in SECRETS.values())
+    assert holding_a_secret(tmp_path) == []
