@@ -230,6 +230,12 @@ FIELDS: dict[str, Field] = {
     "train.accumulation_steps": Field(
         1, _integer(1, 4096), "parts a batch is computed in, one after another"
     ),
+    "train.shard_optimizer": Field(
+        False,
+        _flag,
+        "each device keeps a part of the optimizer's state and of the averages, instead of all",
+        identity=False,
+    ),
     "train.steps_per_dispatch": Field(
         None,
         _optional(_integer(1, 1024)),

@@ -1,6 +1,7 @@
 """The steps as compiled programs: for one run or for a pack, over a mesh, one step or several."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -81,15 +82,14 @@ def lower_train_steps(
         batches: `shapes_of` the batches of the most steps that a call takes, arrays
             [steps, …] of the layout's `steps`. With one there is no loop in the program.
     """
+    specs = _state_specs(program, layout)
     sharded = jax.shard_map(
         partial(_train_steps, program, layout),
         mesh=layout.mesh,
-        in_specs=(
-            layout.members, layout.members, REPLICATED, layout.steps, REPLICATED, layout.members
-        ),
-        out_specs=layout.members,
+        in_specs=(specs, layout.members, REPLICATED, layout.steps, REPLICATED, layout.members),
+        out_specs=(specs, layout.members),
         check_vma=False,
-    )  # fmt: skip
+    )
     arguments = (
         _state(program, layout),
         _members(layout, jax.ShapeDtypeStruct((), jnp.bool_)),
@@ -135,6 +135,21 @@ def lower_evaluation_step(
         _abstract(batch, layout, layout.shared_rows),
     )
     return _lower(sharded, arguments, ("evaluate", program, layout))
+
+
+def place_states(program: Program, layout: Layout, states: Sequence[TrainState]) -> TrainState:
+    """The states of all slots, whole, as the training step takes them."""
+    return layout.stack(states, _state_specs(program, layout))
+
+
+def _state_specs(program: Program, layout: Layout) -> TrainState:
+    """How each array of the runs' states lies."""
+    shapes = program.shapes()
+    specs: TrainState = jax.tree.map(lambda _: layout.members, shapes)
+    if program.shard_optimizer:
+        share = partial(jax.tree.map, lambda x: layout.shared(x.shape))
+        specs = replace(specs, averages=share(shapes.averages), optimizer=share(shapes.optimizer))
+    return specs
 
 
 def initial_state(program: Program, seed: int) -> TrainState:
@@ -196,14 +211,21 @@ def _hyperparameters() -> Any:
 
 
 def _state(program: Program, layout: Layout) -> Any:
-    return _members(layout, program.shapes())
+    return jax.tree.map(
+        partial(_placed, layout),
+        _state_specs(program, layout),
+        _stacked(layout, program.shapes()),
+    )
 
 
 def _members(layout: Layout, one: Any) -> Any:
     """What each run has for itself, from the shapes of one run's."""
+    return _placed(layout, layout.members, _stacked(layout, one))
+
+
+def _stacked(layout: Layout, one: Any) -> Any:
     leading = () if layout.slots is None else (layout.slots,)
-    stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype), one)
-    return _placed(layout, layout.members, stacked)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype), one)
 
 
 def _placed(layout: Layout, spec: PartitionSpec, tree: Any) -> Any:

@@ -85,7 +85,7 @@ class Evaluator:
         Yields:
             `index` and what the task notes, [slots, n, …].
         """
-        parameters = state.averages or state.parameters
+        parameters = self._layout.whole(state.averages or state.parameters)
         dispatched: deque[tuple[np.ndarray, np.ndarray, dict[str, jax.Array]]] = deque()
         for batch in self._pipeline.eval_batches(split, self._batch_size):
             mask, index = batch.pop("mask"), batch["index"]

@@ -11,7 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from xception_jax.data import Pipeline
-from xception_jax.training.compilation import compile_train_steps, initial_state, shapes_of
+from xception_jax.training.compilation import (
+    compile_train_steps,
+    initial_state,
+    place_states,
+    shapes_of,
+)
 from xception_jax.training.hyperparameters import hyperparameters
 from xception_jax.training.mesh import Layout, make_mesh, replicate
 from xception_jax.training.setup import make_program, steps_per_dispatch
@@ -72,7 +77,7 @@ def measure(
             return Measured(None, compile_seconds, fits)
         own = layout.stack([hyperparameters(config, activations)] * count)
         active = layout.stack([np.bool_(True)] * count)
-        state = layout.stack([initial_state(program, 0)] * count)
+        state = place_states(program, layout, [initial_state(program, 0)] * count)
         taken = replicate(jnp.int32(most), layout.mesh)
         state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, own))
         calls, start = 0, time.perf_counter()

@@ -53,23 +53,42 @@ class Layout:
         """Of a batch that all runs see."""
         return PartitionSpec(DATA_AXIS)
 
-    def stack(self, values: Sequence[Tree]) -> Tree:
-        """One value for each slot (alone, the only one), on the devices."""
-        sharding = NamedSharding(self.mesh, self.members)
-        if self.slots is None:
-            (only,) = values
-            return _place(only, sharding)
-        stacked: Tree = jax.tree.map(
-            lambda *leaves: np.stack(leaves), *jax.device_get(list(values))
+    def shared(self, shape: Sequence[int]) -> PartitionSpec:
+        """Of what a run has once, as an array of this shape of which each device keeps a part."""
+        axis = shared_axis(shape, self.mesh.shape[DATA_AXIS])
+        return (
+            self.members
+            if axis is None
+            else PartitionSpec(*self.members, *[None] * axis, DATA_AXIS)
         )
-        return _place(stacked, sharding)
+
+    def stack(self, values: Sequence[Tree], specs: Any = None) -> Tree:
+        """One value for each slot (alone, the only one), on the devices.
+
+        Args:
+            values: trees of arrays, of each slot.
+            specs: for each array how it lies; None: as `members`.
+        """
+        if self.slots is None:
+            (stacked,) = values
+        else:
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(list(values)))
+        return _place(stacked, self.mesh, self.members if specs is None else specs)
 
     def take(self, values: Tree, slot: int) -> Tree:
-        """The value of one slot, on every device."""
+        """The value of one slot, whole on every device."""
         if self.slots is None:
-            return values
+            return self.whole(values)
         taken: Tree = _take(self.mesh, values, slot)
         return taken
+
+    def whole(self, values: Tree) -> Tree:
+        """As `members`, whatever parts of them the devices keep."""
+        sharding = NamedSharding(self.mesh, self.members)
+        if all(x.sharding.is_equivalent_to(sharding, x.ndim) for x in jax.tree.leaves(values)):
+            return values
+        gathered: Tree = jax.jit(lambda x: x, out_shardings=sharding)(values)
+        return gathered
 
     def dealt(self, batches: dict[str, np.ndarray], parts: int) -> dict[str, np.ndarray]:
         """Of batches that are made of `parts`: to each device in turn its rows of every part.
@@ -132,6 +151,12 @@ def _by_process(devices: Sequence[jax.Device]) -> list[jax.Device]:
     return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
+def shared_axis(shape: Sequence[int], devices: int) -> int | None:
+    """The longest axis that can be dealt out to so many devices; None: there is none."""
+    able = [axis for axis, size in enumerate(shape) if size and size % devices == 0]
+    return max(able, key=lambda axis: shape[axis], default=None)
+
+
 def require_divisible(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
     """Raises `InputError` unless every device gets equally many examples of each part."""
     devices = mesh.shape[DATA_AXIS]
@@ -143,18 +168,27 @@ def require_divisible(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
     """Every device holds the whole of every array."""
-    return _place(tree, NamedSharding(mesh, REPLICATED))
+    return _place(tree, mesh, REPLICATED)
 
 
-def _place(tree: Tree, sharding: NamedSharding) -> Tree:
-    """Arrays that every process has whole, on the devices of all."""
-    if sharding.is_fully_addressable:
-        placed: Tree = jax.device_put(tree, sharding)
+def _place(tree: Tree, mesh: Mesh, specs: Any) -> Tree:
+    """Arrays that every process has whole, on the devices of all.
+
+    Args:
+        tree: of the arrays.
+        mesh: of the devices.
+        specs: a tree of the same form, or one for all.
+    """
+    shardings = jax.tree.map(partial(NamedSharding, mesh), specs)
+    if jax.process_count() == 1:
+        placed: Tree = jax.device_put(tree, shardings)
         return placed
-    # device_put would compare the processes' values first, as large as a data set.
+    if isinstance(specs, PartitionSpec):
+        shardings = jax.tree.map(lambda _: shardings, tree)
 
-    def place(x: Any) -> jax.Array:
+    # device_put would compare the processes' values first, as large as a data set.
+    def place(x: Any, sharding: NamedSharding) -> jax.Array:
         return jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__)
 
-    spread: Tree = jax.tree.map(place, tree)
+    spread: Tree = jax.tree.map(place, tree, shardings)
     return spread

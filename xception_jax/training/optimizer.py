@@ -1,10 +1,12 @@
 """The paper's optimizers and learning-rate schedules (section 4.3), as Optax chains."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import optax
 from jaxtyping import Array, Float, PyTree
 
+Tree = TypeVar("Tree", bound=PyTree)
 Scalar = float | Float[Array, ""]
 
 
@@ -51,10 +53,20 @@ class OptimizerSettings:
         rise = optax.linear_schedule(0.0, 1.0, self.warmup_steps)
         return optax.join_schedules([rise, main], [self.warmup_steps])
 
+    def clipped(self, gradients: Tree) -> Tree:
+        """Whole gradients, scaled down to the bound on their global norm if there is one."""
+        if self.clip_norm is None:
+            return gradients
+        scaled: Tree
+        scaled, _ = optax.clip_by_global_norm(self.clip_norm).update(gradients, optax.EmptyState())
+        return scaled
+
     def transformation(
         self, learning_rate: Scalar, weight_decay: Scalar
     ) -> optax.GradientTransformation:
-        """Clip, add the L2 gradient, then SGD or RMSprop with momentum.
+        """Add the L2 gradient to a `clipped` one, then SGD or RMSprop with momentum.
+
+        All of it is element by element: parts of the arrays can be updated in different places.
 
         L2 is added to the gradient before momentum, as a penalty in the loss would be (not
         decoupled), and only for kernels: the paper does not say for which parameters; biases and
@@ -65,8 +77,6 @@ class OptimizerSettings:
             weight_decay: not read where the settings have none.
         """
         steps = []
-        if self.clip_norm is not None:
-            steps.append(optax.clip_by_global_norm(self.clip_norm))
         if self.weight_decay:
             steps.append(optax.add_decayed_weights(weight_decay, mask=_kernels))
         factor = self.factor_at()

@@ -19,7 +19,7 @@ from xception_jax.ops.choices import choose
 from xception_jax.training import hosts
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import restore_newest
-from xception_jax.training.compilation import initial_state
+from xception_jax.training.compilation import initial_state, place_states
 from xception_jax.training.evaluation import Evaluator
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.lock import locked
@@ -269,7 +269,7 @@ class _Session:
             next(at_hand) if member.active else initial_state(self.program, member.config.seed)
             for member in self.members
         ]
-        return resumed, self.layout.stack(self._filled(every))
+        return resumed, place_states(self.program, self.layout, self._filled(every))
 
     def _initial(self, member: Member) -> TrainState:
         """As drawn, or from elsewhere; what is lacking there, a classifier, stays as drawn."""

@@ -172,6 +172,7 @@ def make_program(
         padding=config.data.padding,
         dropout=config.model.dropout > 0,
         grouped=config.model.norm_group_size is not None,
+        shard_optimizer=train.shard_optimizer,
         settings=json.dumps([shared_settings(config), repr(info), activations], sort_keys=True),
     )
 

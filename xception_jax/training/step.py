@@ -16,7 +16,7 @@ from xception_jax.data import augment, gather, normalize
 from xception_jax.models import ModelFunction
 from xception_jax.models.functional import Flat
 from xception_jax.training.hyperparameters import Hyperparameters
-from xception_jax.training.mesh import DATA_AXIS
+from xception_jax.training.mesh import DATA_AXIS, shared_axis
 from xception_jax.training.optimizer import OptimizerSettings
 from xception_jax.training.state import Sums, TrainState, polyak, zero_sums
 from xception_jax.training.task import Task
@@ -36,6 +36,8 @@ class Program:
             every process of one version. Empty where that is not known.
         grouped: batch normalization is over groups of consecutive rows, and so the parts of a batch
             are consecutive rows as well.
+        shard_optimizer: each device of the data axis keeps and updates a part of the optimizer's
+            state and of the averages (as ZeRO's first stage, Rajbhandari et al. 2020).
     """
 
     model: ModelFunction
@@ -48,6 +50,7 @@ class Program:
     dropout: bool
     settings: str = field(default="", compare=False, repr=False)
     grouped: bool = False
+    shard_optimizer: bool = False
 
     @property
     def consecutive_parts(self) -> int:
@@ -150,7 +153,7 @@ def train_step(
 
     Args:
         program: what is compiled in.
-        state: the same on every device.
+        state: the same on every device, but for what `Program.shard_optimizer` deals out.
         active: whether the run goes on; if not, its state stays as it is.
         resident: data that lie on the device, or nothing.
         batch: this device's rows.
@@ -169,14 +172,46 @@ def train_step(
     moments = jnp.concatenate([sums["loss"][None], *statistics.values()])
     active &= jnp.all(jnp.isfinite(moments)) & jnp.isfinite(optax.tree.norm(gradients))
     optimizer = program.optimizer.transformation(own.learning_rate, own.weight_decay)
-    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
-    parameters = optax.apply_updates(state.parameters, updates)
-    averages = polyak(state.averages, parameters, state.step, program.average_decay)
+    part, whole = (_part, _whole) if program.shard_optimizer else (_as_it_is, _as_it_is)
+    before = part(state.parameters)
+    updates, optimizer_state = optimizer.update(
+        part(program.optimizer.clipped(gradients)), state.optimizer, before
+    )
+    own_parameters = optax.apply_updates(before, updates)
+    averages = polyak(state.averages, own_parameters, state.step, program.average_decay)
+    parameters = whole(own_parameters, state.parameters)
     sums = jax.tree.map(jnp.add, state.sums, sums)
     after = TrainState(state.step + 1, parameters, statistics, averages, optimizer_state, sums)
     after = jax.tree.map(partial(jnp.where, active), after, state)
     rate = own.learning_rate * program.optimizer.factor_at()(state.step)
     return after, {"active": active, "step": after.step, "learning_rate": jnp.float32(rate)}
+
+
+def _part(tree: Flat) -> Flat:
+    """This device's part of arrays that can be dealt out; see `Layout.shared`."""
+    devices = lax.axis_size(DATA_AXIS)
+
+    def part(x: Array) -> Array:
+        if (axis := shared_axis(x.shape, devices)) is None:
+            return x
+        size = x.shape[axis] // devices
+        return lax.dynamic_slice_in_dim(x, lax.axis_index(DATA_AXIS) * size, size, axis)
+
+    return jax.tree.map(part, tree)
+
+
+def _whole(parts: Flat, like: Flat) -> Flat:
+    """The arrays of the shapes of `like` of which each device has its part."""
+
+    def whole(part: Array, like: Array) -> Array:
+        axis = shared_axis(like.shape, lax.axis_size(DATA_AXIS))
+        return part if axis is None else lax.all_gather(part, DATA_AXIS, axis=axis, tiled=True)
+
+    return jax.tree.map(whole, parts, like)
+
+
+def _as_it_is(tree: Flat, _: Flat | None = None) -> Flat:
+    return tree
 
 
 def _accumulate(
