@@ -41,7 +41,8 @@ def ours(config, start, grads, rate=0.1, decay=0.01):
     parameters = jax.tree.map(np.float32, start)
     state = optimizer.init(parameters)
     for gradient in grads:
-        updates, state = optimizer.update(jax.tree.map(np.float32, gradient), state, parameters)
+        clipped = config.clipped(jax.tree.map(np.float32, gradient))
+        updates, state = optimizer.update(clipped, state, parameters)
         parameters = jax.tree.map(lambda p, u: p + u, parameters, updates)
     return parameters
 
