@@ -45,7 +45,7 @@ install: $(INSTALLED) ## .venv with everything in requirements.lock and this pro
 test: $(INSTALLED) ## the tests, without those marked slow
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-slow: $(INSTALLED) $(VENV)/.ray ## the tests marked slow (fetches Ray, for its own)
+test-slow: $(INSTALLED) $(VENV)/.slow ## the tests marked slow (fetches Ray and an S3 server, for their own)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow --ignore tests/faults
 
 faults: $(INSTALLED) ## kill, stop and starve a small sweep; writes docs/reliability.md
@@ -57,9 +57,9 @@ test-tpu: $(INSTALLED) ## the tests that ask the TPU compiler; installs it; need
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet "jax[tpu]==$$($(BIN)/python -c 'import jax; print(jax.__version__)')"
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow tests/training/test_topology.py tests/training/test_topology_xception.py
 
-# Not in the lock, which everybody installs: Ray is large.
-$(VENV)/.ray: $(LOCKED) pyproject.toml
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --editable ".[ray]"
+# Not in the lock, which everybody installs: Ray is large, and so is what stands for S3.
+$(VENV)/.slow: $(LOCKED) pyproject.toml
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --editable ".[ray,s3]" "moto[s3,server]>=5"
 	@touch $@
 
 check: $(INSTALLED) ## lint, format, types, import rules, consistency of what is installed

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from benchmarks.cases import Case, Variant
-from xception_jax.commands.process import cache_directory
+from xception_jax.cache import cache_directory
 
 ROOT = Path(__file__).resolve().parents[1]
 _SECONDS_TO_END = 20

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import record
 from xception_jax.analysis.roofline import CHIPS
-from xception_jax.commands.process import cache_directory
+from xception_jax.cache import cache_directory
 from xception_jax.config import load_config, resolve
 from xception_jax.sweep.budget import dataset_info
 from xception_jax.sweep.forecast import best_step, figures_of

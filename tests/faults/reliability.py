@@ -31,7 +31,7 @@ def page(results: Mapping[str, Any]) -> str:
         if "repeated_steps" in row:
             how += f"; {row['repeated_steps']} steps were repeated in all"
         if "speed" in row:
-            how += f"; {row['speed']} times the speed without W&B (one pair of runs)"
+            how += f"; median speed {row['speed']} of that without W&B, in turns"
         lines.append(
             f"| {row['promise']} | {how} | {row['times']} | {row['result']}, {row['date']} |"
         )

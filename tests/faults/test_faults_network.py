@@ -2,6 +2,7 @@
 
 import json
 import socket
+import statistics
 import subprocess
 import threading
 import time
@@ -21,6 +22,7 @@ from xception_jax.tracking import read_metrics
 pytestmark = pytest.mark.slow
 
 KEY = "5ec2e7" * 7  # as long as a real one
+PAIRS = 5  # of runs with and without W&B, in turns
 PROMISE = (
     "Whatever W&B's server or disk does, training goes on with the same curve, says so once, and "
     "`sync` makes W&B whole"
@@ -89,22 +91,23 @@ def speed(home: Path) -> float:
 @pytest.mark.promise(PROMISE)
 @pytest.mark.parametrize("kind", ["refuses", "hangs", "429", "500"])
 def test_a_bad_server(kind, command, train, tmp_path, record_property):
-    """A fake W&B that refuses, never answers, limits the rate or fails; a key to be kept.
-
-    The speed of training is that beside the same run without W&B, in turns.
-    """
-    alone, beside = tmp_path / "alone", tmp_path / "beside"
-    _, seconds_alone = train("disabled", alone)
+    """A fake W&B that refuses, never answers, limits the rate or fails; a key to be kept."""
+    speeds = []
     with server(kind) as address:
-        one, seconds = train("online", beside, WANDB_BASE_URL=address)
-    assert one.err.count("W&B") == len(one.err.splitlines()) == 1, one.err
-    assert seconds < seconds_alone + 60
+        for pair in range(PAIRS):
+            alone, beside = tmp_path / f"alone-{pair}", tmp_path / f"beside-{pair}"
+            _, seconds_alone = train("disabled", alone)
+            one, seconds = train("online", beside, WANDB_BASE_URL=address)
+            assert one.err.count("W&B") == len(one.err.splitlines()) == 1, one.err
+            assert seconds < seconds_alone + 60
+            speeds.append(speed(beside) / speed(alone))
     assert (alone / "metrics.jsonl").read_bytes() == (beside / "metrics.jsonl").read_bytes()
     assert_same_run(alone, beside)
     for path in (*beside.rglob("*"), one.log, one.log.with_suffix(".err")):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
     assert_whole_after_sync(command, beside)
-    record_property("speed", round(speed(beside) / speed(alone), 2))
+    record_property("times", PAIRS)
+    record_property("speed", round(statistics.median(speeds), 2))
 
 
 @pytest.mark.promise(PROMISE)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from xception_jax.commands.console import Directory, console, warn
+from xception_jax.remote import copied
 
 
 def audit(
@@ -24,8 +25,9 @@ def audit(
     from xception_jax.analysis.read import read_directory
     from xception_jax.analysis.tables import audit_table, describe_pairing, settings_table
 
-    sweep = read_directory(directory)
-    found = audit_sweep(sweep)
+    with copied(directory) as here:
+        sweep = read_directory(here)
+        found = audit_sweep(sweep)
     if as_json:
         console.print(json.dumps(found, indent=2))
         return 1 if found["mismatches"] else 0

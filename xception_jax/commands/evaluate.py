@@ -9,6 +9,7 @@ import typer
 from xception_jax.commands.console import Overrides, console
 from xception_jax.commands.process import prepare_jax
 from xception_jax.errors import InputError
+from xception_jax.remote import copied
 
 
 def evaluate(
@@ -33,18 +34,8 @@ def evaluate(
     Example: `xception-jax evaluate weights/xception --config configs/imagenet.py`
     """
     prepare_jax()
-    from xception_jax.training.weights_directory import DESCRIPTION
-
-    if (directory / DESCRIPTION).is_file():
-        result = _of_weights(directory, config, overrides or [], split, step)
-    elif config or overrides:
-        given = str(config) if config else overrides[0]  # type: ignore[index]
-        reason = f"{directory} holds no converted weights, and a run is evaluated on its own data"
-        raise InputError("--config" if config else "override", given, reason)
-    else:
-        from xception_jax.training.reevaluation import evaluate_run
-
-        result = evaluate_run(directory, split=split, step=step)
+    with copied(directory, checkpoints=True) as here:
+        result = _evaluate(here, config, overrides, split, step)
     if as_json:
         console.print(json.dumps(result))
         return 0
@@ -54,6 +45,26 @@ def evaluate(
     place = f"step {result['step']}, " if "step" in result else ""
     console.print(f"{place}{result['examples']:,} {split} images: {numbers}")
     return 0
+
+
+def _evaluate(
+    directory: Path,
+    config: Path | None,
+    overrides: list[str] | None,
+    split: str,
+    step: int | None,
+) -> dict[str, Any]:
+    from xception_jax.training.weights_directory import DESCRIPTION
+
+    if (directory / DESCRIPTION).is_file():
+        return _of_weights(directory, config, overrides or [], split, step)
+    if config or overrides:
+        given = str(config) if config else overrides[0]  # type: ignore[index]
+        reason = f"{directory} holds no converted weights, and a run is evaluated on its own data"
+        raise InputError("--config" if config else "override", given, reason)
+    from xception_jax.training.reevaluation import evaluate_run
+
+    return evaluate_run(directory, split=split, step=step)
 
 
 def _of_weights(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from xception_jax.cache import cache_directory
 from xception_jax.commands.console import console, warn
-from xception_jax.commands.process import cache_directory, prepare_jax
+from xception_jax.commands.process import prepare_jax
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:

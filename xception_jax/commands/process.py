@@ -8,18 +8,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from xception_jax.cache import cache_directory
 from xception_jax.commands.console import errors, warn
 from xception_jax.errors import INTERRUPTED, require_choice
-
-
-def cache_directory() -> Path:
-    """The user's, for what can be made anew; XDG_CACHE_HOME names another than ~/.cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "xception_jax"
-
 
 # Of mallopt(3), by number as in malloc.h: nothing is given back to the system or mapped by itself,
 # the heap grows by 64 MiB at a time, and all threads share it.

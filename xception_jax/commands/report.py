@@ -1,12 +1,14 @@
 """`report`: figures, tables and a page from the files of a sweep or a run."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xception_jax.commands.console import Directory, command_line, console, warn
 from xception_jax.errors import InputError
+from xception_jax.remote import copied, require_local, url_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,19 +38,21 @@ def report(
         raise InputError("SECONDS", seconds, "goes with --watch, and only with it")
     command = command_line()
     if not watch:
-        _show(write_report(directory, command=command))
+        with copied(directory, changes=True) as here:
+            _show(write_report(here, command=command), directory)
         return 0
+    require_local("--watch", directory, "follows a directory of this machine")
     try:
         every = SECONDS if seconds is None else seconds
         for written in watch_report(directory, seconds=every, command=command):
             console.print(f"{written.headline}; the page: {written.page}")
     except KeyboardInterrupt:  # leaves a page that no longer loads itself again
         written = write_report(directory, command=command)
-    _show(written)
+    _show(written, directory)
     return 0
 
 
-def _show(written: "ReportResult") -> None:
+def _show(written: "ReportResult", directory: Path) -> None:
     from rich.table import Table
 
     table = Table(*written.columns, box=None, pad_edge=False)
@@ -64,7 +68,8 @@ def _show(written: "ReportResult") -> None:
         console.print(_verdict_table(claims))
     for note in written.notes:
         warn(note)
-    console.print(f"the page: {written.page}")
+    page = written.page if url_of(directory) is None else f"{url_of(directory)}/report/index.html"
+    console.print(f"the page: {page}")
 
 
 def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":

@@ -9,6 +9,7 @@ import typer
 from xception_jax.commands.console import Directory, Overrides, Workdir, console, nowhere, warn
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import FAILED, LOST_PEER, InputError
+from xception_jax.remote import copied, mirrored, require_local
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -43,7 +44,11 @@ def train(
 
         name = config.stem if config.suffix != ".json" else config.absolute().parent.name
         with hosts.together(coordinator, processes, process_id):
-            return _train(name, settings, workdir, stop)
+            if hosts.several():
+                reason = "is of one process: a run of several needs a directory that all can reach"
+                require_local("--workdir", workdir, reason)
+            with mirrored(workdir, warn) as here:
+                return _train(name, settings, here, stop)
 
 
 def _train(name: str, settings: "ConfigDict", workdir: Path, stop: Callable[[], bool]) -> int:
@@ -110,7 +115,9 @@ def status(directory: Directory) -> int:
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "status", "result", "images/s", "why"):
         table.add_column(heading, overflow="fold")
-    for run in read_statuses(directory):
+    with copied(directory) as here:
+        runs = read_statuses(here)
+    for run in runs:
         result = run.record.get("result") or {}
         speed = run.record.get("images_per_second")
         table.add_row(

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xception_jax.cache import cache_directory
 from xception_jax.commands.console import Overrides, Workdir, command_line, console, warn
 from xception_jax.commands.engines import Engine
-from xception_jax.commands.process import (
-    cache_directory,
-    interrupted,
-    interruptible,
-    prepare_jax,
-)
+from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import DONE, FAILED
+from xception_jax.remote import mirrored, require_local
 
 if TYPE_CHECKING:
     from xception_jax.sweep import Experiment, PlannedRun
@@ -123,21 +120,25 @@ def sweep(
 
             described = equalize(described, base, words)
             runs = plan_runs(described, base, overrides=words)
-        require_home(workdir, described, runs)
         steps = check_runs(runs)
-        opened = engine.open(workdir)
+        if launcher not in (None, "local"):
+            reason = f"is worked on here and kept there; --launcher {launcher} has other machines"
+            require_local("--workdir", workdir, reason)
         arms, each = len(described.arms), described.seeds
-        with locked(workdir):
-            whole = resolve(base, overrides=words)
-            write_ledger(workdir, described, whole, runs, command_line())
-            console.print(f"{described.name}: {arms} arms x {each} seeds = {len(runs)} runs")
-            sizes = _sizes(asked, measured=opened is None)
-            if launcher in ("slurm", "jobset"):
-                return _submit(opened, workdir, runs, sizes)
-            common: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
-            if opened is None:
-                return _train(workdir, described, runs, steps, **common)
-            return _launch(workdir, runs, steps, opened, retries=engine.tries, **common)
+        with mirrored(workdir, warn) as here:
+            require_home(here, described, runs)
+            opened = engine.open(here)
+            with locked(here):
+                whole = resolve(base, overrides=words)
+                write_ledger(here, described, whole, runs, command_line())
+                console.print(f"{described.name}: {arms} arms x {each} seeds = {len(runs)} runs")
+                sizes = _sizes(asked, measured=opened is None)
+                if launcher in ("slurm", "jobset"):
+                    return _submit(opened, here, runs, sizes)
+                common: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
+                if opened is None:
+                    return _train(here, described, runs, steps, **common)
+                return _launch(here, runs, steps, opened, retries=engine.tries, **common)
 
 
 def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **how: Any) -> int:

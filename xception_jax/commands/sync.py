@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xception_jax.commands.console import Directory, console, warn
 from xception_jax.errors import InputError
+from xception_jax.remote import require_local
 
 if TYPE_CHECKING:
     from xception_jax.analysis import ReportResult
@@ -24,6 +25,7 @@ def sync(directory: Directory) -> int:
 
     Example: `xception-jax sync results/nonlinearity`
     """
+    require_local("directory", directory, "copy it to this machine first: W&B sends from there")
     from rich.progress import track
 
     from xception_jax.analysis import write_report

@@ -1,5 +1,6 @@
 """Every data set by name: where it comes from, how it is prepared and read."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from xception_jax.data.folder import read_folder
 from xception_jax.data.idx import read_labelled_images
 from xception_jax.data.splits import ArrayRecords, Records, Source, assign_splits
 from xception_jax.errors import InputError, nearest_name
+from xception_jax.remote import fetched, require_local, url_of
 
 _FASHION_MNIST = "https://github.com/zalandoresearch/fashion-mnist"
 _OWN = {
@@ -52,13 +54,16 @@ def load(
     Args:
         name: a name of `list_datasets`, any image classification set of TFDS that is prepared, or
             `folder`.
-        directory: of prepared sets (None: TFDS's default), or the image folder.
+        directory: of prepared sets (None: TFDS's default), or the image folder; what is at a URL
+            is fetched, once.
         validation_fraction: share of train that a split the set lacks gets.
         train_examples: use only the first so many training examples; None: all.
 
     Raises:
         InputError: unknown, not prepared, damaged, or too small.
     """
+    if directory is not None and url_of(directory) is not None:
+        directory = _fetched(name, directory)
     channels = 3
     frequencies: tuple[float, ...] | None = None
     parts: dict[str, Records]
@@ -109,6 +114,9 @@ def prepare(
     """
     if name in _NEED_NO_PLACE:
         return None
+    if directory is not None:
+        reason = "is no directory of this machine: prepare it here, then copy it there"
+        require_local("data.directory", directory, reason)
     from xception_jax.data import builders
 
     # A newer release of the package may ship other images than those prepared by an older one.
@@ -136,6 +144,8 @@ def list_datasets(directory: str | None = None) -> list[DatasetRow]:
     """The sets this project names, and every other one that lies prepared in `directory`."""
     from xception_jax.data import builders
 
+    if directory is not None:
+        require_local("--directory", directory, "only directories of this machine are listed")
     root = builders.data_directory(directory)
     others = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     rows = []
@@ -148,6 +158,13 @@ def list_datasets(directory: str | None = None) -> list[DatasetRow]:
             location = None if path is None else str(path)
             rows.append(DatasetRow(name, origin, own or path is not None, location))
     return rows
+
+
+def _fetched(name: str, url: str) -> str:
+    """The image folder, or the parent of the set, as a copy on this machine."""
+    if name == "folder":
+        return str(fetched("data.directory", url))
+    return str(fetched("data.directory", f"{url}/{re.split('[/:]', name)[0]}").parent)
 
 
 def _not_prepared(name: str, directory: str | None) -> InputError:
