@@ -79,6 +79,10 @@ def wait_for_rows(home: Path, count: int, processes: Processes) -> None:
         time.sleep(0.01)
 
 
+def newest(home: Path) -> int:
+    return max(int(path.name) for path in (home / "checkpoints").iterdir())
+
+
 def test_two_processes_train_the_run_of_one(start, tmp_path):
     """On as many devices: one adds their gradients up in another order than the other.
 
@@ -109,22 +113,27 @@ def test_two_processes_keep_parts_of_the_optimizer(start, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_moves_between_hosts_and_is_the_same(start, tmp_path):
-    """Two processes, one told to stop; then one process on other devices; then two again."""
-    whole, home = tmp_path / "whole", tmp_path / "moving"
-    assert codes(start(whole, *LONG, processes=1, devices=4)) == [0]
-    stopped = []
-    for processes, devices, told in ((2, 2, 1), (1, 2, 0)):
-        running = start(home, *LONG, processes=processes, devices=devices)
-        wait_for_rows(home, 8 * len(stopped) + 8, running)
-        running[told].send_signal(signal.SIGTERM)
-        assert codes(running) == [75] * processes
-        stopped.append(max(int(path.name) for path in (home / "checkpoints").iterdir()))
-    assert codes(start(home, *LONG)) == [0, 0]
-    record = json.loads((home / "run.json").read_text())
-    assert record["resumed_from"] == stopped
-    assert 0 < stopped[0] < stopped[1] < 60
-    # 60 steps, so that what rounding does has grown.
-    assert_nearly_same_run(whole, home, 1e-4)
+    """Two processes, one told to stop; then one process on other devices; then two again.
+
+    Nine steps, as above: after some twelve a ReLU somewhere takes the other side, and runs on two
+    and on four devices are no longer the same to rounding (measured: 1e-7 at step 10, 4e-5 at 14).
+    """
+    whole, home, often = tmp_path / "whole", tmp_path / "moving", "train.log_every_steps=1"
+    assert codes(start(whole, often, processes=1, devices=4)) == [0]
+    two = start(home, often)
+    wait_for_rows(home, 2, two)
+    two[1].send_signal(signal.SIGTERM)
+    assert codes(two) == [75, 75]
+    stopped = [newest(home)]
+    (one,) = start(home, often, processes=1, devices=2)
+    assert "compiling" in one.stdout.readline()
+    one.send_signal(signal.SIGTERM)
+    assert codes([one]) == [75]
+    stopped.append(newest(home))
+    assert codes(start(home, often)) == [0, 0]
+    assert json.loads((home / "run.json").read_text())["resumed_from"] == stopped
+    assert 0 < stopped[0] < stopped[1] < 9
+    assert_nearly_same_run(whole, home, 1e-6)
 
 
 @pytest.mark.slow
