@@ -192,6 +192,12 @@ FIELDS: dict[str, Field] = {
         "compile the equal modules of the middle flow once, as a loop; auto: by backend",
         identity=False,
     ),
+    "model.rematerialize": Field(
+        False,
+        _flag,
+        "compute modules again in the backward pass, instead of keeping what is inside of them",
+        identity=False,
+    ),
     # -- optimizer -------------------------------------------------------------------------------
     "optimizer.name": Field("sgd", _choice("sgd", "rmsprop"), "paper section 4.3"),
     "optimizer.learning_rate": Field(0.045, _real(0, 1e3), "the highest one of the schedule"),

@@ -34,6 +34,7 @@ def spec(**changes) -> NetworkSpec:
         "fully_connected": None,
         "dropout_rate": 0.0,
         "scan_middle": "off",
+        "rematerialize": False,
     }
     return NetworkSpec(**settings | changes)
 

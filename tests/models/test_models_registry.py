@@ -32,6 +32,7 @@ OTHERS = {
     "depthwise_implementation": "lax",
     "matmul_dtype": "bfloat16",
     "scan_middle": "on",
+    "rematerialize": True,
     "norm_momentum": 0.9,
     "norm_epsilon": 1e-5,
     "norm_group_size": 4,

@@ -1,4 +1,4 @@
-"""The middle flow as a loop: the same model, compiled once."""
+"""The middle flow as a loop, and modules that are computed again: the same model."""
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,11 @@ def tiny(scan_middle, middle_modules=3, **settings):
     )
 
 
-def test_a_scanned_middle_flow_is_the_unrolled_one(rng):
+@pytest.mark.parametrize(("scan", "again"), [("on", False), ("off", True), ("on", True)])
+def test_another_way_through_the_modules_is_the_same_model(scan, again, rng):
     with jax.enable_x64(True):
-        unrolled, scanned = (tiny(scan, 2, dtype="float64") for scan in ("off", "on"))
+        unrolled = tiny("off", 2, dtype="float64")
+        scanned = tiny(scan, 2, dtype="float64", rematerialize=again)
         key = jax.random.key(int(rng.integers(2**31)))
         values = [
             {path: value.astype("float64") for path, value in part.items()}
@@ -70,3 +72,23 @@ def test_one_module_is_compiled_and_auto_unrolls_on_cpu():
     assert equations(tiny("auto")) == equations(tiny("off"))
     with pytest.raises(InputError, match=r"model.scan_middle='onn'.*'on'"):
         tiny("onn")
+
+
+def test_what_is_computed_again_is_not_kept():
+    """The values that the backward pass reads, by JAX's own count, batch of 8 at 32 pixels.
+
+    What the stem has inside, and what goes from module to module, stays: 0.38 of all (measured).
+    """
+    kept = []
+    for again in (False, True):
+        function = tiny("off", rematerialize=again)
+        parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
+        images = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)
+
+        def forward(p, s, x, function=function):
+            return jax.vjp(lambda p: function.apply(p, s, x, train=True)[0], p)
+
+        _, backward = jax.eval_shape(forward, parameters, statistics, images)
+        kept.append(sum(leaf.size for leaf in jax.tree.leaves(backward)))
+    weights = sum(leaf.size for leaf in jax.tree.leaves((parameters, statistics)))
+    assert kept[1] - weights < (kept[0] - weights) / 2

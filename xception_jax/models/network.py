@@ -32,6 +32,7 @@ class NetworkSpec:
         fully_connected: units of the ReLU layers before the classifier; None: the table's own.
         dropout_rate: before the classifier.
         scan_middle: whether the equal modules of a middle flow are a loop: "on", "off", or "auto".
+        rematerialize: compute modules again in the backward pass.
 
     Raises:
         InputError: a value that does not exist, with the nearest one that does.
@@ -46,6 +47,7 @@ class NetworkSpec:
     fully_connected: tuple[int, ...] | None
     dropout_rate: float
     scan_middle: str
+    rematerialize: bool
 
     def __post_init__(self) -> None:
         require_count("model.num_classes", self.num_classes)

@@ -67,6 +67,7 @@ def create_model(
     depthwise_implementation: str = "auto",
     matmul_dtype: str | None = None,
     scan_middle: str = "auto",
+    rematerialize: bool = False,
     norm_momentum: float = 0.99,
     norm_epsilon: float = 1e-3,
     norm_group_size: int | None = None,
@@ -85,7 +86,7 @@ def create_model(
 Xception and VGG families; Inception and AlexNet if `separable` |
     | kernel_size | Xception, VGG (the others' tables have sizes of their own) |
     | residual | Xception |
-    | middle_modules, scan_middle | Xception, VGG |
+    | middle_modules, scan_middle, rematerialize | Xception, VGG |
     | separable | Inception, AlexNet |
     | padding | all but "inception_v3", where nothing that has a stride is padded |
 
@@ -119,6 +120,8 @@ Xception and VGG families; Inception and AlexNet if `separable` |
             rounded to it, while sums and all else stay in `dtype`; None: they stay as well.
         scan_middle: whether the equal modules of the middle flow are compiled once, as a loop;
             "on", "off", or "auto": by backend.
+        rematerialize: whether modules are computed again in the backward pass, instead of keeping
+            what is inside of them: less memory, more time.
         norm_momentum: of the moving statistics of batch normalization.
         norm_epsilon: of batch normalization.
         norm_group_size: consecutive rows of a batch that it normalizes together; None: all.
@@ -163,6 +166,7 @@ def _function(settings: Mapping[str, Any]) -> ModelFunction:
         None if units is None else tuple(units),
         settings["dropout"],
         settings["scan_middle"],
+        settings["rematerialize"],
     )
     multiple = segments if isinstance(segments, int) else 1
     table = MODELS[settings["name"]].resized(Width(width, multiple), settings["middle_modules"])

@@ -90,7 +90,7 @@ class TowerTable:
 
     def inert(self, separable: bool) -> frozenset[str]:
         """Settings of blocks where there are none, and of what other families have."""
-        inert = {"residual", "middle_modules", "scan_middle", "kernel_size"}
+        inert = {"residual", "middle_modules", "scan_middle", "rematerialize", "kernel_size"}
         strided = any(
             isinstance(step, Convolution | MaxPool)
             and padded_like("torch", step.padding, step.strides) != step.padding

@@ -11,7 +11,7 @@ from xception_jax import ops
 from xception_jax.models.layers import BatchNorm, Conv, padded_like, require_count
 from xception_jax.models.network import SCANS, Network, NetworkSpec, Width
 from xception_jax.models.pooling import max_pool
-from xception_jax.models.scanning import scan_modules
+from xception_jax.models.scanning import rematerialized, scan_modules
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class Xception(Network):
         self.stem_norms: nnx.List[BatchNorm] = nnx.List(
             block.norm.build(after, rngs=rngs) for _, after in stem
         )
-        self.scan_middle = spec.scan_middle
+        self.scan_middle, self.rematerialize = spec.scan_middle, spec.rematerialize
         features = stem[-1][1]
 
         def flow(*stages: Stage) -> nnx.List[XceptionModule]:
@@ -224,16 +224,17 @@ class Xception(Network):
         """The image the last module makes, before pooling."""
         for conv, norm in zip(self.stem, self.stem_norms, strict=True):
             x = jax.nn.relu(norm(conv(x), train))
-        for module in self.entry:
-            x = module(x, train)
-        x = self._middle_flow(x, train)
-        for module in self.exit:
-            x = module(x, train)
-        return x
-
-    def _middle_flow(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+        x = self._through(self.entry, x, train)
         if len(self.middle) > 1 and ops.choose("scan_middle", self.scan_middle, SCANS) == "on":
-            return scan_modules(self.middle, x, train)
-        for module in self.middle:
-            x = module(x, train)
+            x = scan_modules(self.middle, x, train, rematerialize=self.rematerialize and train)
+        else:
+            x = self._through(self.middle, x, train)
+        return self._through(self.exit, x, train)
+
+    def _through(
+        self, flow: nnx.List[XceptionModule], x: Float[Array, "b h w c"], train: bool
+    ) -> Float[Array, "b h2 w2 f"]:
+        for module in flow:
+            again = self.rematerialize and train
+            x = rematerialized(module, x, train) if again else module(x, train)
         return x

@@ -63,6 +63,7 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
     unrolled = config.copy_and_resolve_references()
     with unrolled.unlocked():
         unrolled.model.scan_middle = "off"  # a loop's modules cannot be told apart
+        unrolled.model.rematerialize = False
     program = make_program(unrolled, pipeline.info, layout.mesh)
     own = hyperparameters(config, (config.model.intermediate_activation,))
     step, names = int(state.step), list[tuple[str | None, str]]()
