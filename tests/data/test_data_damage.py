@@ -6,36 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import delete, empty, replace, scatter, truncate
 
 from xception_jax.data import opening
 from xception_jax.errors import InputError
 
 NAME = "fashion_mnist_mini"
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def flip(path: Path) -> None:
-    """A bit in every 16 KiB, so that one meets what is read: an image, or the file's index."""
-    content = bytearray(path.read_bytes())
-    for place in range(min(40, len(content) // 2), len(content), 16384):
-        content[place] ^= 4
-    path.write_bytes(content)
-
-
-def delete(path: Path) -> None:
-    path.unlink()
-
-
-def replace(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
 
 
 def images_of(directory: Path, pipeline: str) -> np.ndarray:
@@ -65,7 +41,7 @@ def directory(prepared: str, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
-@pytest.mark.parametrize("damage", [truncate, empty, flip, delete, replace])
+@pytest.mark.parametrize("damage", [truncate, empty, scatter, delete, replace])
 @pytest.mark.parametrize("pattern", ["*test*array_record*", "dataset_info.json", "features.json"])
 def test_a_damaged_set_is_named(
     pattern: str,

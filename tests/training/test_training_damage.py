@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from damage import delete, empty, flip, replace, scatter, truncate
 from shrunk import CONFIG, SHRUNK
 
 from xception_jax.training import Interrupted
@@ -26,40 +27,6 @@ CHECKPOINT = {
     "digests": "digests/metadata",
 }
 FILES = ("config.json", "run.json", "metrics.jsonl", "pairing.json", ".lock", "checkpoints")
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def flip(path: Path) -> None:
-    """One bit, in the middle."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def scatter(path: Path) -> None:
-    """A bit in every KiB: some bytes of a checkpoint are read by nobody, the middle one too."""
-    content = bytearray(path.read_bytes())
-    for place in range(512, len(content), 1024):
-        content[place] ^= 1
-    path.write_bytes(content)
-
-
-def delete(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def replace(path: Path) -> None:
-    """By a directory; a directory by a file."""
-    was_directory = path.is_dir()
-    delete(path)
-    path.write_text("") if was_directory else path.mkdir()
 
 
 DAMAGES = {f.__name__: f for f in (truncate, empty, flip, scatter, delete, replace)}
