@@ -140,6 +140,31 @@ def test_what_could_not_be_sent_is_kept_and_sent_by_the_next_command(tmp_path, m
     assert Store(url).read("config.json") == b"{}"
 
 
+def test_what_is_fetched_by_half_is_not_taken_for_the_whole(tmp_path, monkeypatch):
+    """Or the next command would delete the other half in the store."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a"))
+    url = f"memory://{tmp_path.name}/half-fetched"
+    with mirrored(Path(url), print) as here:
+        for name in ("config.json", "run.json", "predictions.npz"):
+            (here / name).write_text(name)
+    before = Store(url).sizes().keys()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    with monkeypatch.context() as patch:
+        get = Store._get
+
+        def killed(self, name: str, path: Path) -> None:
+            if name == "run.json":
+                raise KeyboardInterrupt
+            get(self, name, path)
+
+        patch.setattr(Store, "_get", killed)
+        with pytest.raises(KeyboardInterrupt), mirrored(Path(url), print):
+            pass
+    with mirrored(Path(url), print) as here:
+        assert (here / "run.json").read_text() == "run.json"
+    assert Store(url).sizes().keys() == before
+
+
 def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
     from xception_jax.data import load, prepare
 

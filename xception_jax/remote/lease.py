@@ -53,15 +53,27 @@ class Lease:
             "renewed": 0,
             "held": True,
         }
+        self._mark = mark
         before = self._read()
         self.continues = before is not None and _known(mark, before)
         if before is not None and before.get("held"):
             self._wait_for(before, gone=self.continues and not _runs(before.get("pid")))
+        if before is not None and self.continues:  # a kill between the two leaves both known
+            self.remember(before["session"])
         self._write()
         time.sleep(_SETTLED)
         self._require_mine()
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(self._said["session"])
+
+    def remember(self, *others: str) -> None:
+        """Marks this session as one whose files this machine has, now that it has them.
+
+        Args:
+            others: sessions of which that is true as well.
+        """
+        self._mark.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._mark.with_name(f"{self._mark.name}.partial")
+        scratch.write_text("\n".join([self._said["session"], *others]))
+        scratch.replace(self._mark)
 
     def renew(self) -> None:
         """Says that this process still lives.
@@ -125,7 +137,7 @@ def _read(store: Store) -> dict[str, Any] | None:
 
 def _known(mark: Path, before: dict[str, Any]) -> bool:
     with suppress(OSError):
-        return mark.read_text() == before.get("session")
+        return before.get("session") in mark.read_text().split("\n")
     return False
 
 

@@ -50,11 +50,14 @@ def mirrored(place: Path, warn: Callable[[str], None]) -> Iterator[Path]:
     with told("--workdir", url, "cannot be used"):
         store = Store(url)
         lease = Lease(store, local.parent / "session", seconds)
-        if not (lease.continues and local.is_dir()):
-            shutil.rmtree(local, ignore_errors=True)
-            local.mkdir(parents=True)
-            _pull(store, local, lambda _: True)
-        mirror = _Mirror(store, local, lease, warn)
+        try:
+            if not (lease.continues and local.is_dir()):
+                _fetch(store, local)
+            lease.remember()
+            mirror = _Mirror(store, local, lease, warn)
+        except BaseException:
+            lease.release()
+            raise
     mirror.start(seconds)
     try:
         yield local
@@ -120,6 +123,16 @@ def _interval() -> float:
 def _working_copy(url: str) -> Path:
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
     return cache_directory() / "remote" / digest / (PurePosixPath(url).name or "store")
+
+
+def _fetch(store: Store, local: Path) -> None:
+    """Makes `local` what is in the store; a kill leaves it as it was."""
+    incoming = local.with_name(f"{local.name}.partial")
+    shutil.rmtree(incoming, ignore_errors=True)
+    incoming.mkdir(parents=True)
+    _pull(store, incoming, lambda _: True)
+    shutil.rmtree(local, ignore_errors=True)
+    incoming.rename(local)
 
 
 def _pull(store: Store, local: Path, wanted: Callable[[str], bool]) -> None:
