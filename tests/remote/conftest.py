@@ -30,3 +30,9 @@ def start(tmp_path) -> Callable[..., subprocess.Popen]:
         )
 
     return start
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_starts(monkeypatch) -> None:
+    """In this process: no wait for who might write to a store at the same moment."""
+    monkeypatch.setattr("xception_jax.remote.lease._SETTLED", 0.01)

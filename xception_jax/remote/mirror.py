@@ -223,6 +223,9 @@ class _Mirror:
                 error = failure
                 if attempt + 1 < _TRIES:
                     threading.Event().wait(2.0**attempt)
+        if self._lost is None:
+            with suppress(Exception):
+                self._lease.release()
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         text = f"not everything is in {self._store.url} ({said}); it is in {self._local}"
         if self._lost is None:
