@@ -24,9 +24,8 @@ def url(tmp_path) -> str:
     return f"file://{tmp_path}/bucket/results/run"
 
 
-@pytest.mark.parametrize(
-    "same_machine", [pytest.param(True, marks=pytest.mark.slow), False], ids=["here", "elsewhere"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("same_machine", [True, False], ids=["here", "elsewhere"])
 def test_a_killed_run_goes_on_here_and_elsewhere(same_machine, url, start, call, tmp_path):
     words = ("train", CONFIG, *SHRUNK, *LONG)
     whole = tmp_path / "whole"

@@ -66,6 +66,7 @@ run("moved", "true")
 """
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_and_without_parts(on_eight_devices, shrunk_words, tmp_path):
     """Its checkpoints are of whole arrays; rounding as above, over nine steps."""
     on_eight_devices(RUN, str(tmp_path), *shrunk_words)
