@@ -1,7 +1,8 @@
 """The one error that means "your input, not our code", and the exit codes of the command line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 # What a process ends with; 75 is EX_TEMPFAIL: a scheduler may start the same command again.
 DONE, FAILED, INVALID, STUCK, LOST_PEER, INTERRUPTED = 0, 1, 2, 70, 71, 75
@@ -19,6 +20,22 @@ class InputError(Exception):
         shown = "" if value is None else f"={value!r}"
         hint = "" if nearest is None else f"; nearest valid value: {nearest!r}"
         super().__init__(" ".join(f"{field}{shown}: {reason}{hint}".split()))
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of other people's code says, with its type, fit to be a part of a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+@contextmanager
+def refused(field: str, value: object, reason: str) -> Iterator[None]:
+    """An error of what reads a file or a store, which can be any, as an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(field, value, f"{reason} ({one_line(error)})") from error
 
 
 def nearest_name(name: object, choices: Iterable[str]) -> str | None:

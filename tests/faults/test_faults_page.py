@@ -16,4 +16,4 @@ def test_every_promise_was_tested_and_kept():
     files = [f for f in Path(__file__).parent.glob("test_*.py") if f != Path(__file__)]
     tests = {name for f in files for name in re.findall(r"^def (test_\w+)", f.read_text(), re.M)}
     assert {row["test"].partition("[")[0] for row in rows} == tests
-    assert [row["test"] for row in rows if row["result"].startswith("failed")] == []
+    assert [row["test"] for row in rows if row["result"] != "passed"] == []

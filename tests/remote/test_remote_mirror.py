@@ -164,6 +164,19 @@ def test_what_is_fetched_by_half_is_not_taken_for_the_whole(tmp_path, monkeypatc
     assert Store(url).sizes().keys() == before
 
 
+def test_what_others_have_put_there_stays(tmp_path, monkeypatch):
+    """A report that was written elsewhere; but not a checkpoint that is gone here."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"memory://{tmp_path.name}/others"
+    with mirrored(Path(url), print) as here:
+        (here / "run.json").write_text("{}")
+    for name in ("report/index.html", "checkpoints/3/_CHECKPOINT_METADATA"):
+        Store(url).write(name, b"x")
+    with mirrored(Path(url), print):
+        pass
+    assert Store(url).sizes().keys() == {".lease.json", "run.json", "report/index.html"}
+
+
 def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
     from xception_jax.data import load, prepare
 

@@ -22,7 +22,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from xception_jax.data.images import Encoded
 from xception_jax.data.splits import Label, Records
-from xception_jax.errors import InputError, nearest_name
+from xception_jax.errors import InputError, nearest_name, refused
 
 _NAME = re.compile(
     r"(?P<set>\w{1,100})(/(?P<config>\w[\w.+-]{0,99}))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII
@@ -159,20 +159,13 @@ def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records
     return tuple(features[label].names), channels, parts
 
 
-@contextlib.contextmanager
-def _damage_named(name: str, path: Path) -> Iterator[None]:
-    """An error of what reads the files of a set, which can be any, as an `InputError`."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        said = " ".join(str(error).split())[:200]
-        reason = (
-            f"the prepared set in {path} is damaged ({type(error).__name__}: {said}); move that "
-            f"directory away and run `xception-jax data prepare {name}`"
-        )
-        raise InputError("data.name", name, reason) from error
+def _damage_named(name: str, path: Path) -> contextlib.AbstractContextManager[None]:
+    """For what reads the files of a prepared set."""
+    reason = (
+        f"the prepared set in {path} is damaged; move that directory away and run "
+        f"`xception-jax data prepare {name}`"
+    )
+    return refused("data.name", name, reason)
 
 
 def _keys(name: str, info: Any) -> tuple[str, str]:

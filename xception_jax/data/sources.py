@@ -164,14 +164,19 @@ def _fetched(name: str, url: str) -> str:
     """The image folder, or the parent of the set, as a copy on this machine."""
     if name == "folder":
         return str(fetched("data.directory", url))
-    return str(fetched("data.directory", f"{url}/{re.split('[/:]', name)[0]}").parent)
+    return str(fetched("data.directory", f"{url}/{_set_name(name)}").parent)
+
+
+def _set_name(name: str) -> str:
+    """Without what says which configuration or version."""
+    return re.split("[/:]", name)[0]
 
 
 def _not_prepared(name: str, directory: str | None) -> InputError:
     from xception_jax.data import builders
 
     known = [*_OWN, *builders.builder_names()]
-    if name.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0] not in known:
+    if _set_name(name) not in known:
         return InputError("data.name", name, "unknown data set", nearest_name(name, known))
     command = f"xception-jax data prepare {name}"
     if name == "fashion_mnist":

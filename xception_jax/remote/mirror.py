@@ -1,6 +1,5 @@
 """A directory of this machine that stands for one in a store, and is sent there as it changes."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -9,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from xception_jax.cache import cache_directory
-from xception_jax.errors import InputError
+from xception_jax.errors import InputError, one_line, refused
 from xception_jax.remote.lease import NAME as LEASE
 from xception_jax.remote.lease import Lease, TakenOver, living_holder
 from xception_jax.remote.parts import Parts, is_part, joined
-from xception_jax.remote.store import Store, told, url_of
+from xception_jax.remote.store import Store, kept_for, url_of
 
 _LOG = "metrics.jsonl"
 # What says that others are whole: sent after them, as they were before them.
@@ -46,8 +44,8 @@ def mirrored(place: Path, warn: Callable[[str], None]) -> Iterator[Path]:
         yield place
         return
     seconds = _interval()
-    local = _working_copy(url)
-    with told("--workdir", url, "cannot be used"):
+    local = kept_for(url, "remote")
+    with refused("--workdir", url, "cannot be used"):
         store = Store(url)
         lease = Lease(store, local.parent / "session", seconds)
         try:
@@ -85,7 +83,7 @@ def copied(place: Path, *, changes: bool = False, checkpoints: bool = False) -> 
     with tempfile.TemporaryDirectory(prefix="xception-jax-") as temporary:
         local = Path(temporary) / (PurePosixPath(url).name or "store")
         local.mkdir()
-        with told("directory", url, "cannot be read"):
+        with refused("directory", url, "cannot be read"):
             store = Store(url)
             _pull(store, local, lambda name: checkpoints or "/checkpoints/" not in f"/{name}")
         if not any(local.iterdir()):
@@ -95,7 +93,7 @@ def copied(place: Path, *, changes: bool = False, checkpoints: bool = False) -> 
         yield local
         if changes:
             after = _state(local)
-            with told("directory", url, "cannot be written"):
+            with refused("directory", url, "cannot be written"):
                 store.put([name for name in after if after[name] != before.get(name)], local)
                 store.delete(name for name in before if name not in after)
 
@@ -118,11 +116,6 @@ def _interval() -> float:
         reason = "must be a number from 0.1 to 3600"
         raise InputError("XCEPTION_JAX_UPLOAD_SECONDS", text, reason, 30)
     return seconds
-
-
-def _working_copy(url: str) -> Path:
-    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
-    return cache_directory() / "remote" / digest / (PurePosixPath(url).name or "store")
 
 
 def _fetch(store: Store, local: Path) -> None:
@@ -188,11 +181,14 @@ class _Mirror:
         sizes = store.sizes()
         self._parts = Parts(store, sizes)
         here = _state(local)
-        # A checkpoint never changes; of other files it is not known what the store has of them.
+        # A checkpoint never changes, and one that is not here any more is to go. Of other files it
+        # is not known what the store has of them; what only the store has is another command's.
         self._sent: State = {
-            name: here.get(name, (size, 0)) if self._same(name, size, here) else (-1, 0)
+            name: here[name]
+            if _checkpoint(name) and here.get(name, (-1, 0))[0] == size
+            else (-1, 0)
             for name, size in sizes.items()
-            if name != LEASE and not is_part(name)
+            if name in here or _checkpoint(name)
         }
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
@@ -226,7 +222,7 @@ class _Mirror:
         if self._lost is None:
             with suppress(Exception):
                 self._lease.release()
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        said = "" if error is None else one_line(error)
         text = f"not everything is in {self._store.url} ({said}); it is in {self._local}"
         if self._lost is None:
             text += ", and the same command on this machine sends it"
@@ -234,9 +230,6 @@ class _Mirror:
             self._warn(text)
         else:
             raise OSError(text)
-
-    def _same(self, name: str, size: int, here: State) -> bool:
-        return _checkpoint(name) is not None and here.get(name, (-1, 0))[0] == size
 
     def _run(self) -> None:
         warned = False
@@ -251,8 +244,8 @@ class _Mirror:
                 return
             except Exception as error:
                 if not warned:
-                    said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-                    self._warn(f"{self._store.url} cannot be written, and is tried again: {said}")
+                    said = f"cannot be written, and is tried again: {one_line(error)}"
+                    self._warn(f"{self._store.url} {said}")
                 warned = True
 
     def _send(self) -> None:

@@ -5,13 +5,12 @@ A URL may come as a `Path`, which has made `s3:/bucket` of `s3://bucket`: no com
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from xception_jax.cache import cache_directory
-from xception_jax.errors import InputError
+from xception_jax.errors import InputError, refused
 
 _URL = re.compile(r"(gs|gcs|s3|s3a|abfs|az|memory|file):/+(.+)", re.DOTALL)
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
@@ -129,16 +128,10 @@ class Store:
             self._files.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
 
 
-@contextmanager
-def told(field: str, url: str, what: str) -> Iterator[None]:
-    """An error of a store, which can be any, as an `InputError` about `field`."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InputError(field, url, f"{what} ({said})") from error
+def kept_for(url: str, purpose: str) -> Path:
+    """The directory of this machine, below its cache, for what is at a URL."""
+    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return cache_directory() / purpose / digest / (PurePosixPath(url).name or "store")
 
 
 def fetched(field: str, place: str) -> Path:
@@ -154,9 +147,8 @@ def fetched(field: str, place: str) -> Path:
         InputError: the store cannot be read, or there is nothing.
     """
     url = str(url_of(place))
-    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
-    directory = cache_directory() / "fetched" / digest / PurePosixPath(url).name
-    with told(field, url, "cannot be read"):
+    directory = kept_for(url, "fetched")
+    with refused(field, url, "cannot be read"):
         store = Store(url)
         sizes = store.sizes()
         if not sizes:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from xception_jax.errors import one_line
 from xception_jax.tracking.jsonl import SPLITS
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class WandbRun:
                 run.finish(exit_code=int(item.failed))
             self._check_space()
         except Exception as error:  # whatever it is, the training goes on
-            self._warn(f"the run goes on without W&B: {_one_line(error)}")
+            self._warn(f"the run goes on without W&B: {one_line(error)}")
 
     def _check_space(self) -> None:
         """Warns where the disk is full: wandb loses rows there without a word."""
@@ -207,7 +208,7 @@ def start_run(
             **_FIXED_SETTINGS,
         )
     except Exception as error:  # a broken dependency raises anything
-        warn(f"the run goes on without W&B: {_one_line(error)}")
+        warn(f"the run goes on without W&B: {one_line(error)}")
         return None
     return WandbRun(settings, dict(config), resumed_rows, warn)
 
@@ -260,7 +261,7 @@ def _open(settings: "wandb.Settings", config: dict[str, Any], warn: Warn) -> "wa
             return _init(settings, config)
         except Exception as error:  # no key, no network, no permission: all end the same way
             _service.offline_until = time.monotonic() + _RETRY_ONLINE_SECONDS
-            warn(f"W&B is offline for now, upload with `wandb sync`: {_one_line(error)}")
+            warn(f"W&B is offline for now, upload with `wandb sync`: {one_line(error)}")
             _stop_service()
     return _init(settings.model_copy(update={"mode": "offline"}), config)
 
@@ -331,7 +332,3 @@ def _log_images(run: "wandb.Run", images: Mapping[str, Path]) -> None:
 
     if images:
         run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in images.items()})
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -25,7 +25,7 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from xception_jax.errors import LOST_PEER, InputError
+from xception_jax.errors import LOST_PEER, InputError, one_line
 
 T = TypeVar("T")
 
@@ -87,8 +87,10 @@ def _meet(coordinator: str | None, processes: int | None, process_id: int | None
     except Exception as error:
         if jax.distributed.is_initialized():  # the address is right, and not all have come
             said = f"not all processes came within {_MEETING_SECONDS} s"
-            leave_at_once(LOST_PEER, f"xception-jax: {said} ({_line(error)})")
-        raise InputError("--coordinator", coordinator, f"cannot be used ({_line(error)})") from None
+            leave_at_once(LOST_PEER, f"xception-jax: {said} ({one_line(error)})")
+        raise InputError(
+            "--coordinator", coordinator, f"cannot be used ({one_line(error)})"
+        ) from None
     return jax.process_count() > 1
 
 
@@ -236,11 +238,7 @@ def _described(error: Exception | None) -> Any:
         plain = isinstance(error.value, (int, float, str, NoneType))
         value = error.value if plain else str(error.value)
         return [error.field, value, error.reason, error.nearest]
-    return None if error is None else _line(error)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return None if error is None else one_line(error)
 
 
 def agreed(stop: Callable[[], bool]) -> Callable[[], bool]:

@@ -87,7 +87,7 @@ class Layout:
         sharding = NamedSharding(self.mesh, self.members)
         if all(x.sharding.is_equivalent_to(sharding, x.ndim) for x in jax.tree.leaves(values)):
             return values
-        gathered: Tree = jax.jit(lambda x: x, out_shardings=sharding)(values)
+        gathered: Tree = _laid_out(sharding, values)
         return gathered
 
     def dealt(self, batches: dict[str, np.ndarray], parts: int) -> dict[str, np.ndarray]:
@@ -116,6 +116,11 @@ class Layout:
             name: jax.make_array_from_process_local_data(sharding, rows)
             for name, rows in batch.items()
         }
+
+
+@partial(jax.jit, static_argnums=0)
+def _laid_out(sharding: NamedSharding, values: Tree) -> Tree:
+    return jax.lax.with_sharding_constraint(values, sharding)
 
 
 @partial(jax.jit, static_argnums=0)
