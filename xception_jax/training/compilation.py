@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PyTree
 
+from xception_jax.allocator import without_gaps
 from xception_jax.models.functional import Flat
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.mesh import REPLICATED, Layout, make_mesh
@@ -59,7 +60,7 @@ def compile_train_steps(
     program: Program, layout: Layout, resident: Described, batches: Described
 ) -> jax.stages.Compiled:
     """Of `lower_train_steps`; a call with other shapes is an error, so nothing compiles twice."""
-    return lower_train_steps(program, layout, resident, batches).compile()
+    return _compile(lower_train_steps(program, layout, resident, batches))
 
 
 @lru_cache(maxsize=64)
@@ -67,7 +68,7 @@ def compile_evaluation_step(
     program: Program, layout: Layout, resident: Described, batch: Described
 ) -> jax.stages.Compiled:
     """Of `lower_evaluation_step`, as above."""
-    return lower_evaluation_step(program, layout, resident, batch).compile()
+    return _compile(lower_evaluation_step(program, layout, resident, batch))
 
 
 def lower_train_steps(
@@ -169,7 +170,12 @@ def _compile_init(program: Program) -> jax.stages.Compiled:
     # A higher level takes three times as long to compile, and draws no faster.
     options = {"xla_backend_optimization_level": 1}
     about = "initialize", program, layout
-    return _lower(program.init, (seed,), about, results, compiler_options=options).compile()
+    return _compile(_lower(program.init, (seed,), about, results, compiler_options=options))
+
+
+def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    with without_gaps():
+        return lowered.compile()
 
 
 def _lower(
