@@ -19,7 +19,10 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 # Most of the suite's time goes into compiling programs that run a few steps. With less work of LLVM
 # on the same operations, six of its slowest files took 131 s instead of 165 (n = 1, two cores).
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# One device, however many cores there are: what a sweep's packs are spread over changes their bits.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=1"
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,6 +1,7 @@
 """Sweeps that train runs together: which, how many, recorded, killed and gone on with."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,19 @@ def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, c
     assert_same(done, tmp_path)
 
 
+def test_packs_spread_over_cores_give_the_same_curves(done, words, tmp_path):
+    """Of two slots; in `done`, three runs are on one device."""
+    flags = os.environ["XLA_FLAGS"].replace("--xla_force_host_platform_device_count=1", "")
+    program = [sys.executable, "-m", "xception_jax", *words(tmp_path, "--seeds", 1, "--packing", 2)]
+    subprocess.run(program, env=os.environ | {"XLA_FLAGS": flags}, check=True, capture_output=True)
+    for arm, home in homes(tmp_path).items():
+        assert record(home)["pack"]["size"] == 2
+        assert len(record(home)["devices"]) == min(2, len(os.sched_getaffinity(0)))
+        losses = [[row["loss"] for row in read_metrics(place / "metrics.jsonl")]
+                  for place in (home, homes(done)[arm])]  # fmt: skip
+        np.testing.assert_allclose(*losses, rtol=2e-3)
+
+
 @pytest.fixture
 def interrupted(words, call, tmp_path, monkeypatch) -> Path:
     """A pack that was stopped after step 5."""
@@ -135,7 +149,7 @@ def planned(experiment, shrunk_words):
 
 
 def numbers(directory, planned, most, recorded=(), warn=None):
-    sizes = None if most is None else lambda _: (most, "given")
+    sizes = None if most is None else lambda runs: (even_size(len(runs), most), "given")
     packs = plan_packs(
         directory, planned, range(len(planned)), recorded=recorded, sizes=sizes, warn=warn
     )

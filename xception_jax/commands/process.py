@@ -1,49 +1,19 @@
 """How a process that computes is set up: its memory, its compiled programs, how it is stopped."""
 
-import ctypes
 import logging
 import os
-import platform
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from xception_jax.allocator import keep_memory
 from xception_jax.cache import cache_directory
 from xception_jax.commands.console import errors, warn
-from xception_jax.errors import INTERRUPTED, require_choice
-
-# Of mallopt(3), by number as in malloc.h: nothing is given back to the system or mapped by itself,
-# the heap grows by 64 MiB at a time, and all threads share it.
-_KEEP_MEMORY = {-4: 0, -1: -1, -2: 64 << 20, -8: 1}  # MMAP_MAX, TRIM_THRESHOLD, TOP_PAD, ARENA_MAX
+from xception_jax.errors import INTERRUPTED
 
 
-def keep_memory() -> bool:
-    """Has the C library keep what is freed, for the next train step to take; whether it does.
-
-    A train step frees and takes hundreds of megabytes. By default glibc gives large blocks back to
-    the system at once, which has to clear every page of them anew in each step. The price: a
-    process stays as large as it ever was.
-
-    For Linux with glibc; elsewhere, and where XCEPTION_JAX_ALLOCATOR=system, nothing is done. Call
-    it before JAX is imported. The environment does the same for a program of one's own:
-    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=67108864
-    MALLOC_ARENA_MAX=1.
-
-    Raises:
-        InputError: XCEPTION_JAX_ALLOCATOR is neither "keep" nor "system".
-    """
-    asked = os.environ.get("XCEPTION_JAX_ALLOCATOR", "keep")
-    require_choice("XCEPTION_JAX_ALLOCATOR", asked, ("keep", "system"))
-    if asked == "system" or sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    taken = [mallopt(option, value) == 1 for option, value in _KEEP_MEMORY.items()]
-    return all(taken)
-
-
-def prepare_jax(*, devices: bool = True) -> None:
+def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
     """Sets up memory (see `keep_memory`) and the cache of compiled programs, then imports JAX.
 
     Compiled programs are kept in the user's cache directory and found by the next process:
@@ -51,6 +21,9 @@ def prepare_jax(*, devices: bool = True) -> None:
 
     Args:
         devices: False: JAX takes no accelerator, which are left to other processes.
+        packs: on a CPU each core is a device, of which a run alone has the first, with the threads
+            of all; packs are spread over them: a core that has whole runs waits for no other. It is
+            one device where JAX_NUM_CPU_DEVICES=1, as many as it says, or as XLA_FLAGS do.
     """
     keep_memory()
     import jax
@@ -62,6 +35,25 @@ def prepare_jax(*, devices: bool = True) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if not devices:
         jax.config.update("jax_platforms", "cpu")
+    if packs:
+        _take_cores()
+
+
+def _take_cores() -> None:
+    import jax
+
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "JAX_NUM_CPU_DEVICES" not in os.environ and "platform_device_count" not in flags:
+        with suppress(RuntimeError):  # this process has asked for its devices before
+            jax.config.update("jax_num_cpu_devices", _cores())
+            if jax.default_backend() == "cpu" and jax.device_count() > 1:
+                jax.config.update("jax_default_device", jax.devices()[0])
+
+
+def _cores() -> int:
+    """That this process may run on."""
+    own = getattr(os, "sched_getaffinity", None)
+    return len(own(0)) if own else os.cpu_count() or 1
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def sweep(
     engine = Engine(launcher, workers, resources, sbatch, jobset, retries)
     described, base, runs = load_sweep(experiment, seeds=seeds, overrides=words)
     with interruptible() as stop:
-        prepare_jax(devices=launcher is None)
+        prepare_jax(devices=launcher is None, packs=launcher is None)
         from xception_jax.sweep.ledger import require_home, write_ledger
         from xception_jax.sweep.local import check_runs
         from xception_jax.training import hosts
@@ -196,7 +196,7 @@ def _train_unit(workdir: Path, number: int) -> int:
 
     end_with_parent()
     with interruptible() as stop:
-        prepare_jax()
+        prepare_jax(packs=True)
         from xception_jax.display import showing
         from xception_jax.sweep.local import run_unit
         from xception_jax.training import Interrupted
@@ -222,10 +222,11 @@ def _summed_up(workdir: Path, statuses: Sequence[str]) -> int:
 
 def _sizes(packing: str | int, *, measured: bool) -> "Sizes | None":
     """How many of some runs train together, by what was asked for."""
+    from xception_jax.sweep.packing import even_size
     from xception_jax.sweep.sizing import choose_size
 
     if packing == "off" or (packing == "auto" and not measured):
         return None
     if isinstance(packing, int):
-        return lambda _: (packing, "given")
+        return lambda runs: (even_size(len(runs), packing), "given")
     return lambda runs: choose_size(runs, cache_directory() / "packing", console.print)

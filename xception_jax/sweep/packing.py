@@ -90,10 +90,9 @@ def even_size(runs: int, most: int) -> int:
 def _split(runs: Sequence[PlannedRun], group: list[int], sizes: Sizes) -> list[Pack]:
     if len(group) == 1:
         return [Pack((group[0],))]
-    most, chosen = sizes([runs[number] for number in group])
-    if most == 1:
+    size, chosen = sizes([runs[number] for number in group])
+    if size == 1:
         return [Pack((number,), None, chosen) for number in group]
-    size = even_size(len(group), most)
     parts = [tuple(group[first : first + size]) for first in range(0, len(group), size)]
     return [Pack(part, size, chosen) for part in parts]
 

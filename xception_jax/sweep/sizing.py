@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from xception_jax.sweep.remembered import recall, remember
 from xception_jax.training import run_directory as files
 from xception_jax.training.hyperparameters import shared_settings
 from xception_jax.training.measurement import Measured, measure
+from xception_jax.training.mesh import devices_of_packs
 from xception_jax.training.setup import make_schedule, open_data
 
 _MOST = 16  # more gained nothing where it was measured, and memory grows with it
@@ -68,19 +70,25 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
             found = measured(size)
             if not found.fits and size > 1:
                 continue
-            rates[size] = found.images_per_second
             if found.images_per_second is None:
+                rates[size] = None
                 break
-            seconds = images / found.images_per_second
-            if found.compile_seconds > _LARGEST_GAIN * seconds:
+            filled = len(runs) / (ceil(len(runs) / size) * size)  # of the slots of all packs
+            rates[size] = rate = found.images_per_second * filled
+            if found.compile_seconds > _LARGEST_GAIN * images / rate:
                 break
     return rates
 
 
 def _candidates(runs: int) -> list[int]:
-    """At most three sizes that leave few slots over: all (up to a cap), half as many, one."""
-    whole = even_size(runs, _MOST)
-    return sorted({whole, even_size(runs, max(1, whole // 2)), 1}, reverse=True)
+    """At most three sizes that leave few slots over: all (up to a cap), half as many, one.
+
+    Where packs are spread over a CPU's cores, each core has equally many slots.
+    """
+    whole, cores = even_size(runs, _MOST), devices_of_packs()
+    sizes = whole, even_size(runs, max(1, whole // 2)), 1
+    even = {size if size <= cores else ceil(size / cores) * cores for size in sizes}
+    return sorted(even, reverse=True)
 
 
 def _key(runs: Sequence[PlannedRun]) -> str:

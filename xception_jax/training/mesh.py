@@ -137,14 +137,38 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, slots: int | None = N
 
     The seed axis takes as many devices as divide the slots, the data axis the rest. Axis types are
     Auto: under JAX's default, Explicit, vmapped convolutions are refused.
+
+    Args:
+        devices: None: all; or, where a device of JAX's is set as the default (as the command line
+            does on a CPU: `commands.process.prepare_jax`), that one for a run alone, and for a pack
+            as many as share its slots evenly.
+        slots: see above.
     """
-    devices = list(devices or jax.devices())
+    devices = list(devices or _devices(slots))
     axes, types = (SEED_AXIS, DATA_AXIS), (AxisType.Auto,) * 2
     if jax.process_count() > 1:
         return Mesh(np.array([_by_process(devices)]), axes, types)
     seeds = gcd(slots or 1, len(devices))
     shape = (seeds, len(devices) // seeds)
     return jax.make_mesh(shape, axes, axis_types=types, devices=devices)
+
+
+def _devices(slots: int | None) -> Sequence[jax.Device]:
+    if (default := _default_device()) is None:
+        return jax.devices()
+    if slots is None:
+        return [default]
+    return jax.devices()[: max(n for n in range(1, jax.device_count() + 1) if slots % n == 0)]
+
+
+def devices_of_packs() -> int:
+    """Over how many devices the slots of a pack can be spread while a run alone has but one."""
+    return 1 if _default_device() is None else jax.device_count()
+
+
+def _default_device() -> jax.Device | None:
+    default = jax.config.values["jax_default_device"]
+    return default if isinstance(default, jax.Device) and jax.process_count() == 1 else None
 
 
 def _by_process(devices: Sequence[jax.Device]) -> list[jax.Device]:
