@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.cases import Work
 from benchmarks.operations import repeating
+from xception_jax.commands.process import take_cores
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo
 from xception_jax.models import model_function
@@ -57,6 +58,8 @@ def train_step(
         steps: that the device takes at a time.
     """
     settings = {f"model.{name}": value for name, value in model.items()}
+    if slots is not None:
+        take_cores()
     config = resolve(PLAIN_STEP, settings, {"train.batch_size": batch, "data.image_size": size})
     names = tuple(map(str, range(classes)))
     examples = {"train": 100 * batch, "valid": batch}

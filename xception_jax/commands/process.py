@@ -36,10 +36,11 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
     if not devices:
         jax.config.update("jax_platforms", "cpu")
     if packs:
-        _take_cores()
+        take_cores()
 
 
-def _take_cores() -> None:
+def take_cores() -> None:
+    """Makes a device of each core of a CPU, for packs: see `prepare_jax`."""
     import jax
 
     flags = os.environ.get("XLA_FLAGS", "")

@@ -166,8 +166,8 @@ def train_step(
     rows = training_rows(program, own, state.step, resident, batch)
     gradients, statistics, sums = _accumulate(program, own, state, rows)
     # check_vma is off, so each device holds the gradient of its own rows' mean loss: average them.
-    gradients = lax.pmean(gradients, DATA_AXIS)
-    sums = lax.psum(sums, DATA_AXIS)
+    if lax.axis_size(DATA_AXIS) > 1:  # XLA:CPU copies even what comes of one device
+        gradients, sums = lax.pmean(gradients, DATA_AXIS), lax.psum(sums, DATA_AXIS)
     # A loss can be finite where a variance is not: what is normalized by it is zero.
     moments = jnp.concatenate([sums["loss"][None], *statistics.values()])
     active &= jnp.all(jnp.isfinite(moments)) & jnp.isfinite(optax.tree.norm(gradients))
