@@ -26,7 +26,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help ablation install test test-slow faults test-tpu check audit-dependencies format dist lock clean
+.PHONY: help ablation install kernels test test-slow faults test-tpu check audit-dependencies format dist lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ ablation: $(INSTALLED) ## train every arm and seed of experiments/nonlinearity.p
 	exit $$status
 
 install: $(INSTALLED) ## .venv with everything in requirements.lock and this project, editable
+
+kernels: $(INSTALLED) ## optional: build the C++ kernels for CPUs into the user's cache (needs a C++17 compiler)
+	$(BIN)/python -m xception_jax.ops.native
 
 test: $(INSTALLED) ## the tests, without those marked slow
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_oracles as oracle
 import pytest
+from built_kernels import with_kernels
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
@@ -14,7 +15,8 @@ from jax import lax
 from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d
 
-implementations = pytest.mark.parametrize("implementation", sorted(DEPTHWISE_IMPLEMENTATIONS))
+pytestmark = pytest.mark.usefixtures("kernels")
+implementations = pytest.mark.parametrize("implementation", with_kernels(DEPTHWISE_IMPLEMENTATIONS))
 # Compiling a shape takes a good part of a second on a busy machine: few examples, no deadline.
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

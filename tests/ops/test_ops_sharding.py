@@ -1,5 +1,7 @@
 """The operations with the batch split over 8 (virtual) devices, values and gradients."""
 
+from built_kernels import needs_compiler
+
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, PartitionSpec as P
@@ -45,8 +47,15 @@ for depthwise in ops.DEPTHWISE_IMPLEMENTATIONS:
             # summed cancels digits.
             np.testing.assert_allclose(a, b, rtol=0, atol=5e-5 * size,
                                        err_msg=f"{depthwise} {check}")
+    print(depthwise)
 """
 
 
 def test_split_batch_gives_the_whole_batch_gradient(on_eight_devices):
-    on_eight_devices(PROGRAM)
+    assert on_eight_devices(PROGRAM).split()[-2:] == ["lax", "shift"]
+
+
+@needs_compiler
+def test_split_batch_gives_the_whole_batch_gradient_with_kernels(on_eight_devices, kernels_home):
+    said = on_eight_devices(PROGRAM, XDG_CACHE_HOME=str(kernels_home))
+    assert said.split()[-3:] == ["lax", "shift", "native"]

@@ -26,8 +26,9 @@ class Rule:
     most_channels: float = inf
 
 
-# The first rule that fits decides; where none does, the reference.
+# The first rule that fits decides, if its implementation is there; where none does, the reference.
 RULES = (
+    Rule("depthwise", "cpu", "native"),
     Rule("depthwise", "cpu", "shift"),
     Rule("depthwise", "gpu", "shift"),
     Rule("max_pool", "cpu", "argmax"),
@@ -59,20 +60,23 @@ def choose(
     Raises:
         InputError: an implementation that does not exist.
     """
+    implementations = tuple(implementations)
     require_choice("implementation", requested, ("auto", *implementations))
     if requested != "auto":
         return requested
-    backend = _backend()
+    here = backend()
     fitting = (
         rule.implementation
         for rule in RULES
-        if (rule.operation, rule.backend) == (operation, backend) and channels <= rule.most_channels
+        if (rule.operation, rule.backend) == (operation, here)
+        and rule.implementation in implementations
+        and channels <= rule.most_channels
     )
     return next(fitting, REFERENCE)
 
 
-def _backend() -> str:
-    """Of the devices that what is traced will run on; they need not be this machine's.
+def backend() -> str:
+    """The backend of the devices that what is traced will run on; they need not be this machine's.
 
     Inside `shard_map` they are the mesh's, be it that of a topology which is only compiled for.
     """

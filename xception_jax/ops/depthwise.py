@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from xception_jax.ops import native
 from xception_jax.ops.choices import choose
 from xception_jax.ops.shapes import (
     Images,
@@ -116,8 +117,72 @@ def _rows_at_a_time(height: int, most_terms: int = 24) -> int:
 
 _shift.defvjp(_shift_forward, _shift_backward)
 
+
+def _native(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+    """In float32, whatever narrower type the arrays have; for 3x3 windows at stride 1."""
+    known = strides == 1 and _window(kernel) == (3, 3) and 0 not in x.shape
+    if not known or not native.computes(x, kernel):
+        return _shift(x, kernel, strides, pads)
+    return _kernels(x.astype("float32"), kernel.astype("float32"), pads).astype(x.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _kernels(x: Images, kernel: Kernel, pads: Pads) -> Images:
+    (top, bottom), (left, right) = pads
+    batch, height, width, channels = x.shape
+    size = height + top + bottom - 2, width + left + right - 2
+    out = jax.typeof(x).update(shape=(batch, *size, channels))
+    made: Images = native.call("depthwise", out, x, kernel, top=top, left=left)
+    return made
+
+
+def _kernels_forward(x: Images, kernel: Kernel, pads: Pads) -> tuple[Images, tuple[Images, Kernel]]:
+    return _kernels(x, kernel, pads), (x, kernel)
+
+
+def _kernels_backward(
+    pads: Pads, saved: tuple[Images, Kernel], gradient: Images
+) -> tuple[Images, Kernel]:
+    return _kernels_gradients(*saved, gradient, pads)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _kernels_gradients(
+    x: Images, kernel: Kernel, gradient: Images, pads: Pads
+) -> tuple[Images, Kernel]:
+    (top, _), (left, _) = pads
+    like = jax.typeof(x), jax.typeof(kernel)
+    of_x, of_kernel = native.call(
+        "depthwise_gradients", like, x, kernel, gradient, top=top, left=left
+    )
+    return of_x, of_kernel
+
+
+def _gradients_forward(
+    x: Images, kernel: Kernel, gradient: Images, pads: Pads
+) -> tuple[tuple[Images, Kernel], tuple[Images, Kernel, Images]]:
+    return _kernels_gradients(x, kernel, gradient, pads), (x, kernel, gradient)
+
+
+def _gradients_backward(
+    pads: Pads, saved: tuple[Images, Kernel, Images], slopes: tuple[Images, Kernel]
+) -> tuple[Images, Kernel, Images]:
+    """Of the same formula in JAX: a second derivative need not be fast."""
+
+    def same(x: Images, kernel: Kernel, gradient: Images) -> tuple[Images, Kernel]:
+        return _shift_backward(1, pads, (x, kernel), gradient)
+
+    gradients: tuple[Images, Kernel, Images] = jax.vjp(same, *saved)[1](slopes)
+    return gradients
+
+
+_kernels.defvjp(_kernels_forward, _kernels_backward)
+_kernels_gradients.defvjp(_gradients_forward, _gradients_backward)
+
 Implementation = Callable[[Images, Kernel, int, Pads], Images]
 DEPTHWISE_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "shift": _shift}
+if native.available():
+    DEPTHWISE_IMPLEMENTATIONS["native"] = _native
 
 
 def depthwise_conv2d(

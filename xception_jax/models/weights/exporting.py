@@ -8,6 +8,7 @@ from jax import export
 
 from xception_jax.errors import InputError, require_choice
 from xception_jax.models.functional import Flat, ModelFunction
+from xception_jax.ops import native
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -36,7 +37,8 @@ def export_model(
         require_choice("--platforms", platform, PLATFORMS)
 
     def logits(images: jax.Array) -> jax.Array:
-        return function.apply(parameters, statistics, images, train=False)[0]
+        with native.portable():
+            return function.apply(parameters, statistics, images, train=False)[0]
 
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)

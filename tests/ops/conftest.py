@@ -1,0 +1,38 @@
+"""The kernels in C++, built for these tests alone.
+
+Not into the cache directory of the test run: there the processes of other tests would find them or
+not, by what ran before. And not into the user's: what lies there must not decide what is tested.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xception_jax.ops import depthwise, native
+from xception_jax.ops.native.building import build, compiler
+
+
+@pytest.fixture(scope="session")
+def kernels_home() -> Path:
+    """An XDG_CACHE_HOME that holds the kernels: one for all processes of these tests."""
+    home = Path(os.environ["XDG_CACHE_HOME"]) / "with_kernels"
+    directory = home / "xception_jax" / "kernels"
+    if not any(directory.glob(f"{native.version()}-*.so")):
+        build(directory)
+    return home
+
+
+@pytest.fixture(scope="module")
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Lists "native" among the implementations, as where the kernels were built beforehand."""
+    if compiler() is None:
+        yield  # the tests that need them skip themselves
+        return
+    home = request.getfixturevalue("kernels_home")
+    (library,) = (home / "xception_jax" / "kernels").glob(f"{native.version()}-*.so")
+    assert native.load(library)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(depthwise.DEPTHWISE_IMPLEMENTATIONS, "native", depthwise._native)
+        yield

@@ -1,0 +1,171 @@
+"""The kernels in C++: building and finding them, and what they promise beyond right numbers."""
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from built_kernels import needs_compiler
+
+from xception_jax.ops import batch_norm, depthwise_conv2d, native
+
+pytestmark = pytest.mark.usefixtures("kernels")
+
+# Large enough that a problem is split into parts, and the parts over threads.
+PROGRAM = """
+import hashlib, sys
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, PartitionSpec as P
+from xception_jax import ops
+
+assert ops.choose("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS) == "native"
+rng = np.random.default_rng(0)
+x = jnp.asarray(rng.normal(size=(2, 8, 24, 23, 70)), jnp.float32)
+kernel = jnp.asarray(rng.normal(size=(2, 3, 3, 1, 70)), jnp.float32)
+one = jnp.ones((2, 70))
+
+def loss(x, kernel, scale):
+    x = ops.depthwise_conv2d(x, kernel)
+    x, _, _ = ops.batch_norm(x, scale, scale, epsilon=1e-3)
+    return jnp.sum(jnp.sin(x)), x
+
+step = jax.vmap(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+devices = jax.device_count()
+if devices > 1:
+    mesh = jax.make_mesh((devices,), ("run",), axis_types=(AxisType.Auto,))
+    step = jax.shard_map(step, mesh=mesh, in_specs=(P("run"),) * 3, out_specs=P("run"))
+step = jax.jit(step)
+assert "xception_jax_depthwise_gradients" in step.lower(x, kernel, one).as_text()
+results = {b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(step(x, kernel, one)))
+           for _ in range(20)}
+assert len(results) == 1
+print(hashlib.sha256(results.pop()).hexdigest())
+"""
+
+
+def run(words: list[str], **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *words],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@needs_compiler
+def test_results_are_the_same_to_the_bit_on_threads_without_them_and_on_two_devices(kernels_home):
+    alone = os.environ["XLA_FLAGS"] + " --xla_cpu_multi_thread_eigen=false"
+    settings = {}, {"XLA_FLAGS": alone}, {"JAX_NUM_CPU_DEVICES": "2"}
+    said = [run(["-c", PROGRAM], XDG_CACHE_HOME=str(kernels_home), **more) for more in settings]
+    assert [done.returncode for done in said] == [0, 0, 0], [done.stderr for done in said]
+    assert len({done.stdout for done in said}) == 1
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(2, 3, 5, 6, 17), (2, 8, 20, 30, 33)])
+def test_under_vmap_they_give_the_bits_of_separate_calls(shape, rng):
+    x = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    kernels = jnp.asarray(rng.normal(size=(2, 3, 3, 1, shape[-1])), jnp.float32)
+    for kernel, axis in ((kernels, 0), (kernels[0], None)):
+
+        def gradients(x, kernel):
+            out, pull = jax.vjp(partial(depthwise_conv2d, implementation="native"), x, kernel)
+            return out, *pull(out)
+
+        together = jax.vmap(gradients, in_axes=(0, axis))(x, kernel)
+        for i in range(2):
+            alone = gradients(x[i], kernel if axis is None else kernel[i])
+            for mine, right in zip(together, alone, strict=True):
+                np.testing.assert_array_equal(mine[i], right)
+
+
+@needs_compiler
+def test_gradient_of_gradient_agrees_with_xla_in_float64(rng):
+    values = [rng.normal(size=s) for s in ((2, 6, 5, 3), (3, 3, 1, 3), (3,))]
+
+    def twice(depthwise, *values):
+        def loss(x, kernel, scale):
+            x = depthwise_conv2d(x, kernel, implementation=depthwise)
+            x, _, _ = batch_norm(x, scale, scale, epsilon=1e-3)
+            return jnp.sum(jnp.sin(x) * jnp.arange(x.size).reshape(x.shape) / x.size)
+
+        def of_gradients(*values):
+            return sum(jnp.sum(g**3) for g in jax.grad(loss, argnums=(0, 1, 2))(*values))
+
+        return jax.jit(jax.grad(of_gradients, argnums=(0, 1, 2)))(*values)
+
+    ours = twice("native", *(jnp.asarray(v, jnp.float32) for v in values))
+    with jax.enable_x64(True):
+        right = twice("lax", *map(jnp.asarray, values))
+    for mine, wanted in zip(ours, right, strict=True):
+        # float32's 6e-8 through two derivatives, divisions by deviations, and cubes.
+        error = np.asarray(mine, np.float64) - np.asarray(wanted)
+        assert np.linalg.norm(error) <= 1e-4 * np.linalg.norm(wanted)
+
+
+LIST = "from xception_jax.ops import *; print(*DEPTHWISE_IMPLEMENTATIONS)"
+
+
+@needs_compiler
+def test_they_can_be_switched_off(kernels_home):
+    home = str(kernels_home)
+    on = run(["-c", LIST], XDG_CACHE_HOME=home)
+    off = run(["-c", LIST], XDG_CACHE_HOME=home, XCEPTION_JAX_KERNELS="off")
+    assert on.stdout.split() == ["lax", "shift", "native"], on.stderr
+    assert off.stdout.split() == ["lax", "shift"], off.stderr
+    wrong = run(["-c", LIST], XDG_CACHE_HOME=home, XCEPTION_JAX_KERNELS="of")
+    assert "XCEPTION_JAX_KERNELS='of': must be one of on, off" in wrong.stderr
+
+
+@needs_compiler
+def test_a_damaged_library_is_named_and_left_alone(kernels_home, tmp_path):
+    (library,) = (kernels_home / "xception_jax" / "kernels").glob(f"{native.version()}-*.so")
+    damaged = tmp_path / "xception_jax" / "kernels" / library.name
+    damaged.parent.mkdir(parents=True)
+    shutil.copy(library, damaged)
+    os.truncate(damaged, 9000)  # what the system's loader does not survive
+    done = run(["-c", LIST], XDG_CACHE_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout.split()) == (0, ["lax", "shift"])
+    (line,) = done.stderr.splitlines()
+    assert str(damaged) in line
+    assert native.BUILD in line
+
+
+@needs_compiler
+def test_what_is_not_a_library_is_not_loaded(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("not a library")
+    path = text.rename(tmp_path / f"{native.version()}-{native.digest(text)}.so")
+    assert not native.load(path)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"PATH": "", "CXX": ""}, "none of c++, g++, clang++ is there: install one, or"),
+        ({"CXX": "no-such-compiler -O1"}, "C++ compiler='no-such-compiler -O1': does not compile"),
+        ({"CXX": "false"}, "C++ compiler='false': does not compile the kernels (it ended with 1)"),
+        ({"CXX": "true"}, "C++ compiler='true': does not compile the kernels"),
+    ],
+)
+def test_no_compiler_and_one_that_fails_are_one_line(environment, message, tmp_path):
+    done = run(["-m", "xception_jax.ops.native"], XDG_CACHE_HOME=str(tmp_path), **environment)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.rglob("*.so"))
+
+
+@needs_compiler
+def test_what_is_exported_uses_none():
+    x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 2))
+    convolve = partial(depthwise_conv2d, implementation="native")
+    with native.portable():
+        assert "ffi_call" not in str(jax.make_jaxpr(convolve)(x, kernel))
