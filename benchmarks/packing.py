@@ -5,11 +5,12 @@ from typing import Any
 
 from benchmarks.architectures import architecture
 from benchmarks.cases import Case, Settings, Variant
-from benchmarks.train_step import PEERS, with_allocators
+from benchmarks.train_step import PEERS, with_allocators, with_kernels
 
 OURS = "benchmarks.ours"
 STEPS = 16  # at a time, as training does on a GPU
 PACKS = (1, 2, 4, 8, 16)
+PACKS_WITH_KERNELS = (4, 8)
 # (model, pixels, channels, images a step): what `make ablation` trains, and one that takes some
 # 100 MB a run for a step.
 MODELS = (
@@ -26,9 +27,11 @@ def cases(settings: Settings) -> Iterator[Case]:
         ours = {"model": {"name": name}, "channels": channels, "classes": 10, **work}
         if settings.gpu:
             ours["steps"] = STEPS
-        variants = [Variant("one by one", f"{OURS}:train_step", ours)]
+        variants = list(with_kernels(Variant("one by one", f"{OURS}:train_step", ours), settings))
         for runs in (2,) if settings.quick else PACKS:
-            variants.append(Variant(f"{runs} packed", f"{OURS}:train_step", ours | {"slots": runs}))
+            pack = Variant(f"{runs} packed", f"{OURS}:train_step", ours | {"slots": runs})
+            alike = list(with_kernels(pack, settings))
+            variants += alike if runs in PACKS_WITH_KERNELS else alike[:1]
         described = architecture(name, num_classes=10, in_channels=channels)
         theirs = {"architecture": described, **work}
         torch, needs = f"{PEERS}.pytorch:train_step", ("torch",)
