@@ -96,6 +96,7 @@ def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, c
     assert_same(done, tmp_path)
 
 
+@pytest.mark.slow
 def test_packs_spread_over_cores_give_the_same_curves(done, words, tmp_path):
     """Of two slots; in `done`, three runs are on one device."""
     flags = os.environ["XLA_FLAGS"].replace("--xla_force_host_platform_device_count=1", "")
