@@ -1,13 +1,15 @@
 """What is measured of this project, through its public functions; each returns a `Work`."""
 
+import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.cases import Work
+from benchmarks.cases import KEEP_MEMORY, Work
 from benchmarks.operations import repeating
+from xception_jax.allocator import keep_memory
 from xception_jax.commands.process import take_cores
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo
@@ -58,8 +60,7 @@ def train_step(
         steps: that the device takes at a time.
     """
     settings = {f"model.{name}": value for name, value in model.items()}
-    if slots is not None:
-        take_cores()
+    _prepare(packs=slots is not None)
     config = resolve(PLAIN_STEP, settings, {"train.batch_size": batch, "data.image_size": size})
     names = tuple(map(str, range(classes)))
     examples = {"train": 100 * batch, "valid": batch}
@@ -100,6 +101,7 @@ def inference(
     folded: bool,
 ) -> Work:
     """Logits of a batch, batch normalization by its moving statistics or folded beforehand."""
+    _prepare(packs=False)
     settings = dict(model)
     function = model_function(
         settings.pop("name"), num_classes=classes, in_channels=channels, **settings
@@ -114,6 +116,14 @@ def inference(
     apply = jax.jit(lambda p, s, x: function.apply(p, s, x, train=False)[0])
     arguments = jax.device_put((parameters, statistics, jnp.asarray(images)))
     return Work(repeating(apply, arguments), batch, notes)
+
+
+def _prepare(*, packs: bool) -> None:
+    """As the command line does before it computes; of malloc, what the variant asks for."""
+    if KEEP_MEMORY.items() <= os.environ.items():
+        keep_memory()
+    if packs:
+        take_cores()
 
 
 def _notes(leaves: Any) -> dict[str, Any]:
