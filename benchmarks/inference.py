@@ -19,22 +19,19 @@ def cases(settings: Settings) -> Iterator[Case]:
     sizes = GPU_SIZES if settings.gpu else SIZES
     for dtype in ("float32", "bfloat16") if settings.gpu else ("float32",):
         for size, batch in ((16, 2),) if settings.quick else sizes:
-            variants = list(_variants(name, size, batch, classes, dtype, settings))
+            variants = list(with_kernels(_variants(name, size, batch, classes, dtype), settings))
             if not settings.gpu:
                 variants = [v for v in with_allocators(variants) if v.environment]
             title = f"{name}, {size} px, batch {batch}, {dtype}"
             yield Case(title, "images/s", tuple(variants), reference="PyTorch eval")
 
 
-def _variants(  # noqa: PLR0917 - what the loops above go over
-    name: str, size: int, batch: int, classes: int, dtype: str, settings: Settings
-) -> Iterator[Variant]:
+def _variants(name: str, size: int, batch: int, classes: int, dtype: str) -> Iterator[Variant]:
     work: dict[str, Any] = {"size": size, "batch": batch}
     ours = {"model": {"name": name, "dtype": dtype}, "classes": classes, **work}
     theirs = {"architecture": architecture(name, num_classes=classes), "dtype": dtype, **work}
-    folded = Variant("xception_jax, folded", OURS, ours | {"folded": True})
-    yield from with_kernels(folded, settings)
-    yield from with_kernels(Variant("xception_jax", OURS, ours | {"folded": False}), settings)
+    yield Variant("xception_jax, folded", OURS, ours | {"folded": True})
+    yield Variant("xception_jax", OURS, ours | {"folded": False})
     torch, needs = f"{PEERS}.pytorch:inference", ("torch",)
     yield Variant("PyTorch eval", torch, theirs | {"mode": "eval"}, needs=needs)
     yield Variant("PyTorch folded, frozen", torch, theirs | {"mode": "folded"}, needs=needs)

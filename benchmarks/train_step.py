@@ -1,6 +1,6 @@
 """Whole training steps of Xception: forward, softmax cross-entropy, backward, SGD with momentum."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ def cases(settings: Settings) -> Iterator[Case]:
     sizes = GPU_SIZES if settings.gpu else SIZES
     for dtype in ("float32", "bfloat16") if settings.gpu else ("float32",):
         for size, batch in ((16, 2),) if settings.quick else sizes:
-            variants = list(_variants(name, size, batch, classes, dtype, settings))
+            variants = list(with_kernels(_variants(name, size, batch, classes, dtype), settings))
             if not settings.gpu:
                 variants = list(with_allocators(variants))
             yield Case(
@@ -32,13 +32,11 @@ def cases(settings: Settings) -> Iterator[Case]:
             )
 
 
-def _variants(  # noqa: PLR0917 - what the loops above go over
-    name: str, size: int, batch: int, classes: int, dtype: str, settings: Settings
-) -> Iterator[Variant]:
+def _variants(name: str, size: int, batch: int, classes: int, dtype: str) -> Iterator[Variant]:
     work: dict[str, Any] = {"size": size, "batch": batch}
     ours = {"model": {"name": name, "dtype": dtype}, "classes": classes, **work}
     theirs = {"architecture": architecture(name, num_classes=classes), "dtype": dtype, **work}
-    yield from with_kernels(Variant("xception_jax", OURS, ours), settings)
+    yield Variant("xception_jax", OURS, ours)
     yield Variant("PyTorch", f"{PEERS}.pytorch:train_step", theirs, needs=("torch",))
     compiled = theirs | {"compiled": True}
     yield Variant("PyTorch compiled", f"{PEERS}.pytorch:train_step", compiled, needs=("torch",))
@@ -48,15 +46,16 @@ def _variants(  # noqa: PLR0917 - what the loops above go over
         yield Variant("Keras 3 on JAX", f"{PEERS}.keras_jax:train_step", keras, needs=("keras",))
 
 
-def with_kernels(variant: Variant, settings: Settings) -> Iterator[Variant]:
+def with_kernels(variants: Iterable[Variant], settings: Settings) -> Iterator[Variant]:
     """Ours on a CPU twice: in JAX alone, and with the kernels in C++ where they are built."""
-    if settings.gpu:
-        yield variant
-        return
-    for how, implementation in (("", "shift"), (" with kernels", "native")):
-        model = variant.arguments["model"] | {"depthwise_implementation": implementation}
-        arguments = {**variant.arguments, "model": model}
-        yield replace(variant, name=f"{variant.name}{how}", arguments=arguments)
+    for variant in variants:
+        if settings.gpu or variant.target.startswith(PEERS):
+            yield variant
+            continue
+        for how, implementation in (("", "shift"), (" with kernels", "native")):
+            model = variant.arguments["model"] | {"depthwise_implementation": implementation}
+            arguments = {**variant.arguments, "model": model}
+            yield replace(variant, name=f"{variant.name}{how}", arguments=arguments)
 
 
 def with_allocators(variants: list[Variant]) -> Iterator[Variant]:
