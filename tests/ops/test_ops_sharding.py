@@ -1,13 +1,15 @@
-"""The operations with the batch split over 8 (virtual) devices, values and gradients."""
+"""The operations on a mesh of 8 (virtual) devices, and on one of 1: values and gradients."""
 
 from built_kernels import needs_compiler
 
 PROGRAM = """
+import itertools
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, PartitionSpec as P
 from xception_jax import ops
 
-mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+meshes = [jax.make_mesh((n,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:n])
+          for n in (8, 1)]
 seed = int(np.random.SeedSequence().generate_state(1)[0])
 print("numpy seed", seed)
 rng = np.random.default_rng(seed)
@@ -34,7 +36,7 @@ parameters = kernel, pointwise, stem, scale
 right = jax.grad(loss)(parameters, x, "lax", "reference")
 for depthwise in ops.DEPTHWISE_IMPLEMENTATIONS:
     kind = "reference" if depthwise == "lax" else "fast"
-    for check in (False, True):
+    for mesh, check in itertools.product(meshes, (False, True)):
         def part(parameters, x):
             mine = jax.grad(loss)(parameters, x, depthwise, kind, "data")
             # With the check, JAX has summed the gradient of what is replicated already.
@@ -46,7 +48,7 @@ for depthwise in ops.DEPTHWISE_IMPLEMENTATIONS:
             # Sums of 500 products in another order, at float32; the normalization of what is
             # summed cancels digits.
             np.testing.assert_allclose(a, b, rtol=0, atol=5e-5 * size,
-                                       err_msg=f"{depthwise} {check}")
+                                       err_msg=f"{depthwise} {mesh.size} {check}")
     print(depthwise)
 """
 

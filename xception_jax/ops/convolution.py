@@ -1,6 +1,7 @@
 """Regular, grouped and pointwise convolutions."""
 
 from functools import partial
+from itertools import chain
 
 import jax
 import jax.numpy as jnp
@@ -64,16 +65,15 @@ def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Im
 
 
 def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads, dtype: str | None) -> Images:
-    """A matrix product for each row of the kernel, of the shifted images its taps see."""
+    """One matrix product: of what each output sees, all taps side by side."""
     window, features = (kernel.shape[0], kernel.shape[1]), kernel.shape[-1]
     # The barrier keeps XLA from compiling, and computing, what made the image anew for every tap.
     x = lax.optimization_barrier(x)
-    rows = [jnp.concatenate(r, axis=-1) for r in shifted_images(x, window, strides, pads)]
-    terms = [
-        _product(jnp.reshape(row, (-1, row.shape[-1])), jnp.reshape(part, (-1, features)), dtype)
-        for row, part in zip(rows, kernel, strict=True)
-    ]
-    return jnp.reshape(sum(terms[1:], start=terms[0]), (*rows[0].shape[:3], features))
+    taps = list(chain.from_iterable(shifted_images(x, window, strides, pads)))
+    seen = jnp.concatenate(taps, axis=-1)
+    rows = jnp.reshape(seen, (-1, seen.shape[-1]))
+    out = _product(rows, jnp.reshape(kernel, (-1, features)), dtype)
+    return jnp.reshape(out, (*seen.shape[:3], features))
 
 
 def conv2d(

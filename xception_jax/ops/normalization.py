@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from xception_jax.ops.choices import choose
-from xception_jax.ops.shapes import match_variance
+from xception_jax.ops.shapes import match_variance, varying_axes
 
 Channels = Float[Array, " channels"]
 Batch = Float[Array, "batch *spatial channels"]
@@ -54,6 +54,8 @@ def _mean_over(values: tuple[Channels, Channels], axis: Axis) -> tuple[Channels,
     if not isinstance(axis, str):
         axis, size = axis
         groups = np.arange(lax.axis_size(axis)).reshape(-1, size).tolist()
+    if lax.axis_size(axis) == 1 and not any(axis in varying_axes(v) for v in values):
+        return values  # XLA:CPU copies even what comes of one device
     mean: tuple[Channels, Channels] = lax.pmean(values, axis, axis_index_groups=groups)
     return mean
 

@@ -82,6 +82,8 @@ def _argmax_backward(
     seen by the same taps, so a class is a sum of shifted outputs and needs no scatter.
     """
     winner, (height, width) = saved
+    # The barrier keeps XLA from finding the winners, or what made the gradient, anew for every tap.
+    winner, gradient = lax.optimization_barrier((winner, gradient))
     rows = -(-(height + pads[0][0]) // strides)
     columns = -(-(width + pads[1][0]) // strides)
     canvas = (gradient.shape[0], rows, columns, gradient.shape[-1])

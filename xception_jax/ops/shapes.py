@@ -85,11 +85,12 @@ def match_variance(x: Array, kernel: Array) -> Array:
     sees to the difference for its own operations, not for one with a VJP of ours: the derivative of
     this mark is the sum over the axes that the kernel's gradient needs.
     """
-    missing = _varying_axes(x) - _varying_axes(kernel)
+    missing = varying_axes(x) - varying_axes(kernel)
     return lax.pcast(kernel, tuple(missing), to="varying") if missing else kernel
 
 
-def _varying_axes(x: Array) -> frozenset[str]:
+def varying_axes(x: Array) -> frozenset[str]:
+    """The mesh axes over which JAX knows `x` to vary: none without `check_vma`."""
     kind = jax.typeof(x)
     # The attribute's name was `vma` up to some release of JAX 0.10.
     axes = kind.vma if hasattr(kind, "vma") else kind.mat.varying

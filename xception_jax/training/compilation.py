@@ -1,6 +1,6 @@
 """The steps as compiled programs: for one run or for a pack, over a mesh, one step or several."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -20,6 +20,10 @@ from xception_jax.training.step import Batch, Outcome, Program, evaluation_step,
 from xception_jax.training.traced import keeps, traced
 
 Described = tuple[Any, ...]
+
+# XLA:CPU takes barriers out before it fuses operations, and then computes anew what they should
+# keep apart: of a pooled image, which tap won, once for each tap (issue 4).
+_CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
 def shapes_of(tree: PyTree) -> Described:
@@ -183,6 +187,7 @@ def _lower(
     arguments: Sequence[PyTree],
     about: tuple[str, Program, Layout],
     results: jax.tree_util.PyTreeDef | None = None,
+    compiler_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> jax.stages.Lowered:
     """Traces, where no earlier process has done it, and lowers.
@@ -192,7 +197,8 @@ def _lower(
         arguments: trees of shapes.
         about: what the function is, and is made from.
         results: structure of what it returns; None: a dictionary.
-        options: of `jax.jit`.
+        compiler_options: besides those of every program.
+        options: others of `jax.jit`.
     """
     what, program, layout = about
     if program.settings and keeps(layout.mesh.devices.flat):
@@ -209,7 +215,9 @@ def _lower(
             returned = known(*jax.tree.leaves(arguments))
             return returned if results is None else jax.tree.unflatten(results, returned)
 
-    return jax.jit(function, **options).lower(*arguments)
+    cpu = all(device.platform == "cpu" for device in layout.mesh.devices.flat)
+    compiler_options = (_CPU_OPTIONS if cpu else {}) | dict(compiler_options or {})
+    return jax.jit(function, compiler_options=compiler_options, **options).lower(*arguments)
 
 
 def _hyperparameters() -> Any:

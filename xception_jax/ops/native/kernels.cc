@@ -1,8 +1,8 @@
 // What pure JAX cannot make fast on a CPU: depthwise convolutions by 3x3 windows at stride 1.
 //
-// Of float32 arrays that are not empty. Each is called with the leading dimensions of a vmap, as so many problems. A problem is split into
-// parts by its shape alone, and the parts' sums are added in order: the result is the same to the
-// bit however many threads there are, and under vmap.
+// Of float32 arrays that are not empty. Each is called with the leading dimensions of a vmap, as so
+// many problems. A problem is split into parts by its shape alone, and the parts' sums are added in
+// order: the result is the same to the bit however many threads there are, and under vmap.
 
 #include <algorithm>
 #include <atomic>
@@ -223,8 +223,8 @@ struct Forward {
   }
 };
 
-// A pixel of x meets the gradients of the nine outputs that saw it: times
-// the kernel, they make its own gradient; times the pixel, the kernel's.
+// A pixel of x meets the gradients of the nine outputs that saw it: times the kernel, they make its
+// own gradient; times the pixel, the kernel's.
 struct Backward {
   Images gradient;
   const float *x, *kernel;
