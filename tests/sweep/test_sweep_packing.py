@@ -20,6 +20,7 @@ from xception_jax.tracking import read_metrics
 from xception_jax.training import lock, run_directory
 from xception_jax.training.compilation import compile_train_steps
 from xception_jax.training.measurement import Measured
+from xception_jax.training.setup import make_schedule
 
 
 @pytest.fixture(scope="module")
@@ -203,10 +204,13 @@ def test_runs_at_different_steps_do_not_train_together(planned, tmp_path):
 
 @dataclass
 class _Machine:
-    """Measures sizes by a table of images per second."""
+    """Measures sizes by a table of images per second.
+
+    To compile takes `share` of what the six runs train in at 100 images/s.
+    """
 
     rates: dict[int, float]
-    compile_seconds: float = 1.0
+    share: float = 0.0
     largest: int = 99
 
     def __post_init__(self):
@@ -216,15 +220,18 @@ class _Machine:
         self.asked.append(slots or 1)
         fits = (slots or 1) <= self.largest
         rate = self.rates[slots or 1] if timed and fits else None
-        return Measured(rate, self.compile_seconds, fits)
+        schedule = make_schedule(config, pipeline.info.examples["train"])
+        seconds = 6 * schedule.total * schedule.examples_per_step / 100
+        return Measured(rate, self.share * seconds, fits)
 
 
 @pytest.mark.parametrize(
     ("machine", "best", "asked"),
     [
-        (_Machine({6: 90.0, 3: 100.0, 1: 50.0}), 3, [6, 3, 1]),
-        (_Machine({6: 1.0, 3: 2.0, 1: 3.0}), 1, [6, 3, 1]),
-        (_Machine({6: 5.0, 3: 9.0}, compile_seconds=1e9), 6, [6]),  # no other pays for itself
+        (_Machine({6: 90.0, 1: 50.0, 3: 100.0}), 3, [6, 1, 3]),
+        (_Machine({6: 1.0, 1: 3.0, 3: 2.0}), 1, [6, 1, 3]),
+        (_Machine({6: 99.0, 1: 100.0, 3: 101.0}, share=0.2), 1, [6, 1]),  # half saves less
+        (_Machine({6: 100.0, 1: 101.0}, share=0.4), 6, [6]),  # no other pays for itself
         (_Machine({3: 2.0, 1: 1.0}, largest=5), 3, [6, 3, 1]),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from xception_jax.ops import native
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.packing import even_size
 from xception_jax.sweep.remembered import recall, remember
@@ -21,7 +22,9 @@ from xception_jax.training.setup import make_schedule, open_data
 
 _MOST = 16  # more gained nothing where it was measured, and memory grows with it
 _FEW_STEPS = 50  # of a run, too few to be worth timing any
-_LARGEST_GAIN = 0.3  # of the time of all runs, that another size is thought to save at most
+# Of the time of all runs, what is thought to be saved at most by training each alone instead of
+# together, and by packs half as large (benchmarks/results/packing.json).
+_GAIN_ALONE, _GAIN_OF_HALF = 0.3, 0.08
 
 
 def choose_size(
@@ -29,10 +32,10 @@ def choose_size(
 ) -> tuple[int, str]:
     """How many of these runs should train together, and a word on how that was found.
 
-    The largest size is compiled, which fits and is no use of time if it is taken. Others are
-    compiled and timed for a second each, and only while all runs together take so long that a
-    faster size would make up for it. What was measured is kept in `cache` for the next sweep of
-    this program on such devices.
+    The largest size that fits is compiled, which is no loss of time if it is taken. Then each run
+    alone, then packs half as large are compiled and timed for a second, but only while all runs
+    together take so long that a faster size would make up for it. What was measured is kept in
+    `cache` for the next sweep of this program on such devices.
 
     Args:
         runs: that can train together, two at least.
@@ -66,7 +69,9 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
             own = next(r.config for r in runs if r.config.model.intermediate_activation in every)
             return measure(own, pipeline, slots, every, timed=schedule.total > _FEW_STEPS)
 
-        for size in _candidates(len(runs)):
+        waiting = _candidates(len(runs))
+        while waiting:
+            size = waiting.pop(0)
             found = measured(size)
             if not found.fits and size > 1:
                 continue
@@ -74,8 +79,10 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
                 rates[size] = None
                 break
             filled = len(runs) / (ceil(len(runs) / size) * size)  # of the slots of all packs
-            rates[size] = rate = found.images_per_second * filled
-            if found.compile_seconds > _LARGEST_GAIN * images / rate:
+            rates[size] = found.images_per_second * filled
+            waiting.sort()
+            gain = _GAIN_ALONE if 1 in waiting else _GAIN_OF_HALF
+            if found.compile_seconds > gain * images / max(filter(None, rates.values())):
                 break
     return rates
 
@@ -99,6 +106,7 @@ def _key(runs: Sequence[PlannedRun]) -> str:
         "activations": sorted({run.config.model.intermediate_activation for run in runs}),
         "sizes": _candidates(len(runs)),
         "devices": [devices[0].device_kind, len(devices)],
+        "kernels": native.targets(),
         **files.provenance(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
