@@ -87,6 +87,12 @@ def change_epoch(stream: str) -> Change:
         ("run.json", lambda r: r.update(devices=["TPU v5e"]), "devices", "1 x TPU v5e and 1 x cpu"),
         (
             "run.json",
+            lambda r: r.update(depthwise_implementation="native"),
+            "devices",
+            "depthwise_implementation: native and shift",
+        ),
+        (
+            "run.json",
             lambda r: r["versions"].update(jax="0.11"),
             "versions",
             "jax: 0.11 and",
@@ -110,6 +116,18 @@ def test_other_shapes_are_not_expected_to_start_alike(finished_sweep: SweepWrite
     assert found["mismatches"] == []
     expected = {"identical": 2, "same_path_and_shape": 2, "arrays": 3}
     assert found["shared_initial"]["relu vs none"] == expected
+
+
+def test_arms_that_ask_for_implementations_may_have_them(finished_sweep: SweepWriter) -> None:
+    for seed in finished_sweep.seeds:
+        directory = finished_sweep.run_directory("relu", seed)
+        edit(directory / "run.json", lambda r: r.update(depthwise_implementation="lax"))
+        edit(
+            directory / "config.json",
+            lambda c: c["model"].update(depthwise_implementation="lax"),
+        )
+    kinds = {kind for kind, *_ in mismatches(finished_sweep)}
+    assert kinds == {"settings"}  # which no arm declares, here
 
 
 def test_what_every_seed_has_is_said_once(finished_sweep: SweepWriter) -> None:

@@ -80,6 +80,7 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
         *((stream, _stream_text(stream, one, other)) for stream in STREAMS),
         ("settings", _settings_text(sweep, arms, one, other)),
         ("devices", _difference("devices", _devices(one), _devices(other))),
+        ("devices", _depthwise_text(one, other)),
         ("versions", _versions_text(one, other)),
         ("commit", _difference("commit", one.commit, other.commit)),
         ("unrecorded", _unrecorded_text(one, other)),
@@ -95,6 +96,14 @@ def _difference(name: str, one: object, other: object) -> str:
 
 def _devices(run: Run) -> str:
     return ", ".join(f"{n} x {name}" for name, n in sorted(Counter(run.devices).items()))
+
+
+def _depthwise_text(one: Run, other: Run) -> str:
+    """Of runs that were asked for the same: machines with and without built kernels differ in it."""
+    name = "depthwise_implementation"
+    if one.settings.get(f"model.{name}") != other.settings.get(f"model.{name}"):
+        return ""
+    return _difference(name, one.depthwise_implementation, other.depthwise_implementation)
 
 
 def _versions_text(one: Run, other: Run) -> str:

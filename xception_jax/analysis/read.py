@@ -77,6 +77,7 @@ class Run:
     ended: str | None = None
     commit: str | None = None
     devices: tuple[str, ...] = ()
+    depthwise_implementation: str | None = None
     versions: tuple[tuple[str, str], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     pairing: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -270,6 +271,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         ended=as_text(known.get("ended")) or None,
         commit=as_text(known.get("commit")) or None,
         devices=tuple(as_text(device) for device in as_list(known.get("devices"))),
+        depthwise_implementation=as_text(known.get("depthwise_implementation")) or None,
         versions=_versions(known.get("versions")),
         settings=flatten(config),
         pairing=_read_record(root / directory / "pairing.json", notes),
