@@ -24,7 +24,7 @@ _MOST = 16  # more gained nothing where it was measured, and memory grows with i
 _FEW_STEPS = 50  # of a run, too few to be worth timing any
 # Of the time of all runs, what is thought to be saved at most by training each alone instead of
 # together, and by packs half as large (benchmarks/results/packing.json).
-_GAIN_ALONE, _GAIN_OF_HALF = 0.3, 0.08
+_GAIN_ALONE, _GAIN_OF_HALF = 0.3, 0.05
 
 
 def choose_size(
@@ -69,7 +69,7 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
             own = next(r.config for r in runs if r.config.model.intermediate_activation in every)
             return measure(own, pipeline, slots, every, timed=schedule.total > _FEW_STEPS)
 
-        waiting = _candidates(len(runs))
+        waiting, longest = _candidates(len(runs)), 0.0  # to compile, seconds
         while waiting:
             size = waiting.pop(0)
             found = measured(size)
@@ -82,7 +82,8 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
             rates[size] = found.images_per_second * filled
             waiting.sort()
             gain = _GAIN_ALONE if 1 in waiting else _GAIN_OF_HALF
-            if found.compile_seconds > gain * images / max(filter(None, rates.values())):
+            longest = max(longest, found.compile_seconds)
+            if longest > gain * images / max(filter(None, rates.values())):
                 break
     return rates
 
