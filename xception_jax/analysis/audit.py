@@ -99,7 +99,7 @@ def _devices(run: Run) -> str:
 
 
 def _depthwise_text(one: Run, other: Run) -> str:
-    """Of runs that were asked for the same: machines with and without built kernels differ in it."""
+    """Of runs asked for the same: machines with and without built kernels differ in it."""
     name = "depthwise_implementation"
     if one.settings.get(f"model.{name}") != other.settings.get(f"model.{name}"):
         return ""
