@@ -93,15 +93,17 @@ def operation(
         for key, size in zip(keys, shapes, strict=True)
     )
     function = _operation(kind, implementation, strides, padding)
+    options = ops.COMPILER_OPTIONS.get(jax.default_backend(), {})
     if not backward:
-        return Work(repeating(jax.jit(function), inputs), shape[0])
+        return Work(repeating(jax.jit(function, compiler_options=options), inputs), shape[0])
     gradient = jnp.ones_like(jax.eval_shape(function, *inputs))
 
     def both(inputs: tuple[jax.Array, ...], gradient: jax.Array) -> Any:
         out, pull = jax.vjp(function, *inputs)
         return out, pull(gradient)
 
-    return Work(repeating(jax.jit(both), (inputs, gradient)), shape[0])
+    both = jax.jit(both, compiler_options=options)
+    return Work(repeating(both, (inputs, gradient)), shape[0])
 
 
 def _operation(kind: str, implementation: str, strides: int, padding: str) -> Any:

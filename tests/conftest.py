@@ -25,11 +25,15 @@ os.environ.setdefault(
 )
 
 
+# A cache of compiled programs for all processes of these tests, and none of the user's: nor the
+# user's kernels, which decide what `xception_jax.ops` has when it is imported.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="xception-jax-tests-")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """A cache of compiled programs for all processes of these tests, and none of the user's."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        home = tempfile.mkdtemp(prefix="xception-jax-tests-")
-        os.environ["XDG_CACHE_HOME"] = home
+        home = os.environ["XDG_CACHE_HOME"]
         config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 

@@ -1,6 +1,6 @@
 """The primitives the models stand on, each with a reference beside the fast implementation."""
 
-from xception_jax.ops.choices import choose
+from xception_jax.ops.choices import COMPILER_OPTIONS, choose
 from xception_jax.ops.convolution import CONVOLUTION_IMPLEMENTATIONS, conv2d, pointwise_conv2d
 from xception_jax.ops.depthwise import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d
 from xception_jax.ops.normalization import NORM_IMPLEMENTATIONS, batch_norm, batch_statistics
@@ -8,6 +8,7 @@ from xception_jax.ops.pooling import POOLING_IMPLEMENTATIONS, max_pool
 from xception_jax.ops.shapes import Images, Padding, require_images
 
 __all__ = [
+    "COMPILER_OPTIONS",
     "CONVOLUTION_IMPLEMENTATIONS",
     "DEPTHWISE_IMPLEMENTATIONS",
     "NORM_IMPLEMENTATIONS",

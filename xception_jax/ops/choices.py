@@ -45,6 +45,11 @@ RULES = (
     Rule("scan_middle", "tpu", "off"),
 )
 
+# By backend, what a program of these operations is to be compiled with. XLA:CPU takes barriers out
+# before it fuses, and then computes anew what they should keep apart: of a pooled image, which tap
+# won, once for each tap (issue 4).
+COMPILER_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+
 
 def choose(
     operation: str, requested: str, implementations: Iterable[str], *, channels: int = 0

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from xception_jax.allocator import without_gaps
 from xception_jax.models.functional import Flat
+from xception_jax.ops import COMPILER_OPTIONS
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.mesh import REPLICATED, Layout, make_mesh
 from xception_jax.training.state import TrainState
@@ -20,10 +21,6 @@ from xception_jax.training.step import Batch, Outcome, Program, evaluation_step,
 from xception_jax.training.traced import keeps, traced
 
 Described = tuple[Any, ...]
-
-# XLA:CPU takes barriers out before it fuses operations, and then computes anew what they should
-# keep apart: of a pooled image, which tap won, once for each tap (issue 4).
-_CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
 def shapes_of(tree: PyTree) -> Described:
@@ -215,9 +212,9 @@ def _lower(
             returned = known(*jax.tree.leaves(arguments))
             return returned if results is None else jax.tree.unflatten(results, returned)
 
-    cpu = all(device.platform == "cpu" for device in layout.mesh.devices.flat)
-    compiler_options = (_CPU_OPTIONS if cpu else {}) | dict(compiler_options or {})
-    return jax.jit(function, compiler_options=compiler_options, **options).lower(*arguments)
+    every = COMPILER_OPTIONS.get(layout.mesh.devices.flat[0].platform, {})
+    options["compiler_options"] = every | dict(compiler_options or {})
+    return jax.jit(function, **options).lower(*arguments)
 
 
 def _hyperparameters() -> Any:
