@@ -1,5 +1,6 @@
 """Settings for every test: CPU, no network, nothing written outside the test's own directory."""
 
+import atexit
 import contextlib
 import io
 import os
@@ -29,12 +30,7 @@ os.environ.setdefault(
 # user's kernels, which decide what `xception_jax.ops` has when it is imported.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="xception-jax-tests-")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        home = os.environ["XDG_CACHE_HOME"]
-        config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

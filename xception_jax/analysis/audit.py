@@ -7,8 +7,9 @@ the commit. What is not as it should be is a mismatch, named in one line.
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any
 
 from xception_jax.analysis.contrasts import Arms, has_begun, paired_runs, pairs
@@ -294,8 +295,7 @@ def _shared(sweep: Sweep, arms: Arms) -> dict[str, int] | None:
         same, unlike, total = compare_initial(sweep.runs[one], sweep.runs[other])
         if same or unlike:
             found.append(_counts(len(same), len(unlike), total))
-    least: Callable[[dict[str, int]], int] = lambda counts: counts["identical"]  # noqa: E731
-    return min(found, key=least, default=None)
+    return min(found, key=itemgetter("identical"), default=None)
 
 
 def _notes(sweep: Sweep) -> list[str]:

@@ -22,8 +22,9 @@ from xception_jax.training.setup import make_schedule, open_data
 
 _MOST = 16  # more gained nothing where it was measured, and memory grows with it
 _FEW_STEPS = 50  # of a run, too few to be worth timing any
-# Of the time of all runs, what is thought to be saved at most by training each alone instead of
-# together, and by packs half as large (benchmarks/results/packing.json).
+# Of the time of all runs, what it may take to compile another size: each alone instead of packs,
+# and packs half as large. On two cores those saved up to 5% from eight runs to four, and from
+# sixteen to eight 12% of a tiny model and nothing of a larger (benchmarks/results/packing.json).
 _GAIN_ALONE, _GAIN_OF_HALF = 0.3, 0.05
 
 

@@ -1,6 +1,6 @@
 """The steps as compiled programs: for one run or for a pack, over a mesh, one step or several."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -184,7 +184,6 @@ def _lower(
     arguments: Sequence[PyTree],
     about: tuple[str, Program, Layout],
     results: jax.tree_util.PyTreeDef | None = None,
-    compiler_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> jax.stages.Lowered:
     """Traces, where no earlier process has done it, and lowers.
@@ -194,8 +193,7 @@ def _lower(
         arguments: trees of shapes.
         about: what the function is, and is made from.
         results: structure of what it returns; None: a dictionary.
-        compiler_options: besides those of every program.
-        options: others of `jax.jit`.
+        options: of `jax.jit`; those of the compiler come on top of every program's.
     """
     what, program, layout = about
     if program.settings and keeps(layout.mesh.devices.flat):
@@ -213,7 +211,7 @@ def _lower(
             return returned if results is None else jax.tree.unflatten(results, returned)
 
     every = COMPILER_OPTIONS.get(layout.mesh.devices.flat[0].platform, {})
-    options["compiler_options"] = every | dict(compiler_options or {})
+    options["compiler_options"] = every | options.get("compiler_options", {})
     return jax.jit(function, **options).lower(*arguments)
 
 
