@@ -76,18 +76,14 @@ class Layout:
         return _place(stacked, self.mesh, self.members if specs is None else specs)
 
     def take(self, values: Tree, slot: int) -> Tree:
-        """The value of one slot, whole: on every device if it is alone or there are several hosts.
-
-        Otherwise on one: of an array that several have, Orbax has each write a part, and of a small
-        run's hundreds that takes longer than the rest of a checkpoint.
-        """
+        """The value of one slot, whole: in memory of the host, or of each if there are several."""
         if self.slots is None:
             return self.whole(values)
         if jax.process_count() > 1:
             taken: Tree = _take(self.mesh, values, slot)
             return taken
         one: Tree = jax.tree.map(lambda x: np.asarray(x)[slot], values)
-        return jax.device_put(one, self.mesh.devices.flat[0])
+        return one
 
     def whole(self, values: Tree) -> Tree:
         """As `members`, whatever parts of them the devices keep."""
