@@ -58,7 +58,8 @@ def decode(encoded: Encoded, channels: int, name: str) -> "Image.Image":
         if image.mode.startswith("I;16"):
             # Pillow clips 16-bit grey to 255 instead of scaling it.
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        return image.convert(mode)
+        image.load()
+        return image if image.mode == mode else image.convert(mode)
     # A damaged file can raise nearly anything in Pillow's parsers (SyntaxError, struct.error,
     # zlib.error, DecompressionBombError, …): whatever it is, this image is unusable.
     except Exception as error:

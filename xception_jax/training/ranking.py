@@ -18,7 +18,6 @@ precision of scikit-learn.
 """
 
 import numpy as np
-from scipy.stats import rankdata
 
 _ROWS = 1024  # at a time: 14,000 images of 17,000 classes would take gigabytes of ranks
 
@@ -48,6 +47,8 @@ def average_precision(
     scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, k: int
 ) -> np.ndarray:
     """Of each image, as the module's docstring says, float64 [n]; NaN where it is left out."""
+    from scipy.stats import rankdata  # a second to import, and few runs rank
+
     shown = labels != 0
     finite = np.isfinite(scores).all(axis=1, keepdims=True)
     costs = np.where(finite, -scores.astype(np.float64), 0.0)
