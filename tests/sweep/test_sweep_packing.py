@@ -228,10 +228,10 @@ class _Machine:
 @pytest.mark.parametrize(
     ("machine", "best", "asked"),
     [
-        (_Machine({6: 90.0, 1: 50.0, 3: 100.0}), 3, [6, 1, 3]),
-        (_Machine({6: 1.0, 1: 3.0, 3: 2.0}), 1, [6, 1, 3]),
-        (_Machine({6: 99.0, 1: 100.0, 3: 101.0}, share=0.2), 1, [6, 1]),  # half saves less
-        (_Machine({6: 100.0, 1: 101.0}, share=0.4), 6, [6]),  # no other pays for itself
+        (_Machine({6: 90.0, 1: 50.0, 3: 100.0}), 3, [6, 3, 1]),
+        (_Machine({6: 1.0, 1: 3.0, 3: 2.0}), 1, [6, 3, 1]),
+        (_Machine({6: 100.0, 3: 200.0}, share=0.04), 3, [6, 3]),  # what is left is too little
+        (_Machine({6: 100.0, 3: 101.0}, share=0.1), 6, [6]),  # no other pays for itself
         (_Machine({3: 2.0, 1: 1.0}, largest=5), 3, [6, 3, 1]),
     ],
 )
@@ -247,6 +247,24 @@ def test_the_fastest_size_is_measured_once(machine, best, asked, planned, tmp_pa
         assert sizing.choose_size(runs, tmp_path, said.append)[0] == best
     assert machine.asked == asked
     assert "remembered" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("cores", "runs", "sizes"),
+    [
+        (1, 24, [12, 6, 1]),  # as on an accelerator: as many as may be
+        (2, 24, [4, 2, 1]),
+        (2, 6, [6, 4, 1]),  # two packs of four would leave two slots over
+        (2, 9, [10, 6, 1]),
+        (2, 3, [4, 1]),
+        (2, 2, [2, 1]),
+        (8, 24, [24, 16, 1]),
+        (8, 5, [5, 2, 1]),
+    ],
+)
+def test_few_slots_are_left_over_and_cores_have_equally_many(cores, runs, sizes, monkeypatch):
+    monkeypatch.setattr(sizing, "devices_of_packs", lambda: cores)
+    assert sizing._candidates(runs) == sizes
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,13 @@ from xception_jax.training.mesh import devices_of_packs
 from xception_jax.training.setup import make_schedule, open_data
 
 _MOST = 16  # more gained nothing where it was measured, and memory grows with it
+# Where packs are spread over a CPU's cores, slots of each: with one, operations are small; with many,
+# what they work on leaves its cache. On two cores packs of four trained within 3% of the fastest size,
+# be it of a tiny or of a larger model, and of sixteen up to 17% slower than it (packing.json).
+_FEWEST_OF_A_CORE, _MOST_OF_A_CORE = 2, 5
 _FEW_STEPS = 50  # of a run, too few to be worth timing any
-# Of the time of all runs, what it may take to compile another size: each alone instead of packs,
-# and packs half as large. On two cores those saved up to 5% from eight runs to four, and from
-# sixteen to eight 12% of a tiny model and nothing of a larger (benchmarks/results/packing.json).
-_GAIN_ALONE, _GAIN_OF_HALF = 0.3, 0.05
+# Of the time of all runs, what compiling another size may take: it seldom saves more, see above.
+_GAIN = 0.05
 
 
 def choose_size(
@@ -33,10 +35,10 @@ def choose_size(
 ) -> tuple[int, str]:
     """How many of these runs should train together, and a word on how that was found.
 
-    The largest size that fits is compiled, which is no loss of time if it is taken. Then each run
-    alone, then packs half as large are compiled and timed for a second, but only while all runs
-    together take so long that a faster size would make up for it. What was measured is kept in
-    `cache` for the next sweep of this program on such devices.
+    The largest size that fits is compiled, which is no loss of time if it is taken. Then packs half
+    as large and each run alone are compiled and timed for a second, but only while all runs together
+    take so long that a faster size would make up for it. What was measured is kept in `cache` for
+    the next sweep of this program on such devices.
 
     Args:
         runs: that can train together, two at least.
@@ -70,10 +72,12 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
             own = next(r.config for r in runs if r.config.model.intermediate_activation in every)
             return measure(own, pipeline, slots, every, timed=schedule.total > _FEW_STEPS)
 
-        waiting, longest = _candidates(len(runs)), 0.0  # to compile, seconds
-        while waiting:
-            size = waiting.pop(0)
+        longest = 0.0  # to compile, seconds
+        for size in _candidates(len(runs)):
+            if rates and longest > _GAIN * images / max(filter(None, rates.values())):
+                break
             found = measured(size)
+            longest = max(longest, found.compile_seconds)
             if not found.fits and size > 1:
                 continue
             if found.images_per_second is None:
@@ -81,23 +85,24 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
                 break
             filled = len(runs) / (ceil(len(runs) / size) * size)  # of the slots of all packs
             rates[size] = found.images_per_second * filled
-            waiting.sort()
-            gain = _GAIN_ALONE if 1 in waiting else _GAIN_OF_HALF
-            longest = max(longest, found.compile_seconds)
-            if longest > gain * images / max(filter(None, rates.values())):
-                break
     return rates
 
 
 def _candidates(runs: int) -> list[int]:
-    """At most three sizes that leave few slots over: all (up to a cap), half as many, one.
+    """At most three sizes that leave few slots over: a large one, half of it, one.
 
-    Where packs are spread over a CPU's cores, each core has equally many slots.
+    Large is all runs, up to a cap. Where packs are spread over a CPU's cores, each core has equally
+    many slots, and the large size is the smallest of those that leave fewest over.
     """
-    whole, cores = even_size(runs, _MOST), devices_of_packs()
-    sizes = whole, even_size(runs, max(1, whole // 2)), 1
-    even = {size if size <= cores else ceil(size / cores) * cores for size in sizes}
-    return sorted(even, reverse=True)
+    cores = devices_of_packs()
+    if cores == 1 or runs <= _FEWEST_OF_A_CORE * cores:
+        large = even_size(runs, _MOST)
+    else:
+        each = range(_FEWEST_OF_A_CORE * cores, _MOST_OF_A_CORE * cores + 1, cores)
+        large = min(each, key=lambda size: ceil(runs / size) * size)
+    sizes = large, even_size(runs, max(1, large // 2)), 1
+    even = (size if size <= cores else ceil(size / cores) * cores for size in sizes)
+    return sorted(set(even), reverse=True)
 
 
 def _key(runs: Sequence[PlannedRun]) -> str:
