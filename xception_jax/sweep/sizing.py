@@ -21,9 +21,9 @@ from xception_jax.training.mesh import devices_of_packs
 from xception_jax.training.setup import make_schedule, open_data
 
 _MOST = 16  # more gained nothing where it was measured, and memory grows with it
-# Where packs are spread over a CPU's cores, slots of each: with one, operations are small; with many,
-# what they work on leaves its cache. On two cores packs of four trained within 3% of the fastest size,
-# be it of a tiny or of a larger model, and of sixteen up to 17% slower than it (packing.json).
+# Where packs are spread over a CPU's cores, slots of each: with one, operations are small; with
+# many, what they work on leaves its cache. On two cores packs of four trained within 3% of the
+# fastest size, be it of a tiny or of a larger model, and of sixteen up to 17% slower (packing.json).
 _FEWEST_OF_A_CORE, _MOST_OF_A_CORE = 2, 5
 _FEW_STEPS = 50  # of a run, too few to be worth timing any
 # Of the time of all runs, what compiling another size may take: it seldom saves more, see above.
@@ -36,9 +36,9 @@ def choose_size(
     """How many of these runs should train together, and a word on how that was found.
 
     The largest size that fits is compiled, which is no loss of time if it is taken. Then packs half
-    as large and each run alone are compiled and timed for a second, but only while all runs together
-    take so long that a faster size would make up for it. What was measured is kept in `cache` for
-    the next sweep of this program on such devices.
+    as large and each run alone are compiled and timed for a second, but only while all runs
+    together take so long that a faster size would make up for it. What was measured is kept in
+    `cache` for the next sweep of this program on such devices.
 
     Args:
         runs: that can train together, two at least.
