@@ -23,7 +23,7 @@ from xception_jax.training.setup import make_schedule, open_data
 _MOST = 16  # more gained nothing where it was measured, and memory grows with it
 # Where packs are spread over a CPU's cores, slots of each: with one, operations are small; with
 # many, what they work on leaves its cache. On two cores packs of four trained within 3% of the
-# fastest size, be it of a tiny or of a larger model, and of sixteen up to 17% slower (packing.json).
+# fastest size, be it of a tiny or of a larger model, and of sixteen up to 17% slower (packing).
 _FEWEST_OF_A_CORE, _MOST_OF_A_CORE = 2, 5
 _FEW_STEPS = 50  # of a run, too few to be worth timing any
 # Of the time of all runs, what compiling another size may take: it seldom saves more, see above.
