@@ -76,7 +76,7 @@ class Layout:
         return _place(stacked, self.mesh, self.members if specs is None else specs)
 
     def take(self, values: Tree, slot: int) -> Tree:
-        """The value of one slot, whole: in memory of the host, or of each if there are several."""
+        """The value of one slot, whole: of a pack in one process NumPy arrays, else on devices."""
         if self.slots is None:
             return self.whole(values)
         if jax.process_count() > 1:
