@@ -23,11 +23,12 @@ from xception_jax.training.setup import make_schedule, open_data
 _MOST = 16  # more gained nothing where it was measured, and memory grows with it
 # Where packs are spread over a CPU's cores, slots of each: with one, operations are small; with
 # many, what they work on leaves its cache. On two cores packs of four trained within 3% of the
-# fastest size, be it of a tiny or of a larger model, and of sixteen up to 17% slower (packing).
+# fastest size, be it of a tiny or of a larger model, and of sixteen up to 17% slower than it
+# (benchmarks/results/packing.json).
 _FEWEST_OF_A_CORE, _MOST_OF_A_CORE = 2, 5
 _FEW_STEPS = 50  # of a run, too few to be worth timing any
 # Of the time of all runs, what compiling another size may take: it seldom saves more, see above.
-_GAIN = 0.05
+_SHARE_TO_COMPILE = 0.05
 
 
 def choose_size(
@@ -74,7 +75,7 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
 
         longest = 0.0  # to compile, seconds
         for size in _candidates(len(runs)):
-            if rates and longest > _GAIN * images / max(filter(None, rates.values())):
+            if rates and longest > _SHARE_TO_COMPILE * images / max(filter(None, rates.values())):
                 break
             found = measured(size)
             longest = max(longest, found.compile_seconds)

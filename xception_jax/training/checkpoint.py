@@ -91,7 +91,7 @@ class Checkpoints:
         """
         # Of NumPy's arrays Orbax asks nothing about devices: of the hundreds of a small run's state
         # that took twice as long as all the rest of a checkpoint.
-        state = jax.tree.map(np.asarray, jax.device_get(state))
+        state = jax.device_get(state)
         digests = {"run": self._run, _LOG: _sha256(log), "arrays": _digests(state)}
         arguments = ocp.args.Composite(
             default=ocp.args.StandardSave(state), digests=ocp.args.JsonSave(digests)
