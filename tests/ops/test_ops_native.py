@@ -13,6 +13,7 @@ import pytest
 from built_kernels import needs_compiler
 
 from xception_jax.ops import batch_norm, depthwise_conv2d, native
+from xception_jax.ops.column_sums import native_sums
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -40,7 +41,9 @@ if devices > 1:
     mesh = jax.make_mesh((devices,), ("run",), axis_types=(AxisType.Auto,))
     step = jax.shard_map(step, mesh=mesh, in_specs=(P("run"),) * 3, out_specs=P("run"))
 step = jax.jit(step)
-assert "xception_jax_depthwise_gradients" in step.lower(x, kernel, one).as_text()
+assert ops.choose("batch_norm", "auto", ops.NORM_IMPLEMENTATIONS) == "native"
+program = step.lower(x, kernel, one).as_text()
+assert "xception_jax_depthwise_gradients" in program and "xception_jax_column_sums" in program
 results = {b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(step(x, kernel, one)))
            for _ in range(20)}
 assert len(results) == 1
@@ -84,6 +87,18 @@ def test_under_vmap_they_give_the_bits_of_separate_calls(shape, rng):
             alone = gradients(x[i], kernel if axis is None else kernel[i])
             for mine, right in zip(together, alone, strict=True):
                 np.testing.assert_array_equal(mine[i], right)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(3, 33), (9, 1), (5001, 70), (70003, 1), (3, 2000, 17)])
+def test_column_sums_are_those_of_float64(shape, rng):
+    a, b = (rng.normal(1, 1, size=shape).astype(np.float32) for _ in range(2))
+    function = jax.vmap(native_sums) if len(shape) == 3 else native_sums
+    sums = jax.jit(function)(a, b)
+    for mine, of in zip(sums, (a, a * b.astype(np.float64)), strict=True):
+        exact = of.sum(axis=-2, dtype=np.float64)
+        # At most 70,003 numbers of size 3: in parts of 65,536, of which eight at a time are added.
+        np.testing.assert_allclose(mine, exact, rtol=2e-5, atol=2e-5 * np.sqrt(shape[-2]))
 
 
 @needs_compiler

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from built_kernels import with_kernels
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax import lax
@@ -14,6 +15,8 @@ from xception_jax.errors import InputError
 from xception_jax.ops import NORM_IMPLEMENTATIONS, batch_norm
 
 EPSILON = 1e-3
+pytestmark = pytest.mark.usefixtures("kernels")
+every_implementation = pytest.mark.parametrize("implementation", with_kernels(NORM_IMPLEMENTATIONS))
 
 
 def exact_norm(x, scale, bias, gradient):
@@ -40,7 +43,7 @@ def values_and_gradients(implementation, x, scale, bias, gradient):
     return out, *statistics, *pull(gradient)
 
 
-@pytest.mark.parametrize("implementation", NORM_IMPLEMENTATIONS)
+@every_implementation
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     shape=st.tuples(st.integers(2, 5), st.integers(1, 5), st.integers(1, 5), st.integers(1, 6)),
@@ -108,7 +111,7 @@ def test_statistics_have_no_gradient_and_names_are_checked(rng):
         batch_norm(one, one, one, epsilon=EPSILON)
 
 
-@pytest.mark.parametrize("implementation", NORM_IMPLEMENTATIONS)
+@every_implementation
 def test_groups_of_rows_are_normalized_each_by_itself(implementation, rng):
     x, gradient = rng.normal(size=(2, 6, 2, 3, 4)).astype(np.float32)
     scale, bias = rng.normal(size=(2, 4)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from xception_jax.ops import native
 from xception_jax.ops.choices import choose
+from xception_jax.ops.column_sums import ColumnSums, native_sums, plain_sums
 from xception_jax.ops.shapes import match_variance, varying_axes
 
 Channels = Float[Array, " channels"]
@@ -17,6 +20,13 @@ Batch = Float[Array, "batch *spatial channels"]
 Normalized = tuple[Batch, Channels, Channels]
 # A mesh axis over which a batch is split, or its name and how many devices in a row hold a group.
 Axis = str | tuple[str, int] | None
+
+
+class Reduction(NamedTuple):
+    """How a batch is added up: each device its rows by `sums`, then all of `axis`."""
+
+    axis: Axis
+    sums: ColumnSums
 
 
 def batch_statistics(x: Batch, axis_name: Axis = None) -> tuple[Channels, Channels]:
@@ -36,13 +46,16 @@ def batch_statistics(x: Batch, axis_name: Axis = None) -> tuple[Channels, Channe
     Raises:
         ValueError: `x` without a batch and a channel dimension, or without an element to average.
     """
-    x = jnp.asarray(x)
+    return _statistics(jnp.asarray(x), Reduction(axis_name, plain_sums))
+
+
+def _statistics(x: Batch, over: Reduction) -> tuple[Channels, Channels]:
     if x.ndim < 2 or 0 in x.shape:
         raise ValueError(f"x must be [batch, ..., channels], not empty; got shape {x.shape}")
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     rows = jnp.reshape(wide, (-1, x.shape[-1]))
-    mean, square = jnp.mean(rows, axis=0), jnp.mean(rows * rows, axis=0)
-    mean, square = _mean_over((mean, square), axis_name)
+    total, squares = over.sums(rows, rows)
+    mean, square = _mean_over((total / len(rows), squares / len(rows)), over.axis)
     # Rounding can leave a tiny negative number where the variance is zero.
     return mean, jnp.maximum(square - mean * mean, 0)
 
@@ -60,30 +73,34 @@ def _mean_over(values: tuple[Channels, Channels], axis: Axis) -> tuple[Channels,
     return mean
 
 
-def _lax(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: Axis) -> Normalized:
+def _normalize(
+    x: Batch, scale: Channels, bias: Channels, epsilon: float, over: Reduction
+) -> Normalized:
     wide = x.astype(scale.dtype)  # once, or the parts of its gradient are rounded one by one
-    mean, variance = batch_statistics(wide, axis_name)
+    mean, variance = _statistics(wide, over)
     factor = scale * lax.rsqrt(variance + epsilon)
     normalized = wide * factor + (bias - mean * factor)
     return normalized.astype(x.dtype), mean, variance
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _sums(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: Axis) -> Normalized:
-    return _lax(x, scale, bias, epsilon, axis_name)
+def _by_sums(
+    x: Batch, scale: Channels, bias: Channels, epsilon: float, over: Reduction
+) -> Normalized:
+    return _normalize(x, scale, bias, epsilon, over)
 
 
-def _sums_forward(
-    x: Batch, scale: Channels, bias: Channels, epsilon: float, axis_name: Axis
+def _forward(
+    x: Batch, scale: Channels, bias: Channels, epsilon: float, over: Reduction
 ) -> tuple[Normalized, tuple[Batch, Channels, Channels, Channels]]:
-    # Not by `_sums`, whose statistics have no gradient: a second derivative needs theirs.
-    normalized, mean, variance = _lax(x, scale, bias, epsilon, axis_name)
+    # Not by `_by_sums`, whose statistics have no gradient: a second derivative needs theirs.
+    normalized, mean, variance = _normalize(x, scale, bias, epsilon, over)
     return (normalized, mean, variance), (x, scale, mean, variance)
 
 
-def _sums_backward(
+def _backward(
     epsilon: float,
-    axis_name: Axis,
+    over: Reduction,
     saved: tuple[Batch, Channels, Channels, Channels],
     gradients: Normalized,
 ) -> tuple[Batch, Channels, Channels]:
@@ -94,18 +111,35 @@ def _sums_backward(
     x, scale, mean, variance = saved
     rows, slopes = (jnp.reshape(a, (-1, a.shape[-1])).astype(mean.dtype) for a in (x, gradients[0]))
     inverse = lax.rsqrt(variance + epsilon)
-    total = jnp.sum(slopes, axis=0)
-    along = (jnp.sum(slopes * rows, axis=0) - mean * total) * inverse
-    shared_total, shared_along = _mean_over((total, along), axis_name)
+    total, product = over.sums(slopes, rows)
+    along = (product - mean * total) * inverse
+    shared_total, shared_along = _mean_over((total, along), over.axis)
     factor, count = scale * inverse, rows.shape[0]
     slant = factor * inverse * shared_along / count
     back = slopes * factor - rows * slant + (mean * slant - factor * shared_total / count)
     return jnp.reshape(back, x.shape).astype(x.dtype), along, total
 
 
-_sums.defvjp(_sums_forward, _sums_backward)
+_by_sums.defvjp(_forward, _backward)
+
+
+def _lax(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis: Axis) -> Normalized:
+    """With the derivative that JAX makes of it."""
+    return _normalize(x, scale, bias, epsilon, Reduction(axis, plain_sums))
+
+
+def _sums(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis: Axis) -> Normalized:
+    return _by_sums(x, scale, bias, epsilon, Reduction(axis, plain_sums))
+
+
+def _native(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis: Axis) -> Normalized:
+    return _by_sums(x, scale, bias, epsilon, Reduction(axis, native_sums))
+
+
 Implementation = Callable[[Batch, Channels, Channels, float, Axis], Normalized]
 NORM_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "sums": _sums}
+if native.available():
+    NORM_IMPLEMENTATIONS["native"] = _native
 
 
 def batch_norm(

@@ -1,4 +1,4 @@
-"""Kernels in C++ for a CPU, where somebody has built them; see `kernels.cc` for what they compute.
+"""Kernels in C++ for a CPU, where somebody has built them; each `.cc` file says what it computes.
 
 `python -m xception_jax.ops.native` (or `make kernels`) builds them into the user's cache. Nothing
 needs them: the operations have a formulation in JAX alone, which is taken where there are none, and
@@ -26,11 +26,12 @@ from xception_jax.cache import cache_directory
 from xception_jax.errors import one_line, require_choice
 from xception_jax.ops.choices import backend
 
-SOURCE = Path(__file__).with_name("kernels.cc")
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cc")))
+HEADER = Path(__file__).with_name("parts.h")
 # Every compiler's: no -march, for machines of several kinds may share the cache.
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=fast", "-fPIC", "-shared")
 BUILD = "python -m xception_jax.ops.native"
-TARGETS = ("depthwise", "depthwise_gradients")
+TARGETS = ("depthwise", "depthwise_gradients", "column_sums")
 _portable = ContextVar("portable", default=False)
 
 
@@ -38,7 +39,8 @@ _portable = ContextVar("portable", default=False)
 def version() -> str:
     """A digest of what a library is made from, but for the compiler: any will do."""
     made_from = (jaxlib_version, *FLAGS, sys.platform, platform.machine())
-    return hashlib.sha256(SOURCE.read_bytes() + repr(made_from).encode()).hexdigest()[:16]
+    text = b"".join(path.read_bytes() for path in (HEADER, *SOURCES))
+    return hashlib.sha256(text + repr(made_from).encode()).hexdigest()[:16]
 
 
 def directory() -> Path:

@@ -51,7 +51,8 @@ def build(directory: Path) -> Path:
 def _compile(command: list[str], directory: Path) -> Path:
     """The library, as [directory]/kernels.so."""
     made = directory / "kernels.so"
-    arguments = [*native.FLAGS, f"-I{jax.ffi.include_dir()}", str(native.SOURCE), "-o", str(made)]
+    sources = map(str, native.SOURCES)
+    arguments = [*native.FLAGS, f"-I{jax.ffi.include_dir()}", *sources, "-o", str(made)]
     try:
         done = subprocess.run(
             [*command, *arguments], capture_output=True, text=True, errors="replace", check=False

@@ -1,0 +1,150 @@
+// How a kernel is run: in parts, over threads, by vectors as wide as the processor has.
+//
+// A kernel is called with the leading dimensions of a vmap, as so many problems. A problem is split
+// into parts by its shape alone, and the parts' sums are added in order: the result is the same to
+// the bit however many threads there are, and under vmap.
+
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+using Input = ffi::Buffer<ffi::F32>;
+using Output = ffi::ResultBuffer<ffi::F32>;
+
+#define INLINE __attribute__((always_inline)) inline
+#if defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 64")
+#endif
+
+namespace {
+
+// ---- Threads: XLA's own, which may be none, or busy for as long as this one waits.
+
+struct Job {
+  void (*run)(const void*, int64_t);
+  const void* arguments;
+  int64_t parts;
+  std::atomic<int64_t> next{0}, done{0};
+
+  void Work() {
+    for (int64_t part; (part = next.fetch_add(1)) < parts;) {
+      run(arguments, part);
+      done.fetch_add(1, std::memory_order_release);
+    }
+  }
+};
+
+// Runs all parts here, with the help of whoever comes in time: it waits for parts that another thread
+// has begun, never for a thread to begin. A helper that comes too late finds no part left, and
+// touches nothing but the job, which it shares.
+void Share(ffi::ThreadPool& pool, void (*run)(const void*, int64_t), const void* arguments,
+           int64_t parts, int64_t numbers) {
+  constexpr int64_t kWorthAThread = 1 << 14;
+  int64_t threads = std::min({pool.num_threads(), parts, numbers / kWorthAThread});
+  if (threads < 2) {
+    for (int64_t part = 0; part < parts; ++part) run(arguments, part);
+    return;
+  }
+  auto job = std::make_shared<Job>();
+  job->run = run, job->arguments = arguments, job->parts = parts;
+  for (int64_t i = 1; i < threads; ++i) pool.Schedule([job] { job->Work(); });
+  job->Work();
+  while (job->done.load(std::memory_order_acquire) < parts) std::this_thread::yield();
+}
+
+// ---- Vectors: of 16, 8 or 4 numbers, by what the processor at hand can do.
+
+template <int kSize>
+struct Of {
+  typedef float Type __attribute__((vector_size(4 * kSize), aligned(4), may_alias));
+};
+template <>
+struct Of<1> {
+  typedef float Type;
+};
+
+template <int kSize>
+INLINE typename Of<kSize>::Type& At(float* p) {
+  return *reinterpret_cast<typename Of<kSize>::Type*>(p);
+}
+template <int kSize>
+INLINE const typename Of<kSize>::Type& At(const float* p) {
+  return *reinterpret_cast<const typename Of<kSize>::Type*>(p);
+}
+
+// Body::Do<size>(arguments..., channel) for all channels: by vectors as wide as there are, and what
+// is left by narrower ones.
+template <class Body, int kSize, int... kNarrower, class... Arguments>
+INLINE void OverChannels(int64_t channel, int64_t channels, const Arguments&... arguments) {
+  for (; channel + kSize <= channels; channel += kSize) {
+    Body::template Do<kSize>(arguments..., channel);
+  }
+  if constexpr (sizeof...(kNarrower) > 0) {
+    OverChannels<Body, kNarrower...>(channel, channels, arguments...);
+  }
+}
+
+template <int... kSizes>
+struct Vectors {
+  template <class Body, class... Arguments>
+  static INLINE void Over(int64_t channels, const Arguments&... arguments) {
+    OverChannels<Body, kSizes...>(0, channels, arguments...);
+  }
+};
+
+// Kernel::Run<Vectors>(arguments, part), compiled for several processors; one is picked when called.
+template <class Kernel>
+void RunPlain(const void* arguments, int64_t part) {
+  Kernel::template Run<Vectors<4, 1>>(*static_cast<const Kernel*>(arguments), part);
+}
+#if defined(__x86_64__)
+template <class Kernel>
+__attribute__((target("avx2,fma"))) void RunAvx2(const void* arguments, int64_t part) {
+  Kernel::template Run<Vectors<8, 4, 1>>(*static_cast<const Kernel*>(arguments), part);
+}
+template <class Kernel>
+__attribute__((target("avx512f,avx512vl,avx2,fma"))) void RunAvx512(const void* arguments,
+                                                                    int64_t part) {
+  Kernel::template Run<Vectors<16, 8, 4, 1>>(*static_cast<const Kernel*>(arguments), part);
+}
+#endif
+
+template <class Kernel>
+void RunParts(ffi::ThreadPool& pool, const Kernel& kernel, int64_t parts, int64_t numbers) {
+  void (*run)(const void*, int64_t) = RunPlain<Kernel>;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) {
+    run = RunAvx512<Kernel>;
+  } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    run = RunAvx2<Kernel>;
+  }
+#endif
+  Share(pool, run, &kernel, parts, numbers);
+}
+
+// By the shape alone, so that the order of additions is.
+int64_t PartsOf(int64_t rows, int64_t numbers) {
+  constexpr int64_t kNumbers = 1 << 16, kMost = 32;
+  return std::max<int64_t>(1, std::min({rows, numbers / kNumbers, kMost}));
+}
+
+// sums [size] = the parts' [parts, size], in order.
+void AddUp(const float* of_parts, int64_t parts, int64_t size, float* sums) {
+  std::copy(of_parts, of_parts + size, sums);
+  for (int64_t part = 1; part < parts; ++part) {
+    for (int64_t i = 0; i < size; ++i) sums[i] += of_parts[part * size + i];
+  }
+}
+
+}  // namespace
