@@ -138,6 +138,7 @@ def write_run(
         "commit": "0123456789abcdef0123456789abcdef01234567",
         "devices": ["cpu"],
         "depthwise_implementation": "shift",
+        "batch_norm_implementation": "lax",
         "started": "2025-01-02T03:04:05+00:00",
         "ended": None if status == "running" else "2025-01-02T03:05:05+00:00",
         "steps": 1000,

@@ -93,6 +93,12 @@ def change_epoch(stream: str) -> Change:
         ),
         (
             "run.json",
+            lambda r: r.update(batch_norm_implementation="native"),
+            "devices",
+            "batch_norm_implementation: native and lax",
+        ),
+        (
+            "run.json",
             lambda r: r["versions"].update(jax="0.11"),
             "versions",
             "jax: 0.11 and",

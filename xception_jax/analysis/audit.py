@@ -82,6 +82,7 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
         ("settings", _settings_text(sweep, arms, one, other)),
         ("devices", _difference("devices", _devices(one), _devices(other))),
         ("devices", _depthwise_text(one, other)),
+        ("devices", _batch_norm_text(one, other)),
         ("versions", _versions_text(one, other)),
         ("commit", _difference("commit", one.commit, other.commit)),
         ("unrecorded", _unrecorded_text(one, other)),
@@ -105,6 +106,11 @@ def _depthwise_text(one: Run, other: Run) -> str:
     if one.settings.get(f"model.{name}") != other.settings.get(f"model.{name}"):
         return ""
     return _difference(name, one.depthwise_implementation, other.depthwise_implementation)
+
+
+def _batch_norm_text(one: Run, other: Run) -> str:
+    name = "batch_norm_implementation"
+    return _difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
 
 
 def _versions_text(one: Run, other: Run) -> str:

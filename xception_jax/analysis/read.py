@@ -78,6 +78,7 @@ class Run:
     commit: str | None = None
     devices: tuple[str, ...] = ()
     depthwise_implementation: str | None = None
+    batch_norm_implementation: str | None = None
     versions: tuple[tuple[str, str], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     pairing: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -272,6 +273,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         commit=as_text(known.get("commit")) or None,
         devices=tuple(as_text(device) for device in as_list(known.get("devices"))),
         depthwise_implementation=as_text(known.get("depthwise_implementation")) or None,
+        batch_norm_implementation=as_text(known.get("batch_norm_implementation")) or None,
         versions=_versions(known.get("versions")),
         settings=flatten(config),
         pairing=_read_record(root / directory / "pairing.json", notes),

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from xception_jax.config import flatten
 from xception_jax.errors import InputError
-from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS
+from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, NORM_IMPLEMENTATIONS
 from xception_jax.ops.choices import choose
 from xception_jax.training import hosts
 from xception_jax.training import run_directory as files
@@ -249,6 +249,7 @@ class _Session:
             "processes": jax.process_count(),
             "pack": pack,
             "depthwise_implementation": depthwise,
+            "batch_norm_implementation": choose("batch_norm", "auto", NORM_IMPLEMENTATIONS),
         }
 
     def _first_state(
