@@ -23,11 +23,13 @@ class Work:
             seconds it took where it has a clock of its own.
         amount: how much one time is, in units of the case: images, or runs.
         notes: what else is to be recorded, such as the number of parameters.
+        cold: every time is like the first, which is then not done beforehand.
     """
 
     run: Callable[[int], float | None]
     amount: float
     notes: Mapping[str, Any] = field(default_factory=dict)
+    cold: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Variant:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+
+    @property
+    def keeps_memory(self) -> bool:
+        """Whether malloc is told to."""
+        return KEEP_MEMORY.items() <= self.environment.items()
 
 
 @dataclass(frozen=True)

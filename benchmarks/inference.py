@@ -21,7 +21,7 @@ def cases(settings: Settings) -> Iterator[Case]:
         for size, batch in ((16, 2),) if settings.quick else sizes:
             variants = list(with_kernels(_variants(name, size, batch, classes, dtype), settings))
             if not settings.gpu:
-                variants = [v for v in with_allocators(variants) if v.environment]
+                variants = [v for v in with_allocators(variants) if v.keeps_memory]
             title = f"{name}, {size} px, batch {batch}, {dtype}"
             yield Case(title, "images/s", tuple(variants), reference="PyTorch eval")
 

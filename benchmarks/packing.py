@@ -45,7 +45,7 @@ def cases(settings: Settings) -> Iterator[Case]:
         if not settings.gpu:
             # The peers as they come, too: a small model's buffers are below what malloc maps.
             doubled = with_allocators(variants)
-            variants = [v for v in doubled if v.environment or v.target.startswith(PEERS)]
+            variants = [v for v in doubled if v.keeps_memory or v.target.startswith(PEERS)]
         yield Case(
             f"{title}: {name}, {size} px, batch {batch} a run",
             "images/s",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Case, Settings, Variant, Work
+from xception_jax.cache import cache_directory
 
 TARGET = "benchmarks.startup:process"
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,13 +66,16 @@ def cases(settings: Settings) -> Iterator[Case]:
         yield Case(f"fashion_mnist_mini, first step, {clock}", "s", tuple(variants), once=True)
 
 
-def process(*, command: list[str], cold: bool = False, clock: str = "") -> Work:
-    """Runs a command once a time.
+def process(
+    *, command: list[str], cold: bool = False, kernels: bool = False, clock: str = ""
+) -> Work:
+    """Runs a command once a time, with caches of its own.
 
     Args:
         command: what to start; "{workdir}" among its words is a path that does not exist yet.
         cold: with an empty cache of compiled programs each time; otherwise all times share one,
             which the first fills.
+        kernels: whether the kernels in C++ that this user has built are found.
         clock: which of the times that the command itself reports to take; none: from its start to
             its end.
     """
@@ -92,6 +96,8 @@ def process(*, command: list[str], cold: bool = False, clock: str = "") -> Work:
                     "BENCH_WORKDIR": f"{work}/run",
                     "BENCH_STARTED": repr(time.time()),
                 }
+                if kernels:
+                    _link_kernels(Path(cache, "cache"))
                 words = [word.replace("{workdir}", f"{work}/run") for word in command]
                 done = subprocess.run(
                     words, env=environment, capture_output=True, text=True, check=False
@@ -102,7 +108,23 @@ def process(*, command: list[str], cold: bool = False, clock: str = "") -> Work:
                     seconds += json.loads(done.stdout.splitlines()[-1])[clock]
         return seconds if clock else None
 
-    return Work(run, 1)
+    return Work(run, 1, cold=cold)
+
+
+def _link_kernels(cache: Path) -> None:
+    """Has them found in `cache` as in the user's own.
+
+    Raises:
+        RuntimeError: none are built.
+    """
+    from xception_jax.ops import native  # not above: what is measured here imports by itself
+
+    if not native.available():
+        raise RuntimeError(f"no kernels are built: {native.BUILD}")
+    place = cache / native.directory().relative_to(cache_directory().parent)
+    if not place.is_symlink():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(native.directory())
 
 
 def first_step(config: str) -> None:

@@ -48,18 +48,20 @@ def _variants(name: str, size: int, batch: int, classes: int, dtype: str) -> Ite
 
 def with_kernels(variants: Iterable[Variant], settings: Settings) -> Iterator[Variant]:
     """Ours on a CPU twice: in JAX alone, and with the kernels in C++ where they are built."""
+    alone = {"XCEPTION_JAX_KERNELS": "off"}
     for variant in variants:
         if settings.gpu or variant.target.startswith(PEERS):
             yield variant
             continue
-        for how, implementation in (("", "shift"), (" with kernels", "native")):
-            model = variant.arguments["model"] | {"depthwise_implementation": implementation}
-            arguments = {**variant.arguments, "model": model}
-            yield replace(variant, name=f"{variant.name}{how}", arguments=arguments)
+        yield replace(variant, environment=alone)
+        model = variant.arguments["model"] | {"depthwise_implementation": "native"}
+        arguments = {**variant.arguments, "model": model}
+        yield replace(variant, name=f"{variant.name} with kernels", arguments=arguments)
 
 
 def with_allocators(variants: list[Variant]) -> Iterator[Variant]:
     """Each variant twice: with malloc told to keep its memory, and with malloc as it comes."""
     for variant in variants:
         for how, environment in (("", KEEP_MEMORY), (", default malloc", {})):
-            yield replace(variant, name=f"{variant.name}{how}", environment=environment)
+            together = {**variant.environment, **environment}
+            yield replace(variant, name=f"{variant.name}{how}", environment=together)

@@ -29,15 +29,11 @@ def main() -> None:
         start = time.perf_counter()
         work = _load(asked["target"])(**asked["arguments"])
         built = time.perf_counter() - start
-        first = _seconds(work, 1)
+        ready = {"amount": work.amount, "notes": dict(work.notes), "build_seconds": built}
+        if not work.cold:
+            ready["first_seconds"] = _seconds(work, 1)
         repeats = 1 if asked["once"] else _repeats(work, asked["round_seconds"])
-        answer(
-            amount=work.amount,
-            notes=dict(work.notes),
-            repeats=repeats,
-            build_seconds=built,
-            first_seconds=first,
-        )
+        answer(**ready, repeats=repeats)
         for _ in sys.stdin:
             answer(seconds=_seconds(work, repeats) / repeats, peak_memory_mb=_peak_memory())
     except Exception as error:
