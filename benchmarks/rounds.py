@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -118,8 +119,10 @@ def measure(
 ) -> dict[str, Any]:
     """The case's record: see `summarize`.
 
-    Every variant does its first round, then every one its second, beginning with another one each
-    time: what slows the machine for a while slows all of them, and cancels in the ratio of a round.
+    Every variant does its first round, then every one its second: what slows the machine for a
+    while slows all of them, and cancels in the ratio of a round. Each round is in an order of its
+    own, the same in every call: one that always came after the same other would be slowed by what
+    that leaves of the caches.
     """
     left_out: list[dict[str, str]] = []
     with ExitStack() as stack:
@@ -138,8 +141,7 @@ def measure(
             stack.callback(worker.close)
             running.append((worker, Measured(variant, worker.ready)))
         for number in range(rounds):
-            first = number % max(len(running), 1)
-            for entry in [*running[first:], *running[:first]]:
+            for entry in random.Random(number).sample(running, len(running)):
                 worker, measured = entry
                 try:
                     answer = worker.round()

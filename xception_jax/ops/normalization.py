@@ -55,7 +55,8 @@ def _statistics(x: Batch, over: Reduction) -> tuple[Channels, Channels]:
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     rows = jnp.reshape(wide, (-1, x.shape[-1]))
     total, squares = over.sums(rows, rows)
-    mean, square = _mean_over((total / len(rows), squares / len(rows)), over.axis)
+    count = float(rows.shape[0])  # which may be more than an int32 holds
+    mean, square = _mean_over((total / count, squares / count), over.axis)
     # Rounding can leave a tiny negative number where the variance is zero.
     return mean, jnp.maximum(square - mean * mean, 0)
 
@@ -114,7 +115,7 @@ def _backward(
     total, product = over.sums(slopes, rows)
     along = (product - mean * total) * inverse
     shared_total, shared_along = _mean_over((total, along), over.axis)
-    factor, count = scale * inverse, rows.shape[0]
+    factor, count = scale * inverse, float(rows.shape[0])
     slant = factor * inverse * shared_along / count
     back = slopes * factor - rows * slant + (mean * slant - factor * shared_total / count)
     return jnp.reshape(back, x.shape).astype(x.dtype), along, total
