@@ -12,10 +12,9 @@ from jaxtyping import Array, Float
 
 from xception_jax.ops import native
 from xception_jax.ops.choices import choose
-from xception_jax.ops.column_sums import ColumnSums, native_sums, plain_sums
+from xception_jax.ops.column_sums import Channels, ColumnSums, native_sums, plain_sums
 from xception_jax.ops.shapes import match_variance, varying_axes
 
-Channels = Float[Array, " channels"]
 Batch = Float[Array, "batch *spatial channels"]
 Normalized = tuple[Batch, Channels, Channels]
 # A mesh axis over which a batch is split, or its name and how many devices in a row hold a group.

@@ -53,9 +53,7 @@ ffi::Error Call(ffi::ThreadPool pool, Input a, Input b, Output sums) {
   std::vector<float> of_parts(problems * parts * 2 * channels);
   ColumnSums c{a.typed_data(), b.typed_data(), of_parts.data(), rows, channels, parts};
   RunParts(pool, c, problems * parts, a.element_count());
-  for (int64_t i = 0, made = 2 * channels; i < problems; ++i) {
-    AddUp(&of_parts[i * parts * made], parts, made, sums->typed_data() + i * made);
-  }
+  AddUp(of_parts.data(), problems, parts, 2 * channels, sums->typed_data());
   return ffi::Error::Success();
 }
 

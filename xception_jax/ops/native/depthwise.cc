@@ -173,9 +173,7 @@ ffi::Error DepthwiseBackward(ffi::ThreadPool pool, Input x, Input kernel, Input 
              x.typed_data(), kernel.typed_data(), for_x->typed_data(), sums.data(),
              in[0], in[1], in[2], top, left, parts};
   RunParts(pool, b, problems * parts, x.element_count());
-  for (int64_t i = 0, size = 9 * channels; i < problems; ++i) {
-    AddUp(&sums[i * parts * size], parts, size, for_kernel->typed_data() + i * size);
-  }
+  AddUp(sums.data(), problems, parts, 9 * channels, for_kernel->typed_data());
   return ffi::Error::Success();
 }
 

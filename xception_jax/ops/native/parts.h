@@ -139,11 +139,14 @@ int64_t PartsOf(int64_t rows, int64_t numbers) {
   return std::max<int64_t>(1, std::min({rows, numbers / kNumbers, kMost}));
 }
 
-// sums [size] = the parts' [parts, size], in order.
-void AddUp(const float* of_parts, int64_t parts, int64_t size, float* sums) {
-  std::copy(of_parts, of_parts + size, sums);
-  for (int64_t part = 1; part < parts; ++part) {
-    for (int64_t i = 0; i < size; ++i) sums[i] += of_parts[part * size + i];
+// sums [problems, size] = the parts' [problems, parts, size], in order.
+void AddUp(const float* of_parts, int64_t problems, int64_t parts, int64_t size, float* sums) {
+  for (; problems > 0; --problems, sums += size) {
+    std::copy(of_parts, of_parts + size, sums);
+    of_parts += size;
+    for (int64_t part = 1; part < parts; ++part, of_parts += size) {
+      for (int64_t i = 0; i < size; ++i) sums[i] += of_parts[i];
+    }
   }
 }
 
