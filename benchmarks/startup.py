@@ -79,6 +79,7 @@ def process(
         clock: which of the times that the command itself reports to take; none: from its start to
             its end.
     """
+    built = _built_kernels() if kernels else None
     shared = tempfile.mkdtemp(prefix="xception-jax-bench-")
     atexit.register(shutil.rmtree, shared, ignore_errors=True)
 
@@ -96,8 +97,8 @@ def process(
                     "BENCH_WORKDIR": f"{work}/run",
                     "BENCH_STARTED": repr(time.time()),
                 }
-                if kernels:
-                    _link_kernels(Path(cache, "cache"))
+                if built is not None:
+                    _link(built, Path(cache, "cache"))
                 words = [word.replace("{workdir}", f"{work}/run") for word in command]
                 done = subprocess.run(
                     words, env=environment, capture_output=True, text=True, check=False
@@ -111,8 +112,8 @@ def process(
     return Work(run, 1, cold=cold)
 
 
-def _link_kernels(cache: Path) -> None:
-    """Has them found in `cache` as in the user's own.
+def _built_kernels() -> Path:
+    """Where this user has them.
 
     Raises:
         RuntimeError: none are built.
@@ -121,10 +122,15 @@ def _link_kernels(cache: Path) -> None:
 
     if not native.available():
         raise RuntimeError(f"no kernels are built: {native.BUILD}")
-    place = cache / native.directory().relative_to(cache_directory().parent)
+    return native.directory()
+
+
+def _link(kernels: Path, cache: Path) -> None:
+    """Has them found in `cache` as in the user's own."""
+    place = cache / kernels.relative_to(cache_directory().parent)
     if not place.is_symlink():
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(native.directory())
+        place.symlink_to(kernels)
 
 
 def first_step(config: str) -> None:

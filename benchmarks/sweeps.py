@@ -30,12 +30,13 @@ def cases(settings: Settings) -> Iterator[Case]:
     """Three arms; quick: next to no training."""
     seeds, epochs = (1, 0.02) if settings.quick else (3, 1.0)
     size = {"seeds": seeds, "epochs": epochs, "cold": not settings.quick}
-    packed, alone = size | {"packing": "auto"}, size | {"packing": "off"}
-    ours = [Variant("packing off", OURS, alone)]
-    if not settings.quick:
-        ours.insert(0, Variant("packing auto", OURS, packed))
-        if not settings.gpu:
-            ours.append(Variant("packing auto with kernels", OURS, packed | {"kernels": True}))
+    ours = [
+        Variant(f"packing {packing}", OURS, size | {"packing": packing})
+        for packing in (("off",) if settings.quick else ("auto", "off"))
+    ]
+    if not (settings.quick or settings.gpu):
+        packed = size | {"packing": "auto", "kernels": True}
+        ours.append(Variant("packing auto with kernels", OURS, packed))
     theirs = [
         Variant(
             name,
@@ -50,7 +51,8 @@ def cases(settings: Settings) -> Iterator[Case]:
     ]
     if not settings.gpu:  # ours sets its allocator itself
         # Plain Flax with malloc as it comes is left out: it takes minutes, and is no faster.
-        theirs = list(with_allocators(theirs))[:-1]
+        doubled = with_allocators(theirs)
+        theirs = [v for v in doubled if v.keeps_memory or "torch" in v.needs]
     yield Case(
         f"nonlinearity, 3 arms x {seeds} seeds, {epochs:g} epochs",
         "s",
