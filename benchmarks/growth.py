@@ -114,8 +114,8 @@ class _Sweep:
     def plan(self) -> None:
         """From the experiment to units, as the command does before anything trains."""
         from xception_jax.config import resolve
+        from xception_jax.launchers.launching import plan_units
         from xception_jax.sweep import plan_runs
-        from xception_jax.sweep.launching import plan_units
         from xception_jax.sweep.ledger import write_ledger
 
         self.directory.mkdir(exist_ok=True)
@@ -129,7 +129,7 @@ class _Sweep:
 
     def schedule(self) -> None:
         """Everything the driver does for the runs while others train them."""
-        from xception_jax.sweep.supervision import Supervisor
+        from xception_jax.launchers.supervision import Supervisor
 
         Supervisor(self.units, _Instant(), retries=0, warn=print).run(lambda: False)
 
@@ -161,7 +161,7 @@ class _Instant:
         (unit.homes[0] / "run.json").write_text('{"status": "diverged"}')
 
     def status(self, unit: Any) -> Any:  # noqa: ARG002 - all have ended
-        from xception_jax.sweep.launchers import Ended
+        from xception_jax.launchers import Ended
 
         return Ended(0)
 
@@ -170,7 +170,7 @@ class _Instant:
 
 
 def _leave(home: Path, run: Any, rng: np.random.Generator) -> None:
-    from xception_jax.training import run_directory as files
+    from xception_jax.runtime import run_directory as files
 
     top1 = 0.9 - 0.5 * np.exp(-np.arange(1, _ROWS + 1) / 8) + rng.normal(0, 0.005)
     rows = [

@@ -9,15 +9,15 @@ import numpy as np
 
 from benchmarks.cases import KEEP_MEMORY, Work
 from benchmarks.operations import repeating
-from xception_jax.allocator import keep_memory
 from xception_jax.commands.process import take_cores
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo
 from xception_jax.models import model_function
-from xception_jax.training.compilation import compile_train_steps, initial_state, shapes_of
+from xception_jax.runtime.allocator import keep_memory
+from xception_jax.training.compile import compile_train_steps, initial_state, shapes_of
 from xception_jax.training.hyperparameters import hyperparameters
-from xception_jax.training.mesh import Layout, make_mesh, replicate
 from xception_jax.training.setup import make_program
+from xception_jax.training.sharding import Layout, make_mesh, replicate
 
 # The step that every framework does here: no more than SGD with momentum.
 PLAIN_STEP: dict[str, Any] = {
@@ -109,7 +109,7 @@ def inference(
     parameters, statistics = function.init(jax.random.key(0))
     notes = _notes(function.parameters)
     if folded:
-        from xception_jax.models.folding import fold
+        from xception_jax.pretrained.folding import fold
 
         function, parameters, statistics = fold(function, parameters, statistics)
     images = made_up_images(batch, size, channels, classes)["image"].astype(np.float32) / 127.5 - 1

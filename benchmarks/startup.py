@@ -118,7 +118,7 @@ def _built_kernels() -> Path:
     Raises:
         RuntimeError: none are built.
     """
-    from xception_jax.ops import native  # not above: what is measured here imports by itself
+    from xception_jax.ops import native
 
     if not native.available():
         raise RuntimeError(f"no kernels are built: {native.BUILD}")

@@ -19,11 +19,11 @@ from benchmarks import record
 from xception_jax.analysis.roofline import CHIPS
 from xception_jax.cache import cache_directory
 from xception_jax.config import load_config, resolve
-from xception_jax.sweep.budget import dataset_info
-from xception_jax.sweep.forecast import best_step, figures_of
-from xception_jax.training.ahead import lower_training
-from xception_jax.training.mesh import Layout, make_mesh
-from xception_jax.training.topology import open_topology
+from xception_jax.planning.ahead import lower_training
+from xception_jax.planning.budget import dataset_info
+from xception_jax.planning.forecast import best_step, figures_of
+from xception_jax.planning.topology import open_topology
+from xception_jax.training.sharding import Layout, make_mesh
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "imagenet.py"
 # The first is what `auto` stands for on a TPU; the others change one thing each.

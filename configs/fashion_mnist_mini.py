@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Settings; what is not set here has the default that `xception_jax/settings.py` states."""
+    """Settings; others have the defaults of `xception_jax/config/schema.py`."""
     return ConfigDict(
         {
             "data": {"name": "fashion_mnist_mini", "image_size": 28, "augmentation": "shift_flip"},

@@ -45,7 +45,7 @@ def compiled_programs() -> None:
 @pytest.fixture(scope="session")
 def call() -> Callable[..., tuple[int, str, str]]:
     """`call("status", …)`: exit code, standard output and standard error of the command."""
-    from xception_jax import cli  # not before the variables above are set
+    from xception_jax import cli
 
     def call(*words: object) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xception_jax import cli, display
+from xception_jax import cli
+from xception_jax.commands import display
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.local import SweepProgress
 from xception_jax.training import Progress

@@ -15,8 +15,8 @@ from xception_jax.config import (
     resolve,
     run_id,
 )
+from xception_jax.config.schema import FIELDS
 from xception_jax.errors import InputError
-from xception_jax.settings import FIELDS
 
 
 def test_every_default_is_valid_and_documented():

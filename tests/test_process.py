@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from xception_jax.allocator import keep_memory
 from xception_jax.errors import InputError
+from xception_jax.runtime.allocator import keep_memory
 
 PROGRAM = """
 from pathlib import Path
-from xception_jax.allocator import keep_memory
+from xception_jax.runtime.allocator import keep_memory
 
 def megabytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
@@ -101,7 +101,7 @@ os.sched_getaffinity = lambda _: range(6)
 from xception_jax.commands.process import prepare_jax
 prepare_jax(packs=True)
 import jax
-from xception_jax.training.mesh import devices_of_packs, make_mesh
+from xception_jax.training.sharding import devices_of_packs, make_mesh
 print(jax.device_count(), devices_of_packs())
 for slots in (None, 1, 2, 4, 5, 7, 9, 12):
     print(slots, *make_mesh(slots=slots).shape.values(), make_mesh(slots=slots).devices[0, 0].id)

@@ -65,7 +65,7 @@ def write_idx_files(directory: Path) -> None:
 def write_weights(path: Path) -> None:
     """A file of Keras's weights of a shallow Xception, for the published one cannot be fetched."""
     from xception_jax.models import create_model
-    from xception_jax.models.weights import save_keras_weights
+    from xception_jax.pretrained import save_keras_weights
 
     save_keras_weights(create_model("xception", middle_modules=0, width=0.1), path)
 

@@ -10,13 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_sweep import STEPS, SweepWriter, saturating
 
-from xception_jax.analysis.axes import (
-    clip_bands,
-    clip_lines,
-    spread_labels,
-    thin,
-    value_axis,
-)
+from xception_jax.analysis.axes import clip_bands, clip_lines, spread_labels, thin, value_axis
 from xception_jax.analysis.curve_figure import curve_figure
 from xception_jax.analysis.drawing import arm_styles
 from xception_jax.analysis.read import read_directory

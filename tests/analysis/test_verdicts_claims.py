@@ -13,9 +13,9 @@ from xception_jax.analysis.claims import recorded_claims
 from xception_jax.analysis.power import ALPHA, minimum_detectable_effect
 from xception_jax.analysis.read import read_directory
 from xception_jax.errors import InputError
+from xception_jax.runtime.run_directory import update_run
 from xception_jax.sweep import Claim, Experiment, plan_runs
 from xception_jax.sweep.ledger import write_ledger
-from xception_jax.training.run_directory import update_run
 
 ROOT = Path(__file__).resolve().parents[2]
 ARMS = {"none": {}, "relu": {"model.intermediate_activation": "relu"}}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from xception_jax.settings import FIELDS
+from xception_jax.config.schema import FIELDS
 
 EXPERIMENT = """\
 from xception_jax.sweep import Claim, Experiment

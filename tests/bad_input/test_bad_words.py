@@ -2,7 +2,7 @@
 
 import pytest
 
-from xception_jax.settings import FIELDS
+from xception_jax.config.schema import FIELDS
 
 TRAIN = ("train", "CONFIG", "--workdir", "W")
 SWEEP = ("sweep", "EXPERIMENT", "--workdir", "W")

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xception_jax.data.order import (
-    TrainOrder,
-    evaluation_rows,
-    permutation,
-    random_bits,
-    uniforms,
-)
+from xception_jax.data.order import TrainOrder, evaluation_rows, permutation, random_bits, uniforms
 from xception_jax.errors import InputError
 
 

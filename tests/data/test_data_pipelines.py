@@ -236,7 +236,7 @@ def test_config_fields_are_the_arguments() -> None:
     """`open_pipeline(**config.data, …)` must work."""
     import inspect
 
-    from xception_jax.settings import FIELDS
+    from xception_jax.config.schema import FIELDS
 
     fields = {name.removeprefix("data.") for name in FIELDS if name.startswith("data.")}
     arguments = set(inspect.signature(open_pipeline).parameters)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from xception_jax.models.activations import choose
 from xception_jax.models.blocks import SeparableConv
-from xception_jax.models.choice import choose
 from xception_jax.models.functional import functionalize
 from xception_jax.models.layers import ACTIVATIONS
 

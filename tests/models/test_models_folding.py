@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xception_jax.models import list_models, model_function
-from xception_jax.models.folding import apply_folded, fold
+from xception_jax.pretrained.folding import apply_folded, fold
 
 LARGE = {name for name in list_models() if not name.endswith("_tiny")}
 SLOW = LARGE | {"inception_tiny"}

@@ -7,8 +7,8 @@ import pytest
 from xception_jax import ops
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
-from xception_jax.ops.choices import RULES, choose
-from xception_jax.training.mesh import make_mesh
+from xception_jax.ops.dispatch import RULES, choose
+from xception_jax.training.sharding import make_mesh
 
 IMPLEMENTATIONS = {
     "depthwise": ops.DEPTHWISE_IMPLEMENTATIONS,

@@ -10,12 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from xception_jax.ops import (
-    CONVOLUTION_IMPLEMENTATIONS,
-    batch_statistics,
-    conv2d,
-    pointwise_conv2d,
-)
+from xception_jax.ops import CONVOLUTION_IMPLEMENTATIONS, batch_statistics, conv2d, pointwise_conv2d
 
 few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 seeds = st.integers(0, 2**32 - 1)

@@ -9,8 +9,8 @@ import pytest
 from xception_jax.config import resolve
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
+from xception_jax.planning.budget import TOLERANCE, arm_cost, equalize
 from xception_jax.sweep import Experiment, load_experiment, plan_runs
-from xception_jax.sweep.budget import TOLERANCE, arm_cost, equalize
 
 BASE = {"data.name": "digits", "data.image_size": 8, "model.name": "xception_tiny"}
 

@@ -11,9 +11,9 @@ import pytest
 from shrunk import CONFIG, SHRUNK
 
 from xception_jax.commands.forecast import faults_of
-from xception_jax.sweep.forecast import Forecast, best_step, search_largest
-from xception_jax.training.ahead import Figures
-from xception_jax.training.topology import Topology
+from xception_jax.planning.ahead import Figures
+from xception_jax.planning.forecast import Forecast, best_step, search_largest
+from xception_jax.planning.topology import Topology
 
 FORECAST = """
 import json, sys
@@ -25,7 +25,7 @@ from xception_jax.commands.process import prepare_jax
 from xception_jax.config import load_config, resolve
 from xception_jax.sweep import forecast
 from xception_jax.training import ahead, topology
-from xception_jax.training.topology import Topology
+from xception_jax.planning.topology import Topology
 
 config, cache, *words = sys.argv[1:]
 prepare_jax()

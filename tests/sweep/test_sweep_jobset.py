@@ -13,8 +13,8 @@ from shrunk import EXPERIMENT, ROOT, SHRUNK
 from xception_jax import cli
 from xception_jax.commands.engines import Engine
 from xception_jax.errors import InputError
-from xception_jax.sweep.launchers import Unit, unit_command
-from xception_jax.sweep.launchers.jobset import JobSets
+from xception_jax.launchers import Unit, unit_command
+from xception_jax.launchers.jobset import JobSets
 
 DOCUMENT = ROOT / "docs" / "clusters.md"
 OPTIONS = "image=registry.example/xj:1.0,claim=results,queue=research,topology="

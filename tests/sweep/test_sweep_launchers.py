@@ -25,11 +25,11 @@ from worker_sweeps import (
 )
 
 from xception_jax.errors import InputError
-from xception_jax.sweep.launchers import Ended, Unit
-from xception_jax.sweep.launchers.devices import accelerators, shares
-from xception_jax.sweep.launchers.processes import ProcessLauncher
-from xception_jax.sweep.launchers.ray import parse_resources
-from xception_jax.sweep.supervision import Supervisor
+from xception_jax.launchers import Ended, Unit
+from xception_jax.launchers.devices import accelerators, shares
+from xception_jax.launchers.processes import ProcessLauncher
+from xception_jax.launchers.ray import parse_resources
+from xception_jax.launchers.supervision import Supervisor
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_cancelled_command_may_finish_and_a_closed_launcher_leaves_none(launch
 )
 def test_a_worker_ends_with_whoever_started_it(tmp_path):
     log = tmp_path / "log"
-    ours = "import sys, time; from xception_jax.sweep.launchers import end_with_parent, start\n"
+    ours = "import sys, time; from xception_jax.launchers import end_with_parent, start\n"
     worker = ours + "end_with_parent(); print('up', flush=True); time.sleep(600)"
     driver = ours + (
         "from pathlib import Path\n"

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from xception_jax.errors import InputError
+from xception_jax.runtime import lock, run_directory
 from xception_jax.sweep import load_experiment, local, plan_runs, sizing
 from xception_jax.sweep.experiment import parse_packing
+from xception_jax.sweep.measurement import Measured
 from xception_jax.sweep.packing import even_size, plan_packs
 from xception_jax.tracking import read_metrics
-from xception_jax.training import lock, run_directory
-from xception_jax.training.compilation import compile_train_steps
-from xception_jax.training.measurement import Measured
+from xception_jax.training.compile import compile_train_steps
 from xception_jax.training.setup import make_schedule
 
 

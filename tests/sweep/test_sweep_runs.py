@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from xception_jax.runtime import lock, run_directory
 from xception_jax.sweep import local
-from xception_jax.training import Interrupted, lock, run_directory
-from xception_jax.training.compilation import compile_train_steps
+from xception_jax.training import Interrupted
+from xception_jax.training.compile import compile_train_steps
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from worker_sweeps import LONG, assert_done_as, homes, in_the_middle, record, wait_until, words
 
-from xception_jax.sweep.launchers.slurm import SlurmArray
+from xception_jax.launchers.slurm import SlurmArray
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
 MISSING = [name for name in PROGRAMS if shutil.which(name) is None]

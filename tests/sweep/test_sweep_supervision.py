@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from xception_jax.sweep import supervision
-from xception_jax.sweep.launchers import Ended, Unit
-from xception_jax.sweep.supervision import Stopped, Supervisor
-from xception_jax.training import Interrupted, run_directory
-from xception_jax.training.lock import locked
+from xception_jax.launchers import Ended, Unit, supervision
+from xception_jax.launchers.supervision import Stopped, Supervisor
+from xception_jax.runtime import run_directory
+from xception_jax.runtime.lock import locked
+from xception_jax.training import Interrupted
 
 RESULT = {"split": "test", "examples": 9, "loss": 1.0, "top1": 0.5, "top5": 0.9}
 DONE, FAILED, KILLED, PRE_EMPTED, LOST = Ended(0), Ended(1), Ended(-9), Ended(75), Ended(None)

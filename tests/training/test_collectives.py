@@ -1,6 +1,6 @@
 """What devices send each other, read from compiled programs."""
 
-from xception_jax.training.collectives import read_collectives
+from xception_jax.planning.collectives import read_collectives
 
 # Of programs that libtpu 0.0.42 compiled for v5e:4x4, shortened.
 TPU = """
@@ -41,8 +41,8 @@ GATHERS = """
 import jax, jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec as P
-from xception_jax.training.collectives import gathered_rows, read_collectives
-from xception_jax.training.mesh import make_mesh
+from xception_jax.planning.collectives import gathered_rows, read_collectives
+from xception_jax.training.sharding import make_mesh
 
 mesh = make_mesh()
 

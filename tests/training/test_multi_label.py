@@ -13,10 +13,10 @@ from xception_jax.errors import InputError
 from xception_jax.tracking import read_metrics
 from xception_jax.training import Interrupted, Labels, train
 from xception_jax.training.checkpoint import Checkpoints
-from xception_jax.training.mesh import make_mesh
 from xception_jax.training.metrics import any_in_top, in_top, sigmoid_cross_entropy
 from xception_jax.training.ranking import average_precision, mean_average_precision
 from xception_jax.training.setup import make_program, open_data
+from xception_jax.training.sharding import make_mesh
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "jft_style.py"
 # 6 steps on mosaics of a quarter of their size.

@@ -6,8 +6,8 @@ import pytest
 
 from xception_jax.analysis.roofline import CHIPS, roofline
 from xception_jax.errors import InputError
-from xception_jax.training import topology
-from xception_jax.training.topology import needed_and_available, open_topology
+from xception_jax.planning import topology
+from xception_jax.planning.topology import needed_and_available, open_topology
 
 
 @pytest.mark.parametrize(

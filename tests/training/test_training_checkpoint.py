@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xception_jax.training.checkpoint import Checkpoints
-from xception_jax.training.mesh import Layout, make_mesh, replicate
+from xception_jax.training.sharding import Layout, make_mesh, replicate
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from xception_jax.training import Labels, Run, train_together
 from xception_jax.training.divergence import find_origin
-from xception_jax.training.mesh import make_mesh
 from xception_jax.training.setup import make_program, open_data
+from xception_jax.training.sharding import make_mesh
 
 WILD = ("optimizer.learning_rate=1e3", "optimizer.momentum=0.99", "optimizer.weight_decay=10")
 

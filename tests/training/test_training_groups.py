@@ -6,8 +6,8 @@ import pytest
 from small_program import PROGRAM
 
 from xception_jax.errors import InputError
-from xception_jax.training.mesh import make_mesh
 from xception_jax.training.setup import make_program, open_data
+from xception_jax.training.sharding import make_mesh
 
 COMPARE = """
 right, _ = train(1, 8, 1)

@@ -13,8 +13,8 @@ from xception_jax.errors import InputError
 from xception_jax.models import create_model, functionalize, save_keras_weights
 from xception_jax.training import Labels, train
 from xception_jax.training.checkpoint import read_state
-from xception_jax.training.mesh import make_mesh
 from xception_jax.training.setup import make_program, open_data
+from xception_jax.training.sharding import make_mesh
 
 SHALLOW = {"middle_modules": 0, "width": 0.1}
 

@@ -153,8 +153,8 @@ def test_warm_up_longer_than_the_run_only_rises():
 
 def test_decay_of_the_paper_in_steps(shrunk):
     """It says 0.94 every 2 epochs; 2 epochs of 96 images are 6 batches of 32."""
-    from xception_jax.training.mesh import make_mesh
     from xception_jax.training.setup import make_program, open_data
+    from xception_jax.training.sharding import make_mesh
 
     config = shrunk("optimizer.schedule=exponential", "optimizer.warmup_epochs=0")
     program = make_program(config, open_data(config).info, make_mesh())

@@ -19,12 +19,12 @@ from flax import nnx
 from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.functional import functionalize
 from xception_jax.models.layers import BatchNorm, Dense, dropout
-from xception_jax.training.compilation import compile_train_steps, shapes_of
+from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.hyperparameters import Hyperparameters
-from xception_jax.training.mesh import Layout, make_mesh, replicate
+from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.optimizer import OptimizerSettings
 from xception_jax.training.step import Program
-from xception_jax.training.task import SingleLabel
+from xception_jax.training.objective import SingleLabel
 
 SETTINGS = OptimizerSettings(
     name="sgd", momentum=0.9, nesterov=False, rms_decay=0.9, epsilon=1.0, schedule="cosine",

@@ -10,8 +10,9 @@ import pytest
 
 from xception_jax.config import resolve, run_id
 from xception_jax.errors import InputError
+from xception_jax.runtime import lock
 from xception_jax.tracking import read_metrics
-from xception_jax.training import Interrupted, lock
+from xception_jax.training import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +197,7 @@ def test_a_failure_is_recorded_and_tried_again(whole, run, tmp_path, monkeypatch
         raise RuntimeError("the disk\nis on fire")
 
     with monkeypatch.context() as patch:
-        patch.setattr("xception_jax.training.member.np.savez_compressed", fail)
+        patch.setattr("xception_jax.training.run_writer.np.savez_compressed", fail)
         with pytest.raises(RuntimeError):
             run(tmp_path)
     assert record(tmp_path)["status"] == "failed"

@@ -6,7 +6,7 @@ import pytest
 from same_run import assert_nearly_same_run
 from small_program import PROGRAM
 
-from xception_jax.training.mesh import shared_axis
+from xception_jax.training.sharding import shared_axis
 
 # RMSprop with momentum, weight decay, and a bound on the norm that is always at work.
 COMPARE = """

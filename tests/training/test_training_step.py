@@ -11,13 +11,13 @@ import pytest
 from flax import nnx
 
 from xception_jax.models.functional import functionalize
-from xception_jax.training.compilation import compile_train_steps, shapes_of
+from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
-from xception_jax.training.mesh import Layout, make_mesh, replicate
+from xception_jax.training.objective import SingleLabel
 from xception_jax.training.optimizer import OptimizerSettings
 from xception_jax.training.setup import make_program, open_data
+from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.step import Program
-from xception_jax.training.task import SingleLabel
 
 SGD = OptimizerSettings(
     name="sgd",
@@ -272,9 +272,9 @@ EIGHT_DEVICES = """
 import json, sys
 import jax, jax.numpy as jnp, numpy as np
 from xception_jax.config import load_config, resolve
-from xception_jax.training.compilation import compile_train_steps, shapes_of
+from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.hyperparameters import hyperparameters
-from xception_jax.training.mesh import Layout, make_mesh, replicate
+from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.setup import make_program, open_data
 
 config = resolve(load_config(sys.argv[1]), overrides=sys.argv[2:])

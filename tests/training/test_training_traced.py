@@ -9,16 +9,12 @@ import pytest
 
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo
-from xception_jax.training import traced as module
-from xception_jax.training.compilation import (
-    compile_train_steps,
-    initial_state,
-    shapes_of,
-)
+from xception_jax.runtime import traced as module
+from xception_jax.runtime.traced import traced
+from xception_jax.training.compile import compile_train_steps, initial_state, shapes_of
 from xception_jax.training.hyperparameters import hyperparameters
-from xception_jax.training.mesh import Layout, make_mesh
 from xception_jax.training.setup import make_program
-from xception_jax.training.traced import traced
+from xception_jax.training.sharding import Layout, make_mesh
 
 ARGUMENT = jax.ShapeDtypeStruct((3,), jnp.float32)
 
@@ -109,7 +105,7 @@ def test_steps_of_a_traced_program_are_those_of_the_program_itself(kept, monkeyp
     own = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
     ends = []
     for keep in (True, False):
-        monkeypatch.setattr("xception_jax.training.compilation.keeps", lambda _, keep=keep: keep)
+        monkeypatch.setattr("xception_jax.training.compile.keeps", lambda _, keep=keep: keep)
         compile_train_steps.cache_clear()
         step = compile_train_steps(program, layout, shapes_of({}), shapes_of(rows))
         state, active, count = layout.stack([(program.init(1), np.bool_(True), jnp.int32(1))])

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from shrunk import CONFIG, SHRUNK
 
-from xception_jax.training import loop, watchdog
+from xception_jax.runtime import watchdog
+from xception_jax.training import loop
 
 HANG = """
 import sys, threading

@@ -18,8 +18,8 @@ from weight_files import SMALL, assert_equal, random_model, read, values_of
 
 from xception_jax.commands.weights import convert, export, predict
 from xception_jax.errors import InputError
-from xception_jax.models.weights import TIMM, expected_by, save_keras_weights
-from xception_jax.training.weights_directory import read_weights
+from xception_jax.pretrained import TIMM, expected_by, save_keras_weights
+from xception_jax.pretrained.directory import read_weights
 
 SIZE = 71
 SETTINGS = [f"model.{name}={SMALL[name]}" for name in ("width", "middle_modules")]

@@ -13,8 +13,8 @@ from weight_files import SMALL, random_model, read, values_of
 
 from xception_jax.errors import InputError
 from xception_jax.models import functionalize
-from xception_jax.models.weights import WeightsMismatch, load_weights, save_keras_weights
-from xception_jax.models.weights.layers import array_paths, axes_from_torch, layer_table
+from xception_jax.pretrained import WeightsMismatch, load_weights, save_keras_weights
+from xception_jax.pretrained.layers import array_paths, axes_from_torch, layer_table
 
 LAYER = "layers/separable_conv2d_2/vars"
 

@@ -10,9 +10,9 @@ from weight_files import SMALL, assert_equal, random_model, values_of
 
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
-from xception_jax.models.weights import WeightsMismatch, save_keras_weights
-from xception_jax.training.pretrained import import_file, initial_from, settings_unlike
-from xception_jax.training.weights_directory import Weights, read_weights, write_weights
+from xception_jax.pretrained import WeightsMismatch, save_keras_weights
+from xception_jax.pretrained.directory import Weights, read_weights, write_weights
+from xception_jax.pretrained.importing import import_file, initial_from, settings_unlike
 
 OVERRIDES = [f"model.{name}={SMALL[name]}" for name in ("width", "middle_modules")]
 

@@ -10,7 +10,7 @@ from PIL import Image
 from weight_files import SMALL, random_model
 
 from xception_jax.data import load
-from xception_jax.models.weights import save_keras_weights
+from xception_jax.pretrained import save_keras_weights
 
 SIZE = 71
 SETTINGS = [f"model.{name}={SMALL[name]}" for name in ("width", "middle_modules")]

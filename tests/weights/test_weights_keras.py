@@ -14,7 +14,7 @@ from weight_files import assert_equal, draw, random_model, read, values_of
 
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
-from xception_jax.models.weights import load_weights, save_keras_weights
+from xception_jax.pretrained import load_weights, save_keras_weights
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras")

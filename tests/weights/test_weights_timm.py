@@ -9,8 +9,8 @@ from weight_files import SMALL, random_model, read
 
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
-from xception_jax.models.weights import TIMM, WeightsMismatch, load_weights
-from xception_jax.models.weights.layers import array_paths, layer_table
+from xception_jax.pretrained import TIMM, WeightsMismatch, load_weights
+from xception_jax.pretrained.layers import array_paths, layer_table
 
 LAYOUT = {"width": SMALL["width"], "middle": SMALL["middle_modules"]}
 

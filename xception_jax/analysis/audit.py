@@ -15,7 +15,7 @@ from typing import Any
 from xception_jax.analysis.contrasts import Arms, has_begun, paired_runs, pairs
 from xception_jax.analysis.read import Run, Sweep
 from xception_jax.analysis.values import as_list, as_mapping, as_text
-from xception_jax.settings import FIELDS
+from xception_jax.config.schema import FIELDS
 
 SCHEMA = 1
 STREAMS = ("batches", "augmentation")

@@ -6,13 +6,7 @@ from typing import Any
 
 from xception_jax.analysis.claims import RecordedClaim
 from xception_jax.analysis.endpoints import Measured, Outcome
-from xception_jax.analysis.power import (
-    ALPHA,
-    FEWEST_PAIRS,
-    MOST_SEEDS,
-    POWER,
-    attainable_level,
-)
+from xception_jax.analysis.power import ALPHA, FEWEST_PAIRS, MOST_SEEDS, POWER, attainable_level
 from xception_jax.analysis.read import Sweep
 from xception_jax.analysis.statistics import EXACT_UP_TO
 

@@ -17,12 +17,7 @@ from typing import Any
 
 from xception_jax.analysis.claims import RecordedClaim, recorded_claims
 from xception_jax.analysis.endpoints import Measured, Outcome, Runs, measure
-from xception_jax.analysis.power import (
-    ALPHA,
-    FEWEST_PAIRS,
-    minimum_detectable_effect,
-    needed_n,
-)
+from xception_jax.analysis.power import ALPHA, FEWEST_PAIRS, minimum_detectable_effect, needed_n
 from xception_jax.analysis.read import Sweep
 from xception_jax.analysis.sentences import Finding, sentence
 from xception_jax.analysis.statistics import (

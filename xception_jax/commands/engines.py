@@ -41,7 +41,7 @@ class Engine:
                 reason = f"goes with --launcher {' or '.join(fitting)}, and only with it"
                 raise InputError(f"--{name}", value, reason)
         if self.resources is not None:
-            from xception_jax.sweep.launchers.ray import parse_resources
+            from xception_jax.launchers.ray import parse_resources
 
             parse_resources(self.resources)
 
@@ -61,19 +61,19 @@ class Engine:
             InputError: it is not there, or cannot do what is asked.
         """
         if self.launcher == "slurm":
-            from xception_jax.sweep.launchers.slurm import SlurmArray
+            from xception_jax.launchers.slurm import SlurmArray
 
             return SlurmArray(directory, most=self.workers, options=self.sbatch or "")
         if self.launcher == "jobset":
-            from xception_jax.sweep.launchers.jobset import JobSets
+            from xception_jax.launchers.jobset import JobSets
 
             return JobSets(directory.absolute(), self.jobset or "")
         if self.launcher == "ray":
-            from xception_jax.sweep.launchers.ray import RayLauncher, parse_resources
+            from xception_jax.launchers.ray import RayLauncher, parse_resources
 
             return RayLauncher(parse_resources(self.resources or ""))
         if self.launcher == "local":
-            from xception_jax.sweep.launchers.processes import ProcessLauncher
+            from xception_jax.launchers.processes import ProcessLauncher
 
             return ProcessLauncher(self.workers)
         return None

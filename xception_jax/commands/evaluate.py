@@ -54,7 +54,7 @@ def _evaluate(
     split: str,
     step: int | None,
 ) -> dict[str, Any]:
-    from xception_jax.training.weights_directory import DESCRIPTION
+    from xception_jax.pretrained.directory import DESCRIPTION
 
     if (directory / DESCRIPTION).is_file():
         return _of_weights(directory, config, overrides or [], split, step)
@@ -62,7 +62,7 @@ def _evaluate(
         given = str(config) if config else overrides[0]  # type: ignore[index]
         reason = f"{directory} holds no converted weights, and a run is evaluated on its own data"
         raise InputError("--config" if config else "override", given, reason)
-    from xception_jax.training.reevaluation import evaluate_run
+    from xception_jax.evaluation.runs import evaluate_run
 
     return evaluate_run(directory, split=split, step=step)
 
@@ -71,7 +71,7 @@ def _of_weights(
     directory: Path, config: Path | None, overrides: list[str], split: str, step: int | None
 ) -> dict[str, Any]:
     from xception_jax.config import load_config, resolve
-    from xception_jax.training.weights_evaluation import evaluate_weights
+    from xception_jax.evaluation.weights import evaluate_weights
 
     if config is None:
         reason = f"{directory} holds converted weights: say on which data, as in configs/"

@@ -15,8 +15,8 @@ from xception_jax.errors import InputError
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from xception_jax.sweep.forecast import Forecast, Step
-    from xception_jax.training.topology import Topology
+    from xception_jax.planning.forecast import Forecast, Step
+    from xception_jax.planning.topology import Topology
 
 _BOUND = {"arithmetic": "arithmetic", "memory": "HBM", "links": "chip links"}
 
@@ -42,8 +42,8 @@ def show_forecast(
         InputError: no such topology, no compiler, or an arm that cannot be built.
     """
     prepare_jax()
-    from xception_jax.sweep.forecast import forecast
-    from xception_jax.training.topology import open_topology
+    from xception_jax.planning.forecast import forecast
+    from xception_jax.planning.topology import open_topology
 
     topology = open_topology(name)
     cache = cache_directory() / "topologies"

@@ -13,7 +13,7 @@ from xception_jax.errors import InputError
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from xception_jax.sweep.budget import Cost
+    from xception_jax.planning.budget import Cost
 
 _LEGEND = (
     "MACs: multiply-adds of one image, forward. Activations: kept for the backward",
@@ -95,7 +95,7 @@ def _arms(file: Path, overrides: list[str]) -> Iterator[tuple[str, "ConfigDict",
     if not isinstance(content, Experiment):
         yield file.stem, resolve(require_settings(file, content), overrides=overrides), []
         return
-    from xception_jax.sweep.budget import equalize
+    from xception_jax.planning.budget import equalize
 
     experiment, base = load_experiment(file)
     experiment = equalize(experiment, base, overrides)
@@ -147,7 +147,7 @@ def _power_lines(file: Path, pilot: Path | None) -> list["Table | str"]:
 
 
 def _cost(config: "ConfigDict", named: list[str]) -> "Cost":
-    from xception_jax.sweep.budget import arm_cost
+    from xception_jax.planning.budget import arm_cost
 
     return arm_cost(config, named)
 

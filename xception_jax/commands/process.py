@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from xception_jax.allocator import keep_memory
 from xception_jax.cache import cache_directory
 from xception_jax.commands.console import errors, warn
 from xception_jax.errors import INTERRUPTED
+from xception_jax.runtime.allocator import keep_memory
 
 
 def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:

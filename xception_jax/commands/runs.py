@@ -40,7 +40,7 @@ def train(
     settings = resolve(load_config(config), overrides=overrides or ())
     with interruptible() as stop:
         prepare_jax()
-        from xception_jax.training import hosts
+        from xception_jax.runtime import hosts
 
         name = config.stem if config.suffix != ".json" else config.absolute().parent.name
         with hosts.together(coordinator, processes, process_id):
@@ -52,12 +52,13 @@ def train(
 
 
 def _train(name: str, settings: "ConfigDict", workdir: Path, stop: Callable[[], bool]) -> int:
-    from xception_jax.display import showing
+    from xception_jax.commands.display import showing
+    from xception_jax.runtime import hosts
+    from xception_jax.runtime.run_directory import ENDED, read_run, require_own
     from xception_jax.sweep.experiment import PlannedRun
     from xception_jax.sweep.local import SweepProgress
-    from xception_jax.training import Interrupted, Labels, Progress, hosts
+    from xception_jax.training import Interrupted, Labels, Progress
     from xception_jax.training import train as train_run
-    from xception_jax.training.run_directory import ENDED, read_run, require_own
 
     hosts.from_first(lambda: require_own(workdir, settings))
     if hosts.is_first() and read_run(workdir)["status"] in ENDED:
@@ -94,7 +95,7 @@ def _train(name: str, settings: "ConfigDict", workdir: Path, stop: Callable[[], 
 
 
 def _show_result(result: dict[str, Any], workdir: Path) -> None:
-    from xception_jax.display import headline
+    from xception_jax.commands.display import headline
 
     console.print(
         f"done: {result['split']} {headline(result)}, top-5 {result['top5']:.4f}, "
@@ -109,7 +110,7 @@ def status(directory: Directory) -> int:
     """
     from rich.table import Table
 
-    from xception_jax.display import headline
+    from xception_jax.commands.display import headline
     from xception_jax.sweep.ledger import read_statuses
 
     table = Table(box=None, pad_edge=False)

@@ -17,10 +17,10 @@ from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
 
 if TYPE_CHECKING:
+    from xception_jax.launchers import Launcher
+    from xception_jax.launchers.jobset import JobSets
+    from xception_jax.launchers.slurm import SlurmArray
     from xception_jax.sweep import Experiment, PlannedRun
-    from xception_jax.sweep.launchers import Launcher
-    from xception_jax.sweep.launchers.jobset import JobSets
-    from xception_jax.sweep.launchers.slurm import SlurmArray
     from xception_jax.sweep.packing import Sizes
 
     Runs = Sequence[PlannedRun]
@@ -109,14 +109,14 @@ def sweep(
     described, base, runs = load_sweep(experiment, seeds=seeds, overrides=words)
     with interruptible() as stop:
         prepare_jax(devices=launcher is None, packs=launcher is None)
+        from xception_jax.runtime import hosts
+        from xception_jax.runtime.lock import locked
         from xception_jax.sweep.ledger import require_home, write_ledger
         from xception_jax.sweep.local import check_runs
-        from xception_jax.training import hosts
-        from xception_jax.training.lock import locked
 
         hosts.require_alone("sweep")
         if described.equal and experiment.suffix != ".json":  # there, arms have their widths
-            from xception_jax.sweep.budget import equalize
+            from xception_jax.planning.budget import equalize
 
             described = equalize(described, base, words)
             runs = plan_runs(described, base, overrides=words)
@@ -143,7 +143,7 @@ def sweep(
 
 def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **how: Any) -> int:
     """All that is missing, in this process."""
-    from xception_jax.display import showing
+    from xception_jax.commands.display import showing
     from xception_jax.sweep.local import run_missing
     from xception_jax.training import Interrupted
 
@@ -157,9 +157,9 @@ def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **
 
 def _launch(workdir: Path, runs: "Runs", steps: Any, launcher: "Launcher", **how: Any) -> int:
     """All that is missing, by workers that this process watches."""
-    from xception_jax.display import showing
-    from xception_jax.sweep.launching import launch_missing
-    from xception_jax.sweep.supervision import Stopped
+    from xception_jax.commands.display import showing
+    from xception_jax.launchers.launching import launch_missing
+    from xception_jax.launchers.supervision import Stopped
     from xception_jax.training import Interrupted
 
     try:
@@ -177,7 +177,7 @@ def _submit(
     engine: "SlurmArray | JobSets", workdir: Path, runs: "Runs", sizes: "Sizes | None"
 ) -> int:
     """Leaves the units that are missing to an engine that looks after them itself."""
-    from xception_jax.sweep.launching import plan_units
+    from xception_jax.launchers.launching import plan_units
 
     at_hand = engine.status()
     units = plan_units(workdir, runs, sizes=sizes, warn=warn)
@@ -192,15 +192,15 @@ def _submit(
 
 def _train_unit(workdir: Path, number: int) -> int:
     """What a worker process does: one pack or run of a recorded sweep."""
-    from xception_jax.sweep.launchers import end_with_parent
+    from xception_jax.launchers import end_with_parent
 
     end_with_parent()
     with interruptible() as stop:
         prepare_jax(packs=True)
-        from xception_jax.display import showing
+        from xception_jax.commands.display import showing
+        from xception_jax.runtime.run_directory import ENDED
         from xception_jax.sweep.local import run_unit
         from xception_jax.training import Interrupted
-        from xception_jax.training.run_directory import ENDED
 
         try:
             with showing(console) as show:

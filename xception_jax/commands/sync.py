@@ -30,7 +30,7 @@ def sync(directory: Directory) -> int:
 
     from xception_jax.analysis import write_report
     from xception_jax.analysis.read import read_directory
-    from xception_jax.training.lock import locked
+    from xception_jax.runtime.lock import locked
 
     sweep = read_directory(directory)
     begun = [run for run in sweep.runs if run.status != "planned"]

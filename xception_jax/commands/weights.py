@@ -19,7 +19,7 @@ from xception_jax.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from xception_jax.training.weights_directory import Weights
+    from xception_jax.pretrained.directory import Weights
 
 _KERAS_FILE = ".weights.h5"
 
@@ -52,8 +52,8 @@ def convert(
     Example: `xception-jax convert xception_weights_tf_dim_ordering_tf_kernels.h5 weights/xception`
     """
     prepare_jax()
-    from xception_jax.training.pretrained import import_file
-    from xception_jax.training.weights_directory import read_weights, write_weights
+    from xception_jax.pretrained.directory import read_weights, write_weights
+    from xception_jax.pretrained.importing import import_file
 
     to_keras = destination.name.endswith(_KERAS_FILE)
     if not to_keras and destination.suffix in (".h5", ".hdf5", ".keras", ".safetensors"):
@@ -94,7 +94,7 @@ def _read_names(path: Path) -> tuple[str, ...]:
 
 
 def _to_keras(weights: "Weights", destination: Path) -> None:
-    from xception_jax.models.weights import save_keras_weights
+    from xception_jax.pretrained import save_keras_weights
 
     model = weights.function().bind(weights.parameters, weights.statistics)
     save_keras_weights(model, destination)
@@ -127,7 +127,7 @@ def predict(
     prepare_jax()
     from rich.table import Column, Table
 
-    from xception_jax.training.weights_directory import read_weights
+    from xception_jax.pretrained.directory import read_weights
 
     read = read_weights(weights)
     headings = [Column(name, overflow="fold") for name in ("image", "class", "name", "probability")]
@@ -158,7 +158,7 @@ def _rank(
     import jax
     import numpy as np
 
-    from xception_jax.models.folding import apply_folded
+    from xception_jax.pretrained.folding import apply_folded
 
     apply = jax.jit(partial(apply_folded, weights.function()))
     names = weights.class_names
@@ -196,9 +196,9 @@ def export(
     Example: `xception-jax export weights/xception --output xception.stablehlo`
     """
     prepare_jax()
-    from xception_jax.models.weights.exporting import export_model
-    from xception_jax.training.run_directory import write_whole
-    from xception_jax.training.weights_directory import read_weights
+    from xception_jax.pretrained.directory import read_weights
+    from xception_jax.pretrained.exporting import export_model
+    from xception_jax.runtime.run_directory import write_whole
 
     if not output.absolute().parent.is_dir() or output.is_dir():
         raise InputError("--output", str(output), "is a directory, or lies in none")

@@ -15,12 +15,7 @@ import numpy as np
 from xception_jax.data.images import central_crop
 from xception_jax.data.order import TrainOrder, evaluation_rows
 from xception_jax.data.pipeline import Batch, DatasetInfo, Loading
-from xception_jax.data.reading import (
-    CorruptImages,
-    Transform,
-    read_examples,
-    read_examples_or_next,
-)
+from xception_jax.data.reading import CorruptImages, Transform, read_examples, read_examples_or_next
 from xception_jax.data.splits import Source, Split
 from xception_jax.errors import require_choice
 

@@ -1,15 +1,19 @@
-"""Models as Flax modules, and as pure functions of flat dictionaries of arrays."""
+"""Models as Flax modules, and as pure functions of flat dictionaries of arrays.
+
+`load_weights` and `save_keras_weights` are offered here too, beside `create_model`. They belong to
+`xception_jax.pretrained`, which stands on this package, and are looked up there when asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from xception_jax.models.blocks import BlockSpec, SeparableConv
 from xception_jax.models.counting import Row, count
 from xception_jax.models.functional import ModelFunction, functionalize
-from xception_jax.models.registry import (
-    create_model,
-    inert_settings,
-    list_models,
-    model_function,
-)
-from xception_jax.models.weights import load_weights, save_keras_weights
+from xception_jax.models.registry import create_model, inert_settings, list_models, model_function
+
+if TYPE_CHECKING:
+    from xception_jax.pretrained import load_weights, save_keras_weights
 
 __all__ = [
     "BlockSpec",
@@ -25,3 +29,10 @@ __all__ = [
     "model_function",
     "save_keras_weights",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of `xception_jax.pretrained` that users find here."""
+    if name in ("load_weights", "save_keras_weights"):
+        return getattr(import_module("xception_jax.pretrained"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from xception_jax import ops
 from xception_jax.errors import InputError, require_choice
-from xception_jax.models.choice import Choice, choose
+from xception_jax.models.activations import Choice, choose
 from xception_jax.models.layers import (
     ACTIVATIONS,
     KERNEL_INITIALIZER,

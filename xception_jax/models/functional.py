@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from xception_jax.models.choice import Choice
+from xception_jax.models.activations import Choice
 from xception_jax.models.layers import Initializer
 
 Flat = dict[str, Array]

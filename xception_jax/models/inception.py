@@ -10,14 +10,7 @@ from flax import nnx
 from xception_jax.models.blocks import BlockSpec, Segments
 from xception_jax.models.layers import NormSpec
 from xception_jax.models.tower_network import ConvUnit
-from xception_jax.models.towers import (
-    AveragePool,
-    Fork,
-    MaxPool,
-    Towers,
-    TowerTable,
-    convolution,
-)
+from xception_jax.models.towers import AveragePool, Fork, MaxPool, Towers, TowerTable, convolution
 
 # -- the paper's figures ---------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from xception_jax.ops.choices import choose
+from xception_jax.ops.dispatch import choose
 from xception_jax.ops.shapes import (
     Images,
     Padding,

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from xception_jax.ops import native
-from xception_jax.ops.choices import choose
+from xception_jax.ops.dispatch import choose
 from xception_jax.ops.shapes import (
     Images,
     Padding,

@@ -11,8 +11,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from xception_jax.ops import native
-from xception_jax.ops.choices import choose
 from xception_jax.ops.column_sums import Channels, ColumnSums, native_sums, plain_sums
+from xception_jax.ops.dispatch import choose
 from xception_jax.ops.shapes import match_variance, varying_axes
 
 Batch = Float[Array, "batch *spatial channels"]

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from xception_jax.ops.choices import choose
+from xception_jax.ops.dispatch import choose
 from xception_jax.ops.shapes import (
     Images,
     Padding,

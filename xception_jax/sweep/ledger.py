@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 
 from xception_jax.config import digest, is_as_sealed, read_json, stays_inside
 from xception_jax.errors import InputError
+from xception_jax.runtime import run_directory as files
+from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import Experiment, PlannedRun
-from xception_jax.training import run_directory as files
-from xception_jax.training.lock import is_locked
 
 SCHEMA = 1
 

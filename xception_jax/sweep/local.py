@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.errors import InputError
+from xception_jax.runtime import run_directory as files
+from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.sweep.ledger import read_packs, record_packs
 from xception_jax.sweep.packing import Pack, Sizes, plan_packs
 from xception_jax.sweep.recorded import load_recorded
 from xception_jax.training import Interrupted, Labels, Progress, Run, train_together
-from xception_jax.training import run_directory as files
-from xception_jax.training.lock import is_locked
-from xception_jax.training.mesh import make_mesh
 from xception_jax.training.setup import make_program, make_schedule, open_data
+from xception_jax.training.sharding import make_mesh
 
 
 @dataclass(frozen=True)

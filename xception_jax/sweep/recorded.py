@@ -7,13 +7,7 @@ from typing import Any
 
 from xception_jax.config import resolve
 from xception_jax.errors import InputError
-from xception_jax.sweep.experiment import (
-    Claim,
-    Experiment,
-    PlannedRun,
-    load_experiment,
-    plan_runs,
-)
+from xception_jax.sweep.experiment import Claim, Experiment, PlannedRun, load_experiment, plan_runs
 from xception_jax.sweep.ledger import read_ledger
 
 

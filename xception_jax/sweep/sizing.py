@@ -11,14 +11,14 @@ from typing import Any
 import jax
 
 from xception_jax.ops import native
+from xception_jax.runtime import run_directory as files
+from xception_jax.runtime.disk_cache import recall, remember
 from xception_jax.sweep.experiment import PlannedRun
+from xception_jax.sweep.measurement import Measured, measure
 from xception_jax.sweep.packing import even_size
-from xception_jax.sweep.remembered import recall, remember
-from xception_jax.training import run_directory as files
 from xception_jax.training.hyperparameters import shared_settings
-from xception_jax.training.measurement import Measured, measure
-from xception_jax.training.mesh import devices_of_packs
 from xception_jax.training.setup import make_schedule, open_data
+from xception_jax.training.sharding import devices_of_packs
 
 _MOST = 16  # more gained nothing where it was measured, and memory grows with it
 # Where packs are spread over a CPU's cores, slots of each: with one, operations are small; with

@@ -19,8 +19,8 @@ from xception_jax.data import Pipeline
 from xception_jax.models.functional import Flat
 from xception_jax.models.watching import all_finite, watched
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
-from xception_jax.training.mesh import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate
 from xception_jax.training.setup import make_program
+from xception_jax.training.sharding import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate
 from xception_jax.training.state import TrainState
 from xception_jax.training.step import Batch, Program, choices_of, gradients_of, training_rows
 

@@ -12,17 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from xception_jax.data import Batch
-from xception_jax.training import hosts
-from xception_jax.training.compilation import compile_train_steps, shapes_of
+from xception_jax.runtime import hosts
+from xception_jax.runtime.watchdog import Watchdog
+from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.divergence import find_origin
-from xception_jax.training.evaluation import Evaluator
+from xception_jax.training.evaluate import Evaluator
 from xception_jax.training.hyperparameters import Hyperparameters
-from xception_jax.training.member import Member
-from xception_jax.training.mesh import Layout, replicate
+from xception_jax.training.run_writer import Member
 from xception_jax.training.setup import Schedule
+from xception_jax.training.sharding import Layout, replicate
 from xception_jax.training.state import Sums, TrainState, zero_sums
 from xception_jax.training.step import Outcome, Program
-from xception_jax.training.watchdog import Watchdog
 
 
 @dataclass(frozen=True)

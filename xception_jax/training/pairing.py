@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Flat
-from xception_jax.training import run_directory as files
+from xception_jax.runtime import run_directory as files
 from xception_jax.training.setup import Schedule
 from xception_jax.training.step import stream_key
 

@@ -13,12 +13,12 @@ from ml_collections import ConfigDict
 from xception_jax.data import DatasetInfo, Pipeline, open_pipeline
 from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, model_function
+from xception_jax.pretrained.importing import initial_from
 from xception_jax.training.hyperparameters import shared_settings
-from xception_jax.training.mesh import DATA_AXIS, Layout, require_divisible
+from xception_jax.training.objective import make_task
 from xception_jax.training.optimizer import OptimizerSettings
-from xception_jax.training.pretrained import initial_from
+from xception_jax.training.sharding import DATA_AXIS, Layout, require_divisible
 from xception_jax.training.step import Program
-from xception_jax.training.task import make_task
 
 _STEPS_PER_DISPATCH = 16
 

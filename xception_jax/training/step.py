@@ -16,10 +16,10 @@ from xception_jax.data import augment, gather, normalize
 from xception_jax.models import ModelFunction
 from xception_jax.models.functional import Flat
 from xception_jax.training.hyperparameters import Hyperparameters
-from xception_jax.training.mesh import DATA_AXIS, shared_axis
+from xception_jax.training.objective import Task
 from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.training.sharding import DATA_AXIS, shared_axis
 from xception_jax.training.state import Sums, TrainState, polyak, zero_sums
-from xception_jax.training.task import Task
 
 Batch = Mapping[str, Array]
 Outcome = dict[str, Array]

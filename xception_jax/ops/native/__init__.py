@@ -24,7 +24,7 @@ from jaxtyping import Array
 
 from xception_jax.cache import cache_directory
 from xception_jax.errors import one_line, require_choice
-from xception_jax.ops.choices import backend
+from xception_jax.ops.dispatch import backend
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cc")))
 HEADER = Path(__file__).with_name("parts.h")

@@ -1,0 +1,177 @@
+"""From a config file to the whole, checked config of a run.
+
+A config file (`configs/*.py`) returns the settings it makes as an `ml_collections.ConfigDict`;
+`resolve` lays them over the defaults of `settings.py`, lays `key=value` overrides over both, and
+checks every one by name, type and range before anything heavy is imported.
+"""
+
+import ast
+import hashlib
+import json
+import math
+import runpy
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from xception_jax.config.schema import FIELDS
+from xception_jax.errors import InputError, nearest_name
+
+
+def load_file(path: str | Path, *functions: str) -> Any:
+    """Runs the Python file `path` and returns what the first of `functions` it has returns.
+
+    Raises:
+        InputError: the file is missing, fails, or defines none of `functions`.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            siblings = map(str, path.parent.glob("*.py"))
+            raise InputError("file", str(path), "no such file", nearest_name(path, siblings))
+        namespace = runpy.run_path(str(path))
+        defined = [function for function in functions if function in namespace]
+        if not defined:
+            raise InputError("file", str(path), f"does not define {'() or '.join(functions)}()")
+        return namespace[defined[0]]()
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's own code: any error in it is bad input
+        reason = f"fails with {type(error).__name__}: {error}"
+        raise InputError("file", str(path), reason) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError("file", str(path), "no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("file", str(path), f"cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError("file", str(path), "does not hold a JSON object")
+    return content
+
+
+def stays_inside(path: Any) -> bool:
+    """Whether a path that a file names, relative to a directory, leads to something inside it."""
+    if not isinstance(path, str) or not path.isprintable():
+        return False
+    pure = PurePosixPath(path)
+    return bool(path) and not pure.is_absolute() and ".." not in pure.parts
+
+
+def load_config(path: str | Path) -> Mapping[str, Any]:
+    """The settings that a config file's `get_config()` returns, not checked yet.
+
+    Of a file that ends in .json, such as a run's `config.json`, the object it holds: no code is
+    run.
+
+    Raises:
+        InputError: the file is missing, fails, or returns something else.
+    """
+    if Path(path).suffix == ".json":
+        return read_json(Path(path))
+    return require_settings(path, load_file(path, "get_config"))
+
+
+def require_settings(path: str | Path, settings: Any) -> Mapping[str, Any]:
+    """What the `get_config()` of `path` returned, if it is settings.
+
+    Raises:
+        InputError: it is something else, or holds itself.
+    """
+    if not isinstance(settings, (Mapping, ConfigDict)):
+        kind = type(settings).__name__
+        raise InputError("file", str(path), f"get_config() returns {kind}, not a ConfigDict")
+    try:
+        flatten(settings)
+    except RecursionError as error:
+        raise InputError("file", str(path), "its settings hold themselves") from error
+    return settings
+
+
+def parse_override(word: str) -> tuple[str, Any]:
+    """`"train.epochs=3"` -> `("train.epochs", 3)`; what is no Python or JSON literal is text."""
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise InputError("override", word, "must have the form key=value")
+    literals = {"true": True, "false": False, "null": None, "nan": math.nan, "inf": math.inf}
+    if text.lower() in literals:
+        return key, literals[text.lower()]
+    try:
+        return key, ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return key, text
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` -> `{"a.b": 1}`; what a setting holds is no group of settings."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, (Mapping, ConfigDict)) and name not in FIELDS:
+            flat |= flatten(dict(value.items()), f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def resolve(*layers: Mapping[str, Any], overrides: Iterable[str] = ()) -> ConfigDict:
+    """The whole checked config: defaults, then each layer over it, then `key=value` words.
+
+    Args:
+        layers: nested (`{"model": {"order": …}}`) or dotted (`{"model.order": …}`) settings.
+        overrides: words of the command line, such as `model.order=pointwise_first`.
+
+    Raises:
+        InputError: a field that does not exist, or a value that is not valid for it.
+    """
+    flat = {name: field.default for name, field in FIELDS.items()}
+    for layer in (*layers, dict(parse_override(word) for word in overrides)):
+        for name, value in flatten(layer).items():
+            if name not in FIELDS:
+                raise InputError(name, None, "unknown field", nearest_name(name, FIELDS))
+            flat[name] = FIELDS[name].check(name, value)
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        group, _, leaf = name.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[leaf] = value
+    return ConfigDict(nested).lock()
+
+
+def canonical_json(config: ConfigDict) -> str:
+    """The config as JSON with sorted keys, one field a line: what `config.json` holds."""
+    return json.dumps(config.to_dict(), sort_keys=True, indent=2) + "\n"
+
+
+def run_id(config: ConfigDict) -> str:
+    """64 hex digits that name the run's result.
+
+    A hash of every field that determines the result: all but logging, checkpointing, paths,
+    devices and threads. Two configs with the same id give the same curve.
+    """
+    return digest({n: value for n, value in flatten(config).items() if FIELDS[n].identity})
+
+
+def digest(content: Any) -> str:
+    """64 hex digits that name plain data: the SHA-256 of its JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with its own digest in it, so that a later change shows."""
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    return content | {"sha256": digest(content)}
+
+
+def is_as_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record is as `sealed` made it; one that never was sealed is taken as it is."""
+    return "sha256" not in record or sealed(record) == record

@@ -1,0 +1,44 @@
+"""Evaluation of a run that is there already."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from xception_jax.config import read_json, resolve, run_id
+from xception_jax.errors import InputError, require_choice
+from xception_jax.runtime import run_directory as files
+from xception_jax.training.checkpoint import read_state
+from xception_jax.training.evaluate import Evaluator
+from xception_jax.training.hyperparameters import hyperparameters
+from xception_jax.training.setup import evaluation_batch_size, make_program, open_data
+from xception_jax.training.sharding import Layout, make_mesh
+
+
+def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, Any]:
+    """Metrics of a checkpoint of the run in `directory`, as training itself would measure them.
+
+    Args:
+        directory: of the run; nothing in it is changed.
+        split: "train", "valid" or "test".
+        step: of the checkpoint; None: the newest.
+
+    Returns:
+        "step", "split", "examples" and the metrics.
+
+    Raises:
+        InputError: there is no run, no such checkpoint or no such split; something is damaged.
+    """
+    require_choice("--split", split, ("train", "valid", "test"))
+    config, mesh = resolve(read_json(directory / files.CONFIG)), make_mesh()
+    if files.read_run(directory).get("id") not in (None, run_id(config)):
+        reason = f"does not hold the settings of the run in {files.RUN}: one of them was changed"
+        raise InputError("file", str(directory / files.CONFIG), reason)
+    with closing(open_data(config)) as pipeline:
+        program = make_program(config, pipeline.info, mesh)
+        shapes = program.shapes()
+        step, state = read_state(directory / files.CHECKPOINTS, shapes, mesh, step)
+        layout, batch_size = Layout(mesh), evaluation_batch_size(config, Layout(mesh))
+        own = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
+        (evaluation,) = Evaluator(program, layout, own, pipeline, batch_size)(state, split)
+    examples = len(evaluation.examples["index"])
+    return {"step": step, "split": split, "examples": examples, **evaluation.metrics()}

@@ -1,0 +1,107 @@
+"""Evaluation of converted weights on a data set, its images prepared as the weights expect."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from xception_jax.data import DatasetInfo, Source, load
+from xception_jax.data.reading import CorruptImages, read_examples
+from xception_jax.errors import InputError, require_choice
+from xception_jax.pretrained import Preprocessing
+from xception_jax.pretrained.directory import Weights, read_weights
+from xception_jax.training.objective import make_task
+
+
+def evaluate_weights(directory: Path, config: ConfigDict, *, split: str) -> dict[str, Any]:
+    """Metrics of converted weights, computed on one device.
+
+    Of the config only `data` and `evaluation` count. Its augmentation does not: images are resized,
+    cropped and scaled as the source of the weights expects them.
+
+    Args:
+        directory: that `convert` made.
+        config: of the data set.
+        split: "train", "valid" or "test".
+
+    Returns:
+        "split", "examples" and the metrics.
+
+    Raises:
+        InputError: the weights are of other images or classes, or cannot be read; a data set that
+            cannot be opened, or an image that cannot be decoded.
+    """
+    require_choice("--split", split, ("train", "valid", "test"))
+    weights, data = read_weights(directory), config.data
+    if data.image_size != (size := weights.preprocessing.size):
+        reason = f"the weights in {directory} expect images of {size} pixels"
+        raise InputError("data.image_size", data.image_size, reason, size)
+    source = load(
+        data.name,
+        directory=data.directory,
+        validation_fraction=data.validation_fraction,
+        train_examples=data.train_examples,
+    )
+    if weights.num_classes != (classes := len(source.class_names)):
+        has = "no classifier" if weights.num_classes is None else f"{weights.num_classes} classes"
+        reason = f"is a set of {classes} classes, the weights in {directory} have {has}"
+        raise InputError("data.name", data.name, reason)
+    if not len(source.splits[split]):
+        raise InputError("--split", split, f"{data.name} has no such split")
+    return {"split": split, **_measure(weights, source, config, split)}
+
+
+def _measure(weights: Weights, source: Source, config: ConfigDict, split: str) -> dict[str, Any]:
+    size, channels = weights.preprocessing.size, weights.preprocessing.channels
+    counts = {name: len(part) for name, part in source.splits.items()}
+    names, frequencies = source.class_names, source.class_frequencies
+    info = DatasetInfo(config.data.name, names, (size, size, channels), counts, frequencies)
+    task, model = make_task(info, label_smoothing=0.0), weights.function()
+
+    @jax.jit
+    def outputs(images: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+        logits, _ = model.apply(weights.parameters, weights.statistics, images, train=False)
+        return task.outputs(logits, labels)
+
+    parts = []
+    for images, labels in _batches(weights.preprocessing, source, config, split):
+        # The last batch is filled up, so that nothing is compiled a second time.
+        missing = [(0, config.evaluation.batch_size - len(labels))]
+        filled = (np.pad(x, missing + [(0, 0)] * (x.ndim - 1)) for x in (images, labels))
+        parts.append({name: x[: len(labels)] for name, x in outputs(*filled).items()})
+    if not parts:
+        raise InputError("--split", split, "none of its images can be decoded")
+    fetched = jax.device_get(parts)
+    examples = {name: np.concatenate([part[name] for part in fetched]) for name in fetched[0]}
+    return {"examples": len(examples["label"]), **task.metrics(examples)}
+
+
+def _batches(
+    preprocessing: Preprocessing, source: Source, config: ConfigDict, split: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """float32 images [n, size, size, channels] and their labels, every readable example once."""
+    corrupt, mode = CorruptImages(config.data.corrupt_images), "L"
+    if preprocessing.channels == 3:
+        mode = "RGB"
+
+    def read(index: int) -> Any:
+        rows = np.array([index])
+        (example,) = read_examples(
+            source.splits[split],
+            rows,
+            lambda image, _: preprocessing(image.convert(mode)),
+            corrupt,
+        )
+        return example
+
+    count, size = len(source.splits[split]), config.evaluation.batch_size
+    with ThreadPoolExecutor(config.data.threads) as pool:
+        for first in range(0, count, size):
+            examples = pool.map(read, range(first, min(first + size, count)))
+            if readable := [example for example in examples if example is not None]:
+                images, labels = zip(*readable, strict=True)
+                yield np.stack(images), np.stack(labels)

@@ -1,0 +1,61 @@
+"""`--launcher local`: worker processes on this machine, which share its devices."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Collection
+from contextlib import suppress
+
+from xception_jax.launchers import Ended, Unit, read_log, start
+from xception_jax.launchers.devices import accelerators, shares
+
+
+class ProcessLauncher:
+    """So many processes at a time.
+
+    Args:
+        workers: None: one for every accelerator, or a single one without any.
+
+    Raises:
+        InputError: the devices cannot be shared out so.
+    """
+
+    def __init__(self, workers: int | None) -> None:
+        kind, names = accelerators()
+        self.most: int | None = workers or max(1, len(names))
+        self._free = shares(self.most, kind, names)
+        self._running: dict[int, tuple[subprocess.Popen[bytes], dict[str, str]]] = {}
+
+    def submit(self, unit: Unit, avoid: Collection[str]) -> None:  # noqa: ARG002 - one node
+        """See `Launcher`."""
+        share = self._free.pop(0)
+        self._running[unit.number] = start(unit.command, unit.log, share), share
+
+    def status(self, unit: Unit) -> Ended | None:
+        """See `Launcher`."""
+        process, share = self._running[unit.number]
+        if process.poll() is None:
+            return None
+        del self._running[unit.number]
+        self._free.insert(0, share)
+        return Ended(process.returncode)
+
+    def logs(self, unit: Unit) -> str:
+        """See `Launcher`."""
+        return read_log(unit)
+
+    def cancel(self, unit: Unit) -> None:
+        """See `Launcher`."""
+        self._running[unit.number][0].terminate()
+
+    def nodes(self) -> set[str]:
+        """See `Launcher`."""
+        return {""}
+
+    def close(self) -> None:
+        """See `Launcher`."""
+        for process, _ in self._running.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._running.clear()

@@ -1,0 +1,26 @@
+"""Weights of other frameworks: reading Keras's and timm's files, writing Keras's."""
+
+from xception_jax.pretrained.files import SOURCES, TIMM, open_source
+from xception_jax.pretrained.layers import is_head
+from xception_jax.pretrained.loading import (
+    load_weights,
+    read_values,
+    save_keras_values,
+    save_keras_weights,
+)
+from xception_jax.pretrained.preprocessing import Preprocessing, expected_by
+from xception_jax.pretrained.tensors import WeightsMismatch
+
+__all__ = [
+    "SOURCES",
+    "TIMM",
+    "Preprocessing",
+    "WeightsMismatch",
+    "expected_by",
+    "is_head",
+    "load_weights",
+    "open_source",
+    "read_values",
+    "save_keras_values",
+    "save_keras_weights",
+]

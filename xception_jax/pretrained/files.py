@@ -1,0 +1,120 @@
+"""From a path to the arrays of a weight file: which format it is, and what is refused unopened."""
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from xception_jax.errors import InputError, require_choice
+from xception_jax.models.functional import ModelFunction
+from xception_jax.pretrained import hdf5, keras, torch
+from xception_jax.pretrained.layers import Layer
+from xception_jax.pretrained.tensors import MAX_FILE_BYTES, Matched, damaged
+
+KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM = "keras", "keras_archive", "keras_legacy", "timm"
+SOURCES = ("auto", KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM)
+_PICKLED = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt", ".tar", ".joblib", ".npy", ".npz")
+_MEMBER = "model.weights.h5"  # the only member of a `.keras` archive that is ever opened
+_MAX_EXPANSION = 100  # Keras stores its archives unpacked: 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open weight file.
+
+    Attributes:
+        path: of the file.
+        kind: a name in `SOURCES` other than "auto".
+        match: brings its arrays together with those of a model, given its table of layers.
+    """
+
+    path: Path
+    kind: str
+    match: Callable[[ModelFunction, Sequence[Layer]], Matched]
+
+
+@contextmanager
+def open_source(path: str | Path, source: str = "auto") -> Iterator[Source]:
+    """Opens a weight file. Nothing in it is executed or unpickled, no array is read yet.
+
+    Args:
+        path: `.weights.h5` or `.keras` of Keras 3, `.h5` of an older Keras, or `.safetensors`
+            with timm's names.
+        source: what it must be, a name in `SOURCES`; "auto": what it looks like.
+
+    Raises:
+        InputError: no such file, a pickle, a format that is not known, or a damaged file.
+    """
+    require_choice("source", source, SOURCES)
+    path = Path(path)
+    kind = _recognize(path)
+    with _reader(path, kind) as opened:
+        if source not in ("auto", opened.kind):
+            raise InputError("source", source, f"{path} has the format of {opened.kind}")
+        yield opened
+
+
+def _recognize(path: Path) -> str:
+    """The container: "hdf5", "archive" or "safetensors"."""
+    if path.suffix.lower() in _PICKLED:
+        reason = (
+            f"{path.suffix} files can hold a pickle, which can run any program, and are not opened"
+        )
+        raise InputError("weights", str(path), f"{reason}; convert it to .safetensors first")
+    try:
+        if not path.is_file():
+            reason = "is not a file" if path.exists() else "no such file"
+            raise InputError("weights", str(path), reason)
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(9)
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+    if size > MAX_FILE_BYTES:
+        raise InputError(
+            "weights", str(path), f"has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}"
+        )
+    if start.startswith(hdf5.SIGNATURE):
+        return "hdf5"
+    if start.startswith(b"PK\x03\x04"):
+        return "archive"
+    if start[8:] == b"{":  # after the length of the header
+        return "safetensors"
+    known = "an HDF5 file, a .keras archive or a .safetensors file"
+    raise InputError("weights", str(path), f"is empty or damaged: it does not start like {known}")
+
+
+@contextmanager
+def _reader(path: Path, container: str) -> Iterator[Source]:
+    if container == "safetensors":
+        with torch.opened(path) as tensors:
+            yield Source(path, TIMM, partial(torch.match, tensors))
+        return
+    file = _weights_member(path) if container == "archive" else None
+    with hdf5.opened(path, file) as contents:
+        legacy = keras.is_legacy(contents)
+        layers = keras.read_legacy(contents) if legacy else keras.read_keras3(contents)
+        kind = KERAS_ARCHIVE if file else KERAS_LEGACY if legacy else KERAS
+        yield Source(path, kind, partial(keras.match, layers))
+
+
+def _weights_member(path: Path) -> io.BytesIO:
+    """The weights in a `.keras` archive, whose checksum the archive holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if _MEMBER not in archive.namelist():
+                reason = f"is an archive without {_MEMBER}; if PyTorch wrote it, it is a pickle"
+                raise InputError("weights", str(path), f"{reason}: convert it to .safetensors")
+            member = archive.getinfo(_MEMBER)
+            packed = max(member.compress_size, 1)
+            if member.file_size > min(MAX_FILE_BYTES, _MAX_EXPANSION * packed):
+                reason = f"{_MEMBER} unpacks to {member.file_size:,} bytes from {packed:,}"
+                raise InputError("weights", str(path), reason)
+            return io.BytesIO(archive.read(member))
+    except InputError:
+        raise
+    except Exception as error:  # zipfile raises many kinds on damage
+        raise damaged(path, error) from error

@@ -1,0 +1,121 @@
+"""What a source of weights expects of an image, as its own tools prepare it."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xception_jax.errors import InputError
+from xception_jax.pretrained.files import TIMM
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+RESIZES = ("squash", "crop")
+FILTERS = ("nearest", "bilinear", "bicubic")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an image to the array that a model takes.
+
+    Attributes:
+        size: height and width, pixels.
+        resize: "squash" makes a square of the whole image, "crop" scales its shorter side to
+            `size / crop_fraction` and cuts out the centre.
+        crop_fraction: of the scaled image's shorter side that the crop keeps.
+        filter: of the scaling, "nearest", "bilinear" or "bicubic".
+        mean: of each channel, subtracted after scaling to 0 to 1.
+        std: of each channel, divided by after that.
+
+    Raises:
+        InputError: a value that does not exist.
+    """
+
+    size: int
+    resize: str
+    crop_fraction: float
+    filter: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.size, int) and 1 <= self.size <= 4096):
+            raise InputError("preprocessing.size", self.size, "must be an integer from 1 to 4096")
+        for field, value, valid in (
+            ("resize", self.resize, self.resize in RESIZES),
+            ("filter", self.filter, self.filter in FILTERS),
+            ("crop_fraction", self.crop_fraction, _real(self.crop_fraction, 0.1, 1)),
+            ("mean", self.mean, all(_real(value, -10, 10) for value in self.mean)),
+            ("std", self.std, all(_real(value, 1e-3, 1e3) for value in self.std)),
+            ("mean", self.mean, len(self.mean) == len(self.std) in (1, 3)),
+        ):
+            if not valid:
+                raise InputError(f"preprocessing.{field}", value, "is not valid")
+
+    @classmethod
+    def from_dict(cls, fields: Any) -> "Preprocessing":
+        """The inverse of `to_dict`.
+
+        Raises:
+            InputError: fields are missing, unknown or not valid.
+        """
+        try:
+            values: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in dict(fields).items()
+            }
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise InputError("preprocessing", None, f"is not valid: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return len(self.mean)
+
+    def __call__(self, image: "Image.Image") -> np.ndarray:
+        """float32 [size, size, channels] of an image in mode L or RGB."""
+        pixels = np.asarray(self._resized(image), np.float32).reshape(self.size, self.size, -1)
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        return (pixels / np.float32(255) - mean) / std
+
+    def _resized(self, image: "Image.Image") -> "Image.Image":
+        from PIL import Image
+
+        resampling = Image.Resampling[self.filter.upper()]
+        if self.resize == "squash":
+            return image.resize((self.size, self.size), resampling)
+        shorter = math.floor(self.size / self.crop_fraction)
+        sides = [int(shorter * side / min(image.size)) for side in image.size]
+        # Rounded as in torchvision, whose crop timm's evaluation uses.
+        left, top = (round((side - self.size) / 2) for side in sides)
+        scaled = image.resize((sides[0], sides[1]), resampling)
+        return scaled.crop((left, top, left + self.size, top + self.size))
+
+
+def _real(value: object, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def expected_by(kind: str, size: int = 299, channels: int = 3) -> Preprocessing:
+    """What a source expects: its documented preparation of images.
+
+    Keras's applications take the whole image, scaled by `load_img` to `target_size` with its
+    default filter, then values from -1 to 1. timm evaluates `legacy_xception` on the centre of an
+    image scaled to 333 pixels, with mean and deviation 0.5, which is the same range.
+
+    Args:
+        kind: a name in `SOURCES`.
+        size: height and width, pixels.
+        channels: 1 or 3.
+    """
+    half = (0.5,) * channels
+    if kind == TIMM:
+        return Preprocessing(size, "crop", 0.8975, "bicubic", half, half)
+    return Preprocessing(size, "squash", 1.0, "nearest", half, half)

@@ -1,0 +1,204 @@
+"""What a run leaves in its directory, but for its curve and its checkpoints.
+
+`config.json` says what the run is, `run.json` how it stands. Both are replaced whole, never
+rewritten in place, so that a reader or a kill never meets half a file.
+"""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import threading
+import traceback
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from xception_jax.config import canonical_json, flatten, read_json, resolve, run_id, sealed
+from xception_jax.config.schema import FIELDS
+from xception_jax.errors import InputError
+
+CONFIG, RUN, SWEEP = "config.json", "run.json", "sweep.json"
+PREDICTIONS, CHECKPOINTS, FAILURE, LOCK = "predictions.npz", "checkpoints", "failure.txt", ".lock"
+STATUSES = ("planned", "running", "done", "diverged", "failed")
+ENDED = ("done", "diverged")  # nothing is left to do; a failed run is tried again
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old one or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.{threading.get_native_id()}.partial")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:  # a full disk: what is there of it helps nobody
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """`run.json` of a run, or `{"status": "planned"}` where the run has not begun.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = directory / RUN
+    if not path.exists():
+        return {"status": "planned"}
+    try:
+        record = read_json(path)
+    except InputError as error:
+        reason = f"{error.reason}; delete it to go on"
+        raise InputError(error.field, error.value, reason) from error
+    status, result = record.get("status"), record.get("result")
+    if status not in STATUSES or (status == "done" and not _is_result(result)):
+        raise InputError("file", str(path), "does not say how the run stands; delete it to go on")
+    return record
+
+
+def _is_result(result: Any) -> bool:
+    return isinstance(result, dict) and {"split", "examples", "loss", "top1", "top5"} <= set(result)
+
+
+def update_run(directory: Path, **changes: Any) -> dict[str, Any]:
+    """Lays `changes` over `run.json` and returns the whole, sealed."""
+    content = sealed(read_run(directory) | changes)
+    write_whole(directory / RUN, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    return content
+
+
+def digests(directory: Path, names: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of each of these files that is there."""
+    return {
+        name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
+        for name in names
+        if (directory / name).exists()
+    }
+
+
+def record_failure(directory: Path, error: Exception) -> dict[str, Any]:
+    """Says in `run.json` that the run failed and why, and leaves the trace in `failure.txt`."""
+    trace = "".join(traceback.format_exception(error))
+    return record_failed(directory, f"{type(error).__name__}: {error}", trace)
+
+
+def record_failed(directory: Path, reason: str, trace: str) -> dict[str, Any]:
+    """As `record_failure`, of what is no exception."""
+    changes = {"status": "failed", "reason": " ".join(reason.split())[:500], "ended": now()}
+    try:
+        write_whole(directory / FAILURE, trace)
+        return update_run(directory, **changes)
+    except OSError:  # the disk may be what failed: as it is recorded, the run goes on next time
+        return changes
+
+
+def require_own(directory: Path, config: ConfigDict) -> None:
+    """Checks that `directory` is, or can become, the home of the run that `config` describes.
+
+    Raises:
+        InputError: it cannot be written, or holds a sweep or another run. Nothing is created.
+    """
+    require_writable(directory)
+    if (directory / SWEEP).exists():
+        reason = "holds a sweep; a run needs a directory of its own"
+        raise InputError("--workdir", str(directory), reason)
+    path = directory / CONFIG
+    if not path.exists() and read_run(directory).get("id", run_id(config)) != run_id(config):
+        reason = f"holds another run, by the id in {RUN}; choose another directory"
+        raise InputError("--workdir", str(directory), reason)
+    if path.exists() and (difference := _difference(path, config)):
+        reason = f"holds another run: {difference}; choose another directory"
+        raise InputError("--workdir", str(directory), reason)
+
+
+def require_writable(directory: Path) -> None:
+    """Raises `InputError` unless `directory` can be written, or created. Creates nothing."""
+    try:
+        there = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+    except (OSError, ValueError) as error:
+        raise InputError("--workdir", str(directory), f"is no path: {error}") from error
+    if not there.is_dir():
+        is_file = "is a file" if there == directory else f"lies below a file, {there}"
+        raise InputError("--workdir", str(directory), f"{is_file}; a directory is needed")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            "--workdir", str(directory), f"cannot be written: no permission in {there}"
+        )
+
+
+def claim(directory: Path, config: ConfigDict) -> None:
+    """Makes `directory` the home of the run `config` describes, if it is not already.
+
+    Raises:
+        InputError: it is the home of something else, or cannot be written.
+    """
+    require_own(directory, config)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_whole(directory / CONFIG, canonical_json(config))
+    except OSError as error:
+        raise InputError("--workdir", str(directory), f"cannot be written: {error}") from error
+
+
+def _difference(recorded: Path, config: ConfigDict) -> str:
+    """The fields by which two runs differ in what determines their results; empty: none."""
+    try:
+        there = resolve(read_json(recorded))
+    except InputError as error:  # written by a version with other fields, or damaged
+        return f"its {recorded.name} is not valid here ({error})"
+    if run_id(there) == run_id(config):
+        return ""
+    old, new = flatten(there), flatten(config)
+    return ", ".join(
+        f"{name} is {old[name]!r} there and {new[name]!r} here"
+        for name in FIELDS
+        if FIELDS[name].identity and old[name] != new[name]
+    )
+
+
+@lru_cache
+def provenance() -> dict[str, Any]:
+    """Versions of what computes, and the commit of this package where it is a checkout."""
+    return {"versions": versions(), "commit": _commit(Path(__file__).resolve().parents[2])}
+
+
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "xception-jax")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _commit(root: Path) -> str | None:
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):  # no git, or not to be read by this user
+        return None
+    return commit + ("+changes" if changes else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,312 @@
+"""A run, or a pack of runs, from start or from where it was interrupted to its end."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from xception_jax.config import flatten
+from xception_jax.errors import InputError
+from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, NORM_IMPLEMENTATIONS
+from xception_jax.ops.dispatch import choose
+from xception_jax.pretrained.importing import initial_from
+from xception_jax.runtime import hosts
+from xception_jax.runtime import run_directory as files
+from xception_jax.runtime.lock import locked
+from xception_jax.runtime.watchdog import Watchdog
+from xception_jax.training.checkpoint import restore_newest
+from xception_jax.training.compile import initial_state, place_states
+from xception_jax.training.evaluate import Evaluator
+from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
+from xception_jax.training.loop import Interrupted, Listener, Loop
+from xception_jax.training.run_writer import Labels, Member, Run
+from xception_jax.training.setup import (
+    Schedule,
+    evaluation_batch_size,
+    make_program,
+    make_schedule,
+    open_data,
+    steps_per_dispatch,
+)
+from xception_jax.training.sharding import Layout, make_mesh
+from xception_jax.training.state import TrainState
+from xception_jax.training.step import Program
+
+_logger = logging.getLogger(__name__)
+# Of a pack that is killed while it saves, some members have the newest checkpoint and some do not:
+# the one before must still be there. A run alone keeps what its config says.
+_KEEP_IN_PACK = 2
+
+
+def train(
+    config: ConfigDict,
+    directory: Path,
+    *,
+    labels: Labels,
+    listener: Listener = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = _logger.warning,
+) -> dict[str, Any]:
+    """Trains the run that `config` describes in `directory`, or goes on with it.
+
+    Args:
+        config: resolved and checked.
+        directory: created if need be; one that holds another run is refused.
+        labels: what the run is called.
+        listener: told of every step.
+        stop: asked before every step; once true, the run saves where it stands and ends.
+        warn: takes a line of text for people, possibly from another thread; the default logs it.
+
+    Returns:
+        What `run.json` holds: status "done" or "diverged". Its `images_per_second` and
+        `compile_seconds` are of the process that ended the run, not of those before it.
+
+    Raises:
+        InputError: the config does not fit the data, the model, the devices or the directory.
+        Interrupted: `stop` said so.
+        Exception: whatever made the run fail; `run.json` says it, `failure.txt` holds the trace.
+    """
+    run = Run(config, directory, labels)
+    (record,) = train_together([run], None, listener=listener, stop=stop, warn=warn)
+    return record
+
+
+def train_together(
+    runs: Sequence[Run],
+    slots: int | None,
+    *,
+    listener: Listener = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = _logger.warning,
+) -> list[dict[str, Any]]:
+    """Trains runs in one program, as `train` does one; what each leaves is what it leaves alone.
+
+    All go on from the newest step at which every one that has not ended has a checkpoint. Those
+    that have ended keep their slots, and nothing of theirs is written.
+
+    Args:
+        runs: that have `hyperparameters.shared_settings` in common.
+        slots: of the pack, at least as many as runs: with the same number, later packs find the
+            program compiled. None: a run alone, in a program without slots.
+        listener: see `train`; its steps are those of each run.
+        stop: see `train`.
+        warn: see `train`.
+
+    Returns:
+        `run.json` of every run.
+
+    Raises:
+        InputError, Interrupted, Exception: see `train`; of whatever fails, all runs fail.
+    """
+    _require_same_everywhere(runs)
+    records = [hosts.from_first(partial(_record, run)) for run in runs]
+    if all(record["status"] in files.ENDED for record in records):
+        return records
+    layout = Layout(make_mesh(slots=slots), slots)
+    activations = activations_of(runs)
+    with ExitStack() as stack:
+        pipelines = [
+            stack.enter_context(closing(hosts.jointly(partial(open_data, run.config))))
+            for run in runs
+        ]
+        first = runs[0].config, pipelines[0].info
+        program = hosts.jointly(lambda: make_program(*first, layout.mesh, activations))
+        for run, record in zip(runs, records, strict=True):
+            if record["status"] not in files.ENDED:
+                hosts.from_first(partial(_hold, run, stack))
+        members = [Member(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
+        if any(member.active for member in members):  # not ended by another process meanwhile
+            session = _Session(members, layout, program, activations, warn)
+            try:
+                session.run(listener, hosts.agreed(stop))
+            except Interrupted:
+                raise
+            except Exception as error:
+                if hosts.is_loss(error):  # nothing is wrong with the run
+                    raise
+                for member in members:
+                    if member.active:
+                        member.fail(error)
+                raise
+    return [member.record for member in members]
+
+
+def activations_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The intermediate activations of a pack's program; in an order that later packs share."""
+    return tuple(sorted({run.config.model.intermediate_activation for run in runs}))
+
+
+def _require_same_everywhere(runs: Sequence[Run]) -> None:
+    """Raises `InputError` unless all processes were told alike; each may have data of its own."""
+    own = ("data.directory", "data.threads")
+    every = hosts.gather([flatten(run.config) for run in runs])
+    for number, others in enumerate(every):
+        for here, there in zip(every[0], others, strict=True):
+            for name in here:
+                if name not in own and there[name] != here[name]:
+                    reason = f"process 0 was given {here[name]!r}, process {number} {there[name]!r}"
+                    raise InputError(name, None, reason)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    files.require_own(run.directory, run.config)
+    return files.read_run(run.directory)
+
+
+def _hold(run: Run, stack: ExitStack) -> None:
+    """Takes the run's directory for as long as `stack` is open."""
+    stack.enter_context(locked(run.directory))
+    files.claim(run.directory, run.config)
+
+
+@dataclass
+class _Session:
+    """Runs while this process trains them; at least one has not ended."""
+
+    members: list[Member]
+    layout: Layout
+    program: Program
+    activations: tuple[str, ...]
+    warn: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        seconds = self.members[0].config.train.stuck_after_seconds
+        self.watchdog = Watchdog(seconds, self._stuck)
+
+    def _stuck(self, reason: str, stacks: str) -> None:
+        for member in self.members:
+            if member.active:
+                member.stuck(reason, stacks)
+
+    def run(self, listener: Listener, stop: Callable[[], bool]) -> None:
+        """Restores or initializes, trains, evaluates, records."""
+        first = self.members[0]
+        schedule = make_schedule(first.config, first.pipeline.info.examples["train"])
+        keep = 1 if self.layout.slots is None else _KEEP_IN_PACK
+        active = [member for member in self.members if member.active]
+        with ExitStack() as stack:
+            stack.enter_context(self.watchdog)
+            stack.callback(self._finish)
+            for member in active:
+                stack.enter_context(closing(member.open(keep_at_least=keep)))
+            initial = [self._initial(member) for member in active]
+            resumed, state = self._first_state(active, initial)
+            for member, start in zip(active, initial, strict=True):
+                member.start(resumed, schedule, self.program, start.parameters, **self._facts())
+            loop = self._loop(schedule, listener, stop)
+            self._complete(loop, loop.run(state, resumed or 0))
+
+    def _loop(self, schedule: Schedule, listener: Listener, stop: Callable[[], bool]) -> Loop:
+        first, layout = self.members[0], self.layout
+        own = layout.stack(self._filled([self._own(member) for member in self.members]))
+        batch_size = evaluation_batch_size(first.config, layout)
+        return Loop(
+            program=self.program,
+            layout=layout,
+            schedule=schedule,
+            members=self.members,
+            own=own,
+            evaluator=Evaluator(
+                self.program,
+                layout,
+                own,
+                first.pipeline,
+                batch_size,
+                alive=lambda: self.watchdog.alive("evaluation"),
+            ),
+            listener=listener,
+            stop=stop,
+            warn=self.warn,
+            watchdog=self.watchdog,
+            steps_per_dispatch=steps_per_dispatch(
+                first.config, layout.mesh, resident=bool(first.pipeline.resident)
+            ),
+        )
+
+    def _own(self, member: Member) -> Hyperparameters:
+        return hyperparameters(member.config, self.activations)
+
+    def _filled(self, values: list[Any]) -> list[Any]:
+        """One value for each slot: those without a run have the first run's."""
+        return values + values[:1] * ((self.layout.slots or 1) - len(values))
+
+    def _facts(self) -> dict[str, Any]:
+        """What `run.json` says of how the runs are computed."""
+        kinds = [device.device_kind for device in self.layout.mesh.devices.flat]
+        names = [member.labels.name for member in self.members]
+        pack = None if self.layout.slots is None else {"size": self.layout.slots, "runs": names}
+        asked = self.members[0].config.model.depthwise_implementation
+        depthwise = choose("depthwise", asked, DEPTHWISE_IMPLEMENTATIONS)
+        return {
+            "devices": kinds,
+            "processes": jax.process_count(),
+            "pack": pack,
+            "depthwise_implementation": depthwise,
+            "batch_norm_implementation": choose("batch_norm", "auto", NORM_IMPLEMENTATIONS),
+        }
+
+    def _first_state(
+        self, active: list[Member], initial: list[TrainState]
+    ) -> tuple[int | None, TrainState]:
+        """The step of the checkpoints the runs go on from (None: from the start), and the state."""
+        shapes = self.program.shapes()
+        restored = restore_newest(
+            [member.checkpoints for member in active],
+            shapes,
+            self.layout.mesh,
+            [member.log_until for member in active],
+            self.warn,
+        )
+        resumed, states = restored or (None, initial)
+        at_hand = iter(states)
+        every = [
+            next(at_hand) if member.active else initial_state(self.program, member.config.seed)
+            for member in self.members
+        ]
+        return resumed, place_states(self.program, self.layout, self._filled(every))
+
+    def _initial(self, member: Member) -> TrainState:
+        """As drawn, or from elsewhere; what is lacking there, a classifier, stays as drawn."""
+        state = initial_state(self.program, member.config.seed)
+        path = member.config.train.initial_weights
+        if path is None:
+            return state
+        parameters, statistics, left_out = initial_from(path, self.program.model)
+        if left_out:
+            self.warn(f"drawn at random, not from {path}: {', '.join(left_out)}")
+        parameters = state.parameters | parameters
+        averages = {name: jnp.array(parameters[name]) for name in state.averages}
+        return replace(
+            state,
+            parameters=parameters,
+            statistics=state.statistics | statistics,
+            averages=averages,
+        )
+
+    def _complete(self, loop: Loop, state: TrainState) -> None:
+        """The final evaluation of those that have not diverged, and the end of their records."""
+        if not any(member.active for member in self.members):
+            return
+        if loop.stop():
+            raise Interrupted("stopped before the final evaluation")
+        info = self.members[0].pipeline.info
+        split = "test" if info.examples.get("test") else "valid"
+        finals = loop.evaluator(state, split)[: len(self.members)]
+        for member, final in zip(self.members, finals, strict=True):
+            if member.active:
+                member.write_predictions(final, split)
+                count = len(final.examples["index"])
+                result = {"split": split, "examples": count, **final.metrics()}
+                member.checkpoints.wait()
+                member.end("done", reason=None, result=result, **loop.speed())
+
+    def _finish(self) -> None:
+        for member in self.members:
+            member.finish()
