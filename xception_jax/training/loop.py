@@ -18,7 +18,7 @@ from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.divergence import find_origin
 from xception_jax.training.evaluate import Evaluator
 from xception_jax.training.hyperparameters import Hyperparameters
-from xception_jax.training.run_writer import Member
+from xception_jax.training.run_writer import RunWriter
 from xception_jax.training.setup import Schedule
 from xception_jax.training.sharding import Layout, replicate
 from xception_jax.training.state import Sums, TrainState, zero_sums
@@ -138,7 +138,7 @@ class Loop:
     program: Program
     layout: Layout
     schedule: Schedule
-    members: list[Member]
+    members: list[RunWriter]
     own: Hyperparameters
     evaluator: Evaluator
     listener: Listener
@@ -193,7 +193,7 @@ class Loop:
         slow = {"slow_steps": self.stopwatch.slow} if self.stopwatch.slow else {}
         return share | slow | ({} if seconds is None else {"compile_seconds": round(seconds, 2)})
 
-    def _active(self) -> list[tuple[int, Member]]:
+    def _active(self) -> list[tuple[int, RunWriter]]:
         return [(slot, member) for slot, member in enumerate(self.members) if member.active]
 
     def _slots(self, values: list[Any], padding: Any) -> list[Any]:
@@ -268,7 +268,7 @@ class Loop:
         self._tell("train", step)
 
     def _diverged(
-        self, slot: int, member: Member, state: TrainState, step: int, rate: float
+        self, slot: int, member: RunWriter, state: TrainState, step: int, rate: float
     ) -> None:
         """Records which step it was, and what the next person wants to know of it."""
         self._tell("diverged", step)

@@ -47,7 +47,7 @@ class Run:
     labels: Labels
 
 
-class Member:
+class RunWriter:
     """A run and what it leaves; nothing is written of one that has ended.
 
     On several hosts each has one, and that of the first alone writes; checkpoints are of all.

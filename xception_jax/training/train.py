@@ -26,7 +26,7 @@ from xception_jax.training.compile import initial_state, place_states
 from xception_jax.training.evaluate import Evaluator
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.loop import Interrupted, Listener, Loop
-from xception_jax.training.run_writer import Labels, Member, Run
+from xception_jax.training.run_writer import Labels, Run, RunWriter
 from xception_jax.training.setup import (
     Schedule,
     evaluation_batch_size,
@@ -121,7 +121,7 @@ def train_together(
         for run, record in zip(runs, records, strict=True):
             if record["status"] not in files.ENDED:
                 hosts.from_first(partial(_hold, run, stack))
-        members = [Member(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
+        members = [RunWriter(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(member.active for member in members):  # not ended by another process meanwhile
             session = _Session(members, layout, program, activations, warn)
             try:
@@ -170,7 +170,7 @@ def _hold(run: Run, stack: ExitStack) -> None:
 class _Session:
     """Runs while this process trains them; at least one has not ended."""
 
-    members: list[Member]
+    members: list[RunWriter]
     layout: Layout
     program: Program
     activations: tuple[str, ...]
@@ -230,7 +230,7 @@ class _Session:
             ),
         )
 
-    def _own(self, member: Member) -> Hyperparameters:
+    def _own(self, member: RunWriter) -> Hyperparameters:
         return hyperparameters(member.config, self.activations)
 
     def _filled(self, values: list[Any]) -> list[Any]:
@@ -253,7 +253,7 @@ class _Session:
         }
 
     def _first_state(
-        self, active: list[Member], initial: list[TrainState]
+        self, active: list[RunWriter], initial: list[TrainState]
     ) -> tuple[int | None, TrainState]:
         """The step of the checkpoints the runs go on from (None: from the start), and the state."""
         shapes = self.program.shapes()
@@ -272,7 +272,7 @@ class _Session:
         ]
         return resumed, place_states(self.program, self.layout, self._filled(every))
 
-    def _initial(self, member: Member) -> TrainState:
+    def _initial(self, member: RunWriter) -> TrainState:
         """As drawn, or from elsewhere; what is lacking there, a classifier, stays as drawn."""
         state = initial_state(self.program, member.config.seed)
         path = member.config.train.initial_weights
