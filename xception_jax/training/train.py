@@ -123,7 +123,7 @@ def train_together(
                 hosts.from_first(partial(_hold, run, stack))
         members = [RunWriter(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(member.active for member in members):  # not ended by another process meanwhile
-            session = _Session(members, layout, program, activations, warn)
+            session = TrainingSession(members, layout, program, activations, warn)
             try:
                 session.run(listener, hosts.agreed(stop))
             except Interrupted:
@@ -167,7 +167,7 @@ def _hold(run: Run, stack: ExitStack) -> None:
 
 
 @dataclass
-class _Session:
+class TrainingSession:
     """Runs while this process trains them; at least one has not ended."""
 
     members: list[RunWriter]
