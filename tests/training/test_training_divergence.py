@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xception_jax.training import Labels, Run, train_together
+from xception_jax.training import Labels, RunSpec, train_together
 from xception_jax.training.divergence import find_origin
 from xception_jax.training.setup import make_program, open_data
 from xception_jax.training.sharding import make_mesh
@@ -86,9 +86,9 @@ def test_a_run_says_where_it_diverged(run, tmp_path):
 def test_in_a_pack_the_slot_that_diverged_is_looked_at(shrunk, tmp_path):
     """The same step, rate and module as alone."""
     words = ((), (*WILD, "train.epochs=3"))
-    runs = [Run(shrunk(*own), tmp_path / str(n), Labels(str(n))) for n, own in enumerate(words)]
+    runs = [RunSpec(shrunk(*own), tmp_path / str(n), Labels(str(n))) for n, own in enumerate(words)]
     fine, diverged = train_together(runs, 2)
-    alone = Run(runs[1].config, tmp_path / "alone", Labels("alone"))
+    alone = RunSpec(runs[1].config, tmp_path / "alone", Labels("alone"))
     (expected,) = train_together([alone], None)
     assert fine["status"] == "done"
     assert "divergence" not in fine

@@ -14,7 +14,7 @@ from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.sweep.ledger import read_packs, record_packs
 from xception_jax.sweep.packing import Pack, Sizes, plan_packs
 from xception_jax.sweep.recorded import load_recorded
-from xception_jax.training import Interrupted, Labels, Progress, Run, train_together
+from xception_jax.training import Interrupted, Labels, Progress, RunSpec, train_together
 from xception_jax.training.setup import make_program, make_schedule, open_data
 from xception_jax.training.sharding import make_mesh
 
@@ -118,7 +118,7 @@ def run_missing(
 
         homes = [directory / runs[number].directory for number in pack.numbers]
         together = [
-            Run(runs[number].config, home, _labels(runs[number], experiment.name))
+            RunSpec(runs[number].config, home, _labels(runs[number], experiment.name))
             for number, home in zip(pack.numbers, homes, strict=True)
         ]
         ended = _train(together, pack.slots, listener=tell, stop=stop, warn=warn)
@@ -183,14 +183,14 @@ def run_unit(
         listener(SweepProgress(members, numbers, len(rows), steps, left, progress))
 
     together = [
-        Run(run.config, directory / name, _labels(run, sweep.experiment.name))
+        RunSpec(run.config, directory / name, _labels(run, sweep.experiment.name))
         for run, name in zip(members, pack["runs"], strict=True)
     ]
     return _train(together, pack["size"], listener=tell, stop=stop, warn=warn)
 
 
 def _train(
-    together: Sequence[Run],
+    together: Sequence[RunSpec],
     slots: int | None,
     *,
     listener: Callable[[Progress], None],

@@ -39,7 +39,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunSpec:
     """What is to be trained: a resolved config, a directory for its files, and its name."""
 
     config: ConfigDict
@@ -64,7 +64,7 @@ class RunWriter:
 
     checkpoints: Checkpoints
 
-    def __init__(self, run: Run, pipeline: Pipeline, warn: Callable[[str], None]) -> None:
+    def __init__(self, run: RunSpec, pipeline: Pipeline, warn: Callable[[str], None]) -> None:
         self.config, self.directory, self.labels = run.config, run.directory, run.labels
         self.pipeline, self._warn = pipeline, warn
         self.record = hosts.from_first(lambda: files.read_run(run.directory))

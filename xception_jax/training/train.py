@@ -26,7 +26,7 @@ from xception_jax.training.compile import initial_state, place_states
 from xception_jax.training.evaluate import Evaluator
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.loop import Interrupted, Listener, Loop
-from xception_jax.training.run_writer import Labels, Run, RunWriter
+from xception_jax.training.run_writer import Labels, RunSpec, RunWriter
 from xception_jax.training.setup import (
     Schedule,
     evaluation_batch_size,
@@ -73,13 +73,13 @@ def train(
         Interrupted: `stop` said so.
         Exception: whatever made the run fail; `run.json` says it, `failure.txt` holds the trace.
     """
-    run = Run(config, directory, labels)
+    run = RunSpec(config, directory, labels)
     (record,) = train_together([run], None, listener=listener, stop=stop, warn=warn)
     return record
 
 
 def train_together(
-    runs: Sequence[Run],
+    runs: Sequence[RunSpec],
     slots: int | None,
     *,
     listener: Listener = lambda _: None,
@@ -138,12 +138,12 @@ def train_together(
     return [member.record for member in members]
 
 
-def activations_of(runs: Sequence[Run]) -> tuple[str, ...]:
+def activations_of(runs: Sequence[RunSpec]) -> tuple[str, ...]:
     """The intermediate activations of a pack's program; in an order that later packs share."""
     return tuple(sorted({run.config.model.intermediate_activation for run in runs}))
 
 
-def _require_same_everywhere(runs: Sequence[Run]) -> None:
+def _require_same_everywhere(runs: Sequence[RunSpec]) -> None:
     """Raises `InputError` unless all processes were told alike; each may have data of its own."""
     own = ("data.directory", "data.threads")
     every = hosts.gather([flatten(run.config) for run in runs])
@@ -155,12 +155,12 @@ def _require_same_everywhere(runs: Sequence[Run]) -> None:
                     raise InputError(name, None, reason)
 
 
-def _record(run: Run) -> dict[str, Any]:
+def _record(run: RunSpec) -> dict[str, Any]:
     files.require_own(run.directory, run.config)
     return files.read_run(run.directory)
 
 
-def _hold(run: Run, stack: ExitStack) -> None:
+def _hold(run: RunSpec, stack: ExitStack) -> None:
     """Takes the run's directory for as long as `stack` is open."""
     stack.enter_context(locked(run.directory))
     files.claim(run.directory, run.config)
