@@ -79,12 +79,12 @@ def framed(
 
 def parameter(rngs: nnx.Rngs, initializer: Initializer, shape: tuple[int, ...]) -> nnx.Param:
     """A float32 parameter that remembers how it is drawn, so that it can be drawn by its path."""
-    if isinstance(rngs, Undrawn):
+    if isinstance(rngs, AbstractRngs):
         return nnx.Param(jnp.zeros(shape), initializer=initializer)
     return nnx.Param(initializer(rngs.params(), shape, jnp.float32), initializer=initializer)
 
 
-class Undrawn(nnx.Rngs):
+class AbstractRngs(nnx.Rngs):
     """In the place of keys where only the shapes of parameters count: drawing takes long."""
 
 

@@ -13,7 +13,7 @@ from xception_jax.models.alexnet import ALEXNETS
 from xception_jax.models.blocks import BlockSpec, Segments
 from xception_jax.models.functional import ModelFunction, functionalize
 from xception_jax.models.inception import INCEPTIONS
-from xception_jax.models.layers import NormSpec, Undrawn
+from xception_jax.models.layers import AbstractRngs, NormSpec
 from xception_jax.models.network import Network, NetworkSpec, Table, Width
 from xception_jax.models.separable_vgg import SEPARABLE_VGGS
 from xception_jax.models.xception import XCEPTIONS
@@ -170,4 +170,4 @@ def _function(settings: Mapping[str, Any]) -> ModelFunction:
     )
     multiple = segments if isinstance(segments, int) else 1
     table = MODELS[settings["name"]].resized(Width(width, multiple), settings["middle_modules"])
-    return functionalize(nnx.eval_shape(lambda: table.build(spec, rngs=Undrawn())))[0]
+    return functionalize(nnx.eval_shape(lambda: table.build(spec, rngs=AbstractRngs())))[0]
