@@ -107,12 +107,14 @@ def test_figure_4_is_pointwise_first_with_a_relu_after_both(rng):
     x = jnp.asarray(rng.normal(size=(2, 4, 4, 3)), jnp.float32)
     mixed = np.asarray(x, np.float64) @ np.asarray(module.convolution.pointwise_kernel[...])[0, 0]
     inner = np.maximum(mixed / np.sqrt(1 + 1e-3), 0)  # statistics are 0 and 1 at first
-    kernel, framed = (
+    kernel, pad_explicit = (
         np.asarray(module.convolution.spatial_kernel[...])[:, :, 0],
         np.zeros((2, 6, 6, 6)),
     )
-    framed[:, 1:5, 1:5] = inner
-    outer = sum(framed[:, i : i + 4, j : j + 4] * kernel[i, j] for i in range(3) for j in range(3))
+    pad_explicit[:, 1:5, 1:5] = inner
+    outer = sum(
+        pad_explicit[:, i : i + 4, j : j + 4] * kernel[i, j] for i in range(3) for j in range(3)
+    )
     expected = np.maximum(outer / np.sqrt(1 + 1e-3), 0)
     np.testing.assert_allclose(module(x, False), expected, rtol=0, atol=2e-6)
 
@@ -123,9 +125,9 @@ def test_figure_1_has_four_towers_of_which_one_pools(rng):
     out = module(x, False)
     assert out.shape == (2, 5, 6, 16)
     kernel = np.asarray(module.towers[3][1].convolution.kernel[...], np.float64)[0, 0]
-    framed = np.full((2, 7, 8, 3), np.nan)
-    framed[:, 1:6, 1:7] = x
-    taps = [framed[:, i : i + 5, j : j + 6] for i in range(3) for j in range(3)]
+    pad_explicit = np.full((2, 7, 8, 3), np.nan)
+    pad_explicit[:, 1:6, 1:7] = x
+    taps = [pad_explicit[:, i : i + 5, j : j + 6] for i in range(3) for j in range(3)]
     pooled = np.maximum(np.nanmean(taps, axis=0) @ kernel / np.sqrt(1 + 1e-3), 0)
     np.testing.assert_allclose(out[..., 12:], pooled, rtol=0, atol=2e-6)
     assert [len(tower) for tower in module.towers] == [1, 2, 3, 2]
@@ -134,9 +136,9 @@ def test_figure_1_has_four_towers_of_which_one_pools(rng):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_average_pool_leaves_padding_out_of_the_mean(dtype, rng):
     x = jnp.asarray(rng.normal(size=(2, 1, 4, 3)), dtype)
-    framed = np.full((2, 3, 6, 3), np.nan)
-    framed[:, 1:2, 1:5] = np.asarray(x, np.float64)
-    taps = [framed[:, i : i + 1, j : j + 4] for i in range(3) for j in range(3)]
+    pad_explicit = np.full((2, 3, 6, 3), np.nan)
+    pad_explicit[:, 1:2, 1:5] = np.asarray(x, np.float64)
+    taps = [pad_explicit[:, i : i + 1, j : j + 4] for i in range(3) for j in range(3)]
     out = average_pool(x)
     assert out.dtype == x.dtype
     limit = 1e-6 if dtype == "float32" else 1e-2  # rounded to 8 bits once

@@ -10,7 +10,7 @@ import pytest
 from flax.nnx import Rngs
 
 from xception_jax.models import model_function
-from xception_jax.models.layers import Conv, framed
+from xception_jax.models.layers import Conv, pad_explicit
 from xception_jax.models.pooling import max_pool
 
 torch = pytest.importorskip("torch")
@@ -217,4 +217,4 @@ def test_symmetric_convolutions_and_pools_are_pytorchs(size, kernel, strides, rn
     pooled = nn.functional.max_pool2d(tensor, 3, 2, padding=1)
     mine = max_pool(jnp.asarray(x) - 5, padding="SYMMETRIC") + 5  # zeros would win
     np.testing.assert_allclose(mine.transpose(0, 3, 1, 2), pooled, rtol=0, atol=1e-6)
-    assert framed(jnp.asarray(x), (kernel, kernel), "SAME")[1] == "SAME"
+    assert pad_explicit(jnp.asarray(x), (kernel, kernel), "SAME")[1] == "SAME"

@@ -22,8 +22,8 @@ from xception_jax.models.layers import (
     KernelSize,
     NormSpec,
     Padding,
-    framed,
     kernel_shape,
+    pad_explicit,
     parameter,
     require_activation,
     require_count,
@@ -249,7 +249,7 @@ class SeparableConv(nnx.Module):
 
     def _spatial(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         kernel = self.spatial_kernel[...].astype(self.spec.dtype)
-        x, padding = framed(x, kernel.shape[:2], self.padding)
+        x, padding = pad_explicit(x, kernel.shape[:2], self.padding)
         if self.groups == x.shape[-1]:
             return ops.depthwise_conv2d(
                 x,

@@ -67,7 +67,7 @@ def padded_like(style: str, padding: Padding, strides: int) -> Padding:
     return "SYMMETRIC" if (style, padding) == ("torch", "SAME") and strides > 1 else padding
 
 
-def framed(
+def pad_explicit(
     x: Float[Array, "b h w c"], window: Sequence[int], padding: Padding, fill: float = 0.0
 ) -> tuple[Float[Array, "b h2 w2 c"], ops.Padding]:
     """`x` and a padding that `ops` knows: "SYMMETRIC" is done here, with the value `fill`."""
@@ -114,7 +114,7 @@ class Conv(nnx.Module):
         strides, narrow = self.strides, self.matmul_dtype
         if kernel.shape[:2] == (1, 1):
             return ops.pointwise_conv2d(x, kernel, strides=strides, matmul_dtype=narrow)
-        x, padding = framed(x, kernel.shape[:2], self.padding)
+        x, padding = pad_explicit(x, kernel.shape[:2], self.padding)
         return ops.conv2d(x, kernel, strides=strides, padding=padding, matmul_dtype=narrow)
 
 

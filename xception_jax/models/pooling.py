@@ -6,14 +6,14 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from xception_jax import ops
-from xception_jax.models.layers import Padding, framed
+from xception_jax.models.layers import Padding, pad_explicit
 
 
 def max_pool(
     x: Float[Array, "b h w c"], *, window: int = 3, strides: int = 2, padding: Padding = "SAME"
 ) -> Float[Array, "b h2 w2 c"]:
     """`ops.max_pool` that also pads as PyTorch does ("SYMMETRIC")."""
-    x, ops_padding = framed(x, (window, window), padding, fill=-jnp.inf)
+    x, ops_padding = pad_explicit(x, (window, window), padding, fill=-jnp.inf)
     return ops.max_pool(x, window=window, strides=strides, padding=ops_padding)
 
 
