@@ -10,7 +10,7 @@ from flax import nnx
 
 from xception_jax.config import resolve
 from xception_jax.errors import InputError
-from xception_jax.models import create_model, inert_settings, list_models, model_function
+from xception_jax.models import create_model, list_models, model_function, unused_settings
 
 # Another value than the default for every setting of create_model.
 OTHERS = {
@@ -70,24 +70,24 @@ def test_inert_settings_are_exactly_those_that_change_nothing(name, separable):
     ]
     others = {setting: value for setting, value in OTHERS.items() if setting != "separable"}
     others["segments"] = "per_channel"  # with a number of them no convolution is depthwise
-    said = inert_settings(name, separable=separable, **others)
+    said = unused_settings(name, separable=separable, **others)
     assert [setting for setting in said if setting != "separable"] == unchanged
     assert ("separable" in said) == (model_function(name, separable=not separable) == base)
 
 
 def test_without_a_depthwise_convolution_its_implementation_changes_nothing():
     settings = {"depthwise_implementation": "lax"}
-    assert inert_settings("xception_tiny", segments=2, **settings) == [*settings]
-    assert inert_settings("xception_tiny", **settings) == []
+    assert unused_settings("xception_tiny", segments=2, **settings) == [*settings]
+    assert unused_settings("xception_tiny", **settings) == []
     # The first block of this one has two channels, so two segments are one each.
-    assert inert_settings("xception_tiny", segments=2, width=0.05, **settings) == []
+    assert unused_settings("xception_tiny", segments=2, width=0.05, **settings) == []
 
 
 def test_inception_v3_pads_nothing_that_has_a_stride():
-    assert "padding" in inert_settings("inception_v3", padding="torch")
+    assert "padding" in unused_settings("inception_v3", padding="torch")
     assert model_function("inception_v3", padding="torch") == model_function("inception_v3")
     with pytest.raises(InputError, match=r"inception_v2.*'inception_v3'"):
-        inert_settings("inception_v2")
+        unused_settings("inception_v2")
 
 
 @pytest.mark.parametrize("size", [28, 64])

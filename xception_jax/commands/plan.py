@@ -74,7 +74,7 @@ def plan(
         reference = reference or cost
         costs.append((arm, cost))
         table.add_row(arm, *_cells(cost, reference))
-        notes += [f"{arm}: {name} changes nothing in this model" for name in cost.inert]
+        notes += [f"{arm}: {name} changes nothing in this model" for name in cost.unused]
     if refusal and not costs:
         raise refusal
     console.print(table)

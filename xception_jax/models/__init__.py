@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xception_jax.models.blocks import BlockSpec, SeparableConv
 from xception_jax.models.counting import Row, count
 from xception_jax.models.functional import ModelFunction, functionalize
-from xception_jax.models.registry import create_model, inert_settings, list_models, model_function
+from xception_jax.models.registry import create_model, list_models, model_function, unused_settings
 
 if TYPE_CHECKING:
     from xception_jax.pretrained import load_weights, save_keras_weights

@@ -141,7 +141,7 @@ class Table(Protocol):
     def resized(self, width: "Width", middle_modules: int | None) -> "Table":
         """Every number of features times `width`, and another number of middle modules."""
 
-    def inert(self, separable: bool) -> frozenset[str]:
+    def unused(self, separable: bool) -> frozenset[str]:
         """The settings of `create_model` that no part of the model reads."""
 
     def build(self, spec: NetworkSpec, *, rngs: nnx.Rngs) -> Network:

@@ -26,7 +26,7 @@ def list_models() -> list[str]:
     return sorted(MODELS)
 
 
-def inert_settings(name: str, **settings: Any) -> list[str]:
+def unused_settings(name: str, **settings: Any) -> list[str]:
     """Those of `settings` that change nothing for the model `name`, whatever their value.
 
     Args:
@@ -37,13 +37,13 @@ def inert_settings(name: str, **settings: Any) -> list[str]:
         InputError: a name that does not exist.
     """
     require_choice("model.name", name, list_models())
-    inert = MODELS[name].inert(bool(settings.get("separable", False)))
+    unused = MODELS[name].unused(bool(settings.get("separable", False)))
     if isinstance(settings.get("segments"), int):
         parameters = model_function(name, **settings).parameters
         kernels = [leaf.shape for leaf in parameters if leaf.keys[-1] == "spatial_kernel"]
         if all(shape[-2] > 1 for shape in kernels):  # no depthwise convolution
-            inert |= {"depthwise_implementation"}
-    return [setting for setting in settings if setting in inert]
+            unused |= {"depthwise_implementation"}
+    return [setting for setting in settings if setting in unused]
 
 
 def create_model(
@@ -78,7 +78,7 @@ def create_model(
 
     Each initial value is a function of `rngs` and of the parameter's path and shape, so that two
     models made from the same seed agree wherever they share a parameter. Settings that a model does
-    not read are taken and change nothing; `inert_settings` names them.
+    not read are taken and change nothing; `unused_settings` names them.
 
     | settings | read by |
     |---|---|

@@ -88,17 +88,17 @@ class TowerTable:
             self.grid,
         )
 
-    def inert(self, separable: bool) -> frozenset[str]:
+    def unused(self, separable: bool) -> frozenset[str]:
         """Settings of blocks where there are none, and of what other families have."""
-        inert = {"residual", "middle_modules", "scan_middle", "rematerialize", "kernel_size"}
+        unused = {"residual", "middle_modules", "scan_middle", "rematerialize", "kernel_size"}
         strided = any(
             isinstance(step, Convolution | MaxPool)
             and padded_like("torch", step.padding, step.strides) != step.padding
             for step in self.steps()
         )
         if not strided:
-            inert.add("padding")
-        return frozenset(inert if separable else inert | BLOCK_SETTINGS)
+            unused.add("padding")
+        return frozenset(unused if separable else unused | BLOCK_SETTINGS)
 
     def steps(self) -> Iterator[Step]:
         """All steps of the stem and the modules."""

@@ -69,7 +69,7 @@ class Flows:
             tuple(map(wide, self.exit)),
         )
 
-    def inert(self, separable: bool) -> frozenset[str]:  # noqa: ARG002 - inert itself
+    def unused(self, separable: bool) -> frozenset[str]:  # noqa: ARG002 - inert itself
         """`separable`: all is; `residual` where there are none to leave out."""
         residual = any(stage.shortcut != "none" for stage in (*self.stages(), self.middle))
         return frozenset({"separable"} | (set() if residual else {"residual"}))

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo, load
 from xception_jax.errors import InputError
-from xception_jax.models import ModelFunction, Row, count, inert_settings, model_function
+from xception_jax.models import ModelFunction, Row, count, model_function, unused_settings
 from xception_jax.sweep.experiment import Experiment
 from xception_jax.training.setup import make_schedule
 
@@ -43,7 +43,7 @@ class Cost:
         steps: optimizer steps of a run.
         width: the config's `model.width`.
         rows: parameters and multiply-adds of every module.
-        inert: settings the arm names that change nothing in its model.
+        unused: settings the arm names that change nothing in its model.
     """
 
     parameters: int
@@ -52,7 +52,7 @@ class Cost:
     steps: int
     width: float
     rows: tuple[Row, ...]
-    inert: tuple[str, ...]
+    unused: tuple[str, ...]
 
 
 def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
@@ -69,7 +69,7 @@ def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
     function = _function(config.model, info.num_classes, info.image_shape)
     rows = tuple(count(function, info.image_shape))
     settings = {name: value for name, value in config.model.items() if name != "name"}
-    inert = {f"model.{name}" for name in inert_settings(config.model.name, **settings)}
+    unused = {f"model.{name}" for name in unused_settings(config.model.name, **settings)}
     return Cost(
         parameters=rows[0].parameters,
         macs=rows[0].macs,
@@ -77,7 +77,7 @@ def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
         steps=make_schedule(config, info.examples["train"]).total,
         width=config.model.width,
         rows=rows,
-        inert=tuple(name for name in named if name in inert),
+        unused=tuple(name for name in named if name in unused),
     )
 
 
