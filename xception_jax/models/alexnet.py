@@ -11,7 +11,14 @@ With `separable` all convolutions but the first, which sees the image's three ch
 separable.
 """
 
-from xception_jax.models.towers import Convolution, MaxPool, Step, Towers, TowerTable, convolution
+from xception_jax.models.towers import (
+    Convolution,
+    InceptionSpec,
+    MaxPool,
+    Step,
+    Towers,
+    convolution,
+)
 
 
 def _one_tower(*steps: Step) -> tuple[Towers, ...]:
@@ -24,8 +31,8 @@ def _one_tower(*steps: Step) -> tuple[Towers, ...]:
     return tuple((tuple(tower),) for tower in modules)
 
 
-ALEXNETS: dict[str, TowerTable] = {
-    "alexnet": TowerTable(
+ALEXNETS: dict[str, InceptionSpec] = {
+    "alexnet": InceptionSpec(
         stem=(convolution(96, 11, 11, 4), MaxPool(padding="VALID")),
         modules=_one_tower(
             convolution(256, 5, 5),
@@ -39,7 +46,7 @@ ALEXNETS: dict[str, TowerTable] = {
         grid=6,
     ),
     # For images of 28 to 64 pixels on small machines: averaged globally.
-    "alexnet_tiny": TowerTable(
+    "alexnet_tiny": InceptionSpec(
         stem=(convolution(24, 5, 5, 2), MaxPool()),
         modules=_one_tower(
             convolution(48, 5, 5),

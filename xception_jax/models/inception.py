@@ -10,7 +10,14 @@ from flax import nnx
 from xception_jax.models.blocks import BlockSpec, Segments
 from xception_jax.models.layers import NormSpec
 from xception_jax.models.tower_network import ConvUnit
-from xception_jax.models.towers import AveragePool, Fork, MaxPool, Towers, TowerTable, convolution
+from xception_jax.models.towers import (
+    AveragePool,
+    Fork,
+    InceptionSpec,
+    MaxPool,
+    Towers,
+    convolution,
+)
 
 # -- the paper's figures ---------------------------------------------------------------------------
 
@@ -93,8 +100,8 @@ def _spread(direct: int, single: int, double: tuple[int, int], pooled: int) -> T
 
 # For images of 28 to 64 pixels on small machines, and ours: modules of the same kinds, with about
 # as many parameters as the Xception of that name, and padded throughout.
-INCEPTIONS: dict[str, TowerTable] = {
-    "inception_v3": TowerTable(
+INCEPTIONS: dict[str, InceptionSpec] = {
+    "inception_v3": InceptionSpec(
         stem=(
             convolution(32, 3, 3, 2, "VALID"),
             convolution(32, 3, 3, 1, "VALID"),
@@ -130,7 +137,7 @@ INCEPTIONS: dict[str, TowerTable] = {
             *(_spread(320, 384, (448, 384), 192),) * 2,
         ),
     ),
-    "inception_small": TowerTable(
+    "inception_small": InceptionSpec(
         stem=(convolution(32, 3, 3), convolution(64, 3, 3), MaxPool()),
         modules=(
             *(_square(32, (32, 48), (32, 48), 32),) * 2,
@@ -148,7 +155,7 @@ INCEPTIONS: dict[str, TowerTable] = {
             _spread(128, 144, (144, 144), 96),
         ),
     ),
-    "inception_tiny": TowerTable(
+    "inception_tiny": InceptionSpec(
         stem=(convolution(16, 3, 3, 2), convolution(32, 3, 3, 2)),
         modules=(
             _square(8, (8, 12), (8, 12), 8),

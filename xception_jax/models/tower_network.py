@@ -21,11 +21,11 @@ from xception_jax.models.towers import (
     AveragePool,
     Convolution,
     Fork,
+    InceptionSpec,
     MaxPool,
     Step,
     Tower,
     Towers,
-    TowerTable,
     out_features,
 )
 
@@ -157,10 +157,10 @@ def _units(
     return units
 
 
-class TowerNetwork(Network):
-    """Images to logits, by a `TowerTable`. Build one with `create_model`."""
+class InceptionNetwork(Network):
+    """Images to logits, by a `InceptionSpec`. Build one with `create_model`."""
 
-    def __init__(self, table: TowerTable, spec: NetworkSpec, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, table: InceptionSpec, spec: NetworkSpec, *, rngs: nnx.Rngs) -> None:
         if spec.separable:
             spec.block.require_segments(table.separable_convolutions(spec.in_channels))
         self.stem = _units(table.stem, spec.in_channels, spec, False, rngs)

@@ -14,7 +14,7 @@ from xception_jax.models.layers import Padding, padded_like
 from xception_jax.models.network import BLOCK_SETTINGS, NetworkSpec, Width
 
 if TYPE_CHECKING:
-    from xception_jax.models.tower_network import TowerNetwork
+    from xception_jax.models.tower_network import InceptionNetwork
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def convolution(
 
 
 @dataclass(frozen=True)
-class TowerTable:
+class InceptionSpec:
     """The stem, the modules, and what the head needs to know.
 
     Attributes:
@@ -81,7 +81,7 @@ class TowerTable:
         def wide(tower: Tower) -> Tower:
             return tuple(_scaled(step, width) for step in tower)
 
-        return TowerTable(
+        return InceptionSpec(
             wide(self.stem),
             tuple(tuple(map(wide, towers)) for towers in self.modules),
             tuple(width.of(units) for units in self.fully_connected),
@@ -134,9 +134,9 @@ class TowerTable:
 
     def build(self, spec: NetworkSpec, *, rngs: nnx.Rngs) -> "TowerNetwork":
         """The model of this table."""
-        from xception_jax.models.tower_network import TowerNetwork
+        from xception_jax.models.tower_network import InceptionNetwork
 
-        return TowerNetwork(self, spec, rngs=rngs)
+        return InceptionNetwork(self, spec, rngs=rngs)
 
 
 def _scaled(step: Step, width: Width) -> Step:
