@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Any, NamedTuple
 
-from xception_jax.models.xception import XCEPTIONS, Flows
+from xception_jax.models.xception import XCEPTIONS, XceptionSpec
 
 Architecture = dict[str, Any]
 
@@ -77,7 +77,7 @@ def operations(name: str, size: int, in_channels: int = 3) -> list[Operation]:
     return list(dict.fromkeys(_operations(XCEPTIONS[name], size, in_channels)))
 
 
-def _operations(flows: Flows, size: int, channels: int) -> Iterator[Operation]:
+def _operations(flows: XceptionSpec, size: int, channels: int) -> Iterator[Operation]:
     for conv in flows.stem:
         yield Operation("conv", size, channels, conv.features, conv.strides, conv.padding)
         size = ceil((size - (2 if conv.padding == "VALID" else 0)) / conv.strides)

@@ -6,15 +6,15 @@ the head are those of all models here (3x3 windows of stride 2; global average p
 convolution is a regular one: the image's three channels are no space to separate.
 """
 
-from xception_jax.models.xception import Flows, Stage, StemConv
+from xception_jax.models.xception import Stage, StemConv, XceptionSpec
 
 
 def _block(*features: int, pool: bool = True) -> Stage:
     return Stage(features, pool, activation="after")
 
 
-SEPARABLE_VGGS: dict[str, Flows] = {
-    "separable_vgg": Flows(
+SEPARABLE_VGGS: dict[str, XceptionSpec] = {
+    "separable_vgg": XceptionSpec(
         stem=(StemConv(64),),
         entry=(_block(64), _block(128, 128), _block(256, 256, 256), _block(512, 512, 512)),
         middle=_block(512, 512, 512, pool=False),
@@ -22,7 +22,7 @@ SEPARABLE_VGGS: dict[str, Flows] = {
         exit=(),
     ),
     # Ours, for images of 28 to 64 pixels on small machines.
-    "separable_vgg_tiny": Flows(
+    "separable_vgg_tiny": XceptionSpec(
         stem=(StemConv(16, strides=2),),
         entry=(_block(32, 32), _block(64, 64), _block(96, 96)),
         middle=_block(128, 128, 128, pool=False),

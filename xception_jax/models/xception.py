@@ -43,7 +43,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Flows:
+class XceptionSpec:
     """The stem, then the entry, the (repeated) middle and the exit flow."""
 
     stem: tuple[StemConv, ...]
@@ -61,7 +61,7 @@ class Flows:
         if middle_modules is None:
             middle_modules = self.middle_modules
         require_count("model.middle_modules", middle_modules, least=0)
-        return Flows(
+        return XceptionSpec(
             tuple(replace(conv, features=width.of(conv.features)) for conv in self.stem),
             tuple(map(wide, self.entry)),
             wide(self.middle),
@@ -105,22 +105,22 @@ def _down(*features: int, first_activation: bool = True) -> Stage:
 
 
 # "tiny" and "small" are ours: the same flows for images of 28 to 64 pixels on small machines.
-XCEPTIONS: dict[str, Flows] = {
-    "xception": Flows(
+XCEPTIONS: dict[str, XceptionSpec] = {
+    "xception": XceptionSpec(
         stem=(StemConv(32, strides=2, padding="VALID"), StemConv(64, padding="VALID")),
         entry=(_down(128, 128, first_activation=False), _down(256, 256), _down(728, 728)),
         middle=Stage((728, 728, 728), shortcut="identity"),
         middle_modules=8,
         exit=(_down(728, 1024), Stage((1536, 2048), activation="after")),
     ),
-    "xception_small": Flows(
+    "xception_small": XceptionSpec(
         stem=(StemConv(32), StemConv(64)),
         entry=(_down(128, 128, first_activation=False), _down(256, 256)),
         middle=Stage((256, 256, 256), shortcut="identity"),
         middle_modules=4,
         exit=(_down(256, 384), Stage((512, 768), activation="after")),
     ),
-    "xception_tiny": Flows(
+    "xception_tiny": XceptionSpec(
         stem=(StemConv(16, strides=2), StemConv(32, strides=2)),
         entry=(_down(64, 64, first_activation=False),),
         middle=Stage((64, 64, 64), shortcut="identity"),
@@ -185,7 +185,7 @@ class Xception(Network):
         rngs: for the initial values.
     """
 
-    def __init__(self, flows: Flows, spec: NetworkSpec, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, flows: XceptionSpec, spec: NetworkSpec, *, rngs: nnx.Rngs) -> None:
         block = spec.block
         block.require_segments(flows.separable_convolutions())
         stem = list(pairwise((spec.in_channels, *(conv.features for conv in flows.stem))))
