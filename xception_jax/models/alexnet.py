@@ -14,16 +14,16 @@ separable.
 from xception_jax.models.towers import (
     Convolution,
     InceptionSpec,
+    Layer,
     MaxPool,
-    Step,
     Towers,
     convolution,
 )
 
 
-def _one_tower(*steps: Step) -> tuple[Towers, ...]:
+def _one_tower(*steps: Layer) -> tuple[Towers, ...]:
     """Modules of one tower of one convolution, and of the pool behind it."""
-    modules: list[list[Step]] = []
+    modules: list[list[Layer]] = []
     for step in steps:
         if isinstance(step, Convolution):
             modules.append([])

@@ -22,8 +22,8 @@ from xception_jax.models.towers import (
     Convolution,
     Fork,
     InceptionSpec,
+    Layer,
     MaxPool,
-    Step,
     Tower,
     Towers,
     out_features,
@@ -76,7 +76,7 @@ Unit = ConvUnit | PoolUnit | ForkUnit
 
 
 def build_unit(
-    step: Step, in_features: int, spec: NetworkSpec, *, separable: bool, rngs: nnx.Rngs
+    step: Layer, in_features: int, spec: NetworkSpec, *, separable: bool, rngs: nnx.Rngs
 ) -> Unit:
     """The module of one step of a table."""
     if isinstance(step, Fork):

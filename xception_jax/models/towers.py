@@ -47,8 +47,8 @@ class Fork:
     branches: tuple[Convolution, ...]
 
 
-Step = Convolution | MaxPool | AveragePool | Fork
-Tower = tuple[Step, ...]
+Layer = Convolution | MaxPool | AveragePool | Fork
+Tower = tuple[Layer, ...]
 Towers = tuple[Tower, ...]
 
 
@@ -100,7 +100,7 @@ class InceptionSpec:
             unused.add("padding")
         return frozenset(unused if separable else unused | BLOCK_SETTINGS)
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[Layer]:
         """All steps of the stem and the modules."""
         yield from self.stem
         for towers in self.modules:
@@ -139,7 +139,7 @@ class InceptionSpec:
         return InceptionNetwork(self, spec, rngs=rngs)
 
 
-def _scaled(step: Step, width: Width) -> Step:
+def _scaled(step: Layer, width: Width) -> Layer:
     if isinstance(step, Convolution):
         return replace(step, features=width.of(step.features))
     if isinstance(step, Fork):
