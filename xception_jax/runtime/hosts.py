@@ -205,7 +205,7 @@ def gather(value: Any) -> list[Any]:
     return [json.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]
 
 
-def jointly(compute: Callable[[], T]) -> T:
+def all_or_raise(compute: Callable[[], T]) -> T:
     """`compute()`, on every process; where it raises on one, all raise.
 
     Raises:
@@ -228,8 +228,8 @@ def jointly(compute: Callable[[], T]) -> T:
 
 
 def from_first(compute: Callable[[], T]) -> T:
-    """`compute()`, plain data, of the first process, which alone calls it; raises as `jointly`."""
-    result: T = gather(jointly(lambda: compute() if is_first() else None))[0]
+    """`compute()`, plain data, of the first process, which alone calls it; raises as `all_or_raise`."""
+    result: T = gather(all_or_raise(lambda: compute() if is_first() else None))[0]
     return result
 
 

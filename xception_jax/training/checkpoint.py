@@ -166,7 +166,7 @@ def restore_newest(
         for run, log in zip(runs, logs, strict=True):
             try:
                 attempt = partial(run.restore, step, shapes, mesh, log(step))
-                states.append(hosts.jointly(attempt))
+                states.append(hosts.all_or_raise(attempt))
             except InputError:
                 raise
             except Exception as error:  # Orbax raises many kinds; each means the files are no use

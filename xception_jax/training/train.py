@@ -113,11 +113,11 @@ def train_together(
     activations = activations_of(runs)
     with ExitStack() as stack:
         pipelines = [
-            stack.enter_context(closing(hosts.jointly(partial(open_data, run.config))))
+            stack.enter_context(closing(hosts.all_or_raise(partial(open_data, run.config))))
             for run in runs
         ]
         first = runs[0].config, pipelines[0].info
-        program = hosts.jointly(lambda: make_program(*first, layout.mesh, activations))
+        program = hosts.all_or_raise(lambda: make_program(*first, layout.mesh, activations))
         for run, record in zip(runs, records, strict=True):
             if record["status"] not in files.ENDED:
                 hosts.from_first(partial(_hold, run, stack))
