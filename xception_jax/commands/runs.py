@@ -60,12 +60,12 @@ def _train(name: str, settings: "ConfigDict", workdir: Path, stop: Callable[[], 
     from xception_jax.training import Interrupted, Labels, Progress
     from xception_jax.training import train as train_run
 
-    hosts.from_first(lambda: require_own(workdir, settings))
-    if hosts.is_first() and read_run(workdir)["status"] in ENDED:
+    hosts.broadcast_from_leader(lambda: require_own(workdir, settings))
+    if hosts.is_leader() and read_run(workdir)["status"] in ENDED:
         console.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
     run = PlannedRun(name, settings.seed, settings)
     try:
-        with showing(console if hosts.is_first() else nowhere) as show:
+        with showing(console if hosts.is_leader() else nowhere) as show:
 
             def listen(progress: Progress) -> None:
                 total = progress.total_steps
@@ -89,7 +89,7 @@ def _train(name: str, settings: "ConfigDict", workdir: Path, stop: Callable[[], 
         return code
     if record["status"] != "done":
         return _failed(workdir, f"{record['status']}: {record['reason']}")
-    if hosts.is_first():
+    if hosts.is_leader():
         _show_result(record["result"], workdir)
     return 0
 

@@ -188,7 +188,7 @@ def several() -> bool:
     return jax.process_count() > 1
 
 
-def is_first() -> bool:
+def is_leader() -> bool:
     """Whether this process is the one that writes files."""
     return jax.process_index() == 0
 
@@ -227,9 +227,9 @@ def all_or_raise(compute: Callable[[], T]) -> T:
     return result
 
 
-def from_first(compute: Callable[[], T]) -> T:
+def broadcast_from_leader(compute: Callable[[], T]) -> T:
     """`compute()`, plain data, of the first process, which alone calls it; raises as `all_or_raise`."""
-    result: T = gather(all_or_raise(lambda: compute() if is_first() else None))[0]
+    result: T = gather(all_or_raise(lambda: compute() if is_leader() else None))[0]
     return result
 
 

@@ -67,7 +67,7 @@ class RunWriter:
     def __init__(self, run: RunSpec, pipeline: Pipeline, warn: Callable[[str], None]) -> None:
         self.config, self.directory, self.labels = run.config, run.directory, run.labels
         self.pipeline, self._warn = pipeline, warn
-        self.record = hosts.from_first(lambda: files.read_run(run.directory))
+        self.record = hosts.broadcast_from_leader(lambda: files.read_run(run.directory))
         self._tracker: Tracker | None = None
         self._pairing: Pairing | None = None
 
@@ -102,7 +102,7 @@ class RunWriter:
         Raises:
             InputError: the log cannot be read.
         """
-        if hosts.is_first():
+        if hosts.is_leader():
             self._start(resumed, schedule, program, initial, **facts)
 
     def _start(
@@ -184,13 +184,13 @@ class RunWriter:
             status=status,
             ended=files.now(),
             skipped_images=list(dict.fromkeys(name for some in seen for name in some)),
-            files=hosts.from_first(lambda: files.digests(self.directory, names)),
+            files=hosts.broadcast_from_leader(lambda: files.digests(self.directory, names)),
             **outcome,
         )
 
     def write_predictions(self, final: Evaluation, split: str) -> None:
         """Per-example results of the final evaluation."""
-        if not hosts.is_first():
+        if not hosts.is_leader():
             return
         arrays: dict[str, Any] = {
             name: values for name, values in final.examples.items() if values.nbytes <= _LARGEST
@@ -208,12 +208,12 @@ class RunWriter:
 
     def fail(self, error: Exception) -> None:
         """Records that the run failed."""
-        if hosts.is_first():
+        if hosts.is_leader():
             self.record = files.record_failure(self.directory, error)
 
     def stuck(self, reason: str, stacks: str) -> None:
         """Records that the process is about to end itself; called from a thread of its own."""
-        if hosts.is_first():
+        if hosts.is_leader():
             files.record_failed(self.directory, reason, stacks)
 
     def _cut_log(self, step: int) -> None:
@@ -223,7 +223,7 @@ class RunWriter:
             files.write_whole(path, kept)
 
     def _write(self, **changes: Any) -> None:
-        if hosts.is_first():
+        if hosts.is_leader():
             self.record = files.update_run(self.directory, **changes)
         else:
             self.record |= changes

@@ -106,7 +106,7 @@ def train_together(
         InputError, Interrupted, Exception: see `train`; of whatever fails, all runs fail.
     """
     _require_same_everywhere(runs)
-    records = [hosts.from_first(partial(_record, run)) for run in runs]
+    records = [hosts.broadcast_from_leader(partial(_record, run)) for run in runs]
     if all(record["status"] in files.ENDED for record in records):
         return records
     layout = Layout(make_mesh(slots=slots), slots)
@@ -120,7 +120,7 @@ def train_together(
         program = hosts.all_or_raise(lambda: make_program(*first, layout.mesh, activations))
         for run, record in zip(runs, records, strict=True):
             if record["status"] not in files.ENDED:
-                hosts.from_first(partial(_hold, run, stack))
+                hosts.broadcast_from_leader(partial(_hold, run, stack))
         members = [RunWriter(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(member.active for member in members):  # not ended by another process meanwhile
             session = TrainingSession(members, layout, program, activations, warn)
