@@ -69,7 +69,7 @@ def _meet(coordinator: str | None, processes: int | None, process_id: int | None
             return False
     elif not _started_by_a_launcher():
         return False
-    # JAX would take SIGTERM for itself; here it is a wish to stop like any other, see `agreed`.
+    # JAX would take SIGTERM for itself; here it is a wish to stop like any other, see `any_process`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -241,7 +241,7 @@ def _described(error: Exception | None) -> Any:
     return None if error is None else one_line(error)
 
 
-def agreed(stop: Callable[[], bool]) -> Callable[[], bool]:
+def any_process(stop: Callable[[], bool]) -> Callable[[], bool]:
     """`stop` of any process, told to all at the same of their calls.
 
     That is the call after the one at which it was true: the answers are added up on the devices

@@ -125,7 +125,7 @@ def train_together(
         if any(member.active for member in members):  # not ended by another process meanwhile
             session = TrainingSession(members, layout, program, activations, warn)
             try:
-                session.run(listener, hosts.agreed(stop))
+                session.run(listener, hosts.any_process(stop))
             except Interrupted:
                 raise
             except Exception as error:
