@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from xception_jax.models.activations import choose
+from xception_jax.models.activations import select_activation
 from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.functional import functionalize
 from xception_jax.models.layers import ACTIVATIONS
@@ -31,7 +31,7 @@ def test_every_member_gets_its_own_activation_and_its_derivatives(order, rng):
             function = derivative(function)
         return function
 
-    picked = jax.jit(jax.vmap(lambda index: nth(partial(choose, FUNCTIONS, index))(x)))
+    picked = jax.jit(jax.vmap(lambda index: nth(partial(select_activation, FUNCTIONS, index))(x)))
     found = picked(jnp.arange(len(NAMES)))
     for name, function, values in zip(NAMES, FUNCTIONS, found, strict=True):
         expected = jax.jit(nth(function))(x)

@@ -15,12 +15,12 @@ from jaxtyping import Array, Float, Int
 Elementwise = Callable[[Array], Array]
 
 
-class Choice(nnx.Variable):
+class ActivationIndex(nnx.Variable):
     """The number of the alternative that a module takes, int32 []; given at run time."""
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def choose(
+def select_activation(
     functions: tuple[Elementwise, ...], index: Int[Array, ""], x: Float[Array, "..."]
 ) -> Float[Array, "..."]:
     """`functions[index](x)`, with exactly the derivatives of that function, of any order.
@@ -40,7 +40,7 @@ def choose(
     )
 
 
-@choose.defjvp
+@select_activation.defjvp
 def _choose_jvp(
     functions: tuple[Elementwise, ...],
     primals: tuple[Array, Array],
@@ -48,7 +48,7 @@ def _choose_jvp(
 ) -> tuple[Array, Array]:
     index, x = primals
     slopes = tuple(partial(_slope, function) for function in functions)
-    return choose(functions, index, x), choose(slopes, index, x) * tangents[1]
+    return select_activation(functions, index, x), select_activation(slopes, index, x) * tangents[1]
 
 
 def _slope(function: Elementwise, x: Array) -> Array:

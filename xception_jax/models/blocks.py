@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from xception_jax import ops
 from xception_jax.errors import InputError, require_choice
-from xception_jax.models.activations import Choice, choose
+from xception_jax.models.activations import ActivationIndex, select_activation
 from xception_jax.models.layers import (
     ACTIVATIONS,
     KERNEL_INITIALIZER,
@@ -43,7 +43,7 @@ class BlockSpec:
     Attributes:
         order: "depthwise_first" (separable convolution) or "pointwise_first" (Inception).
         intermediate_activation: between the two operations; "none", "relu", "elu", or another
-            activation of `jax.nn`. Several: one of them, picked at run time (`choice.Choice`).
+            activation of `jax.nn`. Several: one of them, picked at run time (`choice.ActivationIndex`).
         segments: independent channel groups of the spatial convolution; "per_channel" is a
             depthwise convolution, 1 a regular one.
         kernel_size: of the spatial convolution, pixels, or (height, width); odd.
@@ -216,7 +216,7 @@ class SeparableConv(nnx.Module):
         if self.spec.intermediate_norm:
             self.intermediate_norm = norm.build(channels, rngs=rngs)
         if len(self.spec.activations) > 1:
-            self.intermediate_activation = Choice(jnp.int32(0))
+            self.intermediate_activation = ActivationIndex(jnp.int32(0))
 
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
@@ -245,7 +245,7 @@ class SeparableConv(nnx.Module):
         functions = tuple(ACTIVATIONS[name] for name in self.spec.activations)
         if len(functions) == 1:
             return functions[0](x)
-        return choose(functions, self.intermediate_activation[...], x)
+        return select_activation(functions, self.intermediate_activation[...], x)
 
     def _spatial(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         kernel = self.spatial_kernel[...].astype(self.spec.dtype)

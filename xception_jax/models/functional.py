@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from xception_jax.models.activations import Choice
+from xception_jax.models.activations import ActivationIndex
 from xception_jax.models.layers import Initializer
 
 Flat = dict[str, Array]
@@ -68,7 +68,7 @@ class ModelFunction:
         graph: NNX's description of the module.
         parameters: its trainable parameters.
         statistics: its batch statistics.
-        choices: what it is told at run time (`choice.Choice`).
+        choices: what it is told at run time (`choice.ActivationIndex`).
     """
 
     graph: nnx.GraphDef
@@ -183,7 +183,7 @@ def _leaf(keys: tuple[Any, ...], variable: Any) -> Leaf:
 def functionalize(model: nnx.Module) -> tuple[ModelFunction, Flat, Flat]:
     """A module (also an abstract one) as a pure function, its parameters and its statistics.
 
-    Any NNX module will do whose variables are `nnx.Param`, `nnx.BatchStat` and `Choice` and which
+    Any NNX module will do whose variables are `nnx.Param`, `nnx.BatchStat` and `ActivationIndex` and which
     is called as `module(images, train=…)`. For `ModelFunction.init` those of the first two kinds
     must carry the metadata `initializer`.
 
@@ -191,7 +191,7 @@ def functionalize(model: nnx.Module) -> tuple[ModelFunction, Flat, Flat]:
         ValueError: the module holds variables of another kind, such as the state of a random
             number generator, which a pure function could not advance.
     """
-    graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Choice, ...)
+    graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ActivationIndex, ...)
     *states, rest = states
     others = ["/".join(map(str, keys)) for keys, _ in nnx.to_flat_state(rest)]
     if others:

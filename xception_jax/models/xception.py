@@ -225,7 +225,10 @@ class Xception(Network):
         for conv, norm in zip(self.stem, self.stem_norms, strict=True):
             x = jax.nn.relu(norm(conv(x), train))
         x = self._through(self.entry, x, train)
-        if len(self.middle) > 1 and ops.choose("scan_middle", self.scan_middle, SCANS) == "on":
+        if (
+            len(self.middle) > 1
+            and ops.select_activation("scan_middle", self.scan_middle, SCANS) == "on"
+        ):
             x = scan_modules(self.middle, x, train, rematerialize=self.rematerialize and train)
         else:
             x = self._through(self.middle, x, train)
