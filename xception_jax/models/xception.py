@@ -227,7 +227,7 @@ class Xception(Network):
         x = self._through(self.entry, x, train)
         if (
             len(self.middle) > 1
-            and ops.select_activation("scan_middle", self.scan_middle, SCANS) == "on"
+            and ops.choose_implementation("scan_middle", self.scan_middle, SCANS) == "on"
         ):
             x = scan_modules(self.middle, x, train, rematerialize=self.rematerialize and train)
         else:
