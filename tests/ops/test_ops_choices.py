@@ -7,7 +7,7 @@ import pytest
 from xception_jax import ops
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
-from xception_jax.ops.dispatch import RULES, choose
+from xception_jax.ops.dispatch import RULES, choose_implementation
 from xception_jax.training.sharding import make_mesh
 
 IMPLEMENTATIONS = {
@@ -35,17 +35,17 @@ def test_kernels_are_taken_on_cpu_where_there_are_any(monkeypatch):
         ("gpu", ("lax", "shift", "native"), "shift"),
     ):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        assert choose("depthwise", "auto", names) == chosen
+        assert choose_implementation("depthwise", "auto", names) == chosen
 
 
 def test_the_table_decides_by_backend_and_channels(monkeypatch):
     for backend, channels, chosen in (("cpu", 3, "matmul"), ("cpu", 33, "lax"), ("tpu", 3, "lax")):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         names = ops.CONVOLUTION_IMPLEMENTATIONS
-        assert choose("convolution", "auto", names, channels=channels) == chosen
-        assert choose("convolution", "lax", names, channels=channels) == "lax"
+        assert choose_implementation("convolution", "auto", names, channels=channels) == chosen
+        assert choose_implementation("convolution", "lax", names, channels=channels) == "lax"
     with pytest.raises(InputError, match=r"implementation='matmull'.*'matmul'"):
-        choose("convolution", "matmull", ops.CONVOLUTION_IMPLEMENTATIONS)
+        choose_implementation("convolution", "matmull", ops.CONVOLUTION_IMPLEMENTATIONS)
 
 
 @pytest.mark.parametrize("name", ["xception", "xception_tiny", "separable_vgg_tiny"])
@@ -67,11 +67,11 @@ def test_inside_shard_map_the_mesh_decides_and_not_this_machine(monkeypatch):
     """A program for a topology is compiled where its chips are not."""
     mesh = make_mesh()
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert choose("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS) == "lax"
+    assert choose_implementation("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS) == "lax"
     chosen = []
 
     def note(x):
-        chosen.append(choose("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS))
+        chosen.append(choose_implementation("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS))
         return x
 
     spec = jax.sharding.PartitionSpec()

@@ -2,7 +2,7 @@
 
 from xception_jax.ops.convolution import CONVOLUTION_IMPLEMENTATIONS, conv2d, pointwise_conv2d
 from xception_jax.ops.depthwise import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d
-from xception_jax.ops.dispatch import COMPILER_OPTIONS, choose
+from xception_jax.ops.dispatch import COMPILER_OPTIONS, choose_implementation
 from xception_jax.ops.normalization import NORM_IMPLEMENTATIONS, batch_norm, batch_statistics
 from xception_jax.ops.pooling import POOLING_IMPLEMENTATIONS, max_pool
 from xception_jax.ops.shapes import Images, Padding, require_images

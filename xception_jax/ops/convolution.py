@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from xception_jax.ops.dispatch import choose
+from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
     Images,
     Padding,
@@ -112,7 +112,7 @@ def conv2d(
     _require_one_type(x, kernel)
     window = kernel.shape[0], kernel.shape[1]
     pads = explicit_padding(spatial_size(x), window, strides, padding)
-    chosen = choose(
+    chosen = choose_implementation(
         "convolution", implementation, CONVOLUTION_IMPLEMENTATIONS, channels=x.shape[-1]
     )
     if chosen == "lax" or groups > 1:
@@ -151,7 +151,7 @@ def pointwise_conv2d(
         raise ValueError(f"kernel must be [1, 1, {x.shape[-1]}, out]; got shape {kernel.shape}")
     _require_one_type(x, kernel)
     require_positive("strides", strides)
-    if choose("pointwise", implementation, CONVOLUTION_IMPLEMENTATIONS) == "lax":
+    if choose_implementation("pointwise", implementation, CONVOLUTION_IMPLEMENTATIONS) == "lax":
         return _lax(x, kernel, strides, ((0, 0), (0, 0)), groups=1)
     if strides != 1:
         x = x[:, ::strides, ::strides]

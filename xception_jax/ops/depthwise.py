@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from xception_jax.ops import native
-from xception_jax.ops.dispatch import choose
+from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
     Images,
     Padding,
@@ -220,7 +220,7 @@ def depthwise_conv2d(
         )
     if x.dtype != kernel.dtype:
         raise ValueError(f"x and kernel must have one type; got {x.dtype} and {kernel.dtype}")
-    chosen = choose("depthwise", implementation, DEPTHWISE_IMPLEMENTATIONS)
+    chosen = choose_implementation("depthwise", implementation, DEPTHWISE_IMPLEMENTATIONS)
     pads = explicit_padding(spatial_size(x), _window(kernel), strides, padding)
     kernel = match_variance(x, kernel)
     return DEPTHWISE_IMPLEMENTATIONS[chosen](x, kernel, strides, pads)

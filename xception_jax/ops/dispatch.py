@@ -52,7 +52,7 @@ RULES = (
 COMPILER_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
 
-def choose(
+def choose_implementation(
     operation: str, requested: str, implementations: Iterable[str], *, channels: int = 0
 ) -> str:
     """The implementation that is meant.

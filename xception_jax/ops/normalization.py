@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from xception_jax.ops import native
 from xception_jax.ops.column_sums import Channels, ColumnSums, native_sums, plain_sums
-from xception_jax.ops.dispatch import choose
+from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import match_variance, varying_axes
 
 Batch = Float[Array, "batch *spatial channels"]
@@ -175,7 +175,7 @@ def batch_norm(
         InputError: an implementation that does not exist.
         ValueError: see `batch_statistics`; or groups of this size do not fit the rows a device has.
     """
-    chosen = choose("batch_norm", implementation, NORM_IMPLEMENTATIONS)
+    chosen = choose_implementation("batch_norm", implementation, NORM_IMPLEMENTATIONS)
     x = jnp.asarray(x)
     wide = jnp.promote_types(x.dtype, jnp.float32)
     scale, bias = (match_variance(x, jnp.asarray(a, wide)) for a in (scale, bias))

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from xception_jax.ops.dispatch import choose
+from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
     Images,
     Padding,
@@ -139,6 +139,6 @@ def max_pool(
     """
     x = require_images("x", x)
     require_positive("window", window)
-    chosen = choose("max_pool", implementation, POOLING_IMPLEMENTATIONS)
+    chosen = choose_implementation("max_pool", implementation, POOLING_IMPLEMENTATIONS)
     pads = explicit_padding(spatial_size(x), (window, window), strides, padding)
     return POOLING_IMPLEMENTATIONS[chosen](x, window, strides, pads)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from xception_jax.config import flatten
 from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, NORM_IMPLEMENTATIONS
-from xception_jax.ops.dispatch import choose
+from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.pretrained.importing import initial_from
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
@@ -243,13 +243,15 @@ class TrainingSession:
         names = [member.labels.name for member in self.members]
         pack = None if self.layout.slots is None else {"size": self.layout.slots, "runs": names}
         asked = self.members[0].config.model.depthwise_implementation
-        depthwise = choose("depthwise", asked, DEPTHWISE_IMPLEMENTATIONS)
+        depthwise = choose_implementation("depthwise", asked, DEPTHWISE_IMPLEMENTATIONS)
         return {
             "devices": kinds,
             "processes": jax.process_count(),
             "pack": pack,
             "depthwise_implementation": depthwise,
-            "batch_norm_implementation": choose("batch_norm", "auto", NORM_IMPLEMENTATIONS),
+            "batch_norm_implementation": choose_implementation(
+                "batch_norm", "auto", NORM_IMPLEMENTATIONS
+            ),
         }
 
     def _first_state(
