@@ -18,7 +18,7 @@ from flax import nnx
 from jax.extend.core import Jaxpr
 
 from xception_jax.models.blocks import SeparableConv
-from xception_jax.models.functional import Flat, ModelFunction, functionalize
+from xception_jax.models.functional import ModelFunction, Params, functionalize
 
 _SCOPE = re.compile(r"\[([^][]*)\]")
 
@@ -77,7 +77,11 @@ def count(model: ModelFunction | nnx.Module, image_shape: tuple[int, int, int]) 
 
 
 def _call(
-    function: ModelFunction, shapes: dict[str, Any], parameters: Flat, statistics: Flat, images: Any
+    function: ModelFunction,
+    shapes: dict[str, Any],
+    parameters: Params,
+    statistics: Params,
+    images: Any,
 ) -> Any:
     """The model, its modules marked, and a depthwise convolution left as a convolution.
 

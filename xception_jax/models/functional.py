@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key
 from xception_jax.models.activations import ActivationIndex
 from xception_jax.models.layers import Initializer
 
-Flat = dict[str, Array]
+Params = dict[str, Array]
 Described = dict[str, jax.ShapeDtypeStruct]
 Choices = Mapping[str, Int[Array, ""]]
 
@@ -84,7 +84,7 @@ class ModelFunction:
         )
         return parameters, statistics
 
-    def init(self, key: Key[Array, ""]) -> tuple[Flat, Flat]:
+    def init(self, key: Key[Array, ""]) -> tuple[Params, Params]:
         """Initial parameters and batch statistics.
 
         Each is a function of the key and its own path and shape alone, so that arms of one seed
@@ -97,15 +97,15 @@ class ModelFunction:
 
     def apply(
         self,
-        parameters: Flat,
-        statistics: Flat,
+        parameters: Params,
+        statistics: Params,
         images: Float[Array, "batch height width channels"],
         *,
         train: bool,
         dropout_keys: Key[Array, " batch"] | None = None,
         dropout_rate: Float[Array, ""] | None = None,
         choices: Choices | None = None,
-    ) -> tuple[Float[Array, "batch classes"], Flat]:
+    ) -> tuple[Float[Array, "batch classes"], Params]:
         """Logits, and the batch statistics after them (unchanged in evaluation).
 
         The module is called as `module(images, train=train)`, and with `dropout_keys=…` and
@@ -120,7 +120,7 @@ class ModelFunction:
         logits = model(images, train=train, **dropout)
         return logits, _flat(model, nnx.BatchStat)
 
-    def bind(self, parameters: Flat, statistics: Flat, choices: Choices | None = None) -> Any:
+    def bind(self, parameters: Params, statistics: Params, choices: Choices | None = None) -> Any:
         """The module with these values, in variables of its own.
 
         Args:
@@ -142,7 +142,7 @@ class ModelFunction:
         return nnx.merge(self.graph, nnx.from_flat_state(leaves))
 
 
-def _draw_all(leaves: Iterable[Leaf], key: Key[Array, ""]) -> Flat:
+def _draw_all(leaves: Iterable[Leaf], key: Key[Array, ""]) -> Params:
     drawn = {}
     for leaf in leaves:
         if leaf.initializer is None:
@@ -155,7 +155,7 @@ def _draw_all(leaves: Iterable[Leaf], key: Key[Array, ""]) -> Flat:
     return drawn
 
 
-def _require_match(name: str, leaves: tuple[Leaf, ...], values: Flat) -> None:
+def _require_match(name: str, leaves: tuple[Leaf, ...], values: Params) -> None:
     expected = {leaf.path: leaf.shape for leaf in leaves}
     missing = sorted(expected.keys() - values.keys())
     surplus = sorted(values.keys() - expected.keys())
@@ -170,7 +170,7 @@ def _require_match(name: str, leaves: tuple[Leaf, ...], values: Flat) -> None:
         raise ValueError(f"{name} are not those of this model: {shown}")
 
 
-def _flat(model: nnx.Module, kind: type) -> Flat:
+def _flat(model: nnx.Module, kind: type) -> Params:
     state = nnx.to_flat_state(nnx.state(model, kind))
     return {"/".join(map(str, keys)): variable.get_value() for keys, variable in state}
 
@@ -180,7 +180,7 @@ def _leaf(keys: tuple[Any, ...], variable: Any) -> Leaf:
     return Leaf(keys, tuple(variable.shape), np.dtype(variable.dtype), initializer)
 
 
-def functionalize(model: nnx.Module) -> tuple[ModelFunction, Flat, Flat]:
+def functionalize(model: nnx.Module) -> tuple[ModelFunction, Params, Params]:
     """A module (also an abstract one) as a pure function, its parameters and its statistics.
 
     Any NNX module will do whose variables are `nnx.Param`, `nnx.BatchStat` and `ActivationIndex` and which

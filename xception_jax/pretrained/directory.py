@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from xception_jax.config import read_json, resolve
 from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, model_function
-from xception_jax.models.functional import Flat
+from xception_jax.models.functional import Params
 from xception_jax.pretrained import Preprocessing, is_head
 from xception_jax.pretrained.arrays import restore_tree, save_tree
 from xception_jax.runtime.run_directory import write_whole
@@ -59,8 +59,8 @@ class Weights:
     preprocessing: Preprocessing
     class_names: tuple[str, ...] | None
     origin: Origin
-    parameters: Flat
-    statistics: Flat
+    parameters: Params
+    statistics: Params
 
     def function(self) -> ModelFunction:
         """The model.
@@ -200,7 +200,7 @@ def _described(described: dict[str, Any]) -> Weights:
     )
 
 
-def _restored(arrays: Path, function: ModelFunction, *, without_head: bool) -> dict[str, Flat]:
+def _restored(arrays: Path, function: ModelFunction, *, without_head: bool) -> dict[str, Params]:
     shapes = {
         "parameters": {
             leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

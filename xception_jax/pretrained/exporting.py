@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import export
 
 from xception_jax.errors import InputError, require_choice
-from xception_jax.models.functional import Flat, ModelFunction
+from xception_jax.models.functional import ModelFunction, Params
 from xception_jax.ops import native
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -15,8 +15,8 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 def export_model(
     function: ModelFunction,
-    parameters: Flat,
-    statistics: Flat,
+    parameters: Params,
+    statistics: Params,
     *,
     image_shape: tuple[int, int, int],
     platforms: Sequence[str],

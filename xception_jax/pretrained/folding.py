@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from xception_jax.models.blocks import SeparableConv
-from xception_jax.models.functional import Flat, ModelFunction, functionalize
+from xception_jax.models.functional import ModelFunction, Params, functionalize
 from xception_jax.models.tower_network import ConvUnit
 from xception_jax.models.xception import Xception, XceptionModule
 
@@ -53,8 +53,8 @@ def _normalizations(module: Any) -> Iterator[tuple[nnx.Param, Any, int | str]]:
 
 
 def fold(
-    function: ModelFunction, parameters: Flat, statistics: Flat
-) -> tuple[ModelFunction, Flat, Flat]:
+    function: ModelFunction, parameters: Params, statistics: Params
+) -> tuple[ModelFunction, Params, Params]:
     """The function without its normalizations, its parameters, and the statistics it still has.
 
     For evaluation only. Pure: also inside `jit` and `vmap`, where XLA does the folding. The logits
@@ -78,8 +78,8 @@ def fold(
 
 def apply_folded(
     function: ModelFunction,
-    parameters: Flat,
-    statistics: Flat,
+    parameters: Params,
+    statistics: Params,
     images: Float[Array, "batch height width channels"],
     **settings: Any,
 ) -> Float[Array, "batch classes"]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xception_jax.models import ModelFunction
-from xception_jax.models.functional import Flat
+from xception_jax.models.functional import Params
 from xception_jax.pretrained import (
     TIMM,
     WeightsMismatch,
@@ -90,7 +90,9 @@ def _count_classes(source: Source, model: str, settings: dict[str, Any]) -> int:
     return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else 1000
 
 
-def initial_from(path: str | Path, function: ModelFunction) -> tuple[Flat, Flat, tuple[str, ...]]:
+def initial_from(
+    path: str | Path, function: ModelFunction
+) -> tuple[Params, Params, tuple[str, ...]]:
     """Parameters and batch statistics to start training from.
 
     The classifier, and fully-connected layers before it, are taken over if they are the model's in
@@ -131,7 +133,7 @@ def settings_unlike(weights: Weights, settings: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _split(function: ModelFunction, values: Flat) -> tuple[Flat, Flat]:
+def _split(function: ModelFunction, values: Params) -> tuple[Params, Params]:
     parameters, statistics = (
         {leaf.path: values[leaf.path] for leaf in leaves if leaf.path in values}
         for leaves in (function.parameters, function.statistics)
@@ -139,7 +141,7 @@ def _split(function: ModelFunction, values: Flat) -> tuple[Flat, Flat]:
     return parameters, statistics
 
 
-def _fitting(path: Path, weights: Weights, function: ModelFunction) -> Flat:
+def _fitting(path: Path, weights: Weights, function: ModelFunction) -> Params:
     """The weights that the model has too; the head whole or not at all."""
     values = {**weights.parameters, **weights.statistics}
     shapes = {leaf.path: leaf.shape for leaf in (*function.parameters, *function.statistics)}

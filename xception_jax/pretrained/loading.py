@@ -10,7 +10,7 @@ from flax import nnx
 
 from xception_jax.errors import InputError
 from xception_jax.models.blocks import SeparableConv
-from xception_jax.models.functional import Flat, Leaf, ModelFunction, functionalize
+from xception_jax.models.functional import Leaf, ModelFunction, Params, functionalize
 from xception_jax.pretrained import keras
 from xception_jax.pretrained.files import TIMM, Source, open_source
 from xception_jax.pretrained.layers import (
@@ -59,7 +59,7 @@ def load_weights(
     nnx.update(model, nnx.from_flat_state(leaves))
 
 
-def read_values(source: Source, function: ModelFunction, *, head: bool | None = True) -> Flat:
+def read_values(source: Source, function: ModelFunction, *, head: bool | None = True) -> Params:
     """The model's arrays by path, from a file.
 
     Args:
@@ -166,7 +166,7 @@ def save_keras_weights(model: nnx.Module, path: str | Path) -> None:
     save_keras_values(function, {**parameters, **statistics}, path)
 
 
-def save_keras_values(function: ModelFunction, values: Flat, path: str | Path) -> None:
+def save_keras_values(function: ModelFunction, values: Params, path: str | Path) -> None:
     """`save_keras_weights` of a model in parts; does not see what activations its blocks have.
 
     Raises:

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PyTree
 
-from xception_jax.models.functional import Flat
+from xception_jax.models.functional import Params
 from xception_jax.ops import COMPILER_OPTIONS
 from xception_jax.runtime.allocator import without_gaps
 from xception_jax.runtime.traced import keeps, traced
@@ -114,7 +114,7 @@ def lower_evaluation_step(
     """
 
     def step(
-        parameters: Flat, statistics: Flat, own: Hyperparameters, resident: Batch, batch: Batch
+        parameters: Params, statistics: Params, own: Hyperparameters, resident: Batch, batch: Batch
     ) -> dict[str, Array]:
         return evaluation_step(program, parameters, statistics, resident, batch, own=own)
 

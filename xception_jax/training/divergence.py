@@ -16,7 +16,7 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from xception_jax.data import Pipeline
-from xception_jax.models.functional import Flat
+from xception_jax.models.functional import Params
 from xception_jax.models.watching import all_finite, watched
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.setup import make_program
@@ -120,7 +120,7 @@ Looks = list[tuple[str | None, str, Any]]
 
 
 def _forward(
-    program: Program, own: Hyperparameters, parameters: Flat, statistics: Flat, rows: Batch
+    program: Program, own: Hyperparameters, parameters: Params, statistics: Params, rows: Batch
 ) -> Looks:
     model = program.model.bind(parameters, statistics, choices_of(own))
     dropout = {"dropout_keys": rows["dropout"], "dropout_rate": own.dropout}
@@ -129,7 +129,7 @@ def _forward(
     return list(looks)
 
 
-def _backward(gradients: Flat, looks: Looks) -> Looks:
+def _backward(gradients: Params, looks: Looks) -> Looks:
     """The gradients of the modules that were looked at, the last module's first."""
     found: Looks = []
     for name, what, _ in reversed(looks):

@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from xception_jax.data import Pipeline
-from xception_jax.models.functional import Flat
+from xception_jax.models.functional import Params
 from xception_jax.runtime import run_directory as files
 from xception_jax.training.setup import Schedule
 from xception_jax.training.step import stream_key
@@ -44,7 +44,7 @@ class Pairing:
         *,
         schedule: Schedule,
         pipeline: Pipeline,
-        initial: Flat,
+        initial: Params,
         step: int,
     ) -> None:
         self._path, self._config, self._schedule = path, config, schedule

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from xception_jax.config import run_id
 from xception_jax.data import Pipeline
-from xception_jax.models.functional import Flat
+from xception_jax.models.functional import Params
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
 from xception_jax.tracking import METRICS_FILE, Tracker, open_tracker, read_lines, summary_of
@@ -88,7 +88,12 @@ class RunWriter:
         return self.checkpoints
 
     def start(
-        self, resumed: int | None, schedule: Schedule, program: Program, initial: Flat, **facts: Any
+        self,
+        resumed: int | None,
+        schedule: Schedule,
+        program: Program,
+        initial: Params,
+        **facts: Any,
     ) -> None:
         """Records the start, or the resumption after step `resumed`, and opens the logs.
 
@@ -106,7 +111,12 @@ class RunWriter:
             self._start(resumed, schedule, program, initial, **facts)
 
     def _start(
-        self, resumed: int | None, schedule: Schedule, program: Program, initial: Flat, **facts: Any
+        self,
+        resumed: int | None,
+        schedule: Schedule,
+        program: Program,
+        initial: Params,
+        **facts: Any,
     ) -> None:
         self._cut_log(-1 if resumed is None else resumed)
         config, labels = self.config, self.labels

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from xception_jax.models.functional import Flat
+from xception_jax.models.functional import Params
 
 Sums = dict[str, Array]
 
@@ -27,9 +27,9 @@ class TrainState:
     """
 
     step: Int[Array, ""]
-    parameters: Flat
-    statistics: Flat
-    averages: Flat
+    parameters: Params
+    statistics: Params
+    averages: Params
     optimizer: optax.OptState
     sums: Sums
 
@@ -40,7 +40,7 @@ def zero_sums() -> Sums:
     return {name: jnp.zeros((), jnp.float32) for name in names}  # one buffer each: all are donated
 
 
-def polyak(averages: Flat, parameters: Flat, step: Int[Array, ""], decay: float) -> Flat:
+def polyak(averages: Params, parameters: Params, step: Int[Array, ""], decay: float) -> Params:
     """Averages after one more step.
 
     The decay is the smaller of `decay` and (1 + step) / (10 + step), the usual warm-up, so that

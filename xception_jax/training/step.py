@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Int, Key
 
 from xception_jax.data import augment, gather, normalize
 from xception_jax.models import ModelFunction
-from xception_jax.models.functional import Flat
+from xception_jax.models.functional import Params
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import Task
 from xception_jax.training.optimizer import OptimizerSettings
@@ -66,7 +66,7 @@ class Program:
         state: TrainState = jax.eval_shape(self._begin, *self.model.shapes())
         return state
 
-    def _begin(self, parameters: Flat, statistics: Flat) -> TrainState:
+    def _begin(self, parameters: Params, statistics: Params) -> TrainState:
         averages = jax.tree.map(jnp.copy, parameters) if self.average_decay else {}
         optimizer = self.optimizer.transformation(0.0, 0.0).init(parameters)
         step = jnp.zeros((), jnp.int32)
@@ -109,11 +109,11 @@ def training_rows(
 
 
 def gradients_of(
-    program: Program, own: Hyperparameters, parameters: Flat, statistics: Flat, batch: Batch
-) -> tuple[Flat, Flat, Sums]:
+    program: Program, own: Hyperparameters, parameters: Params, statistics: Params, batch: Batch
+) -> tuple[Params, Params, Sums]:
     """Gradient of the mean loss, new statistics and summed metrics of one device's rows."""
 
-    def loss(parameters: Flat) -> tuple[Array, tuple[Array, Flat]]:
+    def loss(parameters: Params) -> tuple[Array, tuple[Array, Params]]:
         logits, new = program.model.apply(
             parameters,
             statistics,
@@ -187,7 +187,7 @@ def train_step(
     return after, {"active": active, "step": after.step, "learning_rate": jnp.float32(rate)}
 
 
-def _part(tree: Flat) -> Flat:
+def _part(tree: Params) -> Params:
     """This device's part of arrays that can be dealt out; see `Layout.shared`."""
     devices = lax.axis_size(DATA_AXIS)
 
@@ -200,7 +200,7 @@ def _part(tree: Flat) -> Flat:
     return jax.tree.map(part, tree)
 
 
-def _whole(parts: Flat, like: Flat) -> Flat:
+def _whole(parts: Params, like: Params) -> Params:
     """The arrays of the shapes of `like` of which each device has its part."""
 
     def whole(part: Array, like: Array) -> Array:
@@ -210,13 +210,13 @@ def _whole(parts: Flat, like: Flat) -> Flat:
     return jax.tree.map(whole, parts, like)
 
 
-def _as_it_is(tree: Flat, _: Flat | None = None) -> Flat:
+def _as_it_is(tree: Params, _: Params | None = None) -> Params:
     return tree
 
 
 def _accumulate(
     program: Program, own: Hyperparameters, state: TrainState, rows: Batch
-) -> tuple[Flat, Flat, Sums]:
+) -> tuple[Params, Params, Sums]:
     """Gradients of the whole batch, computed in parts one after another.
 
     Batch normalization over groups of rows gives what the whole batch at once does: no group has
@@ -244,8 +244,8 @@ def _accumulate(
 
 def evaluation_step(
     program: Program,
-    parameters: Flat,
-    statistics: Flat,
+    parameters: Params,
+    statistics: Params,
     resident: Batch,
     batch: Batch,
     *,
