@@ -16,7 +16,7 @@ from xception_jax.models import model_function
 from xception_jax.runtime.allocator import keep_memory
 from xception_jax.training.compile import compile_train_steps, initial_state, shapes_of
 from xception_jax.training.hyperparameters import hyperparameters
-from xception_jax.training.setup import make_program
+from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import Layout, make_mesh, replicate
 
 # The step that every framework does here: no more than SGD with momentum.
@@ -66,7 +66,7 @@ def train_step(
     examples = {"train": 100 * batch, "valid": batch}
     info = DatasetInfo("made up", names, (size, size, channels), examples)
     layout = Layout(make_mesh(slots=slots), slots)
-    program = make_program(config, info, layout.mesh)
+    program = make_step_spec(config, info, layout.mesh)
     runs = slots or 1
     leading = (steps,) if slots is None else (steps, slots)
     rows = {

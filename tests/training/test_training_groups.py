@@ -6,7 +6,7 @@ import pytest
 from small_program import PROGRAM
 
 from xception_jax.errors import InputError
-from xception_jax.training.setup import make_program, open_data
+from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import make_mesh
 
 COMPARE = """
@@ -40,7 +40,7 @@ def test_groups_give_the_same_on_any_devices_and_in_any_parts(cases, on_eight_de
 def test_a_group_that_does_not_fit_is_refused(shrunk):
     config = shrunk("model.norm_group_size=24")
     with pytest.raises(InputError, match=r"norm_group_size=24: must divide the 32 .*: 16"):
-        make_program(config, open_data(config).info, make_mesh())
+        make_step_spec(config, open_data(config).info, make_mesh())
 
 
 def test_the_learning_rate_scales_with_the_batch(shrunk):

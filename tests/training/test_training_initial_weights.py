@@ -13,7 +13,7 @@ from xception_jax.errors import InputError
 from xception_jax.models import create_model, functionalize, save_keras_weights
 from xception_jax.training import Labels, train
 from xception_jax.training.checkpoint import read_state
-from xception_jax.training.setup import make_program, open_data
+from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import make_mesh
 
 SHALLOW = {"middle_modules": 0, "width": 0.1}
@@ -52,7 +52,7 @@ def test_a_run_starts_from_the_weights_but_for_the_classifier(tmp_path: Path, im
     # At a learning rate of zero the last parameters are the first.
     train(config, tmp_path / "run", labels=Labels("fine"), warn=said.append)
     pipeline, mesh = open_data(config), make_mesh()
-    program = make_program(config, pipeline.info, mesh)
+    program = make_step_spec(config, pipeline.info, mesh)
     shapes = jax.eval_shape(lambda: program.init(0))
     _, state = read_state(tmp_path / "run" / "checkpoints", shapes, mesh, None)
     _, parameters, _ = functionalize(model)

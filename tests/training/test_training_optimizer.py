@@ -153,11 +153,11 @@ def test_warm_up_longer_than_the_run_only_rises():
 
 def test_decay_of_the_paper_in_steps(shrunk):
     """It says 0.94 every 2 epochs; 2 epochs of 96 images are 6 batches of 32."""
-    from xception_jax.training.setup import make_program, open_data
+    from xception_jax.training.setup import make_step_spec, open_data
     from xception_jax.training.sharding import make_mesh
 
     config = shrunk("optimizer.schedule=exponential", "optimizer.warmup_epochs=0")
-    program = make_program(config, open_data(config).info, make_mesh())
+    program = make_step_spec(config, open_data(config).info, make_mesh())
     factor = program.optimizer.factor_at()
     assert program.optimizer.decay_steps == 6
     assert [round(float(factor(step)), 5) for step in (0, 5, 6, 11, 12)] == [

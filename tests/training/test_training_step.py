@@ -15,9 +15,9 @@ from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.objective import SingleLabel
 from xception_jax.training.optimizer import OptimizerSettings
-from xception_jax.training.setup import make_program, open_data
+from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import Layout, make_mesh, replicate
-from xception_jax.training.step import Program
+from xception_jax.training.step import StepSpec
 
 SGD = OptimizerSettings(
     name="sgd",
@@ -49,11 +49,11 @@ class Softmax(nnx.Module):
         return images.reshape(len(images), -1) @ self.kernel[...] + self.bias[...]
 
 
-def softmax_program(**changes) -> Program:
+def softmax_program(**changes) -> StepSpec:
     function, *_ = functionalize(Softmax(27, 4))
     fixed = {"augmentation": "none", "padding": 0, "dropout": False, "accumulation_steps": 1}
     settings = {"task": SingleLabel(label_smoothing=0.1), "average_decay": 0.6, **fixed}
-    return Program(model=function, optimizer=SGD, **(settings | changes))
+    return StepSpec(model=function, optimizer=SGD, **(settings | changes))
 
 
 def softmax_batches(steps=8, rows=16):
@@ -151,7 +151,7 @@ def opened(shrunk):
     """The shrunk real config without augmentation and dropout, its data and its program."""
     config = shrunk("data.augmentation=none", "model.dropout=0", "optimizer.warmup_epochs=0")
     pipeline = open_data(config)
-    return config, pipeline, make_program(config, pipeline.info, make_mesh())
+    return config, pipeline, make_step_spec(config, pipeline.info, make_mesh())
 
 
 def test_a_step_of_the_model_equals_plain_jax(opened):
@@ -224,7 +224,7 @@ def test_what_is_no_part_of_the_program_does_not_compile_it_again(shrunk):
     programs = []
     for words in ((), ("seed=1", *numbers), ("model.intermediate_activation=elu",)):
         config = shrunk(*words)
-        programs.append(make_program(config, open_data(config).info, mesh))
+        programs.append(make_step_spec(config, open_data(config).info, mesh))
     same, other, third = programs
     assert same == other
     assert hash(same) == hash(other)
@@ -252,7 +252,7 @@ def test_arms_of_a_seed_share_initial_values_and_batches(shrunk):
     configs = [shrunk(f"model.intermediate_activation={name}") for name in ("none", "elu")]
     pipelines = [open_data(config) for config in configs]
     states = [
-        make_program(config, pipeline.info, make_mesh()).init(0)
+        make_step_spec(config, pipeline.info, make_mesh()).init(0)
         for config, pipeline in zip(configs, pipelines, strict=True)
     ]
     assert states[0].parameters.keys() == states[1].parameters.keys()

@@ -13,7 +13,7 @@ from xception_jax.runtime import traced as module
 from xception_jax.runtime.traced import traced
 from xception_jax.training.compile import compile_train_steps, initial_state, shapes_of
 from xception_jax.training.hyperparameters import hyperparameters
-from xception_jax.training.setup import make_program
+from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import Layout, make_mesh
 
 ARGUMENT = jax.ShapeDtypeStruct((3,), jnp.float32)
@@ -94,7 +94,7 @@ def made_program():
     config = resolve({}, settings)
     info = DatasetInfo("made up", tuple("abc"), (28, 28, 1), {"train": 40, "valid": 4, "test": 4})
     layout = Layout(make_mesh(jax.devices()[:1]))
-    return config, make_program(config, info, layout.mesh), layout
+    return config, make_step_spec(config, info, layout.mesh), layout
 
 
 def test_steps_of_a_traced_program_are_those_of_the_program_itself(kept, monkeypatch):

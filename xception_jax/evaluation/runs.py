@@ -10,7 +10,7 @@ from xception_jax.runtime import run_directory as files
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.evaluate import Evaluator
 from xception_jax.training.hyperparameters import hyperparameters
-from xception_jax.training.setup import evaluation_batch_size, make_program, open_data
+from xception_jax.training.setup import evaluation_batch_size, make_step_spec, open_data
 from xception_jax.training.sharding import Layout, make_mesh
 
 
@@ -34,7 +34,7 @@ def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, 
         reason = f"does not hold the settings of the run in {files.RUN}: one of them was changed"
         raise InputError("file", str(directory / files.CONFIG), reason)
     with closing(open_data(config)) as pipeline:
-        program = make_program(config, pipeline.info, mesh)
+        program = make_step_spec(config, pipeline.info, mesh)
         shapes = program.shapes()
         step, state = read_state(directory / files.CHECKPOINTS, shapes, mesh, step)
         layout, batch_size = Layout(mesh), evaluation_batch_size(config, Layout(mesh))

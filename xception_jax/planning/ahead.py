@@ -19,9 +19,9 @@ from xception_jax.data import DatasetInfo, lies_in_memory
 from xception_jax.planning.collectives import Collective, gathered_rows, read_collectives
 from xception_jax.planning.topology import Topology, needed_and_available
 from xception_jax.training.compile import lower_evaluation_step, lower_train_steps, shapes_of
-from xception_jax.training.setup import evaluation_batch_size, make_program, steps_per_dispatch
+from xception_jax.training.setup import evaluation_batch_size, make_step_spec, steps_per_dispatch
 from xception_jax.training.sharding import Layout
-from xception_jax.training.step import Program
+from xception_jax.training.step import StepSpec
 
 _LOOP = re.compile(r"^\s*%?\S+ = .* while\(", re.MULTILINE)
 Shapes = dict[str, jax.ShapeDtypeStruct]
@@ -91,9 +91,9 @@ def lower_training(config: ConfigDict, info: DatasetInfo, layout: Layout) -> Low
     """The training step of a run alone.
 
     Raises:
-        InputError: see `make_program`.
+        InputError: see `make_step_spec`.
     """
-    program, batch = make_program(config, info, layout.mesh), config.train.batch_size
+    program, batch = make_step_spec(config, info, layout.mesh), config.train.batch_size
     resident = _resident(config, info, "train")
     steps = steps_per_dispatch(config, layout.mesh, resident=bool(resident))
     rows = _index(steps, batch) if resident else _images(info, steps, batch)
@@ -106,9 +106,12 @@ def lower_evaluation(config: ConfigDict, info: DatasetInfo, layout: Layout) -> L
     """The step of its validations.
 
     Raises:
-        InputError: see `make_program`.
+        InputError: see `make_step_spec`.
     """
-    program, batch = make_program(config, info, layout.mesh), evaluation_batch_size(config, layout)
+    program, batch = (
+        make_step_spec(config, info, layout.mesh),
+        evaluation_batch_size(config, layout),
+    )
     resident = _resident(config, info, "valid")
     rows = _index(batch) if resident else _index(batch) | _images(info, batch)
     lowered = lower_evaluation_step(program, layout, shapes_of(resident), shapes_of(rows))
@@ -134,7 +137,7 @@ def _images(info: DatasetInfo, *shape: int) -> Shapes:
     return {"image": jax.ShapeDtypeStruct((*shape, *info.image_shape), jnp.uint8), "label": label}
 
 
-def _state(program: Program) -> frozenset[tuple[int, ...]]:
+def _state(program: StepSpec) -> frozenset[tuple[int, ...]]:
     state = jax.eval_shape(partial(program.init, 0))
     return frozenset(tuple(leaf.shape) for leaf in jax.tree.leaves(state))
 

@@ -18,7 +18,7 @@ from xception_jax.training.compile import (
     shapes_of,
 )
 from xception_jax.training.hyperparameters import hyperparameters
-from xception_jax.training.setup import make_program, steps_per_dispatch
+from xception_jax.training.setup import make_step_spec, steps_per_dispatch
 from xception_jax.training.sharding import Layout, make_mesh, replicate
 
 _SECONDS = 1.0
@@ -58,7 +58,7 @@ def measure(
         timed: take steps, for about a second; otherwise compile only.
     """
     layout = Layout(make_mesh(slots=slots), slots)
-    program = make_program(config, pipeline.info, layout.mesh, activations)
+    program = make_step_spec(config, pipeline.info, layout.mesh, activations)
     most = steps_per_dispatch(config, layout.mesh, resident=bool(pipeline.resident))
     count = slots or 1
     batch = next(pipeline.train_batches(0))

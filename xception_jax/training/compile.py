@@ -18,7 +18,7 @@ from xception_jax.runtime.traced import keeps, traced
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.sharding import REPLICATED, Layout, make_mesh
 from xception_jax.training.state import TrainState
-from xception_jax.training.step import Batch, Outcome, Program, evaluation_step, train_step
+from xception_jax.training.step import Batch, Outcome, StepSpec, evaluation_step, train_step
 
 Described = tuple[Any, ...]
 
@@ -30,7 +30,7 @@ def shapes_of(tree: PyTree) -> Described:
 
 
 def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
-    program: Program,
+    program: StepSpec,
     layout: Layout,
     state: TrainState,
     active: Bool[Array, "*slots"],
@@ -58,7 +58,7 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
 
 @lru_cache(maxsize=64)
 def compile_train_steps(
-    program: Program, layout: Layout, resident: Described, batches: Described
+    program: StepSpec, layout: Layout, resident: Described, batches: Described
 ) -> jax.stages.Compiled:
     """Of `lower_train_steps`; a call with other shapes is an error, so nothing compiles twice."""
     return _compile(lower_train_steps(program, layout, resident, batches))
@@ -66,14 +66,14 @@ def compile_train_steps(
 
 @lru_cache(maxsize=64)
 def compile_evaluation_step(
-    program: Program, layout: Layout, resident: Described, batch: Described
+    program: StepSpec, layout: Layout, resident: Described, batch: Described
 ) -> jax.stages.Compiled:
     """Of `lower_evaluation_step`, as above."""
     return _compile(lower_evaluation_step(program, layout, resident, batch))
 
 
 def lower_train_steps(
-    program: Program, layout: Layout, resident: Described, batches: Described
+    program: StepSpec, layout: Layout, resident: Described, batches: Described
 ) -> jax.stages.Lowered:
     """(state, active, resident, batches, count, own) -> (state, outcome); the state is used up.
 
@@ -106,7 +106,7 @@ def lower_train_steps(
 
 
 def lower_evaluation_step(
-    program: Program, layout: Layout, resident: Described, batch: Described
+    program: StepSpec, layout: Layout, resident: Described, batch: Described
 ) -> jax.stages.Lowered:
     """(parameters, statistics, own, resident, batch) -> values per run and example.
 
@@ -139,12 +139,12 @@ def lower_evaluation_step(
     return _lower(sharded, arguments, ("evaluate", program, layout))
 
 
-def place_states(program: Program, layout: Layout, states: Sequence[TrainState]) -> TrainState:
+def place_states(program: StepSpec, layout: Layout, states: Sequence[TrainState]) -> TrainState:
     """The states of all slots, whole, as the training step takes them."""
     return layout.stack(states, _state_specs(program, layout))
 
 
-def _state_specs(program: Program, layout: Layout) -> TrainState:
+def _state_specs(program: StepSpec, layout: Layout) -> TrainState:
     """How each array of the runs' states lies."""
     shapes = program.shapes()
     specs: TrainState = jax.tree.map(lambda _: layout.members, shapes)
@@ -154,8 +154,8 @@ def _state_specs(program: Program, layout: Layout) -> TrainState:
     return specs
 
 
-def initial_state(program: Program, seed: int) -> TrainState:
-    """`Program.init` in one program, the same on every host, and within a bit or two of that.
+def initial_state(program: StepSpec, seed: int) -> TrainState:
+    """`StepSpec.init` in one program, the same on every host, and within a bit or two of that.
 
     Programs of one shape each take longer to find than to run. What is fused is rounded otherwise.
     """
@@ -164,7 +164,7 @@ def initial_state(program: Program, seed: int) -> TrainState:
 
 
 @lru_cache(maxsize=64)
-def _compile_init(program: Program) -> jax.stages.Compiled:
+def _compile_init(program: StepSpec) -> jax.stages.Compiled:
     layout = Layout(make_mesh(jax.local_devices()[:1]))
     seed = _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32))
     results = jax.tree.structure(program.shapes())
@@ -182,7 +182,7 @@ def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 def _lower(
     function: Callable[..., Any],
     arguments: Sequence[PyTree],
-    about: tuple[str, Program, Layout],
+    about: tuple[str, StepSpec, Layout],
     results: jax.tree_util.PyTreeDef | None = None,
     **options: Any,
 ) -> jax.stages.Lowered:
@@ -219,7 +219,7 @@ def _hyperparameters() -> Any:
     return jax.eval_shape(lambda: Hyperparameters(*(jnp.int32(0), *jnp.zeros(3), jnp.int32(0))))
 
 
-def _state(program: Program, layout: Layout) -> Any:
+def _state(program: StepSpec, layout: Layout) -> Any:
     return jax.tree.map(
         partial(_placed, layout),
         _state_specs(program, layout),

@@ -19,10 +19,10 @@ from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
 from xception_jax.models.watching import all_finite, watched
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
-from xception_jax.training.setup import make_program
+from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate
 from xception_jax.training.state import TrainState
-from xception_jax.training.step import Batch, Program, choices_of, gradients_of, training_rows
+from xception_jax.training.step import Batch, StepSpec, choices_of, gradients_of, training_rows
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
     with unrolled.unlocked():
         unrolled.model.scan_middle = "off"  # a loop's modules cannot be told apart
         unrolled.model.rematerialize = False
-    program = make_program(unrolled, pipeline.info, layout.mesh)
+    program = make_step_spec(unrolled, pipeline.info, layout.mesh)
     own = hyperparameters(config, (config.model.intermediate_activation,))
     step, names = int(state.step), list[tuple[str | None, str]]()
     taken = next(iter(pipeline.train_batches(step)))
@@ -91,7 +91,7 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
 
 
 def _look(
-    program: Program,
+    program: StepSpec,
     names: list[tuple[str | None, str]],
     own: Hyperparameters,
     state: TrainState,
@@ -120,7 +120,7 @@ Looks = list[tuple[str | None, str, Any]]
 
 
 def _forward(
-    program: Program, own: Hyperparameters, parameters: Params, statistics: Params, rows: Batch
+    program: StepSpec, own: Hyperparameters, parameters: Params, statistics: Params, rows: Batch
 ) -> Looks:
     model = program.model.bind(parameters, statistics, choices_of(own))
     dropout = {"dropout_keys": rows["dropout"], "dropout_rate": own.dropout}

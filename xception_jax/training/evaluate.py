@@ -15,7 +15,7 @@ from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import Task
 from xception_jax.training.sharding import Layout, replicate
 from xception_jax.training.state import TrainState
-from xception_jax.training.step import Program
+from xception_jax.training.step import StepSpec
 
 _BATCHES_IN_FLIGHT = 2
 
@@ -51,7 +51,7 @@ class Evaluator:
 
     def __init__(
         self,
-        program: Program,
+        program: StepSpec,
         layout: Layout,
         own: Hyperparameters,
         pipeline: Pipeline,

@@ -22,7 +22,7 @@ from xception_jax.training.run_writer import RunWriter
 from xception_jax.training.setup import Schedule
 from xception_jax.training.sharding import Layout, replicate
 from xception_jax.training.state import Sums, TrainState, zero_sums
-from xception_jax.training.step import Outcome, Program
+from xception_jax.training.step import Outcome, StepSpec
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Loop:
         steps_per_dispatch: at most; rows, validations and checkpoints end one.
     """
 
-    program: Program
+    program: StepSpec
     layout: Layout
     schedule: Schedule
     members: list[RunWriter]

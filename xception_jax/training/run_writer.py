@@ -22,7 +22,7 @@ from xception_jax.training.objective import make_task
 from xception_jax.training.pairing import PAIRING, Pairing
 from xception_jax.training.setup import Schedule
 from xception_jax.training.state import TrainState
-from xception_jax.training.step import Program
+from xception_jax.training.step import StepSpec
 
 # What predictions.npz takes of one kind. The scores of 1,500 examples and 10 classes are 60 kB and
 # worth keeping; those of the paper's 14,000 examples and 17,000 classes are 950 MB.
@@ -91,7 +91,7 @@ class RunWriter:
         self,
         resumed: int | None,
         schedule: Schedule,
-        program: Program,
+        program: StepSpec,
         initial: Params,
         **facts: Any,
     ) -> None:
@@ -114,7 +114,7 @@ class RunWriter:
         self,
         resumed: int | None,
         schedule: Schedule,
-        program: Program,
+        program: StepSpec,
         initial: Params,
         **facts: Any,
     ) -> None:

@@ -18,7 +18,7 @@ from xception_jax.training.hyperparameters import shared_settings
 from xception_jax.training.objective import make_task
 from xception_jax.training.optimizer import OptimizerSettings
 from xception_jax.training.sharding import DATA_AXIS, Layout, require_divisible
-from xception_jax.training.step import Program
+from xception_jax.training.step import StepSpec
 
 _STEPS_PER_DISPATCH = 16
 
@@ -128,9 +128,9 @@ def make_model(config: ConfigDict, info: DatasetInfo, activations: Sequence[str]
     return function
 
 
-def make_program(
+def make_step_spec(
     config: ConfigDict, info: DatasetInfo, mesh: Mesh, activations: Sequence[str] | None = None
-) -> Program:
+) -> StepSpec:
     """All that is fixed in the compiled code of a run, or of a pack.
 
     Args:
@@ -157,7 +157,7 @@ def make_program(
     if train.initial_weights is not None:
         _require_weights(train.initial_weights, model)
     decay_examples = settings.pop("decay_examples") or decay_epochs * schedule.examples_per_epoch
-    return Program(
+    return StepSpec(
         model=model,
         task=make_task(info, label_smoothing=train.label_smoothing),
         optimizer=OptimizerSettings(

@@ -26,7 +26,7 @@ Outcome = dict[str, Array]
 
 
 @dataclass(frozen=True)
-class Program:
+class StepSpec:
     """All that is fixed in the compiled code of a run; runs with equal programs share the code.
 
     The seed and the other `Hyperparameters` are not in it: they are arguments.
@@ -95,7 +95,7 @@ def _places(count: int, parts: int) -> Int[Array, " batch"]:
 
 
 def training_rows(
-    program: Program, own: Hyperparameters, step: Int[Array, ""], resident: Batch, batch: Batch
+    program: StepSpec, own: Hyperparameters, step: Int[Array, ""], resident: Batch, batch: Batch
 ) -> dict[str, Array]:
     """What the model is given in the step after `step`: `image`, `label`, and keys of `dropout`."""
     images, labels = gather(resident, batch)
@@ -109,7 +109,7 @@ def training_rows(
 
 
 def gradients_of(
-    program: Program, own: Hyperparameters, parameters: Params, statistics: Params, batch: Batch
+    program: StepSpec, own: Hyperparameters, parameters: Params, statistics: Params, batch: Batch
 ) -> tuple[Params, Params, Sums]:
     """Gradient of the mean loss, new statistics and summed metrics of one device's rows."""
 
@@ -138,7 +138,7 @@ def choices_of(own: Hyperparameters) -> dict[str, Array]:
 
 
 def train_step(
-    program: Program,
+    program: StepSpec,
     state: TrainState,
     active: Bool[Array, ""],
     resident: Batch,
@@ -153,7 +153,7 @@ def train_step(
 
     Args:
         program: what is compiled in.
-        state: the same on every device, but for what `Program.shard_optimizer` deals out.
+        state: the same on every device, but for what `StepSpec.shard_optimizer` deals out.
         active: whether the run goes on; if not, its state stays as it is.
         resident: data that lie on the device, or nothing.
         batch: this device's rows.
@@ -215,7 +215,7 @@ def _as_it_is(tree: Params, _: Params | None = None) -> Params:
 
 
 def _accumulate(
-    program: Program, own: Hyperparameters, state: TrainState, rows: Batch
+    program: StepSpec, own: Hyperparameters, state: TrainState, rows: Batch
 ) -> tuple[Params, Params, Sums]:
     """Gradients of the whole batch, computed in parts one after another.
 
@@ -243,7 +243,7 @@ def _accumulate(
 
 
 def evaluation_step(
-    program: Program,
+    program: StepSpec,
     parameters: Params,
     statistics: Params,
     resident: Batch,

@@ -30,14 +30,14 @@ from xception_jax.training.run_writer import Labels, RunSpec, RunWriter
 from xception_jax.training.setup import (
     Schedule,
     evaluation_batch_size,
-    make_program,
     make_schedule,
+    make_step_spec,
     open_data,
     steps_per_dispatch,
 )
 from xception_jax.training.sharding import Layout, make_mesh
 from xception_jax.training.state import TrainState
-from xception_jax.training.step import Program
+from xception_jax.training.step import StepSpec
 
 _logger = logging.getLogger(__name__)
 # Of a pack that is killed while it saves, some members have the newest checkpoint and some do not:
@@ -117,7 +117,7 @@ def train_together(
             for run in runs
         ]
         first = runs[0].config, pipelines[0].info
-        program = hosts.all_or_raise(lambda: make_program(*first, layout.mesh, activations))
+        program = hosts.all_or_raise(lambda: make_step_spec(*first, layout.mesh, activations))
         for run, record in zip(runs, records, strict=True):
             if record["status"] not in files.ENDED:
                 hosts.broadcast_from_leader(partial(_hold, run, stack))
@@ -172,7 +172,7 @@ class TrainingSession:
 
     members: list[RunWriter]
     layout: Layout
-    program: Program
+    program: StepSpec
     activations: tuple[str, ...]
     warn: Callable[[str], None]
 
