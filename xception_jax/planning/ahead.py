@@ -32,13 +32,13 @@ class LoweredStep:
     """A step that is traced and not compiled yet.
 
     Attributes:
-        program: that it is.
+        step_spec: that it is.
         rows: of the batch that it computes on at a time, on all chips.
         state: shapes of the arrays of the run's state.
         loop_of_steps: whether it takes several steps, as a loop: one turn is what to count.
     """
 
-    program: jax.stages.Lowered
+    step_spec: jax.stages.Lowered
     rows: int
     state: frozenset[tuple[int, ...]]
     loop_of_steps: bool = False
@@ -93,13 +93,13 @@ def lower_training(config: ConfigDict, info: DatasetInfo, layout: Layout) -> Low
     Raises:
         InputError: see `make_step_spec`.
     """
-    program, batch = make_step_spec(config, info, layout.mesh), config.train.batch_size
+    step_spec, batch = make_step_spec(config, info, layout.mesh), config.train.batch_size
     resident = _resident(config, info, "train")
     steps = steps_per_dispatch(config, layout.mesh, resident=bool(resident))
     rows = _index(steps, batch) if resident else _images(info, steps, batch)
-    lowered = lower_train_steps(program, layout, shapes_of(resident), shapes_of(rows))
+    lowered = lower_train_steps(step_spec, layout, shapes_of(resident), shapes_of(rows))
     part = batch // config.train.accumulation_steps
-    return LoweredStep(lowered, part, _state(program), loop_of_steps=steps > 1)
+    return LoweredStep(lowered, part, _state(step_spec), loop_of_steps=steps > 1)
 
 
 def lower_evaluation(config: ConfigDict, info: DatasetInfo, layout: Layout) -> LoweredStep:
@@ -108,14 +108,14 @@ def lower_evaluation(config: ConfigDict, info: DatasetInfo, layout: Layout) -> L
     Raises:
         InputError: see `make_step_spec`.
     """
-    program, batch = (
+    step_spec, batch = (
         make_step_spec(config, info, layout.mesh),
         evaluation_batch_size(config, layout),
     )
     resident = _resident(config, info, "valid")
     rows = _index(batch) if resident else _index(batch) | _images(info, batch)
-    lowered = lower_evaluation_step(program, layout, shapes_of(resident), shapes_of(rows))
-    return LoweredStep(lowered, batch, _state(program))
+    lowered = lower_evaluation_step(step_spec, layout, shapes_of(resident), shapes_of(rows))
+    return LoweredStep(lowered, batch, _state(step_spec))
 
 
 def _resident(config: ConfigDict, info: DatasetInfo, split: str) -> Shapes:
@@ -137,8 +137,8 @@ def _images(info: DatasetInfo, *shape: int) -> Shapes:
     return {"image": jax.ShapeDtypeStruct((*shape, *info.image_shape), jnp.uint8), "label": label}
 
 
-def _state(program: StepSpec) -> frozenset[tuple[int, ...]]:
-    state = jax.eval_shape(partial(program.init, 0))
+def _state(step_spec: StepSpec) -> frozenset[tuple[int, ...]]:
+    state = jax.eval_shape(partial(step_spec.init, 0))
     return frozenset(tuple(leaf.shape) for leaf in jax.tree.leaves(state))
 
 
@@ -146,7 +146,7 @@ def compile_figures(step: LoweredStep, topology: Topology) -> Figures:
     """Compiles a step, which can take minutes, and reads what the compiler says of it."""
     began = time.process_time()
     try:
-        compiled = step.program.compile()
+        compiled = step.step_spec.compile()
     except jax.errors.JaxRuntimeError as error:
         found = needed_and_available(str(error))
         if found is None:

@@ -215,5 +215,5 @@ def _read(content: dict[str, Any]) -> Figures:
 def _key(step: LoweredStep, topology: Topology) -> str:
     """Of everything that decides what is compiled, and by what."""
     versions = {name: version(name) for name in ("jax", "jaxlib", "libtpu", "xception-jax")}
-    content = [topology.name, topology.memory_bytes, versions, step.rows, step.program.as_text()]
+    content = [topology.name, topology.memory_bytes, versions, step.rows, step.step_spec.as_text()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

@@ -58,7 +58,7 @@ def measure(
         timed: take steps, for about a second; otherwise compile only.
     """
     layout = Layout(make_mesh(slots=slots), slots)
-    program = make_step_spec(config, pipeline.info, layout.mesh, activations)
+    step_spec = make_step_spec(config, pipeline.info, layout.mesh, activations)
     most = steps_per_dispatch(config, layout.mesh, resident=bool(pipeline.resident))
     count = slots or 1
     batch = next(pipeline.train_batches(0))
@@ -70,14 +70,14 @@ def measure(
         rows = layout.put(steps, layout.steps)
         resident = replicate(pipeline.resident.get("train", {}), layout.mesh)
         start = time.perf_counter()
-        step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(rows))
+        step = compile_train_steps(step_spec, layout, shapes_of(resident), shapes_of(rows))
         compile_seconds = time.perf_counter() - start
         fits = _bytes(step) <= _SHARE_OF_MEMORY * _free_bytes(layout)
         if not (fits and timed):
             return Measured(None, compile_seconds, fits)
         own = layout.stack([hyperparameters(config, activations)] * count)
         active = layout.stack([np.bool_(True)] * count)
-        state = place_states(program, layout, [initial_state(program, 0)] * count)
+        state = place_states(step_spec, layout, [initial_state(step_spec, 0)] * count)
         taken = replicate(jnp.int32(most), layout.mesh)
         state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, own))
         calls, start = 0, time.perf_counter()

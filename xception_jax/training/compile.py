@@ -30,7 +30,7 @@ def shapes_of(tree: PyTree) -> Described:
 
 
 def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
-    program: StepSpec,
+    step_spec: StepSpec,
     layout: Layout,
     state: TrainState,
     active: Bool[Array, "*slots"],
@@ -40,7 +40,7 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
     own: Hyperparameters,
 ) -> tuple[TrainState, Outcome]:
     """The first `count` of the steps whose batches are given (inside `shard_map`)."""
-    step = partial(train_step, program)
+    step = partial(train_step, step_spec)
     if layout.slots is not None:
         step = jax.vmap(step, in_axes=(0, 0, None, 0))
 
@@ -58,42 +58,42 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
 
 @lru_cache(maxsize=64)
 def compile_train_steps(
-    program: StepSpec, layout: Layout, resident: Described, batches: Described
+    step_spec: StepSpec, layout: Layout, resident: Described, batches: Described
 ) -> jax.stages.Compiled:
     """Of `lower_train_steps`; a call with other shapes is an error, so nothing compiles twice."""
-    return _compile(lower_train_steps(program, layout, resident, batches))
+    return _compile(lower_train_steps(step_spec, layout, resident, batches))
 
 
 @lru_cache(maxsize=64)
 def compile_evaluation_step(
-    program: StepSpec, layout: Layout, resident: Described, batch: Described
+    step_spec: StepSpec, layout: Layout, resident: Described, batch: Described
 ) -> jax.stages.Compiled:
     """Of `lower_evaluation_step`, as above."""
-    return _compile(lower_evaluation_step(program, layout, resident, batch))
+    return _compile(lower_evaluation_step(step_spec, layout, resident, batch))
 
 
 def lower_train_steps(
-    program: StepSpec, layout: Layout, resident: Described, batches: Described
+    step_spec: StepSpec, layout: Layout, resident: Described, batches: Described
 ) -> jax.stages.Lowered:
     """(state, active, resident, batches, count, own) -> (state, outcome); the state is used up.
 
     Args:
-        program: of every run.
+        step_spec: of every run.
         layout: of the run or the pack.
         resident: `shapes_of` the arrays on the devices.
         batches: `shapes_of` the batches of the most steps that a call takes, arrays
             [steps, …] of the layout's `steps`. With one there is no loop in the program.
     """
-    specs = _state_specs(program, layout)
+    specs = _state_specs(step_spec, layout)
     sharded = jax.shard_map(
-        partial(_train_steps, program, layout),
+        partial(_train_steps, step_spec, layout),
         mesh=layout.mesh,
         in_specs=(specs, layout.members, REPLICATED, layout.steps, REPLICATED, layout.members),
         out_specs=(specs, layout.members),
         check_vma=False,
     )
     arguments = (
-        _state(program, layout),
+        _state(step_spec, layout),
         _members(layout, jax.ShapeDtypeStruct((), jnp.bool_)),
         _abstract(resident, layout, REPLICATED),
         _abstract(batches, layout, layout.steps),
@@ -102,11 +102,11 @@ def lower_train_steps(
     )
     outcome = dict.fromkeys(("active", "step", "learning_rate"), 0)
     results = jax.tree.structure((arguments[0], outcome))
-    return _lower(sharded, arguments, ("train", program, layout), results, donate_argnums=0)
+    return _lower(sharded, arguments, ("train", step_spec, layout), results, donate_argnums=0)
 
 
 def lower_evaluation_step(
-    program: StepSpec, layout: Layout, resident: Described, batch: Described
+    step_spec: StepSpec, layout: Layout, resident: Described, batch: Described
 ) -> jax.stages.Lowered:
     """(parameters, statistics, own, resident, batch) -> values per run and example.
 
@@ -116,7 +116,7 @@ def lower_evaluation_step(
     def step(
         parameters: Params, statistics: Params, own: Hyperparameters, resident: Batch, batch: Batch
     ) -> dict[str, Array]:
-        return evaluation_step(program, parameters, statistics, resident, batch, own=own)
+        return evaluation_step(step_spec, parameters, statistics, resident, batch, own=own)
 
     if layout.slots is not None:
         step = jax.vmap(step, in_axes=(0, 0, 0, None, None))
@@ -128,7 +128,7 @@ def lower_evaluation_step(
         out_specs=layout.rows,
         check_vma=False,
     )
-    state = _state(program, layout)
+    state = _state(step_spec, layout)
     arguments = (
         state.parameters,
         state.statistics,
@@ -136,42 +136,42 @@ def lower_evaluation_step(
         _abstract(resident, layout, REPLICATED),
         _abstract(batch, layout, layout.shared_rows),
     )
-    return _lower(sharded, arguments, ("evaluate", program, layout))
+    return _lower(sharded, arguments, ("evaluate", step_spec, layout))
 
 
-def place_states(program: StepSpec, layout: Layout, states: Sequence[TrainState]) -> TrainState:
+def place_states(step_spec: StepSpec, layout: Layout, states: Sequence[TrainState]) -> TrainState:
     """The states of all slots, whole, as the training step takes them."""
-    return layout.stack(states, _state_specs(program, layout))
+    return layout.stack(states, _state_specs(step_spec, layout))
 
 
-def _state_specs(program: StepSpec, layout: Layout) -> TrainState:
+def _state_specs(step_spec: StepSpec, layout: Layout) -> TrainState:
     """How each array of the runs' states lies."""
-    shapes = program.shapes()
+    shapes = step_spec.shapes()
     specs: TrainState = jax.tree.map(lambda _: layout.members, shapes)
-    if program.shard_optimizer:
+    if step_spec.shard_optimizer:
         share = partial(jax.tree.map, lambda x: layout.shared(x.shape))
         specs = replace(specs, averages=share(shapes.averages), optimizer=share(shapes.optimizer))
     return specs
 
 
-def initial_state(program: StepSpec, seed: int) -> TrainState:
+def initial_state(step_spec: StepSpec, seed: int) -> TrainState:
     """`StepSpec.init` in one program, the same on every host, and within a bit or two of that.
 
     Programs of one shape each take longer to find than to run. What is fused is rounded otherwise.
     """
-    state: TrainState = _compile_init(program)(jnp.int32(seed))
+    state: TrainState = _compile_init(step_spec)(jnp.int32(seed))
     return state
 
 
 @lru_cache(maxsize=64)
-def _compile_init(program: StepSpec) -> jax.stages.Compiled:
+def _compile_init(step_spec: StepSpec) -> jax.stages.Compiled:
     layout = Layout(make_mesh(jax.local_devices()[:1]))
     seed = _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32))
-    results = jax.tree.structure(program.shapes())
+    results = jax.tree.structure(step_spec.shapes())
     # A higher level takes three times as long to compile, and draws no faster.
     options = {"xla_backend_optimization_level": 1}
-    about = "initialize", program, layout
-    return _compile(_lower(program.init, (seed,), about, results, compiler_options=options))
+    about = "initialize", step_spec, layout
+    return _compile(_lower(step_spec.init, (seed,), about, results, compiler_options=options))
 
 
 def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
@@ -195,15 +195,15 @@ def _lower(
         results: structure of what it returns; None: a dictionary.
         options: of `jax.jit`; those of the compiler come on top of every program's.
     """
-    what, program, layout = about
-    if program.settings and keeps(layout.mesh.devices.flat):
+    what, step_spec, layout = about
+    if step_spec.settings and keeps(layout.mesh.devices.flat):
         leaves, structure = jax.tree.flatten(tuple(arguments))
 
         def plain(*leaves: Array) -> Any:
             returned = whole(*jax.tree.unflatten(structure, leaves))
             return returned if results is None else jax.tree.leaves(returned)
 
-        whole, made_from = function, (what, program.settings, layout.slots, structure)
+        whole, made_from = function, (what, step_spec.settings, layout.slots, structure)
         known = traced(plain, leaves, made_from)
 
         def function(*arguments: PyTree) -> Any:
@@ -219,11 +219,11 @@ def _hyperparameters() -> Any:
     return jax.eval_shape(lambda: Hyperparameters(*(jnp.int32(0), *jnp.zeros(3), jnp.int32(0))))
 
 
-def _state(program: StepSpec, layout: Layout) -> Any:
+def _state(step_spec: StepSpec, layout: Layout) -> Any:
     return jax.tree.map(
         partial(_placed, layout),
-        _state_specs(program, layout),
-        _stacked(layout, program.shapes()),
+        _state_specs(step_spec, layout),
+        _stacked(layout, step_spec.shapes()),
     )
 
 

@@ -64,17 +64,17 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
     with unrolled.unlocked():
         unrolled.model.scan_middle = "off"  # a loop's modules cannot be told apart
         unrolled.model.rematerialize = False
-    program = make_step_spec(unrolled, pipeline.info, layout.mesh)
+    step_spec = make_step_spec(unrolled, pipeline.info, layout.mesh)
     own = hyperparameters(config, (config.model.intermediate_activation,))
     step, names = int(state.step), list[tuple[str | None, str]]()
     taken = next(iter(pipeline.train_batches(step)))
     if resident := pipeline.resident.get("train"):
         taken = {name: values[taken["index"]] for name, values in resident.items()}
     dealt = layout.dealt(
-        {name: rows[None] for name, rows in taken.items()}, program.consecutive_parts
+        {name: rows[None] for name, rows in taken.items()}, step_spec.consecutive_parts
     )
     look = jax.shard_map(
-        partial(_look, program, names),
+        partial(_look, step_spec, names),
         mesh=layout.mesh,
         in_specs=(REPLICATED, REPLICATED, layout.shared_rows),
         out_specs=REPLICATED,
@@ -91,21 +91,23 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
 
 
 def _look(
-    program: StepSpec,
+    step_spec: StepSpec,
     names: list[tuple[str | None, str]],
     own: Hyperparameters,
     state: TrainState,
     batch: Batch,
 ) -> Array:
     """Whether each of `names`, which is filled in the order of the computation, is finite."""
-    rows = training_rows(program, own, state.step, {}, batch)
-    parts, statistics, finite = program.accumulation_steps, state.statistics, list[Any]()
+    rows = training_rows(step_spec, own, state.step, {}, batch)
+    parts, statistics, finite = step_spec.accumulation_steps, state.statistics, list[Any]()
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), rows)
     total = jax.tree.map(jnp.zeros_like, state.parameters)
     for number in range(parts):
         part = {name: values[number] for name, values in split.items()}
-        looks = _forward(program, own, state.parameters, statistics, part)
-        gradients, statistics, sums = gradients_of(program, own, state.parameters, statistics, part)
+        looks = _forward(step_spec, own, state.parameters, statistics, part)
+        gradients, statistics, sums = gradients_of(
+            step_spec, own, state.parameters, statistics, part
+        )
         looks.append((None, "the loss", all_finite(sums["loss"])))
         for module, what, good in looks + _backward(gradients, looks):
             names.append((module, what))
@@ -120,12 +122,12 @@ Looks = list[tuple[str | None, str, Any]]
 
 
 def _forward(
-    program: StepSpec, own: Hyperparameters, parameters: Params, statistics: Params, rows: Batch
+    step_spec: StepSpec, own: Hyperparameters, parameters: Params, statistics: Params, rows: Batch
 ) -> Looks:
-    model = program.model.bind(parameters, statistics, choices_of(own))
+    model = step_spec.model.bind(parameters, statistics, choices_of(own))
     dropout = {"dropout_keys": rows["dropout"], "dropout_rate": own.dropout}
     with watched(model) as looks:
-        model(rows["image"], train=True, **(dropout if program.dropout else {}))
+        model(rows["image"], train=True, **(dropout if step_spec.dropout else {}))
     return list(looks)
 
 

@@ -41,7 +41,7 @@ class Evaluator:
     """Evaluates states of one program, of a run or of a pack, on the splits of one pipeline.
 
     Args:
-        program: of the states.
+        step_spec: of the states.
         layout: of the states.
         own: the runs' hyperparameters, laid out in the same way.
         pipeline: of any of the runs.
@@ -51,7 +51,7 @@ class Evaluator:
 
     def __init__(
         self,
-        program: StepSpec,
+        step_spec: StepSpec,
         layout: Layout,
         own: Hyperparameters,
         pipeline: Pipeline,
@@ -60,7 +60,7 @@ class Evaluator:
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._alive = alive
-        self._program, self._layout, self._own = program, layout, own
+        self._program, self._layout, self._own = step_spec, layout, own
         self._pipeline, self._batch_size = pipeline, batch_size
         self._resident: dict[str, Any] = {}
 

@@ -122,7 +122,7 @@ class Loop:
     for the host to read a number, and the host is never further ahead than one dispatch.
 
     Attributes:
-        program: of the runs.
+        step_spec: of the runs.
         layout: of their arrays.
         schedule: of every run.
         members: the runs, by slot; slots beyond them are padding.
@@ -135,7 +135,7 @@ class Loop:
         steps_per_dispatch: at most; rows, validations and checkpoints end one.
     """
 
-    program: StepSpec
+    step_spec: StepSpec
     layout: Layout
     schedule: Schedule
     members: list[RunWriter]
@@ -221,7 +221,7 @@ class Loop:
     def _rows(self, taken: list[Batch]) -> dict[str, jax.Array]:
         """The batches, and the last one again up to the number that the program takes."""
         every = taken + taken[-1:] * (self.steps_per_dispatch - len(taken))
-        parts = self.program.consecutive_parts
+        parts = self.step_spec.consecutive_parts
         rows = {name: np.stack([batch[name] for batch in every]) for name in taken[0]}
         return self.layout.put(self.layout.dealt(rows, parts), self.layout.steps)
 
@@ -307,7 +307,7 @@ class Loop:
         self._tell("compile", step)
         start = time.perf_counter()
         compiled = compile_train_steps(
-            self.program, self.layout, shapes_of(resident), shapes_of(rows)
+            self.step_spec, self.layout, shapes_of(resident), shapes_of(rows)
         )
         self.compile_seconds = time.perf_counter() - start
         hosts.wait_for_all()

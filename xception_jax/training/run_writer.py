@@ -91,7 +91,7 @@ class RunWriter:
         self,
         resumed: int | None,
         schedule: Schedule,
-        program: StepSpec,
+        step_spec: StepSpec,
         initial: Params,
         **facts: Any,
     ) -> None:
@@ -100,7 +100,7 @@ class RunWriter:
         Args:
             resumed: see `open_tracker`.
             schedule: of the run.
-            program: of the run.
+            step_spec: of the run.
             initial: the parameters before the first step.
             facts: for `run.json`.
 
@@ -108,13 +108,13 @@ class RunWriter:
             InputError: the log cannot be read.
         """
         if hosts.is_leader():
-            self._start(resumed, schedule, program, initial, **facts)
+            self._start(resumed, schedule, step_spec, initial, **facts)
 
     def _start(
         self,
         resumed: int | None,
         schedule: Schedule,
-        program: StepSpec,
+        step_spec: StepSpec,
         initial: Params,
         **facts: Any,
     ) -> None:
@@ -138,8 +138,8 @@ class RunWriter:
             epochs=config.train.epochs,
             examples=dict(self.pipeline.info.examples),
             classes=self.pipeline.info.num_classes,
-            metric=program.task.metric,
-            parameters=sum(math.prod(leaf.shape) for leaf in program.model.parameters),
+            metric=step_spec.task.metric,
+            parameters=sum(math.prod(leaf.shape) for leaf in step_spec.model.parameters),
             result=None,
             **facts,
             **files.provenance(),

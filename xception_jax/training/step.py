@@ -95,39 +95,41 @@ def _places(count: int, parts: int) -> Int[Array, " batch"]:
 
 
 def training_rows(
-    program: StepSpec, own: Hyperparameters, step: Int[Array, ""], resident: Batch, batch: Batch
+    step_spec: StepSpec, own: Hyperparameters, step: Int[Array, ""], resident: Batch, batch: Batch
 ) -> dict[str, Array]:
     """What the model is given in the step after `step`: `image`, `label`, and keys of `dropout`."""
     images, labels = gather(resident, batch)
-    places = _places(len(labels), program.consecutive_parts)
+    places = _places(len(labels), step_spec.consecutive_parts)
     keys = _example_keys(own.seed, "augmentation", step, places)
-    augmented = augment(images, keys, augmentation=program.augmentation, padding=program.padding)
+    augmented = augment(
+        images, keys, augmentation=step_spec.augmentation, padding=step_spec.padding
+    )
     rows: dict[str, Array] = {"image": normalize(augmented), "label": labels}
-    if program.dropout:
+    if step_spec.dropout:
         rows["dropout"] = _example_keys(own.seed, "dropout", step, places)
     return rows
 
 
 def gradients_of(
-    program: StepSpec, own: Hyperparameters, parameters: Params, statistics: Params, batch: Batch
+    step_spec: StepSpec, own: Hyperparameters, parameters: Params, statistics: Params, batch: Batch
 ) -> tuple[Params, Params, Sums]:
     """Gradient of the mean loss, new statistics and summed metrics of one device's rows."""
 
     def loss(parameters: Params) -> tuple[Array, tuple[Array, Params]]:
-        logits, new = program.model.apply(
+        logits, new = step_spec.model.apply(
             parameters,
             statistics,
             batch["image"],
             train=True,
             dropout_keys=batch.get("dropout"),
-            dropout_rate=own.dropout if program.dropout else None,
+            dropout_rate=own.dropout if step_spec.dropout else None,
             choices=choices_of(own),
         )
-        return jnp.mean(program.task.loss(logits, batch["label"])), (logits, new)
+        return jnp.mean(step_spec.task.loss(logits, batch["label"])), (logits, new)
 
     (mean, (logits, statistics)), gradients = jax.value_and_grad(loss, has_aux=True)(parameters)
     count = jnp.float32(len(logits))
-    right = {f"top{k}": program.task.in_top(logits, batch["label"], k) for k in (1, 5)}
+    right = {f"top{k}": step_spec.task.in_top(logits, batch["label"], k) for k in (1, 5)}
     hits = {name: jnp.sum(values, dtype=jnp.float32) for name, values in right.items()}
     return gradients, statistics, {"examples": count, "loss": mean * count, **hits}
 
@@ -138,7 +140,7 @@ def choices_of(own: Hyperparameters) -> dict[str, Array]:
 
 
 def train_step(
-    program: StepSpec,
+    step_spec: StepSpec,
     state: TrainState,
     active: Bool[Array, ""],
     resident: Batch,
@@ -152,7 +154,7 @@ def train_step(
     computation from the same state, so whoever calls passes `active` on.
 
     Args:
-        program: what is compiled in.
+        step_spec: what is compiled in.
         state: the same on every device, but for what `StepSpec.shard_optimizer` deals out.
         active: whether the run goes on; if not, its state stays as it is.
         resident: data that lie on the device, or nothing.
@@ -163,27 +165,27 @@ def train_step(
         The next state, and: whether the run is still `active`, the `step` of that state, and the
         `learning_rate` of the last step, be it the one that was not finite.
     """
-    rows = training_rows(program, own, state.step, resident, batch)
-    gradients, statistics, sums = _accumulate(program, own, state, rows)
+    rows = training_rows(step_spec, own, state.step, resident, batch)
+    gradients, statistics, sums = _accumulate(step_spec, own, state, rows)
     # check_vma is off, so each device holds the gradient of its own rows' mean loss: average them.
     if lax.axis_size(DATA_AXIS) > 1:  # XLA:CPU copies even what comes of one device
         gradients, sums = lax.pmean(gradients, DATA_AXIS), lax.psum(sums, DATA_AXIS)
     # A loss can be finite where a variance is not: what is normalized by it is zero.
     moments = jnp.concatenate([sums["loss"][None], *statistics.values()])
     active &= jnp.all(jnp.isfinite(moments)) & jnp.isfinite(optax.tree.norm(gradients))
-    optimizer = program.optimizer.transformation(own.learning_rate, own.weight_decay)
-    part, whole = (_part, _whole) if program.shard_optimizer else (_as_it_is, _as_it_is)
+    optimizer = step_spec.optimizer.transformation(own.learning_rate, own.weight_decay)
+    part, whole = (_part, _whole) if step_spec.shard_optimizer else (_as_it_is, _as_it_is)
     before = part(state.parameters)
     updates, optimizer_state = optimizer.update(
-        part(program.optimizer.clipped(gradients)), state.optimizer, before
+        part(step_spec.optimizer.clipped(gradients)), state.optimizer, before
     )
     own_parameters = optax.apply_updates(before, updates)
-    averages = polyak(state.averages, own_parameters, state.step, program.average_decay)
+    averages = polyak(state.averages, own_parameters, state.step, step_spec.average_decay)
     parameters = whole(own_parameters, state.parameters)
     sums = jax.tree.map(jnp.add, state.sums, sums)
     after = TrainState(state.step + 1, parameters, statistics, averages, optimizer_state, sums)
     after = jax.tree.map(partial(jnp.where, active), after, state)
-    rate = own.learning_rate * program.optimizer.factor_at()(state.step)
+    rate = own.learning_rate * step_spec.optimizer.factor_at()(state.step)
     return after, {"active": active, "step": after.step, "learning_rate": jnp.float32(rate)}
 
 
@@ -215,7 +217,7 @@ def _as_it_is(tree: Params, _: Params | None = None) -> Params:
 
 
 def _accumulate(
-    program: StepSpec, own: Hyperparameters, state: TrainState, rows: Batch
+    step_spec: StepSpec, own: Hyperparameters, state: TrainState, rows: Batch
 ) -> tuple[Params, Params, Sums]:
     """Gradients of the whole batch, computed in parts one after another.
 
@@ -224,26 +226,30 @@ def _accumulate(
     Otherwise it sees one part at a time: each part is normalized by its own mean and variance, over
     all devices, and the moving ones are updated once per part.
     """
-    parts = program.accumulation_steps
+    parts = step_spec.accumulation_steps
     if parts == 1:
-        return gradients_of(program, own, state.parameters, state.statistics, rows)
+        return gradients_of(step_spec, own, state.parameters, state.statistics, rows)
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
     def body(carry: Any, part: Batch) -> tuple[Any, None]:
         total, before = carry
-        gradients, after, sums = gradients_of(program, own, state.parameters, before, part)
-        each, last = (after, before) if program.grouped else ({}, after)
+        gradients, after, sums = gradients_of(step_spec, own, state.parameters, before, part)
+        each, last = (after, before) if step_spec.grouped else ({}, after)
         return (jax.tree.map(jnp.add, total, (gradients, sums, each)), last), None
 
     zeros = partial(jax.tree.map, jnp.zeros_like)
-    added = zeros(state.parameters), zero_sums(), zeros(state.statistics if program.grouped else {})
+    added = (
+        zeros(state.parameters),
+        zero_sums(),
+        zeros(state.statistics if step_spec.grouped else {}),
+    )
     ((gradients, sums, each), last), _ = lax.scan(body, (added, state.statistics), split)
     gradients, each = jax.tree.map(lambda x: x / parts, (gradients, each))
-    return gradients, each if program.grouped else last, sums
+    return gradients, each if step_spec.grouped else last, sums
 
 
 def evaluation_step(
-    program: StepSpec,
+    step_spec: StepSpec,
     parameters: Params,
     statistics: Params,
     resident: Batch,
@@ -253,7 +259,7 @@ def evaluation_step(
 ) -> dict[str, Array]:
     """What the task notes of each example (`Task.outputs`) for one run, arrays [batch, …]."""
     images, labels = gather(resident, batch)
-    logits, _ = program.model.apply(
+    logits, _ = step_spec.model.apply(
         parameters, statistics, normalize(images), train=False, choices=choices_of(own)
     )
-    return program.task.outputs(logits, labels)
+    return step_spec.task.outputs(logits, labels)

@@ -117,13 +117,13 @@ def train_together(
             for run in runs
         ]
         first = runs[0].config, pipelines[0].info
-        program = hosts.all_or_raise(lambda: make_step_spec(*first, layout.mesh, activations))
+        step_spec = hosts.all_or_raise(lambda: make_step_spec(*first, layout.mesh, activations))
         for run, record in zip(runs, records, strict=True):
             if record["status"] not in files.ENDED:
                 hosts.broadcast_from_leader(partial(_hold, run, stack))
         members = [RunWriter(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(member.active for member in members):  # not ended by another process meanwhile
-            session = TrainingSession(members, layout, program, activations, warn)
+            session = TrainingSession(members, layout, step_spec, activations, warn)
             try:
                 session.run(listener, hosts.any_process(stop))
             except Interrupted:
@@ -172,7 +172,7 @@ class TrainingSession:
 
     members: list[RunWriter]
     layout: Layout
-    program: StepSpec
+    step_spec: StepSpec
     activations: tuple[str, ...]
     warn: Callable[[str], None]
 
@@ -199,7 +199,7 @@ class TrainingSession:
             initial = [self._initial(member) for member in active]
             resumed, state = self._first_state(active, initial)
             for member, start in zip(active, initial, strict=True):
-                member.start(resumed, schedule, self.program, start.parameters, **self._facts())
+                member.start(resumed, schedule, self.step_spec, start.parameters, **self._facts())
             loop = self._loop(schedule, listener, stop)
             self._complete(loop, loop.run(state, resumed or 0))
 
@@ -208,13 +208,13 @@ class TrainingSession:
         own = layout.stack(self._filled([self._own(member) for member in self.members]))
         batch_size = evaluation_batch_size(first.config, layout)
         return Loop(
-            program=self.program,
+            step_spec=self.step_spec,
             layout=layout,
             schedule=schedule,
             members=self.members,
             own=own,
             evaluator=Evaluator(
-                self.program,
+                self.step_spec,
                 layout,
                 own,
                 first.pipeline,
@@ -258,7 +258,7 @@ class TrainingSession:
         self, active: list[RunWriter], initial: list[TrainState]
     ) -> tuple[int | None, TrainState]:
         """The step of the checkpoints the runs go on from (None: from the start), and the state."""
-        shapes = self.program.shapes()
+        shapes = self.step_spec.shapes()
         restored = restore_newest(
             [member.checkpoints for member in active],
             shapes,
@@ -269,18 +269,18 @@ class TrainingSession:
         resumed, states = restored or (None, initial)
         at_hand = iter(states)
         every = [
-            next(at_hand) if member.active else initial_state(self.program, member.config.seed)
+            next(at_hand) if member.active else initial_state(self.step_spec, member.config.seed)
             for member in self.members
         ]
-        return resumed, place_states(self.program, self.layout, self._filled(every))
+        return resumed, place_states(self.step_spec, self.layout, self._filled(every))
 
     def _initial(self, member: RunWriter) -> TrainState:
         """As drawn, or from elsewhere; what is lacking there, a classifier, stays as drawn."""
-        state = initial_state(self.program, member.config.seed)
+        state = initial_state(self.step_spec, member.config.seed)
         path = member.config.train.initial_weights
         if path is None:
             return state
-        parameters, statistics, left_out = initial_from(path, self.program.model)
+        parameters, statistics, left_out = initial_from(path, self.step_spec.model)
         if left_out:
             self.warn(f"drawn at random, not from {path}: {', '.join(left_out)}")
         parameters = state.parameters | parameters
