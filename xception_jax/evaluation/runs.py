@@ -38,7 +38,7 @@ def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, 
         shapes = step_spec.shapes()
         step, state = read_state(directory / files.CHECKPOINTS, shapes, mesh, step)
         layout, batch_size = Layout(mesh), evaluation_batch_size(config, Layout(mesh))
-        own = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
-        (evaluation,) = Evaluator(step_spec, layout, own, pipeline, batch_size)(state, split)
+        hparams = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
+        (evaluation,) = Evaluator(step_spec, layout, hparams, pipeline, batch_size)(state, split)
     examples = len(evaluation.examples["index"])
     return {"step": step, "split": split, "examples": examples, **evaluation.metrics()}

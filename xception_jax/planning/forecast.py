@@ -108,9 +108,9 @@ def forecast(
     info, layout = dataset_info(config), Layout(make_mesh(topology.devices))
 
     def training(batch_size: int) -> Figures:
-        own = resolve(config, {"train.batch_size": batch_size})
+        hparams = resolve(config, {"train.batch_size": batch_size})
         say(f"{arm}: the training step on a batch of {batch_size:,}")
-        return figures_of(lower_training(own, info, layout), topology, cache)
+        return figures_of(lower_training(hparams, info, layout), topology, cache)
 
     train = training(config.train.batch_size)
     say(f"{arm}: the evaluation step")

@@ -75,14 +75,14 @@ def measure(
         fits = _bytes(step) <= _SHARE_OF_MEMORY * _free_bytes(layout)
         if not (fits and timed):
             return Measured(None, compile_seconds, fits)
-        own = layout.stack([hyperparameters(config, activations)] * count)
+        hparams = layout.stack([hyperparameters(config, activations)] * count)
         active = layout.stack([np.bool_(True)] * count)
         state = place_states(step_spec, layout, [initial_state(step_spec, 0)] * count)
         taken = replicate(jnp.int32(most), layout.mesh)
-        state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, own))
+        state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, hparams))
         calls, start = 0, time.perf_counter()
         while calls < 2 or time.perf_counter() - start < _SECONDS:
-            state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, own))
+            state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, hparams))
             calls += 1
         images = calls * most * count * config.train.batch_size
         return Measured(images / (time.perf_counter() - start), compile_seconds, fits=True)

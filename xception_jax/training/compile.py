@@ -37,7 +37,7 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
     resident: Batch,
     batches: Batch,
     count: Int[Array, ""],
-    own: Hyperparameters,
+    hparams: Hyperparameters,
 ) -> tuple[TrainState, Outcome]:
     """The first `count` of the steps whose batches are given (inside `shard_map`)."""
     step = partial(train_step, step_spec)
@@ -46,9 +46,9 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
 
     def take(number: int | Array, carry: tuple[TrainState, Outcome]) -> tuple[TrainState, Outcome]:
         batch = {name: rows[number] for name, rows in batches.items()}
-        return step(carry[0], carry[1]["active"], resident, batch, own=own)
+        return step(carry[0], carry[1]["active"], resident, batch, hparams=hparams)
 
-    rate = jnp.zeros_like(own.learning_rate)
+    rate = jnp.zeros_like(hparams.learning_rate)
     before = state, {"active": active, "step": state.step, "learning_rate": rate}
     if all(len(rows) == 1 for rows in batches.values()):
         return take(0, before)
@@ -114,9 +114,13 @@ def lower_evaluation_step(
     """
 
     def step(
-        parameters: Params, statistics: Params, own: Hyperparameters, resident: Batch, batch: Batch
+        parameters: Params,
+        statistics: Params,
+        hparams: Hyperparameters,
+        resident: Batch,
+        batch: Batch,
     ) -> dict[str, Array]:
-        return evaluation_step(step_spec, parameters, statistics, resident, batch, own=own)
+        return evaluation_step(step_spec, parameters, statistics, resident, batch, hparams=hparams)
 
     if layout.slots is not None:
         step = jax.vmap(step, in_axes=(0, 0, 0, None, None))

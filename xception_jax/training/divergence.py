@@ -65,7 +65,7 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
         unrolled.model.scan_middle = "off"  # a loop's modules cannot be told apart
         unrolled.model.rematerialize = False
     step_spec = make_step_spec(unrolled, pipeline.info, layout.mesh)
-    own = hyperparameters(config, (config.model.intermediate_activation,))
+    hparams = hyperparameters(config, (config.model.intermediate_activation,))
     step, names = int(state.step), list[tuple[str | None, str]]()
     taken = next(iter(pipeline.train_batches(step)))
     if resident := pipeline.resident.get("train"):
@@ -80,7 +80,7 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
         out_specs=REPLICATED,
         check_vma=False,
     )
-    placed = replicate((own, state), layout.mesh)
+    placed = replicate((hparams, state), layout.mesh)
     finite = jax.jit(look)(
         *placed, layout.put({name: rows[0] for name, rows in dealt.items()}, layout.shared_rows)
     )
@@ -93,20 +93,20 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
 def _look(
     step_spec: StepSpec,
     names: list[tuple[str | None, str]],
-    own: Hyperparameters,
+    hparams: Hyperparameters,
     state: TrainState,
     batch: Batch,
 ) -> Array:
     """Whether each of `names`, which is filled in the order of the computation, is finite."""
-    rows = training_rows(step_spec, own, state.step, {}, batch)
+    rows = training_rows(step_spec, hparams, state.step, {}, batch)
     parts, statistics, finite = step_spec.accumulation_steps, state.statistics, list[Any]()
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), rows)
     total = jax.tree.map(jnp.zeros_like, state.parameters)
     for number in range(parts):
         part = {name: values[number] for name, values in split.items()}
-        looks = _forward(step_spec, own, state.parameters, statistics, part)
+        looks = _forward(step_spec, hparams, state.parameters, statistics, part)
         gradients, statistics, sums = gradients_of(
-            step_spec, own, state.parameters, statistics, part
+            step_spec, hparams, state.parameters, statistics, part
         )
         looks.append((None, "the loss", all_finite(sums["loss"])))
         for module, what, good in looks + _backward(gradients, looks):
@@ -122,10 +122,14 @@ Looks = list[tuple[str | None, str, Any]]
 
 
 def _forward(
-    step_spec: StepSpec, own: Hyperparameters, parameters: Params, statistics: Params, rows: Batch
+    step_spec: StepSpec,
+    hparams: Hyperparameters,
+    parameters: Params,
+    statistics: Params,
+    rows: Batch,
 ) -> Looks:
-    model = step_spec.model.bind(parameters, statistics, choices_of(own))
-    dropout = {"dropout_keys": rows["dropout"], "dropout_rate": own.dropout}
+    model = step_spec.model.bind(parameters, statistics, choices_of(hparams))
+    dropout = {"dropout_keys": rows["dropout"], "dropout_rate": hparams.dropout}
     with watched(model) as looks:
         model(rows["image"], train=True, **(dropout if step_spec.dropout else {}))
     return list(looks)
@@ -137,7 +141,7 @@ def _backward(gradients: Params, looks: Looks) -> Looks:
     for name, what, _ in reversed(looks):
         if name is not None and what == "output":
             path = name.rpartition(" ")[0]
-            own = [value for key, value in gradients.items() if key.rpartition("/")[0] == path]
-            if own:
-                found.append((name, "gradient", all_finite(own)))
+            hparams = [value for key, value in gradients.items() if key.rpartition("/")[0] == path]
+            if hparams:
+                found.append((name, "gradient", all_finite(hparams)))
     return found

@@ -43,7 +43,7 @@ class Evaluator:
     Args:
         step_spec: of the states.
         layout: of the states.
-        own: the runs' hyperparameters, laid out in the same way.
+        hparams: the runs' hyperparameters, laid out in the same way.
         pipeline: of any of the runs.
         batch_size: examples a step, of each run.
         alive: told of every batch that is done.
@@ -53,14 +53,14 @@ class Evaluator:
         self,
         step_spec: StepSpec,
         layout: Layout,
-        own: Hyperparameters,
+        hparams: Hyperparameters,
         pipeline: Pipeline,
         batch_size: int,
         *,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._alive = alive
-        self._program, self._layout, self._own = step_spec, layout, own
+        self._program, self._layout, self._own = step_spec, layout, hparams
         self._pipeline, self._batch_size = pipeline, batch_size
         self._resident: dict[str, Any] = {}
 

@@ -126,7 +126,7 @@ class Loop:
         layout: of their arrays.
         schedule: of every run.
         members: the runs, by slot; slots beyond them are padding.
-        own: the runs' hyperparameters, laid out.
+        hparams: the runs' hyperparameters, laid out.
         evaluator: of their states.
         listener: told of every dispatch.
         stop: asked before every dispatch.
@@ -139,7 +139,7 @@ class Loop:
     layout: Layout
     schedule: Schedule
     members: list[RunWriter]
-    own: Hyperparameters
+    hparams: Hyperparameters
     evaluator: Evaluator
     listener: Listener
     stop: Callable[[], bool]
@@ -173,7 +173,7 @@ class Loop:
             rows = self._rows(taken)
             step_function = step_function or self._compile(step, resident, rows)
             steps = replicate(jnp.int32(count), mesh)
-            state, outcome = step_function(state, active, resident, rows, steps, self.own)
+            state, outcome = step_function(state, active, resident, rows, steps, self.hparams)
             self._note(step, taken)
             active, step = outcome["active"], step + count
             self._settle(state)

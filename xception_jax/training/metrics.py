@@ -21,9 +21,9 @@ def in_top(
 
     A tie counts against the model, so that constant logits score zero, and so do NaNs.
     """
-    own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-    rivals = jnp.sum(~(logits < own), axis=-1) - 1
-    return (rivals < k) & jnp.isfinite(own[:, 0])
+    hparams = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    rivals = jnp.sum(~(logits < hparams), axis=-1) - 1
+    return (rivals < k) & jnp.isfinite(hparams[:, 0])
 
 
 def sigmoid_cross_entropy(

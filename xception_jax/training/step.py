@@ -95,23 +95,31 @@ def _places(count: int, parts: int) -> Int[Array, " batch"]:
 
 
 def training_rows(
-    step_spec: StepSpec, own: Hyperparameters, step: Int[Array, ""], resident: Batch, batch: Batch
+    step_spec: StepSpec,
+    hparams: Hyperparameters,
+    step: Int[Array, ""],
+    resident: Batch,
+    batch: Batch,
 ) -> dict[str, Array]:
     """What the model is given in the step after `step`: `image`, `label`, and keys of `dropout`."""
     images, labels = gather(resident, batch)
     places = _places(len(labels), step_spec.consecutive_parts)
-    keys = _example_keys(own.seed, "augmentation", step, places)
+    keys = _example_keys(hparams.seed, "augmentation", step, places)
     augmented = augment(
         images, keys, augmentation=step_spec.augmentation, padding=step_spec.padding
     )
     rows: dict[str, Array] = {"image": normalize(augmented), "label": labels}
     if step_spec.dropout:
-        rows["dropout"] = _example_keys(own.seed, "dropout", step, places)
+        rows["dropout"] = _example_keys(hparams.seed, "dropout", step, places)
     return rows
 
 
 def gradients_of(
-    step_spec: StepSpec, own: Hyperparameters, parameters: Params, statistics: Params, batch: Batch
+    step_spec: StepSpec,
+    hparams: Hyperparameters,
+    parameters: Params,
+    statistics: Params,
+    batch: Batch,
 ) -> tuple[Params, Params, Sums]:
     """Gradient of the mean loss, new statistics and summed metrics of one device's rows."""
 
@@ -122,8 +130,8 @@ def gradients_of(
             batch["image"],
             train=True,
             dropout_keys=batch.get("dropout"),
-            dropout_rate=own.dropout if step_spec.dropout else None,
-            choices=choices_of(own),
+            dropout_rate=hparams.dropout if step_spec.dropout else None,
+            choices=choices_of(hparams),
         )
         return jnp.mean(step_spec.task.loss(logits, batch["label"])), (logits, new)
 
@@ -134,9 +142,9 @@ def gradients_of(
     return gradients, statistics, {"examples": count, "loss": mean * count, **hits}
 
 
-def choices_of(own: Hyperparameters) -> dict[str, Array]:
+def choices_of(hparams: Hyperparameters) -> dict[str, Array]:
     """What the model is told at run time."""
-    return {"intermediate_activation": own.activation}
+    return {"intermediate_activation": hparams.activation}
 
 
 def train_step(
@@ -146,7 +154,7 @@ def train_step(
     resident: Batch,
     batch: Batch,
     *,
-    own: Hyperparameters,
+    hparams: Hyperparameters,
 ) -> tuple[TrainState, Outcome]:
     """One optimizer step of one run, as one device of the data axis sees it (inside `shard_map`).
 
@@ -159,21 +167,21 @@ def train_step(
         active: whether the run goes on; if not, its state stays as it is.
         resident: data that lie on the device, or nothing.
         batch: this device's rows.
-        own: of this run.
+        hparams: of this run.
 
     Returns:
         The next state, and: whether the run is still `active`, the `step` of that state, and the
         `learning_rate` of the last step, be it the one that was not finite.
     """
-    rows = training_rows(step_spec, own, state.step, resident, batch)
-    gradients, statistics, sums = _accumulate(step_spec, own, state, rows)
+    rows = training_rows(step_spec, hparams, state.step, resident, batch)
+    gradients, statistics, sums = _accumulate(step_spec, hparams, state, rows)
     # check_vma is off, so each device holds the gradient of its own rows' mean loss: average them.
     if lax.axis_size(DATA_AXIS) > 1:  # XLA:CPU copies even what comes of one device
         gradients, sums = lax.pmean(gradients, DATA_AXIS), lax.psum(sums, DATA_AXIS)
     # A loss can be finite where a variance is not: what is normalized by it is zero.
     moments = jnp.concatenate([sums["loss"][None], *statistics.values()])
     active &= jnp.all(jnp.isfinite(moments)) & jnp.isfinite(optax.tree.norm(gradients))
-    optimizer = step_spec.optimizer.transformation(own.learning_rate, own.weight_decay)
+    optimizer = step_spec.optimizer.transformation(hparams.learning_rate, hparams.weight_decay)
     part, whole = (_part, _whole) if step_spec.shard_optimizer else (_as_it_is, _as_it_is)
     before = part(state.parameters)
     updates, optimizer_state = optimizer.update(
@@ -185,7 +193,7 @@ def train_step(
     sums = jax.tree.map(jnp.add, state.sums, sums)
     after = TrainState(state.step + 1, parameters, statistics, averages, optimizer_state, sums)
     after = jax.tree.map(partial(jnp.where, active), after, state)
-    rate = own.learning_rate * step_spec.optimizer.factor_at()(state.step)
+    rate = hparams.learning_rate * step_spec.optimizer.factor_at()(state.step)
     return after, {"active": active, "step": after.step, "learning_rate": jnp.float32(rate)}
 
 
@@ -217,7 +225,7 @@ def _as_it_is(tree: Params, _: Params | None = None) -> Params:
 
 
 def _accumulate(
-    step_spec: StepSpec, own: Hyperparameters, state: TrainState, rows: Batch
+    step_spec: StepSpec, hparams: Hyperparameters, state: TrainState, rows: Batch
 ) -> tuple[Params, Params, Sums]:
     """Gradients of the whole batch, computed in parts one after another.
 
@@ -228,12 +236,12 @@ def _accumulate(
     """
     parts = step_spec.accumulation_steps
     if parts == 1:
-        return gradients_of(step_spec, own, state.parameters, state.statistics, rows)
+        return gradients_of(step_spec, hparams, state.parameters, state.statistics, rows)
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
     def body(carry: Any, part: Batch) -> tuple[Any, None]:
         total, before = carry
-        gradients, after, sums = gradients_of(step_spec, own, state.parameters, before, part)
+        gradients, after, sums = gradients_of(step_spec, hparams, state.parameters, before, part)
         each, last = (after, before) if step_spec.grouped else ({}, after)
         return (jax.tree.map(jnp.add, total, (gradients, sums, each)), last), None
 
@@ -255,11 +263,11 @@ def evaluation_step(
     resident: Batch,
     batch: Batch,
     *,
-    own: Hyperparameters,
+    hparams: Hyperparameters,
 ) -> dict[str, Array]:
     """What the task notes of each example (`Task.outputs`) for one run, arrays [batch, …]."""
     images, labels = gather(resident, batch)
     logits, _ = step_spec.model.apply(
-        parameters, statistics, normalize(images), train=False, choices=choices_of(own)
+        parameters, statistics, normalize(images), train=False, choices=choices_of(hparams)
     )
     return step_spec.task.outputs(logits, labels)

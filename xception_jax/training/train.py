@@ -145,12 +145,12 @@ def activations_of(runs: Sequence[RunSpec]) -> tuple[str, ...]:
 
 def _require_same_everywhere(runs: Sequence[RunSpec]) -> None:
     """Raises `InputError` unless all processes were told alike; each may have data of its own."""
-    own = ("data.directory", "data.threads")
+    hparams = ("data.directory", "data.threads")
     every = hosts.gather([flatten(run.config) for run in runs])
     for number, others in enumerate(every):
         for here, there in zip(every[0], others, strict=True):
             for name in here:
-                if name not in own and there[name] != here[name]:
+                if name not in hparams and there[name] != here[name]:
                     reason = f"process 0 was given {here[name]!r}, process {number} {there[name]!r}"
                     raise InputError(name, None, reason)
 
@@ -205,18 +205,18 @@ class TrainingSession:
 
     def _loop(self, schedule: Schedule, listener: Listener, stop: Callable[[], bool]) -> Loop:
         first, layout = self.members[0], self.layout
-        own = layout.stack(self._filled([self._own(member) for member in self.members]))
+        hparams = layout.stack(self._filled([self._own(member) for member in self.members]))
         batch_size = evaluation_batch_size(first.config, layout)
         return Loop(
             step_spec=self.step_spec,
             layout=layout,
             schedule=schedule,
             members=self.members,
-            own=own,
+            hparams=hparams,
             evaluator=Evaluator(
                 self.step_spec,
                 layout,
-                own,
+                hparams,
                 first.pipeline,
                 batch_size,
                 alive=lambda: self.watchdog.alive("evaluation"),
