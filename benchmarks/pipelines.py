@@ -62,12 +62,12 @@ def pipeline(*, settings: dict[str, Any], jpegs: int = 0) -> Work:
         settings = settings | {"data.directory": str(_make_jpegs(jpegs))}
     config = resolve(settings)
     opened = open_data(config)
-    resident = jax.device_put(opened.resident.get("train", {}))
+    device_data = jax.device_put(opened.device_data.get("train", {}))
     augmentation, padding = config.data.augmentation, config.data.padding
 
     @jax.jit
-    def prepare(resident: Any, batch: Any, step: Any) -> Any:
-        images, labels = gather(resident, batch)
+    def prepare(device_data: Any, batch: Any, step: Any) -> Any:
+        images, labels = gather(device_data, batch)
         key = jax.random.fold_in(jax.random.key(0), step)
         keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(len(labels)))
         return normalize(augment(images, keys, augmentation=augmentation, padding=padding)), labels
@@ -77,7 +77,7 @@ def pipeline(*, settings: dict[str, Any], jpegs: int = 0) -> Work:
     def run(times: int) -> None:
         result: Any = None
         for step, batch in enumerate(islice(batches, times)):
-            result = prepare(resident, batch, step)
+            result = prepare(device_data, batch, step)
         jax.block_until_ready(result)
 
     return Work(run, config.train.batch_size)

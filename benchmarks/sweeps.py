@@ -90,7 +90,7 @@ def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
     schedule = make_schedule(config, opened.info.examples["train"])
     arrays = {
         f"{split}_{name}": values
-        for split, batch in opened.resident.items()
+        for split, batch in opened.device_data.items()
         for name, values in batch.items()
     }
     np.savez(directory / "images.npz", **arrays)

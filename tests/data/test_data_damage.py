@@ -23,7 +23,7 @@ def images_of(directory: Path, pipeline: str) -> np.ndarray:
     )
     try:
         if pipeline == "in_memory":
-            return np.asarray(opened.resident["test"]["image"])
+            return np.asarray(opened.device_data["test"]["image"])
         return np.concatenate([batch["image"] for batch in opened.eval_batches("test", 50)])
     finally:
         opened.close()

@@ -96,14 +96,14 @@ def test_both_pipelines_give_sets_of_classes(parts) -> None:
     settings = {"name": NAME, "image_size": 56, "train_examples": 100, "batch_size": 16, "seed": 5}
     memory = open_pipeline(**settings, pipeline="in_memory")
     stream = open_pipeline(**settings, pipeline="streaming", threads=2)
-    resident = memory.resident["train"]
-    assert resident["label"].shape == (100, 10)
+    device_data = memory.device_data["train"]
+    assert device_data["label"].shape == (100, 10)
     batches = zip(memory.train_batches(4), stream.train_batches(4), strict=False)
     for indices, batch in islice(batches, 8):
         rows = indices["index"]
-        assert batch["label"].dtype == resident["label"].dtype == np.uint8
-        np.testing.assert_array_equal(batch["label"], resident["label"][rows])
-        np.testing.assert_array_equal(batch["image"], resident["image"][rows])
+        assert batch["label"].dtype == device_data["label"].dtype == np.uint8
+        np.testing.assert_array_equal(batch["label"], device_data["label"][rows])
+        np.testing.assert_array_equal(batch["image"], device_data["image"][rows])
     test = parts["test"]
     for batch in stream.eval_batches("test", 400):
         index, mask = batch["index"], batch["mask"]
@@ -116,11 +116,11 @@ def test_both_pipelines_give_sets_of_classes(parts) -> None:
 def test_gather_takes_rows_of_labels(parts) -> None:
     from xception_jax.data import gather
 
-    resident = {"image": parts["test"].images, "label": parts["test"].labels}
+    device_data = {"image": parts["test"].images, "label": parts["test"].labels}
     index = np.array([7, 1499, 7], np.int32)
-    images, labels = gather(resident, {"index": index})
-    np.testing.assert_array_equal(images, resident["image"][index])
-    np.testing.assert_array_equal(labels, resident["label"][index])
+    images, labels = gather(device_data, {"index": index})
+    np.testing.assert_array_equal(images, device_data["image"][index])
+    np.testing.assert_array_equal(labels, device_data["label"][index])
     assert labels.dtype == np.uint8
 
 

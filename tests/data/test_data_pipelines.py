@@ -25,8 +25,8 @@ def images_of(pipe: Pipeline, batches: Iterator[Batch], steps: int) -> Batch:
     """Images and labels of some steps, from either pipeline."""
     collected = []
     for batch in islice(batches, steps):
-        if pipe.resident:
-            train, rows = pipe.resident["train"], batch["index"]
+        if pipe.device_data:
+            train, rows = pipe.device_data["train"], batch["index"]
             collected.append({key: train[key][rows] for key in ("image", "label")})
         else:
             collected.append(batch)
@@ -66,7 +66,7 @@ def test_hosts_share_the_batch(pipeline: str) -> None:
 @BOTH
 @pytest.mark.parametrize(("batch_size", "hosts"), [(7, 1), (64, 4), (5000, 2)])
 def test_evaluation_counts_each_example_once(pipeline: str, batch_size: int, hosts: int) -> None:
-    resident = digits(pipeline="in_memory").resident["valid"]
+    device_data = digits(pipeline="in_memory").device_data["valid"]
     seen = []
     for host in range(hosts):
         pipe = digits(pipeline=pipeline, host=host, hosts=hosts, batch_size=16)
@@ -76,12 +76,12 @@ def test_evaluation_counts_each_example_once(pipeline: str, batch_size: int, hos
             if pipeline == "streaming":
                 chosen = batch["index"][batch["mask"]]
                 np.testing.assert_array_equal(
-                    batch["image"][batch["mask"]], resident["image"][chosen]
+                    batch["image"][batch["mask"]], device_data["image"][chosen]
                 )
                 np.testing.assert_array_equal(
-                    batch["label"][batch["mask"]], resident["label"][chosen]
+                    batch["label"][batch["mask"]], device_data["label"][chosen]
                 )
-    assert sorted(seen) == list(range(len(resident["label"])))
+    assert sorted(seen) == list(range(len(device_data["label"])))
 
 
 def test_types_and_shapes(prepared: str) -> None:
@@ -90,9 +90,9 @@ def test_types_and_shapes(prepared: str) -> None:
     )
     assert pipe.info.image_shape == (14, 14, 1)
     assert pipe.info.num_classes == 10
-    assert set(pipe.resident) == {"train", "valid", "test"} == set(pipe.info.examples)
+    assert set(pipe.device_data) == {"train", "valid", "test"} == set(pipe.info.examples)
     for split, count in pipe.info.examples.items():
-        part = pipe.resident[split]
+        part = pipe.device_data[split]
         assert part["image"].shape == (count, 14, 14, 1)
         assert part["image"].dtype == np.uint8
         assert part["label"].dtype == np.int32
@@ -113,7 +113,7 @@ def test_random_crops_repeat_and_differ_between_epochs(tmp_path: Path) -> None:
     settings = {"name": "folder", "directory": str(tmp_path), "image_size": 16, "batch_size": 4}
     settings |= {"augmentation": "random_resized_crop", "seed": 7}
     pipe = open_pipeline(**settings, threads=1)
-    assert pipe.resident == {}
+    assert pipe.device_data == {}
     first = images_of(pipe, pipe.train_batches(0), 12)
     again = open_pipeline(**settings, threads=4)
     assert_equal(images_of(again, again.train_batches(0), 12), first)
@@ -208,9 +208,9 @@ def test_wrong_label_is_named(tmp_path: Path) -> None:
 def test_auto_streams_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     size = 1797 * 8 * 8
     monkeypatch.setattr("xception_jax.data.opening.IN_MEMORY_BYTES", size)
-    assert digits().resident
+    assert digits().device_data
     monkeypatch.setattr("xception_jax.data.opening.IN_MEMORY_BYTES", size - 1)
-    assert not digits().resident
+    assert not digits().device_data
 
 
 @pytest.mark.parametrize(

@@ -69,16 +69,19 @@ def own(seed=0, learning_rate=0.1, weight_decay=5e-4):
     return Hyperparameters(jnp.int32(seed), *reals, jnp.int32(0))
 
 
-def run_steps(program, batches, resident=None, given=None):
+def run_steps(program, batches, device_data=None, given=None):
     mesh = make_mesh()
     layout, given = Layout(mesh), given or own()
-    state, resident = layout.stack([program.init(given.seed)]), replicate(resident or {}, mesh)
+    state, device_data = (
+        layout.stack([program.init(given.seed)]),
+        replicate(device_data or {}, mesh),
+    )
     active, outcomes = replicate(jnp.bool_(True), mesh), []
     one, given = replicate(jnp.int32(1), mesh), layout.stack([given])
     for batch in batches:
         rows = layout.put({name: part[None] for name, part in batch.items()}, layout.steps)
-        step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(rows))
-        state, outcome = step(state, active, resident, rows, one, given)
+        step = compile_train_steps(program, layout, shapes_of(device_data), shapes_of(rows))
+        state, outcome = step(state, active, device_data, rows, one, given)
         active = outcome["active"]
         outcomes.append(jax.device_get(outcome))
     return jax.device_get(state), outcomes
@@ -162,9 +165,9 @@ def test_a_step_of_the_model_equals_plain_jax(opened):
     settings = {name: value for name, value in config.model.items() if name != "name"}
     model = model_function(config.model.name, num_classes=10, in_channels=1, **settings)
     index = next(pipeline.train_batches(0))["index"]
-    resident = pipeline.resident["train"]
-    images = resident["image"][index] / np.float32(127.5) - np.float32(1)
-    labels = resident["label"][index]
+    device_data = pipeline.device_data["train"]
+    images = device_data["image"][index] / np.float32(127.5) - np.float32(1)
+    labels = device_data["label"][index]
     start = program.init(0)
 
     def loss(parameters):
@@ -173,7 +176,7 @@ def test_a_step_of_the_model_equals_plain_jax(opened):
         return -own.mean(), statistics
 
     (mean, statistics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(start.parameters)
-    state, (outcome,) = run_steps(program, [{"index": index}], resident)
+    state, (outcome,) = run_steps(program, [{"index": index}], device_data)
     rate, decay = float(outcome["learning_rate"]), config.optimizer.weight_decay
     assert rate == pytest.approx(0.1)
     assert state.sums["loss"] / 32 == pytest.approx(float(mean), rel=1e-5)
@@ -203,12 +206,13 @@ def test_gradients_in_parts_are_the_mean_of_the_parts_gradients(opened):
     )
     program = replace(program, optimizer=plain)
     index = next(pipeline.train_batches(0))["index"]
-    resident = pipeline.resident["train"]
+    device_data = pipeline.device_data["train"]
     halves = [
-        run_steps(program, [{"index": half}], resident)[0].parameters for half in np.split(index, 2)
+        run_steps(program, [{"index": half}], device_data)[0].parameters
+        for half in np.split(index, 2)
     ]
     in_parts = replace(program, accumulation_steps=2)
-    together = run_steps(in_parts, [{"index": index}], resident)[0].parameters
+    together = run_steps(in_parts, [{"index": index}], device_data)[0].parameters
     start = jax.device_get(program.init(0).parameters)
     moved = {path: (halves[0][path] + halves[1][path]) / 2 - start[path] for path in start}
     largest = max(np.abs(value).max() for value in moved.values())
@@ -234,18 +238,18 @@ def test_what_is_no_part_of_the_program_does_not_compile_it_again(shrunk):
 def test_a_compiled_step_keeps_its_barriers_and_refuses_to_compile_again(opened):
     config, pipeline, program = opened
     layout = Layout(make_mesh())
-    resident = replicate(pipeline.resident["train"], layout.mesh)
+    device_data = replicate(pipeline.device_data["train"], layout.mesh)
     batch, shorter = (
         layout.put({"index": np.zeros((1, rows), np.int32)}, layout.steps) for rows in (32, 16)
     )
-    step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(batch))
+    step = compile_train_steps(program, layout, shapes_of(device_data), shapes_of(batch))
     # Otherwise XLA:CPU fuses, and computes several times, what barriers keep apart.
     assert "opt-barrier(" in step.as_text()
     state, active, one, given = layout.stack(
         [(program.init(0), jnp.bool_(True), jnp.int32(1), hyperparameters(config, ("none",)))]
     )
     with pytest.raises(TypeError, match="compiled"):
-        step(state, active, resident, shorter, one, given)
+        step(state, active, device_data, shorter, one, given)
 
 
 def test_arms_of_a_seed_share_initial_values_and_batches(shrunk):

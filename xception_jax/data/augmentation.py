@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 def gather(
-    resident: "Mapping[str, jax.Array]", batch: "Mapping[str, jax.Array]"
+    device_data: "Mapping[str, jax.Array]", batch: "Mapping[str, jax.Array]"
 ) -> "tuple[Images, Labels]":
     """The images and labels of a batch from either pipeline.
 
     Args:
-        resident: one split of `Pipeline.resident`, `image` uint8 [n, height, width, channels] and
+        device_data: one split of `Pipeline.device_data`, `image` uint8 [n, height, width, channels] and
             `label` int32 [n] or, multi-label, uint8 [n, classes]; empty for a streaming pipeline.
         batch: of `train_batches` or `eval_batches`.
     """
     import jax.numpy as jnp
 
-    if not resident:
+    if not device_data:
         return batch["image"], batch["label"]
     # Indices come from the pipeline and are in range: clipping only tells XLA not to check.
     index = batch["index"]
     return (
-        jnp.take(resident["image"], index, axis=0, mode="clip"),
-        jnp.take(resident["label"], index, axis=0, mode="clip"),
+        jnp.take(device_data["image"], index, axis=0, mode="clip"),
+        jnp.take(device_data["label"], index, axis=0, mode="clip"),
     )
 
 

@@ -31,12 +31,12 @@ class Decoded:
     """A data set as arrays; seeds of a sweep share one.
 
     Attributes:
-        resident: see `pipeline.Pipeline`.
+        device_data: see `pipeline.Pipeline`.
         readable: for each split which rows could be decoded, bool [n].
         corrupt: the images that could not.
     """
 
-    resident: dict[str, Batch]
+    device_data: dict[str, Batch]
     readable: dict[str, np.ndarray]
     corrupt: CorruptImages
 
@@ -71,7 +71,7 @@ def decode(source: Source, image_size: int, *, corrupt_images: str, threads: int
                 stand_ins = read_examples_or_next(split, bad, whole, decoded.corrupt)
                 for row, example in zip(bad, stand_ins, strict=True):
                     images[row], labels[row] = example
-            decoded.resident[name] = {"image": images, "label": labels}
+            decoded.device_data[name] = {"image": images, "label": labels}
             decoded.readable[name] = readable
     return decoded
 
@@ -104,7 +104,7 @@ class InMemoryPipeline:
     """See `pipeline.Pipeline`, the contract."""
 
     def __init__(self, decoded: Decoded, info: DatasetInfo, loading: Loading) -> None:
-        self.info, self.resident = info, decoded.resident
+        self.info, self.device_data = info, decoded.device_data
         self._decoded, self._loading = decoded, loading
         self._order = TrainOrder(
             info.examples["train"],
@@ -133,7 +133,7 @@ class InMemoryPipeline:
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """`index` int32 [local] and `mask` bool [local], every readable example once."""
-        require_choice("split", split, self.resident)
+        require_choice("split", split, self.device_data)
         readable = self._decoded.readable[split]
         loading = self._loading
         for index, mask in evaluation_rows(

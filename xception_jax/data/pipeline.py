@@ -75,12 +75,12 @@ class Pipeline(Protocol):
 
     Attributes:
         info: of the data set.
-        resident: in memory, "train", "valid" and "test", each with `image` uint8
+        device_data: in memory, "train", "valid" and "test", each with `image` uint8
             [n, height, width, channels] and `label` int32 [n]; streaming, empty.
     """
 
     info: DatasetInfo
-    resident: dict[str, Batch]
+    device_data: dict[str, Batch]
 
     @property
     def corrupt_images(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class StreamingPipeline:
 
     def __init__(self, source: Source, info: DatasetInfo, loading: Loading) -> None:
         self.info = info
-        self.resident: dict[str, Batch] = {}
+        self.device_data: dict[str, Batch] = {}
         self._splits = source.splits
         self._loading = loading
         self._corrupt = CorruptImages(loading.corrupt_images)

@@ -94,10 +94,10 @@ def lower_training(config: ConfigDict, info: DatasetInfo, layout: Layout) -> Low
         InputError: see `make_step_spec`.
     """
     step_spec, batch = make_step_spec(config, info, layout.mesh), config.train.batch_size
-    resident = _resident(config, info, "train")
-    steps = steps_per_dispatch(config, layout.mesh, resident=bool(resident))
-    rows = _index(steps, batch) if resident else _images(info, steps, batch)
-    lowered = lower_train_steps(step_spec, layout, shapes_of(resident), shapes_of(rows))
+    device_data = _resident(config, info, "train")
+    steps = steps_per_dispatch(config, layout.mesh, device_data=bool(device_data))
+    rows = _index(steps, batch) if device_data else _images(info, steps, batch)
+    lowered = lower_train_steps(step_spec, layout, shapes_of(device_data), shapes_of(rows))
     part = batch // config.train.accumulation_steps
     return LoweredStep(lowered, part, _state(step_spec), loop_of_steps=steps > 1)
 
@@ -112,14 +112,14 @@ def lower_evaluation(config: ConfigDict, info: DatasetInfo, layout: Layout) -> L
         make_step_spec(config, info, layout.mesh),
         evaluation_batch_size(config, layout),
     )
-    resident = _resident(config, info, "valid")
-    rows = _index(batch) if resident else _index(batch) | _images(info, batch)
-    lowered = lower_evaluation_step(step_spec, layout, shapes_of(resident), shapes_of(rows))
+    device_data = _resident(config, info, "valid")
+    rows = _index(batch) if device_data else _index(batch) | _images(info, batch)
+    lowered = lower_evaluation_step(step_spec, layout, shapes_of(device_data), shapes_of(rows))
     return LoweredStep(lowered, batch, _state(step_spec))
 
 
 def _resident(config: ConfigDict, info: DatasetInfo, split: str) -> Shapes:
-    """The arrays that lie on every device: see `Pipeline.resident`."""
+    """The arrays that lie on every device: see `Pipeline.device_data`."""
     data = config.data
     if lies_in_memory(info, pipeline=data.pipeline, augmentation=data.augmentation):
         return _images(info, info.examples[split])

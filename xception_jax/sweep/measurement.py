@@ -59,7 +59,7 @@ def measure(
     """
     layout = Layout(make_mesh(slots=slots), slots)
     step_spec = make_step_spec(config, pipeline.info, layout.mesh, activations)
-    most = steps_per_dispatch(config, layout.mesh, resident=bool(pipeline.resident))
+    most = steps_per_dispatch(config, layout.mesh, device_data=bool(pipeline.device_data))
     count = slots or 1
     batch = next(pipeline.train_batches(0))
     if slots is not None:
@@ -68,9 +68,9 @@ def measure(
     try:
         steps = {name: np.stack([part] * most) for name, part in batch.items()}
         rows = layout.put(steps, layout.steps)
-        resident = replicate(pipeline.resident.get("train", {}), layout.mesh)
+        device_data = replicate(pipeline.device_data.get("train", {}), layout.mesh)
         start = time.perf_counter()
-        step = compile_train_steps(step_spec, layout, shapes_of(resident), shapes_of(rows))
+        step = compile_train_steps(step_spec, layout, shapes_of(device_data), shapes_of(rows))
         compile_seconds = time.perf_counter() - start
         fits = _bytes(step) <= _SHARE_OF_MEMORY * _free_bytes(layout)
         if not (fits and timed):
@@ -79,10 +79,10 @@ def measure(
         active = layout.stack([np.bool_(True)] * count)
         state = place_states(step_spec, layout, [initial_state(step_spec, 0)] * count)
         taken = replicate(jnp.int32(most), layout.mesh)
-        state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, hparams))
+        state, _ = jax.block_until_ready(step(state, active, device_data, rows, taken, hparams))
         calls, start = 0, time.perf_counter()
         while calls < 2 or time.perf_counter() - start < _SECONDS:
-            state, _ = jax.block_until_ready(step(state, active, resident, rows, taken, hparams))
+            state, _ = jax.block_until_ready(step(state, active, device_data, rows, taken, hparams))
             calls += 1
         images = calls * most * count * config.train.batch_size
         return Measured(images / (time.perf_counter() - start), compile_seconds, fits=True)

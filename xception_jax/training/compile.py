@@ -34,7 +34,7 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
     layout: Layout,
     state: TrainState,
     active: Bool[Array, "*slots"],
-    resident: Batch,
+    device_data: Batch,
     batches: Batch,
     count: Int[Array, ""],
     hparams: Hyperparameters,
@@ -46,7 +46,7 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
 
     def take(number: int | Array, carry: tuple[TrainState, Outcome]) -> tuple[TrainState, Outcome]:
         batch = {name: rows[number] for name, rows in batches.items()}
-        return step(carry[0], carry[1]["active"], resident, batch, hparams=hparams)
+        return step(carry[0], carry[1]["active"], device_data, batch, hparams=hparams)
 
     rate = jnp.zeros_like(hparams.learning_rate)
     before = state, {"active": active, "step": state.step, "learning_rate": rate}
@@ -58,29 +58,29 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
 
 @lru_cache(maxsize=64)
 def compile_train_steps(
-    step_spec: StepSpec, layout: Layout, resident: Described, batches: Described
+    step_spec: StepSpec, layout: Layout, device_data: Described, batches: Described
 ) -> jax.stages.Compiled:
     """Of `lower_train_steps`; a call with other shapes is an error, so nothing compiles twice."""
-    return _compile(lower_train_steps(step_spec, layout, resident, batches))
+    return _compile(lower_train_steps(step_spec, layout, device_data, batches))
 
 
 @lru_cache(maxsize=64)
 def compile_evaluation_step(
-    step_spec: StepSpec, layout: Layout, resident: Described, batch: Described
+    step_spec: StepSpec, layout: Layout, device_data: Described, batch: Described
 ) -> jax.stages.Compiled:
     """Of `lower_evaluation_step`, as above."""
-    return _compile(lower_evaluation_step(step_spec, layout, resident, batch))
+    return _compile(lower_evaluation_step(step_spec, layout, device_data, batch))
 
 
 def lower_train_steps(
-    step_spec: StepSpec, layout: Layout, resident: Described, batches: Described
+    step_spec: StepSpec, layout: Layout, device_data: Described, batches: Described
 ) -> jax.stages.Lowered:
     """(state, active, resident, batches, count, own) -> (state, outcome); the state is used up.
 
     Args:
         step_spec: of every run.
         layout: of the run or the pack.
-        resident: `shapes_of` the arrays on the devices.
+        device_data: `shapes_of` the arrays on the devices.
         batches: `shapes_of` the batches of the most steps that a call takes, arrays
             [steps, …] of the layout's `steps`. With one there is no loop in the program.
     """
@@ -95,7 +95,7 @@ def lower_train_steps(
     arguments = (
         _state(step_spec, layout),
         _members(layout, jax.ShapeDtypeStruct((), jnp.bool_)),
-        _abstract(resident, layout, REPLICATED),
+        _abstract(device_data, layout, REPLICATED),
         _abstract(batches, layout, layout.steps),
         _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32)),
         _members(layout, _hyperparameters()),
@@ -106,7 +106,7 @@ def lower_train_steps(
 
 
 def lower_evaluation_step(
-    step_spec: StepSpec, layout: Layout, resident: Described, batch: Described
+    step_spec: StepSpec, layout: Layout, device_data: Described, batch: Described
 ) -> jax.stages.Lowered:
     """(parameters, statistics, own, resident, batch) -> values per run and example.
 
@@ -117,10 +117,12 @@ def lower_evaluation_step(
         parameters: Params,
         statistics: Params,
         hparams: Hyperparameters,
-        resident: Batch,
+        device_data: Batch,
         batch: Batch,
     ) -> dict[str, Array]:
-        return evaluation_step(step_spec, parameters, statistics, resident, batch, hparams=hparams)
+        return evaluation_step(
+            step_spec, parameters, statistics, device_data, batch, hparams=hparams
+        )
 
     if layout.slots is not None:
         step = jax.vmap(step, in_axes=(0, 0, 0, None, None))
@@ -137,7 +139,7 @@ def lower_evaluation_step(
         state.parameters,
         state.statistics,
         _members(layout, _hyperparameters()),
-        _abstract(resident, layout, REPLICATED),
+        _abstract(device_data, layout, REPLICATED),
         _abstract(batch, layout, layout.shared_rows),
     )
     return _lower(sharded, arguments, ("evaluate", step_spec, layout))

@@ -68,8 +68,8 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
     hparams = hyperparameters(config, (config.model.intermediate_activation,))
     step, names = int(state.step), list[tuple[str | None, str]]()
     taken = next(iter(pipeline.train_batches(step)))
-    if resident := pipeline.resident.get("train"):
-        taken = {name: values[taken["index"]] for name, values in resident.items()}
+    if device_data := pipeline.device_data.get("train"):
+        taken = {name: values[taken["index"]] for name, values in device_data.items()}
     dealt = layout.dealt(
         {name: rows[None] for name, rows in taken.items()}, step_spec.consecutive_parts
     )

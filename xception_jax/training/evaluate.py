@@ -67,7 +67,7 @@ class Evaluator:
     def __call__(self, state: TrainState, split: str) -> list[Evaluation]:
         """For each slot every readable example of `split` once; padding is thrown away."""
         if split not in self._resident:
-            arrays = self._pipeline.resident.get(split, {})
+            arrays = self._pipeline.device_data.get(split, {})
             self._resident[split] = replicate(arrays, self._layout.mesh)
         parts = list(self._evaluate(state, split, self._resident[split]))
         whole = {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
@@ -78,7 +78,7 @@ class Evaluator:
         ]
 
     def _evaluate(
-        self, state: TrainState, split: str, resident: dict[str, jax.Array]
+        self, state: TrainState, split: str, device_data: dict[str, jax.Array]
     ) -> Iterator[dict[str, np.ndarray]]:
         """Batch by batch, fetched late: devices do not wait for the host, nor batches pile up.
 
@@ -91,9 +91,9 @@ class Evaluator:
             mask, index = batch.pop("mask"), batch["index"]
             rows = self._layout.put(batch, self._layout.shared_rows)
             step = compile_evaluation_step(
-                self._program, self._layout, shapes_of(resident), shapes_of(rows)
+                self._program, self._layout, shapes_of(device_data), shapes_of(rows)
             )
-            values = step(parameters, state.statistics, self._own, resident, rows)
+            values = step(parameters, state.statistics, self._own, device_data, rows)
             dispatched.append((mask, index, values))
             if len(dispatched) > _BATCHES_IN_FLIGHT:
                 yield self._fetch(*dispatched.popleft())

@@ -159,7 +159,7 @@ class Loop:
             Interrupted: `stop` said so; the states are saved.
         """
         schedule, mesh = self.schedule, self.layout.mesh
-        resident = replicate(self.members[0].pipeline.resident.get("train", {}), mesh)
+        device_data = replicate(self.members[0].pipeline.device_data.get("train", {}), mesh)
         batches = self._batches(step)
         active = self.layout.stack(self._slots([np.bool_(m.active) for m in self.members], False))
         step_function, self._going = None, len(self._active())
@@ -171,9 +171,9 @@ class Loop:
             count = self._until_due(step)
             taken = [next(batches) for _ in range(count)]
             rows = self._rows(taken)
-            step_function = step_function or self._compile(step, resident, rows)
+            step_function = step_function or self._compile(step, device_data, rows)
             steps = replicate(jnp.int32(count), mesh)
-            state, outcome = step_function(state, active, resident, rows, steps, self.hparams)
+            state, outcome = step_function(state, active, device_data, rows, steps, self.hparams)
             self._note(step, taken)
             active, step = outcome["active"], step + count
             self._settle(state)
@@ -303,11 +303,11 @@ class Loop:
         for slot, member in self._active():
             member.save(step, self.layout.take(state, slot), metrics.get(slot))
 
-    def _compile(self, step: int, resident: Any, rows: Any) -> jax.stages.Compiled:
+    def _compile(self, step: int, device_data: Any, rows: Any) -> jax.stages.Compiled:
         self._tell("compile", step)
         start = time.perf_counter()
         compiled = compile_train_steps(
-            self.step_spec, self.layout, shapes_of(resident), shapes_of(rows)
+            self.step_spec, self.layout, shapes_of(device_data), shapes_of(rows)
         )
         self.compile_seconds = time.perf_counter() - start
         hosts.wait_for_all()

@@ -206,7 +206,7 @@ def evaluation_batch_size(config: ConfigDict, layout: Layout) -> int:
     return ceil(config.evaluation.batch_size / (layout.slots or 1) / devices) * devices
 
 
-def steps_per_dispatch(config: ConfigDict, mesh: Mesh, *, resident: bool) -> int:
+def steps_per_dispatch(config: ConfigDict, mesh: Mesh, *, device_data: bool) -> int:
     """The config's, or by where the program and the data are.
 
     XLA:CPU runs the same operations inside a loop several times slower, and its host has nothing
@@ -215,4 +215,4 @@ def steps_per_dispatch(config: ConfigDict, mesh: Mesh, *, resident: bool) -> int
     if config.train.steps_per_dispatch is not None:
         return int(config.train.steps_per_dispatch)
     platform = mesh.devices.flat[0].platform
-    return _STEPS_PER_DISPATCH if resident and platform != "cpu" else 1
+    return _STEPS_PER_DISPATCH if device_data and platform != "cpu" else 1

@@ -98,11 +98,11 @@ def training_rows(
     step_spec: StepSpec,
     hparams: Hyperparameters,
     step: Int[Array, ""],
-    resident: Batch,
+    device_data: Batch,
     batch: Batch,
 ) -> dict[str, Array]:
     """What the model is given in the step after `step`: `image`, `label`, and keys of `dropout`."""
-    images, labels = gather(resident, batch)
+    images, labels = gather(device_data, batch)
     places = _places(len(labels), step_spec.consecutive_parts)
     keys = _example_keys(hparams.seed, "augmentation", step, places)
     augmented = augment(
@@ -151,7 +151,7 @@ def train_step(
     step_spec: StepSpec,
     state: TrainState,
     active: Bool[Array, ""],
-    resident: Batch,
+    device_data: Batch,
     batch: Batch,
     *,
     hparams: Hyperparameters,
@@ -165,7 +165,7 @@ def train_step(
         step_spec: what is compiled in.
         state: the same on every device, but for what `StepSpec.shard_optimizer` deals out.
         active: whether the run goes on; if not, its state stays as it is.
-        resident: data that lie on the device, or nothing.
+        device_data: data that lie on the device, or nothing.
         batch: this device's rows.
         hparams: of this run.
 
@@ -173,7 +173,7 @@ def train_step(
         The next state, and: whether the run is still `active`, the `step` of that state, and the
         `learning_rate` of the last step, be it the one that was not finite.
     """
-    rows = training_rows(step_spec, hparams, state.step, resident, batch)
+    rows = training_rows(step_spec, hparams, state.step, device_data, batch)
     gradients, statistics, sums = _accumulate(step_spec, hparams, state, rows)
     # check_vma is off, so each device holds the gradient of its own rows' mean loss: average them.
     if lax.axis_size(DATA_AXIS) > 1:  # XLA:CPU copies even what comes of one device
@@ -260,13 +260,13 @@ def evaluation_step(
     step_spec: StepSpec,
     parameters: Params,
     statistics: Params,
-    resident: Batch,
+    device_data: Batch,
     batch: Batch,
     *,
     hparams: Hyperparameters,
 ) -> dict[str, Array]:
     """What the task notes of each example (`Task.outputs`) for one run, arrays [batch, …]."""
-    images, labels = gather(resident, batch)
+    images, labels = gather(device_data, batch)
     logits, _ = step_spec.model.apply(
         parameters, statistics, normalize(images), train=False, choices=choices_of(hparams)
     )

@@ -226,7 +226,7 @@ class TrainingSession:
             warn=self.warn,
             watchdog=self.watchdog,
             steps_per_dispatch=steps_per_dispatch(
-                first.config, layout.mesh, resident=bool(first.pipeline.resident)
+                first.config, layout.mesh, device_data=bool(first.pipeline.device_data)
             ),
         )
 
