@@ -8,7 +8,7 @@ from same_run import assert_same_run
 from xception_jax.tracking import read_metrics
 
 
-def homes(sweep: Path) -> list[Path]:
+def run_dirs(sweep: Path) -> list[Path]:
     """Of its runs, in its order; empty before it is recorded."""
     path = sweep / "sweep.json"
     if not path.exists():
@@ -19,7 +19,7 @@ def homes(sweep: Path) -> list[Path]:
 def last_steps(sweep: Path) -> dict[str, int]:
     """The newest step in the log of each run that has not ended."""
     found = {}
-    for home in homes(sweep):
+    for home in run_dirs(sweep):
         path = home / "metrics.jsonl"
         if path.exists() and not has_ended(home):
             found[home.name] = max((row["step"] for row in read_metrics(path)), default=0)
@@ -33,13 +33,13 @@ def has_ended(home: Path) -> bool:
 
 def rows(sweep: Path) -> int:
     """Of all logs."""
-    files = (home / "metrics.jsonl" for home in homes(sweep))
+    files = (home / "metrics.jsonl" for home in run_dirs(sweep))
     return sum(path.read_bytes().count(b"\n") for path in files if path.exists())
 
 
 def resumed(sweep: Path) -> dict[str, list[int]]:
     """The steps each run has gone on from."""
-    files = {home.name: home / "run.json" for home in homes(sweep)}
+    files = {home.name: home / "run.json" for home in run_dirs(sweep)}
     return {
         name: json.loads(path.read_text()).get("resumed_from", [])
         for name, path in files.items()
@@ -55,8 +55,8 @@ def leftovers(sweep: Path) -> list[str]:
 
 def assert_undisturbed(expected: Path, sweep: Path) -> None:
     """The same curves, final states and predictions, bit for bit; nothing temporary is left."""
-    assert len(homes(expected)) == len(homes(sweep)) == 3
-    for one, other in zip(homes(expected), homes(sweep), strict=True):
+    assert len(run_dirs(expected)) == len(run_dirs(sweep)) == 3
+    for one, other in zip(run_dirs(expected), run_dirs(sweep), strict=True):
         assert has_ended(other)
         assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
         assert_same_run(one, other)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_checks import assert_undisturbed, has_ended, homes, last_steps, resumed, rows
+from fault_checks import assert_undisturbed, has_ended, last_steps, resumed, rows, run_dirs
 from small_sweep import INTERVAL, Command, sweep_words
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ class Moment:
     def __init__(self, name: str, sweep: Path, command: Command, rng: random.Random) -> None:
         self.name, self.sweep, self.command = name, sweep, command
         self.before = rows(sweep)
-        self.ended = sum(map(has_ended, homes(sweep)))
+        self.ended = sum(map(has_ended, run_dirs(sweep)))
         self.more = rng.randrange(1, 8)
         self.delay = {"start-up": rng.uniform(0, 4), "compile": rng.uniform(0, 1)}.get(
             name, rng.uniform(0, 0.03)
@@ -40,9 +40,9 @@ class Moment:
         if self.name == "evaluation":  # the final one: the last checkpoint is there, no result
             return any(
                 (home / "checkpoints" / "36").exists() and not has_ended(home)
-                for home in homes(self.sweep)
+                for home in run_dirs(self.sweep)
             )
-        return sum(map(has_ended, homes(self.sweep))) > self.ended
+        return sum(map(has_ended, run_dirs(self.sweep))) > self.ended
 
 
 def kill_once(sweep: Path, command: Command, moment: Moment) -> bool:

@@ -84,7 +84,7 @@ def test_a_slice_of_several_hosts_trains_one_run(units, tmp_path, topology, host
     assert (job["parallelism"], job["completions"]) == (hosts, hosts)
     assert container["resources"]["limits"] == {"google.com/tpu": chips}
     if hosts > 1:
-        home = str(units[0].homes[0])
+        home = str(units[0].run_dirs[0])
         words = ["train", f"{home}/config.json", "--workdir", home]
         assert container["command"] == ["python", "-m", "xception_jax", *words]
 
@@ -107,8 +107,8 @@ def test_options_that_are_none_are_refused(options, named, tmp_path):
 
 
 def test_packs_need_one_host(tmp_path, units):
-    homes = (tmp_path / "a", tmp_path / "b")
-    pack = Unit(0, "two", homes, units[0].command, units[0].log)
+    run_dirs = (tmp_path / "a", tmp_path / "b")
+    pack = Unit(0, "two", run_dirs, units[0].command, units[0].log)
     assert render(tmp_path, "v5e:2x2", [pack])
     with pytest.raises(InputError, match="--packing off"):
         render(tmp_path, "v5e:4x4", [pack])

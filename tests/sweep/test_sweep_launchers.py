@@ -14,10 +14,10 @@ from worker_sweeps import (
     LONG,
     assert_done_as,
     finish,
-    homes,
     in_the_middle,
     kill_one,
     record,
+    run_dirs,
     start,
     wait_until,
     words,
@@ -261,7 +261,7 @@ def test_a_killed_worker_is_started_again(whole, tmp_path):
     code, out = finish(process)
     assert code == 0, out
     assert "failed, attempt 1 of 3: killed by SIGKILL" in out
-    assert any(record(run)["resumed_from"] for run in homes(home).values())
+    assert any(record(run)["resumed_from"] for run in run_dirs(home).values())
     assert_done_as(whole, home)
 
 
@@ -279,7 +279,7 @@ def test_a_stopped_driver_leaves_no_worker_and_the_same_command_goes_on(whole, t
     wait_until(lambda: not list(workers(home)))
     code, out = finish(start(home, "--launcher", "local", "--workers", "3"))
     assert code == 0, out
-    assert any(record(run)["resumed_from"] for run in homes(home).values())
+    assert any(record(run)["resumed_from"] for run in run_dirs(home).values())
     assert_done_as(whole, home)
 
 
@@ -298,7 +298,7 @@ def test_a_sweep_that_cannot_run_is_given_up(whole, tmp_path):
     """Its checkpoints cannot be written: a file lies where their directory should be."""
     home = tmp_path / "sweep"
     shutil.copytree(whole, home, ignore=shutil.ignore_patterns("checkpoints", "run.json"))
-    for run in homes(home).values():
+    for run in run_dirs(home).values():
         (run / "checkpoints").write_text("")
     code, out = finish(start(home, "--launcher", "local", "--workers", "3"))
     assert code == 1

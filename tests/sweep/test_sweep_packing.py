@@ -46,7 +46,7 @@ def done(finished) -> Path:
     return finished[0]
 
 
-def homes(sweep: Path) -> dict[str, Path]:
+def run_dirs(sweep: Path) -> dict[str, Path]:
     rows = json.loads((sweep / "sweep.json").read_text())["runs"]
     return {row["arm"]: sweep / row["directory"] for row in rows}
 
@@ -65,14 +65,14 @@ def test_a_pack_of_all_arms_compiles_once(finished):
     ]  # fmt: skip
     (row,) = json.loads((done / "sweep.json").read_text())["packs"]
     assert row["size"] == 3
-    assert row["runs"] == [str(home.relative_to(done)) for home in homes(done).values()]
-    for home in homes(done).values():
+    assert row["runs"] == [str(home.relative_to(done)) for home in run_dirs(done).values()]
+    for home in run_dirs(done).values():
         assert record(home)["pack"] == {"size": 3, "runs": ["none-s0", "relu-s0", "elu-s0"]}
 
 
 def assert_same(one: Path, other: Path) -> None:
-    for arm, home in homes(one).items():
-        there = homes(other)[arm]
+    for arm, home in run_dirs(one).items():
+        there = run_dirs(other)[arm]
         assert read_metrics(home / "metrics.jsonl") == read_metrics(there / "metrics.jsonl")
         assert (home / "pairing.json").read_bytes() == (there / "pairing.json").read_bytes()
         predictions = [np.load(place / "predictions.npz") for place in (home, there)]
@@ -93,7 +93,7 @@ def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, c
     code, out, err = call(*words(tmp_path, "--seeds", 1))
     assert (code, err) == (0, "")
     assert "packing:" not in out  # it is the same pack, and needs no choice
-    assert all(record(home)["resumed_from"] for home in homes(tmp_path).values())
+    assert all(record(home)["resumed_from"] for home in run_dirs(tmp_path).values())
     assert_same(done, tmp_path)
 
 
@@ -103,11 +103,11 @@ def test_packs_spread_over_cores_give_the_same_curves(done, words, tmp_path):
     flags = os.environ["XLA_FLAGS"].replace("--xla_force_host_platform_device_count=1", "")
     program = [sys.executable, "-m", "xception_jax", *words(tmp_path, "--seeds", 1, "--packing", 2)]
     subprocess.run(program, env=os.environ | {"XLA_FLAGS": flags}, check=True, capture_output=True)
-    for arm, home in homes(tmp_path).items():
+    for arm, home in run_dirs(tmp_path).items():
         assert record(home)["pack"]["size"] == 2
         assert len(record(home)["devices"]) == min(2, len(os.sched_getaffinity(0)))
         losses = [[row["loss"] for row in read_metrics(place / "metrics.jsonl")]
-                  for place in (home, homes(done)[arm])]  # fmt: skip
+                  for place in (home, run_dirs(done)[arm])]  # fmt: skip
         np.testing.assert_allclose(*losses, rtol=2e-3)
 
 
@@ -132,11 +132,11 @@ def test_packing_off_takes_the_runs_of_a_pack_over(done, interrupted, words, cal
     assert code == 0
     said = "none-s0, relu-s0, elu-s0 trained together and each go on alone: packing is off\n"
     assert err == said
-    for arm, home in homes(interrupted).items():
+    for arm, home in run_dirs(interrupted).items():
         assert record(home)["pack"] is None
         assert record(home)["resumed_from"] == [5]
         losses = [[row["loss"] for row in read_metrics(place / "metrics.jsonl")]
-                  for place in (home, homes(done)[arm])]  # fmt: skip
+                  for place in (home, run_dirs(done)[arm])]  # fmt: skip
         np.testing.assert_allclose(*losses, rtol=2e-3)
 
 

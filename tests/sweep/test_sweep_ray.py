@@ -13,10 +13,10 @@ from worker_sweeps import (
     LONG,
     assert_done_as,
     finish,
-    homes,
     in_the_middle,
     kill_one,
     record,
+    run_dirs,
     start,
     wait_until,
     words,
@@ -64,7 +64,7 @@ def sweep(cluster, tmp_path) -> Callable[..., tuple[Path, object]]:
 
 
 def assert_resumed(home: Path) -> None:
-    assert any(record(run)["resumed_from"] for run in homes(home).values())
+    assert any(record(run)["resumed_from"] for run in run_dirs(home).values())
 
 
 def test_a_killed_worker_is_started_again(sweep, whole):

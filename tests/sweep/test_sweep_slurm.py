@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from worker_sweeps import LONG, assert_done_as, homes, in_the_middle, record, wait_until, words
+from worker_sweeps import LONG, assert_done_as, in_the_middle, record, run_dirs, wait_until, words
 
 from xception_jax.launchers.slurm import SlurmArray
 
@@ -131,7 +131,7 @@ def test_an_array_trains_what_is_missing_and_goes_on_after_pre_emption(slurm, ca
     wait_until_queue_is_empty(array)
     logs = [path.read_text() for path in (home / "workers").glob("*.log")]
     assert any("the same command goes on from there" in text for text in logs), logs
-    assert any(record(run)["resumed_from"] for run in homes(home).values())
+    assert any(record(run)["resumed_from"] for run in run_dirs(home).values())
     assert_done_as(whole, home)
     assert "submitted" not in submit(call, home)
 
@@ -143,7 +143,7 @@ def test_what_was_cancelled_is_submitted_again(slurm, call, tmp_path):
     wait_until(lambda: in_the_middle(home))
     array.cancel()
     wait_until(lambda: not array.status())
-    assert {record(run)["status"] for run in homes(home).values()} != {"done"}
+    assert {record(run)["status"] for run in run_dirs(home).values()} != {"done"}
     assert "submitted" in submit(call, home)
     wait_until_queue_is_empty(array)
-    assert {record(run)["status"] for run in homes(home).values()} == {"done"}
+    assert {record(run)["status"] for run in run_dirs(home).values()} == {"done"}

@@ -50,7 +50,7 @@ class Engine:
             self.attempts[unit.number] = attempt + 1
             ended = self.script(unit, attempt, place)
         if ended is DONE:
-            for home in unit.homes:
+            for home in unit.run_dirs:
                 run_directory.update_run(home, status="done", result=RESULT)
         if ended is not None:
             del self.where[unit.number]
@@ -97,7 +97,7 @@ def supervise(units, engine, retries=2, stop=lambda: False) -> list[str]:
 
 
 def record(unit: Unit) -> dict:
-    return json.loads((unit.homes[0] / "run.json").read_text())
+    return json.loads((unit.run_dirs[0] / "run.json").read_text())
 
 
 def test_every_unit_is_done_once_and_no_more_at_a_time_than_fit(units):
@@ -129,7 +129,7 @@ def test_pre_emption_does_not_count(units, ended):
 
 def test_exit_75_of_a_run_that_has_ended_is_no_reason_to_start_it_again(units):
     def script(unit, attempt, _):
-        run_directory.update_run(unit.homes[0], status="diverged")
+        run_directory.update_run(unit.run_dirs[0], status="diverged")
         return PRE_EMPTED
 
     engine = Engine(script)
@@ -139,8 +139,8 @@ def test_exit_75_of_a_run_that_has_ended_is_no_reason_to_start_it_again(units):
 
 def test_a_sweep_that_fails_the_same_way_is_given_up_and_says_which(units):
     def script(unit, attempt, _):
-        reason = f"OSError: disk {unit.number} is full in {unit.homes[0].name}"
-        run_directory.update_run(unit.homes[0], status="failed", reason=reason)
+        reason = f"OSError: disk {unit.number} is full in {unit.run_dirs[0].name}"
+        run_directory.update_run(unit.run_dirs[0], status="failed", reason=reason)
         return FAILED
 
     engine = Engine(script, most=1)
@@ -156,7 +156,7 @@ def test_a_sweep_goes_on_where_something_was_done_or_the_ways_differ(units, diff
         if unit.number == 0 and not different:
             return DONE
         reason = f"Error: {'abcdef'[unit.number] if different else 'a'}"
-        run_directory.update_run(unit.homes[0], status="failed", reason=reason)
+        run_directory.update_run(unit.run_dirs[0], status="failed", reason=reason)
         return FAILED
 
     said = supervise(units, Engine(script, most=1), retries=0)
@@ -198,10 +198,10 @@ def test_a_unit_in_use_is_waited_for_and_not_started(units, tmp_path):
         said.append(line)
         lock.__exit__(None, None, None)
         run_directory.update_run(
-            units[2].homes[0], status="done", result=RESULT
+            units[2].run_dirs[0], status="done", result=RESULT
         )  # by whoever held it
 
-    lock = locked(units[2].homes[0])
+    lock = locked(units[2].run_dirs[0])
     lock.__enter__()
     Supervisor(units, engine, retries=0, warn=warn).run(lambda: False)
     assert said == ["arm-s2 is in use by another process; it is waited for"]
@@ -210,7 +210,7 @@ def test_a_unit_in_use_is_waited_for_and_not_started(units, tmp_path):
 
 def test_the_units_own_state_is_read_from_its_directory(units: list[Unit], tmp_path: Path):
     """Done by an earlier driver, without anything recorded of it elsewhere."""
-    run_directory.update_run(units[0].homes[0], status="done", result=RESULT)
+    run_directory.update_run(units[0].run_dirs[0], status="done", result=RESULT)
     engine = Engine(lambda *_: DONE)
     assert supervise(units, engine) == []
     assert 0 not in engine.attempts

@@ -48,7 +48,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen | None =
         time.sleep(0.02)
 
 
-def homes(sweep: Path) -> dict[str, Path]:
+def run_dirs(sweep: Path) -> dict[str, Path]:
     rows = json.loads((sweep / "sweep.json").read_text())["runs"]
     return {f"{row['arm']}-s{row['seed']}": sweep / row["directory"] for row in rows}
 
@@ -88,8 +88,8 @@ def kill_one(sweep: Path) -> None:
 
 def assert_done_as(whole: Path, sweep: Path) -> None:
     """Fails unless every run is done, with the curve it has without workers and interruptions."""
-    for name, home in homes(whole).items():
-        there = homes(sweep)[name]
+    for name, home in run_dirs(whole).items():
+        there = run_dirs(sweep)[name]
         assert record(there)["status"] == "done"
         assert read_metrics(there / "metrics.jsonl") == read_metrics(home / "metrics.jsonl")
         for file in ("pairing.json", "config.json"):

@@ -28,14 +28,14 @@ class Unit:
     Attributes:
         number: of its row among the packs in `sweep.json`.
         name: for people.
-        homes: the directories of its runs.
+        run_dirs: the directories of its runs.
         command: what trains it, on any machine that has this Python and the directory.
         log: the file that takes what the command says.
     """
 
     number: int
     name: str
-    homes: tuple[Path, ...]
+    run_dirs: tuple[Path, ...]
     command: tuple[str, ...]
     log: Path
 

@@ -158,10 +158,10 @@ class JobSets:
         """Of a container: its Python is the image's own."""
         if self.hosts == 1:
             return ("python", *unit.command[1:])
-        if len(unit.homes) > 1:
+        if len(unit.run_dirs) > 1:
             reason = f"has {self.hosts} hosts a unit, and a pack trains on one: --packing off"
             raise InputError("--jobset topology", self._given()["topology"], reason)
-        home = str(unit.homes[0])
+        home = str(unit.run_dirs[0])
         train = ("train", f"{home}/config.json", "--workdir", home)
         return ("python", "-m", "xception_jax", *train)
 

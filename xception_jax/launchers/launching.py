@@ -110,7 +110,7 @@ class _Watch:
         self._missing = {
             number
             for unit in units
-            for home in unit.homes
+            for home in unit.run_dirs
             if self._record(number := self._numbers[home])["status"] not in files.ENDED
         }
         self._taken = [
@@ -123,20 +123,20 @@ class _Watch:
 
     def __call__(self, going: Sequence[Unit]) -> None:
         now = time.monotonic()
-        homes = {self._numbers[home]: home for unit in going for home in unit.homes}
-        for number in self._ended_since(homes):
+        run_dirs = {self._numbers[home]: home for unit in going for home in unit.run_dirs}
+        for number in self._ended_since(run_dirs):
             self._tell((number,), ended=self._record(number))
         if now < self._next or not going:
             return
         self._next = now + _LOOK_SECONDS
         rows = {
             number: row
-            for number, home in homes.items()
+            for number, home in run_dirs.items()
             if number in self._missing and (row := _last_row(home / METRICS_FILE))
         }
         for number, row in rows.items():
             self._taken[number] = max(self._taken[number], row["step"])
-        if at_hand := tuple(sorted(number for number in homes if number in self._missing)):
+        if at_hand := tuple(sorted(number for number in run_dirs if number in self._missing)):
             self._tell(at_hand, progress=self._progress(now, rows, len(at_hand)))
 
     def _ended_since(self, going: Mapping[int, Path]) -> list[int]:

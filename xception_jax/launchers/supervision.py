@@ -109,7 +109,7 @@ class Supervisor:
             trial = self._trials[unit.number]
             if time.monotonic() < trial.not_before:
                 self._waiting.append(unit)
-            elif any(is_locked(home) for home in unit.homes):
+            elif any(is_locked(home) for home in unit.run_dirs):
                 if not trial.in_use:
                     self._warn(f"{unit.name} is in use by another process; it is waited for")
                 trial.in_use = True
@@ -128,7 +128,7 @@ class Supervisor:
 
     def _left(self, unit: Unit) -> list[dict[str, Any]]:
         """`run.json` of its runs that have not ended."""
-        records = [_read(home) for home in unit.homes]
+        records = [_read(home) for home in unit.run_dirs]
         return [record for record in records if record["status"] not in files.ENDED]
 
     def _judge(self, unit: Unit, ended: Ended) -> None:
@@ -186,7 +186,7 @@ class Supervisor:
 
     def _record_failure(self, unit: Unit, reason: str) -> None:
         """Says in `run.json` that its runs were given up, where their own process could not."""
-        for home in unit.homes:
+        for home in unit.run_dirs:
             record = _read(home)
             said = record["status"] in files.ENDED or record.get("reason") == reason
             if not said and not is_locked(home):
@@ -202,6 +202,6 @@ def _read(home: Path) -> dict[str, Any]:
 
 def _signature(unit: Unit, reason: str) -> str:
     """The reason without what differs between runs that fail alike: their places and figures."""
-    for home in unit.homes:
+    for home in unit.run_dirs:
         reason = reason.replace(home.name, "")
     return re.sub(r"0x[0-9a-f]+|\d+", "#", reason)

@@ -116,10 +116,10 @@ def run_missing(
             left = here.steps_left - progress.step * len(here.members)
             listener(replace(here, steps_left=left, progress=progress))
 
-        homes = [directory / runs[number].directory for number in pack.numbers]
+        run_dirs = [directory / runs[number].directory for number in pack.numbers]
         together = [
             RunSpec(runs[number].config, home, _labels(runs[number], experiment.name))
-            for number, home in zip(pack.numbers, homes, strict=True)
+            for number, home in zip(pack.numbers, run_dirs, strict=True)
         ]
         ended = _train(together, pack.slots, listener=tell, stop=stop, warn=warn)
         for number, record in zip(pack.numbers, ended, strict=True):
