@@ -73,7 +73,7 @@ def train_step(
         name: np.broadcast_to(values, (*leading, *values.shape))
         for name, values in made_up_images(batch, size, channels, classes).items()
     }
-    batches = layout.put(rows, layout.steps)
+    batches = layout.put(rows, layout.steps_spec)
     step = compile_train_steps(program, layout, shapes_of({}), shapes_of(batches))
     state = layout.stack([initial_state(program, seed) for seed in range(runs)])
     active = layout.stack([np.bool_(True)] * runs)

@@ -24,7 +24,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, PartitionSpec as P
 from xception_jax import ops
 
-assert ops.choose("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS) == "native"
+assert ops.choose_implementation("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS) == "native"
 rng = np.random.default_rng(0)
 x = jnp.asarray(rng.normal(size=(2, 8, 24, 23, 70)), jnp.float32)
 kernel = jnp.asarray(rng.normal(size=(2, 3, 3, 1, 70)), jnp.float32)
@@ -41,7 +41,7 @@ if devices > 1:
     mesh = jax.make_mesh((devices,), ("run",), axis_types=(AxisType.Auto,))
     step = jax.shard_map(step, mesh=mesh, in_specs=(P("run"),) * 3, out_specs=P("run"))
 step = jax.jit(step)
-assert ops.choose("batch_norm", "auto", ops.NORM_IMPLEMENTATIONS) == "native"
+assert ops.choose_implementation("batch_norm", "auto", ops.NORM_IMPLEMENTATIONS) == "native"
 program = step.lower(x, kernel, one).as_text()
 assert "xception_jax_depthwise_gradients" in program and "xception_jax_column_sums" in program
 results = {b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(step(x, kernel, one)))

@@ -56,7 +56,7 @@ def train(devices, group_size, parts, slots=None, optimizer=OPTIMIZER, shard=Fal
         batch = {"image": images[None], "label": labels[None]}
         if slots:
             batch = {name: np.stack([rows] * slots, 1) for name, rows in batch.items()}
-        rows = layout.put(layout.dealt(batch, program.consecutive_parts), layout.steps)
+        rows = layout.put(layout.interleave_shards(batch, program.consecutive_parts), layout.steps_spec)
         step = compile_train_steps(program, layout, shapes_of({}), shapes_of(rows))
         state, _ = step(state, active, {}, rows, replicate(jnp.int32(1), layout.mesh), own)
     kept = [x.addressable_data(0).size / x.size for x in jax.tree.leaves(state.optimizer)]

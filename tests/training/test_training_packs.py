@@ -74,7 +74,7 @@ def run(program, members, slots, devices, names, chunks=(1,) * STEPS):
     for count in chunks:
         steps = np.minimum(np.arange(done, done + most), STEPS - 1)
         index = np.stack([batches[n][steps] for n in everyone], axis=1)
-        rows = layout.put({"index": index if slots else index[:, 0]}, layout.steps)
+        rows = layout.put({"index": index if slots else index[:, 0]}, layout.steps_spec)
         step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(rows))
         taken = replicate(jnp.int32(count), layout.mesh)
         state, outcome = step(state, active, resident, rows, taken, own)

@@ -79,7 +79,7 @@ def run_steps(program, batches, device_data=None, given=None):
     active, outcomes = replicate(jnp.bool_(True), mesh), []
     one, given = replicate(jnp.int32(1), mesh), layout.stack([given])
     for batch in batches:
-        rows = layout.put({name: part[None] for name, part in batch.items()}, layout.steps)
+        rows = layout.put({name: part[None] for name, part in batch.items()}, layout.steps_spec)
         step = compile_train_steps(program, layout, shapes_of(device_data), shapes_of(rows))
         state, outcome = step(state, active, device_data, rows, one, given)
         active = outcome["active"]
@@ -240,7 +240,7 @@ def test_a_compiled_step_keeps_its_barriers_and_refuses_to_compile_again(opened)
     layout = Layout(make_mesh())
     device_data = replicate(pipeline.device_data["train"], layout.mesh)
     batch, shorter = (
-        layout.put({"index": np.zeros((1, rows), np.int32)}, layout.steps) for rows in (32, 16)
+        layout.put({"index": np.zeros((1, rows), np.int32)}, layout.steps_spec) for rows in (32, 16)
     )
     step = compile_train_steps(program, layout, shapes_of(device_data), shapes_of(batch))
     # Otherwise XLA:CPU fuses, and computes several times, what barriers keep apart.
@@ -293,7 +293,7 @@ for count in (1, 8):
     )
     batches = pipeline.train_batches(0)
     for _ in range(5):
-        batch = layout.put({"index": next(batches)["index"][None]}, layout.steps)
+        batch = layout.put({"index": next(batches)["index"][None]}, layout.steps_spec)
         step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(batch))
         state, outcome = step(state, active, resident, batch, one, own)
     results.append(jax.device_get(state))

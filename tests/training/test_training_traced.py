@@ -101,7 +101,7 @@ def test_steps_of_a_traced_program_are_those_of_the_program_itself(kept, monkeyp
     config, program, layout = made_program()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1, 4, 28, 28, 1), dtype=np.uint8)
-    rows = layout.put({"image": images, "label": np.int32([[0, 1, 2, 0]])}, layout.steps)
+    rows = layout.put({"image": images, "label": np.int32([[0, 1, 2, 0]])}, layout.steps_spec)
     own = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
     ends = []
     for keep in (True, False):

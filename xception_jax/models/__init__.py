@@ -23,11 +23,11 @@ __all__ = [
     "count",
     "create_model",
     "functionalize",
-    "inert_settings",
     "list_models",
     "load_weights",
     "model_function",
     "save_keras_weights",
+    "unused_settings",
 ]
 
 

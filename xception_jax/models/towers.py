@@ -75,7 +75,7 @@ class InceptionSpec:
     fully_connected: tuple[int, ...] = ()
     grid: int = 1
 
-    def resized(self, width: Width, middle_modules: int | None) -> "TowerTable":  # noqa: ARG002
+    def resized(self, width: Width, middle_modules: int | None) -> "InceptionSpec":  # noqa: ARG002
         """Every number of features times `width`; there is no flow of equal modules to lengthen."""
 
         def wide(tower: Tower) -> Tower:
@@ -132,7 +132,7 @@ class InceptionSpec:
             size = max(_in_size(tower, size) for tower in towers)
         return size
 
-    def build(self, spec: NetworkSpec, *, rngs: nnx.Rngs) -> "TowerNetwork":
+    def build(self, spec: NetworkSpec, *, rngs: nnx.Rngs) -> "InceptionNetwork":
         """The model of this table."""
         from xception_jax.models.tower_network import InceptionNetwork
 

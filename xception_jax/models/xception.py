@@ -52,7 +52,7 @@ class XceptionSpec:
     middle_modules: int
     exit: tuple[Stage, ...]
 
-    def resized(self, width: Width, middle_modules: int | None) -> "Flows":
+    def resized(self, width: Width, middle_modules: int | None) -> "XceptionSpec":
         """Every number of features times `width`, and another number of middle modules."""
 
         def wide(stage: Stage) -> Stage:

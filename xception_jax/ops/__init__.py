@@ -17,7 +17,7 @@ __all__ = [
     "Padding",
     "batch_norm",
     "batch_statistics",
-    "choose",
+    "choose_implementation",
     "conv2d",
     "depthwise_conv2d",
     "max_pool",

@@ -67,7 +67,7 @@ def measure(
     began = time.perf_counter()
     try:
         steps = {name: np.stack([part] * most) for name, part in batch.items()}
-        rows = layout.put(steps, layout.steps)
+        rows = layout.put(steps, layout.steps_spec)
         device_data = replicate(pipeline.device_data.get("train", {}), layout.mesh)
         start = time.perf_counter()
         step = compile_train_steps(step_spec, layout, shapes_of(device_data), shapes_of(rows))

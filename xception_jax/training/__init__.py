@@ -4,4 +4,4 @@ from xception_jax.training.loop import Interrupted, Progress
 from xception_jax.training.run_writer import Labels, RunSpec
 from xception_jax.training.train import train, train_together
 
-__all__ = ["Interrupted", "Labels", "Progress", "Run", "train", "train_together"]
+__all__ = ["Interrupted", "Labels", "Progress", "RunSpec", "train", "train_together"]

@@ -82,21 +82,28 @@ def lower_train_steps(
         layout: of the run or the pack.
         device_data: `shapes_of` the arrays on the devices.
         batches: `shapes_of` the batches of the most steps that a call takes, arrays
-            [steps, …] of the layout's `steps`. With one there is no loop in the program.
+            [steps, …] of the layout's `steps_spec`. With one there is no loop in the program.
     """
     specs = _state_specs(step_spec, layout)
     sharded = jax.shard_map(
         partial(_train_steps, step_spec, layout),
         mesh=layout.mesh,
-        in_specs=(specs, layout.members, REPLICATED, layout.steps, REPLICATED, layout.members),
-        out_specs=(specs, layout.members),
+        in_specs=(
+            specs,
+            layout.run_spec,
+            REPLICATED,
+            layout.steps_spec,
+            REPLICATED,
+            layout.run_spec,
+        ),
+        out_specs=(specs, layout.run_spec),
         check_vma=False,
     )
     arguments = (
         _state(step_spec, layout),
         _members(layout, jax.ShapeDtypeStruct((), jnp.bool_)),
         _abstract(device_data, layout, REPLICATED),
-        _abstract(batches, layout, layout.steps),
+        _abstract(batches, layout, layout.steps_spec),
         _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32)),
         _members(layout, _hyperparameters()),
     )
@@ -126,12 +133,12 @@ def lower_evaluation_step(
 
     if layout.slots is not None:
         step = jax.vmap(step, in_axes=(0, 0, 0, None, None))
-    members = layout.members
+    members = layout.run_spec
     sharded = jax.shard_map(
         step,
         mesh=layout.mesh,
-        in_specs=(members, members, members, REPLICATED, layout.shared_rows),
-        out_specs=layout.rows,
+        in_specs=(members, members, members, REPLICATED, layout.shared_batch_spec),
+        out_specs=layout.batch_spec,
         check_vma=False,
     )
     state = _state(step_spec, layout)
@@ -140,7 +147,7 @@ def lower_evaluation_step(
         state.statistics,
         _members(layout, _hyperparameters()),
         _abstract(device_data, layout, REPLICATED),
-        _abstract(batch, layout, layout.shared_rows),
+        _abstract(batch, layout, layout.shared_batch_spec),
     )
     return _lower(sharded, arguments, ("evaluate", step_spec, layout))
 
@@ -153,9 +160,9 @@ def place_states(step_spec: StepSpec, layout: Layout, states: Sequence[TrainStat
 def _state_specs(step_spec: StepSpec, layout: Layout) -> TrainState:
     """How each array of the runs' states lies."""
     shapes = step_spec.shapes()
-    specs: TrainState = jax.tree.map(lambda _: layout.members, shapes)
+    specs: TrainState = jax.tree.map(lambda _: layout.run_spec, shapes)
     if step_spec.shard_optimizer:
-        share = partial(jax.tree.map, lambda x: layout.shared(x.shape))
+        share = partial(jax.tree.map, lambda x: layout.shard_spec(x.shape))
         specs = replace(specs, averages=share(shapes.averages), optimizer=share(shapes.optimizer))
     return specs
 
@@ -235,7 +242,7 @@ def _state(step_spec: StepSpec, layout: Layout) -> Any:
 
 def _members(layout: Layout, one: Any) -> Any:
     """What each run has for itself, from the shapes of one run's."""
-    return _placed(layout, layout.members, _stacked(layout, one))
+    return _placed(layout, layout.run_spec, _stacked(layout, one))
 
 
 def _stacked(layout: Layout, one: Any) -> Any:

@@ -70,19 +70,20 @@ def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> O
     taken = next(iter(pipeline.train_batches(step)))
     if device_data := pipeline.device_data.get("train"):
         taken = {name: values[taken["index"]] for name, values in device_data.items()}
-    dealt = layout.dealt(
+    dealt = layout.interleave_shards(
         {name: rows[None] for name, rows in taken.items()}, step_spec.consecutive_parts
     )
     look = jax.shard_map(
         partial(_look, step_spec, names),
         mesh=layout.mesh,
-        in_specs=(REPLICATED, REPLICATED, layout.shared_rows),
+        in_specs=(REPLICATED, REPLICATED, layout.shared_batch_spec),
         out_specs=REPLICATED,
         check_vma=False,
     )
     placed = replicate((hparams, state), layout.mesh)
     finite = jax.jit(look)(
-        *placed, layout.put({name: rows[0] for name, rows in dealt.items()}, layout.shared_rows)
+        *placed,
+        layout.put({name: rows[0] for name, rows in dealt.items()}, layout.shared_batch_spec),
     )
     for (module, what), good in zip(names, jax.device_get(finite), strict=True):
         if not good:

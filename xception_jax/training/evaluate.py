@@ -85,11 +85,11 @@ class Evaluator:
         Yields:
             `index` and what the task notes, [slots, n, …].
         """
-        parameters = self._layout.whole(state.averages or state.parameters)
+        parameters = self._layout.replicate(state.averages or state.parameters)
         dispatched: deque[tuple[np.ndarray, np.ndarray, dict[str, jax.Array]]] = deque()
         for batch in self._pipeline.eval_batches(split, self._batch_size):
             mask, index = batch.pop("mask"), batch["index"]
-            rows = self._layout.put(batch, self._layout.shared_rows)
+            rows = self._layout.put(batch, self._layout.shared_batch_spec)
             step = compile_evaluation_step(
                 self._program, self._layout, shapes_of(device_data), shapes_of(rows)
             )

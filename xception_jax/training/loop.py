@@ -223,7 +223,7 @@ class Loop:
         every = taken + taken[-1:] * (self.steps_per_dispatch - len(taken))
         parts = self.step_spec.consecutive_parts
         rows = {name: np.stack([batch[name] for batch in every]) for name in taken[0]}
-        return self.layout.put(self.layout.dealt(rows, parts), self.layout.steps)
+        return self.layout.put(self.layout.interleave_shards(rows, parts), self.layout.steps_spec)
 
     def _note(self, step: int, taken: list[Batch]) -> None:
         """Tells each run's `pairing.json` what the devices have been given after `step`."""

@@ -34,32 +34,32 @@ class Layout:
     slots: int | None = None
 
     @property
-    def members(self) -> PartitionSpec:
+    def run_spec(self) -> PartitionSpec:
         """Of what each run has for itself."""
         return REPLICATED if self.slots is None else PartitionSpec(SEED_AXIS)
 
     @property
-    def rows(self) -> PartitionSpec:
+    def batch_spec(self) -> PartitionSpec:
         """Of what each run has of each row of a batch."""
-        return PartitionSpec(*self.members, DATA_AXIS)
+        return PartitionSpec(*self.run_spec, DATA_AXIS)
 
     @property
-    def steps(self) -> PartitionSpec:
+    def steps_spec(self) -> PartitionSpec:
         """Of the batches of several steps."""
-        return PartitionSpec(None, *self.rows)
+        return PartitionSpec(None, *self.batch_spec)
 
     @property
-    def shared_rows(self) -> PartitionSpec:
+    def shared_batch_spec(self) -> PartitionSpec:
         """Of a batch that all runs see."""
         return PartitionSpec(DATA_AXIS)
 
-    def shared(self, shape: Sequence[int]) -> PartitionSpec:
+    def shard_spec(self, shape: Sequence[int]) -> PartitionSpec:
         """Of what a run has once, as an array of this shape of which each device keeps a part."""
         axis = shared_axis(shape, self.mesh.shape[DATA_AXIS])
         return (
-            self.members
+            self.run_spec
             if axis is None
-            else PartitionSpec(*self.members, *[None] * axis, DATA_AXIS)
+            else PartitionSpec(*self.run_spec, *[None] * axis, DATA_AXIS)
         )
 
     def stack(self, values: Sequence[Tree], specs: Any = None) -> Tree:
@@ -67,33 +67,35 @@ class Layout:
 
         Args:
             values: trees of arrays, of each slot.
-            specs: for each array how it lies; None: as `members`.
+            specs: for each array how it lies; None: as `run_spec`.
         """
         if self.slots is None:
             (stacked,) = values
         else:
             stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(list(values)))
-        return _place(stacked, self.mesh, self.members if specs is None else specs)
+        return _place(stacked, self.mesh, self.run_spec if specs is None else specs)
 
     def take(self, values: Tree, slot: int) -> Tree:
         """The value of one slot, whole: of a pack in one process NumPy arrays, else on devices."""
         if self.slots is None:
-            return self.whole(values)
+            return self.replicate(values)
         if jax.process_count() > 1:
             taken: Tree = _take(self.mesh, values, slot)
             return taken
         one: Tree = jax.tree.map(lambda x: np.asarray(x)[slot, ...], values)
         return one
 
-    def whole(self, values: Tree) -> Tree:
-        """As `members`, whatever parts of them the devices keep."""
-        sharding = NamedSharding(self.mesh, self.members)
+    def replicate(self, values: Tree) -> Tree:
+        """As `run_spec`, whatever parts of them the devices keep."""
+        sharding = NamedSharding(self.mesh, self.run_spec)
         if all(x.sharding.is_equivalent_to(sharding, x.ndim) for x in jax.tree.leaves(values)):
             return values
         gathered: Tree = _laid_out(sharding, values)
         return gathered
 
-    def dealt(self, batches: dict[str, np.ndarray], parts: int) -> dict[str, np.ndarray]:
+    def interleave_shards(
+        self, batches: dict[str, np.ndarray], parts: int
+    ) -> dict[str, np.ndarray]:
         """Of batches that are made of `parts`: to each device in turn its rows of every part.
 
         Args:
@@ -104,7 +106,7 @@ class Layout:
         devices = self.mesh.shape[DATA_AXIS] // jax.process_count()
         if 1 in {parts, devices}:
             return batches
-        axis = len(self.steps) - 1
+        axis = len(self.steps_spec) - 1
 
         def deal(rows: np.ndarray) -> np.ndarray:
             shape = *rows.shape[:axis], parts, devices, -1, *rows.shape[axis + 1 :]

@@ -198,7 +198,7 @@ def train_step(
 
 
 def _part(tree: Params) -> Params:
-    """This device's part of arrays that can be dealt out; see `Layout.shared`."""
+    """This device's part of arrays that can be dealt out; see `Layout.shard_spec`."""
     devices = lax.axis_size(DATA_AXIS)
 
     def part(x: Array) -> Array:
