@@ -106,15 +106,15 @@ def inference(
     function = model_function(
         settings.pop("name"), num_classes=classes, in_channels=channels, **settings
     )
-    parameters, statistics = function.init(jax.random.key(0))
+    parameters, batch_stats = function.init(jax.random.key(0))
     notes = _notes(function.parameters)
     if folded:
         from xception_jax.pretrained.folding import fold
 
-        function, parameters, statistics = fold(function, parameters, statistics)
+        function, parameters, batch_stats = fold(function, parameters, batch_stats)
     images = made_up_images(batch, size, channels, classes)["image"].astype(np.float32) / 127.5 - 1
     apply = jax.jit(lambda p, s, x: function.apply(p, s, x, train=False)[0])
-    arguments = jax.device_put((parameters, statistics, jnp.asarray(images)))
+    arguments = jax.device_put((parameters, batch_stats, jnp.asarray(images)))
     return Work(repeating(apply, arguments), batch, notes)
 
 

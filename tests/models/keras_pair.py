@@ -29,7 +29,7 @@ class Pair:
     paths: dict[int, str]  # ours, by the identity of Keras's variable
     function: ModelFunction
     parameters: dict[str, jax.Array]
-    statistics: dict[str, jax.Array]
+    batch_stats: dict[str, jax.Array]
     images: jax.Array
 
     def theirs(self, trainable, rest, images, train: bool):
@@ -71,9 +71,9 @@ def make_pair(carried: ModuleType, size: int, dtype: str, seed: int) -> Pair:
     # Each has a tint of its own: noise alone is the same to a network that averages over pixels.
     drawn = rng.uniform(-0.5, 0.5, (16, size, size, 3)) + rng.uniform(-0.5, 0.5, (16, 1, 1, 3))
     images = jnp.asarray(drawn.astype(np.float32), dtype)
-    zeros = {leaf.path: jnp.zeros(leaf.shape, dtype) for leaf in function.statistics}
+    zeros = {leaf.path: jnp.zeros(leaf.shape, dtype) for leaf in function.batch_stats}
     _, tracked = jax.jit(function.apply, static_argnames="train")(values, zeros, images, train=True)
-    statistics = {}
+    batch_stats = {}
     for path in (path for path in tracked if path.endswith("/mean")):
         mean, variance = (
             np.asarray(tracked[name]) / 0.01 for name in (path, path[: -len("mean")] + "variance")
@@ -83,13 +83,13 @@ def make_pair(carried: ModuleType, size: int, dtype: str, seed: int) -> Pair:
         # share of its channel's deviation, or the layers would amplify one another's shifts.
         spread = variance * rng.uniform(0.7, 2.1, variance.shape) + 0.1 * np.mean(variance)
         shift = rng.uniform(-0.3, 0.3, mean.shape) * np.sqrt(spread)
-        statistics[path] = jnp.asarray(mean + shift, dtype)
-        statistics[path[: -len("mean")] + "variance"] = jnp.asarray(spread, dtype)
-    everything = values | statistics
+        batch_stats[path] = jnp.asarray(mean + shift, dtype)
+        batch_stats[path[: -len("mean")] + "variance"] = jnp.asarray(spread, dtype)
+    everything = values | batch_stats
     for variable, path in carried.variables(model):
         variable.assign(carried.to_keras(path, everything.pop(path)))
     assert not everything
-    return Pair(carried, model, paths, function, values, statistics, images[:2])
+    return Pair(carried, model, paths, function, values, batch_stats, images[:2])
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def assert_same_logits(pair: Pair) -> None:
         values_of(trainable), values_of(rest), pair.images, False
     )
     ours, _ = jax.jit(pair.function.apply, static_argnames="train")(
-        pair.parameters, pair.statistics, pair.images, train=False
+        pair.parameters, pair.batch_stats, pair.images, train=False
     )
     error, difference = np.max(np.abs(ours - theirs)), np.std(theirs[0] - theirs[1])
     print(f"max abs error {error:.3g}; the logits of the images differ by {difference:.3g}")
@@ -152,7 +152,7 @@ def assert_same_modules(
         values_of(part.trainable_variables), values_of(part.non_trainable_variables), pair.images
     )
     mine = jax.jit(lambda p, s, x: ours(pair.function.bind(p, s), x))(
-        pair.parameters, pair.statistics, pair.images
+        pair.parameters, pair.batch_stats, pair.images
     )
     worst = 0.0
     for name, a, b in zip(names, mine, right, strict=True):
@@ -174,8 +174,8 @@ def assert_same_gradients(pair: Pair, train: bool) -> None:
         logits, new = pair.theirs(trainable, rest, images, train)
         return loss(logits), new
 
-    def ours(parameters, statistics, images):
-        logits, new = pair.function.apply(parameters, statistics, images, train=train)
+    def ours(parameters, batch_stats, images):
+        logits, new = pair.function.apply(parameters, batch_stats, images, train=train)
         return loss(logits), new
 
     trainable, rest = pair.keras.trainable_variables, pair.keras.non_trainable_variables
@@ -183,7 +183,7 @@ def assert_same_gradients(pair: Pair, train: bool) -> None:
         values_of(trainable), values_of(rest), pair.images
     )
     mine, my_statistics = jax.jit(jax.grad(ours, has_aux=True))(
-        pair.parameters, pair.statistics, pair.images
+        pair.parameters, pair.batch_stats, pair.images
     )
     assert len(trainable) == len(mine)
     errors = {}

@@ -31,7 +31,7 @@ def test_folded_logits_are_those_of_the_frozen_model(name, settings, rng):
     size = 75 if name in LARGE else 16
     images = jnp.asarray(rng.normal(size=(3, size, size, 3)), jnp.float32)
     # Any numbers will do that a trained model could have: none is 0 or 1, as at the start.
-    parameters, statistics = (
+    parameters, batch_stats = (
         {
             path: value + rng.uniform(0.1, 0.5, value.shape).astype(np.float32)
             if path.rpartition("/")[-1] in ("scale", "bias", "mean", "variance")
@@ -45,7 +45,7 @@ def test_folded_logits_are_those_of_the_frozen_model(name, settings, rng):
     def both(*values):
         return function.apply(*values, train=False)[0], apply_folded(function, *values)
 
-    frozen, folded = map(np.asarray, both(parameters, statistics, images))
+    frozen, folded = map(np.asarray, both(parameters, batch_stats, images))
     # Rounding at other places in up to 100 layers, as a random walk: some units of float32's 6e-8,
     # or of bfloat16's 4e-3, each.
     allowed = 0.05 if settings.get("dtype") == "bfloat16" else 2e-5
@@ -60,12 +60,12 @@ def test_no_statistics_are_left(name):
     folded = []
 
     def trace(*values):
-        function_, parameters, statistics = fold(function, *values)
+        function_, parameters, batch_stats = fold(function, *values)
         folded.append(function_)
-        return parameters, statistics
+        return parameters, batch_stats
 
-    parameters, statistics = jax.eval_shape(trace, *values)
-    assert statistics == {}
-    assert folded[0].statistics == ()
+    parameters, batch_stats = jax.eval_shape(trace, *values)
+    assert batch_stats == {}
+    assert folded[0].batch_stats == ()
     kernels = {path for path in values[0] if path.endswith("kernel")}
     assert kernels <= parameters.keys()  # under the names they have

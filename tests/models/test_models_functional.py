@@ -55,11 +55,11 @@ def test_kernels_of_one_model_and_shape_differ_from_each_other():
 
 def test_created_model_is_that_of_its_key():
     model = create_model("xception_tiny", num_classes=5, rngs=nnx.Rngs(11))
-    function, parameters, statistics = functionalize(model)
+    function, parameters, batch_stats = functionalize(model)
     assert function == tiny()
     assert hash(function) == hash(tiny())
     drawn, drawn_statistics = function.init(nnx.Rngs(11).params())
-    for path, value in (parameters | statistics).items():
+    for path, value in (parameters | batch_stats).items():
         np.testing.assert_array_equal(value, (drawn | drawn_statistics)[path])
 
 
@@ -77,25 +77,25 @@ def test_variance_of_kernels_is_one_over_fan_in():
 @pytest.fixture
 def parts(rng):
     function = tiny(middle_modules=0)
-    parameters, statistics = function.init(jax.random.key(int(rng.integers(2**31))))
+    parameters, batch_stats = function.init(jax.random.key(int(rng.integers(2**31))))
     images = jnp.asarray(rng.normal(size=(4, 16, 16, 3)), jnp.float32)
-    return function, parameters, statistics, images
+    return function, parameters, batch_stats, images
 
 
 def test_apply_is_pure_inside_grad_jit_and_vmap(parts):
-    function, parameters, statistics, images = parts
-    before = {path: np.asarray(value).copy() for path, value in (parameters | statistics).items()}
+    function, parameters, batch_stats, images = parts
+    before = {path: np.asarray(value).copy() for path, value in (parameters | batch_stats).items()}
 
-    def step(parameters, statistics, images):
+    def step(parameters, batch_stats, images):
         def loss(parameters):
-            logits, new = function.apply(parameters, statistics, images, train=True)
+            logits, new = function.apply(parameters, batch_stats, images, train=True)
             return jnp.mean(logits**2), new
 
         return jax.value_and_grad(loss, has_aux=True)(parameters)
 
     with jax.checking_leaks():
-        (loss, new), gradients = jax.jit(step)(parameters, statistics, images)
-    twice = jax.tree.map(lambda a: jnp.stack([a, a]), (parameters, statistics, images))
+        (loss, new), gradients = jax.jit(step)(parameters, batch_stats, images)
+    twice = jax.tree.map(lambda a: jnp.stack([a, a]), (parameters, batch_stats, images))
     (losses, news), many = jax.jit(jax.vmap(step))(*twice)
     largest = max(float(jnp.max(jnp.abs(g))) for g in gradients.values())
     for one, two in ((loss, losses), *((gradients[p], many[p]) for p in gradients)):
@@ -104,9 +104,9 @@ def test_apply_is_pure_inside_grad_jit_and_vmap(parts):
             np.testing.assert_allclose(member, one, rtol=0, atol=1e-3 * largest)
     for path in new:
         np.testing.assert_allclose(news[path][0], new[path], rtol=1e-4, atol=1e-5)
-    for path, value in (parameters | statistics).items():
+    for path, value in (parameters | batch_stats).items():
         np.testing.assert_array_equal(value, before[path])
-    _, unchanged = function.apply(parameters, statistics, images, train=False)
+    _, unchanged = function.apply(parameters, batch_stats, images, train=False)
     for path, value in unchanged.items():
         np.testing.assert_array_equal(value, before[path])
 
@@ -116,13 +116,13 @@ def test_gradient_agrees_with_a_difference_quotient_in_float64(rng):
     with jax.enable_x64(True):
         function = tiny(dtype="float64", intermediate_activation="elu", middle_modules=0)
         key = jax.random.key(int(rng.integers(2**31)))
-        parameters, statistics = jax.tree.map(lambda a: a.astype("float64"), function.init(key))
+        parameters, batch_stats = jax.tree.map(lambda a: a.astype("float64"), function.init(key))
         images = jnp.asarray(rng.normal(size=(3, 16, 16, 3)))
         direction = {p: jnp.asarray(rng.normal(size=v.shape)) for p, v in parameters.items()}
 
         @jax.jit
         def loss(parameters):
-            logits, _ = function.apply(parameters, statistics, images, train=True)
+            logits, _ = function.apply(parameters, batch_stats, images, train=True)
             return jnp.sum(jnp.sin(logits))
 
         gradient = jax.grad(loss)(parameters)
@@ -137,7 +137,7 @@ def test_gradient_agrees_with_a_difference_quotient_in_float64(rng):
 
 @pytest.mark.parametrize("change", ["missing", "surplus", "reshaped"])
 def test_values_of_another_model_are_listed(parts, change):
-    function, parameters, statistics, images = parts
+    function, parameters, batch_stats, images = parts
     wrong = dict(parameters)
     if change == "missing":
         del wrong["classifier/bias"]
@@ -147,7 +147,7 @@ def test_values_of_another_model_are_listed(parts, change):
         wrong["classifier/bias"] = jnp.zeros(6)
     word = {"missing": "missing", "surplus": "surplus", "reshaped": "of another shape"}[change]
     with pytest.raises(ValueError, match=rf"parameters .*{word}: classifier/(bias|offset)"):
-        function.apply(wrong, statistics, images, train=False)
+        function.apply(wrong, batch_stats, images, train=False)
 
 
 # -- dropout ---------------------------------------------------------------------------------------
@@ -173,11 +173,11 @@ def test_what_is_dropped_does_not_depend_on_the_split_of_the_batch(rng):
 
 
 def test_a_model_drops_in_training_with_keys_only(parts):
-    function, parameters, statistics, images = parts
+    function, parameters, batch_stats, images = parts
     keys = jax.random.split(jax.random.key(0), len(images))
     runs = {
         (train, given is not None): np.asarray(
-            function.apply(parameters, statistics, images, train=train, dropout_keys=given)[0]
+            function.apply(parameters, batch_stats, images, train=train, dropout_keys=given)[0]
         )
         for train in (False, True)
         for given in (None, keys)
@@ -205,10 +205,10 @@ class Theirs(nnx.Module):
 
 def test_a_module_of_another_maker_is_applied():
     model, images = Theirs(nnx.Rngs(0)), jnp.ones((2, 4, 4, 3))
-    function, parameters, statistics = functionalize(model)
+    function, parameters, batch_stats = functionalize(model)
     assert sorted(parameters) == ["kernel", "layers/1/bias", "layers/1/kernel"]
     logits, _ = jax.jit(function.apply, static_argnames="train")(
-        parameters, statistics, images, train=True
+        parameters, batch_stats, images, train=True
     )
     np.testing.assert_allclose(logits, model(images, True), rtol=1e-6)
     with pytest.raises(ValueError, match=r"(kernel|bias) does not say how it is drawn"):

@@ -66,30 +66,30 @@ def carried(values: dict, segments: int) -> dict:
 @pytest.mark.parametrize("segments", [1, 3, 4])
 def test_figure_2_written_as_towers_is_figure_3_written_as_segments(segments, train, rng):
     features, widths = 6, 5
-    towers, values, statistics = functionalize(
+    towers, values, batch_stats = functionalize(
         TowerModule(7, simplified_towers(segments, features), spec(), rngs=nnx.Rngs(0))
     )
     segmented, empty, _ = functionalize(
         segmented_module(7, segments * features, segments, NORM, rngs=nnx.Rngs(0))
     )
     values = {p: jnp.asarray(rng.normal(size=v.shape) / 3, jnp.float32) for p, v in values.items()}
-    statistics = {  # means about 1 would leave ReLU nothing to let through
+    batch_stats = {  # means about 1 would leave ReLU nothing to let through
         p: jnp.asarray(rng.uniform(0.5, 1.5, v.shape) - p.endswith("mean"), jnp.float32)
-        for p, v in statistics.items()
+        for p, v in batch_stats.items()
     }
-    moved, moved_statistics = (carried(part, segments) for part in (values, statistics))
+    moved, moved_statistics = (carried(part, segments) for part in (values, batch_stats))
     assert {p: v.shape for p, v in moved.items()} == {p: v.shape for p, v in empty.items()}
     x = jnp.asarray(rng.normal(size=(3, widths, widths, 7)), jnp.float32)
     weights = jnp.asarray(rng.normal(size=(3, widths, widths, segments * features)), jnp.float32)
 
-    def run(function, values, statistics):
+    def run(function, values, batch_stats):
         def loss(values, x):
-            out, new = function.apply(values, statistics, x, train=train)
+            out, new = function.apply(values, batch_stats, x, train=train)
             return jnp.mean(out * weights), (out, new)
 
         return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(values, x)
 
-    (gradient, x_gradient), (out, new) = run(towers, values, statistics)
+    (gradient, x_gradient), (out, new) = run(towers, values, batch_stats)
     (mine, my_x_gradient), (my_out, my_new) = run(segmented, moved, moved_statistics)
     assert np.std(out) > 0.1  # or there would be nothing to compare
     # Two convolutions of at most 54 products on numbers of size 1, at float32's 6e-8.
@@ -205,9 +205,9 @@ def test_separable_models_keep_the_shapes_of_regular_ones(segments):
     model = nnx.eval_shape(
         lambda: create_model("inception_v3", separable=True, segments=segments, num_classes=7)
     )
-    function, parameters, statistics = functionalize(model)
+    function, parameters, batch_stats = functionalize(model)
     logits, _ = jax.eval_shape(
-        lambda p, s, x: function.apply(p, s, x, train=True), parameters, statistics, images
+        lambda p, s, x: function.apply(p, s, x, train=True), parameters, batch_stats, images
     )
     assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
 
@@ -224,12 +224,12 @@ def test_segments_that_do_not_divide_name_a_number_that_all_blocks_can_have():
 def test_the_smallest_image_is_the_one_the_model_says(name, smallest):
     model = nnx.eval_shape(lambda: create_model(name, num_classes=2))
     assert model.smallest_image == smallest
-    function, parameters, statistics = functionalize(model)
+    function, parameters, batch_stats = functionalize(model)
 
     def logits(size):
         images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
         return jax.eval_shape(
-            lambda p, s, x: function.apply(p, s, x, train=False)[0], parameters, statistics, images
+            lambda p, s, x: function.apply(p, s, x, train=False)[0], parameters, batch_stats, images
         )
 
     assert logits(smallest).shape == (1, 2)

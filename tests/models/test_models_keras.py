@@ -29,7 +29,7 @@ def exact(seed) -> Iterator[Pair]:
 def test_both_have_the_parameters_of_the_papers_table_3(exact):
     assert sum(np.size(value) for value in exact.parameters.values()) == 22_855_952
     assert exact.keras.count_params() == 22_910_480
-    assert sum(np.size(v) for v in (exact.parameters | exact.statistics).values()) == 22_910_480
+    assert sum(np.size(v) for v in (exact.parameters | exact.batch_stats).values()) == 22_910_480
 
 
 @pytest.mark.parametrize("size", [96, pytest.param(299, marks=pytest.mark.slow)])

@@ -26,7 +26,7 @@ def test_both_have_as_many_parameters(exact):
     assert sum(np.size(value) for value in exact.parameters.values()) == 23_817_352
     assert sum(np.size(v) for v in exact.keras.trainable_variables) == 23_817_352
     assert exact.keras.count_params() == 23_851_784
-    assert sum(np.size(v) for v in (exact.parameters | exact.statistics).values()) == 23_851_784
+    assert sum(np.size(v) for v in (exact.parameters | exact.batch_stats).values()) == 23_851_784
 
 
 @pytest.mark.slow

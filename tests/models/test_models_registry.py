@@ -95,17 +95,17 @@ def test_inception_v3_pads_nothing_that_has_a_stride():
 @pytest.mark.parametrize("name", SMALL)
 def test_small_models_make_logits_of_small_images(name, padding, size):
     function = model_function(name, num_classes=10, padding=padding, separable=size == 64)
-    parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
+    parameters, batch_stats = jax.eval_shape(function.init, jax.random.key(0))
     images = jax.ShapeDtypeStruct((3, size, size, 3), jnp.float32)
     for train in (False, True):
         logits, new = jax.eval_shape(
             lambda p, s, x, train=train: function.apply(p, s, x, train=train),
             parameters,
-            statistics,
+            batch_stats,
             images,
         )
         assert (logits.shape, logits.dtype) == ((3, 10), jnp.float32)
-        assert new.keys() == statistics.keys()
+        assert new.keys() == batch_stats.keys()
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_a_step_down_the_gradient_lowers_the_loss(name, separable, rng):
         intermediate_activation="elu",
         depthwise_implementation="lax",  # its program is the shortest to compile
     )
-    parameters, statistics = function.init(jax.random.key(int(rng.integers(2**31))))
+    parameters, batch_stats = function.init(jax.random.key(int(rng.integers(2**31))))
     images = jnp.asarray(rng.normal(size=(6, 28, 28, 3)), jnp.float32)
     labels = jnp.asarray([0, 1, 2] * 2)
 
     @jax.jit
     def step(parameters):
         def loss(parameters):
-            logits, _ = function.apply(parameters, statistics, images, train=True)
+            logits, _ = function.apply(parameters, batch_stats, images, train=True)
             return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(6), labels])
 
         value, gradient = jax.value_and_grad(loss)(parameters)

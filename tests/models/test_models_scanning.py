@@ -32,12 +32,12 @@ def test_another_way_through_the_modules_is_the_same_model(scan, again, rng):
         ]
         images = jnp.asarray(rng.normal(size=(4, 16, 16, 3)))
 
-        def step(function, parameters, statistics):
+        def step(function, parameters, batch_stats):
             def loss(parameters):
-                logits, new = function.apply(parameters, statistics, images, train=True)
+                logits, new = function.apply(parameters, batch_stats, images, train=True)
                 return jnp.sum(jnp.sin(logits)), new
 
-            evaluated, _ = function.apply(parameters, statistics, images, train=False)
+            evaluated, _ = function.apply(parameters, batch_stats, images, train=False)
             return jax.grad(loss, has_aux=True)(parameters), evaluated
 
         right, mine = (
@@ -53,17 +53,17 @@ def test_another_way_through_the_modules_is_the_same_model(scan, again, rng):
 def test_paths_shapes_and_counts_do_not_depend_on_it():
     unrolled, scanned = tiny("off"), tiny("on")
     assert scanned.parameters == unrolled.parameters
-    assert scanned.statistics == unrolled.statistics
+    assert scanned.batch_stats == unrolled.batch_stats
     assert count(scanned, (16, 16, 3)) == count(unrolled, (16, 16, 3))
 
 
 def test_one_module_is_compiled_and_auto_unrolls_on_cpu():
     def equations(function):
-        parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
+        parameters, batch_stats = jax.eval_shape(function.init, jax.random.key(0))
         images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
         return str(
             jax.make_jaxpr(lambda *v: function.apply(*v, train=True))(
-                parameters, statistics, images
+                parameters, batch_stats, images
             )
         ).count("dot_general")
 
@@ -82,13 +82,13 @@ def test_what_is_computed_again_is_not_kept():
     kept = []
     for again in (False, True):
         function = tiny("off", rematerialize=again)
-        parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
+        parameters, batch_stats = jax.eval_shape(function.init, jax.random.key(0))
         images = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)
 
         def forward(p, s, x, function=function):
             return jax.vjp(lambda p: function.apply(p, s, x, train=True)[0], p)
 
-        _, backward = jax.eval_shape(forward, parameters, statistics, images)
+        _, backward = jax.eval_shape(forward, parameters, batch_stats, images)
         kept.append(sum(leaf.size for leaf in jax.tree.leaves(backward)))
-    weights = sum(leaf.size for leaf in jax.tree.leaves((parameters, statistics)))
+    weights = sum(leaf.size for leaf in jax.tree.leaves((parameters, batch_stats)))
     assert kept[1] - weights < (kept[0] - weights) / 2

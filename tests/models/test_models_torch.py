@@ -151,12 +151,12 @@ def make_pair(middle: int, width: float, dtype: str):
 
 
 def values_of(function, found) -> tuple[dict, dict]:
-    paths = {leaf.path for leaf in (*function.parameters, *function.statistics)}
+    paths = {leaf.path for leaf in (*function.parameters, *function.batch_stats)}
     assert paths == found.keys()
     values = {path: jnp.asarray(to_ours(tensor)) for path, tensor in found.items()}
     return (
         {leaf.path: values[leaf.path] for leaf in function.parameters},
-        {leaf.path: values[leaf.path] for leaf in function.statistics},
+        {leaf.path: values[leaf.path] for leaf in function.batch_stats},
     )
 
 
@@ -169,9 +169,9 @@ def test_the_whole_model_gives_the_logits_of_pytorch(rng):
     images = rng.uniform(-1, 1, size=(2, 96, 96, 3)).astype(np.float32)
     with torch.no_grad():
         right = theirs(torch.asarray(images.transpose(0, 3, 1, 2))).numpy()
-    parameters, statistics = values_of(ours["torch"], found)
+    parameters, batch_stats = values_of(ours["torch"], found)
     logits, _ = jax.jit(ours["torch"].apply, static_argnames="train")(
-        parameters, statistics, images, train=False
+        parameters, batch_stats, images, train=False
     )
     error = np.max(np.abs(logits - right))
     print(f"max abs error {error:.3g}, logits of size {np.std(right):.3g}")
@@ -185,10 +185,10 @@ def test_every_gradient_is_that_of_pytorch_and_the_other_padding_is_another_mode
         images = rng.uniform(-1, 1, size=(2, 96, 96, 3))
         logits = theirs(torch.asarray(images.transpose(0, 3, 1, 2)))
         torch.sin(logits).sum().backward()
-        parameters, statistics = values_of(ours["torch"], found)
+        parameters, batch_stats = values_of(ours["torch"], found)
 
         def loss(parameters, padding):
-            out, _ = ours[padding].apply(parameters, statistics, images, train=False)
+            out, _ = ours[padding].apply(parameters, batch_stats, images, train=False)
             return jnp.sum(jnp.sin(out)), out
 
         gradients, mine = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1)(

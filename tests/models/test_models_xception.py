@@ -29,7 +29,7 @@ def abstract(name: str, **settings):
 def test_xception_is_the_papers():
     function = model_function("xception")
     assert count(function.parameters) == 22_855_952  # table 3
-    assert count(function.parameters) + count(function.statistics) == 22_910_480
+    assert count(function.parameters) + count(function.batch_stats) == 22_910_480
 
 
 def test_xception_has_36_convolution_layers_in_14_modules():
@@ -50,7 +50,7 @@ def test_initial_values_of_a_model_have_names_of_their_own():
 
     for name in list_models():
         function = model_function(name)
-        paths = [leaf.path for leaf in (*function.parameters, *function.statistics)]
+        paths = [leaf.path for leaf in (*function.parameters, *function.batch_stats)]
         assert len({zlib.crc32(path.encode()) for path in paths}) == len(paths)
 
 
@@ -85,16 +85,16 @@ def test_parameters_of_the_variants(name, settings, parameters):
 def test_variants_make_logits_of_small_images(name, settings, size):
     model = abstract(name, num_classes=10, **settings)
     images = jax.ShapeDtypeStruct((3, size, size, settings.get("in_channels", 3)), jnp.float32)
-    function, parameters, statistics = functionalize(model)
+    function, parameters, batch_stats = functionalize(model)
     for train in (False, True):
         logits, new = jax.eval_shape(
             lambda p, s, x, train=train: function.apply(p, s, x, train=train),
             parameters,
-            statistics,
+            batch_stats,
             images,
         )
         assert (logits.shape, logits.dtype) == ((3, 10), jnp.float32)
-        assert new.keys() == statistics.keys()
+        assert new.keys() == batch_stats.keys()
 
 
 def test_a_model_is_used_directly_and_tracks_its_statistics_in_training(rng):
@@ -119,11 +119,11 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(rng):
     images = rng.normal(size=(8, 32, 32, 3)).astype(np.float32)
     runs = {}
     for dtype in ("float32", "bfloat16"):
-        function, parameters, statistics = functionalize(
+        function, parameters, batch_stats = functionalize(
             create_model("xception_tiny", num_classes=5, dtype=dtype)
         )
         step = jax.jit(function.apply, static_argnames="train")
-        logits, new = step(parameters, statistics, images, train=True)
+        logits, new = step(parameters, batch_stats, images, train=True)
         kinds = {v.dtype for v in (*parameters.values(), *new.values(), logits)}
         assert kinds == {jnp.dtype("float32")}
         runs[dtype] = np.asarray(logits), new
@@ -164,18 +164,18 @@ def test_wrong_settings_are_named(settings, message):
 )
 def test_wrong_images_are_named(shape, error, message):
     model = abstract("xception", num_classes=2)
-    function, parameters, statistics = functionalize(model)
+    function, parameters, batch_stats = functionalize(model)
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
     with pytest.raises(error, match=message):
         jax.eval_shape(
-            lambda p, s, x: function.apply(p, s, x, train=False), parameters, statistics, images
+            lambda p, s, x: function.apply(p, s, x, train=False), parameters, batch_stats, images
         )
 
 
 def test_the_smallest_image_the_error_names_is_one_the_model_takes():
-    function, parameters, statistics = functionalize(abstract("xception", num_classes=2))
+    function, parameters, batch_stats = functionalize(abstract("xception", num_classes=2))
     images = jax.ShapeDtypeStruct((1, 7, 7, 3), jnp.float32)
     logits, _ = jax.eval_shape(
-        lambda p, s, x: function.apply(p, s, x, train=False), parameters, statistics, images
+        lambda p, s, x: function.apply(p, s, x, train=False), parameters, batch_stats, images
     )
     assert logits.shape == (1, 2)

@@ -16,7 +16,7 @@ from xception_jax.training.compile import compile_train_steps, place_states, sha
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.optimizer import OptimizerSettings
-from xception_jax.training.step import Program
+from xception_jax.training.step import StepSpec
 from xception_jax.training.objective import SingleLabel
 
 class Small(nnx.Module):
@@ -42,7 +42,7 @@ LABELS = rng.integers(3, size=(STEPS, ROWS)).astype(np.int32)
 
 def train(devices, group_size, parts, slots=None, optimizer=OPTIMIZER, shard=False):
     function, *_ = functionalize(Small(group_size))
-    program = Program(
+    program = StepSpec(
         model=function, task=SingleLabel(0.0), optimizer=optimizer, average_decay=0.9,
         accumulation_steps=parts, augmentation="shift_flip", padding=2, dropout=True,
         grouped=group_size is not None, shard_optimizer=shard,
@@ -56,7 +56,8 @@ def train(devices, group_size, parts, slots=None, optimizer=OPTIMIZER, shard=Fal
         batch = {"image": images[None], "label": labels[None]}
         if slots:
             batch = {name: np.stack([rows] * slots, 1) for name, rows in batch.items()}
-        rows = layout.put(layout.interleave_shards(batch, program.consecutive_parts), layout.steps_spec)
+        dealt = layout.interleave_shards(batch, program.consecutive_parts)
+        rows = layout.put(dealt, layout.steps_spec)
         step = compile_train_steps(program, layout, shapes_of({}), shapes_of(rows))
         state, _ = step(state, active, {}, rows, replicate(jnp.int32(1), layout.mesh), own)
     kept = [x.addressable_data(0).size / x.size for x in jax.tree.leaves(state.optimizer)]
@@ -66,7 +67,7 @@ def train(devices, group_size, parts, slots=None, optimizer=OPTIMIZER, shard=Fal
 def distance(one, other):
     # Relative to the largest value of each kind.
     found = []
-    for name in ("parameters", "statistics", "averages", "sums", "optimizer"):
+    for name in ("parameters", "batch_stats", "averages", "sums", "optimizer"):
         pairs = list(zip(*(jax.tree.leaves(getattr(state, name)) for state in (one, other))))
         largest = max(np.abs(mine).max() for mine, _ in pairs)
         found += [float(np.abs(mine - theirs).max() / largest) for mine, theirs in pairs]

@@ -23,7 +23,7 @@ from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.optimizer import OptimizerSettings
-from xception_jax.training.step import Program
+from xception_jax.training.step import StepSpec
 from xception_jax.training.objective import SingleLabel
 
 SETTINGS = OptimizerSettings(
@@ -48,7 +48,7 @@ class Small(nnx.Module):
 
 def program(activation, **block):
     function, *_ = functionalize(Small(intermediate_activation=activation, **block))
-    return Program(model=function, task=SingleLabel(), optimizer=SETTINGS, average_decay=0.9,
+    return StepSpec(model=function, task=SingleLabel(), optimizer=SETTINGS, average_decay=0.9,
                    accumulation_steps=1, augmentation="shift_flip", padding=1, dropout=True)
 
 

@@ -171,11 +171,13 @@ def test_a_step_of_the_model_equals_plain_jax(opened):
     start = program.init(0)
 
     def loss(parameters):
-        logits, statistics = model.apply(parameters, start.statistics, images, train=True)
+        logits, batch_stats = model.apply(parameters, start.batch_stats, images, train=True)
         own = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
-        return -own.mean(), statistics
+        return -own.mean(), batch_stats
 
-    (mean, statistics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(start.parameters)
+    (mean, batch_stats), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+        start.parameters
+    )
     state, (outcome,) = run_steps(program, [{"index": index}], device_data)
     rate, decay = float(outcome["learning_rate"]), config.optimizer.weight_decay
     assert rate == pytest.approx(0.1)
@@ -189,8 +191,8 @@ def test_a_step_of_the_model_equals_plain_jax(opened):
         np.testing.assert_allclose(
             state.parameters[path], expected, rtol=0, atol=2e-5 * rate * largest, err_msg=path
         )
-    for path, value in statistics.items():
-        np.testing.assert_allclose(state.statistics[path], value, rtol=1e-4, atol=1e-5)
+    for path, value in batch_stats.items():
+        np.testing.assert_allclose(state.batch_stats[path], value, rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_in_parts_are_the_mean_of_the_parts_gradients(opened):
@@ -279,14 +281,14 @@ from xception_jax.config import load_config, resolve
 from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.hyperparameters import hyperparameters
 from xception_jax.training.sharding import Layout, make_mesh, replicate
-from xception_jax.training.setup import make_program, open_data
+from xception_jax.training.setup import make_step_spec, open_data
 
 config = resolve(load_config(sys.argv[1]), overrides=sys.argv[2:])
 pipeline = open_data(config)
 results, collectives = [], []
 for count in (1, 8):
     mesh = make_mesh(jax.devices()[:count])
-    program, layout = make_program(config, pipeline.info, mesh), Layout(mesh)
+    program, layout = make_step_spec(config, pipeline.info, mesh), Layout(mesh)
     resident = replicate(pipeline.resident["train"], mesh)
     state, active, one, own = layout.stack(
         [(program.init(0), jnp.bool_(True), jnp.int32(1), hyperparameters(config, ("none",)))]
@@ -309,7 +311,7 @@ start = jax.device_get(program.init(0).parameters)
 print(json.dumps({
     "moved": distance(start, one.parameters),
     "parameters": distance(one.parameters, eight.parameters),
-    "statistics": distance(one.statistics, eight.statistics),
+    "statistics": distance(one.batch_stats, eight.batch_stats),
     "loss": abs(float(one.sums["loss"] / eight.sums["loss"]) - 1),
     "one": collectives[0], "eight": collectives[1],
 }))

@@ -48,7 +48,7 @@ def copy(kept, tmp_path) -> Path:
 
 def test_a_directory_returns_what_was_put_in(weights, kept, model):
     read = read_weights(kept)
-    assert_equal(read.parameters | read.statistics, values_of(model))
+    assert_equal(read.parameters | read.batch_stats, values_of(model))
     assert read.describe() == weights.describe()
     assert (read.num_classes, read.preprocessing.size) == (SMALL["num_classes"], 71)
     assert list(kept.parent.iterdir()) == [kept], "nothing temporary is left"
@@ -142,22 +142,22 @@ def flipped(content: bytes) -> bytes:
 @pytest.mark.parametrize("origin", ["file", "kept"])
 def test_the_same_model_starts_with_everything(origin, model, request):
     function = model_function("xception", **SMALL)
-    parameters, statistics, left_out = initial_from(request.getfixturevalue(origin), function)
+    parameters, batch_stats, left_out = initial_from(request.getfixturevalue(origin), function)
     assert left_out == ()
-    assert_equal(parameters | statistics, values_of(model))
+    assert_equal(parameters | batch_stats, values_of(model))
 
 
 @pytest.mark.parametrize("origin", ["file", "kept"])
 @pytest.mark.parametrize("settings", [{"num_classes": 3}, {"fully_connected": (5,)}])
 def test_another_head_is_left_out_whole_and_drawn_by_the_key(origin, settings, model, request):
     function = model_function("xception", **(SMALL | settings))
-    parameters, statistics, left_out = initial_from(request.getfixturevalue(origin), function)
+    parameters, batch_stats, left_out = initial_from(request.getfixturevalue(origin), function)
     head = {leaf.path for leaf in function.parameters} - parameters.keys()
     assert set(left_out) == head
     assert {"classifier/kernel", "classifier/bias"} <= head
     values = values_of(model)
     body = {path: v for path, v in values.items() if not path.startswith("classifier/")}
-    assert_equal(parameters | statistics, body)
+    assert_equal(parameters | batch_stats, body)
     drawn, _ = jax.eval_shape(function.init, jax.random.key(0))
     shapes = {path: value.shape for path, value in (drawn | parameters).items()}
     assert shapes == {leaf.path: leaf.shape for leaf in function.parameters}

@@ -92,9 +92,9 @@ def right(certified, function) -> dict[str, Any]:
 
 def test_the_values_of_a_weights_file_give_keras_logits(certified, function, right):
     parameters = {leaf.path: right[leaf.path] for leaf in function.parameters}
-    statistics = {leaf.path: right[leaf.path] for leaf in function.statistics}
+    batch_stats = {leaf.path: right[leaf.path] for leaf in function.batch_stats}
     logits, _ = jax.jit(function.apply, static_argnames="train")(
-        parameters, statistics, certified.images, train=False
+        parameters, batch_stats, certified.images, train=False
     )
     assert_same_logits(np.asarray(logits), certified.logits)
 

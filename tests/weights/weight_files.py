@@ -46,17 +46,17 @@ def random_model(rng: np.random.Generator, name: str = "xception", **settings: A
     `create_model` would draw them first, and compile a program for each shape to do so.
     """
     function = model_function(name, **(SMALL | settings))
-    parameters, statistics = (
+    parameters, batch_stats = (
         {leaf.path: jnp.asarray(draw(leaf.path, leaf.shape, rng)) for leaf in leaves}
-        for leaves in (function.parameters, function.statistics)
+        for leaves in (function.parameters, function.batch_stats)
     )
-    return function.bind(parameters, statistics)
+    return function.bind(parameters, batch_stats)
 
 
 def values_of(model: nnx.Module) -> dict[str, np.ndarray]:
     """All parameters and statistics by path, copied."""
-    _, parameters, statistics = functionalize(model)
-    return {path: np.array(value) for path, value in {**parameters, **statistics}.items()}
+    _, parameters, batch_stats = functionalize(model)
+    return {path: np.array(value) for path, value in {**parameters, **batch_stats}.items()}
 
 
 def read(path: Path, function: ModelFunction | None = None, **options: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _read_names(path: Path) -> tuple[str, ...]:
 def _to_keras(weights: "Weights", destination: Path) -> None:
     from xception_jax.pretrained import save_keras_weights
 
-    model = weights.function().bind(weights.parameters, weights.statistics)
+    model = weights.function().bind(weights.parameters, weights.batch_stats)
     save_keras_weights(model, destination)
     unlike = [
         f"{name} {weights.settings[name]!r}"
@@ -165,7 +165,7 @@ def _rank(
     for start in range(0, len(images), batch_size):
         paths = images[start : start + batch_size]
         batch = np.stack([_prepared(weights, path) for path in paths])
-        logits = apply(weights.parameters, weights.statistics, batch)
+        logits = apply(weights.parameters, weights.batch_stats, batch)
         for path, row in zip(paths, np.asarray(jax.nn.softmax(logits)), strict=True):
             best = np.argsort(-row, kind="stable")[:top].tolist()
             yield path, [(i, names[i] if names else None, float(row[i])) for i in best]
@@ -208,7 +208,7 @@ def export(
     artifact = export_model(
         weights.function(),
         weights.parameters,
-        weights.statistics,
+        weights.batch_stats,
         image_shape=(size, size, channels),
         platforms=names,
     )

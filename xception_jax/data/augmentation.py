@@ -23,8 +23,8 @@ def gather(
     """The images and labels of a batch from either pipeline.
 
     Args:
-        device_data: one split of `Pipeline.device_data`, `image` uint8 [n, height, width, channels] and
-            `label` int32 [n] or, multi-label, uint8 [n, classes]; empty for a streaming pipeline.
+        device_data: one split of `Pipeline.device_data`: `image` uint8 [n, height, width,
+            channels] and `label` int32 [n] or, multi-label, uint8 [n, classes]; empty for a streaming pipeline.
         batch: of `train_batches` or `eval_batches`.
     """
     import jax.numpy as jnp

@@ -64,7 +64,7 @@ def _measure(weights: Weights, source: Source, config: ConfigDict, split: str) -
 
     @jax.jit
     def outputs(images: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-        logits, _ = model.apply(weights.parameters, weights.statistics, images, train=False)
+        logits, _ = model.apply(weights.parameters, weights.batch_stats, images, train=False)
         return task.outputs(logits, labels)
 
     parts = []

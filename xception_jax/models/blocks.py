@@ -43,7 +43,8 @@ class BlockSpec:
     Attributes:
         order: "depthwise_first" (separable convolution) or "pointwise_first" (Inception).
         intermediate_activation: between the two operations; "none", "relu", "elu", or another
-            activation of `jax.nn`. Several: one of them, picked at run time (`choice.ActivationIndex`).
+            activation of `jax.nn`. Several: one of them, picked at run time
+            (`activations.ActivationIndex`).
         segments: independent channel groups of the spatial convolution; "per_channel" is a
             depthwise convolution, 1 a regular one.
         kernel_size: of the spatial convolution, pixels, or (height, width); odd.

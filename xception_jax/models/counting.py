@@ -59,12 +59,12 @@ def count(model: ModelFunction | nnx.Module, image_shape: tuple[int, int, int]) 
     """
     function = model if isinstance(model, ModelFunction) else functionalize(model)[0]
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
-    parameters, statistics = (
+    parameters, batch_stats = (
         {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
-        for leaves in (function.parameters, function.statistics)
+        for leaves in (function.parameters, function.batch_stats)
     )
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    traced = jax.make_jaxpr(partial(_call, function, shapes))(parameters, statistics, images)
+    traced = jax.make_jaxpr(partial(_call, function, shapes))(parameters, batch_stats, images)
     macs: Counter[str] = Counter()
     for path, number in _multiply_adds(traced.jaxpr, ""):
         for outer in _ancestors(path):
@@ -80,14 +80,14 @@ def _call(
     function: ModelFunction,
     shapes: dict[str, Any],
     parameters: Params,
-    statistics: Params,
+    batch_stats: Params,
     images: Any,
 ) -> Any:
     """The model, its modules marked, and a depthwise convolution left as a convolution.
 
     The bound model is this call's own, so that nothing else sees what is done to it.
     """
-    model = function.bind(parameters, statistics)
+    model = function.bind(parameters, batch_stats)
     for keys, module in list(nnx.iter_modules(model)):
         if isinstance(module, SeparableConv):
             module.spec = replace(module.spec, depthwise_implementation="lax")

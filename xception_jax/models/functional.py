@@ -67,22 +67,22 @@ class ModelFunction:
     Attributes:
         graph: NNX's description of the module.
         parameters: its trainable parameters.
-        statistics: its batch statistics.
+        batch_stats: its batch statistics.
         choices: what it is told at run time (`choice.ActivationIndex`).
     """
 
     graph: nnx.GraphDef
     parameters: tuple[Leaf, ...]
-    statistics: tuple[Leaf, ...]
+    batch_stats: tuple[Leaf, ...]
     choices: tuple[Leaf, ...] = ()
 
     def shapes(self) -> tuple[Described, Described]:
         """Of parameters and batch statistics."""
-        parameters, statistics = (
+        parameters, batch_stats = (
             {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
-            for leaves in (self.parameters, self.statistics)
+            for leaves in (self.parameters, self.batch_stats)
         )
-        return parameters, statistics
+        return parameters, batch_stats
 
     def init(self, key: Key[Array, ""]) -> tuple[Params, Params]:
         """Initial parameters and batch statistics.
@@ -93,12 +93,12 @@ class ModelFunction:
         Raises:
             ValueError: a variable does not say how it is drawn.
         """
-        return _draw_all(self.parameters, key), _draw_all(self.statistics, key)
+        return _draw_all(self.parameters, key), _draw_all(self.batch_stats, key)
 
     def apply(
         self,
         parameters: Params,
-        statistics: Params,
+        batch_stats: Params,
         images: Float[Array, "batch height width channels"],
         *,
         train: bool,
@@ -114,18 +114,18 @@ class ModelFunction:
         Raises:
             ValueError: the dictionaries are not those of this module.
         """
-        model = self.bind(parameters, statistics, choices)
+        model = self.bind(parameters, batch_stats, choices)
         given = {"dropout_keys": dropout_keys, "dropout_rate": dropout_rate}
         dropout = {name: value for name, value in given.items() if value is not None}
         logits = model(images, train=train, **dropout)
         return logits, _flat(model, nnx.BatchStat)
 
-    def bind(self, parameters: Params, statistics: Params, choices: Choices | None = None) -> Any:
+    def bind(self, parameters: Params, batch_stats: Params, choices: Choices | None = None) -> Any:
         """The module with these values, in variables of its own.
 
         Args:
             parameters: by path.
-            statistics: by path.
+            batch_stats: by path.
             choices: by the attribute that holds them, the same for every layer that has it; what is
                 not named is 0.
 
@@ -133,9 +133,9 @@ class ModelFunction:
             ValueError: the dictionaries lack an array, have one too many, or one of another shape.
         """
         _require_match("parameters", self.parameters, parameters)
-        _require_match("statistics", self.statistics, statistics)
+        _require_match("statistics", self.batch_stats, batch_stats)
         leaves: list[Any] = [(leaf.keys, parameters[leaf.path]) for leaf in self.parameters]
-        leaves += [(leaf.keys, statistics[leaf.path]) for leaf in self.statistics]
+        leaves += [(leaf.keys, batch_stats[leaf.path]) for leaf in self.batch_stats]
         leaves += [
             (leaf.keys, (choices or {}).get(leaf.keys[-1], jnp.int32(0))) for leaf in self.choices
         ]
@@ -183,8 +183,8 @@ def _leaf(keys: tuple[Any, ...], variable: Any) -> Leaf:
 def functionalize(model: nnx.Module) -> tuple[ModelFunction, Params, Params]:
     """A module (also an abstract one) as a pure function, its parameters and its statistics.
 
-    Any NNX module will do whose variables are `nnx.Param`, `nnx.BatchStat` and `ActivationIndex` and which
-    is called as `module(images, train=…)`. For `ModelFunction.init` those of the first two kinds
+    Any NNX module will do whose variables are `nnx.Param`, `nnx.BatchStat` and `ActivationIndex`
+    and which is called as `module(images, train=…)`. For `ModelFunction.init` those of the first two kinds
     must carry the metadata `initializer`.
 
     Raises:

@@ -26,9 +26,9 @@ def scan_modules(modules: Sequence[Any], x: Image, train: bool, *, rematerialize
     """
     call = _pure(modules[0], train)
     stacked = jax.tree.map(lambda *each: jnp.stack(each), *map(nnx.state, modules))
-    x, statistics = lax.scan(jax.checkpoint(call) if rematerialize else call, x, stacked)
+    x, batch_stats = lax.scan(jax.checkpoint(call) if rematerialize else call, x, stacked)
     for index, module in enumerate(modules):
-        nnx.update(module, jax.tree.map(lambda value, i=index: value[i], statistics))
+        nnx.update(module, jax.tree.map(lambda value, i=index: value[i], batch_stats))
     return x
 
 
@@ -37,8 +37,8 @@ def rematerialized(module: Any, x: Image, train: bool) -> Image:
 
     What is inside is computed again there: less memory for more time (Chen et al. 2016).
     """
-    x, statistics = jax.checkpoint(_pure(module, train))(x, nnx.state(module))
-    nnx.update(module, statistics)
+    x, batch_stats = jax.checkpoint(_pure(module, train))(x, nnx.state(module))
+    nnx.update(module, batch_stats)
     return x
 
 

@@ -163,18 +163,18 @@ def _function(
 def _activation_bytes(function: ModelFunction, image_shape: tuple[int, int, int]) -> int:
     """Bytes the backward pass keeps for one image, before the compiler saves any."""
 
-    def residuals(parameters: Any, statistics: Any, images: Any) -> Any:
+    def residuals(parameters: Any, batch_stats: Any, images: Any) -> Any:
         def logits(values: Any) -> Any:
-            return function.apply(values, statistics, images, train=True)[0]
+            return function.apply(values, batch_stats, images, train=True)[0]
 
         return jax.vjp(logits, parameters)[1]
 
-    parameters, statistics = (
+    parameters, batch_stats = (
         {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
-        for leaves in (function.parameters, function.statistics)
+        for leaves in (function.parameters, function.batch_stats)
     )
     images = jax.ShapeDtypeStruct((_A_PRIME, *image_shape), jnp.float32)
-    kept = jax.tree.leaves(jax.eval_shape(residuals, parameters, statistics, images))
+    kept = jax.tree.leaves(jax.eval_shape(residuals, parameters, batch_stats, images))
     of_images = (leaf for leaf in kept if leaf.size % _A_PRIME == 0)
     return sum(leaf.size // _A_PRIME * leaf.dtype.itemsize for leaf in of_images)
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Weights:
         class_names: of its logits, where they are known.
         origin: where they come from.
         parameters: without those of the classifier where there is none.
-        statistics: of batch normalization.
+        batch_stats: of batch normalization.
     """
 
     model: str
@@ -60,7 +60,7 @@ class Weights:
     class_names: tuple[str, ...] | None
     origin: Origin
     parameters: Params
-    statistics: Params
+    batch_stats: Params
 
     def function(self) -> ModelFunction:
         """The model.
@@ -122,7 +122,7 @@ def write_weights(directory: Path, weights: Weights) -> None:
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
-        tree = {"parameters": weights.parameters, "statistics": weights.statistics}
+        tree = {"parameters": weights.parameters, "statistics": weights.batch_stats}
         save_tree(partial / ARRAYS, tree)
         description = weights.describe() | {"files": _digests(partial / ARRAYS)}
         text = json.dumps(description, indent=2, sort_keys=True, default=list)
@@ -156,7 +156,7 @@ def read_weights(directory: str | Path) -> Weights:
     except (InputError, TypeError) as error:
         raise InputError("file", str(path), f"is not valid: {_say(error)}") from error
     tree = _restored(directory / ARRAYS, function, without_head=empty.num_classes is None)
-    return Weights(**{**vars(empty), **tree})
+    return replace(empty, parameters=tree["parameters"], batch_stats=tree["statistics"])
 
 
 def _require_whole(directory: Path, recorded: Any) -> None:
@@ -196,7 +196,7 @@ def _described(described: dict[str, Any]) -> Weights:
         class_names=names,
         origin=Origin(**{key: str(value) for key, value in described["source"].items()}),
         parameters={},
-        statistics={},
+        batch_stats={},
     )
 
 
@@ -208,7 +208,7 @@ def _restored(arrays: Path, function: ModelFunction, *, without_head: bool) -> d
             if not (without_head and is_head(leaf.path))
         },
         "statistics": {
-            leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in function.statistics
+            leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in function.batch_stats
         },
     }
     try:

@@ -16,7 +16,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 def export_model(
     function: ModelFunction,
     parameters: Params,
-    statistics: Params,
+    batch_stats: Params,
     *,
     image_shape: tuple[int, int, int],
     platforms: Sequence[str],
@@ -26,7 +26,7 @@ def export_model(
     Args:
         function: the model.
         parameters: its parameters; they become constants of the artifact.
-        statistics: its batch statistics, likewise.
+        batch_stats: its batch statistics, likewise.
         image_shape: height, width and channels.
         platforms: that it can run on, of `PLATFORMS`.
 
@@ -38,7 +38,7 @@ def export_model(
 
     def logits(images: jax.Array) -> jax.Array:
         with native.portable():
-            return function.apply(parameters, statistics, images, train=False)[0]
+            return function.apply(parameters, batch_stats, images, train=False)[0]
 
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)

@@ -53,7 +53,7 @@ def _normalizations(module: Any) -> Iterator[tuple[nnx.Param, Any, int | str]]:
 
 
 def fold(
-    function: ModelFunction, parameters: Params, statistics: Params
+    function: ModelFunction, parameters: Params, batch_stats: Params
 ) -> tuple[ModelFunction, Params, Params]:
     """The function without its normalizations, its parameters, and the statistics it still has.
 
@@ -63,7 +63,7 @@ def fold(
     Raises:
         ValueError: the dictionaries are not those of this function.
     """
-    model = function.bind(parameters, statistics)
+    model = function.bind(parameters, batch_stats)
     for _, module in list(nnx.iter_modules(model)):
         for kernel, holder, name in _normalizations(module):
             norm = holder[name] if isinstance(name, int) else getattr(holder, name)
@@ -79,10 +79,10 @@ def fold(
 def apply_folded(
     function: ModelFunction,
     parameters: Params,
-    statistics: Params,
+    batch_stats: Params,
     images: Float[Array, "batch height width channels"],
     **settings: Any,
 ) -> Float[Array, "batch classes"]:
     """The logits of `function.apply(…, train=False, **settings)`, folded: see `fold`."""
-    folded, parameters, statistics = fold(function, parameters, statistics)
-    return folded.apply(parameters, statistics, images, train=False, **settings)[0]
+    folded, parameters, batch_stats = fold(function, parameters, batch_stats)
+    return folded.apply(parameters, batch_stats, images, train=False, **settings)[0]

@@ -71,7 +71,7 @@ def import_file(
         values = read_values(opened, function, head=head)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        parameters, statistics = _split(function, values)
+        parameters, batch_stats = _split(function, values)
         return Weights(
             model=model,
             settings=settings,
@@ -80,7 +80,7 @@ def import_file(
             class_names=class_names,
             origin=Origin(path.name, opened.kind, sha256),
             parameters=parameters,
-            statistics=statistics,
+            batch_stats=batch_stats,
         )
 
 
@@ -116,9 +116,9 @@ def initial_from(
     else:
         with open_source(path) as source:
             values = read_values(source, function, head=None)
-    parameters, statistics = _split(function, values)
+    parameters, batch_stats = _split(function, values)
     left_out = [leaf.path for leaf in function.parameters if leaf.path not in values]
-    return parameters, statistics, tuple(left_out)
+    return parameters, batch_stats, tuple(left_out)
 
 
 def settings_unlike(weights: Weights, settings: Mapping[str, Any]) -> list[str]:
@@ -134,17 +134,17 @@ def settings_unlike(weights: Weights, settings: Mapping[str, Any]) -> list[str]:
 
 
 def _split(function: ModelFunction, values: Params) -> tuple[Params, Params]:
-    parameters, statistics = (
+    parameters, batch_stats = (
         {leaf.path: values[leaf.path] for leaf in leaves if leaf.path in values}
-        for leaves in (function.parameters, function.statistics)
+        for leaves in (function.parameters, function.batch_stats)
     )
-    return parameters, statistics
+    return parameters, batch_stats
 
 
 def _fitting(path: Path, weights: Weights, function: ModelFunction) -> Params:
     """The weights that the model has too; the head whole or not at all."""
-    values = {**weights.parameters, **weights.statistics}
-    shapes = {leaf.path: leaf.shape for leaf in (*function.parameters, *function.statistics)}
+    values = {**weights.parameters, **weights.batch_stats}
+    shapes = {leaf.path: leaf.shape for leaf in (*function.parameters, *function.batch_stats)}
     there = {name: np.shape(value) for name, value in values.items()}
     heads = {name for name in (*values, *shapes) if is_head(name)}
     if any(there.get(name) != shapes.get(name) for name in heads):

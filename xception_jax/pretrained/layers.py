@@ -93,7 +93,7 @@ def layer_table(function: ModelFunction) -> list[Layer]:
     Raises:
         InputError: a model of a family for which there is no table.
     """
-    paths = [leaf.path for leaf in (*function.parameters, *function.statistics)]
+    paths = [leaf.path for leaf in (*function.parameters, *function.batch_stats)]
     roots = {path.partition("/")[0] for path in paths}
     for needed, table in _TABLES:
         if needed <= roots:
@@ -104,7 +104,7 @@ def layer_table(function: ModelFunction) -> list[Layer]:
 
 def array_paths(function: ModelFunction, layer: Layer) -> dict[str, Variable]:
     """A layer's variables by our path; without those the model's layer does not have."""
-    there = {leaf.path for leaf in (*function.parameters, *function.statistics)}
+    there = {leaf.path for leaf in (*function.parameters, *function.batch_stats)}
     named = {f"{layer.path}/{variable.ours}": variable for variable in layer.kind.variables}
     return {path: variable for path, variable in named.items() if path in there}
 

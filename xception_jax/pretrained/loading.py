@@ -53,7 +53,7 @@ def load_weights(
         values = read_values(opened, function, head=head)
     leaves: list[Any] = [
         (leaf.keys, values[leaf.path])
-        for leaf in (*function.parameters, *function.statistics)
+        for leaf in (*function.parameters, *function.batch_stats)
         if leaf.path in values
     ]
     nnx.update(model, nnx.from_flat_state(leaves))
@@ -74,7 +74,7 @@ def read_values(source: Source, function: ModelFunction, *, head: bool | None = 
     """
     table = layer_table(function)
     matched = source.match(function, table)
-    leaves = (*function.parameters, *function.statistics)
+    leaves = (*function.parameters, *function.batch_stats)
     problems = {
         leaf.path: _difference(leaf, matched.found.get(leaf.path), source.kind) for leaf in leaves
     }
@@ -161,9 +161,9 @@ def save_keras_weights(model: nnx.Module, path: str | Path) -> None:
     Raises:
         InputError: the model has layers that Keras's has not, or the file cannot be written.
     """
-    function, parameters, statistics = functionalize(model)
+    function, parameters, batch_stats = functionalize(model)
     _require_keras_blocks(model)
-    save_keras_values(function, {**parameters, **statistics}, path)
+    save_keras_values(function, {**parameters, **batch_stats}, path)
 
 
 def save_keras_values(function: ModelFunction, values: Params, path: str | Path) -> None:

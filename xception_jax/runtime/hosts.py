@@ -69,7 +69,7 @@ def _meet(coordinator: str | None, processes: int | None, process_id: int | None
             return False
     elif not _started_by_a_launcher():
         return False
-    # JAX would take SIGTERM for itself; here it is a wish to stop like any other, see `any_process`.
+    # JAX would take SIGTERM for itself; here it is a wish to stop: see `any_process`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -228,7 +228,10 @@ def all_or_raise(compute: Callable[[], T]) -> T:
 
 
 def broadcast_from_leader(compute: Callable[[], T]) -> T:
-    """`compute()`, plain data, of the first process, which alone calls it; raises as `all_or_raise`."""
+    """The plain data that `compute()` gives the leader, which alone calls it.
+
+    Raises as `all_or_raise` does.
+    """
     result: T = gather(all_or_raise(lambda: compute() if is_leader() else None))[0]
     return result
 

@@ -122,13 +122,13 @@ def lower_evaluation_step(
 
     def step(
         parameters: Params,
-        statistics: Params,
+        batch_stats: Params,
         hparams: Hyperparameters,
         device_data: Batch,
         batch: Batch,
     ) -> dict[str, Array]:
         return evaluation_step(
-            step_spec, parameters, statistics, device_data, batch, hparams=hparams
+            step_spec, parameters, batch_stats, device_data, batch, hparams=hparams
         )
 
     if layout.slots is not None:
@@ -144,7 +144,7 @@ def lower_evaluation_step(
     state = _state(step_spec, layout)
     arguments = (
         state.parameters,
-        state.statistics,
+        state.batch_stats,
         _members(layout, _hyperparameters()),
         _abstract(device_data, layout, REPLICATED),
         _abstract(batch, layout, layout.shared_batch_spec),

@@ -100,14 +100,14 @@ def _look(
 ) -> Array:
     """Whether each of `names`, which is filled in the order of the computation, is finite."""
     rows = training_rows(step_spec, hparams, state.step, {}, batch)
-    parts, statistics, finite = step_spec.accumulation_steps, state.statistics, list[Any]()
+    parts, batch_stats, finite = step_spec.accumulation_steps, state.batch_stats, list[Any]()
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), rows)
     total = jax.tree.map(jnp.zeros_like, state.parameters)
     for number in range(parts):
         part = {name: values[number] for name, values in split.items()}
-        looks = _forward(step_spec, hparams, state.parameters, statistics, part)
-        gradients, statistics, sums = gradients_of(
-            step_spec, hparams, state.parameters, statistics, part
+        looks = _forward(step_spec, hparams, state.parameters, batch_stats, part)
+        gradients, batch_stats, sums = gradients_of(
+            step_spec, hparams, state.parameters, batch_stats, part
         )
         looks.append((None, "the loss", all_finite(sums["loss"])))
         for module, what, good in looks + _backward(gradients, looks):
@@ -126,10 +126,10 @@ def _forward(
     step_spec: StepSpec,
     hparams: Hyperparameters,
     parameters: Params,
-    statistics: Params,
+    batch_stats: Params,
     rows: Batch,
 ) -> Looks:
-    model = step_spec.model.bind(parameters, statistics, choices_of(hparams))
+    model = step_spec.model.bind(parameters, batch_stats, choices_of(hparams))
     dropout = {"dropout_keys": rows["dropout"], "dropout_rate": hparams.dropout}
     with watched(model) as looks:
         model(rows["image"], train=True, **(dropout if step_spec.dropout else {}))

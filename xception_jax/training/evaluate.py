@@ -93,7 +93,7 @@ class Evaluator:
             step = compile_evaluation_step(
                 self._program, self._layout, shapes_of(device_data), shapes_of(rows)
             )
-            values = step(parameters, state.statistics, self._own, device_data, rows)
+            values = step(parameters, state.batch_stats, self._own, device_data, rows)
             dispatched.append((mask, index, values))
             if len(dispatched) > _BATCHES_IN_FLIGHT:
                 yield self._fetch(*dispatched.popleft())

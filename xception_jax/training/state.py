@@ -20,7 +20,7 @@ class TrainState:
     Attributes:
         step: optimizer steps taken.
         parameters: trainable, by path.
-        statistics: batch normalization's moving means and variances, by path.
+        batch_stats: batch normalization's moving means and variances, by path.
         averages: Polyak averages of the parameters, used in evaluation; empty if none are kept.
         optimizer: Optax's state.
         sums: metrics added up since the last row of the log.
@@ -28,7 +28,7 @@ class TrainState:
 
     step: Int[Array, ""]
     parameters: Params
-    statistics: Params
+    batch_stats: Params
     averages: Params
     optimizer: optax.OptState
     sums: Sums

@@ -66,11 +66,11 @@ class StepSpec:
         state: TrainState = jax.eval_shape(self._begin, *self.model.shapes())
         return state
 
-    def _begin(self, parameters: Params, statistics: Params) -> TrainState:
+    def _begin(self, parameters: Params, batch_stats: Params) -> TrainState:
         averages = jax.tree.map(jnp.copy, parameters) if self.average_decay else {}
         optimizer = self.optimizer.transformation(0.0, 0.0).init(parameters)
         step = jnp.zeros((), jnp.int32)
-        return TrainState(step, parameters, statistics, averages, optimizer, zero_sums())
+        return TrainState(step, parameters, batch_stats, averages, optimizer, zero_sums())
 
 
 def stream_key(seed: int | Int[Array, ""], stream: str) -> Key[Array, ""]:
@@ -86,7 +86,7 @@ def _example_keys(
     return jax.vmap(partial(jax.random.fold_in, key))(rows)
 
 
-def _places(count: int, parts: int) -> Int[Array, " batch"]:
+def _positions(count: int, parts: int) -> Int[Array, " batch"]:
     """Where this device's `count` rows are in the global batch, or in the parts it is made of."""
     each = count // parts
     first = jnp.arange(parts) * (each * lax.axis_size(DATA_AXIS))
@@ -103,14 +103,14 @@ def training_rows(
 ) -> dict[str, Array]:
     """What the model is given in the step after `step`: `image`, `label`, and keys of `dropout`."""
     images, labels = gather(device_data, batch)
-    places = _places(len(labels), step_spec.consecutive_parts)
-    keys = _example_keys(hparams.seed, "augmentation", step, places)
+    positions = _positions(len(labels), step_spec.consecutive_parts)
+    keys = _example_keys(hparams.seed, "augmentation", step, positions)
     augmented = augment(
         images, keys, augmentation=step_spec.augmentation, padding=step_spec.padding
     )
     rows: dict[str, Array] = {"image": normalize(augmented), "label": labels}
     if step_spec.dropout:
-        rows["dropout"] = _example_keys(hparams.seed, "dropout", step, places)
+        rows["dropout"] = _example_keys(hparams.seed, "dropout", step, positions)
     return rows
 
 
@@ -118,7 +118,7 @@ def gradients_of(
     step_spec: StepSpec,
     hparams: Hyperparameters,
     parameters: Params,
-    statistics: Params,
+    batch_stats: Params,
     batch: Batch,
 ) -> tuple[Params, Params, Sums]:
     """Gradient of the mean loss, new statistics and summed metrics of one device's rows."""
@@ -126,7 +126,7 @@ def gradients_of(
     def loss(parameters: Params) -> tuple[Array, tuple[Array, Params]]:
         logits, new = step_spec.model.apply(
             parameters,
-            statistics,
+            batch_stats,
             batch["image"],
             train=True,
             dropout_keys=batch.get("dropout"),
@@ -135,11 +135,11 @@ def gradients_of(
         )
         return jnp.mean(step_spec.task.loss(logits, batch["label"])), (logits, new)
 
-    (mean, (logits, statistics)), gradients = jax.value_and_grad(loss, has_aux=True)(parameters)
+    (mean, (logits, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(parameters)
     count = jnp.float32(len(logits))
     right = {f"top{k}": step_spec.task.in_top(logits, batch["label"], k) for k in (1, 5)}
     hits = {name: jnp.sum(values, dtype=jnp.float32) for name, values in right.items()}
-    return gradients, statistics, {"examples": count, "loss": mean * count, **hits}
+    return gradients, batch_stats, {"examples": count, "loss": mean * count, **hits}
 
 
 def choices_of(hparams: Hyperparameters) -> dict[str, Array]:
@@ -174,12 +174,12 @@ def train_step(
         `learning_rate` of the last step, be it the one that was not finite.
     """
     rows = training_rows(step_spec, hparams, state.step, device_data, batch)
-    gradients, statistics, sums = _accumulate(step_spec, hparams, state, rows)
+    gradients, batch_stats, sums = _accumulate(step_spec, hparams, state, rows)
     # check_vma is off, so each device holds the gradient of its own rows' mean loss: average them.
     if lax.axis_size(DATA_AXIS) > 1:  # XLA:CPU copies even what comes of one device
         gradients, sums = lax.pmean(gradients, DATA_AXIS), lax.psum(sums, DATA_AXIS)
     # A loss can be finite where a variance is not: what is normalized by it is zero.
-    moments = jnp.concatenate([sums["loss"][None], *statistics.values()])
+    moments = jnp.concatenate([sums["loss"][None], *batch_stats.values()])
     active &= jnp.all(jnp.isfinite(moments)) & jnp.isfinite(optax.tree.norm(gradients))
     optimizer = step_spec.optimizer.transformation(hparams.learning_rate, hparams.weight_decay)
     part, whole = (_part, _whole) if step_spec.shard_optimizer else (_as_it_is, _as_it_is)
@@ -191,7 +191,7 @@ def train_step(
     averages = polyak(state.averages, own_parameters, state.step, step_spec.average_decay)
     parameters = whole(own_parameters, state.parameters)
     sums = jax.tree.map(jnp.add, state.sums, sums)
-    after = TrainState(state.step + 1, parameters, statistics, averages, optimizer_state, sums)
+    after = TrainState(state.step + 1, parameters, batch_stats, averages, optimizer_state, sums)
     after = jax.tree.map(partial(jnp.where, active), after, state)
     rate = hparams.learning_rate * step_spec.optimizer.factor_at()(state.step)
     return after, {"active": active, "step": after.step, "learning_rate": jnp.float32(rate)}
@@ -236,7 +236,7 @@ def _accumulate(
     """
     parts = step_spec.accumulation_steps
     if parts == 1:
-        return gradients_of(step_spec, hparams, state.parameters, state.statistics, rows)
+        return gradients_of(step_spec, hparams, state.parameters, state.batch_stats, rows)
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
     def body(carry: Any, part: Batch) -> tuple[Any, None]:
@@ -249,9 +249,9 @@ def _accumulate(
     added = (
         zeros(state.parameters),
         zero_sums(),
-        zeros(state.statistics if step_spec.grouped else {}),
+        zeros(state.batch_stats if step_spec.grouped else {}),
     )
-    ((gradients, sums, each), last), _ = lax.scan(body, (added, state.statistics), split)
+    ((gradients, sums, each), last), _ = lax.scan(body, (added, state.batch_stats), split)
     gradients, each = jax.tree.map(lambda x: x / parts, (gradients, each))
     return gradients, each if step_spec.grouped else last, sums
 
@@ -259,7 +259,7 @@ def _accumulate(
 def evaluation_step(
     step_spec: StepSpec,
     parameters: Params,
-    statistics: Params,
+    batch_stats: Params,
     device_data: Batch,
     batch: Batch,
     *,
@@ -268,6 +268,6 @@ def evaluation_step(
     """What the task notes of each example (`Task.outputs`) for one run, arrays [batch, …]."""
     images, labels = gather(device_data, batch)
     logits, _ = step_spec.model.apply(
-        parameters, statistics, normalize(images), train=False, choices=choices_of(hparams)
+        parameters, batch_stats, normalize(images), train=False, choices=choices_of(hparams)
     )
     return step_spec.task.outputs(logits, labels)

@@ -280,7 +280,7 @@ class TrainingSession:
         path = member.config.train.initial_weights
         if path is None:
             return state
-        parameters, statistics, left_out = initial_from(path, self.step_spec.model)
+        parameters, batch_stats, left_out = initial_from(path, self.step_spec.model)
         if left_out:
             self.warn(f"drawn at random, not from {path}: {', '.join(left_out)}")
         parameters = state.parameters | parameters
@@ -288,7 +288,7 @@ class TrainingSession:
         return replace(
             state,
             parameters=parameters,
-            statistics=state.statistics | statistics,
+            batch_stats=state.batch_stats | batch_stats,
             averages=averages,
         )
 
