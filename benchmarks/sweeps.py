@@ -105,7 +105,7 @@ def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
                 num_classes=opened.info.num_classes,
                 in_channels=opened.info.image_shape[-1],
                 norm_momentum=run.config.model.norm_momentum,
-                intermediate_activation=run.config.model.intermediate_activation,
+                intermediate_activation=run.config.model.block.intermediate_activation,
             )
             for run in runs
             if run.seed < seeds
