@@ -4,6 +4,7 @@ A `file://` URL is the store here; tests/remote/test_remote_s3.py has an S3 serv
 """
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -89,15 +90,46 @@ def test_half_a_checkpoint_is_none(tmp_path):
         assert [path.name for path in (here / "checkpoints").iterdir()] == ["6"]
 
 
-def test_a_name_that_leads_out_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../../etc/passwd", "leads out of it: ../../etc/passwd"),
+        ("/etc/name", "leads out of it: /etc/name"),  # two slashes in a row in the store
+        ("report//etc/name", "leads out of it"),
+        ("./run.json", "leads out of it"),
+        ("/etc/\x1b[2J", r"leads out of it: '/etc/\x1b[2J'"),
+        ("report/\x1b[2J.html", r"with control characters: 'report/\x1b[2J.html'"),
+    ],
+)
+def test_a_name_that_leads_out_is_refused(name, reason, tmp_path, monkeypatch):
     url = f"memory://{tmp_path.name}/bad"
     Store(url).write("run.json", b"{}")
-    found = {f"/{tmp_path.name}/bad/../../etc/passwd": {"size": 1}}
+    found = {f"/{tmp_path.name}/bad/{name}": {"size": 1}}
     monkeypatch.setattr(
         "fsspec.implementations.memory.MemoryFileSystem.find", lambda *_, **__: found
     )
-    with pytest.raises(InputError, match="leads out of it"), copied(Path(url)):
+    with pytest.raises(InputError, match=re.escape(reason)), copied(Path(url)):
         pass
+
+
+def test_an_object_does_not_go_through_a_link(tmp_path):
+    store = Store(f"memory://{tmp_path.name}/linked")
+    store.write("report/index.html", b"theirs")
+    local, outside = tmp_path / "local", tmp_path / "outside"
+    local.mkdir()
+    outside.mkdir()
+    (local / "report").symlink_to(outside)
+    with pytest.raises(InputError, match=r"leads out of it: report/index\.html"):
+        store.get(["report/index.html"], local)
+    assert not list(outside.iterdir())
+
+
+def test_images_with_unusual_spaces_are_fetched(tmp_path):
+    name = "Screenshot at 1.00\u202fPM.png"
+    url = f"memory://{tmp_path.name}/images"
+    Store(url).write(name, b"x")
+    with copied(Path(url)) as here:
+        assert (here / name).read_bytes() == b"x"
 
 
 def test_a_store_that_is_away_for_a_while_gets_it_later(tmp_path, monkeypatch):

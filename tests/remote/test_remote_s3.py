@@ -85,3 +85,24 @@ def test_what_is_not_there_is_one_line(s3, start):
     assert code == 2
     assert err.count("\n") == 1
     assert "no-such-bucket" in err
+
+
+def test_folders_made_in_a_console_are_no_files(s3):
+    import s3fs
+
+    for key in ("console/", "console/report/", "console/report/index.html"):
+        s3fs.S3FileSystem().call_s3("put_object", Bucket="bucket", Key=key, Body=b"")
+    assert Store(f"{s3}/console").sizes() == {"report/index.html": 0}
+
+
+def test_an_object_cannot_be_written_outside(s3, start, tmp_path):
+    """Two slashes in a row are a name to a store, and would be an absolute path here."""
+    outside = tmp_path / "outside"
+    Store(f"{s3}/hostile").write("run.json", b"{}")
+    Store(f"{s3}/hostile").write(f"{outside}/name", b"theirs")
+    for words in (("status",), ("train", CONFIG, *SHRUNK, "--workdir")):
+        code, _, err = finish(start(*words, f"{s3}/hostile"))
+        assert code == 2
+        assert f"holds a name that leads out of it: {outside}/name" in err
+        assert err.count("\n") == 1
+    assert not outside.exists()

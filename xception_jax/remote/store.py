@@ -14,6 +14,7 @@ from xception_jax.errors import InputError, refused
 
 _URL = re.compile(r"(gs|gcs|s3|s3a|abfs|az|memory|file):/+(.+)", re.DOTALL)
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _AT_A_TIME = 16  # transfers; most objects are small
 
 
@@ -70,12 +71,11 @@ class Store:
         except FileNotFoundError:
             return {}
         names = {path[len(self._root) + 1 :]: about["size"] for path, about in found.items()}
+        # Consoles stand in for empty folders by objects whose names end with a slash.
+        names = {name: size for name, size in names.items() if name and not name.endswith("/")}
         for name in names:
-            if ".." in PurePosixPath(name).parts:
-                raise InputError(
-                    "directory", self.url, f"holds a name that leads out of it: {name}"
-                )
-        return {name: size for name, size in names.items() if name}
+            self._require_safe(name)
+        return names
 
     def read(self, name: str) -> bytes:
         """An object's content."""
@@ -93,7 +93,17 @@ class Store:
         self._files.mv(f"{path}.partial", path)
 
     def get(self, names: Iterable[str], directory: Path) -> None:
-        """Copies objects to files of the same names."""
+        """Copies objects to files of the same names.
+
+        Raises:
+            InputError: a name is not of a file inside `directory`, be it through a link.
+        """
+        names = list(names)
+        root = directory.resolve()
+        for name in names:
+            self._require_safe(name)
+            if not (root / name).resolve().is_relative_to(root):
+                raise self._leads_out(name)
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             list(pool.map(lambda name: self._get(name, directory / name), names))
 
@@ -108,6 +118,23 @@ class Store:
         for name in names:
             if self._files.exists(f"{self._root}/{name}"):
                 self._files.rm_file(f"{self._root}/{name}")
+
+    def _require_safe(self, name: str) -> None:
+        """Raises `InputError` unless a name is relative, stays inside and can be printed.
+
+        Whoever can write to a store chooses its names. Of two slashes in a row the second would
+        begin an absolute path, and control characters would reach the terminal. Unusual spaces are
+        fine: macOS puts them into the names of images.
+        """
+        if not {"", ".", ".."}.isdisjoint(name.split("/")):
+            raise self._leads_out(name)
+        if _CONTROL.search(name):
+            reason = f"holds a name with control characters: {name!a}"
+            raise InputError("directory", self.url, reason)
+
+    def _leads_out(self, name: str) -> InputError:
+        shown = ascii(name) if _CONTROL.search(name) else name
+        return InputError("directory", self.url, f"holds a name that leads out of it: {shown}")
 
     def _get(self, name: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
