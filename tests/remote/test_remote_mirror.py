@@ -4,6 +4,7 @@ A `file://` URL is the store here; tests/remote/test_remote_s3.py has an S3 serv
 """
 
 import json
+import random
 import re
 import signal
 import time
@@ -152,6 +153,36 @@ def test_a_store_that_is_away_for_a_while_gets_it_later(tmp_path, monkeypatch):
     assert len(told) == 1
     assert "cannot be written, and is tried again: ConnectionError: no route" in told[0]
     assert Store(url).read("run.json") == b"{}"
+
+
+def test_a_line_that_is_not_whole_waits(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"memory://{tmp_path.name}/lines"
+    for content, sent in ((b"one\ntw", b"one\n"), (b"one\ntwo\n", b"one\ntwo\n"), (b"o", b"")):
+        with mirrored(Path(url), print) as here:
+            (here / "metrics.jsonl").write_bytes(content)
+        assert Store(url).read("metrics.jsonl") == sent
+
+
+def test_random_growth_cuts_and_restarts_read_back(tmp_path, monkeypatch):
+    """Appends, cuts with other rows after them, and new machines."""
+    rng, content = random.Random(5), b""
+    url = f"memory://{tmp_path.name}/growth"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "0"))
+    for session in range(40):
+        if rng.random() < 0.2:
+            monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(session)))
+        with mirrored(Path(url), print) as here:
+            log = here / "runs" / "a" / "metrics.jsonl"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            assert (log.read_bytes() if log.exists() else b"") == content
+            if rng.random() < 0.3:
+                lines = content.splitlines(keepends=True)
+                content = b"".join(lines[: rng.randrange(len(lines) + 1)])
+            content += b"".join(b"%d\n" % rng.randrange(10**6) for _ in range(rng.randrange(3)))
+            log.write_bytes(content)
+        with copied(Path(url)) as there:
+            assert (there / "runs" / "a" / "metrics.jsonl").read_bytes() == content
 
 
 def test_what_could_not_be_sent_is_kept_and_sent_by_the_next_command(tmp_path, monkeypatch):

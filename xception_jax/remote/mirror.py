@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from xception_jax.errors import InputError, one_line, refused
 from xception_jax.remote.lease import NAME as LEASE
 from xception_jax.remote.lease import Lease, TakenOver, living_holder
-from xception_jax.remote.parts import Parts, is_part, joined
 from xception_jax.remote.store import Store, kept_for, url_of
 
 _LOG = "metrics.jsonl"
@@ -132,11 +131,7 @@ def _pull(store: Store, local: Path, wanted: Callable[[str], bool]) -> None:
     """What is in the store; of checkpoints, those that are there as a whole."""
     names = [name for name in store.sizes() if name != LEASE and wanted(name)]
     there = set(names)
-    whole = [name for name in names if not is_part(name) and _is_whole(name, there)]
-    store.get(whole, local)
-    for name, content in joined(store, names).items():
-        (local / name).parent.mkdir(parents=True, exist_ok=True)
-        (local / name).write_bytes(content)
+    store.get([name for name in names if _is_whole(name, there)], local)
 
 
 def _is_whole(name: str, there: set[str]) -> bool:
@@ -179,7 +174,6 @@ class _Mirror:
     ) -> None:
         self._store, self._local, self._lease, self._warn = store, local, lease, warn
         sizes = store.sizes()
-        self._parts = Parts(store, sizes)
         here = _state(local)
         # A checkpoint never changes, and one that is not here any more is to go. Of other files it
         # is not known what the store has of them; what only the store has is another command's.
@@ -252,6 +246,7 @@ class _Mirror:
         """What has changed, since the last time, and what is gone.
 
         Records are read first and sent last: what they say is then true of what is sent before.
+        Of a log, the lines that are whole.
         """
         first = _state(self._local)
         records = {
@@ -262,7 +257,8 @@ class _Mirror:
         now = _state(self._local)
         changed = [name for name in now if self._sent.get(name) != now[name]]
         for log in [name for name in changed if PurePosixPath(name).name == _LOG]:
-            self._parts.send(log, (self._local / log).read_bytes())
+            content = (self._local / log).read_bytes()
+            self._store.write(log, content[: content.rfind(b"\n") + 1])
             self._sent[log] = now[log]
         rest = [name for name in changed if PurePosixPath(name).name not in (_LOG, *_RECORDS)]
         marks = [name for name in rest if PurePosixPath(name).name == _COMMITTED]
@@ -278,5 +274,4 @@ class _Mirror:
         """A checkpoint's mark first: half of one is none."""
         for name in sorted(names, key=lambda name: PurePosixPath(name).name != _COMMITTED):
             self._store.delete([name])
-            self._parts.forget(name)
             del self._sent[name]
