@@ -202,6 +202,20 @@ def test_what_could_not_be_sent_is_kept_and_sent_by_the_next_command(tmp_path, m
     assert Store(url).read("config.json") == b"{}"
 
 
+def test_a_lease_that_another_took_over_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"memory://{tmp_path.name}/taken"
+    with (
+        pytest.raises(OSError, match="was taken over by another process") as failure,
+        mirrored(Path(url), print) as here,
+    ):
+        (here / "run.json").write_text("{}")
+        Store(url).write(".lease.json", b'{"session": "another"}')
+    assert "same command" not in str(failure.value)
+    assert Store(url).read(".lease.json") == b'{"session": "another"}'
+    assert "run.json" not in Store(url).sizes()
+
+
 def test_what_is_fetched_by_half_is_not_taken_for_the_whole(tmp_path, monkeypatch):
     """Or the next command would delete the other half in the store."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a"))

@@ -203,7 +203,9 @@ class _Mirror:
         self._over.set()
         self._thread.join()
         error: Exception | None = self._lost
-        for attempt in range(_TRIES if error is None else 0):
+        for attempt in range(_TRIES):
+            if isinstance(error, TakenOver):
+                break
             try:
                 self._lease.renew()
                 self._send()
@@ -213,12 +215,11 @@ class _Mirror:
                 error = failure
                 if attempt + 1 < _TRIES:
                     threading.Event().wait(2.0**attempt)
-        if self._lost is None:
-            with suppress(Exception):
-                self._lease.release()
         said = "" if error is None else one_line(error)
         text = f"not everything is in {self._store.url} ({said}); it is in {self._local}"
-        if self._lost is None:
+        if not isinstance(error, TakenOver):
+            with suppress(Exception):
+                self._lease.release()
             text += ", and the same command on this machine sends it"
         if quietly:
             self._warn(text)
