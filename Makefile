@@ -26,7 +26,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help ablation install kernels test test-slow faults test-tpu check audit-dependencies format dist lock upgrade clean
+.PHONY: help ablation install kernels test test-slow faults test-tpu check docs audit-dependencies format dist lock upgrade clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,13 @@ check: $(INSTALLED) ## lint, format, types, import rules, consistency of what is
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pip --disable-pip-version-check check
+
+# What a page would fetch from another host is an error: the site is complete in itself. The theme's
+# script names one host, of which it would fetch Mermaid, and does so only for an element of that class.
+docs: $(INSTALLED) ## the documentation site, in site/; a broken link or name is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@! grep -rnoE --include='*.html' '<(script|img|iframe|source|video)[^>]* src(set)?="?(https?:)?//[^" >]*|<link[^>]*rel="?(stylesheet|icon|pre[a-z]+)[^>]* href="?(https?:)?//[^" >]*|class="[^"]*mermaid' site \
+		|| { echo "make: a page of site/ fetches this from another host" >&2; exit 1; }
 
 # Of an environment of its own: what it needs is not what the project needs.
 audit-dependencies: requirements.lock ## known vulnerabilities in what the lock names (fetches pip-audit)
@@ -126,5 +133,5 @@ upgrade: ## renew every version in requirements.lock (fetches uv)
 	$(MAKE) lock UPGRADE=1
 
 clean: ## remove .venv, dist and caches; results stay
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
