@@ -26,7 +26,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help ablation install kernels test test-slow faults test-tpu check docs audit-dependencies format dist lock upgrade clean
+.PHONY: help ablation install kernels test test-slow faults test-tpu check docs audit-dependencies format dist test-wheel lock upgrade clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,7 +89,11 @@ format: $(INSTALLED) ## rewrite the files as `make check` wants them, where that
 	$(BIN)/ruff format
 
 dist: $(INSTALLED) ## source distribution and wheel, in dist/
+	rm -rf dist
 	$(BIN)/hatchling build
+
+test-wheel: dist ## build the wheel, install it in a fresh environment outside the checkout, and use it there
+	scripts/test_wheel.sh "$(BIN)/python" dist/*.whl
 
 # In two steps, each with a mark that is made last, so that an interrupted installation is not taken
 # for a finished one: the locked packages from scratch when the lock changes; the project alone when
