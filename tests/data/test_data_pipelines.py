@@ -236,9 +236,9 @@ def test_config_fields_are_the_arguments() -> None:
     """`open_pipeline(**config.data, …)` must work."""
     import inspect
 
-    from xception_jax.config.schema import FIELDS
+    from xception_jax.config.schema import SETTINGS
 
-    fields = {name.removeprefix("data.") for name in FIELDS if name.startswith("data.")}
+    fields = {name.removeprefix("data.") for name in SETTINGS if name.startswith("data.")}
     arguments = set(inspect.signature(open_pipeline).parameters)
     assert arguments - fields == {"batch_size", "seed", "host", "hosts", "parts"}
     assert fields <= arguments
