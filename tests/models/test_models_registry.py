@@ -27,6 +27,7 @@ OTHERS = {
     "segments": 1,
     "kernel_size": 5,
     "intermediate_norm": True,
+    "squeeze_excite_ratio": 4,
     "residual": False,
     "width": 0.5,
     "middle_modules": 3,
