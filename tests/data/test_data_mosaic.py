@@ -50,7 +50,7 @@ def test_labels_are_the_classes_of_the_tiles(parts) -> None:
 
 
 def test_the_definition_does_not_change(parts) -> None:
-    """The hashes are those of the original definition: another could not be compared with it."""
+    """The hashes belong to the original definition; results on another would not be comparable."""
     hashes = {
         name: hashlib.sha256(part.images.tobytes() + part.labels.tobytes()).hexdigest()[:16]
         for name, part in parts.items()

@@ -298,7 +298,7 @@ def test_a_place_that_cannot_be_written_is_a_warning(tmp_path, open_run, make_ro
 
 
 def test_a_full_disk_is_a_warning(tmp_path, open_run, make_rows, warnings, monkeypatch):
-    """The warning is ours, because wandb gives none."""
+    """The package gives this warning because wandb gives none."""
     full = shutil._ntuple_diskusage(1 << 30, 1 << 30, 0)
     monkeypatch.setattr(weights_and_biases.shutil, "disk_usage", lambda _: full)
     tracker = open_run()

@@ -1,4 +1,4 @@
-"""Opening the pipeline that the config's `data.*` settings ask for."""
+"""Opening a data set as the pipeline that the config's `data.*` settings choose."""
 
 from functools import lru_cache
 from math import prod

@@ -135,4 +135,4 @@ class Pipeline(Protocol):
         """
 
     def close(self) -> None:
-        """Stops all background threads; its iterators can no longer be used."""
+        """Stops all background threads, after which iterators can no longer be used."""

@@ -22,7 +22,7 @@ Transform = Callable[["Image.Image", int], np.ndarray]
 
 
 class CorruptImages:
-    """Records images that cannot be decoded, and applies the policy to them. It is thread-safe."""
+    """Thread-safe record of the images that cannot be decoded, with the policy for them."""
 
     def __init__(self, policy: str) -> None:
         self._policy = policy
@@ -89,7 +89,7 @@ def read_examples_or_next(
 def _read_next(
     split: Split, index: int, row: int, transform: Transform, corrupt: CorruptImages
 ) -> tuple[np.ndarray, Label]:
-    """Reads the first readable example after `index`, in a circle, as example number `row`."""
+    """Reads the first readable example after `index`, wrapping around, as a stand-in for `row`."""
     for offset in range(1, len(split)):
         candidate = np.array([(index + offset) % len(split)])
         (example,) = read_examples(

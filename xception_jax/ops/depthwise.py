@@ -81,7 +81,9 @@ def _image_gradient(
 
 
 def _kernel_gradient(x: Images, gradient: Images, window: Size, strides: int, pads: Pads) -> Kernel:
-    """Sums (tap's input * gradient) over all axes but channels for each tap, in float32 at least.
+    """Sums, for each tap, its input times the gradient over all axes but channels.
+
+    The sums are in float32 at least.
 
     XLA:CPU compiles fast code only for this form: the image's rows are added up first, so that one
     elementwise loop without branches computes the rest of a row of taps, and one column sum reduces

@@ -120,8 +120,7 @@ def _backward(
     mean_bias, mean_scale = _mean_over((bias_gradient, scale_gradient), over.axis)
     factor, count = scale * inverse, float(rows.shape[0])
     slope = factor * inverse * mean_scale / count
-    offset = mean * slope - factor * mean_bias / count
-    x_gradient = out_gradient * factor - rows * slope + offset
+    x_gradient = out_gradient * factor - rows * slope + (mean * slope - factor * mean_bias / count)
     return jnp.reshape(x_gradient, x.shape).astype(x.dtype), scale_gradient, bias_gradient
 
 

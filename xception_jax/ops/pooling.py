@@ -104,7 +104,7 @@ def _argmax_backward(
 
 
 def _pad_to(x: Images, top: int, left: int, rows: int, columns: int) -> Images:
-    """Pads `x` with zeros to `rows` x `columns` pixels, of which `top` and `left` lie before."""
+    """Puts `x` at row `top` and column `left` of a canvas of `rows` x `columns` zeros."""
     bottom, right = rows - top - x.shape[1], columns - left - x.shape[2]
     return lax.pad(
         x, np.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))

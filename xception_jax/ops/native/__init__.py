@@ -111,7 +111,7 @@ def _target(name: str) -> str:
 
 @contextmanager
 def portable() -> Iterator[None]:
-    """Traces operations without kernels inside it, for programs that will run on other machines."""
+    """Makes operations traced inside it use no kernels, for programs that run on other machines."""
     token = _portable.set(True)
     try:
         yield
