@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
@@ -15,6 +16,7 @@ from xception_jax.config import (
     resolve,
     run_id,
 )
+from xception_jax.config.reference import reference_page
 from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
 
@@ -23,7 +25,7 @@ def test_every_default_is_valid_and_documented():
     for name, field in SETTINGS.items():
         if field.default is not None:
             assert field.check(name, field.default) == field.default, name
-        assert field.help and field.valid, name
+        assert field.help, name
     assert flatten(resolve()) == {name: field.default for name, field in SETTINGS.items()}
 
 
@@ -156,3 +158,11 @@ def test_a_missing_file_names_its_like(tmp_path):
     for path in (tmp_path, tmp_path / "no" / "folder.py", "x" * 5000, "a\0b"):
         with pytest.raises(InputError):
             load_file(path, "get_config")
+
+
+def test_the_reference_page_is_that_of_the_settings():
+    page = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+    hint = "write it anew: python -m xception_jax.config.reference > docs/settings.md"
+    assert page.read_text() == reference_page(), hint
+    for name in SETTINGS:
+        assert f"`{name}`" in reference_page()

@@ -38,7 +38,7 @@ class Setting:
         name: dotted, as users write it: "model.norm_momentum".
         path: attributes that lead to it from the config: ("model", "block", "norm", "momentum").
         default: the value where nothing sets it.
-        valid: the values it takes, in words.
+        valid: the values it takes, in words; empty where `help` says them.
         help: one line for people.
         identity: whether the value can change a run's result, and so is part of the run's id.
         in_pack: whether the runs of a pack must have equal values, may differ freely, or may differ
@@ -141,7 +141,7 @@ def _declared(kind: type[Checked]) -> Mapping[str, Setting]:
             name=f"{kind.PREFIX}{one.name}",
             path=(one.name,),
             default=one.default,
-            valid=valid,
+            valid="" if described["check"] else valid,
             help=described["help"],
             identity=described["identity"],
             in_pack=described["in_pack"],
@@ -288,7 +288,9 @@ def _number(kind: type, low: float | None, high: float | None) -> tuple[Check, s
             raise InputError(name, value, f"must be {word} from {least} to {most}", near)
         return kind(value)
 
-    return check, f"{word} from {least} to {most}"
+    bounds = [f"from {low:g}"] if low is not None else []
+    bounds += [f"to {high:g}"] if high not in (None, LARGEST_INTEGER) else []
+    return check, " ".join([word, *bounds])
 
 
 def _flag(name: str, value: Any) -> bool:
