@@ -31,7 +31,7 @@ def reference_page() -> str:
         "",
         "Every setting of a run, made from its definition in `xception_jax/config` by",
         "`python -m xception_jax.config.reference`. A config file sets what differs from the",
-        "defaults; a `key=value` word on the command line, such as `train.epochs=2`, overrides both.",
+        "defaults; a `key=value` word of a command, such as `train.epochs=2`, overrides both.",
     ]
     return "\n".join([*lines, *_tables()]) + "\n"
 
