@@ -76,8 +76,8 @@ def _git(*words: str) -> str | None:
 
 def write(directory: Path, benchmark: str, record: dict[str, Any]) -> None:
     """`<benchmark>.json`, and `.svg` and `.png` where something was measured."""
-    from xception_jax.analysis.comparison import compare
-    from xception_jax.analysis.svg import export
+    from xception_jax.report.comparison import compare
+    from xception_jax.report.export import export
 
     directory.mkdir(parents=True, exist_ok=True)
     (directory / f"{benchmark}.json").write_text(json.dumps(record, indent=1) + "\n")

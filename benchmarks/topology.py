@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from xception_jax.analysis.roofline import CHIPS
 from xception_jax.cache import cache_directory
 from xception_jax.config import load_config, resolve
+from xception_jax.planning.roofline import CHIPS
 from xception_jax.sweep.budget import dataset_info
 from xception_jax.sweep.forecast import best_step, figures_of
 from xception_jax.training.ahead import lower_training

@@ -6,16 +6,16 @@ checks every one by name, type and range before anything heavy is imported.
 """
 
 import ast
-import hashlib
 import json
 import math
 import runpy
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from xception_jax.checksums import digest
 from xception_jax.errors import InputError, nearest_name
 from xception_jax.settings import FIELDS
 
@@ -58,14 +58,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("file", str(path), "does not hold a JSON object")
     return content
-
-
-def stays_inside(path: Any) -> bool:
-    """Whether a path that a file names, relative to a directory, leads to something inside it."""
-    if not isinstance(path, str) or not path.isprintable():
-        return False
-    pure = PurePosixPath(path)
-    return bool(path) and not pure.is_absolute() and ".." not in pure.parts
 
 
 def load_config(path: str | Path) -> Mapping[str, Any]:
@@ -159,19 +151,3 @@ def run_id(config: ConfigDict) -> str:
     devices and threads. Two configs with the same id give the same curve.
     """
     return digest({n: value for n, value in flatten(config).items() if FIELDS[n].identity})
-
-
-def digest(content: Any) -> str:
-    """64 hex digits that name plain data: the SHA-256 of its JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its own digest in it, so that a later change shows."""
-    content = {name: value for name, value in record.items() if name != "sha256"}
-    return content | {"sha256": digest(content)}
-
-
-def is_as_sealed(record: Mapping[str, Any]) -> bool:
-    """Whether a record is as `sealed` made it; one that never was sealed is taken as it is."""
-    return "sha256" not in record or sealed(record) == record

@@ -4,8 +4,8 @@ import importlib.util
 
 import pytest
 
-from xception_jax.analysis.roofline import CHIPS, roofline
 from xception_jax.errors import InputError
+from xception_jax.planning.roofline import CHIPS, roofline
 from xception_jax.training import topology
 from xception_jax.training.topology import needed_and_available, open_topology
 

@@ -9,6 +9,7 @@ import typer
 from xception_jax.commands.console import Directory, Overrides, Workdir, console, nowhere, warn
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import FAILED, LOST_PEER, InputError
+from xception_jax.records import ENDED
 from xception_jax.remote import copied, mirrored, require_local
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _train(name: str, settings: "ConfigDict", workdir: Path, stop: Callable[[], 
     from xception_jax.sweep.local import SweepProgress
     from xception_jax.training import Interrupted, Labels, Progress, hosts
     from xception_jax.training import train as train_run
-    from xception_jax.training.run_directory import ENDED, read_run, require_own
+    from xception_jax.training.run_directory import read_run, require_own
 
     hosts.from_first(lambda: require_own(workdir, settings))
     if hosts.is_first() and read_run(workdir)["status"] in ENDED:

@@ -198,9 +198,9 @@ def _train_unit(workdir: Path, number: int) -> int:
     with interruptible() as stop:
         prepare_jax(packs=True)
         from xception_jax.display import showing
+        from xception_jax.records import ENDED
         from xception_jax.sweep.local import run_unit
         from xception_jax.training import Interrupted
-        from xception_jax.training.run_directory import ENDED
 
         try:
             with showing(console) as show:

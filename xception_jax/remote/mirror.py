@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from xception_jax.errors import InputError, one_line, refused
+from xception_jax.records import CHECKPOINTS, METRICS_LOG, RUN, SWEEP
 from xception_jax.remote.lease import NAME as LEASE
 from xception_jax.remote.lease import Lease, TakenOver, living_holder
 from xception_jax.remote.parts import Parts, is_part, joined
 from xception_jax.remote.store import Store, kept_for, url_of
 
-_LOG = "metrics.jsonl"
 # What says that others are whole: sent after them, as they were before them.
-_RECORDS = ("run.json", "sweep.json")
+_RECORDS = (RUN, SWEEP)
 _COMMITTED = "_CHECKPOINT_METADATA"
 _OF_THIS_MACHINE = (".lock", LEASE)
 _UNFINISHED = (".partial", ".tmp", "orbax-checkpoint-tmp")
@@ -102,7 +102,7 @@ def _show_holder(store: Store, local: Path) -> None:
     """Marks the copy of every run as in use where somebody works on the directory, for `status`."""
     with suppress(FileNotFoundError):
         holder = living_holder(store)
-        for record in local.rglob("run.json") if holder else ():
+        for record in local.rglob(RUN) if holder else ():
             (record.parent / ".lock").write_text(f"{holder}, renewed 0 times\n")
 
 
@@ -148,7 +148,7 @@ def _checkpoint(name: str) -> str | None:
     """The directory of the checkpoint that a file belongs to."""
     parts = name.split("/")
     for place, part in enumerate(parts[:-2]):
-        if part == "checkpoints" and parts[place + 1].isdecimal():
+        if part == CHECKPOINTS and parts[place + 1].isdecimal():
             return "/".join(parts[: place + 2])
     return None
 
@@ -261,10 +261,12 @@ class _Mirror:
         }
         now = _state(self._local)
         changed = [name for name in now if self._sent.get(name) != now[name]]
-        for log in [name for name in changed if PurePosixPath(name).name == _LOG]:
+        for log in [name for name in changed if PurePosixPath(name).name == METRICS_LOG]:
             self._parts.send(log, (self._local / log).read_bytes())
             self._sent[log] = now[log]
-        rest = [name for name in changed if PurePosixPath(name).name not in (_LOG, *_RECORDS)]
+        rest = [
+            name for name in changed if PurePosixPath(name).name not in (METRICS_LOG, *_RECORDS)
+        ]
         marks = [name for name in rest if PurePosixPath(name).name == _COMMITTED]
         for turn in (set(rest) - set(marks), marks):
             for name in self._store.put(sorted(turn), self._local):

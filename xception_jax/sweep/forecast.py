@@ -11,8 +11,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from xception_jax.analysis.roofline import CHIPS, HOUR, Roofline, roofline
 from xception_jax.config import resolve
+from xception_jax.planning.roofline import CHIPS, HOUR, Roofline, roofline
 from xception_jax.sweep.budget import dataset_info
 from xception_jax.sweep.remembered import recall, remember
 from xception_jax.training.ahead import (

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.errors import FAILED, STUCK, InputError
+from xception_jax.records import ENDED
 from xception_jax.sweep.launchers import Ended, Launcher, Unit
 from xception_jax.training import Interrupted
 from xception_jax.training import run_directory as files
@@ -129,7 +130,7 @@ class Supervisor:
     def _left(self, unit: Unit) -> list[dict[str, Any]]:
         """`run.json` of its runs that have not ended."""
         records = [_read(home) for home in unit.homes]
-        return [record for record in records if record["status"] not in files.ENDED]
+        return [record for record in records if record["status"] not in ENDED]
 
     def _judge(self, unit: Unit, ended: Ended) -> None:
         """Whether the unit is done, goes on, is tried again or is given up."""
@@ -188,7 +189,7 @@ class Supervisor:
         """Says in `run.json` that its runs were given up, where their own process could not."""
         for home in unit.homes:
             record = _read(home)
-            said = record["status"] in files.ENDED or record.get("reason") == reason
+            said = record["status"] in ENDED or record.get("reason") == reason
             if not said and not is_locked(home):
                 files.record_failed(home, reason, self._launcher.logs(unit))
 

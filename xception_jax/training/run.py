@@ -16,6 +16,7 @@ from xception_jax.config import flatten
 from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, NORM_IMPLEMENTATIONS
 from xception_jax.ops.choices import choose
+from xception_jax.records import ENDED
 from xception_jax.training import hosts
 from xception_jax.training import run_directory as files
 from xception_jax.training.checkpoint import restore_newest
@@ -107,7 +108,7 @@ def train_together(
     """
     _require_same_everywhere(runs)
     records = [hosts.from_first(partial(_record, run)) for run in runs]
-    if all(record["status"] in files.ENDED for record in records):
+    if all(record["status"] in ENDED for record in records):
         return records
     layout = Layout(make_mesh(slots=slots), slots)
     activations = activations_of(runs)
@@ -119,7 +120,7 @@ def train_together(
         first = runs[0].config, pipelines[0].info
         program = hosts.jointly(lambda: make_program(*first, layout.mesh, activations))
         for run, record in zip(runs, records, strict=True):
-            if record["status"] not in files.ENDED:
+            if record["status"] not in ENDED:
                 hosts.from_first(partial(_hold, run, stack))
         members = [Member(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(member.active for member in members):  # not ended by another process meanwhile

@@ -20,14 +20,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from xception_jax.config import canonical_json, flatten, read_json, resolve, run_id, sealed
+from xception_jax.checksums import with_checksum
+from xception_jax.config import canonical_json, flatten, read_json, resolve, run_id
 from xception_jax.errors import InputError
+from xception_jax.records import CONFIG, FAILURE, RUN, STATUSES, SWEEP
 from xception_jax.settings import FIELDS
-
-CONFIG, RUN, SWEEP = "config.json", "run.json", "sweep.json"
-PREDICTIONS, CHECKPOINTS, FAILURE, LOCK = "predictions.npz", "checkpoints", "failure.txt", ".lock"
-STATUSES = ("planned", "running", "done", "diverged", "failed")
-ENDED = ("done", "diverged")  # nothing is left to do; a failed run is tried again
 
 
 def now() -> str:
@@ -75,8 +72,8 @@ def _is_result(result: Any) -> bool:
 
 
 def update_run(directory: Path, **changes: Any) -> dict[str, Any]:
-    """Lays `changes` over `run.json` and returns the whole, sealed."""
-    content = sealed(read_run(directory) | changes)
+    """Lays `changes` over `run.json` and returns the whole, with its checksum."""
+    content = with_checksum(read_run(directory) | changes)
     write_whole(directory / RUN, json.dumps(content, indent=2, sort_keys=True) + "\n")
     return content
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from xception_jax.config import digest
+from xception_jax.checksums import digest
 from xception_jax.errors import INTERRUPTED, LOST_PEER, InputError, nearest_name
 from xception_jax.sweep.launchers import Unit
 

@@ -1,0 +1,1 @@
+"""What a run or a sweep will cost, worked out before any compute is spent."""
