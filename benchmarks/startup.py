@@ -35,7 +35,7 @@ def cases(settings: Settings) -> Iterator[Case]:
         Variant(
             "import xception_jax.report",
             TARGET,
-            {"command": [*PYTHON, "import xception_jax.report.writing"]},
+            {"command": [*PYTHON, "import xception_jax.report.page"]},
         ),
     ]
     heavy = [

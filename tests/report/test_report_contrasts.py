@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from figure_checks import artists, points, texts
+from matplotlib.figure import Figure
 from synthetic_sweep import STEPS, SweepWriter, saturating
 
-from xception_jax.report import costs as cost_figure
-from xception_jax.report import differences as difference_figure
-from xception_jax.report.axes import format_tick, ticks
+from xception_jax.report import differences
+from xception_jax.report.canvas import NARROW, WIDE, set_count_ticks
+from xception_jax.report.costs import cost_figure
+from xception_jax.report.differences import difference_figure
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import seed_table
@@ -18,26 +19,21 @@ from xception_jax.report.tables import seed_table
 NewSweep = Callable[..., SweepWriter]
 
 
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 12))
-def test_ticks_are_round_evenly_spaced_and_inside(low: float, span: float, about: int) -> None:
-    at = ticks(low, low + span, about)
-    assert 1 <= len(at) <= 2.6 * about + 1
-    assert low - 1e-6 * span <= at[0] <= at[-1] <= low + span + 1e-6 * span
-    np.testing.assert_allclose(np.diff(at), (at[-1] - at[0]) / max(len(at) - 1, 1), rtol=1e-6)
-
-
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("high", "words"),
     [
-        ([0.0, 0.25, 0.5], ["0.00", "0.25", "0.50"]),
-        ([-20.0, 0.0, 20.0], ["−20", "0", "20"]),
-        ([0.0, 5000.0, 10000.0], ["0", "5k", "10k"]),
-        ([1e6, 1.5e6], ["1.0M", "1.5M"]),
-        ([1000.0, 2000.0], ["1,000", "2,000"]),
+        (20_000, ["0", "5k", "10k", "15k", "20k"]),
+        (1_500_000, ["0", "500k", "1M", "1.5M"]),
+        (2_000, ["0", "500", "1,000", "1,500", "2,000"]),
+        (3, ["0", "1", "2", "3"]),
     ],
 )
-def test_ticks_in_words(values: list[float], words: list[str]) -> None:
-    assert format_tick(values) == words
+def test_counts_are_whole_and_large_ones_short(high: float, words: list[str]) -> None:
+    axes = Figure().add_subplot()
+    axes.set_xlim(0, high)
+    set_count_ticks(axes, 4)
+    axes.figure.draw_without_rendering()
+    assert [label.get_text() for label in axes.get_xticklabels()] == words
 
 
 def planted(new_sweep: NewSweep, claims=()) -> SweepWriter:
@@ -57,32 +53,56 @@ def test_differences_are_paired_by_seed(new_sweep: NewSweep, monkeypatch) -> Non
         planted(new_sweep, claims=[interaction, {"arm": "b", "baseline": "a"}]).directory
     )
     seen = []
-    kept = difference_figure.simultaneous_band
-    monkeypatch.setattr(difference_figure, "simultaneous_band", lambda d: seen.append(d) or kept(d))
-    figure = difference_figure.draw(sweep)
+    kept = differences.simultaneous_band
+    monkeypatch.setattr(differences, "simultaneous_band", lambda d: seen.append(d) or kept(d))
+    figure = difference_figure(sweep)
     assert figure is not None
-    assert ">(d − c) − (b − a), 3 pairs<" in figure.wide.body
-    assert ">b − a, 3 pairs<" in figure.narrow.body
-    for differences, expected in zip(seen, (0.02, 0.02), strict=True):
-        assert differences.shape == (3, len(STEPS))
-        np.testing.assert_allclose(differences, expected, atol=1e-12)
+    assert "(d − c) − (b − a), 3 pairs" in texts(figure.draw(WIDE))
+    assert "b − a, 3 pairs" in texts(figure.draw(NARROW))
+    for found, expected in zip(seen, (0.02, 0.02), strict=True):
+        assert found.shape == (3, len(STEPS))
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_panels_show_the_differences_of_the_frames(new_sweep: NewSweep, width: float) -> None:
+    sweep = read_directory(planted(new_sweep).directory)
+    found, _ = differences.measured_contrasts(sweep)
+    figure = difference_figure(sweep)
+    assert figure is not None
+    drawn = figure.draw(width)
+    assert len(drawn.axes) == len(found) == 3
+    for index, contrast in enumerate(found):
+        panel = f"panel-{index}-arm-{index + 1}-arm-0"
+        assert drawn.axes[index].get_gid() == panel
+        steps, values = points(artists(drawn, "mean-")[f"mean-{panel}"])
+        np.testing.assert_array_equal(steps, contrast.steps)
+        np.testing.assert_array_equal(values, contrast.band.mean)
+        for seed, row in zip(contrast.seeds, contrast.differences, strict=True):
+            line = artists(drawn, f"seed-{seed}-")[f"seed-{seed}-{panel}"]
+            np.testing.assert_array_equal(points(line)[1], row)
+        outline = artists(drawn, "band-")[f"band-{panel}"].get_paths()[0].vertices
+        np.testing.assert_allclose(outline[:, 1].min(), contrast.band.low.min())
+        np.testing.assert_allclose(outline[:, 1].max(), contrast.band.high.max())
+    assert len({axes.get_ylim() for axes in drawn.axes}) == 1
 
 
 def test_a_diverged_run_takes_its_pair_out_and_is_counted(new_sweep: NewSweep) -> None:
     sweep = planted(new_sweep)
     sweep.add_run("b", 2, status="diverged", steps=STEPS[:2], top1=[0.1, float("nan")])
-    figure = difference_figure.draw(read_directory(sweep.directory))
+    figure = difference_figure(read_directory(sweep.directory))
     assert figure is not None
-    assert ">b − a, 2 pairs<" in figure.wide.body
-    assert ">c − a, 3 pairs<" in figure.wide.body
-    assert any(note.startswith("1 pairs with a diverged run") for note in figure.notes)
+    shown = texts(figure.draw(WIDE))
+    assert "b − a, 2 pairs" in shown
+    assert "c − a, 3 pairs" in shown
+    assert any(note.startswith("1 pairs with a diverged run") for note in figure.caption)
 
 
 def test_no_figure_of_differences_with_one_pair(new_sweep: NewSweep) -> None:
     sweep = new_sweep(arms={"a": {}, "b": {}}, seeds=(0,))
     for arm in sweep.arms:
         sweep.add_run(arm, 0, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
-    assert difference_figure.draw(read_directory(sweep.directory)) is None
+    assert difference_figure(read_directory(sweep.directory)) is None
 
 
 def test_costs_that_differ_have_a_panel_and_the_others_a_word(new_sweep: NewSweep) -> None:
@@ -91,12 +111,19 @@ def test_costs_that_differ_have_a_panel_and_the_others_a_word(new_sweep: NewSwee
         for seed in sweep.seeds:
             costs = {"parameters": 1000 * size, "macs": 5, "images_per_second": 100.0 + seed}
             sweep.add_run(arm, seed, test_top1=0.8 + 0.01 * seed, **costs)
-    figure = cost_figure.draw(read_directory(sweep.directory))
+    figure = cost_figure(read_directory(sweep.directory))
     assert figure is not None
-    assert ">Parameters<" in figure.wide.body
-    assert ">Measured training speed (images/s)<" in figure.wide.body
-    assert ">Multiply-adds per image<" not in figure.wide.body
-    assert figure.notes == ("Not drawn, because every run has the same: multiply-adds per image.",)
+    drawn = figure.draw(WIDE)
+    labels = [axes.get_xlabel() for axes in drawn.axes]
+    assert labels == ["Parameters", "Training speed (images/s)"]
+    note = "Not drawn, because every run has the same: multiply-adds per image."
+    assert figure.caption[1:] == (note,)
+    for index, cost in enumerate((1000, 2000)):
+        at, reached = points(artists(drawn, "runs-")[f"runs-parameters-arm-{index}"])
+        np.testing.assert_array_equal(at, [cost, cost])
+        np.testing.assert_allclose(reached, [0.8, 0.81])
+        at, reached = points(artists(drawn, "mean-")[f"mean-parameters-arm-{index}"])
+        np.testing.assert_allclose((at, reached), [[cost], [0.805]])
 
 
 def test_table_of_seeds_has_values_and_differences(new_sweep: NewSweep) -> None:

@@ -1,30 +1,37 @@
-"""Axes, clipping, label positions, and what a drawing contains."""
+"""Axes and label positions, what figures show of the frames they get, and the files of figures."""
 
+import io
 import itertools
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import polars as pl
 import pytest
+from figure_checks import artists, points, texts
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
 from synthetic_sweep import STEPS, SweepWriter, saturating
 
 from xception_jax.report.arm_styles import arm_styles
-from xception_jax.report.axes import (
-    clip_bands,
-    clip_lines,
-    spread_labels,
-    thin,
-    value_axis,
-)
-from xception_jax.report.curves import curve_figure
+from xception_jax.report.axes import ValueAxis, spread_labels, thin, value_axis
+from xception_jax.report.canvas import NARROW, WIDE
+from xception_jax.report.curves import curve_figure, curve_frames, draw_curves
+from xception_jax.report.export import export, export_svg, inline_svg, tooltips
+from xception_jax.report.figures import report_figures
 from xception_jax.report.reading import read_directory
 
 NO_BANDS = pl.DataFrame(schema={"step": pl.Int64, "low": pl.Float64, "high": pl.Float64})
 
 
-def points(values, *, status="done", steps=STEPS) -> pl.DataFrame:
+def evaluations(values, *, status="done", steps=STEPS) -> pl.DataFrame:
     return pl.DataFrame({"step": list(steps), "value": values, "status": status})
 
 
@@ -33,7 +40,7 @@ def accuracy_axis(curves: pl.DataFrame, bands: pl.DataFrame = NO_BANDS):
 
 
 def test_axis_zooms_to_where_the_curves_end_up() -> None:
-    curves = points(saturating(0.9))
+    curves = evaluations(saturating(0.9))
     axis = accuracy_axis(curves)
     late = curves.filter(pl.col("step") >= 250)["value"]
     assert axis.low <= late.min()
@@ -43,57 +50,30 @@ def test_axis_zooms_to_where_the_curves_end_up() -> None:
 
 
 def test_axis_starts_at_zero_when_the_data_nearly_do() -> None:
-    assert accuracy_axis(points([0.1, 0.8] * 5)).low == 0
+    assert accuracy_axis(evaluations([0.1, 0.8] * 5)).low == 0
 
 
 def test_diverged_runs_do_not_stretch_the_axis() -> None:
-    steady = points([0.8] * 10)
-    diverged = points([0.1] * 10, status="diverged")
+    steady = evaluations([0.8] * 10)
+    diverged = evaluations([0.1] * 10, status="diverged")
     assert accuracy_axis(pl.concat([steady, diverged])).low > 0.7
     assert accuracy_axis(diverged).low <= 0.1
 
 
 def test_noise_is_not_magnified_beyond_the_least_span() -> None:
-    axis = accuracy_axis(points([0.8, 0.8001] * 5))
+    axis = accuracy_axis(evaluations([0.8, 0.8001] * 5))
     assert axis.high - axis.low >= 0.02
 
 
 def test_wide_bands_stretch_the_axis_only_so_far() -> None:
     bands = pl.DataFrame({"step": [900], "low": [-5.0], "high": [6.0]})
-    axis = accuracy_axis(points([0.8, 0.82] * 5), bands)
+    axis = accuracy_axis(evaluations([0.8, 0.82] * 5), bands)
     assert axis.high - axis.low < 0.1
 
 
 def test_axis_without_data_is_the_whole_range() -> None:
-    axis = accuracy_axis(points([], steps=[]))
+    axis = accuracy_axis(evaluations([], steps=[]))
     assert (axis.low, axis.high, axis.hidden) == (0, 1, 0)
-
-
-def test_clipped_line_follows_the_line_inside_and_breaks_outside() -> None:
-    steps, values = [0, 10, 20, 30, 40, 50], [0.0, 1.0, 0.0, -1.0, 0.0, 2.0]
-    line = pl.DataFrame({"line": "a", "step": steps, "value": values})
-    clipped = clip_lines(line, -0.5, 0.5)
-    assert clipped["value"].is_between(-0.5, 0.5).all()
-    np.testing.assert_allclose(clipped["value"], np.interp(clipped["step"], steps, values))
-    ends = clipped.group_by("line").agg(pl.col("step").min(), end=pl.col("step").max())
-    pieces = sorted(ends.select("step", "end").iter_rows())
-    assert pieces == [(0, 5), (15, 25), (35, 42.5)]
-
-
-def test_clipped_line_that_jumps_over_the_range_still_crosses_it() -> None:
-    line = pl.DataFrame({"line": "a", "step": [0, 10], "value": [0.0, 1e300]})
-    clipped = clip_lines(line, 0.5, 0.6)
-    assert clipped["value"].to_list() == [0.5, 0.6]
-    assert clipped["line"].n_unique() == 1
-
-
-def test_clipped_band_keeps_its_edges_inside() -> None:
-    steps, low, high = [0, 10, 20], [0.0, 0.4, 0.5], [0.2, 0.9, 0.7]
-    band = pl.DataFrame({"line": "a", "step": steps, "low": low, "high": high})
-    clipped = clip_bands(band, 0.3, 0.8)
-    for name, values in (("low", low), ("high", high)):
-        expected = np.clip(np.interp(clipped["step"], steps, values), 0.3, 0.8)
-        np.testing.assert_allclose(clipped[name], expected)
 
 
 @given(
@@ -127,22 +107,63 @@ def test_thinning_keeps_first_and_last_step_of_every_arm() -> None:
 
 def test_no_two_arms_look_alike() -> None:
     styles = arm_styles([str(index) for index in range(35)])
-    assert len({(style.color, style.dash) for style in styles.values()}) == 35
+    assert len({(style.color, style.dashes) for style in styles.values()}) == 35
+
+
+# -- curves ------------------------------------------------------------------------------------
+
+
+def curves_of(sweep: SweepWriter, column: str = "top1", width: float = WIDE) -> Figure:
+    return curve_figure(read_directory(sweep.directory), column, letter="A", heading="").draw(width)
 
 
 def test_figure_names_every_arm_with_its_n(finished_sweep: SweepWriter) -> None:
-    for column in ("top1", "loss"):
-        figure = curve_figure(read_directory(finished_sweep.directory), column)
-        for drawing in (figure.wide, figure.narrow):
-            for arm in finished_sweep.arms:
-                assert f">{arm}, n = 3<" in drawing.body
-            assert "Training steps (1,000 steps = 10 epochs)" in drawing.body
+    for column, width in itertools.product(("top1", "loss"), (WIDE, NARROW)):
+        figure = curves_of(finished_sweep, column, width)
+        for arm in finished_sweep.arms:
+            assert texts(figure).count(f"{arm}, n = 3") == 1
+        assert figure.axes[0].get_xlabel() == "Training steps (1,000 steps = 10 epochs)"
+        assert figure.get_figwidth() == width
+
+
+def test_lines_and_bands_are_those_of_the_frames(finished_sweep: SweepWriter) -> None:
+    frames = curve_frames(read_directory(finished_sweep.directory), "top1")
+    figure = curves_of(finished_sweep)
+    means, bands, runs = (artists(figure, kind) for kind in ("mean-", "band-", "run-"))
+    assert list(means) == ["mean-arm-0", "mean-arm-1", "mean-arm-2"]
+    assert len(bands) == 3
+    assert len(runs) == 9
+    for index, arm in enumerate(finished_sweep.arms):
+        of_arm = frames.means.filter(arm=arm)
+        steps, values = points(means[f"mean-arm-{index}"])
+        np.testing.assert_array_equal(steps, of_arm["step"])
+        np.testing.assert_array_equal(values, of_arm["mean"])
+        outline = bands[f"band-arm-{index}"].get_paths()[0].vertices
+        for low, step, high in of_arm.select("low", "step", "high").iter_rows():
+            edges = outline[outline[:, 0] == step, 1]
+            assert (edges.min(), edges.max()) == (low, high)
+    for run in range(9):
+        of_run = frames.seeds.filter(run=run)
+        steps, values = points(runs[f"run-{run}-arm-{run // 3}"])
+        np.testing.assert_array_equal(steps, of_run["step"])
+        np.testing.assert_array_equal(values, of_run["value"])
+
+
+def test_arms_differ_in_color_dashes_and_marker(finished_sweep: SweepWriter) -> None:
+    lines = artists(curves_of(finished_sweep), "mean-").values()
+    for look in ("get_color", "get_marker"):
+        assert len({getattr(line, look)() for line in lines}) == 3
+    assert len({line._unscaled_dash_pattern for line in lines}) == 3  # get_linestyle says "--"
+    styles = arm_styles(list(finished_sweep.arms)).values()
+    assert [to_hex(line.get_color()) for line in lines] == [style.color for style in styles]
 
 
 def test_figure_tells_that_its_axis_is_cut(finished_sweep: SweepWriter) -> None:
-    figure = curve_figure(read_directory(finished_sweep.directory), "top1")
-    assert "Validation top-1 accuracy, axis from 0." in figure.wide.body
-    assert any("are not drawn" in note for note in figure.notes)
+    frames = curve_frames(read_directory(finished_sweep.directory), "top1")
+    axes = curves_of(finished_sweep).axes[0]
+    assert axes.get_ylabel().startswith("Validation top-1 accuracy, axis from 0.")
+    assert axes.get_ylim() == (frames.axis.low, frames.axis.high)
+    assert any("are not drawn" in note for note in frames.notes)
 
 
 def test_mean_of_a_figure_leaves_out_diverged_runs_and_says_so(
@@ -153,10 +174,14 @@ def test_mean_of_a_figure_leaves_out_diverged_runs_and_says_so(
         sweep.add_run("none", seed, steps=STEPS, top1=saturating(0.9, noise=0.01, seed=seed))
     bad = [*saturating(0.9)[:3], 0.1, float("nan")]
     sweep.add_run("none", 2, status="diverged", steps=STEPS[:5], top1=bad, reason="loss is nan")
-    figure = curve_figure(read_directory(sweep.directory), "top1")
-    assert ">none, n = 2, 1 diverged<" in figure.wide.body
-    assert ">×<" in figure.wide.body
-    assert any("leave out the runs that diverged" in note for note in figure.notes)
+    figure = curves_of(sweep)
+    notes = curve_frames(read_directory(sweep.directory), "top1").notes
+    assert "none, n = 2, 1 diverged" in texts(figure)
+    crosses = artists(figure, "end-")
+    assert list(crosses) == ["end-2-arm-0"]
+    (step,), (value,) = points(crosses["end-2-arm-0"])
+    assert (step, value) == (STEPS[3], figure.axes[0].get_ylim()[0])
+    assert any("leave out the runs that diverged" in note for note in notes)
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
@@ -164,6 +189,105 @@ def test_single_evaluation_is_visible(new_sweep: Callable[..., SweepWriter], see
     sweep = new_sweep(arms={"none": {}}, seeds=seeds)
     for seed in seeds:
         sweep.add_run("none", seed, steps=[1000], top1=[0.8 + 0.01 * seed], test_top1=0.8)
-    figure = curve_figure(read_directory(sweep.directory), "top1")
-    assert ("No band is drawn, because no step has two seeds." in figure.notes) == (len(seeds) == 1)
-    assert f">none, n = {len(seeds)}<" in figure.wide.body
+    notes = curve_frames(read_directory(sweep.directory), "top1").notes
+    figure = curves_of(sweep)
+    assert ("No band is drawn, because no step has two seeds." in notes) == (len(seeds) == 1)
+    assert f"none, n = {len(seeds)}" in texts(figure)
+    assert len(artists(figure, "band-")) == len(seeds) - 1
+    assert all(line.get_marker() == "." for line in artists(figure, "run-").values())
+
+
+def test_values_far_outside_the_axis_are_drawn_to_its_edge() -> None:
+    seeds = pl.DataFrame({"run": 0, "arm": "a", "seed": 0, "step": [1, 2], "value": [0.5, 1e300]})
+    means = pl.DataFrame({"arm": "a", "step": [1], "n": [1], "mean": [0.5], "low": None})
+    means = means.with_columns(high=pl.lit(None, pl.Float64), low=pl.lit(None, pl.Float64))
+    axis = ValueAxis(0.0, 1.0, 1)
+    figure = draw_curves(seeds, means, arms=["a"], axis=axis, y_label="value")
+    line = artists(figure, "run-")["run-0-arm-0"]
+    assert line.get_clip_on()
+    assert points(line)[1].max() > 1e5
+    assert b"inf" not in export_svg(figure)
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+def test_files_of_a_figure(finished_sweep: SweepWriter) -> None:
+    figure = curves_of(finished_sweep)
+    files = export(figure)
+    width, height = figure.get_size_inches()
+    image = Image.open(io.BytesIO(files["png"]))
+    assert image.size == (int(300 * width), int(300 * height))
+    assert image.getpixel((0, 0))[:3] == (255, 255, 255)
+    assert b"/FontFile2" in files["pdf"]  # TrueType, embedded
+    assert b"/Type3" not in files["pdf"]
+    root = ElementTree.fromstring(files["svg"])
+    words = {"".join(text.itertext()).strip() for text in root.iter() if "}text" in text.tag}
+    assert {f"{arm}, n = 3" for arm in finished_sweep.arms} <= words
+    assert float(root.attrib["width"].removesuffix("pt")) == pytest.approx(72 * width)
+
+
+def test_image_of_a_large_figure_has_four_million_pixels() -> None:
+    image = Image.open(io.BytesIO(export(Figure((6.9, 60)))["png"]))
+    assert 3.9e6 < image.width * image.height <= 4e6
+
+
+def test_same_figure_is_the_same_file_whatever_the_users_settings(
+    finished_sweep: SweepWriter,
+) -> None:
+    files = export(curves_of(finished_sweep))
+    with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.grid": False}):
+        assert export(curves_of(finished_sweep)) == files
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_names_are_text_and_never_formulas(new_sweep: Callable[..., SweepWriter]) -> None:
+    name = "$x_1$ <b>&amp;"
+    sweep = new_sweep(arms={name: {}}, seeds=(0,))
+    sweep.add_run(name, 0, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
+    figure = curves_of(sweep)
+    assert f"{name}, n = 1" in texts(figure)
+    assert b"$x_1$ &lt;b&gt;&amp;amp;, n = 1" in export_svg(figure)
+
+
+def test_svg_of_a_page_has_classes_variables_and_no_inline_style(
+    finished_sweep: SweepWriter,
+) -> None:
+    figure = curves_of(finished_sweep)
+    svg = inline_svg(
+        export_svg(figure), name="f", label="<label>", layout="wide", titles=tooltips(figure)
+    )
+    root = ElementTree.fromstring(svg)
+    assert root.attrib["aria-label"] == "<label>"
+    assert "style" not in {key for each in root.iter() for key in each.attrib}
+    assert {each.tag for each in root.iter()}.isdisjoint({"style", "script", "metadata"})
+    groups = [each for each in root.iter() if each.get("class") == "arm a1"]
+    assert len(groups) == 3 + 1 + 1 + 3  # runs, mean, band, and the label with its key and leader
+    titles = ["".join(each.itertext()) for each in root.iter("title")]
+    assert titles.count("relu, seed 2") == 1
+    assert not re.search(r"#0072b2|#1a1a1a", svg)
+    assert "var(--color-0)" in svg
+    ids = [each.get("id") for each in root.iter() if each.get("id")]
+    assert len(set(ids)) == len(ids)
+    assert all(each.startswith("f-wide-") for each in ids)
+    used = set(re.findall(r"#([\w-]+)", svg))
+    assert used == set(ids)
+
+
+def test_no_figure_needs_the_global_state_of_pyplot(finished_sweep: SweepWriter) -> None:
+    program = (
+        "import sys; from pathlib import Path; from xception_jax.report import write_report\n"
+        "write_report(Path(sys.argv[1])); print('matplotlib.pyplot' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(finished_sweep.directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_every_figure_is_drawn_in_both_widths(finished_sweep: SweepWriter) -> None:
+    figures = report_figures(read_directory(finished_sweep.directory), {"claims": []})
+    assert [figure.letter for figure in figures] == ["A", "B", "D", "F"]
+    for figure in figures:
+        assert figure.draw(WIDE).get_figwidth() == WIDE
+        assert figure.draw(NARROW).get_figwidth() == NARROW
+        assert figure.caption

@@ -11,14 +11,19 @@ from typing import Any
 
 import polars as pl
 import pytest
+from figure_checks import artists, texts
 from headless_browser import CHROMIUM, chromium
 from synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 
 from xception_jax.errors import InputError
-from xception_jax.report import effects as forest_figure
 from xception_jax.report import write_report
-from xception_jax.report.page_parts import verdict_list
+from xception_jax.report.canvas import NARROW, WIDE
+from xception_jax.report.effects import effect_figure
+from xception_jax.report.figures import report_figures
+from xception_jax.report.page import MadeBy, PageFigure, render_page
 from xception_jax.report.reading import read_directory
+from xception_jax.report.summary import summarize
+from xception_jax.statistics.audit import audit
 
 NewSweep = Callable[..., SweepWriter]
 KINDS = ("svg", "pdf", "png")
@@ -34,7 +39,9 @@ SHOWN_FIGURES = (
     "[...document.querySelectorAll('figure svg')].map(i => i.getBoundingClientRect().width)"
     ".filter(width => width > 0)"
 )
-HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp; $style ${title}'
+HOSTILE = (
+    '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp; $style {{ 7 * 7 }} {% raw %}'
+)
 
 
 @pytest.fixture
@@ -144,6 +151,7 @@ def test_every_text_from_a_file_is_escaped(new_sweep: NewSweep) -> None:
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 10
     assert "<script" not in (result.page.parent / "validation_top1.svg").read_text()
     assert "x" * 400 in page
+    assert "{{ 7 * 7 }}" in page
 
 
 def test_reader_never_sees_a_partial_file(finished_sweep: SweepWriter) -> None:
@@ -211,7 +219,7 @@ def test_page_in_a_browser(troubled_sweep: SweepWriter, tmp_path: Path) -> None:
                 assert len(shown) == 3
                 assert min(shown) >= figure_width
                 ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-                ink = page.evaluate("getComputedStyle(document.querySelector('.ink')).fill")
+                ink = page.evaluate("getComputedStyle(document.querySelector('figure text')).fill")
                 assert (ground == "rgb(22, 24, 27)") == (ink == "rgb(232, 230, 225)") == dark
 
 
@@ -243,7 +251,7 @@ def test_printed_page_is_light_and_fits_the_paper(
         scheme = {"name": "prefers-color-scheme", "value": "dark"}
         page.call("Emulation.setEmulatedMedia", media="print", features=[scheme])
         assert page.evaluate("document.documentElement.scrollWidth") <= 720
-        assert page.evaluate("getComputedStyle(document.querySelector('.ink')).fill") == (
+        assert page.evaluate("getComputedStyle(document.querySelector('figure text')).fill") == (
             "rgb(27, 29, 32)"
         )
         assert page.evaluate("document.querySelector('fieldset').offsetHeight") == 0
@@ -267,8 +275,22 @@ def claim(**fields: Any) -> dict[str, Any]:
     }
 
 
-def test_verdicts_come_first_and_every_word_of_them_is_escaped() -> None:
-    text = verdict_list([claim(), claim(**dict.fromkeys(("title", "sentence", "grade"), HOSTILE))])
+def test_verdicts_come_first_and_every_word_of_them_is_escaped(
+    finished_sweep: SweepWriter,
+) -> None:
+    hostile = dict.fromkeys(("title", "sentence", "grade"), HOSTILE)
+    sweep = read_directory(finished_sweep.directory)
+    verdicts = {"claims": [claim(), claim(**hostile)]}
+    page = render_page(
+        sweep,
+        summarize(sweep),
+        [PageFigure(figure, "") for figure in report_figures(sweep, verdicts)],
+        audit=audit(sweep),
+        verdicts=verdicts,
+        made_by=MadeBy(None, "now"),
+    )
+    text = page[page.index('<ol class="verdicts"') : page.index("</ol>")]
+    assert page.index("</ol>") < page.index("<h2>")
     words = ("none better than relu: final top-1", "supported", "grade A", "3 pairs of 3 planned")
     for word in (*words, "declared before the runs", "0.003 to 0.021"):
         assert word in text
@@ -276,19 +298,26 @@ def test_verdicts_come_first_and_every_word_of_them_is_escaped() -> None:
     assert text.count("&lt;script&gt;alert(1)") == 3
 
 
-def test_forest_has_a_row_an_effect_and_a_margin(finished_sweep: SweepWriter) -> None:
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_forest_has_a_row_an_effect_and_a_margin(finished_sweep: SweepWriter, width: float) -> None:
     declared = claim()["claim"] | {"direction": "equivalent", "margin": 0.01}
     untested = claim(endpoints=[{"endpoint": "final_top1", "unit": "accuracy", "effect": None}])
     claims = [claim(), claim(claim=declared, verdict="equivalent"), untested]
     sweep = read_directory(finished_sweep.directory)
-    figure = forest_figure.draw(sweep, {"claims": claims})
+    figure = effect_figure(sweep, {"claims": claims})
     assert figure is not None
-    for drawing in (figure.wide, figure.narrow):
-        assert drawing.body.count("+0.0120 [+0.0030, +0.0210]") == 2
-        assert drawing.body.count('class="margin"') == 1
-        assert drawing.body.count('class="v-equivalent"') == 1
-        assert 'class="arm a0 a1"' in drawing.body
-    assert forest_figure.draw(sweep, {"claims": [untested]}) is None
+    drawn = figure.draw(width)
+    assert sum("+0.0120 [+0.0030, +0.0210]" in text for text in texts(drawn)) == 2
+    (margin,) = artists(drawn, "margin-").values()
+    assert (margin.get_x(), margin.get_width()) == (-0.01, 0.02)
+    effects = artists(drawn, "effect-")
+    assert list(effects) == ["effect-0.0-arm-0-arm-1", "effect-0.1-arm-0-arm-1"]
+    assert [effect.get_xdata()[0] for effect in effects.values()] == [0.012, 0.012]
+    ends = [list(line.get_xdata()) for line in artists(drawn, "interval-").values()]
+    assert ends == [[0.003, 0.021]] * 2
+    assert len({(effect.get_color(), effect.get_marker()) for effect in effects.values()}) == 2
+    assert sum("equivalent" in text for text in texts(drawn)) == 1
+    assert effect_figure(sweep, {"claims": [untested]}) is None
 
 
 def test_the_page_says_when_there_is_no_claim(finished_sweep: SweepWriter) -> None:

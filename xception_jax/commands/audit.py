@@ -21,8 +21,8 @@ def audit(
     """
     from rich.table import Table
 
+    from xception_jax.report.claim_tables import audit_table, describe_pairing, settings_table
     from xception_jax.report.reading import read_directory
-    from xception_jax.report.tables import audit_table, describe_pairing, settings_table
     from xception_jax.statistics.audit import audit as audit_sweep
 
     with copied(directory) as here:

@@ -1,6 +1,5 @@
 """Where things go in a figure: the range of the value axis, thinned curves, label positions."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,86 +99,6 @@ def thin(curves: pl.DataFrame, lines: int) -> tuple[pl.DataFrame, bool]:
         return curves, False
     thinned = curves.join(pl.concat(kept), on=["arm", "step"], how="semi", maintain_order="left")
     return thinned, len(thinned) < len(curves)
-
-
-def clip_lines(lines: pl.DataFrame, low: float, high: float) -> pl.DataFrame:
-    """Cuts lines where they leave the range, as a clipping rectangle would.
-
-    Clipping the numbers keeps the drawing small, and a renderer spends most of its time on clip
-    paths, of which it would need one a line.
-
-    Args:
-        lines: columns line (text), step, value and any others that are constant along a line.
-        low: lower end of the range.
-        high: upper end of the range.
-
-    Returns:
-        The parts inside the range; column line differs between parts.
-    """
-    crossed = _with_crossings(lines, ("value",), (low, high))
-    outside = ~pl.col("value").is_between(low, high)
-    part = outside.cum_sum().over("line").cast(pl.String)
-    return crossed.with_columns(line=pl.col("line") + " " + part).filter(~outside)
-
-
-def clip_bands(bands: pl.DataFrame, low: float, high: float) -> pl.DataFrame:
-    """Cuts bands to the range; what lies outside becomes a band of no height on the edge.
-
-    Args:
-        bands: columns line (text), step, low, high and any others constant along a line.
-        low: lower end of the range.
-        high: upper end of the range.
-    """
-    crossed = _with_crossings(bands, ("low", "high"), (low, high))
-    return crossed.with_columns(pl.col("low", "high").clip(low, high))
-
-
-def _with_crossings(
-    lines: pl.DataFrame, columns: Sequence[str], levels: tuple[float, float]
-) -> pl.DataFrame:
-    """Adds a row to every line wherever one of its columns crosses a level between two rows."""
-    far = 1e6 * (levels[1] - levels[0])  # keeps a diverged 1e300 from overflowing below
-    rows = lines.with_columns(
-        pl.col("step").cast(pl.Float64), pl.col(*columns).clip(levels[0] - far, levels[1] + far)
-    ).sort("line", "step")
-    following = rows.shift(-1)
-    found = [rows]
-    for column in columns:
-        for level in levels:
-            before, after = rows[column] - level, following[column] - level
-            crosses = ((rows["line"] == following["line"]) & (before * after < 0)).fill_null(False)
-            start, end = rows.filter(crosses), following.filter(crosses)
-            share = (level - start[column]) / (end[column] - start[column])
-            moved = [start[name] + share * (end[name] - start[name]) for name in ("step", *columns)]
-            found.append(start.with_columns(moved).with_columns(pl.lit(level).alias(column)))
-    return pl.concat(found).sort("line", "step", maintain_order=True)
-
-
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round values from `low` to `high`, about as many as asked for."""
-    rough = (high - low) / max(about, 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
-
-
-def format_tick(values: Sequence[float]) -> list[str]:
-    """Ticks in words: all with as many decimals as tell them apart, thousands and millions short.
-
-    A minus sign is a minus sign.
-    """
-    largest = max(map(abs, values), default=0.0)
-    unit, word = next(
-        (pair for pair in ((1e9, "G"), (1e6, "M"), (1e4, "k")) if largest >= pair[0]), (1.0, "")
-    )
-    unit = 1e3 if word == "k" else unit
-    apart = min((b - a for a, b in itertools.pairwise(values)), default=1.0) / unit
-    decimals = next((n for n in range(9) if abs(apart * 10**n - round(apart * 10**n)) < 1e-6), 9)
-    return [
-        (f"{value / unit:,.{decimals}f}{word if value else ''}").replace("-", "−")
-        for value in values
-    ]
 
 
 def spread_labels(wanted: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:

@@ -1,77 +1,101 @@
-"""Pictures of variants measured side by side: what the benchmarks leave beside their numbers."""
+"""Variants measured side by side: what the benchmarks draw beside their numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xception_jax.report.arm_styles import COLORS, GRID, INK, QUIET, Panel, rule, text
-from xception_jax.report.axes import format_tick, ticks
-from xception_jax.report.export import Drawing, element
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-_WIDTH, _LEFT, _BARS, _ROW = 760, 250, 330, 22
+from xception_jax.report.arm_styles import COLORS, INK, QUIET
+from xception_jax.report.canvas import WIDE, add_axes, house_style
+
 _OTHERS = "#b9c4cc"
+_ROW = 0.2  # inches
 
 
-def compare(cases: Sequence[dict[str, Any]], label: str) -> Drawing:
-    """A panel a case, a bar a variant, the subject's in color.
+def comparison_frame(cases: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """One row per case and variant.
+
+    Args:
+        cases: each with `name`, `unit`, `reference`, `subject` and `variants`, of which each has
+            `name`, `value` and `ratio`, with `median`, `low`, `high` and `n`.
+
+    Returns:
+        Columns case, unit, reference, variant, is_subject, median, low, high, n, ratio.
+    """
+    rows = [
+        {
+            **{"case": case["name"], "unit": case["unit"], "reference": case["reference"]},
+            **{"variant": variant["name"], "is_subject": variant["name"] == case["subject"]},
+            **{name: variant["value"][name] for name in ("median", "low", "high", "n")},
+            "ratio": variant["ratio"]["median"],
+        }
+        for case in cases
+        for variant in case["variants"]
+    ]
+    return pl.DataFrame(rows)
+
+
+def draw_comparison(variants: pl.DataFrame, *, width: float = WIDE) -> Figure:
+    """Draws a panel a case and a bar a variant, the subject's in color.
 
     Bars are medians and begin at zero, thin lines go from quartile to quartile over the rounds, and
     beside each stand the median and its ratio to the reference.
 
     Args:
-        cases: each with `name`, `unit`, `reference`, `subject` and `variants`, of which each has
-            `name`, `value` and `ratio`, with `median`, `low`, `high` and `n`. Those without a
-            variant are left out.
-        label: what the whole shows.
+        variants: as `comparison_frame` makes it.
+        width: inches.
+
+    Returns:
+        A figure with one axes per case.
     """
-    parts, top = [], 8.0
-    for case in cases:
-        if case["variants"]:
-            height = _ROW * len(case["variants"])
-            highest = max(variant["value"]["high"] for variant in case["variants"])
-            panel = Panel(_LEFT, top + 46, _BARS, height, (0.0, highest * 1.02), (0.0, 1.0))
-            parts += _heading(case, top) + _axis(panel)
-            for row, variant in enumerate(case["variants"]):
-                parts += _bar(panel, row, variant, variant["name"] == case["subject"])
-            top = panel.bottom + 44
-    return Drawing(_WIDTH, top, "".join(parts), label)
+    cases = variants.partition_by("case", maintain_order=True)
+    left, right, head, foot = 2.35, 1.2, 0.5, 0.35
+    heights = [_ROW * len(case) for case in cases]
+    with house_style():
+        figure = Figure((width, sum(heights) + (head + foot) * len(cases)))
+        top = 0.0
+        for case, height in zip(cases, heights, strict=True):
+            axes = add_axes(figure, left, top + head, width - left - right, height)
+            _heading(figure, case, top)
+            _bars(axes, case)
+            top += head + height + foot
+    return figure
 
 
-def _heading(case: dict[str, Any], top: float) -> list[str]:
-    rounds = max(variant["value"]["n"] for variant in case["variants"])
-    said = (
-        f"{case['unit']}, median and quartiles of {rounds} rounds; in brackets: times as fast as "
-        f"{case['reference']}"
+def _heading(figure: Figure, case: pl.DataFrame, top: float) -> None:
+    width, height = figure.get_size_inches()
+    first = case.row(0, named=True)
+    how = (
+        f"{first['unit']}, median and quartiles of {max(case['n'])} rounds; in brackets: times as "
+        f"fast as {first['reference']}"
     )
-    return [
-        text(case["name"], 8.0, top + 14, size=14.0, font_weight="bold"),
-        text(said, 8.0, top + 32, fill=QUIET),
-    ]
+    lines: tuple[tuple[float, str, dict[str, Any]], ...] = (
+        (0.14, first["case"], {"fontsize": 9, "fontweight": "bold"}),
+        (0.32, how, {"fontsize": 7.5, "color": QUIET}),
+    )
+    for down, words, look in lines:
+        figure.text(0.07 / width, 1 - (top + down) / height, words, va="center", **look)
 
 
-def _axis(panel: Panel) -> list[str]:
-    at = ticks(*panel.x, 5)
-    parts = []
-    for value, said in zip(at, format_tick(at), strict=True):
-        x = panel.at_x(value)
-        parts.append(rule(x, panel.top, x, panel.bottom, stroke=GRID, class_="grid"))
-        parts.append(text(said, x, panel.bottom + 16, anchor="middle"))
-    return [*parts, rule(panel.left, panel.top, panel.left, panel.bottom)]
-
-
-def _bar(panel: Panel, row: int, variant: dict[str, Any], is_subject: bool) -> list[str]:
-    value, middle = variant["value"], panel.top + (row + 0.5) * _ROW
-    end = panel.at_x(value["median"])
-    said = f"{value['median']:.4g} ({variant['ratio']['median']:.2f})"
-    return [
-        text(variant["name"], panel.left - 7, middle + 4, anchor="end"),
-        element(
-            "rect",
-            x=panel.left,
-            y=middle - 0.31 * _ROW,
-            width=end - panel.left,
-            height=0.62 * _ROW,
-            fill=COLORS[0] if is_subject else _OTHERS,
-        ),
-        rule(panel.at_x(value["low"]), middle, panel.at_x(value["high"]), middle, stroke=INK),
-        text(said, panel.right + 10, middle + 4),
-    ]
+def _bars(axes: Axes, case: pl.DataFrame) -> None:
+    rows = range(len(case))
+    colors = [COLORS[0] if subject else _OTHERS for subject in case["is_subject"]]
+    axes.barh(rows, case["median"], height=0.62, color=colors)
+    axes.hlines(rows, case["low"], case["high"], color=INK, linewidth=0.8)
+    axes.set_ylim(len(case) - 0.5, -0.5)
+    axes.set_yticks(rows, list(case["variant"]))
+    axes.set_xlim(0, 1.02 * float(case["high"].max()))  # type: ignore[arg-type]
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    axes.spines["bottom"].set_visible(False)
+    axes.spines["left"].set_visible(True)
+    axes.tick_params(axis="x", length=0)
+    for row, median, ratio in zip(rows, case["median"], case["ratio"], strict=True):
+        axes.annotate(
+            f"{median:.4g} ({ratio:.2f})", (1, row), xycoords=("axes fraction", "data"),
+            xytext=(6, 0), textcoords="offset points", va="center", fontsize=7.5,
+        )  # fmt: skip

@@ -1,167 +1,165 @@
-"""Figure D: what an arm costs, against what it reaches."""
+"""What an arm costs, against what it reaches on the test split."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import polars as pl
-from scipy.special import stdtrit
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from xception_jax.report.arm_styles import (
-    NARROW,
+from xception_jax.report.arm_styles import ArmStyle, arm_styles
+from xception_jax.report.axes import ValueAxis, value_axis
+from xception_jax.report.canvas import (
     WIDE,
-    Panel,
-    Style,
-    arm_group,
-    arm_styles,
-    frame,
-    label_width,
-    labels_below,
-    labels_beside,
-    marker,
-    rule,
+    ReportFigure,
+    add_axes,
+    height_below,
+    house_style,
+    label_below,
+    set_count_ticks,
+    set_value_ticks,
     shorten,
-    text,
 )
-from xception_jax.report.axes import value_axis
 from xception_jax.report.curves import LABEL_LENGTH
-from xception_jax.report.export import Drawing, Figure, element
-from xception_jax.statistics.descriptive import Mean
-from xception_jax.statistics.paired import CONFIDENCE
-from xception_jax.statistics.results import Run, Sweep
+from xception_jax.statistics.paired import t_interval
+from xception_jax.statistics.results import Sweep
 
 COSTS = {
     "parameters": "Parameters",
     "macs": "Multiply-adds per image",
-    "images_per_second": "Measured training speed (images/s)",
+    "images_per_second": "Training speed (images/s)",
 }
-TITLES = {"top1": "Test top-1 accuracy", "map100": "Test MAP@100"}
+OUTCOMES = {"top1": "Test top-1 accuracy", "map100": "Test MAP@100"}
 READING = (
     "Small: one run. Large: the mean of an arm’s done runs, with its 95% interval. Speed is what a "
     "run measured while it trained; what else the machine did is not known."
 )
 
 
-@dataclass(frozen=True)
-class Arm:
-    """Cost and outcome of an arm's runs."""
-
-    name: str
-    style: Style
-    points: tuple[tuple[float, float], ...]
-
-    @property
-    def mean(self) -> tuple[float, float]:
-        """Of cost and of outcome."""
-        cost, outcome = zip(*self.points, strict=True)
-        return sum(cost) / len(cost), sum(outcome) / len(outcome)
-
-    @property
-    def half(self) -> float | None:
-        """Half of the confidence interval of the mean outcome."""
-        found = Mean.of(outcome for _, outcome in self.points)
-        if found.deviation is None:
-            return None
-        return float(stdtrit(found.n - 1, (1 + CONFIDENCE) / 2) * found.deviation / found.n**0.5)
-
-
-def draw(sweep: Sweep) -> Figure | None:
+def cost_figure(sweep: Sweep) -> ReportFigure | None:
     """One panel per cost that differs between runs; None where no run has ended."""
-    panels = {cost: arms for cost in COSTS if (arms := _arms(sweep, cost)) and _differs(arms)}
-    if not panels:
+    runs = cost_frame(sweep)
+    spread = dict(runs.group_by("cost").agg(pl.col("spent").n_unique()).iter_rows())
+    shown = [cost for cost in COSTS if spread.get(cost, 0) > 1]
+    if not shown:
         return None
-    title = TITLES[sweep.metric]
-    same = [COSTS[cost].lower() for cost in COSTS if _is_same(sweep, cost)]
-    notes = [f"Not drawn, because every run has the same: {', '.join(same)}."] if same else []
-    return Figure(
-        name="cost",
-        title=f"{title} against cost",
-        notes=tuple(notes),
-        wide=_draw(panels, title, wide=True),
-        narrow=_draw(panels, title, wide=False),
-    )
+    outcome = OUTCOMES[sweep.metric]
+    means = mean_outcomes(runs)
+
+    def draw(width: float) -> Figure:
+        arms = list(sweep.arms)
+        return draw_costs(runs, means, costs=shown, arms=arms, outcome=outcome, width=width)
+
+    same = [COSTS[cost].lower() for cost in COSTS if spread.get(cost) == 1]
+    note = [f"Not drawn, because every run has the same: {', '.join(same)}."] if same else []
+    caption = (READING, *note)
+    return ReportFigure("D", "Cost", "cost", f"{outcome} against cost", caption, draw)
 
 
-def _cost(run: Run, cost: str) -> float | None:
-    value: float | None = getattr(run, cost)
-    return value
-
-
-def _arms(sweep: Sweep, cost: str) -> list[Arm]:
-    styles = arm_styles(list(sweep.arms))
-    points: dict[str, list[tuple[float, float]]] = {arm: [] for arm in sweep.arms}
-    for run in sweep.runs:
-        spent, reached = _cost(run, cost), run.test_metric
-        if run.status == "done" and spent is not None and reached is not None:
-            points[run.arm].append((float(spent), reached))
-    return [Arm(arm, styles[arm], tuple(found)) for arm, found in points.items() if found]
-
-
-def _differs(arms: list[Arm]) -> bool:
-    costs = [cost for arm in arms for cost, _ in arm.points]
-    return max(costs) > min(costs)
-
-
-def _is_same(sweep: Sweep, cost: str) -> bool:
-    arms = _arms(sweep, cost)
-    return bool(arms) and not _differs(arms)
-
-
-# -- drawing -----------------------------------------------------------------------------------
-
-
-def _draw(panels: dict[str, list[Arm]], title: str, *, wide: bool) -> Drawing:
-    styles = {arm.name: arm.style for arms in panels.values() for arm in arms}
-    labels = {name: shorten(name, LABEL_LENGTH) for name in styles}
-    columns = min(len(panels), 3) if wide else 1
-    left, gap, top, width, high = (46.0, 0.0, 34.0, 304.0, 190.0)
-    if wide:
-        beside = label_width(labels.values()) if columns == 1 else 0.0
-        left, gap, top, high = 66.0, 60.0, 14.0, 280.0
-        width = (WIDE - left - beside - 14 - gap * (columns - 1)) / columns
-    parts = [] if wide else [text(title, 2.0, 14.0, size=13.0)]
-    for index, (cost, arms) in enumerate(panels.items()):
-        column, row = index % columns, index // columns
-        place = (left + column * (width + gap), top + row * (high + 66))
-        panel = Panel(*place, width, high, *_ranges(arms))
-        axes = frame(
-            panel,
-            x_title=COSTS[cost],
-            y_title=title if wide and not column else None,
-            x_ticks=7 if width > 500 else 4,
-            y_ticks=5,
-        )
-        parts += [axes, *(_marks(arm, panel) for arm in arms)]
-    said = f"{title} against {' and '.join(COSTS[cost].lower() for cost in panels)}."
-    if wide and columns == 1:
-        ends = {arm.name: panel.at_y(arm.mean[1]) for arm in arms}
-        words = labels_beside(panel, labels, ends, styles, leaders=False)
-        return Drawing(WIDE, panel.bottom + 48, "".join([*parts, words]), said)
-    below = panel.bottom + 64
-    room = (left, WIDE - left) if wide else (8.0, NARROW - 10.0)
-    words, used = labels_below(room[0], below, room[1], labels, styles)
-    return Drawing(WIDE if wide else NARROW, below + used, "".join([*parts, words]), said)
-
-
-def _ranges(arms: list[Arm]) -> tuple[tuple[float, float], tuple[float, float]]:
-    costs = [cost for arm in arms for cost, _ in arm.points]
-    room = 0.08 * (max(costs) - min(costs))
-    outcomes = [outcome for arm in arms for _, outcome in arm.points]
-    points = pl.DataFrame({"step": 1, "value": outcomes, "status": "done"})
-    none = pl.DataFrame(schema={"step": pl.Int64, "low": pl.Float64, "high": pl.Float64})
-    axis = value_axis(points, none, bounds=(0.0, 1.0), least_span=0.01)
-    return (min(costs) - room, max(costs) + room), (axis.low, axis.high)
-
-
-def _marks(arm: Arm, panel: Panel) -> str:
-    faint = min(0.5, max(0.2, 10 / len(arm.points)))
-    dots = [
-        element("circle", cx=panel.at_x(x), cy=panel.at_y(y), r=2.4, fill_opacity=faint)
-        for x, y in arm.points
+def cost_frame(sweep: Sweep) -> pl.DataFrame:
+    """Every done run's costs and outcome: columns arm, seed, cost, spent, outcome."""
+    rows = [
+        (run.arm, run.seed, cost, float(spent), run.test_metric)
+        for cost in COSTS
+        for run in sweep.runs
+        if run.status == "done"
+        and run.test_metric is not None
+        and (spent := getattr(run, cost)) is not None
     ]
-    x, y = arm.mean
-    parts = [element("g", *dots, fill="currentColor")]
-    if arm.half is not None:
-        low, high = (min(max(y + side * arm.half, panel.y[0]), panel.y[1]) for side in (-1, 1))
-        looks = {"stroke": "currentColor", "stroke_width": 1.6, "class_": "interval"}
-        parts.append(rule(panel.at_x(x), panel.at_y(low), panel.at_x(x), panel.at_y(high), **looks))
-    mark = marker(arm.style.shape, panel.at_x(x), panel.at_y(y), 5.0)
-    return arm_group(arm.style, *parts, mark)
+    schema: dict[str, Any] = {"arm": pl.String, "seed": pl.Int64, "cost": pl.String}
+    schema |= {"spent": pl.Float64, "outcome": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def mean_outcomes(runs: pl.DataFrame) -> pl.DataFrame:
+    """Means over an arm's runs: columns arm, cost, spent, outcome, low, high (null for one run)."""
+    rows = []
+    for (arm, cost), group in runs.group_by("arm", "cost", maintain_order=True):
+        values = group["outcome"].to_numpy()
+        low, high = t_interval(values) if len(values) > 1 else (None, None)
+        rows.append((arm, cost, group["spent"].mean(), float(np.mean(values)), low, high))
+    schema: dict[str, Any] = {"arm": pl.String, "cost": pl.String}
+    schema |= dict.fromkeys(("spent", "outcome", "low", "high"), pl.Float64)
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def draw_costs(
+    runs: pl.DataFrame,
+    means: pl.DataFrame,
+    *,
+    costs: Sequence[str],
+    arms: Sequence[str],
+    outcome: str,
+    width: float = WIDE,
+) -> Figure:
+    """Draws the outcome against each cost, one panel per cost.
+
+    Args:
+        runs: columns arm, seed, cost, spent, outcome: a small mark for each run.
+        means: columns arm, cost, spent, outcome, low, high: a large mark with its interval.
+        costs: which of `COSTS` to draw, a panel each.
+        arms: of the sweep, in its order, which gives each its color and marker.
+        outcome: label of the vertical axes.
+        width: inches; above 5, panels stand beside each other.
+
+    Returns:
+        A figure with one axes per cost, in their order.
+    """
+    present = set(means["arm"])
+    styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
+    labels = {arm: shorten(arm, LABEL_LENGTH) for arm in styles}
+    columns = len(costs) if width > 5 else 1
+    rows = -(-len(costs) // columns)
+    left, gap, high = (0.62, 0.2, 2.3) if width > 5 else (0.5, 0.0, 1.7)
+    top = 0.1 if width > 5 else 0.3
+    each = (width - left - 0.12 - gap * (columns - 1)) / columns
+    bottom = top + rows * (high + 0.5)
+    below = height_below(list(labels.values()), width - left)
+    axis = _axis(runs, means)
+    with house_style():
+        figure = Figure((width, bottom + below + 0.05))
+        for index, cost in enumerate(costs):
+            row, column = divmod(index, columns)
+            place = (left + column * (each + gap), top + row * (high + 0.5))
+            axes = add_axes(figure, *place, each, high)
+            axes.set_ylim(axis.low, axis.high)
+            set_value_ticks(axes)
+            axes.tick_params(labelleft=column == 0)
+            axes.set_xlabel(COSTS[cost])
+            for arm, look in styles.items():
+                _draw_arm(axes, runs.filter(arm=arm, cost=cost), means, look)
+            axes.margins(x=0.1)
+            set_count_ticks(axes, 4)
+        if width > 5:
+            figure.axes[0].set_ylabel(outcome)
+        else:
+            figure.axes[0].set_title(outcome, x=-0.45 / each, fontweight="normal")
+        label_below(figure, left, bottom, labels, styles)
+    return figure
+
+
+def _axis(runs: pl.DataFrame, means: pl.DataFrame) -> ValueAxis:
+    points = runs.select(step=pl.lit(1), value="outcome", status=pl.lit("done"))
+    bands = means.select(step=pl.lit(1), low="low", high="high")
+    return value_axis(points, bands, bounds=(0.0, 1.0), least_span=0.01)
+
+
+def _draw_arm(axes: Axes, runs: pl.DataFrame, means: pl.DataFrame, look: ArmStyle) -> None:
+    if not len(runs):
+        return
+    mean = means.filter(arm=runs["arm"][0], cost=runs["cost"][0])
+    name = f"{runs['cost'][0]}-{look.gid}"
+    axes.plot(
+        runs["spent"], runs["outcome"], color=look.color, linestyle="", marker="o", markersize=3,
+        alpha=min(0.5, max(0.2, 10 / len(runs))), gid=f"runs-{name}",
+    )  # fmt: skip
+    interval = mean.drop_nulls("low")
+    axes.vlines(
+        interval["spent"], interval["low"], interval["high"], color=look.color, linewidth=1.2,
+        gid=f"interval-{name}",
+    )  # fmt: skip
+    axes.plot(
+        mean["spent"], mean["outcome"], color=look.color, linestyle="", marker=look.marker,
+        markersize=6.5, gid=f"mean-{name}",
+    )  # fmt: skip

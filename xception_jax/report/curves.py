@@ -1,39 +1,46 @@
-"""Figure A: what every run was validated at, and the mean and band of every arm."""
+"""Validation curves: every run thin, the mean of every arm thick, with its confidence band."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from xception_jax.report.arm_styles import (
-    NARROW,
+from xception_jax.report.arm_styles import ArmStyle, arm_styles
+from xception_jax.report.axes import ValueAxis, thin, value_axis
+from xception_jax.report.canvas import (
     WIDE,
-    Panel,
-    Style,
-    arm_group,
-    arm_styles,
-    frame,
-    label_width,
-    labels_below,
-    labels_beside,
-    marker,
-    rule,
+    ReportFigure,
+    add_axes,
+    height_below,
+    height_beside,
+    house_style,
+    label_below,
+    label_beside,
+    set_step_axis,
+    set_value_ticks,
     shorten,
-    text,
+    text_width,
+    width_beside,
 )
-from xception_jax.report.axes import ValueAxis, clip_bands, clip_lines, thin, value_axis
-from xception_jax.report.export import Drawing, Figure, area_path, element, line_path, words
 from xception_jax.statistics.descriptive import mean_band
 from xception_jax.statistics.results import Sweep
 
 MOST_MARKERS = 25
-"""Means of more evaluations than this have a marker at about every twelfth part of them only."""
+"""Means of more evaluations than this have a marker at about every twelfth of them only."""
 LABEL_LENGTH = 26
+READING = (
+    "Thin lines: one seed each. Thick lines: mean over the n seeds of an arm. Band: 95% confidence "
+    "interval of that mean, at each step by itself (Student’s t over seeds), where at least two "
+    "seeds have the step."
+)
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A quantity that a figure shows over the steps."""
+class Quantity:
+    """A column of the logs that a figure shows over the steps."""
 
     column: str
     title: str
@@ -41,81 +48,78 @@ class Metric:
     least_span: float
 
 
-METRICS = {
-    "top1": Metric("top1", "Validation top-1 accuracy", (0.0, 1.0), 0.02),
-    "map100": Metric("map100", "Validation MAP@100", (0.0, 1.0), 0.02),
-    "loss": Metric("loss", "Validation loss (cross-entropy, nats)", (0.0, 1e300), 0.02),
+QUANTITIES = {
+    "top1": Quantity("top1", "Validation top-1 accuracy", (0.0, 1.0), 0.02),
+    "map100": Quantity("map100", "Validation MAP@100", (0.0, 1.0), 0.02),
+    "loss": Quantity("loss", "Validation loss (cross-entropy, nats)", (0.0, 1e300), 0.02),
 }
 
 
 @dataclass(frozen=True)
-class Content:
-    """What the figure draws, in whatever layout.
+class CurveFrames:
+    """What a figure of curves is drawn from.
 
     Attributes:
-        title: of the value axis.
-        styles: how each arm with a curve is drawn, in the order of their labels.
-        seeds: columns run, arm, seed, step, value.
-        means: columns arm, step, n, mean, low, high; low and high are null where no band is.
-        ends: columns run, arm, step, value: the last point of every diverged run.
+        seeds: columns run, arm, seed, step, value; at evenly spaced evaluations if there are many.
+        means: columns arm, step, n, mean, low, high; low and high are null where there is no band.
+        ends: columns run, arm, step, value: the last finite value of every diverged run.
         axis: range of the value axis.
-        bands, lines, thin_lines: what of means and seeds is inside the axis, cut at its edges.
-        is_cut: whether that range has to be told to the reader.
-        step_title: of the step axis.
+        y_label: of that axis; it says so where the axis is cut.
+        notes: what a reader has to know of the figure, one sentence each.
     """
 
-    title: str
-    styles: Mapping[str, Style]
     seeds: pl.DataFrame
     means: pl.DataFrame
     ends: pl.DataFrame
     axis: ValueAxis
-    bands: pl.DataFrame
-    lines: pl.DataFrame
-    thin_lines: pl.DataFrame
-    is_cut: bool
-    step_title: str
-
-    @property
-    def last_step(self) -> float:
-        """Where the step axis ends."""
-        return max(float(self.seeds["step"].max() or 0), 1.0)  # type: ignore[arg-type]
+    y_label: str
+    notes: tuple[str, ...]
 
 
-def curve_figure(sweep: Sweep, column: str) -> Figure:
-    """Validation curves of all runs that have any; `column` is a key of `METRICS`."""
-    metric = METRICS[column]
-    seeds = seed_curves(sweep, metric.column)
+def curve_figure(sweep: Sweep, column: str, *, letter: str, heading: str) -> ReportFigure:
+    """Validation curves of all runs that have any; `column` is a key of `QUANTITIES`."""
+    frames = curve_frames(sweep, column)
+    x_label = step_label(sweep)
+
+    def draw(width: float) -> Figure:
+        return draw_curves(
+            frames.seeds,
+            frames.means,
+            frames.ends,
+            arms=list(sweep.arms),
+            axis=frames.axis,
+            y_label=frames.y_label,
+            x_label=x_label,
+            width=width,
+        )
+
+    reading = READING if column == sweep.metric else "Drawn as figure A."
+    title = QUANTITIES[column].title
+    caption = (reading, *frames.notes)
+    return ReportFigure(letter, heading, f"validation_{column}", title, caption, draw)
+
+
+def curve_frames(sweep: Sweep, column: str) -> CurveFrames:
+    """The points, means and notes of the validation curves of a sweep."""
+    quantity = QUANTITIES[column]
+    seeds = seed_curves(sweep, column)
     has_diverged = pl.col("status") == "diverged"
     bands = mean_band(seeds.filter(~has_diverged), "value")
     ends = seeds.filter(has_diverged).sort("step").group_by("run").last().sort("run")
-    axis = value_axis(seeds, bands, bounds=metric.bounds, least_span=metric.least_span)
-    present = set(seeds["arm"].unique())
-    drawn, was_thinned = thin(seeds, len(sweep.runs))
-    means = thin(bands, len(present))[0].with_columns(line=pl.col("arm"))
-    edges = means.drop_nulls("low").select("arm", "line", "step", "low", "high")
-    centers = means.select("arm", "line", "step", value="mean")
-    each = drawn.select("arm", "seed", "step", "value", line=pl.col("run").cast(pl.String))
-    content = Content(
-        title=metric.title,
-        styles={arm: look for arm, look in arm_styles(list(sweep.arms)).items() if arm in present},
-        seeds=drawn.select("run", "arm", "seed", "step", "value"),
+    axis = value_axis(seeds, bands, bounds=quantity.bounds, least_span=quantity.least_span)
+    thinned, was_thinned = thin(seeds, len(sweep.runs))
+    means, _ = thin(bands, seeds["arm"].n_unique())
+    notes = _axis_notes(quantity, axis) + _curve_notes(bands, ends, was_thinned)
+    y_label = quantity.title
+    if axis.low > quantity.bounds[0] or axis.hidden:
+        y_label += f", axis from {axis.low:g} to {axis.high:g}"
+    return CurveFrames(
+        seeds=thinned.select("run", "arm", "seed", "step", "value"),
         means=means,
         ends=ends.select("run", "arm", "step", "value"),
         axis=axis,
-        bands=clip_bands(edges, axis.low, axis.high),
-        lines=clip_lines(centers, axis.low, axis.high),
-        thin_lines=clip_lines(each, axis.low, axis.high),
-        is_cut=axis.low > metric.bounds[0] or axis.hidden > 0,
-        step_title=step_title(sweep),
-    )
-    notes = _axis_notes(metric, axis) + _curve_notes(bands, ends, was_thinned)
-    return Figure(
-        name=f"validation_{column}",
-        title=metric.title,
+        y_label=y_label,
         notes=tuple(notes) if len(seeds) else ("No run has been validated yet.",),
-        wide=_draw_wide(content),
-        narrow=_draw_narrow(content),
     )
 
 
@@ -130,8 +134,8 @@ def seed_curves(sweep: Sweep, column: str) -> pl.DataFrame:
     return points.join(statuses, on="run").sort("run", "step")
 
 
-def step_title(sweep: Sweep) -> str:
-    """Of a step axis; says how many epochs the steps are, where that is one number."""
+def step_label(sweep: Sweep) -> str:
+    """Label of a step axis; says how many epochs the steps are, where that is one number."""
     budgets = {(run.steps, run.epochs) for run in sweep.runs if run.steps and run.epochs}
     if len(budgets) != 1:
         return "Training steps"
@@ -139,14 +143,14 @@ def step_title(sweep: Sweep) -> str:
     return f"Training steps ({steps:,} steps = {epochs:g} epochs)"
 
 
-def _axis_notes(metric: Metric, axis: ValueAxis) -> list[str]:
+def _axis_notes(quantity: Quantity, axis: ValueAxis) -> list[str]:
     if axis.hidden:
         return [
             f"The value axis runs from {axis.low:g} to {axis.high:g}: "
             f"{axis.hidden:,} evaluations outside of it are not drawn."
         ]
-    if axis.low > metric.bounds[0]:
-        return [f"The value axis starts at {axis.low:g}, not at {metric.bounds[0]:g}."]
+    if axis.low > quantity.bounds[0]:
+        return [f"The value axis starts at {axis.low:g}, not at {quantity.bounds[0]:g}."]
     return []
 
 
@@ -173,133 +177,127 @@ def _curve_notes(bands: pl.DataFrame, ends: pl.DataFrame, was_thinned: bool) -> 
 # -- drawing -----------------------------------------------------------------------------------
 
 
-def _draw_wide(content: Content) -> Drawing:
-    labels = _labels(content)
-    panel = _panel(content, left=66, width=WIDE - 66 - label_width(labels.values()), height=360)
-    title = content.title
-    if content.is_cut:
-        title += f", axis from {content.axis.low:g} to {content.axis.high:g}"
-    last = _last_values(content)
-    ends = {arm: panel.at_y(last[arm]) for arm in content.styles}
-    beside = labels_beside(panel, labels, ends, content.styles)
-    axes = frame(panel, x_title=content.step_title, y_title=title)
-    body = axes + _curves(content, panel) + beside
-    return Drawing(WIDE, panel.bottom + 48, body, _describe(content))
+def draw_curves(
+    seeds: pl.DataFrame,
+    means: pl.DataFrame,
+    ends: pl.DataFrame | None = None,
+    *,
+    arms: Sequence[str],
+    axis: ValueAxis,
+    y_label: str,
+    x_label: str = "Training steps",
+    width: float = WIDE,
+) -> Figure:
+    """Draws curves over training steps.
 
+    Args:
+        seeds: columns run, arm, seed, step, value: a thin line for each run.
+        means: columns arm, step, n, mean, low, high: a thick line and a band for each arm.
+        ends: columns run, arm, step, value: where runs diverged; each gets a cross.
+        arms: of the sweep, in its order, which gives each its color, dashes and marker.
+        axis: range of the value axis.
+        y_label: of the value axis.
+        x_label: of the step axis.
+        width: inches; above 5, arms are labelled beside their lines, else below the axes.
 
-def _draw_narrow(content: Content) -> Drawing:
-    panel = _panel(content, left=44, width=306, height=230, top=34)
-    head = [text(content.title, 2, 14, size=13.0)]
-    if content.is_cut:
-        cut = f"axis from {content.axis.low:g} to {content.axis.high:g}"
-        head.append(text(cut, 358, 28, size=11.0, anchor="end", fill="#6b6b6b", class_="quiet"))
-    axes = frame(panel, x_title=content.step_title, y_title=None, x_ticks=4, y_ticks=5)
-    labels, high = labels_below(8, panel.bottom + 62, 350, _labels(content), content.styles)
-    body = "".join(head) + axes + _curves(content, panel) + labels
-    return Drawing(NARROW, panel.bottom + 62 + high, body, _describe(content))
-
-
-def _panel(content: Content, *, left: float, width: float, height: float, top: int = 14) -> Panel:
-    values = (content.axis.low, content.axis.high)
-    return Panel(left, top, width, height, (0.0, content.last_step), values)
-
-
-def _describe(content: Content) -> str:
-    return f"{content.title} against training steps; the table of results has the numbers."
-
-
-def _curves(content: Content, panel: Panel) -> str:
-    """Bands below seeds below means, all of it cut to the value axis."""
-    many = max(content.seeds["run"].n_unique(), 1)
-    faint = {"stroke_opacity": min(0.5, max(0.14, 15 / many)), "fill": "none"}
-    faint["stroke_width"] = 0.8 if many <= 60 else 0.5
-    by_arm = [
-        {key[0]: rows for key, rows in frame.partition_by("arm", as_dict=True).items()}
-        for frame in (content.bands, content.thin_lines, content.lines, content.means, content.ends)
-    ]
-    empty = [frame.clear() for frame in (content.bands, content.thin_lines, content.lines)]
-    layers: list[list[str]] = [[], [], []]
-    for arm, style in content.styles.items():
-        band, seeds, line = (of.get(arm, none) for of, none in zip(by_arm, empty, strict=False))
-        parts = _mean_paths(line, style, panel)
-        parts += _markers(content, by_arm[3].get(arm, content.means.clear()), style, panel)
-        parts += _crosses(by_arm[4].get(arm, content.ends.clear()), panel)
-        layers[0].append(arm_group(style, *_bands(band, panel)))
-        layers[1].append(arm_group(style, *_seed_paths(seeds, panel), **faint))
-        layers[2].append(arm_group(style, *parts))
-    return "".join(part for layer in layers for part in layer)
-
-
-def _bands(bands: pl.DataFrame, panel: Panel) -> list[str]:
-    if not len(bands):
-        return []
-    x = [panel.at_x(step) for step in bands["step"]]
-    low, high = ([panel.at_y(value) for value in bands[name]] for name in ("low", "high"))
-    if len(x) == 1:  # an area of one step has no extent
-        wide = {"stroke": "currentColor", "stroke_width": 8, "stroke_opacity": 0.25}
-        return [rule(x[0], low[0], x[0], high[0], class_="band", **wide)]
-    return [element("path", d=area_path(x, low, high), fill="currentColor", fill_opacity=0.15)]
-
-
-def _seed_paths(lines: pl.DataFrame, panel: Panel) -> list[str]:
-    parts = []
-    for part in lines.partition_by("line", maintain_order=True):
-        x = [panel.at_x(step) for step in part["step"]]
-        y = [panel.at_y(value) for value in part["value"]]
-        title = element("title", words(f"{part['arm'][0]}, seed {part['seed'][0]}"))
-        if len(x) == 1:
-            looks = {"r": 2.0, "stroke": "currentColor"}
-            parts.append(element("circle", title, cx=x[0], cy=y[0], **looks))
+    Returns:
+        A figure with one axes.
+    """
+    ends = seeds.clear() if ends is None else ends
+    present = {*seeds["arm"].unique(), *means["arm"].unique()}
+    styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
+    labels = _labels(means, ends, styles)
+    last = max(float(seeds["step"].max() or 0), 1.0)  # type: ignore[arg-type]
+    with house_style():
+        if width > 5:
+            high = max(2.9, height_beside(list(labels.values())))
+            figure = Figure((width, high + 0.55))
+            axes = add_axes(
+                figure, 0.7, 0.1, width - 0.7 - width_beside(list(labels.values())), high
+            )
+            if text_width(y_label) > high:
+                y_label = ",\n".join(y_label.rsplit(", ", 1))
+            axes.set_ylabel(y_label)
         else:
-            parts.append(element("path", title, d=line_path(x, y), stroke="currentColor"))
-    return parts
+            below = height_below(list(labels.values()), width - 0.1)
+            figure = Figure((width, 3.0 + below))
+            axes = add_axes(figure, 0.5, 0.3, width - 0.6, 2.15)
+            axes.set_title(y_label, x=-0.45 / (width - 0.6), fontweight="normal")
+            label_below(figure, 0.1, 2.98, labels, styles)
+        axes.set_ylim(axis.low, axis.high)
+        set_value_ticks(axes)
+        set_step_axis(axes, last, x_label, 7 if width > 5 else 5)
+        if width > 5:
+            label_beside(axes, labels, _last_values(means, ends), styles)
+        _draw_lines(axes, seeds, means, ends, styles)
+    return figure
 
 
-def _mean_paths(lines: pl.DataFrame, style: Style, panel: Panel) -> list[str]:
-    looks = {"fill": "none", "stroke": "currentColor", "stroke_width": 2.2}
-    looks |= {"stroke_linejoin": "round", "stroke_dasharray": style.dasharray}
-    parts = []
-    for part in lines.partition_by("line", maintain_order=True):
-        x = [panel.at_x(step) for step in part["step"]]
-        y = [panel.at_y(value) for value in part["value"]]
-        parts.append(element("path", d=line_path(x, y), **looks))
-    return parts
+def _draw_lines(
+    axes: Axes,
+    seeds: pl.DataFrame,
+    means: pl.DataFrame,
+    ends: pl.DataFrame,
+    styles: Mapping[str, ArmStyle],
+) -> None:
+    """Bands below seeds below means below crosses."""
+    low, high = axes.get_ylim()
+    far = 1e6 * (high - low)  # keeps a diverged 1e300 from overflowing in the renderers
+    near = pl.col("value").clip(low - far, high + far)
+    many = max(seeds["run"].n_unique(), 1)
+    faint = min(0.5, max(0.14, 15 / many))
+    thin_line: dict[str, Any] = {
+        "linewidth": 0.6 if many <= 60 else 0.4,
+        "alpha": faint,
+        "zorder": 2.1,
+    }
+    for (run, arm), rows in seeds.with_columns(near).group_by("run", "arm", maintain_order=True):
+        look = styles[str(arm)]
+        axes.plot(
+            rows["step"], rows["value"], color=look.color, label=f"{arm}, seed {rows['seed'][0]}",
+            marker="." if len(rows) == 1 else "", gid=f"run-{run}-{look.gid}", **thin_line,
+        )  # fmt: skip
+    for arm, look in styles.items():
+        if not len(rows := means.filter(arm=arm)):  # every run of it diverged
+            continue
+        banded = rows.drop_nulls("low")
+        if len(banded) == 1:  # an area of one step has no extent
+            axes.vlines(
+                banded["step"], banded["low"], banded["high"], color=look.color, alpha=0.25,
+                linewidth=6, gid=f"band-{look.gid}",
+            )  # fmt: skip
+        elif len(banded):
+            axes.fill_between(
+                banded["step"], banded["low"], banded["high"], color=look.color, alpha=0.15,
+                linewidth=0, gid=f"band-{look.gid}",
+            )  # fmt: skip
+        every = 1 if len(rows) <= MOST_MARKERS else len(rows) // 12
+        axes.plot(
+            rows["step"], rows["mean"], color=look.color, linestyle=look.linestyle,
+            marker=look.marker, markevery=((len(rows) - 1) % every, every), zorder=2.2,
+            gid=f"mean-{look.gid}",
+        )  # fmt: skip
+    for run, arm, step, value in ends.select("run", "arm", "step", "value").iter_rows():
+        axes.plot(
+            step, min(max(value, low), high), color=styles[arm].color, marker="x", markersize=6,
+            markeredgewidth=1.6, clip_on=False, zorder=2.3, gid=f"end-{run}-{styles[arm].gid}",
+        )  # fmt: skip
 
 
-def _markers(content: Content, means: pl.DataFrame, style: Style, panel: Panel) -> list[str]:
-    """A mark at every mean, or at about a dozen of them, counted from the last."""
-    many = len(means)
-    every = 1 if many <= MOST_MARKERS else many // 12
-    marked = means.with_row_index().filter((many - 1 - pl.col("index")) % every == 0)
-    inside = marked.filter(pl.col("mean").is_between(content.axis.low, content.axis.high))
-    return [
-        marker(style.shape, panel.at_x(step), panel.at_y(mean))
-        for step, mean in inside.select("step", "mean").iter_rows()
-    ]
-
-
-def _crosses(ends: pl.DataFrame, panel: Panel) -> list[str]:
-    looks = {"anchor": "middle", "font_weight": "bold", "fill": "currentColor", "class_": "cross"}
-    low, high = panel.y
-    return [
-        text("×", panel.at_x(step), panel.at_y(min(max(value, low), high)) + 6, size=18, **looks)
-        for step, value in ends.select("step", "value").iter_rows()
-    ]
-
-
-def _labels(content: Content) -> dict[str, str]:
+def _labels(
+    means: pl.DataFrame, ends: pl.DataFrame, styles: Mapping[str, ArmStyle]
+) -> dict[str, str]:
     """`relu, n = 4, 1 diverged` for every arm; long names are cut in the middle."""
-    last_n = dict(content.means.group_by("arm", maintain_order=True).agg(pl.col("n").last()).rows())
-    diverged = dict(content.ends.group_by("arm").len().rows())
+    last_n = dict(means.group_by("arm", maintain_order=True).agg(pl.col("n").last()).rows())
+    diverged = dict(ends.group_by("arm").len().rows())
     return {
         arm: f"{shorten(arm, LABEL_LENGTH)}, n = {last_n.get(arm, 0)}"
         + (f", {diverged[arm]} diverged" if arm in diverged else "")
-        for arm in content.styles
+        for arm in styles
     }
 
 
-def _last_values(content: Content) -> dict[str, float]:
+def _last_values(means: pl.DataFrame, ends: pl.DataFrame) -> dict[str, float]:
     """Where each arm's line ends; an arm whose every run diverged has no mean, but runs' ends."""
-    points = [content.ends, content.means.rename({"mean": "value"})]
-    ends = pl.concat([part.select("arm", "value") for part in points])
-    return dict(ends.iter_rows())
+    points = [ends, means.rename({"mean": "value"})]
+    return dict(pl.concat([part.select("arm", "value") for part in points]).iter_rows())

@@ -1,26 +1,30 @@
-"""Figure B: the paired difference of every contrast against steps, with a simultaneous band."""
+"""The paired difference of every contrast over training, with a simultaneous band."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from textwrap import fill
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from xception_jax.report.arm_styles import (
-    NARROW,
+from xception_jax.report.arm_styles import arm_styles
+from xception_jax.report.axes import ValueAxis, value_axis
+from xception_jax.report.canvas import (
     WIDE,
-    Panel,
-    arm_styles,
-    frame,
+    ReportFigure,
+    add_axes,
+    house_style,
+    set_step_axis,
+    set_value_ticks,
     shorten,
-    text,
+    text_width,
     zero_line,
 )
-from xception_jax.report.axes import ValueAxis, clip_bands, clip_lines, value_axis
-from xception_jax.report.curves import METRICS, seed_curves, step_title
-from xception_jax.report.export import Drawing, Figure, area_path, element, line_path, words
+from xception_jax.report.curves import QUANTITIES, seed_curves, step_label
 from xception_jax.statistics.bands import Band, simultaneous_band
 from xception_jax.statistics.contrasts import SIGNS, Arms, contrast_name, contrasts, paired_runs
 from xception_jax.statistics.paired import CONFIDENCE
@@ -29,7 +33,14 @@ from xception_jax.statistics.results import Sweep
 Curve = tuple[Int[np.ndarray, " steps"], Float[np.ndarray, " steps"]]
 MOST_STEPS = 60
 LEAST_SPAN = 0.01
-NAME_LENGTH = 18
+NAME_LENGTH = 22
+_BOLD = 1.15  # times as wide as regular letters
+_CHARACTER = 0.062  # inches of a bold one
+READING = (
+    "Each thin line: one seed, arm minus baseline on the same seed. Thick: the mean. Band: "
+    f"{CONFIDENCE:.0%} simultaneous max-t band (Gaussian multiplier bootstrap over seeds), which "
+    "holds over all the steps drawn at once; where it leaves zero out, the arms differ there."
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,8 @@ class Contrast:
         steps: evaluations that every pair has; at most `MOST_STEPS` of them.
         differences: one row per seed.
         seeds: of the rows.
-        diverged: pairs that are not among them because one of the two runs diverged.
+        diverged: number of pairs left out because one of the two runs diverged.
+        band: around the mean of the differences.
     """
 
     arms: Arms
@@ -51,29 +63,49 @@ class Contrast:
     diverged: int
     band: Band
 
+    @property
+    def name(self) -> str:
+        """`relu − none`, in full."""
+        return contrast_name(self.arms)
 
-def draw(sweep: Sweep) -> Figure | None:
+
+def difference_figure(sweep: Sweep) -> ReportFigure | None:
     """One panel per contrast; None where no contrast has two pairs of finished runs."""
-    metric = METRICS[sweep.metric]
-    curves = seed_curves(sweep, metric.column).filter(pl.col("status") == "done")
+    found, wanted = measured_contrasts(sweep)
+    if not found:
+        return None
+    differences, bands = difference_frames(found)
+    axis = _axis(bands)
+    title = QUANTITIES[sweep.metric].title
+    title = f"Paired difference in {title[0].lower()}{title[1:]}"
+    x_label = step_label(sweep)
+
+    def draw(width: float) -> Figure:
+        return draw_differences(
+            differences,
+            bands,
+            contrasts={each.name: each.arms for each in found},
+            arms=list(sweep.arms),
+            axis=axis,
+            title=title,
+            x_label=x_label,
+            width=width,
+        )
+
+    caption = (READING, *_notes(found, wanted, axis))
+    return ReportFigure("B", "Paired difference", "paired_difference", title, caption, draw)
+
+
+def measured_contrasts(sweep: Sweep) -> tuple[list[Contrast], int]:
+    """The contrasts with two pairs of finished runs or more, and the number of all contrasts."""
+    curves = seed_curves(sweep, sweep.metric).filter(pl.col("status") == "done")
     runs = {
         key[0]: (rows["step"].to_numpy(), rows["value"].to_numpy())
         for key, rows in curves.partition_by("run", as_dict=True).items()
     }
     wanted = contrasts(sweep)
-    found = [each for arms in wanted if (each := _contrast(sweep, arms, runs))]
-    if not found:
-        return None
-    axis = _axis(found)
-    cut = _cut(found, axis)
-    title = f"Paired difference in {metric.title[0].lower()}{metric.title[1:]}"
-    return Figure(
-        name="paired_difference",
-        title=title,
-        notes=tuple(_notes(found, len(wanted), axis)),
-        wide=_draw(sweep, cut, axis, title, wide=True),
-        narrow=_draw(sweep, cut, axis, title, wide=False),
-    )
+    measured = (_contrast(sweep, arms, runs) for arms in wanted)
+    return [contrast for contrast in measured if contrast], len(wanted)
 
 
 def _contrast(sweep: Sweep, arms: Arms, runs: Mapping[object, Curve]) -> Contrast | None:
@@ -107,23 +139,34 @@ def _common(
     return one if np.array_equal(one, other) else np.intersect1d(one, other, assume_unique=True)
 
 
-def _axis(found: list[Contrast]) -> ValueAxis:
-    """One range for all panels, so that they compare; zero is always in it."""
-    rows = [
-        {"step": step, "value": value, "low": low, "high": high, "status": "done"}
+def difference_frames(found: Sequence[Contrast]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Two frames: contrast, seed, step, value of every seed; contrast, step, mean, low, high."""
+    seeds = [
+        {"contrast": each.name, "seed": seed, "step": each.steps, "value": row}
         for each in found
-        for step, value, low, high in zip(
-            each.steps, each.band.mean, each.band.low, each.band.high, strict=True
-        )
+        for seed, row in zip(each.seeds, each.differences, strict=True)
     ]
-    points = pl.DataFrame(rows)
-    zero = pl.DataFrame({"step": [points["step"].max()], "value": [0.0], "status": ["done"]})
-    curves = pl.concat([points.select("step", "value", "status"), zero])
-    bands = points.select("step", "low", "high")
-    return value_axis(curves, bands, bounds=(-1e300, 1e300), least_span=LEAST_SPAN)
+    bands = [
+        {"contrast": each.name, "step": each.steps, "mean": each.band.mean, "low": each.band.low}
+        | {"high": each.band.high}
+        for each in found
+    ]
+    return (
+        pl.DataFrame(seeds).explode("step", "value"),
+        pl.DataFrame(bands).explode("step", "mean", "low", "high"),
+    )
 
 
-def _notes(found: list[Contrast], pairs: int, axis: ValueAxis) -> list[str]:
+def _axis(bands: pl.DataFrame) -> ValueAxis:
+    """One range for all panels, so that they compare; zero is always in it."""
+    points = bands.select("step", value="mean", status=pl.lit("done"))
+    zero = points.head(1).with_columns(step=pl.lit(points["step"].max()), value=pl.lit(0.0))
+    edges = bands.select("step", "low", "high")
+    curves = pl.concat([points, zero])
+    return value_axis(curves, edges, bounds=(-1e300, 1e300), least_span=LEAST_SPAN)
+
+
+def _notes(found: list[Contrast], contrasts: int, axis: ValueAxis) -> list[str]:
     notes = []
     if axis.hidden:
         notes.append(
@@ -131,8 +174,10 @@ def _notes(found: list[Contrast], pairs: int, axis: ValueAxis) -> list[str]:
         )
     if diverged := sum(each.diverged for each in found):
         notes.append(f"{diverged} pairs with a diverged run have no difference to draw.")
-    if len(found) < pairs:
-        notes.append(f"{pairs - len(found)} contrasts have fewer than two pairs of finished runs.")
+    if len(found) < contrasts:
+        notes.append(
+            f"{contrasts - len(found)} contrasts have fewer than two pairs of finished runs."
+        )
     if min(len(each.seeds) for each in found) < 5:
         notes.append(
             "With fewer than 5 pairs a band covers less than it says: 88% with 3, where simulated."
@@ -140,112 +185,94 @@ def _notes(found: list[Contrast], pairs: int, axis: ValueAxis) -> list[str]:
     return notes
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A contrast's curves, cut to the range of the value axis.
-
-    Attributes:
-        band: columns step, low, high.
-        seeds: `seed 3` and a piece of its line, with columns step, value.
-        mean: the same of the mean.
-    """
-
-    contrast: Contrast
-    band: pl.DataFrame
-    seeds: list[tuple[str, pl.DataFrame]]
-    mean: list[tuple[str, pl.DataFrame]]
-
-
-def _cut(found: list[Contrast], axis: ValueAxis) -> list[Cut]:
-    """All contrasts at once: a frame for each would cost far more time."""
-    lines, bands = [], []
-    for index, each in enumerate(found):
-        names = [f"{index} seed {seed}" for seed in each.seeds] + [f"{index} mean"]
-        values = np.vstack([each.differences, each.band.mean])
-        many = len(each.steps)
-        steps = np.tile(each.steps, len(names))
-        lines.append((np.repeat(names, many), steps, values.ravel()))
-        bands.append((np.repeat(str(index), many), each.steps, each.band.low, each.band.high))
-    curves = clip_lines(_frame(("line", "step", "value"), lines), axis.low, axis.high)
-    edges = clip_bands(_frame(("line", "step", "low", "high"), bands), axis.low, axis.high)
-    band_of = edges.partition_by("line", as_dict=True)
-    pieces: list[dict[str, list[tuple[str, pl.DataFrame]]]] = [
-        {"seed": [], "mean": []} for _ in found
-    ]
-    for piece in curves.partition_by("line", maintain_order=True):
-        index, kind, *seed = piece["line"][0].split(" ")[:-1]  # the last word numbers the piece
-        pieces[int(index)][kind].append((" ".join([kind, *seed]), piece))
-    return [
-        Cut(each, band_of[str(index),], pieces[index]["seed"], pieces[index]["mean"])
-        for index, each in enumerate(found)
-    ]
-
-
-def _frame(names: tuple[str, ...], parts: Sequence[tuple[np.ndarray, ...]]) -> pl.DataFrame:
-    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return pl.DataFrame(dict(zip(names, columns, strict=True)))
-
-
 # -- drawing -----------------------------------------------------------------------------------
 
 
-def _draw(sweep: Sweep, found: list[Cut], axis: ValueAxis, title: str, *, wide: bool) -> Drawing:
-    columns = min(2, len(found)) if wide else 1
-    width, high = (350 if columns == 2 else 760, 240) if wide else (304, 190)
-    gap, row, left, top = 76, high + 92, 66 if wide else 46, 58
-    parts = [text(title, 14.0 if wide else 2.0, 16.0, size=13.0)]
-    for index, each in enumerate(found):
-        x = left + (index % columns) * (width + gap)
-        last = float(max(each.contrast.steps[-1], 1))
-        values = (axis.low, axis.high)
-        panel = Panel(x, top + (index // columns) * row, width, high, (0, last), values)
-        parts.append(_panel(sweep, each, panel))
-    size = (WIDE if wide else NARROW, top - 44 + -(-len(found) // columns) * row)
-    return Drawing(*size, "".join(parts), f"{title} against training steps, one panel a contrast.")
+def draw_differences(
+    differences: pl.DataFrame,
+    bands: pl.DataFrame,
+    *,
+    contrasts: Mapping[str, Arms],
+    arms: Sequence[str],
+    axis: ValueAxis,
+    title: str,
+    x_label: str = "Training steps",
+    width: float = WIDE,
+) -> Figure:
+    """Draws one panel per contrast, all with the same axes.
+
+    Args:
+        differences: columns contrast, seed, step, value: a thin line for each seed.
+        bands: columns contrast, step, mean, low, high: a thick line and a band.
+        contrasts: the arms of every contrast, by its name in the frames; the color is that of
+            the first arm.
+        arms: of the sweep, in its order, which gives each its color.
+        axis: range of the value axes.
+        title: what the panels show.
+        x_label: of the step axes.
+        width: inches; above 5, panels stand beside each other.
+
+    Returns:
+        A figure with one axes per contrast, in their order.
+    """
+    columns = 1 if width <= 5 else min(2 if len(contrasts) <= 4 else 3, len(contrasts))
+    rows = -(-len(contrasts) // columns)
+    left, gap, top, high = 0.6, 0.22, 0.52, 1.75 if columns < 3 else 1.4
+    each = (width - left - 0.12 - gap * (columns - 1)) / columns
+    if text_width(x_label) > each:
+        x_label = x_label.partition(" (")[0]
+    counts = dict(differences.group_by("contrast").agg(pl.col("seed").n_unique()).iter_rows())
+    headings = {name: _heading(of, counts[name], each) for name, of in contrasts.items()}
+    lines = max(heading.count("\n") for heading in headings.values())
+    top, pitch = top + 0.12 * lines, high + 0.36 + 0.12 * lines
+    styles = arm_styles(arms)
+    with house_style():
+        figure = Figure((width, top + rows * pitch + 0.2))
+        figure.text(0.08 / width, 1 - 0.15 / figure.get_figheight(), title, va="center")
+        for index, (name, members) in enumerate(contrasts.items()):
+            row, column = divmod(index, columns)
+            place = (left + column * (each + gap), top + row * pitch)
+            axes = add_axes(figure, *place, each, high)
+            axes.set_gid(f"panel-{index}-" + "-".join(styles[arm].gid for arm in members))
+            axes.set_ylim(axis.low, axis.high)
+            set_value_ticks(axes)
+            shown = bands.filter(contrast=name)
+            last = max(float(shown["step"].max() or 0), 1.0)  # type: ignore[arg-type]
+            is_lowest = index + columns >= len(contrasts)
+            set_step_axis(axes, last, x_label if is_lowest else "", 5)
+            axes.tick_params(labelleft=column == 0, labelbottom=is_lowest)
+            seeds = differences.filter(contrast=name)
+            axes.set_title(headings[name], pad=4, fontsize=7 if columns == 3 else 8)
+            _draw_panel(axes, seeds, shown, styles[members[0]].color)
+    return figure
 
 
-def _panel(sweep: Sweep, cut: Cut, panel: Panel) -> str:
-    each = cut.contrast
-    styles = arm_styles(list(sweep.arms))
-    arm = styles[each.arms[0]]
-    names = contrast_name(tuple(shorten(name, NAME_LENGTH) for name in each.arms))
-    heading = text(
-        f"{names}, {len(each.seeds)} pairs", panel.left, panel.top - 12, size=12.5, font_weight=600
-    )
-    x_ticks = 6 if panel.width > 320 else 4
-    axes = frame(panel, x_title=step_title(sweep), y_title=None, x_ticks=x_ticks, y_ticks=5)
-    marks = element("g", *_marks(cut, panel), class_=f"c{arm.index % 7}", color=arm.color)
-    classes = " ".join(["arm", *(f"a{styles[name].index}" for name in each.arms)])
-    return element("g", axes, heading, marks, zero_line(panel), class_=classes)
+def _heading(arms: Arms, pairs: int, width: float) -> str:
+    """`relu − none, 3 pairs`, over several lines where it does not fit into so many inches."""
+    name = contrast_name(tuple(shorten(arm, NAME_LENGTH) for arm in arms))
+    heading = f"{name}, {pairs} pairs"
+    if _BOLD * text_width(heading) <= width:
+        return heading
+    words = f"{name},\u00a0{pairs}\u00a0pairs"
+    return fill(words, int(width / _CHARACTER), break_long_words=False, break_on_hyphens=False)
 
 
-def _marks(cut: Cut, panel: Panel) -> list[str]:
-    """Band, seeds and mean."""
-    x = [panel.at_x(step) for step in cut.band["step"]]
-    edges = [[panel.at_y(value) for value in cut.band[name]] for name in ("low", "high")]
-    parts = [element("path", d=area_path(x, *edges), fill="currentColor", fill_opacity=0.16)]
-    if len(x) == 1:
-        bar = line_path([x[0]] * 2, [edges[0][0], edges[1][0]])
-        parts = [element("path", d=bar, stroke="currentColor", stroke_width=8, stroke_opacity=0.25)]
-    faint = {"stroke": "currentColor", "stroke_width": 0.6, "stroke_opacity": 0.5, "fill": "none"}
-    for seed, line in cut.seeds:
-        parts.append(element("path", element("title", words(seed)), d=_path(line, panel), **faint))
-    thick = {"stroke": "currentColor", "stroke_width": 2.2, "fill": "none"}
-    for _, line in cut.mean:
-        parts.append(element("path", d=_path(line, panel), **thick))
-        if len(line) == 1:
-            at = {"cx": panel.at_x(line["step"][0]), "cy": panel.at_y(line["value"][0])}
-            parts.append(element("circle", **at, r=3.6, fill="currentColor"))
-    return parts
-
-
-def _path(line: pl.DataFrame, panel: Panel) -> str:
-    x = [panel.at_x(step) for step in line["step"]]
-    return line_path(x, [panel.at_y(value) for value in line["value"]])
-
-
-READING = (
-    f"Each line: one seed, arm minus baseline on the same seed. Thick: the mean. Band: "
-    f"{CONFIDENCE:.0%} simultaneous max-t band (Gaussian multiplier bootstrap over seeds), which "
-    "holds over all the steps drawn at once; where it leaves zero out, the arms differ there."
-)
+def _draw_panel(axes: Axes, seeds: pl.DataFrame, band: pl.DataFrame, color: str) -> None:
+    """Band, seeds and mean over the line of no difference."""
+    panel = axes.get_gid()
+    if len(band) == 1:
+        axes.vlines(band["step"], band["low"], band["high"], color=color, alpha=0.25, linewidth=6)
+    axes.fill_between(
+        band["step"], band["low"], band["high"], color=color, alpha=0.16, linewidth=0,
+        gid=f"band-{panel}",
+    )  # fmt: skip
+    zero_line(axes)
+    for (seed,), rows in seeds.group_by("seed", maintain_order=True):
+        axes.plot(
+            rows["step"], rows["value"], color=color, linewidth=0.5, alpha=0.5,
+            label=f"seed {seed}", gid=f"seed-{seed}-{panel}",
+        )  # fmt: skip
+    axes.plot(
+        band["step"], band["mean"], color=color, marker="o" if len(band) == 1 else "",
+        gid=f"mean-{panel}",
+    )  # fmt: skip

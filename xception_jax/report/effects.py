@@ -1,26 +1,27 @@
-"""Figure C: every claim and endpoint with its effect, its interval and the line of no effect."""
+"""A forest plot: every claim and endpoint with its effect, interval and line of no effect."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import blended_transform_factory
+
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text
-from xception_jax.report.arm_styles import (
-    NARROW,
-    QUIET,
+from xception_jax.report.arm_styles import COLORS, GROUND, INK, QUIET, arm_styles
+from xception_jax.report.canvas import (
     WIDE,
-    Panel,
-    Style,
-    arm_styles,
-    frame,
-    marker,
-    rule,
+    ReportFigure,
+    add_axes,
+    house_style,
     shorten,
-    text,
+    text_width,
     zero_line,
 )
-from xception_jax.report.export import Drawing, Figure, element
-from xception_jax.report.tables import endpoint_name
+from xception_jax.report.claim_tables import endpoint_name
 from xception_jax.statistics.contrasts import contrast_name
 from xception_jax.statistics.results import Sweep
 
@@ -28,139 +29,180 @@ READING = (
     "One row per claim and endpoint: the mean paired difference, arm minus baseline, and its "
     "confidence interval. Shaded: the margin within which the claim calls two arms equivalent."
 )
-VERDICTS = ("supported", "opposite", "equivalent", "inconclusive", "not tested")
+# Color, marker and the marker's fill of each verdict; open marks decide nothing.
+VERDICTS = {
+    "supported": (COLORS[0], "s", COLORS[0]),
+    "opposite": (COLORS[1], "D", COLORS[1]),
+    "equivalent": (COLORS[2], "o", COLORS[2]),
+    "inconclusive": (QUIET, "s", GROUND),
+    "not tested": (QUIET, "o", GROUND),
+}
 
 
-@dataclass(frozen=True)
-class Row:
-    """One claim and endpoint."""
+def effect_figure(sweep: Sweep, verdicts: Mapping[str, Any]) -> ReportFigure | None:
+    """The effects in `verdicts.json`; None where there is none."""
+    effects = effect_frame(verdicts)
+    if not len(effects):
+        return None
 
-    arms: tuple[str, ...]
-    name: str
-    endpoint: str
-    unit: str
-    verdict: str
-    effect: float
-    interval: tuple[float, float] | None
-    margin: float | None
+    def draw(width: float) -> Figure:
+        return draw_effects(effects, arms=list(sweep.arms), width=width)
+
+    title = "Effects and their intervals"
+    return ReportFigure("C", "Effects", "forest", title, (READING,), draw)
 
 
-def draw(sweep: Sweep, verdicts: Mapping[str, Any]) -> Figure | None:
-    """One panel per unit, since effects in accuracy and in steps share no axis; None: no effect."""
+def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
+    """One row per claim and endpoint that has an effect.
+
+    Columns: arms (list), endpoint, unit, verdict, effect, low, high, margin; the last three are
+    null where there is none.
+    """
     rows = [
         row
         for claim in as_list(verdicts.get("claims"))
         for endpoint in as_list(as_mapping(claim).get("endpoints"))
-        if (row := _row(as_mapping(claim), as_mapping(endpoint)))
+        if (row := _row(as_mapping(claim), as_mapping(endpoint)))["effect"] is not None
     ]
-    if not rows:
-        return None
-    return Figure(
-        name="forest",
-        title="Effects and their intervals",
-        notes=(),
-        wide=_draw(sweep, rows, wide=True),
-        narrow=_draw(sweep, rows, wide=False),
-    )
+    schema: dict[str, Any] = {"arms": pl.List(pl.String), "endpoint": pl.String, "unit": pl.String}
+    schema |= {"verdict": pl.String}
+    schema |= dict.fromkeys(("effect", "low", "high", "margin"), pl.Float64)
+    return pl.DataFrame(rows, schema=schema)
 
 
-def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> Row | None:
-    effect = as_real(endpoint.get("effect"))
-    if effect is None:
-        return None
+def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any]:
     declared = as_mapping(claim.get("claim"))
     ends = [as_real(end) for end in as_list(endpoint.get("interval"))]
-    known = [end for end in ends if end is not None]
-    versus = as_list(declared.get("versus"))
-    arms = tuple(as_text(arm) for arm in (declared.get("arm"), declared.get("baseline"), *versus))
+    low, high = ends if len(ends) == 2 and None not in ends else (None, None)
     verdict = as_text(claim.get("verdict"))
-    return Row(
-        arms=arms,
-        name=contrast_name(tuple(shorten(arm, 36 // len(arms)) for arm in arms)),
-        endpoint=endpoint_name(endpoint.get("endpoint")),
-        unit=as_text(endpoint.get("unit")),
-        verdict=verdict if verdict in VERDICTS else "not tested",
-        effect=effect,
-        interval=(known[0], known[1]) if len(known) == 2 else None,
-        margin=as_real(declared.get("margin")),
-    )
+    arms = (declared.get("arm"), declared.get("baseline"), *as_list(declared.get("versus")))
+    return {
+        "arms": [as_text(arm) for arm in arms],
+        "endpoint": endpoint_name(endpoint.get("endpoint")),
+        "unit": as_text(endpoint.get("unit")),
+        "verdict": verdict if verdict in VERDICTS else "not tested",
+        "effect": as_real(endpoint.get("effect")),
+        "low": low,
+        "high": high,
+        "margin": as_real(declared.get("margin")),
+    }
 
 
-def _draw(sweep: Sweep, rows: list[Row], *, wide: bool) -> Drawing:
-    left, width, high = (250, 400, 30) if wide else (16, 326, 46)
-    top, parts, styles = 26.0, [], arm_styles(list(sweep.arms))
-    for unit in dict.fromkeys(row.unit for row in rows):
-        of_unit = [row for row in rows if row.unit == unit]
-        panel = Panel(left, top, width, high * len(of_unit) + 10, _range(of_unit), (0, 1))
-        title = f"Difference ({unit})" if unit else "Difference"
-        axes = frame(panel, x_title=title, y_title=None, y_ticks=0)
-        first = panel.top + 5 + high * (0.5 if wide else 0.72)
-        middle = [first + high * at for at in range(len(of_unit))]
-        lines = [_line(styles, row, panel, y) for row, y in zip(of_unit, middle, strict=True)]
-        shades = [_margin(row, panel, high, at) for at, row in enumerate(of_unit)]
-        parts += [*shades, axes, zero_line(panel, vertical=True), *lines]
-        top = panel.bottom + 72
-    label = "Effect and confidence interval of every claim and endpoint."
-    return Drawing(WIDE if wide else NARROW, top - 18, "".join(parts), label)
+# -- drawing -----------------------------------------------------------------------------------
 
 
-def _range(rows: list[Row]) -> tuple[float, float]:
-    """Of the axis: all that is drawn, and zero, with some room."""
-    shown = [0.0, *(row.effect for row in rows)]
-    shown += [end for row in rows for end in row.interval or ()]
-    shown += [side * row.margin for row in rows if row.margin for side in (-1, 1)]
-    low, high = min(shown), max(shown)
+def draw_effects(effects: pl.DataFrame, *, arms: Sequence[str], width: float = WIDE) -> Figure:
+    """Draws one panel per unit, since effects in accuracy and in steps share no axis.
+
+    Args:
+        effects: as `effect_frame` makes it.
+        arms: of the sweep, in its order.
+        width: inches; above 5, words stand beside the intervals, else above them.
+
+    Returns:
+        A figure with one axes per unit.
+    """
+    panels = effects.partition_by("unit", maintain_order=True)
+    row_height, left, right = 0.42, 0.12, 0.12
+    if width > 5:
+        row_height, left = 0.32, 1.95
+        right = 0.3 + max(text_width(_numbers(effect)) for effect in effects.iter_rows(named=True))
+    heights = [row_height * len(panel) + 0.06 for panel in panels]
+    with house_style():
+        figure = Figure((width, 0.12 + sum(heights) + 0.56 * len(panels)))
+        top = 0.12
+        for number, (panel, height) in enumerate(zip(panels, heights, strict=True)):
+            axes = add_axes(figure, left, top, width - left - right, height)
+            _draw_panel(axes, panel, arms, number, wide=width > 5)
+            top += height + 0.56
+    return figure
+
+
+def _draw_panel(
+    axes: Axes, effects: pl.DataFrame, arms: Sequence[str], number: int, *, wide: bool
+) -> None:
+    styles = arm_styles(arms)
+    unit = effects["unit"][0]
+    axes.set_xlim(*_range(effects))
+    axes.set_ylim(len(effects), 0)
+    axes.grid(visible=False)
+    axes.tick_params(labelleft=False)
+    axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(6 if wide else 4))
+    axes.set_xlabel(f"Difference ({unit})" if unit else "Difference")
+    if wide:
+        zero_line(axes, vertical=True)
+    for index, effect in enumerate(effects.iter_rows(named=True)):
+        known = "-".join(styles[arm].gid for arm in effect["arms"] if arm in styles)
+        name = f"{number}.{index}-{known}"
+        _draw_words(axes, effect, index, name, wide=wide)
+        if not wide:  # no line through the words
+            axes.vlines(0, index + 0.56, index + 0.92, color=INK, linewidth=0.9, zorder=1.5)
+        _draw_interval(axes, effect, index + (0.5 if wide else 0.74), name)
+        if effect["margin"]:
+            corner, height = (-effect["margin"], index + 0.05), 0.9
+            if not wide:
+                corner, height = (-effect["margin"], index + 0.52), 0.44
+            margin = Rectangle(corner, 2 * effect["margin"], height, color=INK, alpha=0.08)
+            margin.set(gid=f"margin-{name}", linewidth=0, zorder=0.5)
+            axes.add_patch(margin)
+
+
+def _range(effects: pl.DataFrame) -> tuple[float, float]:
+    """Ends of the axis: all that is drawn, and zero, with some room."""
+    margins = effects["margin"].fill_null(0.0)
+    shown = pl.concat([effects[name].drop_nulls() for name in ("effect", "low", "high")])
+    low = min(0.0, float(shown.min()), -float(margins.max()))  # type: ignore[arg-type]
+    high = max(0.0, float(shown.max()), float(margins.max()))  # type: ignore[arg-type]
     room = 0.06 * (high - low) or 1.0
     return low - room, high + room
 
 
-def _line(styles: Mapping[str, Style], row: Row, panel: Panel, y: float) -> str:
-    known = [styles[arm] for arm in row.arms if arm in styles]
-    numbers = _numbers(row)
-    if panel.left > 100:  # there is room for words beside it
-        words = [
-            text(row.name, panel.left - 16, y - 2, size=12.5, anchor="end"),
-            text(row.endpoint, panel.left - 16, y + 11, size=10.5, anchor="end", **_QUIETLY),
-            text(numbers, panel.right + 18, y + 4, size=12.0),
+def _draw_words(
+    axes: Axes, effect: Mapping[str, Any], index: int, name: str, *, wide: bool
+) -> None:
+    """Arms and endpoint at the left, numbers and verdict at the right."""
+    arms = effect["arms"]
+    contrast = contrast_name(tuple(shorten(arm, 36 // len(arms)) for arm in arms))
+    beside = blended_transform_factory(axes.transAxes, axes.transData)
+    common: dict[str, Any] = {"transform": beside, "va": "center"}
+    if wide:
+        lines = [
+            (-0.05, 0.33, contrast, "right", 8.0, INK),
+            (-0.05, 0.72, effect["endpoint"], "right", 7.0, QUIET),
+            (1.05, 0.33, _numbers(effect), "left", 8.0, INK),
+            (1.05, 0.72, effect["verdict"], "left", 7.0, QUIET),
         ]
     else:
-        words = [
-            text(f"{row.name}: {row.endpoint}", panel.left - 14, y - 17, size=11.5),
-            text(numbers, panel.right + 16, y - 17, size=11.0, anchor="end", **_QUIETLY),
+        lines = [
+            (0.0, 0.15, f"{contrast}: {effect['endpoint']}", "left", 7.0, INK),
+            (1.0, 0.42, f"{_numbers(effect)} {effect['verdict']}", "right", 6.5, QUIET),
         ]
-    classes = " ".join(["arm", *(f"a{style.index}" for style in known)])
-    return element("g", *words, *_interval(row, panel, y), class_=classes)
+    for at, (x, y, words, side, size, color) in enumerate(lines):
+        axes.text(
+            x, index + y, words, ha=side, fontsize=size, color=color, gid=f"words-{at}-{name}",
+            **common,
+        )  # fmt: skip
 
 
-_QUIETLY = {"fill": QUIET, "class_": "quiet"}
-
-
-def _interval(row: Row, panel: Panel, y: float) -> list[str]:
-    mark = marker("square", panel.at_x(row.effect), y, 4.6)
-    parts = [mark]
-    if row.interval:
-        low, high = map(panel.at_x, row.interval)
-        looks = {"stroke": "currentColor", "stroke_width": 2.0, "class_": "interval"}
-        ends = [rule(x, y - 4, x, y + 4, **looks) for x in (low, high)]
-        parts = [rule(low, y, high, y, **looks), *ends, mark]
-    color = {"supported": "#0072B2", "opposite": "#D55E00", "equivalent": "#009E73"}
-    shade = color.get(row.verdict, QUIET)
-    return [element("g", *parts, class_=f"v-{row.verdict.replace(' ', '-')}", color=shade)]
-
-
-def _margin(row: Row, panel: Panel, high: int, at: int) -> str:
-    if not row.margin:
-        return ""
-    left, right = panel.at_x(-row.margin), panel.at_x(row.margin)
-    return element(
-        "rect", x=left, y=panel.top + 5 + high * at, width=right - left, height=float(high),
-        fill="#000000", opacity=0.07, class_="margin",
+def _draw_interval(axes: Axes, effect: Mapping[str, Any], y: float, name: str) -> None:
+    color, marker, fill = VERDICTS[effect["verdict"]]
+    if effect["low"] is not None:
+        ends = [effect["low"], effect["high"]]
+        axes.plot(
+            ends, [y, y], color=color, marker="|", markersize=6, markeredgewidth=1.4,
+            linewidth=1.4, gid=f"interval-{name}",
+        )  # fmt: skip
+    axes.plot(
+        effect["effect"], y, marker=marker, markersize=5.5, color=color, markerfacecolor=fill,
+        markeredgewidth=1.2, markeredgecolor=color, zorder=2.5, gid=f"effect-{name}",
     )  # fmt: skip
 
 
-def _numbers(row: Row) -> str:
+def _numbers(effect: Mapping[str, Any]) -> str:
     """`+0.012 [+0.003, +0.021]`, all with the decimals that the largest needs."""
-    values = [row.effect, *(row.interval or ())]
+    interval = () if effect["low"] is None else (effect["low"], effect["high"])
+    values = [effect["effect"], *interval]
     largest = max(abs(value) for value in values)
     decimals = 4 if largest < 1 else 2 if largest < 10 else 0
     said = [f"{value:+,.{decimals}f}".replace("-", "−") for value in values]

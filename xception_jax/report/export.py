@@ -1,128 +1,133 @@
-"""Writes SVG: elements as text, escaped; paths; and drawings as files of their own."""
+"""Writes figures as SVG, PDF and PNG, and as SVG that is a part of a page."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from html import escape
+import io
+import re
+import warnings
+from xml.etree import ElementTree
 
-import vl_convert
+from matplotlib.figure import Figure
+
+from xception_jax.report.arm_styles import CSS_VARIABLES
+from xception_jax.report.canvas import house_style
 
 _MOST_PIXELS = 4e6
-FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
+_NAMESPACE = re.compile(r"\{[^}]*\}")
+_REFERENCE = re.compile(r"#([\w.-]+)")
+# Neither the date nor the version of what drew it: the same figure is the same file.
+_METADATA: dict[str, dict[str, None]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """The inside of a picture, in pixels.
+def export(figure: Figure) -> dict[str, bytes]:
+    """The figure as `svg` and `pdf`, with its text as text, and as `png`.
 
-    Attributes:
-        label: what it shows, for those who do not see it.
+    The image has 300 dots an inch, or as many as make four million of it.
     """
-
-    width: float
-    height: float
-    body: str
-    label: str
+    width, height = figure.get_size_inches()
+    dpi = min(300.0, (_MOST_PIXELS / (width * height)) ** 0.5)
+    return {kind: _save(figure, kind, dpi) for kind in ("svg", "pdf", "png")}
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure, drawn twice: wide, for a paper and a desktop, and narrow, for a phone.
-
-    Attributes:
-        name: file name without suffix.
-        title: what it shows, for a heading.
-        notes: what a reader has to know of it, one sentence each.
-    """
-
-    name: str
-    title: str
-    notes: tuple[str, ...]
-    wide: Drawing
-    narrow: Drawing
+def export_svg(figure: Figure) -> bytes:
+    """The figure as SVG alone."""
+    return _save(figure, "svg", 72.0)
 
 
-def element(name: str, *children: str, **attributes: object) -> str:
-    """An element; `stroke_width` becomes stroke-width, `class_` class; None leaves one out.
+def _save(figure: Figure, kind: str, dpi: float) -> bytes:
+    buffer = io.BytesIO()
+    with house_style(), warnings.catch_warnings():
+        # A name in a script that DejaVu does not have shows as boxes, which needs no warning on
+        # the terminal of someone who asked for a report; the SVG has the name itself.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=_METADATA[kind])
+    return buffer.getvalue()
+
+
+def tooltips(figure: Figure) -> dict[str, str]:
+    """The label of every artist that has a label and a group id, by that id."""
+    return {
+        gid: label
+        for artist in figure.findobj()
+        if (gid := artist.get_gid())
+        and (label := str(artist.get_label() or ""))
+        and not label.startswith("_")
+    }
+
+
+def inline_svg(svg: bytes, *, name: str, label: str, layout: str, titles: dict[str, str]) -> str:
+    """Matplotlib's SVG as a part of a page, which lends it its font, its ground and its colors.
+
+    Styles become attributes, since the page's security policy allows no inline styles; colors
+    become the page's variables; group ids that name arms become classes, and all other ids that
+    nothing refers to go, so that no two figures of a page share one.
 
     Args:
-        name: of the element.
-        children: elements, as this function returns them, and `words`.
-        attributes: escaped; numbers are rounded to a hundredth of a pixel.
+        svg: as `export` makes it.
+        name: of the figure.
+        label: what the figure shows, for those who do not see it.
+        layout: class of the element: `wide` or `narrow`.
+        titles: tooltips, by group id.
     """
-    said = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{_value(value)}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
-    inside = "".join(children)
-    return f"<{name}{said}>{inside}</{name}>" if inside else f"<{name}{said}/>"
+    root = ElementTree.fromstring(svg)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            kind = _NAMESPACE.sub("", child.tag)
+            if kind in ("metadata", "style") or child.get("id") == "patch_1":
+                parent.remove(child)  # patch_1 is the white ground
+    referred = set(_REFERENCE.findall(" ".join(_references(root))))
+    prefix = f"{name}-{layout}-"
+    for element in root.iter():
+        element.tag = _NAMESPACE.sub("", element.tag)
+        for key, value in list(element.attrib.items()):
+            del element.attrib[key]
+            if key == "style":
+                element.attrib.update(_attributes(value))
+            else:
+                plain = _NAMESPACE.sub("", key)
+                element.set(plain, _REFERENCE.sub(rf"#{prefix}\1", value))
+        _identify(element, referred, prefix, titles)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "class": layout, "role": "img"}
+    root.set("aria-label", label)
+    return ElementTree.tostring(root, encoding="unicode")
 
 
-def words(said: str) -> str:
-    """Text inside an element, escaped."""
-    return escape(said, quote=False)
+def _references(root: ElementTree.Element) -> list[str]:
+    return [
+        value
+        for element in root.iter()
+        for key, value in element.attrib.items()
+        if key.endswith("href") or "url(" in value
+    ]
 
 
-def _value(value: object) -> str:
-    return number(value) if isinstance(value, float) else escape(str(value), quote=True)
+def _attributes(style: str) -> dict[str, str]:
+    """`fill: #1a1a1a; font: 8px 'DejaVu Sans'` as attributes, the font's family left out."""
+    attributes: dict[str, str] = {}
+    for declaration in filter(None, map(str.strip, style.split(";"))):
+        key, _, value = (part.strip() for part in declaration.partition(":"))
+        if key == "font":
+            size = re.search(r"([\d.]+)px", value)
+            attributes |= {"font-size": size[1]} if size else {}
+            attributes |= {"font-weight": "600"} if re.search(r"bold|[67]00", value) else {}
+        elif key != "white-space":
+            color = CSS_VARIABLES.get(value.lower())
+            attributes[key] = f"var({color})" if color else value
+    return attributes
 
 
-def number(value: float) -> str:
-    """At most two decimals, and none that are zero."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def line_path(x: Iterable[float], y: Iterable[float]) -> str:
-    """The `d` of a path through points, to a tenth of a pixel."""
-    return "M" + "L".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-
-
-def area_path(x: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
-    """The `d` of a band between two lines."""
-    there = line_path(x, high)
-    return f"{there}L{line_path(list(reversed(x)), list(reversed(low)))[1:]}Z"
-
-
-def inline(drawing: Drawing, kind: str) -> str:
-    """The drawing as a part of a page, which lends it its font and its ground."""
-    return element(
-        "svg",
-        element("title", words(drawing.label)),
-        drawing.body,
-        class_=kind,
-        viewBox=f"0 0 {number(drawing.width)} {number(drawing.height)}",
-        width=float(drawing.width),
-        height=float(drawing.height),
-        role="img",
-        aria_label=drawing.label,
-        font_family=FONT,
-    )
-
-
-def standalone(drawing: Drawing) -> str:
-    """The drawing as a file: on white, whatever surrounds it."""
-    size = {"width": float(drawing.width), "height": float(drawing.height)}
-    return element(
-        "svg",
-        element("title", words(drawing.label)),
-        element("rect", **size, fill="#ffffff"),
-        drawing.body,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {number(drawing.width)} {number(drawing.height)}",
-        **size,
-        font_family=FONT,
-    )
-
-
-def export(drawing: Drawing) -> dict[str, bytes]:
-    """The drawing as `svg`, as `pdf` with its text as text, and as `png`.
-
-    The image has two pixels a unit, or as many as make four million of it.
-    """
-    text = standalone(drawing)
-    scale = min(2.0, (_MOST_PIXELS / (drawing.width * drawing.height)) ** 0.5)
-    return {
-        "svg": text.encode(),
-        "pdf": bytes(vl_convert.svg_to_pdf(text)),
-        "png": bytes(vl_convert.svg_to_png(text, scale=scale)),
-    }
+def _identify(
+    element: ElementTree.Element, referred: set[str], prefix: str, titles: dict[str, str]
+) -> None:
+    """Puts classes and a tooltip in the place of a group id."""
+    identity = element.attrib.pop("id", "")
+    if identity in referred:
+        element.set("id", prefix + identity)
+    if arms := re.findall(r"arm-(\d+)", identity):
+        element.set("class", " ".join(["arm", *(f"a{arm}" for arm in arms)]))
+    if identity in titles:
+        title = ElementTree.Element("title")
+        title.text = titles[identity]
+        element.insert(0, title)

@@ -1,38 +1,54 @@
 """The report's page: one HTML file without scripts, that loads nothing from anywhere.
 
-`page.html` is the frame and `page.css` the looks; here the parts are filled in.
+`templates/` holds the frame, its parts and the style sheet; here is what fills them in.
 """
 
 import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from matplotlib.markers import MarkerStyle
+from matplotlib.transforms import Affine2D
+
 from xception_jax.records import METRIC_NAMES
-from xception_jax.report import page_parts as parts
-from xception_jax.report.arm_styles import Style, arm_styles
-from xception_jax.report.figures import Plate
-from xception_jax.report.page_parts import code, definitions, escaped
+from xception_jax.report.arm_styles import COLORS, DARK_COLORS, ArmStyle, arm_styles
+from xception_jax.report.canvas import ReportFigure
+from xception_jax.report.claim_tables import (
+    audit_table,
+    claim_title,
+    describe_pairing,
+    endpoint_table,
+    settings_table,
+)
 from xception_jax.report.summary import Summary
 from xception_jax.report.tables import (
     Table,
     arm_table,
-    audit_table,
-    describe_pairing,
     describe_scope,
     describe_spread,
     run_table,
     seed_table,
-    settings_table,
 )
+from xception_jax.statistics.contrasts import has_begun
 from xception_jax.statistics.results import SETTLED, Run, Sweep
 
-_HERE = Path(__file__).parent
+Definition = tuple[str, str | None, bool]
+"""A term, what it is, and whether that is code."""
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure and its drawing, in both layouts, as SVG for the page."""
+
+    about: ReportFigure
+    svg: str
 
 
 @dataclass(frozen=True)
@@ -53,126 +69,97 @@ class MadeBy:
 def render_page(
     sweep: Sweep,
     summary: Summary,
-    plates: tuple[Plate, ...],
+    figures: Sequence[PageFigure],
     *,
     audit: Mapping[str, Any],
     verdicts: Mapping[str, Any],
     made_by: MadeBy,
 ) -> str:
-    """The whole page.
+    """The whole page as HTML.
 
     Args:
         sweep: what was read.
         summary: its numbers.
-        plates: the figures.
+        figures: with their drawings; A and F are always there.
         audit: what `audit` found.
         verdicts: what `verdicts.json` holds.
-        made_by: how it came about.
+        made_by: how the page came about.
     """
+    templates = _templates()
     styles = arm_styles(list(sweep.arms))
-    style = (_HERE / "templates" / "page.css").read_text(encoding="utf-8") + parts.choice_rules(
-        styles
-    )
-    digest = hashlib.sha256(style.encode()).digest()
-    return Template((_HERE / "templates" / "page.html").read_text(encoding="utf-8")).substitute(
+    common = {"styles": styles, "colors": COLORS, "dark_colors": DARK_COLORS}
+    style = templates.get_template("page.css.jinja").render(common)
+    return templates.get_template("page.html.jinja").render(
+        common,
         style=style,
-        style_hash=base64.b64encode(digest).decode(),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         refresh=_refresh(sweep, made_by),
-        title=escaped(sweep.name),
-        question=_question(sweep),
-        progress=_progress(sweep),
-        verdicts=parts.verdict_list(verdicts["claims"]),
-        scope=_scope(sweep, summary, verdicts),
-        counts="".join(_count(status, n) for status, n in summary.statuses.items()),
+        sweep=sweep,
+        settled=sum(run.status in SETTLED for run in sweep.runs),
+        claims=verdicts["claims"],
+        scope=describe_scope(sweep.runs, summary.statuses),
+        statuses=summary.statuses,
         brief=_brief(sweep, made_by),
-        arms=parts.arm_choice(styles),
-        **_figures(plates),
-        arm_table=parts.table(arm_table(summary), "Results by arm", styles),
-        arm_notes=parts.notes(_arm_notes(summary)),
-        seed_table=parts.table(
-            seed_table(sweep, summary), "Results by seed", styles, of_arms=False
-        ),
-        seed_note=_seed_note(summary),
-        run_table=parts.table(run_table(summary), "Every run", styles),
-        run_notes=parts.notes(_run_notes(sweep, summary)),
-        audit=_audit(sweep, audit, styles),
-        overrides=_overrides(sweep, styles),
+        figures={figure.about.letter: figure for figure in figures},
+        arm_table=arm_table(summary),
+        arm_notes=_arm_notes(summary),
+        seed_table=seed_table(sweep, summary),
+        seed_notes=_seed_notes(summary),
+        audit=_audit(sweep, audit),
+        run_table=run_table(summary),
+        run_notes=_run_notes(sweep, summary),
+        override_table=_override_table(sweep),
         provenance=_provenance(sweep, made_by),
-        notes=parts.notes(sweep.notes),
     )
 
 
-def _refresh(sweep: Sweep, made_by: MadeBy) -> str:
-    if made_by.refresh is None or sweep.has_ended:
-        return ""
-    return f'<meta http-equiv="refresh" content="{max(1, round(made_by.refresh))}">'
-
-
-def _figures(plates: tuple[Plate, ...]) -> dict[str, str]:
-    """The sections of the figures: the curves, those below them, and the last."""
-    sections = {
-        each.letter: f"<section><h2>{escaped(each.heading)}</h2>{parts.plate(each)}</section>"
-        for each in plates
+def _templates() -> Environment:
+    """Escapes every value in HTML; a name that a template does not know is an error."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(("html.jinja",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters |= {
+        "claim_title": claim_title,
+        "endpoint_table": endpoint_table,
+        "marker_outline": _marker_outline,
     }
-    middle = "".join(sections[letter] for letter in "BCD" if letter in sections)
-    return {"curves": sections["A"], "figures": middle, "loss": sections["F"]}
+    return templates
 
 
-# -- the head ----------------------------------------------------------------------------------
-
-
-def _question(sweep: Sweep) -> str:
-    if sweep.is_single_run:
-        return '<p class="question">A single run.</p>'
-    lines = []
-    if sweep.hypothesis:
-        lines.append(f'<p class="question">{escaped(sweep.hypothesis)}</p>')
-    if sweep.reference:
-        lines.append(f'<p class="quiet">{escaped(sweep.reference)}</p>')
-    return "\n".join(lines)
-
-
-def _progress(sweep: Sweep) -> str:
-    if sweep.has_ended:
-        return ""
-    ended = sum(run.status in SETTLED for run in sweep.runs)
-    said = (
-        f"The sweep has not ended: {ended} of {len(sweep.runs)} runs have, and every number here "
-        "can still change."
-    )
-    bar = f'<progress max="{len(sweep.runs)}" value="{ended}"></progress>'
-    return f'<div class="running">{bar}<p>{said}</p></div>'
-
-
-def _scope(sweep: Sweep, summary: Summary, verdicts: Mapping[str, Any]) -> str:
-    scope = escaped(describe_scope(sweep.runs, summary.statuses))
-    beyond = "says nothing about other data, models or budgets."
-    if verdicts["claims"]:
-        return f"From {scope}. This page {beyond}"
-    return (
-        f"From {scope}. No claim was declared, so this page draws no verdict: it shows what was "
-        f"measured, and {beyond}"
+def _marker_outline(style: ArmStyle) -> str:
+    """An SVG path of the arm's marker, around (15, 6) and 7 pixels wide."""
+    marker = MarkerStyle(style.marker)
+    place = marker.get_transform() + Affine2D().scale(7, -7).translate(15, 6)
+    outlines = map(np.asarray, marker.get_path().transformed(place).to_polygons())
+    return "".join(
+        "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in outline) + "Z" for outline in outlines
     )
 
 
-def _count(status: str, n: int) -> str:
-    return f"<li><b>{n}</b> {'not started' if status == 'planned' else escaped(status)}</li>"
+def _refresh(sweep: Sweep, made_by: MadeBy) -> int | None:
+    """Seconds after which the page loads itself again."""
+    if made_by.refresh is None or sweep.has_ended:
+        return None
+    return max(1, round(made_by.refresh))
 
 
-def _brief(sweep: Sweep, made_by: MadeBy) -> str:
+def _brief(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
     """What a reader asks first: on what, with which code, made how."""
     started = _started(sweep)
     jax = [dict(run.versions).get("jax", "not known") for run in started]
     commits = [(run.commit or "not known")[:12] for run in started]
-    return definitions(
-        [
-            ("Devices", escaped(describe_spread([_devices(run) for run in started]))),
-            ("JAX", escaped(describe_spread(jax))),
-            ("Commit", code(describe_spread(commits))),
-            ("Made with", code(made_by.command)),
-            ("Made at", escaped(made_by.at)),
-        ]
-    )
+    return [
+        ("Devices", describe_spread([_devices(run) for run in started]), False),
+        ("JAX", describe_spread(jax), False),
+        ("Commit", describe_spread(commits), True),
+        ("Made with", made_by.command, True),
+        ("Made at", made_by.at, False),
+    ]
 
 
 # -- notes on tables ---------------------------------------------------------------------------
@@ -207,13 +194,11 @@ def _arm_notes(summary: Summary) -> list[str]:
     ]
 
 
-def _seed_note(summary: Summary) -> str:
-    return parts.notes(
-        [
-            f"Test {METRIC_NAMES[summary.metric]} of every seed, and the differences of runs that "
-            "share a seed; results.csv has every number in full."
-        ]
-    )
+def _seed_notes(summary: Summary) -> list[str]:
+    return [
+        f"Test {METRIC_NAMES[summary.metric]} of every seed, and the differences of runs that "
+        "share a seed; results.csv has every number in full."
+    ]
 
 
 def _run_notes(sweep: Sweep, summary: Summary) -> list[str]:
@@ -235,37 +220,25 @@ def _run_notes(sweep: Sweep, summary: Summary) -> list[str]:
 # -- what was compared, and where it comes from ------------------------------------------------
 
 
-def _audit(sweep: Sweep, audit: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
+def _audit(sweep: Sweep, audit: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the page says of the audit; None where there is no pair to check."""
     if sweep.is_single_run or not audit["shared_initial"]:
-        return ""
-    found = audit["mismatches"]
-    lead = "good" if not found else "bad"
-    lines = "".join(
-        f"<li><b>{escaped(each['kind'])}</b> {escaped(each['text'])}</li>" for each in found
-    )
-    settings = settings_table(audit)
-    differing = ""
-    if len(settings.columns) > 1:
-        heading = "<h3>Settings that differ between the arms</h3>"
-        differing = heading + parts.table(settings, "Settings that differ", styles)
-    return (
-        "<section><h2>Are the arms paired?</h2>"
-        f'<p class="{lead}">{describe_pairing(audit).capitalize()}.</p>'
-        f'<ul class="mismatches">{lines}</ul>'
-        f"{parts.table(audit_table(audit), 'Audit', of_arms=False)}"
-        f"{parts.notes(audit['notes'])}{differing}</section>"
-    )
+        return None
+    return {
+        "pairing": describe_pairing(audit),
+        "mismatches": audit["mismatches"],
+        "table": audit_table(audit),
+        "notes": audit["notes"],
+        "settings": settings_table(audit),
+    }
 
 
-def _overrides(sweep: Sweep, styles: Mapping[str, Style]) -> str:
-    if sweep.is_single_run:
-        return '<p class="quiet">One run; its settings are in config.json beside it.</p>'
+def _override_table(sweep: Sweep) -> Table:
     rows = tuple(
         (arm, ", ".join(f"{key}={_value(value)}" for key, value in overrides.items()) or "none")
         for arm, overrides in sweep.arms.items()
     )
-    table = Table(("arm", "what it changes in the base settings"), (False, False), rows)
-    return parts.table(table, "Arms", styles)
+    return Table(("arm", "what it changes in the base settings"), (False, False), rows)
 
 
 def _value(value: object) -> str:
@@ -273,10 +246,10 @@ def _value(value: object) -> str:
 
 
 def _started(sweep: Sweep) -> list[Run]:
-    return [run for run in sweep.runs if run.status not in ("planned", "unreadable")]
+    return [run for run in sweep.runs if has_begun(run)]
 
 
-def _provenance(sweep: Sweep, made_by: MadeBy) -> str:
+def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
     started = _started(sweep)
     versions: dict[str, list[str]] = {}
     for run in started:
@@ -285,16 +258,15 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> str:
     if not versions:
         versions = {name: [number] for name, number in sweep.versions}
     commits = [run.commit or "not known" for run in started] or [sweep.commit or "not known"]
-    return definitions(
-        [
-            ("Sweep made with", code(sweep.command)),
-            ("Sweep made at", escaped(sweep.created) if sweep.created else ""),
-            ("Report made with", code(made_by.command)),
-            ("Commit", code(describe_spread(commits))),
-            *((name, escaped(describe_spread(numbers))) for name, numbers in versions.items()),
-            ("Data files", "results.csv, results.parquet, curves.csv, curves.parquet, audit.json"),
-        ]
-    )
+    data_files = "results.csv, results.parquet, curves.csv, curves.parquet, audit.json"
+    return [
+        ("Sweep made with", sweep.command, True),
+        ("Sweep made at", sweep.created, False),
+        ("Report made with", made_by.command, True),
+        ("Commit", describe_spread(commits), True),
+        *((name, describe_spread(numbers), False) for name, numbers in versions.items()),
+        ("Data files", data_files, False),
+    ]
 
 
 def _devices(run: Run) -> str:

@@ -1,14 +1,11 @@
 """The report's tables: one frame of all runs for the data files, rows of text for people."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
-from xception_jax.json_values import as_text
-from xception_jax.records import ENDPOINT_NAMES, METRIC_NAMES
+from xception_jax.records import METRIC_NAMES
 from xception_jax.report.summary import ArmSummary, RunSummary, Summary
 from xception_jax.statistics.contrasts import SIGNS, Arms, contrast_name, contrasts
 from xception_jax.statistics.descriptive import Crossing, Mean
@@ -25,6 +22,12 @@ class Table:
     columns: tuple[str, ...]
     numeric: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    def kind(self, column: int) -> str:
+        """What a column holds: `number`, `words`, or `reason`, which may be long."""
+        if self.columns[column] == "reason":
+            return "reason"
+        return "number" if self.numeric[column] else "words"
 
 
 def results_frame(summary: Summary) -> pl.DataFrame:
@@ -174,60 +177,6 @@ def seed_table(sweep: Sweep, summary: Summary) -> Table:
 
 def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
-
-
-def endpoint_name(name: object) -> str:
-    """An endpoint as people call it."""
-    return ENDPOINT_NAMES.get(as_text(name), as_text(name).replace("_", " "))
-
-
-def audit_table(audit: Mapping[str, Any]) -> Table:
-    """One row per compared pair of arms: how much of its seeds is identical."""
-    rows = []
-    for name, shared in audit["shared_initial"].items():
-        found = [
-            pair
-            for seed in audit["seeds"]
-            for pair in seed["pairs"]
-            if " vs ".join(pair["arms"]) == name
-        ]
-        start = NOT_KNOWN
-        if shared:
-            start = f"{shared['identical']} of {shared['same_path_and_shape']} in both"
-            start += f" ({shared['arrays']} in all)"
-        streams = [_identical(found, stream) for stream in ("batches", "augmentation")]
-        problems = sum(" vs ".join(each["arms"]) == name for each in audit["mismatches"])
-        rows.append((name, str(len(found)), start, *streams, str(problems)))
-    return Table(
-        ("pair", "seeds", "initial arrays alike", "batches", "augmentation", "mismatches"),
-        (False, True, False, False, False, True),
-        tuple(rows),
-    )
-
-
-def describe_pairing(audit: Mapping[str, Any]) -> str:
-    """`everything pairs`, or how much does not."""
-    count = len(audit["mismatches"])
-    said = f"{count} mismatches" if count > 1 else "1 mismatch" if count else "everything pairs"
-    return said if audit["complete"] else f"{said} in what there is: the sweep is not complete"
-
-
-def _identical(pairs: Sequence[Mapping[str, Any]], stream: str) -> str:
-    epochs = sum(pair[stream]["epochs"] for pair in pairs)
-    same = sum(pair[stream]["identical"] for pair in pairs)
-    if not epochs:
-        return NOT_KNOWN
-    return f"{'all' if same == epochs else same} of {epochs} epochs alike"
-
-
-def settings_table(audit: Mapping[str, Any]) -> Table:
-    """One row per arm, one column per setting that is not the same in all arms."""
-    settings = audit["settings"]
-    names = list(next(iter(settings.values()), {}))
-    rows = tuple(
-        (arm, *(as_text(values[name]) for name in names)) for arm, values in settings.items()
-    )
-    return Table(("arm", *names), (False,) * (len(names) + 1), rows)
 
 
 def describe_counts(statuses: Counter[str]) -> str:

@@ -4,23 +4,25 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from xception_jax.errors import InputError
-from xception_jax.report.export import export
-from xception_jax.report.figures import draw_figures
-from xception_jax.report.page import MadeBy, render_page
+from xception_jax.records import REPORT
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import arm_table, headline, results_frame
 from xception_jax.statistics.audit import audit
+from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.verdicts import judge
+
+if TYPE_CHECKING:
+    from xception_jax.report.page import PageFigure
 
 
 @dataclass(frozen=True)
@@ -61,27 +63,28 @@ def write_report(
     Raises:
         InputError: the directory holds no sweep and no run, or the report cannot be written.
     """
+    # Matplotlib and Jinja2 take longer to load than all else: only where a page is written.
+    from xception_jax.report.page import MadeBy, render_page
+
     directory = Path(directory)
     sweep = read_directory(directory)
     summary = summarize(sweep)
     found = audit(sweep)
     verdicts = judge(sweep, found)
-    plates = draw_figures(sweep, verdicts)
+    figures, files = _draw(sweep, verdicts)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     made_by = MadeBy(command, made, refresh)
-    page = render_page(sweep, summary, plates, audit=found, verdicts=verdicts, made_by=made_by)
+    page = render_page(sweep, summary, figures, audit=found, verdicts=verdicts, made_by=made_by)
     contents = {
         **_data_files("results", results_frame(summary)),
         **_data_files("curves", sweep.curves.drop("run")),
     }
-    for figure in (plate.figure for plate in plates):
-        files = export(figure.wide)
-        contents |= {f"{figure.name}.{kind}": content for kind, content in files.items()}
+    contents |= files
     contents["audit.json"] = json.dumps(found, indent=2).encode()
     contents["verdicts.json"] = json.dumps(verdicts, indent=2, allow_nan=False).encode()
     contents["index.html"] = page.encode()
     table = arm_table(summary)
-    target = directory / "report"
+    target = directory / REPORT
     return ReportResult(
         page=target / "index.html",
         paths=_write_files(target, contents),
@@ -92,6 +95,32 @@ def write_report(
         verdicts=verdicts,
         has_ended=sweep.has_ended,
     )
+
+
+def _draw(sweep: Sweep, verdicts: Mapping[str, Any]) -> tuple[list["PageFigure"], dict[str, bytes]]:
+    """The figures as the page shows them, and the contents of their files by name."""
+    from xception_jax.report.canvas import NARROW, WIDE
+    from xception_jax.report.export import export, export_svg, inline_svg, tooltips
+    from xception_jax.report.figures import report_figures
+    from xception_jax.report.page import PageFigure
+
+    shown: list[PageFigure] = []
+    contents: dict[str, bytes] = {}
+    for figure in report_figures(sweep, verdicts):
+        wide, narrow = figure.draw(WIDE), figure.draw(NARROW)
+        files = export(wide)
+        contents |= {f"{figure.name}.{kind}": content for kind, content in files.items()}
+        drawings = [
+            inline_svg(
+                svg, name=figure.name, label=figure.title, layout=layout, titles=tooltips(drawn)
+            )
+            for svg, layout, drawn in (
+                (files["svg"], "wide", wide),
+                (export_svg(narrow), "narrow", narrow),
+            )
+        ]
+        shown.append(PageFigure(figure, "".join(drawings)))
+    return shown, contents
 
 
 def _data_files(name: str, frame: pl.DataFrame) -> dict[str, bytes]:
@@ -113,7 +142,7 @@ def _write_files(directory: Path, contents: dict[str, bytes]) -> tuple[Path, ...
                 path.replace(directory / name)
     except OSError as error:
         reason = f"cannot be written: {error.strerror or error}"
-        raise InputError("report", str(directory), reason) from error
+        raise InputError(REPORT, str(directory), reason) from error
     return tuple(directory / name for name in contents)
 
 
