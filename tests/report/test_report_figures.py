@@ -1,4 +1,4 @@
-"""Axes and label positions, what figures show of the frames they get, and the files of figures."""
+"""Axes, what figures show of the frames they get, and the files of figures."""
 
 import io
 import itertools
@@ -13,15 +13,13 @@ import numpy as np
 import polars as pl
 import pytest
 from figure_checks import artists, points, texts
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 from synthetic_sweep import STEPS, SweepWriter, saturating
 
 from xception_jax.report.arm_styles import arm_styles
-from xception_jax.report.axes import ValueAxis, spread_labels, thin, value_axis
+from xception_jax.report.axes import ValueAxis, thin, value_axis
 from xception_jax.report.canvas import NARROW, WIDE
 from xception_jax.report.curves import curve_figure, curve_frames, draw_curves
 from xception_jax.report.export import export, export_svg, inline_svg, tooltips
@@ -74,23 +72,6 @@ def test_wide_bands_stretch_the_axis_only_so_far() -> None:
 def test_axis_without_data_is_the_whole_range() -> None:
     axis = accuracy_axis(evaluations([], steps=[]))
     assert (axis.low, axis.high, axis.hidden) == (0, 1, 0)
-
-
-@given(
-    st.lists(st.floats(-50, 400), min_size=1, max_size=30),
-    st.sampled_from([5.0, 18.0, 200.0]),
-)
-def test_labels_stay_in_range_in_order_and_apart(wanted: list[float], gap: float) -> None:
-    placed = spread_labels(wanted, gap=gap, low=0, high=340)
-    assert all(-1e-6 <= position <= 340 + 1e-6 for position in placed)
-    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-    least = min(gap, 340 / max(len(wanted) - 1, 1))
-    for left, right in itertools.pairwise(order):
-        assert placed[right] - placed[left] >= least - 1e-6
-
-
-def test_labels_with_room_are_not_moved() -> None:
-    assert spread_labels([100.0, 10.0, 200.0], gap=18, low=0, high=340) == [100.0, 10.0, 200.0]
 
 
 def test_thinning_keeps_first_and_last_step_of_every_arm() -> None:
@@ -158,10 +139,18 @@ def test_arms_differ_in_color_dashes_and_marker(finished_sweep: SweepWriter) -> 
     assert [to_hex(line.get_color()) for line in lines] == [style.color for style in styles]
 
 
+def test_legend_has_the_order_of_the_lines_at_their_ends(finished_sweep: SweepWriter) -> None:
+    (legend,) = curves_of(finished_sweep).legends
+    names = [text.get_text().partition(",")[0] for text in legend.get_texts()]
+    assert names == ["none", "relu", "elu"]  # 0.90, 0.88 and 0.85
+    losses = [text.get_text() for text in curves_of(finished_sweep, "loss").legends[0].get_texts()]
+    assert losses[0].startswith("elu")
+
+
 def test_figure_tells_that_its_axis_is_cut(finished_sweep: SweepWriter) -> None:
     frames = curve_frames(read_directory(finished_sweep.directory), "top1")
     axes = curves_of(finished_sweep).axes[0]
-    assert axes.get_ylabel().startswith("Validation top-1 accuracy, axis from 0.")
+    assert axes.get_ylabel().startswith("Validation top-1 accuracy,\naxis from 0.")
     assert axes.get_ylim() == (frames.axis.low, frames.axis.high)
     assert any("are not drawn" in note for note in frames.notes)
 
@@ -262,7 +251,7 @@ def test_svg_of_a_page_has_classes_variables_and_no_inline_style(
     assert "style" not in {key for each in root.iter() for key in each.attrib}
     assert {each.tag for each in root.iter()}.isdisjoint({"style", "script", "metadata"})
     groups = [each for each in root.iter() if each.get("class") == "arm a1"]
-    assert len(groups) == 3 + 1 + 1 + 3  # runs, mean, band, and the label with its key and leader
+    assert len(groups) == 3 + 1 + 1 + 2  # runs, mean, band, and in the legend the line and the name
     titles = ["".join(each.itertext()) for each in root.iter("title")]
     assert titles.count("relu, seed 2") == 1
     assert not re.search(r"#0072b2|#1a1a1a", svg)

@@ -1,7 +1,6 @@
-"""Where things go in a figure: the range of the value axis, thinned curves, label positions."""
+"""What of the data a figure shows: the range of its value axis, and evenly spaced points."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,31 +98,3 @@ def thin(curves: pl.DataFrame, lines: int) -> tuple[pl.DataFrame, bool]:
         return curves, False
     thinned = curves.join(pl.concat(kept), on=["arm", "step"], how="semi", maintain_order="left")
     return thinned, len(thinned) < len(curves)
-
-
-def spread_labels(wanted: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
-    """Moves labels apart, as little as the order allows.
-
-    Args:
-        wanted: where each label would be best, in pixels.
-        gap: least distance between two labels; less where they would not fit otherwise.
-        low: least position.
-        high: greatest position.
-
-    Returns:
-        One position per label, in the order given.
-    """
-    if not wanted:
-        return []
-    gap = min(gap, (high - low) / max(len(wanted) - 1, 1))
-    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-    placed = [min(max(wanted[index], low), high) for index in order]
-    for index in range(1, len(placed)):
-        placed[index] = max(placed[index], placed[index - 1] + gap)
-    placed[-1] = min(placed[-1], high)
-    for index in range(len(placed) - 2, -1, -1):
-        placed[index] = min(placed[index], placed[index + 1] - gap)
-    positions = [0.0] * len(wanted)
-    for index, position in zip(order, placed, strict=True):
-        positions[index] = position
-    return positions

@@ -13,12 +13,11 @@ from xception_jax.report.axes import ValueAxis, value_axis
 from xception_jax.report.canvas import (
     WIDE,
     ReportFigure,
-    add_axes,
-    height_below,
     house_style,
-    label_below,
+    is_wide,
+    label_arms,
     set_count_ticks,
-    set_value_ticks,
+    set_value_axis,
     shorten,
 )
 from xception_jax.report.curves import LABEL_LENGTH
@@ -109,33 +108,23 @@ def draw_costs(
     present = set(means["arm"])
     styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
     labels = {arm: shorten(arm, LABEL_LENGTH) for arm in styles}
-    columns = len(costs) if width > 5 else 1
-    rows = -(-len(costs) // columns)
-    left, gap, high = (0.62, 0.2, 2.3) if width > 5 else (0.5, 0.0, 1.7)
-    top = 0.1 if width > 5 else 0.3
-    each = (width - left - 0.12 - gap * (columns - 1)) / columns
-    bottom = top + rows * (high + 0.5)
-    below = height_below(list(labels.values()), width - left)
-    axis = _axis(runs, means)
+    wide, axis = is_wide(width), _axis(runs, means)
+    rows, columns = (1, len(costs)) if wide else (len(costs), 1)
     with house_style():
-        figure = Figure((width, bottom + below + 0.05))
-        for index, cost in enumerate(costs):
-            row, column = divmod(index, columns)
-            place = (left + column * (each + gap), top + row * (high + 0.5))
-            axes = add_axes(figure, *place, each, high)
-            axes.set_ylim(axis.low, axis.high)
-            set_value_ticks(axes)
-            axes.tick_params(labelleft=column == 0)
+        figure = Figure((width, 2.9 if wide else 0.4 + 2.1 * rows))
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for cost, axes in zip(costs, grid.ravel(), strict=True):
+            set_value_axis(axes, axis.low, axis.high)
             axes.set_xlabel(COSTS[cost])
             for arm, look in styles.items():
                 _draw_arm(axes, runs.filter(arm=arm, cost=cost), means, look)
             axes.margins(x=0.1)
             set_count_ticks(axes, 4)
-        if width > 5:
-            figure.axes[0].set_ylabel(outcome)
+        if wide:
+            grid[0, 0].set_ylabel(outcome)
         else:
-            figure.axes[0].set_title(outcome, x=-0.45 / each, fontweight="normal")
-        label_below(figure, left, bottom, labels, styles)
+            figure.suptitle(outcome, x=0.02, ha="left")
+        label_arms(figure, labels, styles, beside=False)
     return figure
 
 

@@ -1,5 +1,6 @@
 """Validation curves: every run thin, the mean of every arm thick, with its confidence band."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,17 +14,12 @@ from xception_jax.report.axes import ValueAxis, thin, value_axis
 from xception_jax.report.canvas import (
     WIDE,
     ReportFigure,
-    add_axes,
-    height_below,
-    height_beside,
     house_style,
-    label_below,
-    label_beside,
+    is_wide,
+    label_arms,
     set_step_axis,
-    set_value_ticks,
+    set_value_axis,
     shorten,
-    text_width,
-    width_beside,
 )
 from xception_jax.statistics.descriptive import mean_band
 from xception_jax.statistics.results import Sweep
@@ -198,7 +194,7 @@ def draw_curves(
         axis: range of the value axis.
         y_label: of the value axis.
         x_label: of the step axis.
-        width: inches; above 5, arms are labelled beside their lines, else below the axes.
+        width: inches; above 5, the legend stands beside the axes, else below.
 
     Returns:
         A figure with one axes.
@@ -208,27 +204,18 @@ def draw_curves(
     styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
     labels = _labels(means, ends, styles)
     last = max(float(seeds["step"].max() or 0), 1.0)  # type: ignore[arg-type]
+    wide = is_wide(width)
+    high = max(3.4, 0.3 + 0.17 * len(labels)) if wide else 2.7 + 0.17 * len(labels)
     with house_style():
-        if width > 5:
-            high = max(2.9, height_beside(list(labels.values())))
-            figure = Figure((width, high + 0.55))
-            axes = add_axes(
-                figure, 0.7, 0.1, width - 0.7 - width_beside(list(labels.values())), high
-            )
-            if text_width(y_label) > high:
-                y_label = ",\n".join(y_label.rsplit(", ", 1))
-            axes.set_ylabel(y_label)
+        figure = Figure((width, high))
+        axes = figure.add_subplot()
+        set_value_axis(axes, axis.low, axis.high)
+        set_step_axis(axes, last, x_label, 7 if wide else 5)
+        if wide:
+            axes.set_ylabel(y_label.replace(", axis from", ",\naxis from"))
         else:
-            below = height_below(list(labels.values()), width - 0.1)
-            figure = Figure((width, 3.0 + below))
-            axes = add_axes(figure, 0.5, 0.3, width - 0.6, 2.15)
-            axes.set_title(y_label, x=-0.45 / (width - 0.6), fontweight="normal")
-            label_below(figure, 0.1, 2.98, labels, styles)
-        axes.set_ylim(axis.low, axis.high)
-        set_value_ticks(axes)
-        set_step_axis(axes, last, x_label, 7 if width > 5 else 5)
-        if width > 5:
-            label_beside(axes, labels, _last_values(means, ends), styles)
+            figure.suptitle(y_label, x=0.02, ha="left")
+        label_arms(figure, labels, styles, beside=wide)
         _draw_lines(axes, seeds, means, ends, styles)
     return figure
 
@@ -287,17 +274,12 @@ def _draw_lines(
 def _labels(
     means: pl.DataFrame, ends: pl.DataFrame, styles: Mapping[str, ArmStyle]
 ) -> dict[str, str]:
-    """`relu, n = 4, 1 diverged` for every arm; long names are cut in the middle."""
-    last_n = dict(means.group_by("arm", maintain_order=True).agg(pl.col("n").last()).rows())
+    """`relu, n = 4, 1 diverged` for every arm, the highest at its end first."""
     diverged = dict(ends.group_by("arm").len().rows())
+    last = {arm: (n, mean) for arm, n, mean in means.select("arm", "n", "mean").iter_rows()}
+    order = sorted(styles, key=lambda arm: -last[arm][1] if arm in last else math.inf)
     return {
-        arm: f"{shorten(arm, LABEL_LENGTH)}, n = {last_n.get(arm, 0)}"
+        arm: f"{shorten(arm, LABEL_LENGTH)}, n = {last[arm][0] if arm in last else 0}"
         + (f", {diverged[arm]} diverged" if arm in diverged else "")
-        for arm in styles
+        for arm in order
     }
-
-
-def _last_values(means: pl.DataFrame, ends: pl.DataFrame) -> dict[str, float]:
-    """Where each arm's line ends; an arm whose every run diverged has no mean, but runs' ends."""
-    points = [ends, means.rename({"mean": "value"})]
-    return dict(pl.concat([part.select("arm", "value") for part in points]).iter_rows())

@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from xception_jax.report.arm_styles import arm_styles
 from xception_jax.report.axes import ValueAxis, value_axis
 from xception_jax.report.canvas import (
+    CHARACTER,
     WIDE,
     ReportFigure,
-    add_axes,
     house_style,
+    is_wide,
     set_step_axis,
-    set_value_ticks,
+    set_value_axis,
     shorten,
-    text_width,
     zero_line,
 )
 from xception_jax.report.curves import QUANTITIES, seed_curves, step_label
@@ -34,8 +34,6 @@ Curve = tuple[Int[np.ndarray, " steps"], Float[np.ndarray, " steps"]]
 MOST_STEPS = 60
 LEAST_SPAN = 0.01
 NAME_LENGTH = 22
-_BOLD = 1.15  # times as wide as regular letters
-_CHARACTER = 0.062  # inches of a bold one
 READING = (
     "Each thin line: one seed, arm minus baseline on the same seed. Thick: the mean. Band: "
     f"{CONFIDENCE:.0%} simultaneous max-t band (Gaussian multiplier bootstrap over seeds), which "
@@ -215,34 +213,28 @@ def draw_differences(
     Returns:
         A figure with one axes per contrast, in their order.
     """
-    columns = 1 if width <= 5 else min(2 if len(contrasts) <= 4 else 3, len(contrasts))
+    most = 1 if not is_wide(width) else 2 if len(contrasts) <= 4 else 3
+    columns = min(most, len(contrasts))
     rows = -(-len(contrasts) // columns)
-    left, gap, top, high = 0.6, 0.22, 0.52, 1.75 if columns < 3 else 1.4
-    each = (width - left - 0.12 - gap * (columns - 1)) / columns
-    if text_width(x_label) > each:
-        x_label = x_label.partition(" (")[0]
     counts = dict(differences.group_by("contrast").agg(pl.col("seed").n_unique()).iter_rows())
-    headings = {name: _heading(of, counts[name], each) for name, of in contrasts.items()}
-    lines = max(heading.count("\n") for heading in headings.values())
-    top, pitch = top + 0.12 * lines, high + 0.36 + 0.12 * lines
     styles = arm_styles(arms)
     with house_style():
-        figure = Figure((width, top + rows * pitch + 0.2))
-        figure.text(0.08 / width, 1 - 0.15 / figure.get_figheight(), title, va="center")
-        for index, (name, members) in enumerate(contrasts.items()):
-            row, column = divmod(index, columns)
-            place = (left + column * (each + gap), top + row * pitch)
-            axes = add_axes(figure, *place, each, high)
+        figure = Figure((width, 0.5 + rows * (1.9 if columns == 3 else 2.2)))
+        figure.suptitle(title, x=0.01, ha="left")
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+        for axes in grid[len(contrasts) :]:
+            axes.remove()
+        for index, ((name, members), axes) in enumerate(zip(contrasts.items(), grid, strict=False)):
             axes.set_gid(f"panel-{index}-" + "-".join(styles[arm].gid for arm in members))
-            axes.set_ylim(axis.low, axis.high)
-            set_value_ticks(axes)
+            set_value_axis(axes, axis.low, axis.high)
             shown = bands.filter(contrast=name)
             last = max(float(shown["step"].max() or 0), 1.0)  # type: ignore[arg-type]
             is_lowest = index + columns >= len(contrasts)
-            set_step_axis(axes, last, x_label if is_lowest else "", 5)
-            axes.tick_params(labelleft=column == 0, labelbottom=is_lowest)
+            label = x_label if columns < 3 else x_label.partition(" (")[0]
+            set_step_axis(axes, last, label if is_lowest else "", 5)
+            axes.tick_params(labelbottom=is_lowest)
+            axes.set_title(_heading(members, counts[name], (width - 0.6) / columns))
             seeds = differences.filter(contrast=name)
-            axes.set_title(headings[name], pad=4, fontsize=7 if columns == 3 else 8)
             _draw_panel(axes, seeds, shown, styles[members[0]].color)
     return figure
 
@@ -250,11 +242,9 @@ def draw_differences(
 def _heading(arms: Arms, pairs: int, width: float) -> str:
     """`relu − none, 3 pairs`, over several lines where it does not fit into so many inches."""
     name = contrast_name(tuple(shorten(arm, NAME_LENGTH) for arm in arms))
-    heading = f"{name}, {pairs} pairs"
-    if _BOLD * text_width(heading) <= width:
-        return heading
-    words = f"{name},\u00a0{pairs}\u00a0pairs"
-    return fill(words, int(width / _CHARACTER), break_long_words=False, break_on_hyphens=False)
+    heading = f"{name},\u00a0{pairs}\u00a0pairs"  # no-break spaces
+    most = int(width / CHARACTER)
+    return fill(heading, most, break_long_words=False, break_on_hyphens=False)
 
 
 def _draw_panel(axes: Axes, seeds: pl.DataFrame, band: pl.DataFrame, color: str) -> None:

@@ -5,20 +5,19 @@ from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import blended_transform_factory
 
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text
 from xception_jax.report.arm_styles import COLORS, GROUND, INK, QUIET, arm_styles
 from xception_jax.report.canvas import (
     WIDE,
     ReportFigure,
-    add_axes,
     house_style,
+    is_wide,
     shorten,
-    text_width,
     zero_line,
 )
 from xception_jax.report.claim_tables import endpoint_name
@@ -97,55 +96,69 @@ def draw_effects(effects: pl.DataFrame, *, arms: Sequence[str], width: float = W
     Args:
         effects: as `effect_frame` makes it.
         arms: of the sweep, in its order.
-        width: inches; above 5, words stand beside the intervals, else above them.
+        width: inches; above 5, the numbers stand at the right, else below the names.
 
     Returns:
-        A figure with one axes per unit.
+        A figure with one axes per unit, each with a twin that has the numbers if there is room.
     """
     panels = effects.partition_by("unit", maintain_order=True)
-    row_height, left, right = 0.42, 0.12, 0.12
-    if width > 5:
-        row_height, left = 0.32, 1.95
-        right = 0.3 + max(text_width(_numbers(effect)) for effect in effects.iter_rows(named=True))
-    heights = [row_height * len(panel) + 0.06 for panel in panels]
+    counts, wide = [len(panel) for panel in panels], is_wide(width)
     with house_style():
-        figure = Figure((width, 0.12 + sum(heights) + 0.56 * len(panels)))
-        top = 0.12
-        for number, (panel, height) in enumerate(zip(panels, heights, strict=True)):
-            axes = add_axes(figure, left, top, width - left - right, height)
-            _draw_panel(axes, panel, arms, number, wide=width > 5)
-            top += height + 0.56
+        figure = Figure((width, 0.55 * len(panels) + (0.34 if wide else 0.6) * sum(counts)))
+        grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=counts).ravel()
+        for number, (panel, axes) in enumerate(zip(panels, grid, strict=True)):
+            _draw_panel(axes, panel, arms, number, wide=wide)
     return figure
 
 
 def _draw_panel(
     axes: Axes, effects: pl.DataFrame, arms: Sequence[str], number: int, *, wide: bool
 ) -> None:
-    styles = arm_styles(arms)
-    unit = effects["unit"][0]
+    styles, unit = arm_styles(arms), effects["unit"][0]
     axes.set_xlim(*_range(effects))
-    axes.set_ylim(len(effects), 0)
+    axes.set_ylim(len(effects) - 0.5, -0.5)
     axes.grid(visible=False)
-    axes.tick_params(labelleft=False)
-    axes.set_yticks([])
-    axes.xaxis.set_major_locator(MaxNLocator(6 if wide else 4))
+    axes.xaxis.set_major_locator(MaxNLocator(6 if wide else 3))
     axes.set_xlabel(f"Difference ({unit})" if unit else "Difference")
+    zero_line(axes, vertical=True)
+    rows = list(effects.iter_rows(named=True))
+    ids = ["-".join(styles[arm].gid for arm in row["arms"] if arm in styles) for row in rows]
+    names, values = [_contrast(row) for row in rows], [_value(row) for row in rows]
     if wide:
-        zero_line(axes, vertical=True)
-    for index, effect in enumerate(effects.iter_rows(named=True)):
-        known = "-".join(styles[arm].gid for arm in effect["arms"] if arm in styles)
-        name = f"{number}.{index}-{known}"
-        _draw_words(axes, effect, index, name, wide=wide)
-        if not wide:  # no line through the words
-            axes.vlines(0, index + 0.56, index + 0.92, color=INK, linewidth=0.9, zorder=1.5)
-        _draw_interval(axes, effect, index + (0.5 if wide else 0.74), name)
-        if effect["margin"]:
-            corner, height = (-effect["margin"], index + 0.05), 0.9
-            if not wide:
-                corner, height = (-effect["margin"], index + 0.52), 0.44
-            margin = Rectangle(corner, 2 * effect["margin"], height, color=INK, alpha=0.08)
-            margin.set(gid=f"margin-{name}", linewidth=0, zorder=0.5)
+        _label_rows(axes.yaxis, names, ids, f"name-{number}")
+        numbers = axes.twinx()
+        numbers.set_ylim(axes.get_ylim())
+        numbers.grid(visible=False)
+        _label_rows(numbers.yaxis, values, ids, f"value-{number}")
+    else:
+        words = [f"{name}\n{value}" for name, value in zip(names, values, strict=True)]
+        _label_rows(axes.yaxis, words, ids, f"words-{number}", size=6.5)
+    for y, (row, arms_id) in enumerate(zip(rows, ids, strict=True)):
+        _draw_interval(axes, row, y, f"{number}.{y}-{arms_id}")
+        if row["margin"]:
+            corner = (-row["margin"], y - 0.45)
+            margin = Rectangle(corner, 2 * row["margin"], 0.9, color=INK, alpha=0.08)
+            margin.set(gid=f"margin-{number}.{y}-{arms_id}", linewidth=0, zorder=0.5)
             axes.add_patch(margin)
+
+
+def _label_rows(
+    axis: Axis, labels: Sequence[str], ids: Sequence[str], name: str, size: float = 7.5
+) -> None:
+    axis.set_ticks(range(len(labels)), labels, fontsize=size)
+    axis.set_tick_params(length=0, pad=10)
+    for row, (text, arms_id) in enumerate(zip(axis.get_ticklabels(), ids, strict=True)):
+        text.set_gid(f"{name}.{row}-{arms_id}")
+
+
+def _contrast(effect: Mapping[str, Any]) -> str:
+    arms = effect["arms"]
+    name = contrast_name(tuple(shorten(arm, 36 // len(arms)) for arm in arms))
+    return f"{name}\n{effect['endpoint']}"
+
+
+def _value(effect: Mapping[str, Any]) -> str:
+    return f"{_numbers(effect)}\n{effect['verdict']}"
 
 
 def _range(effects: pl.DataFrame) -> tuple[float, float]:
@@ -156,33 +169,6 @@ def _range(effects: pl.DataFrame) -> tuple[float, float]:
     high = max(0.0, float(shown.max()), float(margins.max()))  # type: ignore[arg-type]
     room = 0.06 * (high - low) or 1.0
     return low - room, high + room
-
-
-def _draw_words(
-    axes: Axes, effect: Mapping[str, Any], index: int, name: str, *, wide: bool
-) -> None:
-    """Arms and endpoint at the left, numbers and verdict at the right."""
-    arms = effect["arms"]
-    contrast = contrast_name(tuple(shorten(arm, 36 // len(arms)) for arm in arms))
-    beside = blended_transform_factory(axes.transAxes, axes.transData)
-    common: dict[str, Any] = {"transform": beside, "va": "center"}
-    if wide:
-        lines = [
-            (-0.05, 0.33, contrast, "right", 8.0, INK),
-            (-0.05, 0.72, effect["endpoint"], "right", 7.0, QUIET),
-            (1.05, 0.33, _numbers(effect), "left", 8.0, INK),
-            (1.05, 0.72, effect["verdict"], "left", 7.0, QUIET),
-        ]
-    else:
-        lines = [
-            (0.0, 0.15, f"{contrast}: {effect['endpoint']}", "left", 7.0, INK),
-            (1.0, 0.42, f"{_numbers(effect)} {effect['verdict']}", "right", 6.5, QUIET),
-        ]
-    for at, (x, y, words, side, size, color) in enumerate(lines):
-        axes.text(
-            x, index + y, words, ha=side, fontsize=size, color=color, gid=f"words-{at}-{name}",
-            **common,
-        )  # fmt: skip
 
 
 def _draw_interval(axes: Axes, effect: Mapping[str, Any], y: float, name: str) -> None:

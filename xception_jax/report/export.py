@@ -3,8 +3,12 @@
 import io
 import re
 import warnings
+from collections.abc import Callable
 from xml.etree import ElementTree
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from xception_jax.report.arm_styles import CSS_VARIABLES
@@ -14,10 +18,16 @@ _MOST_PIXELS = 4e6
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 _REFERENCE = re.compile(r"#([\w.-]+)")
 # Neither the date nor the version of what drew it: the same figure is the same file.
-_METADATA: dict[str, dict[str, None]] = {
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "png": {"Software": None},
+_CANVASES: dict[str, Callable[[Figure, io.BytesIO], None]] = {
+    "svg": lambda figure, file: FigureCanvasSVG(figure).print_svg(
+        file, metadata={"Date": None, "Creator": None}
+    ),
+    "pdf": lambda figure, file: FigureCanvasPdf(figure).print_pdf(
+        file, metadata={"CreationDate": None, "Creator": None, "Producer": None}
+    ),
+    "png": lambda figure, file: FigureCanvasAgg(figure).print_png(
+        file, metadata={"Software": None}
+    ),
 }
 
 
@@ -26,24 +36,34 @@ def export(figure: Figure) -> dict[str, bytes]:
 
     The image has 300 dots an inch, or as many as make four million of it.
     """
-    width, height = figure.get_size_inches()
-    dpi = min(300.0, (_MOST_PIXELS / (width * height)) ** 0.5)
-    return {kind: _save(figure, kind, dpi) for kind in ("svg", "pdf", "png")}
+    return _save(figure, "svg", "pdf", "png")
 
 
 def export_svg(figure: Figure) -> bytes:
     """The figure as SVG alone."""
-    return _save(figure, "svg", 72.0)
+    return _save(figure, "svg")["svg"]
 
 
-def _save(figure: Figure, kind: str, dpi: float) -> bytes:
-    buffer = io.BytesIO()
+def _save(figure: Figure, *kinds: str) -> dict[str, bytes]:
+    width, height = figure.get_size_inches()
+    dpi, engine = figure.dpi, figure.get_layout_engine()
+    contents = {}
     with house_style(), warnings.catch_warnings():
         # A name in a script that DejaVu does not have shows as boxes, which needs no warning on
         # the terminal of someone who asked for a report; the SVG has the name itself.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format=kind, dpi=dpi, metadata=_METADATA[kind])
-    return buffer.getvalue()
+        # Laid out once, and drawn once a file: savefig would do both again for every one.
+        if engine is not None:
+            engine.execute(figure)
+        figure.set_layout_engine("none")
+        for kind in kinds:
+            buffer = io.BytesIO()
+            figure.set_dpi(min(300.0, (_MOST_PIXELS / (width * height)) ** 0.5))
+            _CANVASES[kind](figure, buffer)
+            contents[kind] = buffer.getvalue()
+        figure.set_dpi(dpi)
+        figure.set_layout_engine(engine)
+    return contents
 
 
 def tooltips(figure: Figure) -> dict[str, str]:
