@@ -19,7 +19,7 @@ from PIL import Image
 from synthetic_sweep import STEPS, SweepWriter, saturating
 
 from xception_jax.report.arm_styles import arm_styles
-from xception_jax.report.axes import ValueAxis, thin, value_axis
+from xception_jax.report.axes import MOST_LINES, ValueAxis, thin, thin_lines, value_axis
 from xception_jax.report.canvas import NARROW, WIDE
 from xception_jax.report.curves import curve_figure, curve_frames, draw_curves
 from xception_jax.report.export import export, export_svg, inline_svg, tooltips
@@ -280,3 +280,15 @@ def test_every_figure_is_drawn_in_both_widths(finished_sweep: SweepWriter) -> No
         assert figure.draw(WIDE).get_figwidth() == WIDE
         assert figure.draw(NARROW).get_figwidth() == NARROW
         assert figure.caption
+
+
+def test_thin_lines_of_many_runs_are_one_line_with_gaps() -> None:
+    curves = pl.concat(
+        pl.DataFrame({"arm": arm, "run": run, "step": [1, 2], "value": [run + 0.1, run + 0.2]})
+        for run, arm in enumerate(("a", "b", "a"))
+    )
+    few = [(arm, run, rows.rows()) for arm, run, rows in thin_lines(curves, "run", "arm", 3)]
+    assert [line[:2] for line in few] == [("a", "0"), ("b", "1"), ("a", "2")]
+    many = {arm: rows for arm, _, rows in thin_lines(curves, "run", "arm", MOST_LINES + 1)}
+    assert many["a"]["value"].to_list() == [0.1, 0.2, None, 2.1, 2.2, None]
+    assert many["b"]["value"].to_list() == [1.1, 1.2, None]

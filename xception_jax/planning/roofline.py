@@ -48,7 +48,7 @@ class Roofline:
 
     @property
     def seconds(self) -> float:
-        """Of the step, if the sides overlap perfectly."""
+        """Seconds of the step, if the sides overlap perfectly."""
         return max(self.arithmetic, self.memory, self.links)
 
     @property
@@ -58,7 +58,7 @@ class Roofline:
 
 
 def roofline(chip: Chip, *, flops: float, memory_bytes: float, sent_bytes: float) -> Roofline:
-    """Of a step in which a chip does `flops`, moves `memory_bytes` and sends `sent_bytes`."""
+    """The roofline of a step in which a chip does `flops` and moves and sends these bytes."""
     return Roofline(
         arithmetic=flops / chip.flops,
         memory=memory_bytes / chip.memory_bandwidth,

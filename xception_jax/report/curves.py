@@ -3,14 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xception_jax.report.arm_styles import ArmStyle, arm_styles
-from xception_jax.report.axes import ValueAxis, thin, value_axis
+from xception_jax.report.axes import ValueAxis, thin, thin_lines, value_axis
 from xception_jax.report.canvas import (
     WIDE,
     ReportFigure,
@@ -232,17 +231,13 @@ def _draw_lines(
     far = 1e6 * (high - low)  # keeps a diverged 1e300 from overflowing in the renderers
     near = pl.col("value").clip(low - far, high + far)
     many = max(seeds["run"].n_unique(), 1)
-    faint = min(0.5, max(0.14, 15 / many))
-    thin_line: dict[str, Any] = {
-        "linewidth": 0.6 if many <= 60 else 0.4,
-        "alpha": faint,
-        "zorder": 2.1,
-    }
-    for (run, arm), rows in seeds.with_columns(near).group_by("run", "arm", maintain_order=True):
-        look = styles[str(arm)]
+    for arm, run, rows in thin_lines(seeds.with_columns(near), "run", "arm", many):
         axes.plot(
-            rows["step"], rows["value"], color=look.color, label=f"{arm}, seed {rows['seed'][0]}",
-            marker="." if len(rows) == 1 else "", gid=f"run-{run}-{look.gid}", **thin_line,
+            rows["step"], rows["value"], color=styles[arm].color, linewidth=0.6 if run else 0.4,
+            alpha=max(0.25, 15 / many) if many > 30 else 0.5, zorder=2.1,
+            marker="." if rows["step"].n_unique() == 1 else "",
+            label=f"{arm}, seed {rows['seed'][0]}" if run else "",
+            gid=f"run-{run}-{styles[arm].gid}" if run else f"runs-{styles[arm].gid}",
         )  # fmt: skip
     for arm, look in styles.items():
         if not len(rows := means.filter(arm=arm)):  # every run of it diverged

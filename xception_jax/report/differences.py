@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xception_jax.report.arm_styles import arm_styles
-from xception_jax.report.axes import ValueAxis, value_axis
+from xception_jax.report.axes import ValueAxis, thin_lines, value_axis
 from xception_jax.report.canvas import (
     CHARACTER,
     WIDE,
@@ -235,7 +235,7 @@ def draw_differences(
             axes.tick_params(labelbottom=is_lowest)
             axes.set_title(_heading(members, counts[name], (width - 0.6) / columns))
             seeds = differences.filter(contrast=name)
-            _draw_panel(axes, seeds, shown, styles[members[0]].color)
+            _draw_panel(axes, seeds, shown, styles[members[0]].color, sum(counts.values()))
     return figure
 
 
@@ -247,7 +247,9 @@ def _heading(arms: Arms, pairs: int, width: float) -> str:
     return fill(heading, most, break_long_words=False, break_on_hyphens=False)
 
 
-def _draw_panel(axes: Axes, seeds: pl.DataFrame, band: pl.DataFrame, color: str) -> None:
+def _draw_panel(
+    axes: Axes, seeds: pl.DataFrame, band: pl.DataFrame, color: str, lines: int
+) -> None:
     """Band, seeds and mean over the line of no difference."""
     panel = axes.get_gid()
     if len(band) == 1:
@@ -257,10 +259,11 @@ def _draw_panel(axes: Axes, seeds: pl.DataFrame, band: pl.DataFrame, color: str)
         gid=f"band-{panel}",
     )  # fmt: skip
     zero_line(axes)
-    for (seed,), rows in seeds.group_by("seed", maintain_order=True):
+    for _, seed, rows in thin_lines(seeds, "seed", "contrast", lines):
         axes.plot(
             rows["step"], rows["value"], color=color, linewidth=0.5, alpha=0.5,
-            label=f"seed {seed}", gid=f"seed-{seed}-{panel}",
+            label=f"seed {seed}" if seed else "",
+            gid=f"seed-{seed}-{panel}" if seed else f"seeds-{panel}",
         )  # fmt: skip
     axes.plot(
         band["step"], band["mean"], color=color, marker="o" if len(band) == 1 else "",

@@ -132,7 +132,7 @@ def _draw_panel(
         _label_rows(numbers.yaxis, values, ids, f"value-{number}")
     else:
         words = [f"{name}\n{value}" for name, value in zip(names, values, strict=True)]
-        _label_rows(axes.yaxis, words, ids, f"words-{number}", size=6.5)
+        _label_rows(axes.yaxis, words, ids, f"words-{number}", size=7)
     for y, (row, arms_id) in enumerate(zip(rows, ids, strict=True)):
         _draw_interval(axes, row, y, f"{number}.{y}-{arms_id}")
         if row["margin"]:

@@ -1,4 +1,4 @@
-"""Reads what a sweep or a run has left on disk, whatever state it is in.
+"""Reads the files of a sweep or a run, whatever state they are in.
 
 Nothing here trusts a file: a run may be planned, running or dead, a file may be missing, its last
 line torn, its numbers not finite. What cannot be read is left out and said so in `Sweep.notes`.
@@ -189,9 +189,9 @@ def _determines_result(name: str) -> bool:
 
 
 def _metric(known: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """As the run says; a run of before it did has a result with the metric or without it."""
-    said = as_text(known.get("metric")) or ("map100" if "map100" in result else METRICS[0])
-    return said if said in METRICS else METRICS[0]
+    """The headline metric a run records, or in older runs the one that its result has."""
+    name = as_text(known.get("metric")) or ("map100" if "map100" in result else METRICS[0])
+    return name if name in METRICS else METRICS[0]
 
 
 def _read_record(path: Path, notes: list[str]) -> dict[str, Any] | None:
@@ -207,8 +207,8 @@ def _read_record(path: Path, notes: list[str]) -> dict[str, Any] | None:
 
 
 def _unlisted(directory: Path, listed: set[str]) -> list[str]:
-    found = (path.parent for path in sorted(directory.glob(f"{RUNS}/*/{RUN}")))
-    names = (path.relative_to(directory).as_posix() for path in found)
+    homes = (path.parent for path in sorted(directory.glob(f"{RUNS}/*/{RUN}")))
+    names = (path.relative_to(directory).as_posix() for path in homes)
     return [name for name in names if name not in listed]
 
 

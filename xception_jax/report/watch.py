@@ -22,11 +22,11 @@ def watch_report(
 ) -> Iterator[ReportResult]:
     """Writes the report now and after every change, until the sweep has ended.
 
-    The page loads itself again as often as is looked; the last one does not.
+    The page reloads itself after as many seconds; the last one does not.
 
     Args:
         directory: what `write_report` takes.
-        seconds: between looks.
+        seconds: from one look at the files to the next.
         command: to be shown on the page.
         sleep: waits so many seconds; None: `time.sleep`.
 
@@ -39,23 +39,23 @@ def watch_report(
     directory = Path(directory)
     seen: object = None
     while True:
-        found = _fingerprint(directory)
-        if found != seen:
+        current = _fingerprint(directory)
+        if current != seen:
             written = write_report(directory, command=command, refresh=seconds)
             yield written
             if written.has_ended:
                 return
-            seen = found
+            seen = current
         (sleep or time.sleep)(seconds)
 
 
 def _fingerprint(directory: Path) -> dict[Path, tuple[int, int]]:
-    """Of every file that a report reads its size and when it was changed."""
-    found = {}
+    """Size and time of change of every file that a report reads."""
+    states = {}
     for path in (path for pattern in _PATTERNS for path in directory.glob(pattern)):
         try:
             status = path.stat()
         except FileNotFoundError:  # it was replaced just now: the next look sees the new one
             continue
-        found[path] = (status.st_size, status.st_mtime_ns)
-    return found
+        states[path] = (status.st_size, status.st_mtime_ns)
+    return states

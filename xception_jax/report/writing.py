@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What a report wrote, and what a terminal shows of it.
+    """The files that a report wrote, and what a terminal shows of it.
 
     Attributes:
         page: the page, to be opened in a browser.
@@ -37,7 +37,7 @@ class ReportResult:
         rows: one row of text per arm. Text from files is as it was there: escape it for Rich.
         notes: what was broken and left out, one line each.
         verdicts: what `verdicts.json` holds.
-        has_ended: whether nothing more is to come by itself.
+        has_ended: whether no run can change by itself.
     """
 
     page: Path
@@ -69,18 +69,18 @@ def write_report(
     directory = Path(directory)
     sweep = read_directory(directory)
     summary = summarize(sweep)
-    found = audit(sweep)
-    verdicts = judge(sweep, found)
+    findings = audit(sweep)
+    verdicts = judge(sweep, findings)
     figures, files = _draw(sweep, verdicts)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     made_by = MadeBy(command, made, refresh)
-    page = render_page(sweep, summary, figures, audit=found, verdicts=verdicts, made_by=made_by)
+    page = render_page(sweep, summary, figures, audit=findings, verdicts=verdicts, made_by=made_by)
     contents = {
         **_data_files("results", results_frame(summary)),
         **_data_files("curves", sweep.curves.drop("run")),
     }
     contents |= files
-    contents["audit.json"] = json.dumps(found, indent=2).encode()
+    contents["audit.json"] = json.dumps(findings, indent=2).encode()
     contents["verdicts.json"] = json.dumps(verdicts, indent=2, allow_nan=False).encode()
     contents["index.html"] = page.encode()
     table = arm_table(summary)

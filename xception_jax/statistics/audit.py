@@ -13,13 +13,14 @@ from operator import itemgetter
 from typing import Any
 
 from xception_jax.json_values import as_list, as_mapping, as_text
+from xception_jax.records import ENDED
 from xception_jax.statistics.contrasts import Arms, has_begun, paired_runs, pairs
 from xception_jax.statistics.results import Run, Sweep
 
 SCHEMA = 1
 STREAMS = ("batches", "augmentation")
 KINDS = ("initial", *STREAMS, "settings", "devices", "versions", "commit", "unrecorded")
-"""Of mismatches, in the order in which they are reported."""
+"""Kinds of mismatches, in the order in which they are reported."""
 MISSING = "not set"
 
 
@@ -34,7 +35,7 @@ class Mismatch:
 
 
 def audit(sweep: Sweep) -> dict[str, Any]:
-    """What pairs and what does not.
+    """Checks every compared pair of arms, seed by seed.
 
     Returns:
         `complete`: whether every run has ended and every arm has every seed.
@@ -47,21 +48,23 @@ def audit(sweep: Sweep) -> dict[str, Any]:
         `notes`: what limits the audit itself.
     """
     compared = pairs(sweep)
-    found = [
+    mismatches = [
         mismatch
         for arms in compared
         for one, other in paired_runs(sweep, arms)
         for mismatch in _compare(sweep, arms, sweep.runs[one], sweep.runs[other])
     ]
-    found += [mismatch for arm in sweep.arms for mismatch in _drift(sweep, arm)]
-    found = _merged(sweep, found)
-    grid = {(run.arm, run.seed) for run in sweep.runs if run.status in ("done", "diverged")}
+    mismatches += [mismatch for arm in sweep.arms for mismatch in _drift(sweep, arm)]
+    mismatches = _merged(sweep, mismatches)
+    ended = {(run.arm, run.seed) for run in sweep.runs if run.status in ENDED}
     seeds = sorted({run.seed for run in sweep.runs if run.seed is not None})
     return {
         "schema": SCHEMA,
-        "complete": all(place in grid for place in itertools.product(sweep.arms, seeds)),
+        "complete": all(run in ended for run in itertools.product(sweep.arms, seeds)),
         "seeds": [_seed(sweep, compared, seed) for seed in seeds],
-        "mismatches": [{**asdict(each), "arms": list(each.arms)} for each in found],
+        "mismatches": [
+            {**asdict(mismatch), "arms": list(mismatch.arms)} for mismatch in mismatches
+        ],
         "settings": differing_settings(sweep),
         "shared_initial": {" vs ".join(arms): _shared(sweep, arms) for arms in compared},
         "notes": _notes(sweep),
@@ -100,7 +103,10 @@ def _devices(run: Run) -> str:
 
 
 def _depthwise_text(one: Run, other: Run) -> str:
-    """Of runs asked for the same: machines with and without built kernels differ in it."""
+    """Says which depthwise implementations two runs used, if they differ though asked for the same.
+
+    Machines with and without built kernels differ in it.
+    """
     name = "depthwise_implementation"
     if one.settings.get(f"model.{name}") != other.settings.get(f"model.{name}"):
         return ""
@@ -236,36 +242,36 @@ def _drift(sweep: Sweep, arm: str) -> Iterator[Mismatch]:
 # -- all of them -------------------------------------------------------------------------------
 
 
-def _merged(sweep: Sweep, found: list[Mismatch]) -> list[Mismatch]:
-    """What is the same for every seed of a pair that was compared, once, with no seed."""
+def _merged(sweep: Sweep, mismatches: list[Mismatch]) -> list[Mismatch]:
+    """Mismatches with those that repeat in every compared seed of a pair put into one."""
     compared = {
         pair: sum(
             has_begun(sweep.runs[one]) and has_begun(sweep.runs[other])
             for one, other in paired_runs(sweep, pair)
         )
-        for pair in {mismatch.arms for mismatch in found}
+        for pair in {mismatch.arms for mismatch in mismatches}
     }
-    alike = Counter((each.kind, each.arms, each.text) for each in found)
+    repeats = Counter((each.kind, each.arms, each.text) for each in mismatches)
     merged: dict[Mismatch, None] = {}
-    for each in found:
-        everywhere = alike[each.kind, each.arms, each.text] == compared[each.arms] > 1
-        seed = None if everywhere else each.seed
-        where = "every seed" if everywhere else f"seed {each.seed}"
-        between = each.arms[0] if each.arms[0] == each.arms[1] else " and ".join(each.arms)
-        text = f"{between}, {where}: {each.text}"
-        merged[Mismatch(each.kind, each.arms, seed, text)] = None
-    return sorted(merged, key=lambda each: KINDS.index(each.kind))
+    for mismatch in mismatches:
+        kind, arms = mismatch.kind, mismatch.arms
+        is_everywhere = repeats[kind, arms, mismatch.text] == compared[arms] > 1
+        seed = None if is_everywhere else mismatch.seed
+        scope = "every seed" if is_everywhere else f"seed {seed}"
+        between = arms[0] if arms[0] == arms[1] else " and ".join(arms)
+        merged[Mismatch(kind, arms, seed, f"{between}, {scope}: {mismatch.text}")] = None
+    return sorted(merged, key=lambda mismatch: KINDS.index(mismatch.kind))
 
 
 def _seed(sweep: Sweep, compared: tuple[Arms, ...], seed: int) -> dict[str, Any]:
-    found = []
+    rows = []
     for arms in compared:
         for one, other in paired_runs(sweep, arms):
             runs = sweep.runs[one], sweep.runs[other]
             if runs[0].seed == seed and all(map(has_begun, runs)):
-                found.append({"arms": list(arms), **_pair(*runs)})
+                rows.append({"arms": list(arms), **_pair(*runs)})
     statuses = {run.arm: run.status for run in sweep.runs if run.seed == seed}
-    return {"seed": seed, "runs": statuses, "pairs": found}
+    return {"seed": seed, "runs": statuses, "pairs": rows}
 
 
 def _pair(one: Run, other: Run) -> dict[str, Any]:
@@ -288,12 +294,12 @@ def _counts(same: int, unlike: int, total: int) -> dict[str, int]:
 
 def _shared(sweep: Sweep, arms: Arms) -> dict[str, int] | None:
     """The counts of the seed that shares least; None where no seed has recorded any."""
-    found = []
+    counts = []
     for one, other in paired_runs(sweep, arms):
         same, unlike, total = compare_initial(sweep.runs[one], sweep.runs[other])
         if same or unlike:
-            found.append(_counts(len(same), len(unlike), total))
-    return min(found, key=itemgetter("identical"), default=None)
+            counts.append(_counts(len(same), len(unlike), total))
+    return min(counts, key=itemgetter("identical"), default=None)
 
 
 def _notes(sweep: Sweep) -> list[str]:

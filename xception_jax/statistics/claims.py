@@ -48,7 +48,7 @@ class RecordedClaim:
 
     @property
     def sides(self) -> tuple[str, str]:
-        """What is compared with what: the two arms, or the two differences of an interaction."""
+        """The two things compared: two arms, or the two differences of an interaction."""
         if len(self.arms) == 2:
             return self.arms[0], self.arms[1]
         a, b, c, d = self.arms

@@ -7,11 +7,11 @@ from xception_jax.statistics.results import UNREADABLE, Run, Sweep
 
 Arms = tuple[str, ...]
 SIGNS = (1, -1, -1, 1)
-"""Of the arms of a contrast, of two arms or of four."""
+"""Signs with which the arms of a contrast are added up, whether it has two arms or four."""
 
 
 def contrasts(sweep: Sweep) -> tuple[Arms, ...]:
-    """What is subtracted from what, each once: (arm, baseline), or four arms of an interaction.
+    """Every contrast of a sweep, once: (arm, baseline), or the four arms of an interaction.
 
     (a, b, c, d) stands for (a − b) − (c − d). Those of the claims come first, in their order; then
     every arm that no claim names, with the first arm as its baseline.
@@ -60,5 +60,5 @@ def paired_runs(sweep: Sweep, arms: Arms) -> Iterator[tuple[int, ...]]:
 
 
 def has_begun(run: Run) -> bool:
-    """Whether the run has left anything that tells what it was."""
+    """Whether the run has begun, and left files that can be read."""
     return run.status not in ("planned", UNREADABLE)

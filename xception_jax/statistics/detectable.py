@@ -1,4 +1,4 @@
-"""What a planned sweep can find out, before it is run."""
+"""Effects that a planned sweep can detect, worked out before it is run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from xception_jax.statistics.results import Sweep
 
 @dataclass(frozen=True)
 class Detectable:
-    """What a claim's endpoint can show with the planned seeds.
+    """The smallest effect that one endpoint of a claim can show with the planned seeds.
 
     Attributes:
         effect: found with a probability of 80%, or of an equivalence the margin that can be shown;
@@ -48,12 +48,12 @@ def detectable_effects(
     for content in claims:
         claim = read_claim(content, arms=arms)
         n = seeds - claim.pilot_seeds
-        found = {}
+        measured = {}
         if runs is not None:
-            outcome = measure(runs, replace(claim, pilot_seeds=0))
-            found = {each.name: each for each in outcome.endpoints if each.deviation is not None}
+            endpoints = measure(runs, replace(claim, pilot_seeds=0)).endpoints
+            measured = {each.name: each for each in endpoints if each.deviation is not None}
         for name in claim.endpoints:
-            known = found.get(name)
+            known = measured.get(name)
             effect = minimum_detectable_effect(
                 n,
                 1.0 if known is None else known.deviation or 0.0,

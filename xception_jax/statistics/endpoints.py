@@ -46,7 +46,7 @@ class Measured:
 
     @property
     def sides(self) -> Float[np.ndarray, "2 seeds"]:
-        """What is subtracted from what: two arms, or the two differences of an interaction."""
+        """The two rows that are subtracted: two arms, or the two differences of an interaction."""
         return self.values if len(self.values) == 2 else self.values[0::2] - self.values[1::2]
 
     @property
@@ -117,7 +117,7 @@ class Runs:
         }
 
     def predictions(self, place: tuple[str, int]) -> Predictions | None:
-        """Of a run, read once."""
+        """Per-example results of a run, read once."""
         at = self._index[place]
         if at not in self._predictions:
             home = self.sweep.directory / self.sweep.runs[at].directory
@@ -126,19 +126,20 @@ class Runs:
 
     @cached_property
     def top1_chance(self) -> float | None:
-        """Of guessing, from the labels of any finished run: all are tested on the same split."""
+        """Accuracy of guessing, from the labels of any finished run: all share the test split."""
         done = (place for place in self._index if self[place].status == "done")
-        found = (self.predictions(place) for place in done)
-        known = (each.chance for each in found if each and each.chance is not None)
+        predictions = (self.predictions(place) for place in done)
+        chances = (of_run.chance for of_run in predictions if of_run)
+        known = (chance for chance in chances if chance is not None)
         classes = (run.classes for run in self.sweep.runs)
         return next(known, next((1 / n for n in classes if n is not None and n > 0), None))
 
     def chance(self, metric: str) -> float:
-        """What a diverged run counts as; 0 where it is not known, as of a ranking."""
+        """Value that a diverged run counts as; 0 where it is not known, as of a ranking."""
         return (self.top1_chance or 0.0) if metric == "top1" else 0.0
 
     def budget(self, place: tuple[str, int]) -> float:
-        """The steps that a run has to train for."""
+        """Number of steps that a run has to train for."""
         steps, _ = self.curve(place, self.sweep.metric)
         return float(self[place].steps or (steps[-1] if steps.size else 0))
 
@@ -197,7 +198,7 @@ def steps_to(
 
 
 def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
-    """What the runs say about a claim, whatever is missing."""
+    """The endpoints of a claim over its runs, whatever is missing."""
     if claim.problem:
         return Outcome(problem=claim.problem)
     planned = runs.seeds(claim.arms)
@@ -207,17 +208,17 @@ def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
     completed = sum(statuses[seed] == {"done"} for seed in planned)
     places = [(arm, seed) for seed in ended for arm in claim.arms]
     notes = _diverged_notes(runs, places)
-    rows, blanks = [], []
+    rows, definitions = [], []
     for name in claim.endpoints:
         if name not in ENDPOINTS:
             return Outcome(len(planned), problem=f"there is no endpoint {name!r}")
-        blank, value = _define(runs, claim, name, places, pilot)
-        blanks.append(blank)
+        definition, value = _define(runs, claim, name, places, pilot)
+        definitions.append(definition)
         rows.append([[value((arm, seed)) for arm in claim.arms] for seed in ended])
     known = [at for at in range(len(ended)) if all(v is not None for row in rows for v in row[at])]
     seeds = [ended[at] for at in known]
     endpoints = []
-    for (name, unit, label, higher), row in zip(blanks, rows, strict=True):
+    for (name, unit, label, higher), row in zip(definitions, rows, strict=True):
         table = np.array([row[at] for at in known], dtype=np.float64)
         values = table.reshape(len(seeds), len(claim.arms)).T
         examples = _example_differences(runs, claim.arms, seeds) if name == "final_top1" else None
@@ -236,12 +237,12 @@ def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
 
 
 Places = list[tuple[str, int]]
-Blank = tuple[str, str, str, bool]
+Definition = tuple[str, str, str, bool]
 
 
 def _define(
     runs: Runs, claim: RecordedClaim, name: str, places: Places, pilot: list[int]
-) -> tuple[Blank, Measure]:
+) -> tuple[Definition, Measure]:
     """The first four fields of an endpoint's `Measured`, and what gives a run's value."""
     if name in _FINALS:
         final = _FINALS[name]
@@ -285,10 +286,10 @@ def _diverged_notes(runs: Runs, places: Places) -> list[str]:
     count = sum(runs[place].status == "diverged" for place in places)
     if not count:
         return []
-    said = f"{count} runs that diverged count" if count > 1 else "1 run that diverged counts"
+    subject = f"{count} runs that diverged count" if count > 1 else "1 run that diverged counts"
     if runs.sweep.metric == "top1" and runs.top1_chance is None:
-        return [f"{said} as 0, since the number of classes is not recorded"]
-    return [f"{said} as {runs.chance(runs.sweep.metric):.3g}, chance"]
+        return [f"{subject} as 0, since the number of classes is not recorded"]
+    return [f"{subject} as {runs.chance(runs.sweep.metric):.3g}, chance"]
 
 
 def _censored_notes(
@@ -305,16 +306,16 @@ def _example_differences(
     runs: Runs, arms: tuple[str, ...], seeds: list[int]
 ) -> Float[np.ndarray, "seeds examples"] | None:
     """The contrast of the arms' correctness; None unless all runs tell it of the same examples."""
-    found = [[runs.predictions((arm, seed)) for arm in arms] for seed in seeds]
-    known = [each for row in found for each in row if each is not None]
-    if not known or not all(each.is_of_the_same_examples(known[0]) for each in known):
+    predictions = [[runs.predictions((arm, seed)) for arm in arms] for seed in seeds]
+    known = [of_run for row in predictions for of_run in row if of_run is not None]
+    if not known or not all(of_run.has_same_examples(known[0]) for of_run in known):
         return None
     rows = []
-    for seed, row in zip(seeds, found, strict=True):
+    for seed, row in zip(seeds, predictions, strict=True):
         total = np.zeros(known[0].correct.size)
-        for arm, sign, each in zip(arms, SIGNS[: len(arms)], row, strict=True):
-            if each is None and runs[arm, seed].status != "diverged":
+        for arm, sign, of_run in zip(arms, SIGNS[: len(arms)], row, strict=True):
+            if of_run is None and runs[arm, seed].status != "diverged":
                 return None
-            total += sign * (runs.chance("top1") if each is None else each.correct)
+            total += sign * (runs.chance("top1") if of_run is None else of_run.correct)
         rows.append(total)
     return np.array(rows)

@@ -24,8 +24,8 @@ class Predictions:
     index: Shaped[np.ndarray, " examples"] | None
     chance: float | None
 
-    def is_of_the_same_examples(self, other: "Predictions") -> bool:
-        """Whether both have the same examples in the same order, as far as they say."""
+    def has_same_examples(self, other: "Predictions") -> bool:
+        """Whether both hold the same examples in the same order, as far as their indices tell."""
         if self.correct.shape != other.correct.shape:
             return False
         if self.index is None or other.index is None:

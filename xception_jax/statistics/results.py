@@ -117,5 +117,5 @@ class Sweep:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more is to come by itself."""
+        """Whether every run has a status that does not change by itself."""
         return all(run.status in SETTLED for run in self.runs)

@@ -46,7 +46,7 @@ _LOWERS_TO = {
 
 @dataclass(frozen=True)
 class Case:
-    """A claim, what the runs say about it, and how its endpoints come out.
+    """A claim, its endpoints as the runs have them, and their tests.
 
     Attributes:
         p_values: of each endpoint; empty where there are too few pairs to test.
@@ -144,7 +144,7 @@ def _verdict(case: Case, p: float) -> str:
 
 
 def _adjusted(case: Case, family: Sequence[Case], p: float) -> float:
-    """What Holm makes of `p`, were it the p-value of this claim."""
+    """The Holm-adjusted p-value of this claim, if its p-value were `p`."""
     at = next(number for number, other in enumerate(family) if other is case)
     values = [p if number == at else other.p for number, other in enumerate(family)]
     return float(holm(values)[at])
@@ -154,7 +154,6 @@ def _endpoint(case: Case, at: int, family: Sequence[Case], *, is_open: bool) -> 
     """One endpoint as plain data; what cannot be computed from so few pairs is null."""
     claim, endpoint = case.claim, case.outcome.endpoints[at]
     differences, n = endpoint.differences, len(case.outcome.seeds)
-    found: dict[str, Any] = {"endpoint": endpoint.name, "unit": endpoint.unit}
     p = case.p_values[at] if case.p_values else None
     alpha, margin = ALPHA / len(family), claim.margin
     interval = mean_interval(differences) if n >= 2 else None
@@ -165,7 +164,9 @@ def _endpoint(case: Case, at: int, family: Sequence[Case], *, is_open: bool) -> 
         needed = needed_n(float(differences.mean()), deviation, margin=margin, alpha=alpha)
     examples = endpoint.example_differences if n >= 2 else None
     one, other = endpoint.sides
-    return found | {
+    return {
+        "endpoint": endpoint.name,
+        "unit": endpoint.unit,
         "effect": float(differences.mean()) if n else None,
         "interval": [interval.low, interval.high] if interval else None,
         "method": interval.method if interval else None,
@@ -188,12 +189,12 @@ def _endpoint(case: Case, at: int, family: Sequence[Case], *, is_open: bool) -> 
 
 
 def _grade(claim: RecordedClaim, audit: Mapping[str, Any] | None) -> tuple[str | None, list[str]]:
-    """A: everything pairs and was declared before; the reasons why it is not, if so."""
+    """The grade, A if everything pairs and was declared before the runs, and why it is lower."""
     if audit is None:
         return None, []
-    touched = [each for each in audit["mismatches"] if set(each["arms"]) <= set(claim.arms)]
-    reasons = [each["text"] for each in touched]
-    grade = max((_LOWERS_TO.get(each["kind"], "C") for each in touched), default="A")
+    mismatches = [row for row in audit["mismatches"] if set(row["arms"]) <= set(claim.arms)]
+    reasons = [mismatch["text"] for mismatch in mismatches]
+    grade = max((_LOWERS_TO.get(row["kind"], "C") for row in mismatches), default="A")
     if claim.post_hoc:
         reasons.append("declared or changed after the runs had begun")
         grade = {"A": "B"}.get(grade, "C")
