@@ -143,7 +143,7 @@ class _Sweep:
 
     def report(self) -> None:
         """The page, the figures, the tables and the verdicts."""
-        from xception_jax.analysis import write_report
+        from xception_jax.report import write_report
 
         write_report(self.directory)
 

@@ -21,9 +21,9 @@ def audit(
     """
     from rich.table import Table
 
-    from xception_jax.analysis.audit import audit as audit_sweep
-    from xception_jax.analysis.read import read_directory
-    from xception_jax.analysis.tables import audit_table, describe_pairing, settings_table
+    from xception_jax.report.claim_tables import audit_table, describe_pairing, settings_table
+    from xception_jax.report.reading import read_directory
+    from xception_jax.statistics.audit import audit as audit_sweep
 
     with copied(directory) as here:
         sweep = read_directory(here)

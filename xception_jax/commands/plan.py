@@ -125,8 +125,8 @@ def _power_lines(file: Path, pilot: Path | None) -> list["Table | str"]:
         if pilot is not None:
             raise InputError("--pilot", str(pilot), "goes with an experiment; this is a config")
         return []
-    from xception_jax.analysis.planning import detectable_effects
-    from xception_jax.analysis.read import read_directory
+    from xception_jax.report.reading import read_directory
+    from xception_jax.statistics.detectable import detectable_effects
 
     sweep = read_directory(pilot) if pilot is not None else None
     claims = [claim.describe() for claim in experiment.claims]

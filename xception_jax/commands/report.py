@@ -13,7 +13,7 @@ from xception_jax.remote import copied, require_local, url_of
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from xception_jax.analysis import ReportResult
+    from xception_jax.report import ReportResult
 
 
 def report(
@@ -31,8 +31,8 @@ def report(
 
     Example: `xception-jax report results/nonlinearity --watch 5`
     """
-    from xception_jax.analysis import write_report
-    from xception_jax.analysis.watch import SECONDS, watch_report
+    from xception_jax.report import write_report
+    from xception_jax.report.watch import SECONDS, watch_report
 
     if seconds is not None and not watch:
         raise InputError("SECONDS", seconds, "goes with --watch, and only with it")

@@ -53,8 +53,9 @@ def train(
 
 def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool]) -> int:
     from xception_jax.commands.display import showing
+    from xception_jax.records import ENDED
     from xception_jax.runtime import hosts
-    from xception_jax.runtime.run_directory import ENDED, read_run, require_own
+    from xception_jax.runtime.run_directory import read_run, require_own
     from xception_jax.sweep.experiment import PlannedRun
     from xception_jax.sweep.local import SweepProgress
     from xception_jax.training import Interrupted, Labels, Progress

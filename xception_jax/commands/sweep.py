@@ -187,7 +187,7 @@ def _train_unit(workdir: Path, number: int) -> int:
     with interruptible() as stop:
         prepare_jax(packs=True)
         from xception_jax.commands.display import showing
-        from xception_jax.runtime.run_directory import ENDED
+        from xception_jax.records import ENDED
         from xception_jax.sweep.local import run_unit
         from xception_jax.training import Interrupted
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from xception_jax.commands.console import Directory, console, warn
 from xception_jax.errors import InputError
+from xception_jax.records import CONFIG, RUN
 from xception_jax.remote import require_local
 
 if TYPE_CHECKING:
-    from xception_jax.analysis import ReportResult
-    from xception_jax.analysis.read import Sweep
+    from xception_jax.report import ReportResult
+    from xception_jax.statistics.results import Sweep
 
 Claims = Sequence[Mapping[str, Any]]
 
@@ -28,8 +29,8 @@ def sync(directory: Directory) -> int:
     require_local("directory", directory, "copy it to this machine first: W&B sends from there")
     from rich.progress import track
 
-    from xception_jax.analysis import write_report
-    from xception_jax.analysis.read import read_directory
+    from xception_jax.report import write_report
+    from xception_jax.report.reading import read_directory
     from xception_jax.runtime.lock import locked
 
     sweep = read_directory(directory)
@@ -62,7 +63,7 @@ def _mirror_run(home: Path, values: Mapping[str, Any], problems: list[str]) -> N
     from xception_jax.tracking import mirror_run
 
     try:
-        record, config = read_json(home / "run.json"), read_json(home / "config.json")
+        record, config = read_json(home / RUN), read_json(home / CONFIG)
         mirror_run(home, record, config, values, warn=problems.append)
     except InputError as error:
         problems.append(f"left out: {error}")

@@ -2,10 +2,7 @@
 
 from xception_jax.config.identity import (
     canonical_json,
-    digest,
-    is_as_sealed,
     run_id,
-    sealed,
     shared_settings,
 )
 from xception_jax.config.loading import (
@@ -16,7 +13,6 @@ from xception_jax.config.loading import (
     read_json,
     require_settings,
     resolve,
-    stays_inside,
 )
 from xception_jax.config.model import BlockConfig, ModelConfig, NormConfig
 from xception_jax.config.schema import SETTINGS, Config
@@ -28,9 +24,7 @@ __all__ = [
     "ModelConfig",
     "NormConfig",
     "canonical_json",
-    "digest",
     "flatten",
-    "is_as_sealed",
     "load_config",
     "load_file",
     "parse_override",
@@ -38,7 +32,5 @@ __all__ = [
     "require_settings",
     "resolve",
     "run_id",
-    "sealed",
     "shared_settings",
-    "stays_inside",
 ]

@@ -11,7 +11,7 @@ import json
 import math
 import runpy
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -59,14 +59,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("file", str(path), "does not hold a JSON object")
     return content
-
-
-def stays_inside(path: Any) -> bool:
-    """Whether a path that a file names, relative to a directory, leads to something inside it."""
-    if not isinstance(path, str) or not path.isprintable():
-        return False
-    pure = PurePosixPath(path)
-    return bool(path) and not pure.is_absolute() and ".." not in pure.parts
 
 
 def load_config(path: str | Path) -> Mapping[str, Any]:

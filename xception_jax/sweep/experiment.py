@@ -10,13 +10,11 @@ from typing import Any
 
 from xception_jax.config import Config, load_config, load_file, resolve, run_id
 from xception_jax.errors import InputError, nearest_name, require_choice
+from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MOST_SEEDS = 10_000
 LARGEST_PACK = 1024
-STEPS = "steps_to_target"
-ENDPOINTS = ("final_top1", "final_map100", "curve_area", STEPS)
-DIRECTIONS = ("better", "worse", "equivalent")
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,10 @@ class Claim:
             raise InputError("claim.margin", self.margin, "must be a positive number")
         if type(self.pilot_seeds) is not int or self.pilot_seeds < 0:
             raise InputError("claim.pilot_seeds", self.pilot_seeds, "must be a whole number", 0)
-        if (self.target is not None or self.pilot_seeds) and STEPS not in self.endpoints:
-            raise InputError("claim.target", self.target, f"goes with {STEPS!r}, and only with it")
+        if (self.target is not None or self.pilot_seeds) and STEPS_TO_TARGET not in self.endpoints:
+            raise InputError(
+                "claim.target", self.target, f"goes with {STEPS_TO_TARGET!r}, and only with it"
+            )
         if self.target is not None and not (_is_number(self.target) and 0 < self.target < 1):
             raise InputError("claim.target", self.target, "must be between 0 and 1")
         if self.target is not None and self.pilot_seeds:
@@ -82,7 +82,7 @@ class Claim:
         if len(set(names)) < len(names):
             once = tuple(dict.fromkeys(names))
             raise InputError("claim.endpoints", names, "names an endpoint twice", once)
-        if self.margin is not None and STEPS in names and len(names) > 1:
+        if self.margin is not None and STEPS_TO_TARGET in names and len(names) > 1:
             raise InputError("claim.endpoints", names, "have units that share no margin")
 
     @property
