@@ -41,6 +41,12 @@ Workdir = Annotated[
         help="Where the files go; resumes what is there.",
     ),
 ]
+Base = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CONFIG", help="A config file that the arms start from, instead of their own."
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value words that override the config.")
 ]

@@ -1,19 +1,22 @@
 """`plan`: what an experiment or a config will cost, before any of it is spent."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from xception_jax.commands.console import console
+from xception_jax.commands.console import Base, Overrides, console
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from xception_jax.planning.budget import Cost
+    from xception_jax.sweep import Experiment
+
+    # Name, config, and names of the settings that make the arm what it is.
+    Arm = tuple[str, ConfigDict, list[str]]
 
 _LEGEND = (
     "MACs: multiply-adds of one image, forward. Activations: kept for the backward",
@@ -23,10 +26,9 @@ _LEGEND = (
 
 def plan(
     file: Annotated[Path, typer.Argument(help="A file of experiments/ or configs/.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value words that override the config.")
-    ] = None,
+    overrides: Overrides = None,
     *,
+    base: Base = None,
     modules: Annotated[bool, typer.Option(help="A table of each arm's modules, too.")] = False,
     pilot: Annotated[
         Path | None,
@@ -50,21 +52,22 @@ def plan(
 
     Example: `xception-jax plan experiments/nonlinearity.py --pilot results/nonlinearity`
     """
+    if as_json and topology is None:
+        raise InputError("--json", None, "goes with --topology")
+    experiment, arms = _load(file, base, overrides or [])
     if topology is not None:
         from xception_jax.commands.forecast import show_forecast
 
-        seeds = _seeds(file)
-        arms = [(arm, config) for arm, config, _ in _arms(file, overrides or [])]
-        return show_forecast(arms, seeds, topology, search=largest_batch, as_json=as_json)
-    if as_json:
-        raise InputError("--json", None, "goes with --topology")
-    power = _power_lines(file, pilot)
+        configs = [(arm, config) for arm, config, _ in arms]
+        seeds = 1 if experiment is None else experiment.seeds
+        return show_forecast(configs, seeds, topology, search=largest_batch, as_json=as_json)
+    power = _power_lines(experiment, pilot)
     table = Table(box=None, pad_edge=False)
     for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
         justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
         table.add_column(heading, justify=justify, overflow="fold")
     costs, notes, reference, refusal = [], [], None, None
-    for arm, config, named in _arms(file, overrides or []):
+    for arm, config, named in arms:
         try:
             cost = _cost(config, named)
         except InputError as error:
@@ -86,43 +89,35 @@ def plan(
     return 0
 
 
-def _arms(file: Path, overrides: list[str]) -> Iterator[tuple[str, "ConfigDict", list[str]]]:
-    """(name, config, names of the settings that make it what it is) of each arm."""
+def _load(
+    file: Path, base: Path | None, overrides: list[str]
+) -> tuple["Experiment | None", list["Arm"]]:
+    """The experiment in `file`, None if it is a config file, and its arms."""
     from xception_jax.config import load_file, require_settings, resolve
     from xception_jax.sweep import Experiment, load_experiment
 
     content = load_file(file, "get_experiment", "get_config")
     if not isinstance(content, Experiment):
-        yield file.stem, resolve(require_settings(file, content), overrides=overrides), []
-        return
+        if base is not None:
+            raise InputError("--base", str(base), "goes with an experiment; this is a config")
+        return None, [
+            (file.stem, resolve(require_settings(file, content), overrides=overrides), [])
+        ]
     from xception_jax.planning.budget import equalize
 
-    experiment, base = load_experiment(file)
-    experiment = equalize(experiment, base, overrides)
-    for arm, settings in experiment.arms.items():
-        yield arm, resolve(base, settings, overrides=overrides), list(settings)
+    experiment, settings = load_experiment(file, base=base, overrides=overrides)
+    experiment = equalize(experiment, settings)
+    arms = experiment.arms.items()
+    return experiment, [(arm, resolve(settings, own), list(own)) for arm, own in arms]
 
 
-def _seeds(file: Path) -> int:
-    """How many runs an arm has; of a config there is one."""
-    from xception_jax.config import load_file
-    from xception_jax.sweep import Experiment
-
-    content = load_file(file, "get_experiment", "get_config")
-    return content.seeds if isinstance(content, Experiment) else 1
-
-
-def _power_lines(file: Path, pilot: Path | None) -> list["Table | str"]:
+def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["Table | str"]:
     """What the claims of an experiment can find with its seeds; nothing for a config.
 
     Raises:
         InputError: there is no sweep in `pilot`, or none with arms that the claims compare.
     """
-    from xception_jax.config import load_file
-    from xception_jax.sweep import Experiment
-
-    experiment = load_file(file, "get_experiment", "get_config")
-    if not isinstance(experiment, Experiment):
+    if experiment is None:
         if pilot is not None:
             raise InputError("--pilot", str(pilot), "goes with an experiment; this is a config")
         return []

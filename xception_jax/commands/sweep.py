@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xception_jax.cache import cache_directory
-from xception_jax.commands.console import Overrides, Workdir, command_line, console, warn
+from xception_jax.commands.console import Base, Overrides, Workdir, command_line, console, warn
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import DONE, FAILED
@@ -81,6 +81,7 @@ def sweep(
     workdir: Workdir,
     overrides: Overrides = None,
     *,
+    base: Base = None,
     seeds: Seeds = None,
     packing: Packing = "auto",
     launcher: Launchers = None,
@@ -99,14 +100,15 @@ def sweep(
     """
     if unit is not None:
         return _train_unit(workdir, unit)
-    from xception_jax.config import resolve
     from xception_jax.sweep import plan_runs
     from xception_jax.sweep.experiment import parse_packing
     from xception_jax.sweep.recorded import load_sweep
 
-    asked, words = parse_packing(packing), overrides or ()
+    asked = parse_packing(packing)
     engine = Engine(launcher, workers, resources, sbatch, jobset, retries)
-    described, base, runs = load_sweep(experiment, seeds=seeds, overrides=words)
+    described, settings, runs = load_sweep(
+        experiment, base=base, seeds=seeds, overrides=overrides or ()
+    )
     with interruptible() as stop:
         prepare_jax(devices=launcher is None, packs=launcher is None)
         from xception_jax.runtime import hosts
@@ -118,8 +120,8 @@ def sweep(
         if described.equal and experiment.suffix != ".json":  # there, arms have their widths
             from xception_jax.planning.budget import equalize
 
-            described = equalize(described, base, words)
-            runs = plan_runs(described, base, overrides=words)
+            described = equalize(described, settings)
+            runs = plan_runs(described, settings)
         steps = check_runs(runs)
         if launcher not in (None, "local"):
             reason = f"is worked on here and kept there; --launcher {launcher} has other machines"
@@ -129,8 +131,7 @@ def sweep(
             require_home(here, described, runs)
             opened = engine.open(here)
             with locked(here):
-                whole = resolve(base, overrides=words)
-                write_ledger(here, described, whole, runs, command_line())
+                write_ledger(here, described, settings, runs, command_line())
                 console.print(f"{described.name}: {arms} arms x {each} seeds = {len(runs)} runs")
                 sizes = _sizes(asked, measured=opened is None)
                 if launcher in ("slurm", "jobset"):

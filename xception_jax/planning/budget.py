@@ -81,7 +81,7 @@ def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
     )
 
 
-def equalize(experiment: Experiment, base: ConfigDict, overrides: Iterable[str]) -> Experiment:
+def equalize(experiment: Experiment, base: ConfigDict) -> Experiment:
     """The experiment with widths that give every arm the budget of the first one.
 
     Raises:
@@ -89,14 +89,13 @@ def equalize(experiment: Experiment, base: ConfigDict, overrides: Iterable[str])
     """
     if not experiment.equal:
         return experiment
-    overrides, arms = list(overrides), dict(experiment.arms)
+    arms = dict(experiment.arms)
     reference, *others = arms
-    target = _budget(experiment.equal, resolve(base, arms[reference], overrides=overrides))
+    target = _budget(experiment.equal, resolve(base, arms[reference]))
     for arm in others:
 
         def measure(width: float, arm: str = arm) -> int:
-            config = resolve(base, arms[arm], {"model.width": width}, overrides=overrides)
-            return _budget(experiment.equal, config)
+            return _budget(experiment.equal, resolve(base, arms[arm], {"model.width": width}))
 
         width, reached = _match(measure, target, resolve(base, arms[arm]).model.width)
         if _off(reached, target) > TOLERANCE:
