@@ -77,7 +77,7 @@ def train_step(
     step = compile_train_steps(program, layout, shapes_of({}), shapes_of(batches))
     state = layout.stack([initial_state(program, seed) for seed in range(runs)])
     active = layout.stack([np.bool_(True)] * runs)
-    activation = config.model.intermediate_activation
+    activation = config.model.block.intermediate_activation
     own = layout.stack([hyperparameters(config, (activation,))] * runs)
     count = replicate(jnp.int32(steps), layout.mesh)
 

@@ -102,7 +102,7 @@ def test_steps_of_a_traced_program_are_those_of_the_program_itself(kept, monkeyp
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1, 4, 28, 28, 1), dtype=np.uint8)
     rows = layout.put({"image": images, "label": np.int32([[0, 1, 2, 0]])}, layout.steps_spec)
-    own = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
+    own = layout.stack([hyperparameters(config)])
     ends = []
     for keep in (True, False):
         monkeypatch.setattr("xception_jax.training.compile.keeps", lambda _, keep=keep: keep)

@@ -10,13 +10,12 @@ from xception_jax.commands.console import Base, Overrides, console
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
+    from xception_jax.config import Config
     from xception_jax.planning.budget import Cost
     from xception_jax.sweep import Experiment
 
     # Name, config, and names of the settings that make the arm what it is.
-    Arm = tuple[str, ConfigDict, list[str]]
+    Arm = tuple[str, Config, list[str]]
 
 _LEGEND = (
     "MACs: multiply-adds of one image, forward. Activations: kept for the backward",
@@ -141,7 +140,7 @@ def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["T
     return ["", table, note, last] if rows else []
 
 
-def _cost(config: "ConfigDict", named: list[str]) -> "Cost":
+def _cost(config: "Config", named: list[str]) -> "Cost":
     from xception_jax.planning.budget import arm_cost
 
     return arm_cost(config, named)

@@ -24,7 +24,8 @@ def gather(
 
     Args:
         device_data: one split of `Pipeline.device_data`: `image` uint8 [n, height, width,
-            channels] and `label` int32 [n] or, multi-label, uint8 [n, classes]; empty for a streaming pipeline.
+            channels] and `label` int32 [n] or, multi-label, uint8 [n, classes]; empty for a
+            streaming pipeline.
         batch: of `train_batches` or `eval_batches`.
     """
     import jax.numpy as jnp

@@ -10,9 +10,7 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from xception_jax.config import load_config, load_function, parse_override, resolve, run_id
+from xception_jax.config import Config, load_config, load_function, parse_override, resolve, run_id
 from xception_jax.errors import InputError, nearest_name, require_choice
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -210,7 +208,7 @@ class PlannedRun:
 
     arm: str
     seed: int
-    config: ConfigDict = field(repr=False)
+    config: Config = field(repr=False)
 
     @cached_property
     def id(self) -> str:
@@ -230,7 +228,7 @@ class PlannedRun:
 
 def load_experiment(
     path: str | Path, *, base: Path | None = None, overrides: Collection[str] = ()
-) -> tuple[Experiment, ConfigDict]:
+) -> tuple[Experiment, Config]:
     """An experiment file's `get_experiment()`, and the whole base config its arms start from.
 
     The function may take `model`, the name of the base's model: an experiment whose arms name
@@ -269,11 +267,11 @@ def _require_experiment(path: str | Path, content: Any) -> Experiment:
 
 def apply_overrides(
     experiment: Experiment,
-    base: Mapping[str, Any],
+    base: Mapping[str, Any] | Config,
     overrides: Collection[str],
     *,
     followed: Collection[str] = (),
-) -> tuple[Experiment, ConfigDict]:
+) -> tuple[Experiment, Config]:
     """The experiment and its whole base config, changed by `key=value` words.
 
     Words change the base. They also replace what every arm sets to the same value; what arms set
@@ -281,7 +279,7 @@ def apply_overrides(
 
     Args:
         experiment: whose arms lie over the base.
-        base: nested or dotted settings.
+        base: nested or dotted settings, or a config.
         overrides: the words.
         followed: names of settings that the arms derived from the base: no word replaces them.
 
@@ -290,21 +288,29 @@ def apply_overrides(
     """
     arms = {arm: dict(settings) for arm, settings in experiment.arms.items()}
     for word in overrides:
-        name, _ = parse_override(word)
+        name, value = parse_override(word)
         if name == "seed":
             raise InputError("override", word, "an experiment sets its seeds itself: see --seeds")
-        values = {arm: settings[name] for arm, settings in arms.items() if name in settings}
-        if not values or name in followed:
+        theirs = {
+            arm: {other: setting for other, setting in settings.items() if _overlap(name, other)}
+            for arm, settings in arms.items()
+        }
+        setting_it = [arm for arm, settings in theirs.items() if settings]
+        if not setting_it or name in followed:
             continue
-        first, value = next(iter(values.items()))
-        if len(values) < len(arms) or any(other != value for other in values.values()):
-            raise InputError("override", word, f"is what the arm {first!r} sets itself")
+        if any(settings != theirs[setting_it[0]] for settings in theirs.values()):
+            raise InputError("override", word, f"is what the arm {setting_it[0]!r} sets itself")
         for settings in arms.values():
-            del settings[name]
+            settings[name] = value
     return replace(experiment, arms=arms), resolve(base, overrides=overrides)
 
 
-def plan_runs(experiment: Experiment, base: Mapping[str, Any]) -> list[PlannedRun]:
+def _overlap(name: str, other: str) -> bool:
+    """Whether two dotted names are of one setting, or of a group and a setting in it."""
+    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
+
+
+def plan_runs(experiment: Experiment, base: Mapping[str, Any] | Config) -> list[PlannedRun]:
     """Every run of the experiment, all arms of a seed before the next seed.
 
     In that order a sweep that is stopped early still has pairs to compare.

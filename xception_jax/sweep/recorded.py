@@ -5,9 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from xception_jax.config import resolve
+from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
 from xception_jax.sweep.experiment import (
     Claim,
@@ -87,7 +85,7 @@ def _claim(described: Mapping[str, Any]) -> Claim:
 
 def load_sweep(
     path: Path, *, base: Path | None = None, seeds: int | None, overrides: Collection[str]
-) -> tuple[Experiment, ConfigDict, list[PlannedRun]]:
+) -> tuple[Experiment, Config, list[PlannedRun]]:
     """An experiment, its base config and its runs, from its own file or from a `sweep.json`.
 
     Args:

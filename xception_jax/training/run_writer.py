@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from xception_jax.config import run_id
+from xception_jax.config import Config, run_id
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
 from xception_jax.runtime import hosts
@@ -42,7 +41,7 @@ class Labels:
 class RunSpec:
     """What is to be trained: a resolved config, a directory for its files, and its name."""
 
-    config: ConfigDict
+    config: Config
     directory: Path
     labels: Labels
 
@@ -161,7 +160,10 @@ class RunWriter:
             config=config.to_dict(),
             resumed_step=resumed,
             warn=self._warn,
-            **config.wandb,
+            mode=config.wandb.mode,
+            project=config.wandb.project,
+            entity=config.wandb.entity,
+            tags=config.wandb.tags,
         )
 
     def log(self, row: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from xception_jax.models import ModelFunction
 from xception_jax.models.functional import Params
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import Task
-from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.sharding import DATA_AXIS, shared_axis
 from xception_jax.training.state import Sums, TrainState, polyak, zero_sums
 
@@ -42,7 +42,7 @@ class StepSpec:
 
     model: ModelFunction
     task: Task
-    optimizer: OptimizerSettings
+    optimizer: OptimizerSpec
     average_decay: float
     accumulation_steps: int
     augmentation: str
@@ -131,7 +131,7 @@ def gradients_of(
             train=True,
             dropout_keys=batch.get("dropout"),
             dropout_rate=hparams.dropout if step_spec.dropout else None,
-            choices=choices_of(hparams),
+            activation_index=hparams.activation_index,
         )
         return jnp.mean(step_spec.task.loss(logits, batch["label"])), (logits, new)
 
@@ -140,11 +140,6 @@ def gradients_of(
     right = {f"top{k}": step_spec.task.in_top(logits, batch["label"], k) for k in (1, 5)}
     hits = {name: jnp.sum(values, dtype=jnp.float32) for name, values in right.items()}
     return gradients, batch_stats, {"examples": count, "loss": mean * count, **hits}
-
-
-def choices_of(hparams: Hyperparameters) -> dict[str, Array]:
-    """What the model is told at run time."""
-    return {"intermediate_activation": hparams.activation}
 
 
 def train_step(
@@ -268,6 +263,10 @@ def evaluation_step(
     """What the task notes of each example (`Task.outputs`) for one run, arrays [batch, …]."""
     images, labels = gather(device_data, batch)
     logits, _ = step_spec.model.apply(
-        parameters, batch_stats, normalize(images), train=False, choices=choices_of(hparams)
+        parameters,
+        batch_stats,
+        normalize(images),
+        train=False,
+        activation_index=hparams.activation_index,
     )
     return step_spec.task.outputs(logits, labels)

@@ -10,9 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from xception_jax.config import flatten
+from xception_jax.config import Config, flatten
 from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, NORM_IMPLEMENTATIONS
 from xception_jax.ops.dispatch import choose_implementation
@@ -33,6 +32,7 @@ from xception_jax.training.setup import (
     make_schedule,
     make_step_spec,
     open_data,
+    require_trainable,
     steps_per_dispatch,
 )
 from xception_jax.training.sharding import Layout, make_mesh
@@ -46,7 +46,7 @@ _KEEP_IN_PACK = 2
 
 
 def train(
-    config: ConfigDict,
+    config: Config,
     directory: Path,
     *,
     labels: Labels,
@@ -116,8 +116,9 @@ def train_together(
             stack.enter_context(closing(hosts.all_or_raise(partial(open_data, run.config))))
             for run in runs
         ]
-        first = runs[0].config, pipelines[0].info
-        step_spec = hosts.all_or_raise(lambda: make_step_spec(*first, layout.mesh, activations))
+        config, info = runs[0].config, pipelines[0].info
+        hosts.all_or_raise(lambda: require_trainable(config, info, layout.mesh))
+        step_spec = make_step_spec(config, info, activations)
         for run, record in zip(runs, records, strict=True):
             if record["status"] not in files.ENDED:
                 hosts.broadcast_from_leader(partial(_hold, run, stack))
@@ -140,7 +141,7 @@ def train_together(
 
 def activations_of(runs: Sequence[RunSpec]) -> tuple[str, ...]:
     """The intermediate activations of a pack's program; in an order that later packs share."""
-    return tuple(sorted({run.config.model.intermediate_activation for run in runs}))
+    return tuple(sorted({run.config.model.block.intermediate_activation for run in runs}))
 
 
 def _require_same_everywhere(runs: Sequence[RunSpec]) -> None:
@@ -242,7 +243,7 @@ class TrainingSession:
         kinds = [device.device_kind for device in self.layout.mesh.devices.flat]
         names = [member.labels.name for member in self.members]
         pack = None if self.layout.slots is None else {"size": self.layout.slots, "runs": names}
-        asked = self.members[0].config.model.depthwise_implementation
+        asked = self.members[0].config.model.block.depthwise_implementation
         depthwise = choose_implementation("depthwise", asked, DEPTHWISE_IMPLEMENTATIONS)
         return {
             "devices": kinds,
