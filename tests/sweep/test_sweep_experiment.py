@@ -47,7 +47,7 @@ def test_overrides_replace_what_all_arms_set_alike():
     arms = {arm: {**settings, "model.width": 1.93} for arm, settings in ARMS.items()}
     runs = plan_runs(*apply_overrides(declare(arms=arms), {}, ["model.width=1.0"]))
     assert {run.config.model.width for run in runs} == {1.0}
-    assert [run.config.model.intermediate_activation for run in runs] == ["none", "relu"] * 2
+    assert [run.config.model.block.intermediate_activation for run in runs] == ["none", "relu"] * 2
 
 
 @pytest.mark.parametrize(
