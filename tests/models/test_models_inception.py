@@ -33,7 +33,6 @@ def spec(**changes) -> NetworkSpec:
         "padding": "same",
         "fully_connected": None,
         "dropout_rate": 0.0,
-        "scan_middle": "off",
         "rematerialize": False,
     }
     return NetworkSpec(**settings | changes)

@@ -30,8 +30,6 @@ OTHERS = {
     "dropout": 0.1,
     "dtype": "bfloat16",
     "depthwise_implementation": "lax",
-    "matmul_dtype": "bfloat16",
-    "scan_middle": "on",
     "rematerialize": True,
     "norm_momentum": 0.9,
     "norm_epsilon": 1e-5,

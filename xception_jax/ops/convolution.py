@@ -1,9 +1,7 @@
 """Regular, grouped and pointwise convolutions."""
 
-from functools import partial
 from itertools import chain
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -24,33 +22,6 @@ from xception_jax.ops.shapes import (
 
 CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul")
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
-Matrix = Float[Array, "rows columns"]
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _product_of(a: Matrix, b: Matrix, dtype: str) -> Matrix:
-    """`a @ b` of numbers rounded to `dtype`, added up and returned in `a`'s type."""
-    return lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=a.dtype)
-
-
-def _product_forward(a: Matrix, b: Matrix, dtype: str) -> tuple[Matrix, tuple[Matrix, Matrix]]:
-    # Rounded, they take half the memory, and the backward pass rounds them anyway.
-    return _product_of(a, b, dtype), (a.astype(dtype), b.astype(dtype))
-
-
-def _product_backward(
-    dtype: str, saved: tuple[Matrix, Matrix], gradient: Matrix
-) -> tuple[Matrix, Matrix]:
-    """Derived automatically, it would multiply numbers of two types, which XLA does slowly."""
-    a, b = (value.astype(gradient.dtype) for value in saved)
-    return _product_of(gradient, b.T, dtype), _product_of(a.T, gradient, dtype)
-
-
-_product_of.defvjp(_product_forward, _product_backward)
-
-
-def _product(a: Matrix, b: Matrix, dtype: str | None) -> Matrix:
-    return a @ b if dtype is None or dtype == a.dtype else _product_of(a, b, dtype)
 
 
 def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Images:
@@ -64,7 +35,7 @@ def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Im
     )
 
 
-def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads, dtype: str | None) -> Images:
+def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
     """One matrix product: of what each output sees, all taps side by side."""
     window, features = (kernel.shape[0], kernel.shape[1]), kernel.shape[-1]
     # The barrier keeps XLA from compiling, and computing, what made the image anew for every tap.
@@ -72,7 +43,7 @@ def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads, dtype: str | No
     taps = list(chain.from_iterable(shifted_images(x, window, strides, pads)))
     seen = jnp.concatenate(taps, axis=-1)
     rows = jnp.reshape(seen, (-1, seen.shape[-1]))
-    out = _product(rows, jnp.reshape(kernel, (-1, features)), dtype)
+    out = rows @ jnp.reshape(kernel, (-1, features))
     return jnp.reshape(out, (*seen.shape[:3], features))
 
 
@@ -83,7 +54,6 @@ def conv2d(
     strides: int = 1,
     padding: Padding = "SAME",
     groups: int = 1,
-    matmul_dtype: str | None = None,
     implementation: str = "auto",
 ) -> Float[Array, "batch new_height new_width out"]:
     """Convolution over `groups` independent groups of channels.
@@ -94,7 +64,6 @@ def conv2d(
         strides: of both spatial dimensions.
         padding: "SAME" or "VALID".
         groups: divides both numbers of channels.
-        matmul_dtype: of the factors of "matmul" (see `pointwise_conv2d`); "lax" has none.
         implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `choices`. Groups
             are always computed by "lax".
 
@@ -117,7 +86,7 @@ def conv2d(
     )
     if chosen == "lax" or groups > 1:
         return _lax(x, kernel, strides, pads, groups)
-    return _matmul(x, match_variance(x, kernel), strides, pads, matmul_dtype)
+    return _matmul(x, match_variance(x, kernel), strides, pads)
 
 
 def pointwise_conv2d(
@@ -125,7 +94,6 @@ def pointwise_conv2d(
     kernel: Float[Array, "1 1 in out"],
     *,
     strides: int = 1,
-    matmul_dtype: str | None = None,
     implementation: str = "auto",
 ) -> Float[Array, "batch new_height new_width out"]:
     """1x1 convolution, as the one matrix product that it is.
@@ -137,8 +105,6 @@ def pointwise_conv2d(
         x: [batch, height, width, in].
         kernel: [1, 1, in, out], of `x`'s type.
         strides: of both spatial dimensions.
-        matmul_dtype: what the factors of "matmul" are rounded to, forward and backward; sums stay
-            in `x`'s type. None: `x`'s type. "lax" has none.
         implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `choices`.
 
     Raises:
@@ -156,7 +122,7 @@ def pointwise_conv2d(
     if strides != 1:
         x = x[:, ::strides, ::strides]
     matrix = match_variance(x, kernel)[0, 0]
-    rows = _product(jnp.reshape(x, (-1, x.shape[-1])), matrix, matmul_dtype)
+    rows = jnp.reshape(x, (-1, x.shape[-1])) @ matrix
     return jnp.reshape(rows, (*x.shape[:-1], kernel.shape[-1]))
 
 

@@ -39,11 +39,6 @@ RULES = (
     Rule("convolution", "cpu", "matmul", most_channels=32),
     # On a CPU without kernels, the derivative that JAX derives was as fast as "sums".
     Rule("batch_norm", "cpu", "native"),
-    # Compiles one of the equal modules instead of all. Slower on CPU, and a TPU's compiler needs
-    # more memory for it, and no less time; not measured on GPU.
-    Rule("scan_middle", "cpu", "off"),
-    Rule("scan_middle", "gpu", "off"),
-    Rule("scan_middle", "tpu", "off"),
 )
 
 # By backend, what a program of these operations is to be compiled with. XLA:CPU takes barriers out
