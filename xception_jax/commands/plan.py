@@ -1,4 +1,4 @@
-"""`plan`: what an experiment or a config will cost, before any of it is spent."""
+"""`plan`: what an experiment or a config costs, before anything is trained."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xception_jax.planning.budget import Cost
     from xception_jax.sweep import Experiment
 
-    # Name, config, and names of the settings that make the arm what it is.
+    # (name, config, dotted names of the settings that the arm sets)
     Arm = tuple[str, Config, list[str]]
 
 _LEGEND = (
@@ -24,30 +24,36 @@ _LEGEND = (
 
 
 def plan(
-    file: Annotated[Path, typer.Argument(help="A file of experiments/ or configs/.")],
+    file: Annotated[Path, typer.Argument(help="An experiment or config file.")],
     overrides: Overrides = None,
     *,
     base: Base = None,
-    modules: Annotated[bool, typer.Option(help="A table of each arm's modules, too.")] = False,
+    modules: Annotated[bool, typer.Option(help="Also list the modules of each arm.")] = False,
     pilot: Annotated[
         Path | None,
-        typer.Option(help="A sweep with the same arms: its spread tells what can be detected."),
+        typer.Option(help="A sweep of the same arms, whose spread tells what can be detected."),
     ] = None,
     topology: Annotated[
         str | None,
-        typer.Option(help="TPU chips such as v5e:4x4, to compile every step for; none is needed."),
+        typer.Option(
+            help="TPU topology to compile every step for, such as v5e:4x4; no TPU is needed."
+        ),
     ] = None,
     largest_batch: Annotated[
         bool,
-        typer.Option("--largest-batch", help="With --topology, search for what fits; slower."),
+        typer.Option(
+            "--largest-batch",
+            help="With --topology: search for the largest batch that fits; slower.",
+        ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With --topology, one JSON object instead.")
+        bool, typer.Option("--json", help="With --topology: print one JSON object.")
     ] = False,
 ) -> int:
-    """Show what each arm of an experiment costs and what its claims can detect, in seconds.
+    """Show what each arm of an experiment costs, and which effects its claims can detect.
 
-    With --topology, its compiler says in minutes what every arm needs and takes on those chips.
+    This takes seconds. With --topology the TPU's compiler works out, in minutes, the memory and the
+    time that every arm needs on those chips.
 
     Example: `xception-jax plan experiments/nonlinearity.py --pilot results/nonlinearity`
     """
@@ -111,7 +117,7 @@ def _load(
 
 
 def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["Table | str"]:
-    """What the claims of an experiment can find with its seeds; nothing for a config.
+    """A table of the effects that the claims can detect with the seeds; empty for a config.
 
     Raises:
         InputError: there is no sweep in `pilot`, or none with arms that the claims compare.
@@ -130,11 +136,11 @@ def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["T
         raise InputError("--pilot", str(pilot), "has no two finished pairs that a claim compares")
     table = Table("claim", "endpoint", "seeds", "detectable", box=None, pad_edge=False)
     for row in rows:
-        found = f"none: {row.seeds} seeds cannot give p < 0.05, adjusted for the number of claims"
+        effect = f"none: {row.seeds} seeds cannot give p < 0.05, adjusted for the number of claims"
         if row.effect is not None:
             spread = f" (spread of {row.pilot_pairs} pairs)" * bool(row.pilot_pairs)
-            found = f"{row.effect:.3g} {row.unit}{spread}"
-        table.add_row(row.claim, row.endpoint, str(row.seeds), found)
+            effect = f"{row.effect:.3g} {row.unit}{spread}"
+        table.add_row(row.claim, row.endpoint, str(row.seeds), effect)
     note = "Detectable: what 80 of 100 such sweeps would find, at 5% over all claims; for an"
     last = "equivalence, the margin. Standard deviations are of the paired differences."
     return ["", table, note, last] if rows else []
@@ -160,7 +166,7 @@ def _cells(cost: "Cost", reference: "Cost") -> tuple[str, ...]:
 
 
 def quantity(number: float) -> str:
-    """`8_363_000_000` -> "8.36 G"."""
+    """Formats a number with a decimal prefix: `8_363_000_000` -> "8.36 G"."""
     for unit in ("", "k", "M", "G", "T"):
         if abs(number) < 1000 or unit == "T":
             break
