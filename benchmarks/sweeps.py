@@ -103,7 +103,7 @@ def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
                 run.config.model.name,
                 num_classes=opened.info.num_classes,
                 in_channels=opened.info.image_shape[-1],
-                norm_momentum=run.config.model.norm_momentum,
+                norm_momentum=run.config.model.block.norm.momentum,
                 intermediate_activation=run.config.model.block.intermediate_activation,
             )
             for run in runs

@@ -15,16 +15,16 @@ from xception_jax.config import (
     resolve,
     run_id,
 )
-from xception_jax.config.schema import FIELDS
+from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
 
 
 def test_every_default_is_valid_and_documented():
-    for name, field in FIELDS.items():
+    for name, field in SETTINGS.items():
         if field.default is not None:
             assert field.check(name, field.default) == field.default, name
-        assert field.doc, name
-    assert flatten(resolve()) == {name: field.default for name, field in FIELDS.items()}
+        assert field.help and field.valid, name
+    assert flatten(resolve()) == {name: field.default for name, field in SETTINGS.items()}
 
 
 def test_later_layers_win():
@@ -93,7 +93,10 @@ def test_words_of_the_command_line(word, value):
         ("model.fully_connected=[0]", "nearest valid value: 1"),
         ("data.name=3", "must be text"),
         ("data.name='a\\nb'", "printable"),
-        ("optimizer.name=adam", "must be one of sgd, rmsprop"),
+        ("optimizer.options=3", "arguments by name"),
+        ("optimizer.options.b2=[1]", "must be a number"),
+        ("optimizer.option.b2=0.9", "nearest valid value: 'optimizer.options'"),
+        ("train.profile_steps=[3]", "the first and the last step"),
         ("wandb.mode=onlin", "nearest valid value: 'online'"),
     ],
 )

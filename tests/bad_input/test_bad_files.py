@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from xception_jax.config.schema import FIELDS
+from xception_jax.config.schema import SETTINGS
 
 EXPERIMENT = """\
 from xception_jax.sweep import Claim, Experiment
@@ -217,7 +217,7 @@ def test_a_check_of_every_field_takes_any_value():
     from xception_jax.errors import InputError
 
     values = (None, True, 0, -1, 10**400, 1e400, 0.5, "", "a", [], [None], {}, {"a": 1}, (), b"a")
-    for name, field in FIELDS.items():
+    for name, field in SETTINGS.items():
         for value in (*values, float("nan"), 1j, object(), "x" * 301, "\ud800", "\0"):
             try:
                 field.check(name, value)

@@ -1,4 +1,4 @@
-"""Regular, grouped and pointwise convolutions and batch statistics, against float64 NumPy."""
+"""Tests of all convolutions but depthwise, and of batch statistics, against float64 NumPy."""
 
 from functools import partial
 

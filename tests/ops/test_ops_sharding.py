@@ -1,4 +1,4 @@
-"""The operations on a mesh of 8 (virtual) devices, and on one of 1: values and gradients."""
+"""Tests of the operations' gradients on meshes of eight (virtual) devices and of one."""
 
 from built_kernels import needs_compiler
 
@@ -59,5 +59,5 @@ def test_split_batch_gives_the_whole_batch_gradient(on_eight_devices):
 
 @needs_compiler
 def test_split_batch_gives_the_whole_batch_gradient_with_kernels(on_eight_devices, kernels_home):
-    said = on_eight_devices(PROGRAM, XDG_CACHE_HOME=str(kernels_home))
-    assert said.split()[-3:] == ["lax", "shift", "native"]
+    output = on_eight_devices(PROGRAM, XDG_CACHE_HOME=str(kernels_home))
+    assert output.split()[-3:] == ["lax", "shift", "native"]

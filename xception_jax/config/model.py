@@ -84,6 +84,13 @@ class BlockConfig(Checked):
         3, "size of the spatial convolution, pixels, odd, from 1 to 31", check=_kernel_size
     )
     intermediate_norm: bool = setting(False, "batch normalization between a block's two operations")
+    squeeze_excite_ratio: int = setting(
+        0,
+        "channels between a block's two operations per hidden unit of the squeeze-and-excitation "
+        "that scales them (Hu et al. 2018); 0: none",
+        low=0,
+        high=1024,
+    )
     depthwise_implementation: str = setting(
         "auto", "a name in `xception_jax.ops.DEPTHWISE_IMPLEMENTATIONS`, or auto"
     )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from math import gcd
 from typing import Any, get_args
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -26,6 +27,7 @@ from xception_jax.models.activations import (
 from xception_jax.models.layers import (
     KERNEL_INITIALIZER,
     BatchNorm,
+    Dense,
     Padding,
     kernel_shape,
     pad_explicit,
@@ -74,6 +76,27 @@ def count_segments(segments: Segments, channels: int, meaning: str = "channels")
         near = min(divisors, key=lambda d: abs(d - segments))
         raise InputError("model.segments", segments, f"must divide {channels} ({meaning})", near)
     return segments
+
+
+class SqueezeExcite(nnx.Module):
+    """Scales every channel of an image by a function of all channels' means (Hu et al. 2018).
+
+    Args:
+        features: channels of the image.
+        hidden: units of the ReLU layer between the means and the scales.
+        dtype: type of the computation.
+        rngs: keys of the initial values.
+    """
+
+    def __init__(self, features: int, hidden: int, *, dtype: str, rngs: nnx.Rngs) -> None:
+        self.reduce = Dense(features, hidden, dtype=dtype, rngs=rngs)
+        self.expand = Dense(hidden, features, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """[batch, height, width, channels], each channel scaled by a number from 0 to 1."""
+        means = jnp.mean(x, axis=(1, 2))
+        scales = jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(means))))
+        return x * scales[:, None, None, :]
 
 
 @takes_settings(BlockConfig)
@@ -130,6 +153,9 @@ class SeparableConv(nnx.Module):
         )
         if config.intermediate_norm:
             self.intermediate_norm = BatchNorm(channels, config.norm, rngs=rngs)
+        if config.squeeze_excite_ratio:
+            hidden = max(1, channels // config.squeeze_excite_ratio)
+            self.squeeze_excite = SqueezeExcite(channels, hidden, dtype=config.dtype, rngs=rngs)
         if len(config.activations) > 1:
             self.activation_index = ActivationIndex(jnp.int32(0))
 
@@ -154,7 +180,10 @@ class SeparableConv(nnx.Module):
         x = first(x)
         if self.config.intermediate_norm:
             x = self.intermediate_norm(x, train)
-        return second(self._activate(x))
+        x = self._activate(x)
+        if self.config.squeeze_excite_ratio:
+            x = self.squeeze_excite(x)
+        return second(x)
 
     def _activate(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         functions = tuple(ACTIVATIONS[name] for name in self.config.activations)

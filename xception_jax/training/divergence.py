@@ -17,7 +17,7 @@ from jaxtyping import Array
 from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
-from xception_jax.models.watching import all_finite, watched
+from xception_jax.runtime.watching import all_finite, watched
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate

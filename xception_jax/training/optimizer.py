@@ -267,7 +267,8 @@ def _matrices(parameters: Mapping[str, Any]) -> dict[str, Any]:
     from optax.contrib import MuonDimensionNumbers
 
     def dimensions(path: str, value: Any) -> Any:
-        if not path.endswith("kernel") or value.ndim not in (2, 4):
+        masked = isinstance(value, optax.MaskedNode)  # Muon asks again of its own part
+        if masked or not path.endswith("kernel") or value.ndim not in (2, 4):
             return None
         if value.ndim == 2:
             return MuonDimensionNumbers(reduction_axis=(0,), output_axis=(1,))

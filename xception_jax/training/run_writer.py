@@ -75,6 +75,11 @@ class RunWriter:
         """Whether there is anything left to train or to evaluate."""
         return self.record["status"] not in files.ENDED
 
+    @property
+    def profile_directory(self) -> Path:
+        """The directory of profiler traces."""
+        return self.directory / "profile"
+
     def open(self, *, keep_at_least: int) -> Checkpoints:
         """Opens `checkpoints`; the caller closes them."""
         self.checkpoints = Checkpoints(

@@ -70,7 +70,8 @@ class StepSpec:
         averages = jax.tree.map(jnp.copy, parameters) if self.average_decay else {}
         optimizer = self.optimizer.transformation(0.0, 0.0).init(parameters)
         step = jnp.zeros((), jnp.int32)
-        return TrainState(step, parameters, batch_stats, averages, optimizer, zero_sums())
+        sums = jax.tree.map(jnp.asarray, zero_sums())
+        return TrainState(step, parameters, batch_stats, averages, optimizer, sums)
 
 
 def stream_key(seed: int | Int[Array, ""], stream: str) -> Key[Array, ""]:
@@ -243,7 +244,7 @@ def _accumulate(
     zeros = partial(jax.tree.map, jnp.zeros_like)
     added = (
         zeros(state.parameters),
-        zero_sums(),
+        jax.tree.map(jnp.asarray, zero_sums()),
         zeros(state.batch_stats if step_spec.grouped else {}),
     )
     ((gradients, sums, each), last), _ = lax.scan(body, (added, state.batch_stats), split)
