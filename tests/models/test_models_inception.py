@@ -22,24 +22,8 @@ from xception_jax.models.tower_network import TowerModule
 NORM = NormConfig(scale=False)
 
 
-<<<<<<< HEAD
-def spec(**changes) -> NetworkSpec:
-    settings = {
-        "block": BlockSpec(),
-        "num_classes": 5,
-        "in_channels": 3,
-        "residual": True,
-        "separable": False,
-        "padding": "same",
-        "fully_connected": None,
-        "dropout_rate": 0.0,
-        "rematerialize": False,
-    }
-    return NetworkSpec(**settings | changes)
-=======
 def spec(**changes) -> ModelConfig:
     return ModelConfig(**{"num_classes": 5} | changes)
->>>>>>> main
 
 
 def total(parts) -> int:
