@@ -30,9 +30,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "configs" / "imagenet.py"
 VARIANTS = {
     "auto": [],
     "depthwise: nine shifts": ["model.depthwise_implementation=shift"],
-    "middle flow: a loop": ["model.scan_middle=on"],
     "modules computed again": ["model.rematerialize=true"],
-    "a loop, computed again": ["model.scan_middle=on", "model.rematerialize=true"],
 }
 
 

@@ -66,8 +66,11 @@ def require_home(
     if name != experiment.name:
         refuse(f"another sweep: its experiment is {name!r}, not {experiment.name!r}")
     recorded = {(row["arm"], row["seed"]): row["id"] for row in there["runs"]}
+    base = there["experiment"].get("base")
     for run in runs:
         if recorded.get((run.arm, run.seed), run.id) != run.id:
+            if base != experiment.base:
+                refuse(f"another sweep: its base config is {base!r}, not {experiment.base!r}")
             refuse(f"another sweep: its {run.arm!r} with seed {run.seed} has other settings")
     if missing := {arm for arm, _ in recorded} - set(experiment.arms):
         refuse(f"another sweep: it has the arm {min(missing)!r}")

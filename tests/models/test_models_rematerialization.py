@@ -1,34 +1,29 @@
-"""The middle flow as a loop, and modules that are computed again: the same model."""
+"""Modules that are computed again in the backward pass: the same model, which keeps less."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from xception_jax.errors import InputError
 from xception_jax.models import count, model_function
 
 
-def tiny(scan_middle, middle_modules=3, **settings):
+def tiny(middle_modules=3, **settings):
     return model_function(
         "xception_tiny",
         num_classes=5,
         middle_modules=middle_modules,
         width=0.25,
-        scan_middle=scan_middle,
         **settings,
     )
 
 
-@pytest.mark.parametrize(("scan", "again"), [("on", False), ("off", True), ("on", True)])
-def test_another_way_through_the_modules_is_the_same_model(scan, again, rng):
+def test_modules_that_are_computed_again_are_the_same_model(rng):
     with jax.enable_x64(True):
-        unrolled = tiny("off", 2, dtype="float64")
-        scanned = tiny(scan, 2, dtype="float64", rematerialize=again)
+        plain, again = (tiny(2, dtype="float64", rematerialize=on) for on in (False, True))
         key = jax.random.key(int(rng.integers(2**31)))
         values = [
             {path: value.astype("float64") for path, value in part.items()}
-            for part in unrolled.init(key)
+            for part in plain.init(key)
         ]
         images = jnp.asarray(rng.normal(size=(4, 16, 16, 3)))
 
@@ -41,7 +36,7 @@ def test_another_way_through_the_modules_is_the_same_model(scan, again, rng):
             return jax.grad(loss, has_aux=True)(parameters), evaluated
 
         right, mine = (
-            jax.jit(lambda *v, f=function: step(f, *v))(*values) for function in (unrolled, scanned)
+            jax.jit(lambda *v, f=function: step(f, *v))(*values) for function in (plain, again)
         )
         largest = max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(right))
         assert jax.tree.structure(mine) == jax.tree.structure(right)
@@ -51,27 +46,10 @@ def test_another_way_through_the_modules_is_the_same_model(scan, again, rng):
 
 
 def test_paths_shapes_and_counts_do_not_depend_on_it():
-    unrolled, scanned = tiny("off"), tiny("on")
-    assert scanned.parameters == unrolled.parameters
-    assert scanned.batch_stats == unrolled.batch_stats
-    assert count(scanned, (16, 16, 3)) == count(unrolled, (16, 16, 3))
-
-
-def test_one_module_is_compiled_and_auto_unrolls_on_cpu():
-    def equations(function):
-        parameters, batch_stats = jax.eval_shape(function.init, jax.random.key(0))
-        images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
-        return str(
-            jax.make_jaxpr(lambda *v: function.apply(*v, train=True))(
-                parameters, batch_stats, images
-            )
-        ).count("dot_general")
-
-    # Two modules of three separable convolutions less.
-    assert equations(tiny("off")) - equations(tiny("on")) == 6
-    assert equations(tiny("auto")) == equations(tiny("off"))
-    with pytest.raises(InputError, match=r"model.scan_middle='onn'.*'on'"):
-        tiny("onn")
+    plain, again = tiny(), tiny(rematerialize=True)
+    assert again.parameters == plain.parameters
+    assert again.batch_stats == plain.batch_stats
+    assert count(again, (16, 16, 3)) == count(plain, (16, 16, 3))
 
 
 def test_what_is_computed_again_is_not_kept():
@@ -81,7 +59,7 @@ def test_what_is_computed_again_is_not_kept():
     """
     kept = []
     for again in (False, True):
-        function = tiny("off", rematerialize=again)
+        function = tiny(rematerialize=again)
         parameters, batch_stats = jax.eval_shape(function.init, jax.random.key(0))
         images = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)
 
