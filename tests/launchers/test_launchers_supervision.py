@@ -1,6 +1,6 @@
 """Units on a launcher: what is tried again, where, and when a sweep is given up.
 
-A launcher that runs nothing plays the engine; `test_sweep_launchers.py` has real processes.
+A launcher that runs nothing plays the engine; `test_launchers_processes.py` has real processes.
 """
 
 import json

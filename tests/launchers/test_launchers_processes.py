@@ -217,7 +217,7 @@ def test_workers_leave_what_this_process_leaves(call, tmp_path):
 
 
 def test_an_array_job_is_written_for_the_units_that_are_missing(call, tmp_path, monkeypatch):
-    """With programs in the place of Slurm's: `test_sweep_slurm.py` has the real ones."""
+    """With programs in the place of Slurm's: `test_launchers_slurm.py` has the real ones."""
     for name, script in {
         "sbatch": 'echo "$@" > $OUT/sbatch; eval cp \\"\\${$#}\\" $OUT/script; echo "42;cluster"',
         "squeue": 'echo "$@" > $OUT/squeue; cat $OUT/queue 2>/dev/null; true',

@@ -18,7 +18,7 @@ OF_DIGITS = ("data.name=digits", f"data.image_size={SIZE}")
 CONFIG = "def get_config(): return {'evaluation.batch_size': 64}\n"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model(rng):
     return random_model(rng, num_classes=10)
 
