@@ -12,7 +12,7 @@ from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import WeightsMismatch, save_keras_weights
 from xception_jax.pretrained.directory import Weights, read_weights, write_weights
-from xception_jax.pretrained.importing import import_file, initial_from, settings_unlike
+from xception_jax.pretrained.importing import import_file, initial_from
 
 OVERRIDES = [f"model.{name}={SMALL[name]}" for name in ("width", "middle_modules")]
 
@@ -181,15 +181,6 @@ def test_weights_without_a_classifier_start_training_and_nothing_else(file, tmp_
     function = model_function("xception", **SMALL)
     _, _, left_out = initial_from(tmp_path / "body", function)
     assert set(left_out) == {"classifier/kernel", "classifier/bias"}
-
-
-def test_settings_that_no_shape_shows_are_compared(weights):
-    assert settings_unlike(weights, weights.settings) == []
-    other = {"norm_epsilon": 1e-5, "order": "pointwise_first", "dropout": 0.5}
-    assert [text.split()[0] for text in settings_unlike(weights, other)] == [
-        "model.order",
-        "model.norm_epsilon",
-    ]
 
 
 def test_what_is_neither_a_directory_nor_a_file_is_said(tmp_path):
