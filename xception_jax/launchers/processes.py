@@ -1,4 +1,4 @@
-"""`--launcher local`: worker processes on this machine, which share its devices."""
+"""Launcher of worker processes on this machine (`--launcher local`), which share its devices."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from xception_jax.launchers.devices import accelerators, shares
 
 
 class ProcessLauncher:
-    """So many processes at a time.
+    """Launcher of a fixed number of worker processes on this machine.
 
     Args:
-        workers: None: one for every accelerator, or a single one without any.
+        workers: number of processes; None for one per accelerator, or one if there is none.
 
     Raises:
-        InputError: the devices cannot be shared out so.
+        InputError: the devices cannot be shared by so many processes.
     """
 
     def __init__(self, workers: int | None) -> None:
