@@ -1,4 +1,4 @@
-"""What arms cost, and widths that make them cost the same; through the command line where it is."""
+"""Costs of arms, and widths that make them equal."""
 
 from math import prod
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Converted weights: what a directory keeps, what it notices, and how training starts from one."""
+"""Directories of converted weights: content, damage, and training that starts from one."""
 
 import json
 import shutil
@@ -58,8 +58,8 @@ def test_a_directory_returns_what_was_put_in(weights, kept, model):
 def test_the_description_says_where_the_weights_come_from(kept, file):
     import hashlib
 
-    described = json.loads((kept / "weights.json").read_text())
-    assert described["source"] == {
+    description = json.loads((kept / "weights.json").read_text())
+    assert description["source"] == {
         "file": file.name,
         "kind": "keras",
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -96,22 +96,22 @@ def test_a_description_that_is_not_valid_is_refused(copy, field, value):
 
 def test_a_directory_of_another_model_is_refused(copy):
     path = copy / "weights.json"
-    described = json.loads(path.read_text())
-    described["settings"]["middle_modules"] = 2
-    path.write_text(json.dumps(described))
+    description = json.loads(path.read_text())
+    description["settings"]["middle_modules"] = 2
+    path.write_text(json.dumps(description))
     with pytest.raises(InputError, match=r"arrays.*middle/1"):
         read_weights(copy)
 
 
 def test_every_damaged_file_of_the_arrays_is_named(copy):
-    """One flipped bit in the middle of each file, each cut in half, each missing, one more."""
+    """Each file is damaged in turn: a flipped bit, a lost byte, missing; at last one is added."""
     files = [path for path in sorted((copy / "arrays").rglob("*")) if path.is_file()]
     assert files
     for path in files:
         content = path.read_bytes()
         for damaged in (flipped(content), content[:-1], None):
             if damaged == content:
-                continue  # it is empty
+                continue  # the file is empty
             path.unlink() if damaged is None else path.write_bytes(damaged)
             assert str(path) in refusal(copy)
             path.write_bytes(content)

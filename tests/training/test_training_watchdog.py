@@ -1,4 +1,4 @@
-"""Steps that take too long: told of, and in the end the end of the process."""
+"""Slow steps are reported, and a run that hangs is ended and resumes from its checkpoint."""
 
 import json
 import os
