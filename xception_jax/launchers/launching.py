@@ -40,10 +40,10 @@ def plan_units(
     """
     _, packs = plan_missing(directory, runs, sizes=sizes, warn=warn)
     numbers = record_packs(directory, [pack.row(runs) for pack in packs])
-    home = directory.absolute()
-    (home / LOGS).mkdir(exist_ok=True)
+    absolute = directory.absolute()
+    (absolute / LOGS).mkdir(exist_ok=True)
     return [
-        _unit(home, number, [runs[n] for n in pack.numbers])
+        _unit(absolute, number, [runs[n] for n in pack.numbers])
         for number, pack in zip(numbers, packs, strict=True)
     ]
 

@@ -82,7 +82,7 @@ class RayLauncher:
         self._running: dict[int, Any] = {}
 
     def submit(self, unit: Unit, avoid: Collection[str]) -> None:
-        """See `Launcher`."""
+        """Submits a unit as a task that runs on none of the nodes to avoid."""
         options: dict[str, Any] = dict(self._options)
         if avoid:
             ids = ",".join(n["NodeID"] for n in self._ray.nodes() if _name(n) in avoid)
@@ -91,7 +91,7 @@ class RayLauncher:
         self._running[unit.number] = task.remote(unit.command, str(unit.log), self._environment)
 
     def status(self, unit: Unit) -> Ended | None:
-        """See `Launcher`."""
+        """How a unit's task ended, or None while it waits or runs."""
         errors, task = self._ray.exceptions, self._running[unit.number]
         if not self._ray.wait([task], timeout=0)[0]:
             return None
@@ -109,15 +109,15 @@ class RayLauncher:
         return Ended(code, names.get(node_id, node_id))
 
     def logs(self, unit: Unit) -> str:
-        """See `Launcher`."""
+        """The end of a unit's log file."""
         return read_log(unit)
 
     def cancel(self, unit: Unit) -> None:
-        """See `Launcher`."""
+        """Cancels a unit's task, which terminates its command."""
         self._ray.cancel(self._running[unit.number])
 
     def nodes(self) -> set[str]:
-        """See `Launcher`."""
+        """The living nodes that have the resources of a unit."""
         return {
             _name(node)
             for node in self._ray.nodes()

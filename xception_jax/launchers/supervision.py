@@ -65,9 +65,7 @@ class Supervisor:
         self._waiting, self._submitted = deque(units), dict[int, Unit]()
         self._trials = {unit.number: _Trial() for unit in units}
         self._finished = 0
-        self._failures: dict[
-            int, tuple[str, str]
-        ] = {}  # node and reason of each unit's last failure
+        self._failures: dict[int, tuple[str, str]] = {}  # by unit: node and signature
         self._bad_nodes: set[str] = set()
         self._node_failures: Counter[str] = Counter()
 

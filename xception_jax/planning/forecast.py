@@ -180,7 +180,7 @@ def _bracket(known: dict[int, float], available: float) -> tuple[int | None, int
 
 
 def _full_at(known: dict[int, float], available: float) -> float:
-    """The size at which the line through the two sizes nearest to the limit reaches it.
+    """The batch size at which the line through the two sizes nearest to the limit reaches it.
 
     If only one size is known, the line goes through the origin.
     """

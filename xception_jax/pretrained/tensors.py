@@ -91,7 +91,7 @@ def damaged(path: Path, reason: str) -> InputError:
 
 @contextmanager
 def readable(path: Path, name: str = "") -> Iterator[None]:
-    """Context that turns all other errors into an `InputError` naming the file and array.
+    """Context that turns any other error into an `InputError` that names the file and the array.
 
     The libraries that read weight files raise many kinds of errors if a file is damaged.
     """

@@ -149,7 +149,7 @@ def require_alone(what: str) -> None:
 
 
 def _exit_when_a_process_is_lost() -> None:
-    """Gives the abort with which JAX answers the loss of another process an exit code of its own.
+    """Makes this process exit with `LOST_PEER` when JAX aborts it for the loss of another one.
 
     The handler is installed with C's `signal`: the abort comes from one of JAX's threads, while the
     main thread waits in a collective and cannot run a Python handler.
