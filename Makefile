@@ -58,7 +58,7 @@ faults: $(INSTALLED) ## kill, stop and starve a small sweep; writes docs/reliabi
 # The TPU compiler takes hundreds of megabytes and is in no lock; what it compiles runs nowhere here.
 test-tpu: $(INSTALLED) ## the tests that ask the TPU compiler; installs it; needs no TPU, but minutes
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet "jax[tpu]==$$($(BIN)/python -c 'import jax; print(jax.__version__)')"
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow tests/training/test_topology.py tests/training/test_topology_xception.py
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow tests/planning/test_planning_topology.py tests/planning/test_planning_xception.py
 
 # Not in the lock, which everybody installs: Ray is large, and so is what stands for S3.
 $(VENV)/.slow: $(LOCKED) pyproject.toml

@@ -1,4 +1,4 @@
-"""Sweeps by worker processes, for tests: started, watched, killed, compared."""
+"""Sweeps in worker processes for the tests of launchers: start, watch, kill, compare."""
 
 import json
 import os
@@ -13,18 +13,18 @@ from shrunk import EXPERIMENT, SHRUNK
 
 from xception_jax.tracking import read_metrics
 
-# Long enough to be met in the middle: 60 steps, slowed by a validation and a checkpoint each few.
+# Long enough to be interrupted: 60 steps, with a validation and a checkpoint every few steps.
 LONG = ("train.epochs=20", "train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
 
 
 def words(home: Path, *more: str) -> list[str]:
-    """Of a sweep of three runs, a few steps each; with the words of LONG 60."""
+    """The command of a sweep of three runs of 9 steps, or 60 with the words of LONG."""
     fixed = ("--seeds", "1", "--packing", "off")
     return ["sweep", str(EXPERIMENT), "--workdir", str(home), *fixed, *SHRUNK, *more]
 
 
 def start(home: Path, *more: str, **environment: str) -> subprocess.Popen:
-    """The command, as a process whose standard output and error are one; of long runs."""
+    """Starts a sweep of long runs as a process whose standard error goes to its output."""
     return subprocess.Popen(
         [sys.executable, "-m", "xception_jax", *words(home, *LONG, *more)],
         env=os.environ | environment,
@@ -58,20 +58,20 @@ def record(home: Path) -> dict:
 
 
 def in_the_middle(sweep: Path, runs: int = 1) -> bool:
-    """Whether so many runs are past their first checkpoint, and have not ended."""
-    going = [
-        home
-        for home in sweep.glob("runs/*")
-        if (home / "run.json").exists()
-        and record(home)["status"] == "running"
-        and (home / "metrics.jsonl").exists()
-        and len(read_metrics(home / "metrics.jsonl")) > 8
+    """Whether at least `runs` runs are past their first checkpoint and have not ended."""
+    active = [
+        run_dir
+        for run_dir in sweep.glob("runs/*")
+        if (run_dir / "run.json").exists()
+        and record(run_dir)["status"] == "running"
+        and (run_dir / "metrics.jsonl").exists()
+        and len(read_metrics(run_dir / "metrics.jsonl")) > 8
     ]
-    return len(going) >= runs
+    return len(active) >= runs
 
 
 def workers(sweep: Path) -> Iterator[int]:
-    """The worker processes of a sweep, on this machine."""
+    """Ids of a sweep's worker processes on this machine."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -87,11 +87,11 @@ def kill_one(sweep: Path) -> None:
 
 
 def assert_done_as(whole: Path, sweep: Path) -> None:
-    """Fails unless every run is done, with the curve it has without workers and interruptions."""
-    for name, home in run_dirs(whole).items():
-        there = run_dirs(sweep)[name]
-        assert record(there)["status"] == "done"
-        assert read_metrics(there / "metrics.jsonl") == read_metrics(home / "metrics.jsonl")
+    """Fails unless every run is done, with the curve of the uninterrupted sweep `whole`."""
+    for name, expected in run_dirs(whole).items():
+        actual = run_dirs(sweep)[name]
+        assert record(actual)["status"] == "done"
+        assert read_metrics(actual / "metrics.jsonl") == read_metrics(expected / "metrics.jsonl")
         for file in ("pairing.json", "config.json"):
-            assert (there / file).read_bytes() == (home / file).read_bytes()
+            assert (actual / file).read_bytes() == (expected / file).read_bytes()
     assert not list(workers(sweep))

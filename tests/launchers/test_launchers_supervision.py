@@ -1,6 +1,6 @@
-"""Units on a launcher: what is tried again, where, and when a sweep is given up.
+"""Supervision of units: what is retried, on which node, and when a sweep is given up.
 
-A launcher that runs nothing plays the engine; `test_sweep_launchers.py` has real processes.
+A fake launcher stands for the engine; `test_launchers_processes.py` has real processes.
 """
 
 import json
@@ -22,10 +22,10 @@ DONE, FAILED, KILLED, PRE_EMPTED, LOST = Ended(0), Ended(1), Ended(-9), Ended(75
 
 @dataclass
 class Engine:
-    """Ends each attempt of a unit as `script` says, in turn; after that as done."""
+    """A fake launcher that ends each attempt of a unit as `script` decides."""
 
     script: Callable[[Unit, int, str], Ended]
-    places: tuple[str, ...] = ("",)
+    node_names: tuple[str, ...] = ("",)
     most: int | None = None
     attempts: dict[int, int] = field(default_factory=dict)
     where: dict[int, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Engine:
     largest: int = 0
 
     def submit(self, unit, avoid):
-        usable = [place for place in self.places if place not in avoid]
+        usable = [node for node in self.node_names if node not in avoid]
         assert usable, "there is nowhere to run"
         # The first node that is allowed, as a broken and therefore idle one would be taken.
         self.where[unit.number] = usable[0]
@@ -42,19 +42,19 @@ class Engine:
         self.largest = max(self.largest, len(self.where))
 
     def status(self, unit):
-        place = self.where[unit.number]
+        node = self.where[unit.number]
         if unit.number in self.cancelled:
             ended = PRE_EMPTED
         else:
             attempt = self.attempts.get(unit.number, 0)
             self.attempts[unit.number] = attempt + 1
-            ended = self.script(unit, attempt, place)
+            ended = self.script(unit, attempt, node)
         if ended is DONE:
-            for home in unit.run_dirs:
-                run_directory.update_run(home, status="done", result=RESULT)
+            for run_dir in unit.run_dirs:
+                run_directory.update_run(run_dir, status="done", result=RESULT)
         if ended is not None:
             del self.where[unit.number]
-            ended = Ended(ended.code, place, ended.reason)
+            ended = Ended(ended.code, node, ended.reason)
         return ended
 
     def logs(self, unit):
@@ -64,7 +64,7 @@ class Engine:
         self.cancelled.append(unit.number)
 
     def nodes(self):
-        return set(self.places)
+        return set(self.node_names)
 
     def close(self):
         raise AssertionError("whoever opened it closes it")
@@ -72,12 +72,12 @@ class Engine:
 
 @pytest.fixture
 def units(tmp_path) -> list[Unit]:
-    made = []
+    units = []
     for number in range(6):
-        home = tmp_path / f"run-{number}"
-        home.mkdir()
-        made.append(Unit(number, f"arm-s{number}", (home,), ("true",), tmp_path / "log"))
-    return made
+        run_dir = tmp_path / f"run-{number}"
+        run_dir.mkdir()
+        units.append(Unit(number, f"arm-s{number}", (run_dir,), ("true",), tmp_path / "log"))
+    return units
 
 
 @pytest.fixture(autouse=True)
@@ -87,13 +87,13 @@ def _fast(monkeypatch):
 
 
 def supervise(units, engine, retries=2, stop=lambda: False) -> list[str]:
-    said: list[str] = []
+    messages: list[str] = []
     try:
-        Supervisor(units, engine, retries=retries, warn=said.append).run(stop)
+        Supervisor(units, engine, retries=retries, warn=messages.append).run(stop)
     except (Stopped, Interrupted) as error:
-        said.append(f"{type(error).__name__}: {error}")
+        messages.append(f"{type(error).__name__}: {error}")
     assert not engine.where, "a unit was left behind"
-    return said
+    return messages
 
 
 def record(unit: Unit) -> dict:
@@ -110,9 +110,9 @@ def test_every_unit_is_done_once_and_no_more_at_a_time_than_fit(units):
 
 def test_a_failure_is_tried_again_so_often_and_then_recorded(units):
     engine = Engine(lambda unit, attempt, _: KILLED if unit.number == 3 else DONE)
-    said = supervise(units, engine, retries=2)
+    messages = supervise(units, engine, retries=2)
     reason = "killed by SIGKILL; last: OSError: no space left"
-    assert said == [f"arm-s3: failed, attempt {n} of 3: {reason}" for n in (1, 2, 3)]
+    assert messages == [f"arm-s3: failed, attempt {n} of 3: {reason}" for n in (1, 2, 3)]
     assert record(units[3])["status"] == "failed"
     assert record(units[3])["reason"] == reason
     assert engine.attempts == {0: 1, 1: 1, 2: 1, 3: 3, 4: 1, 5: 1}
@@ -121,9 +121,9 @@ def test_a_failure_is_tried_again_so_often_and_then_recorded(units):
 @pytest.mark.parametrize("ended", [PRE_EMPTED, LOST, Ended(-15)])
 def test_pre_emption_does_not_count(units, ended):
     engine = Engine(lambda unit, attempt, _: ended if attempt < 9 else DONE)
-    said = supervise(units, engine, retries=0)
-    assert len(said) == 9 * 6
-    assert all("it goes on" in line for line in said)
+    messages = supervise(units, engine, retries=0)
+    assert len(messages) == 9 * 6
+    assert all("it goes on" in line for line in messages)
     assert {record(unit)["status"] for unit in units} == {"done"}
 
 
@@ -144,9 +144,11 @@ def test_a_sweep_that_fails_the_same_way_is_given_up_and_says_which(units):
         return FAILED
 
     engine = Engine(script, most=1)
-    said = supervise(units, engine)
-    assert said[-1].startswith("Stopped: given up: the first 3 units all failed the same way: OSEr")
-    assert "is full" in said[-1]
+    messages = supervise(units, engine)
+    assert messages[-1].startswith(
+        "Stopped: given up: the first 3 units all failed the same way: OSEr"
+    )
+    assert "is full" in messages[-1]
     assert engine.submitted == [(0, ""), (1, ""), (2, "")]
 
 
@@ -159,43 +161,43 @@ def test_a_sweep_goes_on_where_something_was_done_or_the_ways_differ(units, diff
         run_directory.update_run(unit.run_dirs[0], status="failed", reason=reason)
         return FAILED
 
-    said = supervise(units, Engine(script, most=1), retries=0)
-    assert not any("Stopped" in line for line in said)
+    messages = supervise(units, Engine(script, most=1), retries=0)
+    assert not any("Stopped" in line for line in messages)
     assert [record(unit)["status"] for unit in units[1:]] == ["failed"] * 5
 
 
 def test_a_node_on_which_units_fail_is_not_used_again(units):
-    def script(unit, attempt, place):
-        return KILLED if place == "broken" else DONE
+    def script(unit, attempt, node):
+        return KILLED if node == "broken" else DONE
 
-    engine = Engine(script, places=("broken", "good"), most=1)
-    said = supervise(units, engine, retries=1)
-    assert [number for number, place in engine.submitted if place == "broken"] == [0, 1]
+    engine = Engine(script, node_names=("broken", "good"), most=1)
+    messages = supervise(units, engine, retries=1)
+    assert [number for number, node in engine.submitted if node == "broken"] == [0, 1]
     assert {record(unit)["status"] for unit in units} == {"done"}
-    assert "broken is not used again: 2 units failed there" in said
+    assert "broken is not used again: 2 units failed there" in messages
 
 
 def test_where_every_node_fails_the_sweep_is_given_up(units):
-    engine = Engine(lambda *_: KILLED, places=("one", "other"))
-    said = supervise(units, engine, retries=5)
-    assert sum("is not used again" in line for line in said) == 1  # the last one is kept
-    assert said[-1].startswith("Stopped: given up")
+    engine = Engine(lambda *_: KILLED, node_names=("one", "other"))
+    messages = supervise(units, engine, retries=5)
+    assert sum("is not used again" in line for line in messages) == 1  # the last one is kept
+    assert messages[-1].startswith("Stopped: given up")
 
 
 def test_a_stop_is_passed_on_and_waited_for(units):
     engine = Engine(lambda *_: None, most=4)
-    asked = iter([False, False, True])
-    said = supervise(units, engine, stop=lambda: next(asked))
+    answers = iter([False, False, True])
+    messages = supervise(units, engine, stop=lambda: next(answers))
     assert engine.cancelled == [0, 1, 2, 3]
-    assert said == ["Interrupted: stopped with 4 units at hand"]
+    assert messages == ["Interrupted: stopped with 4 units at hand"]
 
 
 def test_a_unit_in_use_is_waited_for_and_not_started(units, tmp_path):
     engine = Engine(lambda *_: DONE)
-    said: list[str] = []
+    messages: list[str] = []
 
     def warn(line: str) -> None:
-        said.append(line)
+        messages.append(line)
         lock.__exit__(None, None, None)
         run_directory.update_run(
             units[2].run_dirs[0], status="done", result=RESULT
@@ -204,12 +206,12 @@ def test_a_unit_in_use_is_waited_for_and_not_started(units, tmp_path):
     lock = locked(units[2].run_dirs[0])
     lock.__enter__()
     Supervisor(units, engine, retries=0, warn=warn).run(lambda: False)
-    assert said == ["arm-s2 is in use by another process; it is waited for"]
+    assert messages == ["arm-s2 is in use by another process; it is waited for"]
     assert 2 not in engine.attempts
 
 
 def test_the_units_own_state_is_read_from_its_directory(units: list[Unit], tmp_path: Path):
-    """Done by an earlier driver, without anything recorded of it elsewhere."""
+    """A unit that an earlier driver finished is not started again."""
     run_directory.update_run(units[0].run_dirs[0], status="done", result=RESULT)
     engine = Engine(lambda *_: DONE)
     assert supervise(units, engine) == []

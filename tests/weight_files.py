@@ -1,4 +1,4 @@
-"""Small models with random values, and what to compare them by."""
+"""Small models with random values, and comparisons of their values."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +18,10 @@ SMALL = {"width": 0.05, "middle_modules": 1, "num_classes": 7}
 def draw(
     path: str, shape: tuple[int, ...], rng: np.random.Generator, gain: float = 1
 ) -> np.ndarray:
-    """A value that keeps the signal's size; with `path` in our words or in Keras's.
+    """Draws an array with which activations keep their magnitude.
 
-    Without residual connections the variance needs a `gain` of 2: every ReLU takes half of it.
+    `path` is a name of this package or of Keras. Without residual connections the variance needs a
+    `gain` of 2, since every ReLU halves it.
     """
     name = path.rpartition("/")[2]
     if name in ("scale", "gamma"):
@@ -41,9 +42,9 @@ def small_function() -> ModelFunction:
 
 
 def random_model(rng: np.random.Generator, name: str = "xception", **settings: Any) -> nnx.Module:
-    """A small model with random parameters and statistics.
+    """Builds a small model with random parameters and statistics.
 
-    `create_model` would draw them first, and compile a program for each shape to do so.
+    `create_model` would initialize them first, and compile a program for each shape to do so.
     """
     function = model_function(name, **(SMALL | settings))
     parameters, batch_stats = (
@@ -54,20 +55,20 @@ def random_model(rng: np.random.Generator, name: str = "xception", **settings: A
 
 
 def values_of(model: nnx.Module) -> dict[str, np.ndarray]:
-    """All parameters and statistics by path, copied."""
+    """Copies of all parameters and statistics by path."""
     _, parameters, batch_stats = functionalize(model)
     return {path: np.array(value) for path, value in {**parameters, **batch_stats}.items()}
 
 
 def read(path: Path, function: ModelFunction | None = None, **options: Any) -> dict[str, Any]:
-    """A file's values for a model; the small one unless another is given."""
+    """Reads the values of a file for a model, by default the small one."""
     function = small_function() if function is None else function
     with open_source(path) as source:
         return read_values(source, function, **options)
 
 
 def assert_equal(values: dict[str, Any], expected: dict[str, Any]) -> None:
-    """The same paths, and the same bits."""
+    """Fails unless the arrays have the same paths and are equal bit for bit."""
     assert values.keys() == expected.keys()
     for path, value in values.items():
         assert np.array_equal(np.asarray(value), np.asarray(expected[path])), path

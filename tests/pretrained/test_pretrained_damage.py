@@ -1,4 +1,4 @@
-"""Files of strangers: whatever is wrong with one is said in one line, and nothing of it is run."""
+"""Damaged and malicious weight files: each is refused in one line, and nothing is executed."""
 
 import io
 import pickle
@@ -35,7 +35,7 @@ def copy(good, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def tensors(rng, tmp_path_factory) -> Path:
-    """The small model in timm's names."""
+    """A safetensors file of the small model with timm's names."""
     model = random_model(rng)
     function, _, _ = functionalize(model)
     values = values_of(model)
@@ -51,7 +51,7 @@ def tensors(rng, tmp_path_factory) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """The one line with which a file is refused."""
+    """Reads a file that must be refused; returns the one-line message."""
     with pytest.raises(InputError) as caught:
         read(path)
     text = str(caught.value)
@@ -61,7 +61,7 @@ def refusal(path: Path) -> str:
 
 
 class Trap:
-    """Says so if it is ever unpickled."""
+    """An object that fails the test if it is unpickled."""
 
     def __reduce__(self):
         return pytest.fail, ("a pickle was loaded",)
@@ -69,7 +69,7 @@ class Trap:
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".pkl", ".PTH", ".ckpt"])
 def test_a_pickle_is_refused_by_its_name_alone(tmp_path, suffix):
-    """It is not even looked at: there is no such file."""
+    """A pickle is refused without being opened: the file does not even exist."""
     text = refusal(tmp_path / f"model{suffix}")
     assert "convert it to .safetensors first" in text
 
@@ -101,19 +101,19 @@ def test_truncated_files(good, tensors, tmp_path, share):
 
 
 def test_a_flipped_byte_in_a_header_is_noticed_or_does_no_harm(good, tensors, rng, tmp_path):
-    """Anywhere in the first kilobytes, where names, shapes and places stand.
+    """Damage among the names, shapes and offsets of the first kilobytes raises only `InputError`.
 
-    Not every byte there means something. What counts is that nothing but an `InputError` comes of
-    it. Damage among the numbers themselves shows in neither format, unless they are not finite.
+    Not every byte there matters. Damage in the numbers themselves is not noticed in either format,
+    unless they are not finite.
     """
     refused = 0
     for whole in (good, tensors):
         content = bytearray(whole.read_bytes())
         path = tmp_path / whole.name
-        for place in rng.choice(3000, 60, replace=False):
-            content[place] ^= 0xFF
+        for offset in rng.choice(3000, 60, replace=False):
+            content[offset] ^= 0xFF
             path.write_bytes(content)
-            content[place] ^= 0xFF
+            content[offset] ^= 0xFF
             try:
                 read(path)
             except InputError as error:
@@ -222,7 +222,7 @@ def test_whole_numbers_are_no_weights(copy):
 
 
 def test_a_damaged_archive_is_noticed_anywhere(good, tmp_path):
-    """A `.keras` file has a checksum: here also damage among the numbers shows."""
+    """A `.keras` file has a checksum, so that damage in the numbers is noticed as well."""
     path = tmp_path / "small.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", '{"class_name": "Lambda", "config": "never read"}')

@@ -1,4 +1,4 @@
-"""Keras itself as the oracle: files that it wrote are read right, and it reads what we write."""
+"""Keras as the oracle: its files are read correctly, and it reads the files that we write."""
 
 import os
 from collections.abc import Callable
@@ -24,7 +24,7 @@ CLASSES, SIZE = 10, 71
 
 @dataclass
 class Certified:
-    """Keras's Xception with random values, its answers, and the files that it saves."""
+    """Keras's Xception with random values, its logits for some images, and its saved files."""
 
     keras: Any
     images: np.ndarray
@@ -58,7 +58,7 @@ def assert_same_logits(ours: np.ndarray, theirs: np.ndarray) -> None:
     size = np.max(np.abs(theirs))
     print(f"max abs error {error:.3g} of logits of size {size:.3g}; images differ by {spread:.3g}")
     assert spread > 2e-4 * size, "the images must make a difference"
-    # float32's 6e-8 through 36 layers, or through Inception's 47.
+    # float32's rounding of 6e-8 through 36 layers, or through Inception's 47.
     assert error < 1e-5 * size
 
 
@@ -86,7 +86,7 @@ def function():
 
 @pytest.fixture(scope="module")
 def right(certified, function) -> dict[str, Any]:
-    """All values as they come from `.weights.h5`: certified by the logits they give."""
+    """All values read from `.weights.h5`; another test certifies them by their logits."""
     return read(certified.files["keras"], function)
 
 
@@ -138,7 +138,7 @@ def keras_2_weight(layer: str, variable: str) -> str:
 
 
 def meaningless_weight(layer: str, variable: str) -> str:
-    order = ("gamma", "beta", "moving_mean")  # a name may say nothing: then its place counts
+    order = ("gamma", "beta", "moving_mean")  # without a telling name, the position counts
     return f"{layer}/param_{order.index(variable) if variable in order else 3}_{variable[0]}"
 
 
@@ -151,7 +151,7 @@ def write_legacy(
     root: str = "",
     head: bool = True,
 ) -> None:
-    """The layout of the published files: names in attributes, as fixed-length bytes."""
+    """Writes the layout of the published files: names in attributes, as fixed-length bytes."""
     with h5py.File(path, "w") as file:
         top = file.create_group(root) if root else file
         layers = [layer for layer in model.layers if head or layer.name != "predictions"]
@@ -165,7 +165,7 @@ def write_legacy(
 
 
 def numbered_from(first: int, convolution: str, norm: str) -> Callable[[str], str]:
-    """Keras's made-up names, counted from another number."""
+    """A renaming of Keras's generated names that counts them from another number."""
 
     def rename(name: str) -> str:
         for theirs, old in (("conv2d", convolution), ("batch_normalization", norm)):
@@ -206,7 +206,7 @@ def test_a_file_without_a_classifier_is_read_when_asked_for(certified, function,
 
 
 def test_files_that_number_layers_by_class_only(certified, function, right, tmp_path):
-    """As the first versions of Keras 3 wrote them: no name is stored anywhere."""
+    """The first versions of Keras 3 stored no names of layers at all."""
     path = tmp_path / "nameless.weights.h5"
     path.write_bytes(certified.files["keras"].read_bytes())
     with h5py.File(path, "a") as file:
@@ -218,7 +218,7 @@ def test_ones_own_classifier_and_trained_optimizer_are_no_obstacle(rng, tmp_path
     body = keras.applications.Xception(
         weights=None, include_top=False, pooling="avg", input_shape=(SIZE, SIZE, 3)
     )
-    keras.layers.Conv2D(1, 1)  # moves the numbers of those that are made up
+    keras.layers.Conv2D(1, 1)  # shifts the numbers of generated names
     model = keras.Model(body.inputs, keras.layers.Dense(3)(body.output))
     redraw(model, rng)
     model.compile("sgd", "mse")
@@ -242,7 +242,7 @@ def test_inception_v3_both_ways(rng, tmp_path):
     redraw(theirs, rng, gain=2)
     theirs.save_weights(tmp_path / "i.weights.h5")
     theirs.save(tmp_path / "i.h5")
-    # Images unlike each other in their mean: the network is deep, and its values are random.
+    # Images of different means: a deep network of random values hardly tells others apart.
     means = np.reshape([-1, 1], (2, 1, 1, 1))
     images = rng.uniform(means - 1, means + 1, (2, 75, 75, 3)).astype(np.float32)
     load_weights(ours, tmp_path / "i.weights.h5")
@@ -254,8 +254,8 @@ def test_inception_v3_both_ways(rng, tmp_path):
     save_keras_weights(ours, tmp_path / "ours.weights.h5")
     again = build()
     again.load_weights(tmp_path / "ours.weights.h5")
-    for right, saved in zip(theirs.weights, again.weights, strict=True):
-        assert np.array_equal(right.value, saved.value), right.path
+    for original, loaded in zip(theirs.weights, again.weights, strict=True):
+        assert np.array_equal(original.value, loaded.value), original.path
 
 
 @pytest.mark.parametrize("name", ["xception", "xception_tiny", "inception_tiny"])

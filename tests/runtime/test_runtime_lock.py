@@ -1,4 +1,4 @@
-"""Two at once: who holds a directory, who may take it over, and what that costs the other."""
+"""Locks of directories: who holds one, and who may take it over."""
 
 import os
 import subprocess
@@ -31,13 +31,13 @@ with lock.locked(Path(sys.argv[1])):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Renewals in fractions of a second; six are missed before anyone takes over."""
+    """Renewals in fractions of a second; a process takes over after six missed ones."""
     monkeypatch.setattr(lock, "RENEWED", 0.05)
 
 
 @pytest.fixture
 def holder(tmp_path):
-    """A process that holds `tmp_path`."""
+    """A process that holds the lock of `tmp_path`."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
         stdout=subprocess.PIPE,
@@ -50,8 +50,8 @@ def holder(tmp_path):
     process.communicate()
 
 
-def write_elsewhere(home: Path, beat: int) -> None:
-    (home / ".lock").write_text(ELSEWHERE.format(beat))
+def write_elsewhere(home: Path, renewal: int) -> None:
+    (home / ".lock").write_text(ELSEWHERE.format(renewal))
 
 
 def test_the_second_is_told_who_where_and_since_when(holder, tmp_path):
@@ -62,7 +62,7 @@ def test_the_second_is_told_who_where_and_since_when(holder, tmp_path):
     assert is_locked(tmp_path)
     holder.kill()
     holder.wait()
-    with locked(tmp_path):  # at once: it is the same host
+    with locked(tmp_path):  # without waiting, since the holder was on this host
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
 
@@ -70,11 +70,11 @@ def test_the_second_is_told_who_where_and_since_when(holder, tmp_path):
 def test_a_living_process_of_another_host_is_left_alone(tmp_path, monkeypatch):
     write_elsewhere(tmp_path, 0)
     assert is_locked(tmp_path)
-    beats = iter(range(1, 100))
+    renewals = iter(range(1, 100))
 
     def renew(seconds: float) -> None:
-        if (beat := next(beats)) == 3:  # it has missed two
-            write_elsewhere(tmp_path, beat)
+        if (renewal := next(renewals)) == 3:  # two were missed
+            write_elsewhere(tmp_path, renewal)
 
     monkeypatch.setattr(lock.time, "sleep", renew)
     with pytest.raises(InputError, match="in use by process 7 on another-host since 2026-01-01"):

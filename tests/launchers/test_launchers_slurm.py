@@ -53,16 +53,16 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def free_ports(number: int) -> list[int]:
-    opened = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [each.getsockname()[1] for each in opened]
-    for each in opened:
-        each.close()
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
     return ports
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """A cluster for these tests alone; its configuration is in SLURM_CONF."""
+    """A Slurm cluster for these tests only, configured by SLURM_CONF."""
     home = tmp_path_factory.mktemp("slurm")
     home.chmod(0o755)
     (home / "spool").mkdir()
@@ -105,7 +105,7 @@ def submit(call, home: Path, *more: str) -> str:
 
 
 def wait_until_queue_is_empty(array: SlurmArray) -> None:
-    """Asks for what waits to be started at once: Slurm holds a requeued job back for a while."""
+    """Waits for all tasks to end, starting requeued ones at once: Slurm would hold them back."""
 
     def empty() -> bool:
         states = array.status()

@@ -1,4 +1,4 @@
-"""`convert`, `predict` and `export` as a person uses them, and an artifact without this package."""
+"""`convert`, `predict` and `export` by the command line; an artifact run without this package."""
 
 import json
 import subprocess
@@ -26,10 +26,10 @@ SETTINGS = [f"model.{name}={SMALL[name]}" for name in ("width", "middle_modules"
 
 
 def run(*words: object) -> str:
-    """What a command prints.
+    """Runs a command and returns its output.
 
     Raises:
-        InputError: as the command does; the command line says it and exits with 2.
+        InputError: the command refused its input.
     """
     app = typer.Typer()
     for command in (convert, predict, export):
@@ -68,7 +68,7 @@ def converted(source, names, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def images(rng, tmp_path_factory) -> list[Path]:
-    """Of several formats, modes and shapes; no loss, so that the pixels are known."""
+    """Losslessly compressed images of several formats, modes and shapes."""
     directory = tmp_path_factory.mktemp("images")
     paths = []
     for name, shape, mode in (
@@ -86,7 +86,7 @@ def images(rng, tmp_path_factory) -> list[Path]:
 
 
 def probabilities(model, paths: list[Path]) -> np.ndarray:
-    """As Keras is used: `load_img` to the size, then values from -1 to 1."""
+    """The model's probabilities for images prepared as Keras does: squashed, values -1 to 1."""
     pixels = [
         np.asarray(Image.open(path).convert("RGB").resize((SIZE, SIZE), Image.Resampling.NEAREST))
         for path in paths
@@ -97,8 +97,7 @@ def probabilities(model, paths: list[Path]) -> np.ndarray:
 
 def test_convert_there_and_back_is_bit_for_bit(model, source, converted, tmp_path):
     back = tmp_path / "new" / "back.weights.h5"
-    said = run("convert", converted, back)
-    assert str(back) in said
+    assert str(back) in run("convert", converted, back)
     assert_equal(read(back), values_of(model))
     run("convert", source, tmp_path / "direct.weights.h5", *SETTINGS)
     assert_equal(read(tmp_path / "direct.weights.h5"), values_of(model))
@@ -106,8 +105,8 @@ def test_convert_there_and_back_is_bit_for_bit(model, source, converted, tmp_pat
 
 def test_predict_ranks_as_the_model_does(model, converted, images):
     lines = run("predict", *images, "--weights", converted, "--json").splitlines()
-    right = probabilities(model, images)
-    for path, line, row in zip(images, lines, right, strict=True):
+    expected = probabilities(model, images)
+    for path, line, row in zip(images, lines, expected, strict=True):
         answer = json.loads(line)
         assert answer["image"] == str(path)
         best = np.argsort(-row)[:5]
@@ -121,7 +120,7 @@ def test_predict_ranks_as_the_model_does(model, converted, images):
 
 def test_predict_prints_a_table_whatever_the_batch(converted, images):
     words = ("predict", *images, "--weights", converted, "--top", 7)
-    whole = run(*words)
+    table = run(*words)
     # Of two classes about equally probable, rounding may put either first: compare by class.
     answers = [run(*words, "--json", *more).splitlines() for more in ((), ("--batch-size", 3))]
     for line, other in zip(*answers, strict=True):
@@ -132,8 +131,8 @@ def test_predict_prints_a_table_whatever_the_batch(converted, images):
         )
         assert first == pytest.approx(second, abs=2e-4)
     for word in ("bee [x]", "émeu", *map(str, images)):
-        assert word in whole
-    assert len(whole.splitlines()) == 1 + 7 * len(images)
+        assert word in table
+    assert len(table.splitlines()) == 1 + 7 * len(images)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
@@ -157,16 +156,16 @@ def test_timm_weights_come_with_timms_settings_and_preparation(rng, images, tmp_
     run("convert", tmp_path / "t.safetensors", tmp_path / "t", *SETTINGS, "--size", SIZE)
     settings = read_weights(tmp_path / "t").settings
     assert (settings["padding"], settings["norm_epsilon"]) == ("torch", 1e-5)
-    # timm: the shorter side to 79 = floor(71 / 0.8975), the centre, mean and deviation 0.5.
+    # timm scales the shorter side to 79 = floor(71 / 0.8975), crops the centre; mean and std 0.5.
     image = Image.open(images[0])
     scaled = image.resize((int(79 * image.width / image.height), 79), Image.Resampling.BICUBIC)
     left, top = round((scaled.width - SIZE) / 2), round((79 - SIZE) / 2)
     pixels = np.asarray(scaled, np.float32)[top : top + SIZE, left : left + SIZE]
     batch = ((pixels / 255 - 0.5) / 0.5).transpose(2, 0, 1)[None]
-    right = np.asarray(jax.nn.softmax(jax.jit(timm_layout.logits)(state, batch)))[0]
+    expected = np.asarray(jax.nn.softmax(jax.jit(timm_layout.logits)(state, batch)))[0]
     line = run("predict", images[0], "--weights", tmp_path / "t", "--json", "--top", 7)
-    mine = {entry["class"]: entry["probability"] for entry in json.loads(line)["top"]}
-    np.testing.assert_allclose([mine[i] for i in range(7)], right, rtol=0, atol=1e-5)
+    actual = {entry["class"]: entry["probability"] for entry in json.loads(line)["top"]}
+    np.testing.assert_allclose([actual[i] for i in range(7)], expected, rtol=0, atol=1e-5)
 
 
 def test_the_customary_crop_is_of_333_pixels():
@@ -189,7 +188,7 @@ def test_weights_that_keras_would_compute_otherwise_are_pointed_out(rng, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["{source}", "{tmp}/x.h5", *SETTINGS], r"must be a directory, or end in \.weights\.h5"),
         (["{source}", "{tmp}", *SETTINGS], "exists"),
@@ -203,10 +202,10 @@ def test_weights_that_keras_would_compute_otherwise_are_pointed_out(rng, tmp_pat
         (["{converted}", "{tmp}/x", "model.width=1"], "is converted"),
     ],
 )
-def test_bad_words_are_refused_and_nothing_is_made(source, converted, tmp_path, words, said):
-    places = {"source": source, "tmp": tmp_path, "converted": converted}
-    with pytest.raises(InputError, match=said) as caught:
-        run("convert", *(word.format(**places) for word in words))
+def test_bad_words_are_refused_and_nothing_is_made(source, converted, tmp_path, words, message):
+    paths = {"source": source, "tmp": tmp_path, "converted": converted}
+    with pytest.raises(InputError, match=message) as caught:
+        run("convert", *(word.format(**paths) for word in words))
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -218,8 +217,8 @@ def test_help_has_an_example(command):
 
 def test_an_artifact_runs_without_this_package(model, converted, rng, tmp_path):
     pytest.importorskip("flatbuffers", reason="jax.export needs it to serialize")
-    said = run("export", converted, "--output", tmp_path / "x.stablehlo")
-    assert "jax.export.deserialize" in said
+    out = run("export", converted, "--output", tmp_path / "x.stablehlo")
+    assert "jax.export.deserialize" in out
     images = rng.uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     program = """
@@ -244,24 +243,24 @@ def test_an_artifact_runs_without_this_package(model, converted, rng, tmp_path):
     subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, check=True, timeout=120
     )
-    right = np.asarray(jax.jit(model)(images))
+    expected = np.asarray(jax.jit(model)(images))
     with np.load(tmp_path / "logits.npz") as logits:
-        # The same operations, compiled apart: float32's 6e-8 through 17 layers.
-        for name, mine in (("arr_0", right), ("arr_1", right[:1])):
-            error = np.max(np.abs(logits[name] - mine)) / np.max(np.abs(right))
+        # The same operations, compiled separately: float32's 6e-8 through 17 layers.
+        for name, rows in (("arr_0", expected), ("arr_1", expected[:1])):
+            error = np.max(np.abs(logits[name] - rows)) / np.max(np.abs(expected))
             print(f"relative error {error:.2g}")
             assert error < 1e-5
-    described = json.loads((tmp_path / "x.stablehlo.json").read_text())
-    assert described["input"] == f"float32 [batch, {SIZE}, {SIZE}, 3]"
-    assert described["preprocessing"]["size"] == SIZE
+    description = json.loads((tmp_path / "x.stablehlo.json").read_text())
+    assert description["input"] == f"float32 [batch, {SIZE}, {SIZE}, 3]"
+    assert description["preprocessing"]["size"] == SIZE
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [(["--output", "{tmp}/a/x"], "lies in none"), (["--platforms", "gpu"], "must be one of cpu")],
 )
-def test_a_place_or_platform_that_does_not_exist_is_said(converted, tmp_path, words, said):
+def test_a_place_or_platform_that_does_not_exist_is_said(converted, tmp_path, words, message):
     output = [] if "--output" in words else ["--output", tmp_path / "x"]
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         run("export", converted, *output, *(word.format(tmp=tmp_path) for word in words))
     assert not list(tmp_path.iterdir())

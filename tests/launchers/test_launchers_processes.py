@@ -1,4 +1,4 @@
-"""Worker processes of this machine: the protocol with commands that train nothing, then sweeps."""
+"""The launcher of local processes, with commands that train nothing and with whole sweeps."""
 
 import json
 import os
@@ -47,48 +47,48 @@ def unit(tmp_path):
 
 @pytest.fixture
 def launcher():
-    opened = ProcessLauncher(2)
-    yield opened
-    opened.close()
+    launcher = ProcessLauncher(2)
+    yield launcher
+    launcher.close()
 
 
 def ended(launcher, unit) -> Ended:
-    found: list[Ended] = []
+    states: list[Ended] = []
 
-    def look() -> bool:
+    def has_ended() -> bool:
         if (state := launcher.status(unit)) is not None:
-            found.append(state)
-        return bool(found)
+            states.append(state)
+        return bool(states)
 
-    wait_until(look)
-    return found[0]
+    wait_until(has_ended)
+    return states[0]
 
 
 def test_a_command_is_run_logged_and_its_code_returned(launcher, unit):
-    one, other = unit(0, "echo out; echo err >&2; exit 3"), unit(1, "kill -9 $$")
-    launcher.submit(one, ())
-    launcher.submit(other, ())
-    assert ended(launcher, one) == Ended(3)
-    assert ended(launcher, other) == Ended(-signal.SIGKILL)
-    assert launcher.logs(one) == "out\nerr\n"
-    launcher.submit(one, ())
-    assert ended(launcher, one) == Ended(3)
-    assert launcher.logs(one) == "out\nerr\n" * 2
+    failing, killed = unit(0, "echo out; echo err >&2; exit 3"), unit(1, "kill -9 $$")
+    launcher.submit(failing, ())
+    launcher.submit(killed, ())
+    assert ended(launcher, failing) == Ended(3)
+    assert ended(launcher, killed) == Ended(-signal.SIGKILL)
+    assert launcher.logs(failing) == "out\nerr\n"
+    launcher.submit(failing, ())
+    assert ended(launcher, failing) == Ended(3)
+    assert launcher.logs(failing) == "out\nerr\n" * 2
 
 
 def test_a_cancelled_command_may_finish_and_a_closed_launcher_leaves_none(launcher, unit):
-    soft = unit(0, "trap 'echo saved; exit 75' TERM; echo up; while :; do sleep 0.05; done")
-    deaf = unit(1, "trap '' TERM; echo $$; while :; do sleep 0.05; done")
-    for each in (soft, deaf):
-        launcher.submit(each, ())
-        wait_until(lambda each=each: bool(launcher.logs(each)))
-    launcher.cancel(soft)
-    assert ended(launcher, soft) == Ended(75)
-    assert launcher.logs(soft) == "up\nsaved\n"
-    launcher.cancel(deaf)
-    assert launcher.status(deaf) is None
+    stopping = unit(0, "trap 'echo saved; exit 75' TERM; echo up; while :; do sleep 0.05; done")
+    ignoring = unit(1, "trap '' TERM; echo $$; while :; do sleep 0.05; done")
+    for started in (stopping, ignoring):
+        launcher.submit(started, ())
+        wait_until(lambda started=started: bool(launcher.logs(started)))
+    launcher.cancel(stopping)
+    assert ended(launcher, stopping) == Ended(75)
+    assert launcher.logs(stopping) == "up\nsaved\n"
+    launcher.cancel(ignoring)
+    assert launcher.status(ignoring) is None
     launcher.close()
-    assert not Path(f"/proc/{launcher.logs(deaf).strip()}").exists()
+    assert not Path(f"/proc/{launcher.logs(ignoring).strip()}").exists()
 
 
 @pytest.mark.skipif(
@@ -113,14 +113,14 @@ def test_a_worker_ends_with_whoever_started_it(tmp_path):
 
 
 def test_supervised_commands_are_tried_again_where_they_fail(launcher, unit, tmp_path):
-    """Fails, is pre-empted, and then ends, as a file beside its run tells it."""
-    says = "n=$(cat n 2>/dev/null || echo 0); echo $((n + 1)) > n; echo attempt $n; "
+    """Each unit fails, is pre-empted, and then ends, by a counter in its run's directory."""
+    count = "n=$(cat n 2>/dev/null || echo 0); echo $((n + 1)) > n; echo attempt $n; "
     end = 'echo \'{"status": "diverged"}\' > run.json'
-    good = f"{says} [ $n = 0 ] && exit 7; [ $n = 1 ] && exit 75; {end}"
-    units = [unit(n, f"cd {tmp_path}/run-{n}; " + good) for n in (0, 1)]
-    said: list[str] = []
-    Supervisor(units, launcher, retries=1, warn=said.append).run(lambda: False)
-    assert sorted(said) == sorted(
+    script = f"{count} [ $n = 0 ] && exit 7; [ $n = 1 ] && exit 75; {end}"
+    units = [unit(n, f"cd {tmp_path}/run-{n}; " + script) for n in (0, 1)]
+    warnings: list[str] = []
+    Supervisor(units, launcher, retries=1, warn=warnings.append).run(lambda: False)
+    assert sorted(warnings) == sorted(
         f"run-{n}: {what}"
         for n in (0, 1)
         for what in ("failed, attempt 1 of 2: exit code 7: attempt 0", "pre-empted; it goes on")
@@ -192,7 +192,7 @@ def test_launchers_that_do_not_fit_are_refused(call, tmp_path, options, named):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, call) -> Path:
-    """Long runs, trained in this process."""
+    """A sweep of long runs, trained in this process."""
     home = tmp_path_factory.mktemp("sweep") / "whole"
     code, _, err = call(*words(home, *LONG))
     assert (code, err) == (0, "")
@@ -217,7 +217,7 @@ def test_workers_leave_what_this_process_leaves(call, tmp_path):
 
 
 def test_an_array_job_is_written_for_the_units_that_are_missing(call, tmp_path, monkeypatch):
-    """With programs in the place of Slurm's: `test_sweep_slurm.py` has the real ones."""
+    """Stubs stand for Slurm's programs; `test_launchers_slurm.py` has the real ones."""
     for name, script in {
         "sbatch": 'echo "$@" > $OUT/sbatch; eval cp \\"\\${$#}\\" $OUT/script; echo "42;cluster"',
         "squeue": 'echo "$@" > $OUT/squeue; cat $OUT/queue 2>/dev/null; true',
@@ -234,8 +234,8 @@ def test_an_array_job_is_written_for_the_units_that_are_missing(call, tmp_path, 
     code, out, err = call(*words(home, *options))
     assert (code, err) == (0, "")
     assert "1 units are in the queue already\n2 units: submitted as Slurm array 42\n" in out
-    asked = (tmp_path / "sbatch").read_text().split()
-    assert asked[:3] == ["--parsable", "--gres=gpu:1", "--time=4:00:00"]
+    arguments = (tmp_path / "sbatch").read_text().split()
+    assert arguments[:3] == ["--parsable", "--gres=gpu:1", "--time=4:00:00"]
     script = (tmp_path / "script").read_text()
     options = {line.split()[1] for line in script.splitlines() if line.startswith("#SBATCH")}
     assert {"--array=0,2%4", "--requeue", "--signal=TERM@120", "--open-mode=append"} <= options
@@ -295,7 +295,7 @@ def test_packs_are_units(call, tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_that_cannot_run_is_given_up(whole, tmp_path):
-    """Its checkpoints cannot be written: a file lies where their directory should be."""
+    """The sweep cannot write checkpoints: a file is in the place of their directory."""
     home = tmp_path / "sweep"
     shutil.copytree(whole, home, ignore=shutil.ignore_patterns("checkpoints", "run.json"))
     for run in run_dirs(home).values():

@@ -1,4 +1,4 @@
-"""timm's layout against a second writing of it: its names, its logits, its odd ends."""
+"""timm's layout against an independent implementation: names, logits and errors."""
 
 import jax
 import numpy as np

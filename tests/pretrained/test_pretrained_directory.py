@@ -1,4 +1,4 @@
-"""Converted weights: what a directory keeps, what it notices, and how training starts from one."""
+"""Directories of converted weights: content, damage, and training that starts from one."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import WeightsMismatch, save_keras_weights
 from xception_jax.pretrained.directory import Weights, read_weights, write_weights
-from xception_jax.pretrained.importing import import_file, initial_from, settings_unlike
+from xception_jax.pretrained.importing import import_file, initial_from
 
 OVERRIDES = [f"model.{name}={SMALL[name]}" for name in ("width", "middle_modules")]
 
@@ -58,8 +58,8 @@ def test_a_directory_returns_what_was_put_in(weights, kept, model):
 def test_the_description_says_where_the_weights_come_from(kept, file):
     import hashlib
 
-    described = json.loads((kept / "weights.json").read_text())
-    assert described["source"] == {
+    description = json.loads((kept / "weights.json").read_text())
+    assert description["source"] == {
         "file": file.name,
         "kind": "keras",
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -96,22 +96,22 @@ def test_a_description_that_is_not_valid_is_refused(copy, field, value):
 
 def test_a_directory_of_another_model_is_refused(copy):
     path = copy / "weights.json"
-    described = json.loads(path.read_text())
-    described["settings"]["middle_modules"] = 2
-    path.write_text(json.dumps(described))
+    description = json.loads(path.read_text())
+    description["settings"]["middle_modules"] = 2
+    path.write_text(json.dumps(description))
     with pytest.raises(InputError, match=r"arrays.*middle/1"):
         read_weights(copy)
 
 
 def test_every_damaged_file_of_the_arrays_is_named(copy):
-    """One flipped bit in the middle of each file, each cut in half, each missing, one more."""
+    """Each file is damaged in turn: a flipped bit, a lost byte, missing; at last one is added."""
     files = [path for path in sorted((copy / "arrays").rglob("*")) if path.is_file()]
     assert files
     for path in files:
         content = path.read_bytes()
         for damaged in (flipped(content), content[:-1], None):
             if damaged == content:
-                continue  # it is empty
+                continue  # the file is empty
             path.unlink() if damaged is None else path.write_bytes(damaged)
             assert str(path) in refusal(copy)
             path.write_bytes(content)
@@ -181,15 +181,6 @@ def test_weights_without_a_classifier_start_training_and_nothing_else(file, tmp_
     function = model_function("xception", **SMALL)
     _, _, left_out = initial_from(tmp_path / "body", function)
     assert set(left_out) == {"classifier/kernel", "classifier/bias"}
-
-
-def test_settings_that_no_shape_shows_are_compared(weights):
-    assert settings_unlike(weights, weights.settings) == []
-    other = {"norm_epsilon": 1e-5, "order": "pointwise_first", "dropout": 0.5}
-    assert [text.split()[0] for text in settings_unlike(weights, other)] == [
-        "model.order",
-        "model.norm_epsilon",
-    ]
 
 
 def test_what_is_neither_a_directory_nor_a_file_is_said(tmp_path):

@@ -1,6 +1,5 @@
-"""What arms cost, and widths that make them cost the same; through the command line where it is."""
+"""Costs of arms, and widths that make them equal."""
 
-import json
 from math import prod
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""What an arm takes on other chips, as their compiler says.
+"""Forecasts of an arm's memory and time on a topology.
 
-Eight virtual CPU devices stand for the chips, and XLA:CPU for the compiler of a TPU: what is
-checked is how its words are put together.
+Eight virtual CPU devices stand for the chips, and XLA:CPU for the compiler of a TPU: the tests
+check what is derived from the compiler's figures.
 """
 
 import json
@@ -80,27 +80,27 @@ def test_a_step_that_does_not_fit_takes_no_time_and_is_a_fault():
     small = best_step(Figures(1e9, 100.0, flops=197e9, accessed_bytes=8.19e9), chips)
     assert large.best is None
     assert small.seconds == pytest.approx(0.01)
-    found = Forecast("none", 2048, large, small, 10, 1, None, 2048)
-    assert (found.run_seconds, found.chip_hours(chips)) == (None, None)
-    assert faults_of(found) == ["does not fit"]
+    forecast = Forecast("none", 2048, large, small, 10, 1, None, 2048)
+    assert (forecast.run_seconds, forecast.chip_hours(chips)) == (None, None)
+    assert faults_of(forecast) == ["does not fit"]
     gathered = replace(small, figures=replace(small.figures, gathered=("all-gather of …",)))
-    assert faults_of(replace(found, train=gathered)) == ["all-gather of …"]
+    assert faults_of(replace(forecast, train=gathered)) == ["all-gather of …"]
 
 
 @pytest.mark.parametrize(
-    ("fixed", "each", "start", "unit", "available"),
+    ("fixed", "per_image", "start", "unit", "available"),
     [(0.5, 6 / 1024, 2048, 16, 15.75), (1, 1, 64, 8, 1000), (1, 1, 2048, 16, 100)],
 )
-def test_the_largest_batch_is_found_in_a_few_tries(fixed, each, start, unit, available):
+def test_the_largest_batch_is_found_in_a_few_tries(fixed, per_image, start, unit, available):
     tried = []
 
     def needed(size):
         tried.append(size)
-        return fixed + each * size
+        return fixed + per_image * size
 
-    known = {start: fixed + each * start}
+    known = {start: fixed + per_image * start}
     largest, too_large = search_largest(needed, known, unit=unit, available=available)
-    assert fixed + each * largest <= available < fixed + each * too_large
+    assert fixed + per_image * largest <= available < fixed + per_image * too_large
     assert too_large <= largest * 1.25
     assert len(tried) <= 3
     assert all(size % unit == 0 for size in tried)

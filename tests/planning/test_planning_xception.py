@@ -1,4 +1,4 @@
-"""The paper's model on 16 TPU chips, by the word of their compiler; it takes minutes."""
+"""The paper's model compiled for 16 TPU chips, which takes minutes."""
 
 import importlib.util
 from pathlib import Path

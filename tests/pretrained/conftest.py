@@ -1,4 +1,4 @@
-"""What the tests of weight files share."""
+"""A random generator for the module-wide fixtures of the tests of weight files."""
 
 import os
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def rng() -> np.random.Generator:
-    """Fresh values on every run; the seed is printed when a test fails."""
+    """A generator with a new seed on every run, which is printed if a test fails."""
     seed = int.from_bytes(os.urandom(4), "little")
     print(f"numpy seed {seed}")
     return np.random.default_rng(seed)

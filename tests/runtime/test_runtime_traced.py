@@ -1,4 +1,4 @@
-"""Programs traced by an earlier process: found again, the same, and never another's."""
+"""The cache of traced programs: an entry is found again, and never taken for another one."""
 
 from functools import partial
 
@@ -21,13 +21,13 @@ ARGUMENT = jax.ShapeDtypeStruct((3,), jnp.float32)
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
-    """The directory of traced programs, empty."""
+    """The empty directory of the cache."""
     monkeypatch.setattr(module, "_compiled_programs", lambda: str(tmp_path))
     return tmp_path / "traced"
 
 
 def doubled(about):
-    """Twice 0, 1, 2, by a program that is kept."""
+    """Twice 0, 1, 2, computed by a cached program."""
     (values,) = jax.jit(traced(lambda x: [x * 2], [ARGUMENT], about))(jnp.arange(3.0))
     return values
 
@@ -120,7 +120,7 @@ def test_steps_of_a_traced_program_are_those_of_the_program_itself(kept, monkeyp
 def test_the_compiled_initial_state_is_what_each_part_draws_alone(kept):
     _, program, _ = made_program()
     state, drawn = jax.device_get((initial_state(program, 7), program.init(7)))
-    # How a fused product is rounded hangs on the processor: 8 units in the last place.
+    # The rounding of a fused product depends on the processor: 8 units in the last place.
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), state, drawn)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
         lambda x: (x.shape, x.dtype), program.shapes()

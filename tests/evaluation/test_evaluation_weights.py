@@ -1,4 +1,4 @@
-"""`evaluate` of converted weights on a data set, against one image at a time."""
+"""`evaluate` of converted weights on a data set, against metrics computed here."""
 
 import json
 from pathlib import Path
@@ -18,14 +18,14 @@ OF_DIGITS = ("data.name=digits", f"data.image_size={SIZE}")
 CONFIG = "def get_config(): return {'evaluation.batch_size': 64}\n"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model(rng):
     return random_model(rng, num_classes=10)
 
 
 @pytest.fixture
 def evaluate(call, model, tmp_path):
-    """The command, on weights of ten classes and images of 71 pixels."""
+    """`evaluate(*words)`: the command, on weights for ten classes and images of 71 pixels."""
     save_keras_weights(model, tmp_path / "ten.weights.h5")
     (tmp_path / "config.py").write_text(CONFIG)
     weights, config = tmp_path / "weights", tmp_path / "config.py"
@@ -47,18 +47,18 @@ def test_metrics_are_those_of_keras_preparation(evaluate, model):
     labels = np.array([label for _, label in examples])
     # Keras's preparation: values from -1 to 1.
     logits = np.asarray(jax.jit(model)(np.stack(pixels).astype(np.float32) / 127.5 - 1), np.float64)
-    right = logits[np.arange(len(labels)), labels]
-    loss = np.mean(np.log(np.sum(np.exp(logits - right[:, None]), axis=1)))
-    said = json.loads(out)
-    assert said["examples"] == len(labels)
-    assert said["loss"] == pytest.approx(loss, rel=1e-4)  # float32 through 14 layers
+    label_logits = logits[np.arange(len(labels)), labels]
+    loss = np.mean(np.log(np.sum(np.exp(logits - label_logits[:, None]), axis=1)))
+    metrics = json.loads(out)
+    assert metrics["examples"] == len(labels)
+    assert metrics["loss"] == pytest.approx(loss, rel=1e-4)  # float32 through 14 layers
     # Of two classes about equally probable, rounding may put either first: one image is 0.003.
     top1 = np.mean(np.argmax(logits, axis=1) == labels)
-    assert said["top1"] == pytest.approx(top1, abs=1.5 / len(labels))
+    assert metrics["top1"] == pytest.approx(top1, abs=1.5 / len(labels))
 
 
 def test_what_does_not_fit_is_said(evaluate, call, tmp_path):
-    for words, said in (
+    for words, message in (
         (("data.name=digits",), "data.image_size=28: the weights"),
         ((*OF_DIGITS[1:], "data.name=fashion_mnist_mini", "data.augmentation=flips"), "flips"),
         ((*OF_DIGITS, "--split", "testing"), "'test'"),
@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_said(evaluate, call, tmp_path):
     ):
         code, out, err = evaluate(*words)
         assert (code, out) == (2, "")
-        assert said in err
+        assert message in err
         assert len(err.splitlines()) == 1
     code, _, err = call("evaluate", tmp_path / "weights")
     assert code == 2

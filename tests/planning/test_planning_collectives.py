@@ -1,8 +1,8 @@
-"""What devices send each other, read from compiled programs."""
+"""Collectives between devices, parsed from compiled programs."""
 
 from xception_jax.planning.collectives import read_collectives
 
-# Of programs that libtpu 0.0.42 compiled for v5e:4x4, shortened.
+# Excerpts of programs that libtpu 0.0.42 compiled for v5e:4x4.
 TPU = """
 ENTRY %main.0_spmd (param.1: f32[64,1024]) -> f32[] {
   %all-reduce.396 = (f32[32]{0:T(128)S(1)}, bf16[1,1,728,1024]{3,2,1,0:T(8,128)(2,1)}) all-reduce(\
@@ -29,12 +29,16 @@ def test_every_array_of_a_collective_counts_once_with_its_size_and_its_devices()
 
 
 def test_asynchronous_and_scattered_collectives_count_what_they_end_with():
-    found = {each.kind: each for each in read_collectives(STARTED, devices=16)}
-    assert len(found) == len(read_collectives(STARTED, devices=16)) == 4
-    assert found["all-gather"].shape == (32, 4)
-    assert found["all-gather"].sent_bytes == 32 * 4 * 2 * 15 / 16
-    assert (found["collective-permute"].bytes, found["collective-permute"].sent_bytes) == (24, 24)
-    assert (found["reduce-scatter"].shape, found["reduce-scatter"].devices) == ((8, 5), 4)
+    collectives = read_collectives(STARTED, devices=16)
+    by_kind = {collective.kind: collective for collective in collectives}
+    assert len(by_kind) == len(collectives) == 4
+    gather, permute, scatter = (
+        by_kind[kind] for kind in ("all-gather", "collective-permute", "reduce-scatter")
+    )
+    assert gather.shape == (32, 4)
+    assert gather.sent_bytes == 32 * 4 * 2 * 15 / 16
+    assert (permute.bytes, permute.sent_bytes) == (24, 24)
+    assert (scatter.shape, scatter.devices) == ((8, 5), 4)
 
 
 GATHERS = """
@@ -61,7 +65,7 @@ for function in (convolve, split):
 
 
 def test_a_grouped_convolution_that_gathers_the_batch_is_found(on_eight_devices):
-    """Under plain jit, that is: inside shard_map nothing is gathered."""
+    """Plain jit gathers the batch; shard_map does not."""
     plain, split = on_eight_devices(GATHERS).split("\n")[:2]
     assert plain == "1 0"
     assert split == "0 0"

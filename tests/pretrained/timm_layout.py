@@ -1,7 +1,7 @@
-"""timm's `legacy_xception`, written down a second time: its tensors, and what it computes.
+"""An independent implementation of timm's `legacy_xception`: its tensors and its logits.
 
-In PyTorch's own layouts (images [batch, channels, height, width], kernels [out, in, k, k]) with
-`lax` alone, from the published structure and not from this package's table.
+It uses PyTorch's layouts (images [batch, channels, height, width], kernels [out, in, k, k]) and
+`lax` alone, and follows the published structure rather than this package's layer table.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ EPSILON = 1e-5  # of PyTorch's batch normalization
 
 
 def widths(width: float = 1.0, middle: int = 8) -> tuple[list[int], list[list[int]], list[int]]:
-    """Features of the stem, of each block (its input's first), and of the last convolutions."""
+    """Features of the stem, of each block (those of its input first), and of the last layers."""
 
     def scale(*features: int) -> list[int]:
         return [max(1, round(count * width)) for count in features]
@@ -27,44 +27,44 @@ def widths(width: float = 1.0, middle: int = 8) -> tuple[list[int], list[list[in
 
 
 def shapes(classes: int = 1000, width: float = 1.0, middle: int = 8) -> dict[str, tuple[int, ...]]:
-    """Every tensor's name and shape."""
+    """Shape of every tensor by name."""
     stem, blocks, tail = widths(width, middle)
-    found: dict[str, tuple[int, ...]] = {}
+    tensors: dict[str, tuple[int, ...]] = {}
 
     def norm(name: str, features: int) -> None:
         for tensor in ("weight", "bias", "running_mean", "running_var"):
-            found[f"{name}.{tensor}"] = (features,)
-        found[f"{name}.num_batches_tracked"] = ()
+            tensors[f"{name}.{tensor}"] = (features,)
+        tensors[f"{name}.num_batches_tracked"] = ()
 
     def separable(name: str, before: int, after: int) -> None:
-        found[f"{name}.conv1.weight"] = (before, 1, 3, 3)
-        found[f"{name}.pointwise.weight"] = (after, before, 1, 1)
+        tensors[f"{name}.conv1.weight"] = (before, 1, 3, 3)
+        tensors[f"{name}.pointwise.weight"] = (after, before, 1, 1)
 
     for i, (before, after) in enumerate(pairwise([3, *stem]), 1):
-        found[f"conv{i}.weight"] = (after, before, 3, 3)
+        tensors[f"conv{i}.weight"] = (after, before, 3, 3)
         norm(f"bn{i}", after)
     for number, features in enumerate(blocks, 1):
-        at = 0 if number == 1 else 1  # block 1 begins without a ReLU
+        index = 0 if number == 1 else 1  # block 1 begins without a ReLU
         for before, after in pairwise(features):
-            separable(f"block{number}.rep.{at}", before, after)
-            norm(f"block{number}.rep.{at + 1}", after)
-            at += 3
+            separable(f"block{number}.rep.{index}", before, after)
+            norm(f"block{number}.rep.{index + 1}", after)
+            index += 3
         if has_skip(number, len(blocks)):
-            found[f"block{number}.skip.weight"] = (features[-1], features[0], 1, 1)
+            tensors[f"block{number}.skip.weight"] = (features[-1], features[0], 1, 1)
             norm(f"block{number}.skipbn", features[-1])
     for i, (before, after) in enumerate(pairwise(tail), 3):
         separable(f"conv{i}", before, after)
         norm(f"bn{i}", after)
-    return {**found, "fc.weight": (classes, tail[-1]), "fc.bias": (classes,)}
+    return {**tensors, "fc.weight": (classes, tail[-1]), "fc.bias": (classes,)}
 
 
 def has_skip(number: int, blocks: int) -> bool:
-    """The three blocks of the entry flow and the last one are strided."""
+    """Whether a block is strided and has a skip: the first three blocks and the last one."""
     return number <= 3 or number == blocks
 
 
 def draw(shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Random tensors that keep the signal's size."""
+    """Random tensors with which activations keep their magnitude."""
     drawn = {}
     for name, shape in shapes.items():
         if name.endswith("num_batches_tracked"):
@@ -83,7 +83,7 @@ def draw(shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator) -> dic
 
 
 def logits(state: Mapping[str, np.ndarray], images: np.ndarray) -> Array:
-    """What the network answers in evaluation to images [batch, 3, height, width]."""
+    """Logits of the network in evaluation for images [batch, 3, height, width]."""
 
     def conv(name: str, x: Array, stride: int = 1, pad: int = 0) -> Array:
         kernel = jnp.asarray(state[f"{name}.weight"])
@@ -114,9 +114,9 @@ def logits(state: Mapping[str, np.ndarray], images: np.ndarray) -> Array:
     for number in range(1, blocks + 1):
         before, strided = x, has_skip(number, blocks)
         for i in range(2 if strided else 3):
-            at = 3 * i + (number > 1)
+            index = 3 * i + (number > 1)
             x = x if number == 1 and i == 0 else jax.nn.relu(x)
-            x = norm(f"block{number}.rep.{at + 1}", separable(f"block{number}.rep.{at}", x))
+            x = norm(f"block{number}.rep.{index + 1}", separable(f"block{number}.rep.{index}", x))
         if strided:
             skip = norm(f"block{number}.skipbn", conv(f"block{number}.skip", before, stride=2))
             x = pool(x) + skip

@@ -1,6 +1,7 @@
-"""Names of TPU topologies, and the compiler's word on memory."""
+"""Names of TPU topologies, the compiler's errors on memory, and rooflines."""
 
 import importlib.util
+from math import prod
 
 import pytest
 
@@ -38,11 +39,13 @@ def test_without_the_compiler_the_message_says_how_to_get_it(monkeypatch, call):
 
 
 def test_the_compilers_complaints_are_read():
-    """As libtpu 0.0.42 words them; anything else is not about memory."""
-    said = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 17.61G of 15.75G hbm."
-    assert needed_and_available(said) == (17.61 * 2**30, 15.75 * 2**30)
-    said = "total memory required for HLO temporaries (8.00T) exceeds available HBM (15.75G)."
-    assert needed_and_available(said) == (8 * 2**40, 15.75 * 2**30)
+    """The messages are those of libtpu 0.0.42; any other one is not about memory."""
+    message = (
+        "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 17.61G of 15.75G hbm."
+    )
+    assert needed_and_available(message) == (17.61 * 2**30, 15.75 * 2**30)
+    message = "total memory required for HLO temporaries (8.00T) exceeds available HBM (15.75G)."
+    assert needed_and_available(message) == (8 * 2**40, 15.75 * 2**30)
     assert needed_and_available("INTERNAL: Mosaic failed to compile") is None
 
 
@@ -68,12 +71,9 @@ def test_the_compiler_knows_the_slices_that_are_rented():
     known = {"v4": 32e9, "v5e": 16e9, "v5p": 95e9, "v6e": 32e9}
     for generation, slices in topology.SLICES.items():
         for slice_ in (slices[0], slices[3]):
-            found = open_topology(f"{generation}:{slice_}")
-            chips = 1
-            for size in slice_.split("x"):
-                chips *= int(size)
-            assert len(found.devices) == chips
-            assert found.memory_bytes == pytest.approx(known[generation], rel=0.1)
+            opened = open_topology(f"{generation}:{slice_}")
+            assert len(opened.devices) == prod(map(int, slice_.split("x")))
+            assert opened.memory_bytes == pytest.approx(known[generation], rel=0.1)
     with pytest.raises(InputError) as raised:
         open_topology("v5e:4x5")
     assert raised.value.nearest == "v5e:4x4"

@@ -1,6 +1,6 @@
-"""One run in several processes: the same run, and a quick end when one of them is lost.
+"""Multi-host runs give the results of one process, and end quickly when a process is lost.
 
-Two processes of two devices each stand for two hosts; gloo carries the sums between them.
+Two processes of two devices each stand for two hosts; gloo carries the collectives between them.
 """
 
 import json
@@ -19,32 +19,32 @@ from shrunk import CONFIG, SHRUNK
 
 from xception_jax.tracking import read_metrics
 
-# Long enough to be met in the middle: 60 steps, slowed by a validation and a checkpoint each few.
+# Long enough to be interrupted: 60 steps, with a validation and a checkpoint every few steps.
 LONG = ("train.epochs=20", "train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
 Processes = list[subprocess.Popen]
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Processes]]:
-    """`start(workdir, *words, processes=2, devices=2)`: the processes of one run, all ended after.
+    """`start(workdir, *words, processes=2, devices=2)`: starts the processes of one run.
 
-    `each` gives every process words of its own.
+    `each` has further words for every process. All processes are killed at the end of the test.
     """
     started: Processes = []
 
     def start(workdir: Path, *words: str, processes=2, devices=2, each=((), ())) -> Processes:
-        # The same operations in three processes, most of whose time goes into compiling them.
+        # Most of the processes' time goes into compiling, so it is made cheap.
         flags = "--xla_backend_optimization_level=0"
         flags += f" --xla_force_host_platform_device_count={devices}"
         program = [sys.executable, "-m", "xception_jax", "train", str(CONFIG)]
         program += ["--workdir", str(workdir), *SHRUNK, *words]
-        with socket.socket() as listening:  # a port that is free
-            listening.bind(("localhost", 0))
-            address = f"localhost:{listening.getsockname()[1]}"
+        with socket.socket() as free_port:
+            free_port.bind(("localhost", 0))
+            address = f"localhost:{free_port.getsockname()[1]}"
         for number in range(processes):
-            place = ["--coordinator", address, "--processes", processes, "--process-id", number]
+            options = ["--coordinator", address, "--processes", processes, "--process-id", number]
             process = subprocess.Popen(
-                [*program, *map(str, place), *each[number]],
+                [*program, *map(str, options), *each[number]],
                 env=os.environ | {"XLA_FLAGS": flags},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -84,10 +84,10 @@ def newest(home: Path) -> int:
 
 
 def test_two_processes_train_the_run_of_one(start, tmp_path):
-    """On as many devices: one adds their gradients up in another order than the other.
+    """One and two processes of four devices agree up to the order in which gradients are summed.
 
-    Rounding is 6e-8 a sum; nine steps of batch normalization make 3e-7 of it at most (measured),
-    and the bound of 1e-6 is the issue's.
+    A sum rounds by 6e-8; nine steps of batch normalization amplify that to at most 3e-7 (measured).
+    The bound of 1e-6 is the issue's.
     """
     one = start(tmp_path / "one", processes=1, devices=4)
     assert codes(one) == [0]
@@ -105,7 +105,7 @@ def test_two_processes_train_the_run_of_one(start, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_keep_parts_of_the_optimizer(start, tmp_path):
-    """One of their four devices each a quarter; the checkpoint of it is that of one process."""
+    """Each of four devices has a quarter of the state; the checkpoint is that of one process."""
     assert codes(start(tmp_path / "one", processes=1, devices=4)) == [0]
     assert codes(start(tmp_path / "two", "train.shard_optimizer=true")) == [0, 0]
     assert_nearly_same_run(tmp_path / "one", tmp_path / "two", 1e-6)
@@ -113,10 +113,10 @@ def test_two_processes_keep_parts_of_the_optimizer(start, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_moves_between_hosts_and_is_the_same(start, tmp_path):
-    """Two processes, one told to stop; then one process on other devices; then two again.
+    """A run is stopped on two processes, resumed on one with other devices, then again on two.
 
-    Nine steps, as above: after some twelve a ReLU somewhere takes the other side, and runs on two
-    and on four devices are no longer the same to rounding (measured: 1e-7 at step 10, 4e-5 at 14).
+    It has nine steps: after some twelve, rounding switches a ReLU somewhere, and runs on two and on
+    four devices differ by more than rounding (measured: 1e-7 at step 10, 4e-5 at step 14).
     """
     whole, home, often = tmp_path / "whole", tmp_path / "moving", "train.log_every_steps=1"
     assert codes(start(whole, often, processes=1, devices=4)) == [0]
@@ -139,14 +139,14 @@ def test_a_run_moves_between_hosts_and_is_the_same(start, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_takes_the_other_with_it(victim, start, tmp_path):
-    """Soon, with an exit code of its own; the same command goes on from the last checkpoint."""
+    """The other process ends soon, with exit code 71; the same command resumes the run."""
     home = tmp_path / "run"
     running = start(home, *LONG)
     wait_for_rows(home, 8, running)
     running[victim].kill()
-    began = time.monotonic()
+    killed = time.monotonic()
     code, _, err = finish(running)[1 - victim]
-    print(f"the other ended {time.monotonic() - began:.1f} s later")
+    print(f"the other ended {time.monotonic() - killed:.1f} s later")
     assert code == 71, err
     assert "another process of this run is gone" in err.splitlines()[-1]
     assert json.loads((home / "run.json").read_text())["status"] == "running"
@@ -156,12 +156,12 @@ def test_a_killed_process_takes_the_other_with_it(victim, start, tmp_path):
 
 @pytest.mark.slow
 def test_what_one_process_cannot_do_no_process_does(start, tmp_path):
-    """Another seed for one; then a directory that another run has."""
+    """All processes refuse a seed that differs for one, and a directory that is taken."""
     home = tmp_path / "run"
     ends = finish(start(home, each=((), ("seed=1",))))
-    said = "xception-jax: seed: process 0 was given 0, process 1 1\n"
+    message = "xception-jax: seed: process 0 was given 0, process 1 1\n"
     assert [end[0] for end in ends] == [2, 2], ends
-    assert [end[2] for end in ends] == [said, said]
+    assert [end[2] for end in ends] == [message, message]
     assert not home.exists()
     home.mkdir()
     (home / "sweep.json").write_text("{}")
@@ -172,7 +172,7 @@ def test_what_one_process_cannot_do_no_process_does(start, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--processes", 2), "--coordinator: is missing; it is needed beside --processes"),
         (("--coordinator", "localhost"), "--processes: is missing"),
@@ -190,9 +190,9 @@ def test_what_one_process_cannot_do_no_process_does(start, tmp_path):
         ),
     ],
 )
-def test_flags_that_fit_nothing_are_refused(words, said, call, tmp_path):
+def test_flags_that_fit_nothing_are_refused(words, message, call, tmp_path):
     code, _, err = call("train", CONFIG, "--workdir", tmp_path / "run", *words)
     assert code == 2
-    assert err.startswith(f"xception-jax: {said}")
+    assert err.startswith(f"xception-jax: {message}")
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -45,17 +45,17 @@ def cluster():
     os.environ.update(ENVIRONMENT)
     from ray.cluster_utils import Cluster
 
-    made = Cluster()
-    made.add_node(num_cpus=0)
-    made.nodes = [made.add_node(num_cpus=1), made.add_node(num_cpus=1)]
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
+    cluster = Cluster()
+    cluster.add_node(num_cpus=0)
+    cluster.nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
+    cluster.wait_for_nodes()
+    yield cluster
+    cluster.shutdown()
 
 
 @pytest.fixture
 def sweep(cluster, tmp_path) -> Callable[..., tuple[Path, object]]:
-    """`sweep()`: the directory, and the command on the cluster."""
+    """`sweep()`: a sweep's directory, and its command, started on the cluster."""
     home = tmp_path / "sweep"
     return lambda *more: (
         home,
