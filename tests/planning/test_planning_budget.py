@@ -85,25 +85,6 @@ def test_plan_of_the_papers_own_setting_needs_no_data(call, tmp_path: Path, monk
     assert "middle/7/convolutions/2" in out
 
 
-def test_evaluate_measures_what_training_measured(call, tmp_path: Path):
-    config = tmp_path / "config.py"
-    settings = BASE | {"train.epochs": 1.0, "model.middle_modules": 0, "wandb.mode": "disabled"}
-    config.write_text(f"def get_config(): return {settings!r}")
-    home = str(tmp_path / "run")
-    assert call("train", str(config), "--workdir", home)[0] == 0
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
-    code, out, err = call("evaluate", home, "--split", "valid", "--json")
-    assert (code, err) == (0, "")
-    measured, logged = json.loads(out), rows[-1]
-    assert measured["step"] == logged["step"]
-    assert {name: measured[name] for name in ("loss", "top1", "top5")} == {
-        name: logged[name] for name in ("loss", "top1", "top5")
-    }
-    code, _, err = call("evaluate", home, "--step", "999")
-    assert code == 2
-    assert "no such checkpoint" in err
-
-
 IMAGENET = ROOT / "configs" / "imagenet.py"
 
 
