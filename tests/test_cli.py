@@ -35,6 +35,16 @@ def test_version(call):
     assert call("--version") == (0, f"xception-jax {__version__}\n", "")
 
 
+@pytest.mark.parametrize("command", ["train", "sweep", "plan"])
+def test_every_setting_is_listed_without_further_words(command, call):
+    from xception_jax.config import SETTINGS
+
+    code, out, err = call(command, "--settings")
+    assert (code, err) == (0, "")
+    listed = [line.split()[0] for line in out.splitlines()[1:]]
+    assert listed == [*SETTINGS]
+
+
 def test_data_list(call):
     code, out, _ = call("data", "list")
     assert code == 0
