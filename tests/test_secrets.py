@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from shrunk import CONFIG, EXPERIMENT, SHRUNK
+
+from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 
 SECRETS = {
     "WANDB_API_KEY": "5ec2e7" * 7,

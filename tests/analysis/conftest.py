@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_sweep import STEPS, SweepWriter, saturating
+
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating
 
 
 @pytest.fixture

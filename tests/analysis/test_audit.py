@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.analysis.audit import KINDS, audit
 from xception_jax.analysis.contrasts import contrasts
 from xception_jax.analysis.read import read_directory

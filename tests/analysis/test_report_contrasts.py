@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.analysis import cost_figure, difference_figure
 from xception_jax.analysis.axes import format_tick, ticks
 from xception_jax.analysis.read import read_directory

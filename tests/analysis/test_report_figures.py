@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.analysis.axes import clip_bands, clip_lines, spread_labels, thin, value_axis
 from xception_jax.analysis.curve_figure import curve_figure
 from xception_jax.analysis.drawing import arm_styles

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.analysis.read import read_directory
 from xception_jax.analysis.summary import (
     Mean,

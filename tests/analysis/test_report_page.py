@@ -11,9 +11,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from headless_browser import CHROMIUM, chromium
-from synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 
+from tests.analysis.headless_browser import CHROMIUM, chromium
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 from xception_jax.analysis import forest_figure, write_report
 from xception_jax.analysis.page_parts import verdict_list
 from xception_jax.analysis.read import read_directory

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 from xception_jax.analysis import write_report
 from xception_jax.analysis.read import read_directory
 from xception_jax.errors import InputError

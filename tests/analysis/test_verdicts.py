@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.analysis.read import read_directory
 from xception_jax.analysis.verdicts import judge
 from xception_jax.config import digest

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.analysis.claims import recorded_claims
 from xception_jax.analysis.power import ALPHA, minimum_detectable_effect
 from xception_jax.analysis.read import read_directory

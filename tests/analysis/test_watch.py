@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.analysis.watch import watch_report
 from xception_jax.errors import InputError
 

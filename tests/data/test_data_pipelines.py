@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fabricate import write_folder
 from PIL import Image
 
+from tests.data.fabricate import write_folder
 from xception_jax.data import Batch, Pipeline, open_pipeline
 from xception_jax.errors import InputError
 

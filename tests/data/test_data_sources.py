@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricate import encode, write_folder
 from PIL import Image
 
+from tests.data.fabricate import encode, write_folder
 from xception_jax.data import Source, list_datasets, load, prepare, shipped
 from xception_jax.data.idx import read_idx
 from xception_jax.errors import InputError

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from small_sweep import Command, sweep_words
+
+from tests.faults.small_sweep import Command, sweep_words
 
 FOUND: list[dict[str, object]] = []
 

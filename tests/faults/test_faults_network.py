@@ -12,11 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from offline_runs import read_offline_run
-from same_run import assert_same_run
-from shrunk import CONFIG
-from small_sweep import WORDS, Command
 
+from tests.faults.small_sweep import WORDS, Command
+from tests.offline_runs import read_offline_run
+from tests.same_run import assert_same_run
+from tests.shrunk import CONFIG
 from xception_jax.tracking import read_metrics
 
 pytestmark = pytest.mark.slow

@@ -5,11 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_oracles as oracle
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.ops import numpy_oracles as oracle
 from xception_jax.ops import CONVOLUTION_IMPLEMENTATIONS, batch_statistics, conv2d, pointwise_conv2d
 
 few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])

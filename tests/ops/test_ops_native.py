@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from built_kernels import needs_compiler
 
+from tests.ops.built_kernels import needs_compiler
 from xception_jax.ops import batch_norm, depthwise_conv2d, native
 from xception_jax.ops.column_sums import native_sums
 

@@ -1,6 +1,6 @@
 """The operations on a mesh of 8 (virtual) devices, and on one of 1: values and gradients."""
 
-from built_kernels import needs_compiler
+from tests.ops.built_kernels import needs_compiler
 
 PROGRAM = """
 import itertools

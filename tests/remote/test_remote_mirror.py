@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from remote_runs import assert_is_as, finish, wait_for_rows
-from shrunk import CONFIG, EXPERIMENT, SHRUNK
 
+from tests.remote.remote_runs import assert_is_as, finish, wait_for_rows
+from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 from xception_jax.errors import InputError
 from xception_jax.remote import copied, mirrored, url_of
 from xception_jax.remote.store import Store

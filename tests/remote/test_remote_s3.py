@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from remote_runs import assert_is_as, finish, wait_for_rows
-from shrunk import CONFIG, SHRUNK
 
+from tests.remote.remote_runs import assert_is_as, finish, wait_for_rows
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.data import prepare
 from xception_jax.remote.store import Store
 

@@ -8,8 +8,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from shrunk import CONFIG, SHRUNK
 
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.commands.forecast import faults_of
 from xception_jax.planning.ahead import Figures
 from xception_jax.planning.forecast import Forecast, best_step, search_largest

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 import typer
 import yaml
-from shrunk import EXPERIMENT, ROOT, SHRUNK
 
+from tests.shrunk import EXPERIMENT, ROOT, SHRUNK
 from xception_jax import cli
 from xception_jax.commands.engines import Engine
 from xception_jax.errors import InputError

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from shrunk import EXPERIMENT, SHRUNK
-from worker_sweeps import (
+
+from tests.shrunk import EXPERIMENT, SHRUNK
+from tests.sweep.worker_sweeps import (
     LONG,
     assert_done_as,
     finish,
@@ -23,7 +24,6 @@ from worker_sweeps import (
     words,
     workers,
 )
-
 from xception_jax.errors import InputError
 from xception_jax.launchers import Ended, Unit
 from xception_jax.launchers.devices import accelerators, shares

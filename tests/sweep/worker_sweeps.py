@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shrunk import EXPERIMENT, SHRUNK
-
+from tests.shrunk import EXPERIMENT, SHRUNK
 from xception_jax.tracking import read_metrics
 
 # Long enough to be met in the middle: 60 steps, slowed by a validation and a checkpoint each few.

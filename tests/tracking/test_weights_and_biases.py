@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from offline_runs import read_offline_run
 
+from tests.offline_runs import read_offline_run
 from xception_jax.tracking import open_tracker, read_metrics, weights_and_biases
 from xception_jax.tracking.weights_and_biases import start_run, wandb_id
 

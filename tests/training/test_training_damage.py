@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from damage import delete, empty, flip, replace, scatter, truncate
-from shrunk import CONFIG, SHRUNK
 
+from tests.damage import delete, empty, flip, replace, scatter, truncate
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.training import Interrupted
 
 CHECKPOINT = {

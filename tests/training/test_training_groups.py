@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from small_program import PROGRAM
 
+from tests.training.small_program import PROGRAM
 from xception_jax.errors import InputError
 from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import make_mesh

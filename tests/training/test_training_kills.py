@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from offline_runs import read_offline_run
 
+from tests.offline_runs import read_offline_run
 from xception_jax.tracking import read_metrics
 
 # Long enough to be met in the middle: 60 steps, slowed by a validation and a checkpoint each few.

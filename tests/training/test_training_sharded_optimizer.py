@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from same_run import assert_nearly_same_run
-from small_program import PROGRAM
 
+from tests.same_run import assert_nearly_same_run
+from tests.training.small_program import PROGRAM
 from xception_jax.training.sharding import shared_axis
 
 # RMSprop with momentum, weight decay, and a bound on the norm that is always at work.

@@ -7,8 +7,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from shrunk import CONFIG, SHRUNK
 
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.runtime import watchdog
 from xception_jax.training import loop
 

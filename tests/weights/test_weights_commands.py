@@ -9,13 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import timm_layout
 import typer
 from PIL import Image
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
-from weight_files import SMALL, assert_equal, random_model, read, values_of
 
+from tests.weights import timm_layout
+from tests.weights.weight_files import SMALL, assert_equal, random_model, read, values_of
 from xception_jax.commands.weights import convert, export, predict
 from xception_jax.errors import InputError
 from xception_jax.pretrained import TIMM, expected_by, save_keras_weights

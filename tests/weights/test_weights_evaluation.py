@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from weight_files import SMALL, random_model
 
+from tests.weights.weight_files import SMALL, random_model
 from xception_jax.data import load
 from xception_jax.pretrained import save_keras_weights
 

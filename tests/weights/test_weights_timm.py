@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-import timm_layout
 from safetensors.numpy import save_file
-from weight_files import SMALL, random_model, read
 
+from tests.weights import timm_layout
+from tests.weights.weight_files import SMALL, random_model, read
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import TIMM, WeightsMismatch, load_weights
