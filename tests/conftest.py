@@ -5,7 +5,6 @@ import contextlib
 import io
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -25,6 +24,8 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=1"
 )
 
+# Eight devices: a pytest process of its own, which names the folder (`make test`).
+collect_ignore = ["multi_device"]
 
 # A cache of compiled programs for all processes of these tests, and none of the user's: nor the
 # user's kernels, which decide what `xception_jax.ops` has when it is imported.
@@ -60,26 +61,6 @@ def call() -> Callable[..., tuple[int, str, str]]:
         return ended.value.code, out.getvalue(), err.getvalue()
 
     return call
-
-
-@pytest.fixture(scope="session")
-def on_eight_devices() -> Callable[..., str]:
-    """`on_eight_devices(program, *words)`: what a program prints with eight virtual devices."""
-
-    def run(program: str, *words: str, **environment: str) -> str:
-        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words],
-            env=os.environ | {"XLA_FLAGS": flags} | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return run
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.shrunk import MULTI_LABEL_CONFIG, MULTI_LABEL_SHRUNK
 from xception_jax.config import load_config, resolve
 from xception_jax.errors import InputError
 from xception_jax.tracking import read_metrics
@@ -18,24 +19,9 @@ from xception_jax.training.ranking import average_precision, mean_average_precis
 from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import make_mesh
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "jft_style.py"
-# 6 steps on mosaics of a quarter of their size.
-SHRUNK = (
-    "data.image_size=14",
-    "data.train_examples=64",
-    "model.width=0.25",
-    "model.middle_modules=0",
-    "train.batch_size=32",
-    "train.epochs=3",
-    "train.log_every_steps=2",
-    "train.evaluate_every_epochs=1",
-    "checkpoint.every_epochs=1",
-    "wandb.mode=disabled",
-)
-
 
 def shrunk(*words):
-    return resolve(load_config(CONFIG), overrides=[*SHRUNK, *words])
+    return resolve(load_config(MULTI_LABEL_CONFIG), overrides=[*MULTI_LABEL_SHRUNK, *words])
 
 
 def run(directory, *words, **arguments):
@@ -234,33 +220,6 @@ def test_streaming_gives_the_curve_of_in_memory(whole, tmp_path):
         for name in ("loss", "top1", *(["map100"] if one["split"] == "valid" else [])):
             # Two programs for one computation round differently; a rank may change by it.
             assert other[name] == pytest.approx(one[name], rel=1e-3), name
-
-
-EIGHT_DEVICES = """
-import sys
-from pathlib import Path
-import jax
-from xception_jax.config import load_config, resolve
-from xception_jax.training import Labels, train
-
-assert len(jax.devices()) == 8
-config = resolve(load_config(sys.argv[1]), overrides=sys.argv[3:])
-train(config, Path(sys.argv[2]), labels=Labels("eight"))
-"""
-
-
-@pytest.mark.slow
-def test_eight_devices_give_the_rows_of_one(whole, tmp_path, on_eight_devices):
-    """Those of the first epoch: nothing in it depends on how many follow."""
-    on_eight_devices(EIGHT_DEVICES, str(CONFIG), str(tmp_path), *SHRUNK, "train.epochs=1")
-    one, eight = (read_metrics(home / "metrics.jsonl") for home in (whole, tmp_path))
-    assert len(eight) == 2
-    for expected, found in zip(one[:2], eight, strict=True):
-        assert found.keys() == expected.keys()
-        assert found["split"] == expected["split"]
-        for name in ("loss", "top1", *(["map100"] if found["split"] == "valid" else [])):
-            # Sums in another order round differently; a rank may change by it.
-            assert found[name] == pytest.approx(expected[name], rel=1e-3), name
 
 
 def test_label_smoothing_is_refused():
