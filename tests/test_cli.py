@@ -1,12 +1,10 @@
 """The command line: help for everything, light imports, and what people see while runs train."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.programs import run_program
 from xception_jax import cli
 from xception_jax.commands import display
 from xception_jax.sweep.experiment import PlannedRun
@@ -60,17 +58,10 @@ def test_a_bug_is_not_bad_input(call, monkeypatch):
 )
 def test_what_needs_no_jax_imports_none(words, code):
     """Nor any other package that takes long to import, except that a report needs what draws it."""
-    program = (
-        "import sys; from xception_jax import cli; sys.argv = ['x', *sys.argv[1:]]\n"
-        "heavy = {'jax', 'flax', 'orbax', 'grain', 'tensorflow_datasets', 'wandb', 'ray'}\n"
-        "heavy |= set() if 'report' in sys.argv else {'altair', 'polars', 'vl_convert'}\n"
-        "try: cli.main()\n"
-        "except SystemExit as e: print(e.code or 0, sorted(heavy & {*sys.modules}))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        capture_output=True, text=True, check=True, env=os.environ,
-    )  # fmt: skip
+    heavy = ["jax", "flax", "orbax", "grain", "tensorflow_datasets", "wandb", "ray"]
+    heavy += [] if "report" in words else ["altair", "polars", "vl_convert"]
+    done = run_program("find_command_imports", ",".join(heavy), *words)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{code} []"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import program, start_program
 from tests.shrunk import EXPERIMENT, SHRUNK
 from tests.sweep.worker_sweeps import (
     LONG,
@@ -96,14 +97,7 @@ def test_a_cancelled_command_may_finish_and_a_closed_launcher_leaves_none(launch
 )
 def test_a_worker_ends_with_whoever_started_it(tmp_path):
     log = tmp_path / "log"
-    ours = "import sys, time; from xception_jax.launchers import end_with_parent, start\n"
-    worker = ours + "end_with_parent(); print('up', flush=True); time.sleep(600)"
-    driver = ours + (
-        "from pathlib import Path\n"
-        f"worker = start([sys.executable, '-c', {worker!r}], Path({str(log)!r}), {{}})\n"
-        "print(worker.pid, flush=True); time.sleep(600)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True)
+    process = start_program("sleeping_driver", log, *program("sleeping_worker"))
     child = Path("/proc") / process.stdout.readline().strip()
     wait_until(lambda: log.exists() and log.read_text() == "up\n", process)
     assert child.exists()

@@ -1,32 +1,17 @@
 """Two at once: who holds a directory, who may take it over, and what that costs the other."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.programs import start_program
 from xception_jax.errors import InputError
 from xception_jax.runtime import lock
 from xception_jax.runtime.lock import is_locked, locked
 
 ELSEWHERE = "process 7 on another-host since 2026-01-01T00:00:00+00:00, renewed {} times\n"
-# The package would import JAX, which this needs not.
-HOLD = """
-import sys, time, types
-from pathlib import Path
-import xception_jax
-package = types.ModuleType("xception_jax.training")
-package.__path__ = [xception_jax.__path__[0] + "/training"]
-sys.modules[package.__name__] = package
-from xception_jax.training import lock
-lock.RENEWED = 0.05
-with lock.locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(1000)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +23,7 @@ def quick(monkeypatch):
 @pytest.fixture
 def holder(tmp_path):
     """A process that holds `tmp_path`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_program("hold_lock", tmp_path)
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()

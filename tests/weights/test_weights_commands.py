@@ -2,8 +2,6 @@
 
 import json
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import jax
@@ -14,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
+from tests.programs import program
 from tests.weights import timm_layout
 from tests.weights.weight_files import SMALL, assert_equal, random_model, read, values_of
 from xception_jax.commands.weights import convert, export, predict
@@ -222,28 +221,7 @@ def test_an_artifact_runs_without_this_package(model, converted, rng, tmp_path):
     assert "jax.export.deserialize" in said
     images = rng.uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
-    program = """
-        import sys
-        from importlib.abc import MetaPathFinder
-
-        class Blocked(MetaPathFinder):
-            def find_spec(self, name, *_):
-                if name.partition(".")[0] in ("xception_jax", "flax"):
-                    raise ImportError(name)
-
-        sys.meta_path.insert(0, Blocked())
-        import numpy as np
-        from jax import export
-
-        exported = export.deserialize(bytearray(open("x.stablehlo", "rb").read()))
-        images = np.load("images.npy", allow_pickle=False)
-        logits = [exported.call(images), exported.call(images[:1])]
-        np.savez("logits.npz", *logits)
-        assert not {"xception_jax", "flax"} & set(sys.modules)
-    """
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, check=True, timeout=120
-    )
+    subprocess.run(program("call_exported"), cwd=tmp_path, check=True, timeout=120)
     right = np.asarray(jax.jit(model)(images))
     with np.load(tmp_path / "logits.npz") as logits:
         # The same operations, compiled apart: float32's 6e-8 through 17 layers.

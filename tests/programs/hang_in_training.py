@@ -1,0 +1,20 @@
+"""The command line with a step, the fifth, that never ends."""
+
+import threading
+from typing import Any
+
+from xception_jax.cli import main
+from xception_jax.training.loop import Loop
+
+note = Loop._note
+
+
+def hang_at_five(self: Loop, step: int, *arguments: Any) -> None:
+    note(self, step, *arguments)
+    if step == 5:
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    Loop._note = hang_at_five  # type: ignore[method-assign]
+    main()
