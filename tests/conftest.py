@@ -58,6 +58,7 @@ def call() -> Callable[..., tuple[int, str, str]]:
         ):
             patch.setattr(sys, "argv", ["xception-jax", *map(str, words)])
             cli.main()
+        assert isinstance(ended.value.code, int)
         return ended.value.code, out.getvalue(), err.getvalue()
 
     return call

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.programs import run_program
-from xception_jax import cli
 from xception_jax.commands import display
+from xception_jax.commands.console import console
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.local import SweepProgress
 from xception_jax.training import Progress
@@ -116,8 +116,8 @@ def test_durations(seconds, text):
 def test_plain_lines_are_few_and_the_time_left_is_sane(monkeypatch, capsys):
     """A compilation of a minute, then two runs of 100 steps, half a second each."""
     clock = [0.0]
-    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
-    with display.showing(cli.console) as show:
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with display.showing(console) as show:
         for number in (1, 2):
             show(event(0, number=number, phase="compile"))
             clock[0] += 60 if number == 1 else 0

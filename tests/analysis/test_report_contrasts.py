@@ -1,6 +1,7 @@
 """Figures of contrasts and costs, and the table of seeds: numbers known beforehand."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tests.analysis.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.analysis import cost_figure, difference_figure
 from xception_jax.analysis.axes import format_tick, ticks
+from xception_jax.analysis.bands import simultaneous_band
 from xception_jax.analysis.read import read_directory
 from xception_jax.analysis.summary import summarize
 from xception_jax.analysis.tables import seed_table
@@ -56,8 +58,12 @@ def test_differences_are_paired_by_seed(new_sweep: NewSweep, monkeypatch) -> Non
         planted(new_sweep, claims=[interaction, {"arm": "b", "baseline": "a"}]).directory
     )
     seen = []
-    kept = difference_figure.simultaneous_band
-    monkeypatch.setattr(difference_figure, "simultaneous_band", lambda d: seen.append(d) or kept(d))
+
+    def note(differences):
+        seen.append(differences)
+        return simultaneous_band(differences)
+
+    monkeypatch.setattr(difference_figure, "simultaneous_band", note)
     figure = difference_figure.draw(sweep)
     assert figure is not None
     assert ">(d − c) − (b − a), 3 pairs<" in figure.wide.body
@@ -88,7 +94,11 @@ def test_costs_that_differ_have_a_panel_and_the_others_a_word(new_sweep: NewSwee
     sweep = new_sweep(arms={"a": {}, "b": {}}, seeds=(0, 1))
     for size, arm in enumerate(sweep.arms, 1):
         for seed in sweep.seeds:
-            costs = {"parameters": 1000 * size, "macs": 5, "images_per_second": 100.0 + seed}
+            costs: dict[str, Any] = {
+                "parameters": 1000 * size,
+                "macs": 5,
+                "images_per_second": 100.0 + seed,
+            }
             sweep.add_run(arm, seed, test_top1=0.8 + 0.01 * seed, **costs)
     figure = cost_figure.draw(read_directory(sweep.directory))
     assert figure is not None

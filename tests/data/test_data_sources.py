@@ -8,6 +8,7 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from xception_jax.data.idx import read_idx
 from xception_jax.errors import InputError
 
 
-def contents(source: Source, split: str) -> list[tuple[bytes, int]]:
+def contents(source: Source, split: str) -> list[tuple[bytes, Any]]:
     part = source.splits[split]
     pairs = [part.read(i) for i in range(len(part))]
     return [(np.asarray(image).tobytes(), label) for image, label in pairs]

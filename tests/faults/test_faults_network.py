@@ -28,7 +28,7 @@ PROMISE = (
     "`sync` makes W&B whole"
 )
 # 900 steps: long enough for W&B's troubles to fall within the training.
-WORDS = (*WORDS, "train.epochs=300", "train.evaluate_every_epochs=50", "checkpoint.every_epochs=50")
+LONG = (*WORDS, "train.epochs=300", "train.evaluate_every_epochs=50", "checkpoint.every_epochs=50")
 
 
 def answering(status: int) -> type[BaseHTTPRequestHandler]:
@@ -70,7 +70,7 @@ def train(command) -> Callable[..., tuple[Command, float]]:
 
     def train(mode: str, home: Path, **environment: str) -> tuple[Command, float]:
         started = time.monotonic()
-        words = ("train", CONFIG, "--workdir", home, *WORDS, f"wandb.mode={mode}")
+        words = ("train", CONFIG, "--workdir", home, *LONG, f"wandb.mode={mode}")
         one = command(*words, WANDB_API_KEY=KEY, **environment)
         assert one.finish() == 0, one.err
         return one, time.monotonic() - started

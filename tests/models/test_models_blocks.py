@@ -53,10 +53,12 @@ def spatial(
     return out
 
 
-def block(conv: SeparableConv, x: np.ndarray, segments: int) -> np.ndarray:
+def block(conv: SeparableConv, images: jax.Array, segments: int) -> np.ndarray:
     x, spatial_kernel, pointwise_kernel = (
-        np.asarray(a, np.float64) for a in (x, conv.spatial_kernel[...], conv.pointwise_kernel[...])
+        np.asarray(a, np.float64)
+        for a in (images, conv.spatial_kernel[...], conv.pointwise_kernel[...])
     )
+    assert isinstance(conv.spec.intermediate_activation, str)
     activate, mix = EXACT[conv.spec.intermediate_activation], pointwise_kernel[0, 0]
     place = conv.strides, conv.padding
     if conv.spec.order == "depthwise_first":

@@ -97,8 +97,9 @@ def train(
     layout = Layout(make_mesh(jax.devices()[:devices], slots), slots)
     count = slots or 1
     state = place_states(step_spec, layout, [step_spec.init(3)] * count)
-    reals = (jnp.float32(value) for value in (0.5, 0.01, 0.3))
-    hparams = layout.stack([Hyperparameters(jnp.int32(3), *reals, jnp.int32(0))] * count)
+    rate, decay, dropped = map(jnp.float32, (0.5, 0.01, 0.3))
+    own = Hyperparameters(jnp.int32(3), rate, decay, dropped, jnp.int32(0))
+    hparams = layout.stack([own] * count)
     active = layout.stack([jnp.bool_(True)] * count)
     for images, labels in zip(IMAGES, LABELS, strict=True):
         batch = {"image": images[None], "label": labels[None]}

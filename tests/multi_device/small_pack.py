@@ -73,10 +73,10 @@ def make_spec(activation: str | tuple[str, ...], **block: Any) -> StepSpec:
 def hparams_of(number: int, activations: Sequence[str]) -> Hyperparameters:
     """Those of run `number`, its activation as an index into `activations`."""
     values = 0.2 / (number + 1), 0.01 * number, 0.1 + 0.2 * number
-    reals = (jnp.float32(value) for value in values)
+    rate, decay, dropped = map(jnp.float32, values)
     activation = ACTIVATIONS[number % 3]
     index = activations.index(activation) if len(activations) > 1 else 0
-    return Hyperparameters(jnp.int32(number), *reals, jnp.int32(index))
+    return Hyperparameters(jnp.int32(number), rate, decay, dropped, jnp.int32(index))
 
 
 class Data:

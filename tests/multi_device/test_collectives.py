@@ -32,6 +32,8 @@ def test_a_grouped_convolution_that_gathers_the_batch_is_found(
     kernel = jax.ShapeDtypeStruct((3, 3, 2, 4), jnp.float32, sharding=NamedSharding(mesh, P()))
     split = jax.shard_map(convolve, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
     function = jax.jit(split if sharded else convolve, out_shardings=NamedSharding(mesh, P("data")))
-    found = read_collectives(function.lower(x, kernel).compile().as_text(), 8)
+    text = function.lower(x, kernel).compile().as_text()
+    assert text is not None
+    found = read_collectives(text, 8)
     assert len(gathered_rows(found, 48, ())) == gathered
     assert len(gathered_rows(found, 48, {(48, 6, 5, 4)})) == 0

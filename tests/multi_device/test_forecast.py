@@ -5,7 +5,6 @@ checked is how its words are put together.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -24,7 +23,7 @@ def chips() -> Topology:
 
 
 @pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch, chips: Topology, tmp_path: Path) -> Iterator[list]:
+def compiled(monkeypatch: pytest.MonkeyPatch, chips: Topology, tmp_path: Path) -> list[int]:
     """The rows of each step that is compiled; libtpu need not be installed."""
     rows: list[int] = []
 
@@ -40,12 +39,17 @@ def compiled(monkeypatch: pytest.MonkeyPatch, chips: Topology, tmp_path: Path) -
 
 
 def test_an_arm_is_compiled_once_and_its_figures_add_up(
-    compiled: list, chips: Topology, tmp_path: Path, capsys: pytest.CaptureFixture
+    compiled: list[int], chips: Topology, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     config = resolve(load_config(CONFIG), overrides=[*SHRUNK, "train.batch_size=64"])
     once, again = (
         forecast.forecast(
-            "none", config, chips, search=False, cache=tmp_path / "topologies", say=str
+            "none",
+            config,
+            chips,
+            search=False,
+            cache=tmp_path / "topologies",
+            say=lambda line: None,
         )
         for _ in range(2)
     )
@@ -53,14 +57,14 @@ def test_an_arm_is_compiled_once_and_its_figures_add_up(
     assert len(compiled) == 2
     capsys.readouterr()
     assert shown.show_forecast([("none", config)], 3, "v5e:2x4", search=False, as_json=True) == 0
-    said = json.loads(capsys.readouterr().out)
+    shown_arms = json.loads(capsys.readouterr().out)
     shown.show_forecast([("none", config)], 3, "v5e:2x4", search=False, as_json=False)
     table = capsys.readouterr().out
     assert len(compiled) == 2
 
-    (arm,) = said["arms"]
+    (arm,) = shown_arms["arms"]
     train = arm["train"]
-    assert (said["chips"], said["seeds"], arm["steps"], arm["faults"]) == (8, 3, 4, [])
+    assert (shown_arms["chips"], shown_arms["seeds"], arm["steps"], arm["faults"]) == (8, 3, 4, [])
     (traffic,) = train["figures"]["traffic"]
     assert traffic["kind"] == "all-reduce"
     assert traffic["sent_bytes"] == pytest.approx(traffic["bytes"] * 2 * 7 / 8)

@@ -100,8 +100,7 @@ def test_narrow_factors_are_rounded_once_and_added_up_in_float32(rng):
     narrow = partial(conv2d, matmul_dtype="bfloat16", implementation="matmul")
     ours = values_and_gradients(narrow, x, kernel, gradient)
     exact = oracle.convolution(rounded(x), rounded(kernel), 1, "SAME", 1)
-    factors = map(rounded, (x, kernel, gradient))
-    right = oracle.convolution_gradients(*factors, 1, "SAME")
+    right = oracle.convolution_gradients(rounded(x), rounded(kernel), rounded(gradient), 1, "SAME")
     for mine, wanted in zip(ours, (exact, *right), strict=True):
         assert mine.dtype == "float32"
         # At most 63 products of size 1 at float32's 6e-8: as exact as unrounded factors were.
@@ -139,7 +138,7 @@ def test_batch_statistics_are_the_biased_ones_in_float32(shape, dtype, rng):
     x = jnp.asarray(rng.normal(3, 2, size=shape), dtype)
     mean, variance = batch_statistics(x)
     exact = np.asarray(x, np.float64).reshape(-1, shape[-1])
-    assert (mean.dtype, variance.dtype) == ("float32", "float32")
+    assert mean.dtype == variance.dtype == np.float32
     # 120 numbers; the one-pass variance subtracts squares of size 30: a few units of 30 * 6e-8.
     np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(variance, exact.var(0), rtol=1e-5, atol=2e-5)

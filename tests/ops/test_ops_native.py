@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("kernels")
 @needs_compiler
 def test_results_are_the_same_to_the_bit_on_threads_without_them_and_on_two_devices(kernels_home):
     alone = os.environ["XLA_FLAGS"] + " --xla_cpu_multi_thread_eigen=false"
-    settings = {}, {"XLA_FLAGS": alone}, {"JAX_NUM_CPU_DEVICES": "2"}
+    settings: tuple[dict[str, str], ...] = {}, {"XLA_FLAGS": alone}, {"JAX_NUM_CPU_DEVICES": "2"}
     said = [
         run_program("native_bits", XDG_CACHE_HOME=str(kernels_home), **more) for more in settings
     ]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).parent
 
@@ -26,6 +27,12 @@ def start_program(name: str, *words: object, **environment: str) -> "subprocess.
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def stdout_of(process: "subprocess.Popen[str]") -> IO[str]:
+    """What a process that `start_program` started writes."""
+    assert process.stdout is not None
+    return process.stdout
 
 
 def run_program(

@@ -9,8 +9,8 @@ from xception_jax.training.loop import Loop
 note = Loop._note
 
 
-def hang_at_five(self: Loop, step: int, *arguments: Any) -> None:
-    note(self, step, *arguments)
+def hang_at_five(self: Loop, step: int, taken: Any) -> None:
+    note(self, step, taken)
     if step == 5:
         threading.Event().wait()
 

@@ -103,7 +103,8 @@ def test_a_name_that_leads_out_is_refused(tmp_path, monkeypatch):
 def test_a_store_that_is_away_for_a_while_gets_it_later(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("XCEPTION_JAX_UPLOAD_SECONDS", "0.1")
-    url, told = f"memory://{tmp_path.name}/away", []
+    url = f"memory://{tmp_path.name}/away"
+    told: list[str] = []
     away, write = [False], Store.write
 
     def refuse(self, name: str, content: bytes) -> None:
@@ -184,7 +185,12 @@ def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
     prepare("fashion_mnist_mini", str(tmp_path / "bucket"))
     fetched = []
     get = Store._get
-    monkeypatch.setattr(Store, "_get", lambda *args: (fetched.append(args[1]), get(*args)))
+
+    def note(self, name, *args):
+        fetched.append(name)
+        return get(self, name, *args)
+
+    monkeypatch.setattr(Store, "_get", note)
     url = f"file://{tmp_path}/bucket"
     for _ in range(2):
         source = load("fashion_mnist_mini", directory=url)

@@ -36,6 +36,8 @@ def test_the_largest_batch_is_found_in_a_few_tries(fixed, each, start, unit, ava
 
     known = {start: fixed + each * start}
     largest, too_large = search_largest(needed, known, unit=unit, available=available)
+    assert largest is not None
+    assert too_large is not None
     assert fixed + each * largest <= available < fixed + each * too_large
     assert too_large <= largest * 1.25
     assert len(tried) <= 3

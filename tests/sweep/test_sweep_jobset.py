@@ -136,7 +136,9 @@ def test_the_commands_of_the_documentation_are_valid():
             words = [word for word in shlex.split(line) if not word.startswith("RAY_")]
             if words[:2] != ["xception-jax", "sweep"]:
                 continue
-            command = typer.main.get_command(cli.app).commands["sweep"]
+            group = typer.main.get_command(cli.app)
+            assert isinstance(group, typer.core.TyperGroup)
+            command = group.commands["sweep"]
             given = command.make_context("sweep", words[2:]).params
             names = ("launcher", "workers", "resources", "sbatch", "jobset", "retries")
             Engine(**{name: given[name] for name in names})

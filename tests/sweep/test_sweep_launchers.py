@@ -6,11 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.programs import program, start_program
+from tests.programs import program, start_program, stdout_of
 from tests.shrunk import EXPERIMENT, SHRUNK
 from tests.sweep.worker_sweeps import (
     LONG,
@@ -53,6 +54,10 @@ def launcher():
     opened.close()
 
 
+def has_logged(launcher: ProcessLauncher, unit: Unit) -> bool:
+    return bool(launcher.logs(unit))
+
+
 def ended(launcher, unit) -> Ended:
     found: list[Ended] = []
 
@@ -82,7 +87,7 @@ def test_a_cancelled_command_may_finish_and_a_closed_launcher_leaves_none(launch
     deaf = unit(1, "trap '' TERM; echo $$; while :; do sleep 0.05; done")
     for each in (soft, deaf):
         launcher.submit(each, ())
-        wait_until(lambda each=each: bool(launcher.logs(each)))
+        wait_until(partial(has_logged, launcher, each))
     launcher.cancel(soft)
     assert ended(launcher, soft) == Ended(75)
     assert launcher.logs(soft) == "up\nsaved\n"
@@ -98,7 +103,7 @@ def test_a_cancelled_command_may_finish_and_a_closed_launcher_leaves_none(launch
 def test_a_worker_ends_with_whoever_started_it(tmp_path):
     log = tmp_path / "log"
     process = start_program("sleeping_driver", log, *program("sleeping_worker"))
-    child = Path("/proc") / process.stdout.readline().strip()
+    child = Path("/proc") / stdout_of(process).readline().strip()
     wait_until(lambda: log.exists() and log.read_text() == "up\n", process)
     assert child.exists()
     process.kill()
@@ -231,10 +236,10 @@ def test_an_array_job_is_written_for_the_units_that_are_missing(call, tmp_path, 
     asked = (tmp_path / "sbatch").read_text().split()
     assert asked[:3] == ["--parsable", "--gres=gpu:1", "--time=4:00:00"]
     script = (tmp_path / "script").read_text()
-    options = {line.split()[1] for line in script.splitlines() if line.startswith("#SBATCH")}
-    assert {"--array=0,2%4", "--requeue", "--signal=TERM@120", "--open-mode=append"} <= options
-    assert f"--output={home}/workers/%a.log" in options
-    (name,) = [option for option in options if option.startswith("--job-name=")]
+    asked_for = {line.split()[1] for line in script.splitlines() if line.startswith("#SBATCH")}
+    assert {"--array=0,2%4", "--requeue", "--signal=TERM@120", "--open-mode=append"} <= asked_for
+    assert f"--output={home}/workers/%a.log" in asked_for
+    (name,) = [option for option in asked_for if option.startswith("--job-name=")]
     assert name.replace("--job-name", "--name") in (tmp_path / "squeue").read_text()
     assert f'{home}/sweep.json --workdir {home} --unit "$SLURM_ARRAY_TASK_ID"' in script
     assert subprocess.run(["bash", "-n", tmp_path / "script"], check=False).returncode == 0

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests.programs import run_program, start_program
+from tests.programs import run_program, start_program, stdout_of
 from xception_jax.errors import InputError
 from xception_jax.tracking.jsonl import MetricsLog, read_metrics
 
@@ -194,9 +194,9 @@ def test_a_full_disk_leaves_no_part_of_a_row(path, monkeypatch):
 
 def test_a_kill_loses_no_row_that_was_written(path):
     writer = start_program("write_metrics", path)
-    told = [int(writer.stdout.readline()) for _ in range(2000)][-1]
+    told = [int(stdout_of(writer).readline()) for _ in range(2000)][-1]
     writer.send_signal(signal.SIGKILL)
-    told = max([told, *map(int, writer.stdout.read().split("\n")[:-1])])
+    told = max([told, *map(int, stdout_of(writer).read().split("\n")[:-1])])
     writer.wait()
     steps = [each["step"] for each in read_metrics(path)]
     assert steps == list(range(len(steps)))

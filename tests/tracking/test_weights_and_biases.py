@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.offline_runs import read_offline_run
-from tests.programs import program, start_program
+from tests.programs import program, start_program, stdout_of
 from xception_jax.tracking import open_tracker, read_metrics, weights_and_biases
 from xception_jax.tracking.weights_and_biases import start_run, wandb_id
 
@@ -128,12 +128,12 @@ def kill_with_children(process):
 def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(tmp_path, open_run, make_rows):
     process = start_program("track_slowly", tmp_path)
     until = time.time() + 20
-    logged = [process.stdout.readline().split()]
+    logged = [stdout_of(process).readline().split()]
     while float(logged[-1][1]) < min(until, float(logged[0][1]) + 5):
-        logged.append(process.stdout.readline().split())
+        logged.append(stdout_of(process).readline().split())
     killed_at, children = kill_with_children(process)
     assert children == 1
-    logged += [line.split() for line in process.stdout.read().splitlines()]
+    logged += [line.split() for line in stdout_of(process).read().splitlines()]
 
     kept = [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")]
     assert kept == list(range(1, len(kept) + 1)) and len(kept) >= len(logged)
@@ -247,7 +247,7 @@ def test_a_place_that_cannot_be_written_is_a_warning(tmp_path, open_run, make_ro
 def test_a_full_disk_is_a_warning(tmp_path, open_run, make_rows, warnings, monkeypatch):
     """Which wandb itself does not give."""
     full = shutil._ntuple_diskusage(1 << 30, 1 << 30, 0)
-    monkeypatch.setattr(weights_and_biases.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
     tracker = open_run()
     log_all(tracker, make_rows())
     tracker.finish({})
@@ -271,6 +271,7 @@ def test_a_mirror_that_hangs_is_left_behind(tmp_path, warnings, monkeypatch):
         run = start_run(
             directory=tmp_path, run_id=RUN_ID, name="n", config={}, warn=warnings.append
         )
+        assert run is not None
         started = time.monotonic()
         run.finish({}, failed=False)
         assert time.monotonic() - started < 2

@@ -3,6 +3,7 @@
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from tests.shrunk import MULTI_LABEL_CONFIG, MULTI_LABEL_SHRUNK
 from xception_jax.config import load_config, resolve
+from xception_jax.data.splits import ArrayRecords
 from xception_jax.errors import InputError
 from xception_jax.tracking import read_metrics
 from xception_jax.training import Interrupted, Labels, train
@@ -18,6 +20,7 @@ from xception_jax.training.metrics import any_in_top, in_top, sigmoid_cross_entr
 from xception_jax.training.ranking import average_precision, mean_average_precision
 from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import make_mesh
+from xception_jax.training.state import TrainState
 
 
 def shrunk(*words):
@@ -178,7 +181,9 @@ def test_rows_and_result_hold_map100(whole):
 def test_the_best_checkpoint_is_the_one_of_the_best_map100(tmp_path):
     checkpoints = Checkpoints(tmp_path / "kept", keep_last=1, keep_best=1, metric="map100", run="")
     for step, (top1, map100) in enumerate([(0.1, 0.9), (0.9, 0.1), (0.2, 0.2)], start=1):
-        checkpoints.save(step, {"x": jnp.zeros(1)}, {"top1": top1, "map100": map100}, b"")
+        checkpoints.save(
+            step, cast(TrainState, {"x": jnp.zeros(1)}), {"top1": top1, "map100": map100}, b""
+        )
         checkpoints.wait()
     checkpoints.close()
     assert {path.name for path in (tmp_path / "kept").iterdir()} >= {"1", "3"}
@@ -193,7 +198,9 @@ def test_result_is_what_the_predictions_say(whole):
     file = np.load(whole / "predictions.npz")
     scores, labels = file["scores"].astype(float), file["label"]
     result = json.loads((whole / "run.json").read_text())["result"]
-    np.testing.assert_array_equal(labels, source.splits["test"].records.labels)
+    records = source.splits["test"].records
+    assert isinstance(records, ArrayRecords)
+    np.testing.assert_array_equal(labels, records.labels)
     best = scores.argmax(axis=1)
     np.testing.assert_array_equal(best, file["prediction"])
     right = labels[np.arange(len(labels)), best] == 1

@@ -55,7 +55,9 @@ def test_a_signal_saves_and_says_so(number, whole, command, tmp_path, assert_sam
     code, _, err = finish(process)
     assert code == 75
     assert err.splitlines()[0] == "stopping after this step; interrupt again to stop at once"
-    step = int(re.fullmatch(r"stopped after step (\d+); .*", err.splitlines()[1])[1])
+    stopped = re.fullmatch(r"stopped after step (\d+); .*", err.splitlines()[1])
+    assert stopped is not None
+    step = int(stopped[1])
     assert step < 60
     assert str(step) in {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert finish(command(tmp_path / "run", *LONG))[0] == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import start_program
+from tests.programs import start_program, stdout_of
 from xception_jax.errors import InputError
 from xception_jax.runtime import lock
 from xception_jax.runtime.lock import is_locked, locked
@@ -24,7 +24,7 @@ def quick(monkeypatch):
 def holder(tmp_path):
     """A process that holds `tmp_path`."""
     process = start_program("hold_lock", tmp_path)
-    assert process.stdout.readline() == "held\n"
+    assert stdout_of(process).readline() == "held\n"
     yield process
     process.kill()
     process.communicate()
@@ -56,7 +56,7 @@ def test_a_living_process_of_another_host_is_left_alone(tmp_path, monkeypatch):
         if (beat := next(beats)) == 3:  # it has missed two
             write_elsewhere(tmp_path, beat)
 
-    monkeypatch.setattr(lock.time, "sleep", renew)
+    monkeypatch.setattr("time.sleep", renew)
     with pytest.raises(InputError, match="in use by process 7 on another-host since 2026-01-01"):
         locked(tmp_path).__enter__()
     assert (tmp_path / ".lock").read_text() == ELSEWHERE.format(3)
@@ -64,8 +64,8 @@ def test_a_living_process_of_another_host_is_left_alone(tmp_path, monkeypatch):
 
 def test_a_dead_one_is_taken_over_after_six_missed_renewals(tmp_path, monkeypatch):
     write_elsewhere(tmp_path, 5)
-    slept = []
-    monkeypatch.setattr(lock.time, "sleep", slept.append)
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
     with locked(tmp_path):
         assert slept == [0.05] * 6
         assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()

@@ -1,6 +1,7 @@
 """The compiled training step: against NumPy, against plain JAX, compiled once."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +51,17 @@ class Softmax(nnx.Module):
 
 def softmax_program(**changes) -> StepSpec:
     function, *_ = functionalize(Softmax(27, 4))
-    fixed = {"augmentation": "none", "padding": 0, "dropout": False, "accumulation_steps": 1}
-    settings = {"task": SingleLabel(label_smoothing=0.1), "average_decay": 0.6, **fixed}
+    fixed: dict[str, Any] = {
+        "augmentation": "none",
+        "padding": 0,
+        "dropout": False,
+        "accumulation_steps": 1,
+    }
+    settings: dict[str, Any] = {
+        "task": SingleLabel(label_smoothing=0.1),
+        "average_decay": 0.6,
+        **fixed,
+    }
     return StepSpec(model=function, optimizer=SGD, **(settings | changes))
 
 
@@ -64,8 +74,8 @@ def softmax_batches(steps=8, rows=16):
 
 def own(seed=0, learning_rate=0.1, weight_decay=5e-4):
     """Hyperparameters; by default those of the shrunk config but for its dropout."""
-    reals = (jnp.float32(value) for value in (learning_rate, weight_decay, 0.0))
-    return Hyperparameters(jnp.int32(seed), *reals, jnp.int32(0))
+    rate, decay, dropout = map(jnp.float32, (learning_rate, weight_decay, 0.0))
+    return Hyperparameters(jnp.int32(seed), rate, decay, dropout, jnp.int32(0))
 
 
 def run_steps(program, batches, device_data=None, given=None):
@@ -88,7 +98,7 @@ def run_steps(program, batches, device_data=None, given=None):
 
 def in_numpy(start, batches, clip):
     """The whole training of softmax regression in float64."""
-    w = {name: np.float64(value) for name, value in start.items()}
+    w = {name: np.asarray(value, np.float64) for name, value in start.items()}
     velocity = {name: np.zeros_like(value) for name, value in w.items()}
     average, sums = dict(w), np.zeros(2)
     for step, batch in enumerate(batches):
@@ -245,7 +255,7 @@ def test_a_compiled_step_keeps_its_barriers_and_refuses_to_compile_again(opened)
     )
     step = compile_train_steps(program, layout, shapes_of(device_data), shapes_of(batch))
     # Otherwise XLA:CPU fuses, and computes several times, what barriers keep apart.
-    assert "opt-barrier(" in step.as_text()
+    assert "opt-barrier(" in (step.as_text() or "")
     state, active, one, given = layout.stack(
         [(program.init(0), jnp.bool_(True), jnp.int32(1), hyperparameters(config, ("none",)))]
     )
@@ -265,7 +275,8 @@ def test_arms_of_a_seed_share_initial_values_and_batches(shrunk):
         assert np.array_equal(value, states[1].parameters[path]), path
     batches = [pipeline.train_batches(5) for pipeline in pipelines]
     for _ in range(4):
-        assert np.array_equal(*(next(batch)["index"] for batch in batches))
+        one, other = (next(batch)["index"] for batch in batches)
+        assert np.array_equal(one, other)
 
 
 def test_polyak_average_starts_at_the_initial_values(opened):

@@ -9,6 +9,7 @@ import pytest
 
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo
+from xception_jax.runtime import run_directory
 from xception_jax.runtime import traced as module
 from xception_jax.runtime.traced import traced
 from xception_jax.training.compile import compile_train_steps, initial_state, shapes_of
@@ -52,7 +53,7 @@ def test_whatever_can_change_the_program_has_it_traced_again(kept, monkeypatch, 
     elif changed == "code":
         monkeypatch.setattr(module, "_code", lambda: "other")
     elif changed == "versions":
-        monkeypatch.setattr(module.files, "versions", lambda: {"jax": "other"})
+        monkeypatch.setattr(run_directory, "versions", lambda: {"jax": "other"})
     elif changed == "options":
         precision = "highest"
     else:
@@ -101,7 +102,9 @@ def test_steps_of_a_traced_program_are_those_of_the_program_itself(kept, monkeyp
     config, program, layout = made_program()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1, 4, 28, 28, 1), dtype=np.uint8)
-    rows = layout.put({"image": images, "label": np.int32([[0, 1, 2, 0]])}, layout.steps_spec)
+    rows = layout.put(
+        {"image": images, "label": np.array([[0, 1, 2, 0]], np.int32)}, layout.steps_spec
+    )
     own = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
     ends = []
     for keep in (True, False):

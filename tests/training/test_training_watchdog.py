@@ -66,7 +66,7 @@ def test_a_run_says_that_a_step_was_slow(run, tmp_path, monkeypatch):
     clock = SimpleNamespace(perf_counter=lambda: float(next(ends)))
     monkeypatch.setattr(loop.Stopwatch, "pause", lambda self: None)
     monkeypatch.setattr(loop, "time", clock)
-    said = []
+    said: list[str] = []
     words = ("train.epochs=6", "train.evaluate_every_epochs=6", "checkpoint.every_epochs=6")
     record = run(tmp_path, *words, warn=said.append)
     assert said == ["step 13 took 100.0 s, and 1 s is usual"]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -78,7 +79,7 @@ def images(rng, tmp_path_factory) -> list[Path]:
     ):
         pixels = rng.integers(0, 256, shape, dtype=np.uint8)
         image = Image.fromarray(pixels) if mode != "P" else Image.fromarray(pixels).convert("P")
-        options = {"lossless": True} if name.endswith("webp") else {}
+        options: dict[str, Any] = {"lossless": True} if name.endswith("webp") else {}
         image.save(directory / name, **options)
         paths.append(directory / name)
     return paths
