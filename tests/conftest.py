@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,16 @@ def call() -> Callable[..., tuple[int, str, str]]:
         return ended.value.code, out.getvalue(), err.getvalue()
 
     return call
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Annotations are not checked: for tests of what the code itself says of wrong types."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def test_corrupt_image_stops_the_run_and_is_named(tmp_path: Path, pipeline: str)
         "batch_size": 4,
     }
     with pytest.raises(InputError, match="cannot be decoded") as caught:
-        pipe = open_pipeline(**settings, batch_size=4, seed=0, pipeline=pipeline)
+        pipe = open_pipeline(**settings, seed=0, pipeline=pipeline)
         list(pipe.eval_batches("test", 6))
     assert any(name in str(caught.value) for name in broken)
     assert caught.value.field == "data.corrupt_images"

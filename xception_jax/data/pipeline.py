@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -65,6 +65,7 @@ class Loading:
     parts: int = 1
 
 
+@runtime_checkable
 class Pipeline(Protocol):
     """Batches of one data set, the same ones for the same seed from either pipeline.
 

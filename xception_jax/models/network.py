@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -135,6 +135,7 @@ class Network(nnx.Module):
         raise NotImplementedError
 
 
+@runtime_checkable
 class Table(Protocol):
     """An architecture as data: what the registry asks of one."""
 

@@ -24,23 +24,26 @@ from xception_jax.ops.shapes import (
 
 CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul")
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
-Matrix = Float[Array, "rows columns"]
+Features = Float[Array, "batch new_height new_width out"]
+Left = Float[Array, "rows inner"]
+Right = Float[Array, "inner columns"]
+Product = Float[Array, "rows columns"]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _product_of(a: Matrix, b: Matrix, dtype: str) -> Matrix:
+def _product_of(a: Left, b: Right, dtype: str) -> Product:
     """`a @ b` of numbers rounded to `dtype`, added up and returned in `a`'s type."""
     return lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=a.dtype)
 
 
-def _product_forward(a: Matrix, b: Matrix, dtype: str) -> tuple[Matrix, tuple[Matrix, Matrix]]:
+def _product_forward(a: Left, b: Right, dtype: str) -> tuple[Product, tuple[Left, Right]]:
     # Rounded, they take half the memory, and the backward pass rounds them anyway.
     return _product_of(a, b, dtype), (a.astype(dtype), b.astype(dtype))
 
 
 def _product_backward(
-    dtype: str, saved: tuple[Matrix, Matrix], gradient: Matrix
-) -> tuple[Matrix, Matrix]:
+    dtype: str, saved: tuple[Left, Right], gradient: Product
+) -> tuple[Left, Right]:
     """Derived automatically, it would multiply numbers of two types, which XLA does slowly."""
     a, b = (value.astype(gradient.dtype) for value in saved)
     return _product_of(gradient, b.T, dtype), _product_of(a.T, gradient, dtype)
@@ -49,11 +52,11 @@ def _product_backward(
 _product_of.defvjp(_product_forward, _product_backward)
 
 
-def _product(a: Matrix, b: Matrix, dtype: str | None) -> Matrix:
+def _product(a: Left, b: Right, dtype: str | None) -> Product:
     return a @ b if dtype is None or dtype == a.dtype else _product_of(a, b, dtype)
 
 
-def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Images:
+def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Features:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -64,7 +67,7 @@ def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Im
     )
 
 
-def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads, dtype: str | None) -> Images:
+def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads, dtype: str | None) -> Features:
     """One matrix product: of what each output sees, all taps side by side."""
     window, features = (kernel.shape[0], kernel.shape[1]), kernel.shape[-1]
     # The barrier keeps XLA from compiling, and computing, what made the image anew for every tap.
@@ -85,7 +88,7 @@ def conv2d(
     groups: int = 1,
     matmul_dtype: str | None = None,
     implementation: str = "auto",
-) -> Float[Array, "batch new_height new_width out"]:
+) -> Features:
     """Convolution over `groups` independent groups of channels.
 
     Args:
@@ -127,7 +130,7 @@ def pointwise_conv2d(
     strides: int = 1,
     matmul_dtype: str | None = None,
     implementation: str = "auto",
-) -> Float[Array, "batch new_height new_width out"]:
+) -> Features:
     """1x1 convolution, as the one matrix product that it is.
 
     On [batch * height * width, in] XLA:CPU calls its matrix kernel directly; as a convolution, or

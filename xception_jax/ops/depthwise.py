@@ -17,6 +17,7 @@ from xception_jax.ops import native
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
     Images,
+    Outputs,
     Padding,
     Pads,
     Size,
@@ -35,7 +36,7 @@ def _window(kernel: Kernel) -> Size:
     return kernel.shape[0], kernel.shape[1]
 
 
-def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -46,25 +47,25 @@ def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
     )
 
 
-def _shift_and_add(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+def _shift_and_add(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     taps = shifted_images(x, _window(kernel), strides, pads)
     terms = [tap * kernel[i, j, 0] for i, row in enumerate(taps) for j, tap in enumerate(row)]
     return sum(terms[1:], start=terms[0])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _shift(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+def _shift(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     return _shift_and_add(x, kernel, strides, pads)
 
 
 def _shift_forward(
     x: Images, kernel: Kernel, strides: int, pads: Pads
-) -> tuple[Images, tuple[Images, Kernel]]:
+) -> tuple[Outputs, tuple[Images, Kernel]]:
     return _shift(x, kernel, strides, pads), (x, kernel)
 
 
 def _shift_backward(
-    strides: int, pads: Pads, saved: tuple[Images, Kernel], gradient: Images
+    strides: int, pads: Pads, saved: tuple[Images, Kernel], gradient: Outputs
 ) -> tuple[Images, Kernel]:
     """Keeps `x` alone: derived automatically, each tap's shifted image would be kept as well."""
     # The barrier keeps XLA from computing what made the gradient anew for every tap.
@@ -74,7 +75,7 @@ def _shift_backward(
 
 
 def _image_gradient(
-    x: Images, kernel: Kernel, gradient: Images, strides: int, pads: Pads
+    x: Images, kernel: Kernel, gradient: Outputs, strides: int, pads: Pads
 ) -> Images:
     """At stride 1 a convolution as well, with the kernel mirrored."""
     if strides != 1:
@@ -85,7 +86,9 @@ def _image_gradient(
     return _shift(gradient, kernel[::-1, ::-1], 1, mirrored)
 
 
-def _kernel_gradient(x: Images, gradient: Images, window: Size, strides: int, pads: Pads) -> Kernel:
+def _kernel_gradient(
+    x: Images, gradient: Outputs, window: Size, strides: int, pads: Pads
+) -> Kernel:
     """Of each tap, the sum of (what it saw * gradient) over all but channels; float32 at least.
 
     XLA:CPU makes fast code of it in this form only: the image's rows are added up first, so that
@@ -118,7 +121,7 @@ def _rows_at_a_time(height: int, most_terms: int = 24) -> int:
 _shift.defvjp(_shift_forward, _shift_backward)
 
 
-def _native(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+def _native(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     """In float32, whatever narrower type the arrays have; for 3x3 windows at stride 1."""
     known = strides == 1 and _window(kernel) == (3, 3) and 0 not in x.shape
     if not known or not native.computes(x, kernel):
@@ -127,7 +130,7 @@ def _native(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _kernels(x: Images, kernel: Kernel, pads: Pads) -> Images:
+def _kernels(x: Images, kernel: Kernel, pads: Pads) -> Outputs:
     (top, bottom), (left, right) = pads
     batch, height, width, channels = x.shape
     size = height + top + bottom - 2, width + left + right - 2
@@ -136,19 +139,21 @@ def _kernels(x: Images, kernel: Kernel, pads: Pads) -> Images:
     return made
 
 
-def _kernels_forward(x: Images, kernel: Kernel, pads: Pads) -> tuple[Images, tuple[Images, Kernel]]:
+def _kernels_forward(
+    x: Images, kernel: Kernel, pads: Pads
+) -> tuple[Outputs, tuple[Images, Kernel]]:
     return _kernels(x, kernel, pads), (x, kernel)
 
 
 def _kernels_backward(
-    pads: Pads, saved: tuple[Images, Kernel], gradient: Images
+    pads: Pads, saved: tuple[Images, Kernel], gradient: Outputs
 ) -> tuple[Images, Kernel]:
     return _kernels_gradients(*saved, gradient, pads)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _kernels_gradients(
-    x: Images, kernel: Kernel, gradient: Images, pads: Pads
+    x: Images, kernel: Kernel, gradient: Outputs, pads: Pads
 ) -> tuple[Images, Kernel]:
     (top, _), (left, _) = pads
     like = jax.typeof(x), jax.typeof(kernel)
@@ -159,27 +164,27 @@ def _kernels_gradients(
 
 
 def _gradients_forward(
-    x: Images, kernel: Kernel, gradient: Images, pads: Pads
-) -> tuple[tuple[Images, Kernel], tuple[Images, Kernel, Images]]:
+    x: Images, kernel: Kernel, gradient: Outputs, pads: Pads
+) -> tuple[tuple[Images, Kernel], tuple[Images, Kernel, Outputs]]:
     return _kernels_gradients(x, kernel, gradient, pads), (x, kernel, gradient)
 
 
 def _gradients_backward(
-    pads: Pads, saved: tuple[Images, Kernel, Images], slopes: tuple[Images, Kernel]
-) -> tuple[Images, Kernel, Images]:
+    pads: Pads, saved: tuple[Images, Kernel, Outputs], slopes: tuple[Images, Kernel]
+) -> tuple[Images, Kernel, Outputs]:
     """Of the same formula in JAX: a second derivative need not be fast."""
 
-    def same(x: Images, kernel: Kernel, gradient: Images) -> tuple[Images, Kernel]:
+    def same(x: Images, kernel: Kernel, gradient: Outputs) -> tuple[Images, Kernel]:
         return _shift_backward(1, pads, (x, kernel), gradient)
 
-    gradients: tuple[Images, Kernel, Images] = jax.vjp(same, *saved)[1](slopes)
+    gradients: tuple[Images, Kernel, Outputs] = jax.vjp(same, *saved)[1](slopes)
     return gradients
 
 
 _kernels.defvjp(_kernels_forward, _kernels_backward)
 _kernels_gradients.defvjp(_gradients_forward, _gradients_backward)
 
-Implementation = Callable[[Images, Kernel, int, Pads], Images]
+Implementation = Callable[[Images, Kernel, int, Pads], Outputs]
 DEPTHWISE_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "shift": _shift}
 if native.available():
     DEPTHWISE_IMPLEMENTATIONS["native"] = _native
@@ -192,7 +197,7 @@ def depthwise_conv2d(
     strides: int = 1,
     padding: Padding = "SAME",
     implementation: str = "auto",
-) -> Images:
+) -> Outputs:
     """Convolves each channel with its own spatial kernel (depth multiplier 1).
 
     Args:

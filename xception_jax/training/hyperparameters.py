@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ _FREE = ("seed", "model.intermediate_activation", "optimizer.learning_rate")
 _FREE_ABOVE_ZERO = ("optimizer.weight_decay", "model.dropout")
 
 
+@no_type_check  # at run time: JAX also makes it of shapes, shardings and None
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -28,11 +30,11 @@ class Hyperparameters:
         activation: the number of the intermediate activation among the program's.
     """
 
-    seed: Int[Array, ""]
-    learning_rate: Float[Array, ""]
-    weight_decay: Float[Array, ""]
-    dropout: Float[Array, ""]
-    activation: Int[Array, ""]
+    seed: Int[Array, "*slots"]
+    learning_rate: Float[Array, "*slots"]
+    weight_decay: Float[Array, "*slots"]
+    dropout: Float[Array, "*slots"]
+    activation: Int[Array, "*slots"]
 
 
 def hyperparameters(config: ConfigDict, activations: Sequence[str]) -> Hyperparameters:

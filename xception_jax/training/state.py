@@ -1,6 +1,7 @@
 """What a run carries from step to step; a checkpoint holds all of it."""
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from xception_jax.models.functional import Params
 Sums = dict[str, Array]
 
 
+@no_type_check  # at run time: JAX also makes it of shapes, shardings and None
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
@@ -26,7 +28,7 @@ class TrainState:
         sums: metrics added up since the last row of the log.
     """
 
-    step: Int[Array, ""]
+    step: Int[Array, "*slots"]
     parameters: Params
     batch_stats: Params
     averages: Params
