@@ -7,7 +7,7 @@ LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 
 # The first of these that runs and is new enough. `make PYTHON=/path/to/python …` names another.
-PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$python"; break; }; done)
 
@@ -28,7 +28,7 @@ MULTI_DEVICE = $(if $(findstring tests/,$(PYTEST_ARGS)),,$(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help ablation install kernels test test-slow faults test-tpu check audit-dependencies format dist lock clean
+.PHONY: help ablation install kernels test test-slow faults test-tpu check docs audit-dependencies format dist test-wheel lock upgrade clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,13 @@ check: $(INSTALLED) ## lint, format, types, import rules, consistency of what is
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pip --disable-pip-version-check check
 
+# What a page would fetch from another host is an error: the site is complete in itself. The theme's
+# script names one host, of which it would fetch Mermaid, and does so only for an element of that class.
+docs: $(INSTALLED) ## the documentation site, in site/; a broken link or name is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@! grep -rnoE --include='*.html' '<(script|img|iframe|source|video)[^>]* src(set)?="?(https?:)?//[^" >]*|<link[^>]*rel="?(stylesheet|icon|pre[a-z]+)[^>]* href="?(https?:)?//[^" >]*|class="[^"]*mermaid' site \
+		|| { echo "make: a page of site/ fetches this from another host" >&2; exit 1; }
+
 # Of an environment of its own: what it needs is not what the project needs.
 audit-dependencies: requirements.lock ## known vulnerabilities in what the lock names (fetches pip-audit)
 	@test -x $(VENV)/pip-audit/bin/pip-audit || { "$(PYTHON)" -m venv $(VENV)/pip-audit && $(VENV)/pip-audit/bin/python -m pip --disable-pip-version-check install --quiet pip-audit; }
@@ -86,13 +93,17 @@ format: $(INSTALLED) ## rewrite the files as `make check` wants them, where that
 	$(BIN)/ruff format
 
 dist: $(INSTALLED) ## source distribution and wheel, in dist/
+	rm -rf dist
 	$(BIN)/hatchling build
+
+test-wheel: dist ## build the wheel, install it in a fresh environment outside the checkout, and use it there
+	scripts/test_wheel.sh "$(BIN)/python" dist/*.whl
 
 # In two steps, each with a mark that is made last, so that an interrupted installation is not taken
 # for a finished one: the locked packages from scratch when the lock changes; the project alone when
 # its metadata does.
 $(LOCKED): requirements.lock
-	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv; none of python3.11, python3, python3.12, python3.13 is one" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv; none of python3.11, python3, python3.12, python3.13, python3.14 is one" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: PYTHON=$(PYTHON) is not a Python 3.11 or newer" >&2; exit 1; }
 	@echo "Installing requirements.lock into $(VENV) (once; about a minute)"
 	"$(PYTHON)" -m venv --clear $(VENV)
@@ -109,20 +120,26 @@ $(INSTALLED): $(LOCKED) pyproject.toml
 	$(PIP_INSTALL) --quiet --no-build-isolation --editable .
 	@touch $@
 
-# Renews every version. One lock serves every Python and platform, as far as wheels go. It names
-# versions and hashes only, so that any index or mirror serves; uv reads no pip settings, and is told to read none
-# of its own (an index in UV_DEFAULT_INDEX is used, not written).
+# `make lock` keeps every version that is there and still fits, and adds or drops what pyproject.toml
+# says; `make upgrade` renews all versions. One lock serves every Python and platform, as far as wheels
+# go. It names versions and hashes only, so that any index or mirror serves; uv reads no pip settings, and
+# is told to read none of its own (an index in UV_DEFAULT_INDEX is used, not written).
 UV_VERSION := 0.13.9
-lock: ## write requirements.lock anew from pyproject.toml (fetches uv)
+UPGRADE ?=
+lock: ## bring requirements.lock in line with pyproject.toml, keeping versions (fetches uv)
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer" >&2; exit 1; }
 	@test -x $(VENV)/uv/bin/uv || { "$(PYTHON)" -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --disable-pip-version-check install --quiet uv==$(UV_VERSION); }
+	@cp requirements.lock requirements.lock.new
 	env -u UV_FIND_LINKS -u UV_EXTRA_INDEX_URL -u UV_INDEX $(VENV)/uv/bin/uv pip compile pyproject.toml --extra dev \
-		--universal --python-version 3.11 --upgrade --generate-hashes --no-sources --no-header --no-annotate \
+		--universal --python-version 3.11 $(if $(UPGRADE),--upgrade) --generate-hashes --no-sources --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock.new
 	@! grep -nE '://|^-|==[^ ]*\+|file:| @ ' requirements.lock.new || { echo "make: an address or a local version got into the lock" >&2; exit 1; }
 	@mv requirements.lock.new requirements.lock
 	@echo "requirements.lock: $$(grep -c == requirements.lock) packages; make install installs them"
 
+upgrade: ## renew every version in requirements.lock (fetches uv)
+	$(MAKE) lock UPGRADE=1
+
 clean: ## remove .venv, dist and caches; results stay
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

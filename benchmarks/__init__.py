@@ -1,1 +1,1 @@
-"""The project's benchmarks, which `xception-jax bench` runs; README.md tells of them."""
+"""Benchmarks of the project, run by `python -m benchmarks`; README.md describes them."""

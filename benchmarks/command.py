@@ -1,4 +1,4 @@
-"""What `xception-jax bench` does: measures the named benchmarks and writes what they gave.
+"""Running the named benchmarks and writing what they measured: what `python -m benchmarks` does.
 
 Where JAX finds a GPU the same cases are measured there, larger, in float32 and bfloat16. None of
 that has been run yet.

@@ -97,7 +97,7 @@ class _Sweep:
     def __init__(self, runs: int) -> None:
         from xception_jax.sweep import load_experiment
 
-        self.directory = Path(tempfile.mkdtemp(prefix="xception-jax-bench-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="xception-jax-benchmarks-"))
         atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
         experiment, self.base = load_experiment(EXPERIMENT)
         self.experiment = replace(experiment, seeds=runs // len(experiment.arms))
@@ -121,7 +121,9 @@ class _Sweep:
         self.directory.mkdir(exist_ok=True)
         self.runs = plan_runs(self.experiment, self.base)
         whole = resolve(self.base)
-        write_ledger(self.directory, self.experiment, whole, self.runs, "bench growth")
+        write_ledger(
+            self.directory, self.experiment, whole, self.runs, "python -m benchmarks growth"
+        )
         units = plan_units(self.directory, self.runs, sizes=None, warn=print)
         self.units = self.units or units
 
@@ -155,7 +157,7 @@ class _Sweep:
 class _Instant:
     """A launcher whose units have ended when they are asked for, each by a word in its run.json."""
 
-    most = None
+    most: int | None = None
 
     def submit(self, unit: Any, avoid: Collection[str]) -> None:  # noqa: ARG002 - there is one place
         (unit.homes[0] / "run.json").write_text('{"status": "diverged"}')
@@ -165,8 +167,17 @@ class _Instant:
 
         return Ended(0)
 
+    def logs(self, unit: Any) -> str:  # noqa: ARG002 - nothing was said
+        return ""
+
+    def cancel(self, unit: Any) -> None:
+        pass
+
     def nodes(self) -> set[str]:
         return {""}
+
+    def close(self) -> None:
+        pass
 
 
 def _leave(home: Path, run: Any, rng: np.random.Generator) -> None:

@@ -27,8 +27,8 @@ def cases(settings: Settings) -> Iterator[Case]:
     size, batch = (GPU_SIZE, GPU_BATCH) if settings.gpu else (SIZE, BATCH)
     found = operations(MODEL, size)
     if settings.quick:
-        small = {"size": 6, "channels": 4, "features": 4}
-        batch, found = 1, [next(o for o in found if o.kind == "depthwise")._replace(**small)]
+        depthwise = next(operation for operation in found if operation.kind == "depthwise")
+        batch, found = 1, [depthwise._replace(size=6, channels=4, features=4)]
     for dtype in ("float32", "bfloat16") if settings.gpu else ("float32",):
         for operation in found:
             for backward in (True,) if settings.quick else (False, True):
@@ -73,7 +73,7 @@ def operation(
     shape: tuple[int, int, int, int],
     features: int,
     strides: int,
-    padding: str,
+    padding: ops.Padding,
     implementation: str,
     backward: bool,
     dtype: str,
@@ -106,7 +106,7 @@ def operation(
     return Work(repeating(both, (inputs, gradient)), shape[0])
 
 
-def _operation(kind: str, implementation: str, strides: int, padding: str) -> Any:
+def _operation(kind: str, implementation: str, strides: int, padding: ops.Padding) -> Any:
     """The function of the image and, where the operation has some, its parameters."""
     if kind == "depthwise":
         return partial(ops.depthwise_conv2d, implementation=implementation)

@@ -66,7 +66,7 @@ def train_step(
     examples = {"train": 100 * batch, "valid": batch}
     info = DatasetInfo("made up", names, (size, size, channels), examples)
     layout = Layout(make_mesh(slots=slots), slots)
-    program = make_step_spec(config, info, layout.mesh)
+    program = make_step_spec(config, info)
     runs = slots or 1
     leading = (steps,) if slots is None else (steps, slots)
     rows = {
@@ -77,14 +77,13 @@ def train_step(
     step = compile_train_steps(program, layout, shapes_of({}), shapes_of(batches))
     state = layout.stack([initial_state(program, seed) for seed in range(runs)])
     active = layout.stack([np.bool_(True)] * runs)
-    activation = config.model.intermediate_activation
-    own = layout.stack([hyperparameters(config, (activation,))] * runs)
+    hparams = layout.stack([hyperparameters(config)] * runs)
     count = replicate(jnp.int32(steps), layout.mesh)
 
     def run(times: int) -> None:
         nonlocal state
         for _ in range(times):
-            state, _ = step(state, active, {}, batches, count, own)
+            state, _ = step(state, active, {}, batches, count, hparams)
         jax.block_until_ready(state)
 
     notes = _notes(program.model.parameters) | _temporaries(step)

@@ -88,7 +88,7 @@ def _make_jpegs(count: int) -> Path:
     import numpy as np
     from PIL import Image, ImageFilter
 
-    rng, root = np.random.default_rng(0), Path(tempfile.mkdtemp(prefix="xception-jax-bench-"))
+    rng, root = np.random.default_rng(0), Path(tempfile.mkdtemp(prefix="xception-jax-benchmarks-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     folders = [root / split / name for split in ("train", "test") for name in ("one", "two")]
     for folder in folders:

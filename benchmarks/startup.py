@@ -80,7 +80,7 @@ def process(
             its end.
     """
     built = _built_kernels() if kernels else None
-    shared = tempfile.mkdtemp(prefix="xception-jax-bench-")
+    shared = tempfile.mkdtemp(prefix="xception-jax-benchmarks-")
     atexit.register(shutil.rmtree, shared, ignore_errors=True)
 
     def run(times: int) -> float | None:

@@ -72,7 +72,7 @@ def ours(*, seeds: int, epochs: float, cold: bool, packing: str, kernels: bool =
 
 def peer(*, module: str, seeds: int, epochs: float, cold: bool) -> Work:
     """`python -m module` with a description of the runs and their decoded images."""
-    directory = Path(tempfile.mkdtemp(prefix="xception-jax-bench-"))
+    directory = Path(tempfile.mkdtemp(prefix="xception-jax-benchmarks-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     (directory / "runs.json").write_text(json.dumps(_describe(seeds, epochs, directory)))
     return process(command=[sys.executable, "-m", module, str(directory / "runs.json")], cold=cold)
@@ -88,7 +88,7 @@ def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
     config = runs[0].config
     opened = open_data(config)
     schedule = make_schedule(config, opened.info.examples["train"])
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{split}_{name}": values
         for split, batch in opened.device_data.items()
         for name, values in batch.items()
@@ -104,8 +104,8 @@ def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
                 run.config.model.name,
                 num_classes=opened.info.num_classes,
                 in_channels=opened.info.image_shape[-1],
-                norm_momentum=run.config.model.norm_momentum,
-                intermediate_activation=run.config.model.intermediate_activation,
+                norm_momentum=run.config.model.block.norm.momentum,
+                intermediate_activation=run.config.model.block.intermediate_activation,
             )
             for run in runs
             if run.seed < seeds

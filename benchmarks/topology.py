@@ -40,7 +40,7 @@ def main(words: list[str]) -> None:
     """Compiles the variants and writes `topology.json`, anew after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("topology", help=f"of {', '.join(CHIPS)}, such as v5e:4x4")
-    parser.add_argument("--output", type=Path, default=Path("results/bench"))
+    parser.add_argument("--output", type=Path, default=Path("results/benchmarks"))
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="names of variants")
     parser.add_argument("overrides", nargs="*", help="key=value, such as model.middle_modules=2")
     asked = parser.parse_intermixed_args(words)

@@ -1,6 +1,7 @@
 """The benchmarks run, measure the same work everywhere, and write it down; never how fast."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import architectures, rounds  # noqa: E402
+from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.cases import Case, Variant  # noqa: E402
+from benchmarks.command import BENCHMARKS  # noqa: E402
 from xception_jax.models import count, model_function  # noqa: E402
 from xception_jax.models.xception import XCEPTIONS  # noqa: E402
 
@@ -49,22 +52,28 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_bench_writes_what_it_measured(call, tmp_path):
-    code, out, err = call("bench", "operations", "startup", "--quick", "--output", tmp_path)
-    assert code == 0, out + err
+def benchmarks(*words: object) -> subprocess.CompletedProcess[str]:
+    """What `python -m benchmarks` does with these words, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_benchmarks_write_what_they_measured(tmp_path):
+    done = benchmarks("operations", "startup", "--quick", "--output", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     check(tmp_path / "operations.json", variants={"auto", "lax"})
     record = check(tmp_path / "startup.json", variants={"xception-jax --help"})
     assert record["quick"]
-    assert "bench operations startup --quick" in record["command"]
+    assert record["command"].startswith("python -m benchmarks operations startup --quick")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["train_step", "inference", "packing", "pipelines", "sweep", "growth"]
 )
-def test_every_benchmark_runs(name, call, tmp_path):
-    code, out, err = call("bench", name, "--quick", "--output", tmp_path)
-    assert code == 0, out + err
+def test_every_benchmark_runs(name, tmp_path):
+    done = benchmarks(name, "--quick", "--output", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     record = check(tmp_path / f"{name}.json", variants=set())
     missing = {entry["name"] for case in record["cases"] for entry in case["left_out"]}
     assert all("PyTorch" in name or "Keras" in name for name in missing), record["cases"]
@@ -73,15 +82,26 @@ def test_every_benchmark_runs(name, call, tmp_path):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("train_steps",), "'train_step'"),
-        (("operations", "--rounds", "0"), "--rounds"),
-        (("operations", "--checkout", "nowhere"), "no benchmarks/"),
+        (("train_steps",), "nearest valid value: 'train_step'"),
+        (("operations", "--rounds", "0"), "--rounds: must be an integer from 1, not '0'"),
+        (("--rounds", "many"), "--rounds: must be an integer from 1, not 'many'"),
+        (("--output", __file__), "--output"),
+        (("--roun", "3"), "--roun"),
+        (("operations", "--case", "no such case"), "--case"),
     ],
 )
-def test_bad_input_is_one_line(words, named, call):
-    code, out, err = call("bench", *words)
-    assert (code, out, len(err.splitlines())) == (2, "", 1)
+def test_bad_input_is_one_line(words, named, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, len(err.splitlines())) == (2, "", 1)
     assert named in err
+
+
+def test_help_names_every_benchmark():
+    done = benchmarks("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in BENCHMARKS)
 
 
 def test_what_cannot_be_measured_is_left_out_with_its_reason(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from tests.programs import run_program
 from xception_jax.commands import display
 from xception_jax.commands.console import console
+from xception_jax.config import resolve
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.local import SweepProgress
 from xception_jax.training import Progress
@@ -69,7 +70,7 @@ def test_what_needs_no_jax_imports_none(words, code):
 
 
 def event(step=0, *, number=1, runs=2, phase="train", row=None, speed=None, ended=None, arm="relu"):
-    run = PlannedRun(arm, 3, None)
+    run = PlannedRun(arm, 3, resolve())
     progress = None if ended else Progress(phase, step, 100, step / 10, speed, row)
     left = 100 * runs - 100 * (number - 1) - step
     return SweepProgress((run,), (number,), runs, 100 * runs, left, progress, ended)
@@ -103,7 +104,7 @@ def test_lines_of_progress(event, left, line):
 
 
 def test_a_pack_is_named_by_its_runs():
-    members = tuple(PlannedRun(arm, seed, None) for seed in (0, 1) for arm in ("none", "elu"))
+    members = tuple(PlannedRun(arm, seed, resolve()) for seed in (0, 1) for arm in ("none", "elu"))
     at_hand = SweepProgress(members, (1, 2, 3, 4), 15, 1500, 1500)
     assert display.describe(at_hand, None) == "[runs 1-4 of 15] none, elu, seeds 0-1: compiling"
 

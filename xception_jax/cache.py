@@ -1,10 +1,10 @@
-"""Where this user's machine keeps what can be made or fetched anew."""
+"""The user's cache directory, for files that can be made or downloaded again."""
 
 import os
 from pathlib import Path
 
 
 def cache_directory() -> Path:
-    """XDG_CACHE_HOME names another than ~/.cache."""
+    """Returns this package's directory below $XDG_CACHE_HOME (if unset, ~/.cache)."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "xception_jax"

@@ -1,35 +1,35 @@
-"""The one error that means "your input, not our code", and the exit codes of the command line."""
+"""`InputError`, the error for input that the user can correct, and the exit codes of the CLI."""
 
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-# What a process ends with; 75 is EX_TEMPFAIL: a scheduler may start the same command again.
+# Exit codes of a process. 75 is EX_TEMPFAIL: a scheduler may start the same command again.
 DONE, FAILED, INVALID, STUCK, LOST_PEER, INTERRUPTED = 0, 1, 2, 70, 71, 75
 
 
 class InputError(Exception):
-    """Bad input that a person can mend: a config value, an argument, a file.
+    """Invalid input that the user can correct: a config value, an argument or a file.
 
-    The message is one line that names the field, the value and, where there is one, the nearest
-    valid value. The command line prints it on standard error and exits with code 2.
+    The message is one line that names the field, the value and, if there is one, the nearest valid
+    value. The command line prints it on standard error and exits with code 2.
     """
 
     def __init__(self, field: str, value: object, reason: str, nearest: object = None) -> None:
         self.field, self.value, self.reason, self.nearest = field, value, reason, nearest
-        shown = "" if value is None else f"={value!r}"
+        assignment = "" if value is None else f"={value!r}"
         hint = "" if nearest is None else f"; nearest valid value: {nearest!r}"
-        super().__init__(" ".join(f"{field}{shown}: {reason}{hint}".split()))
+        super().__init__(" ".join(f"{field}{assignment}: {reason}{hint}".split()))
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of other people's code says, with its type, fit to be a part of a line."""
+    """Returns the type and message of an exception as one line of at most 300 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 @contextmanager
 def refused(field: str, value: object, reason: str) -> Iterator[None]:
-    """An error of what reads a file or a store, which can be any, as an `InputError`."""
+    """Turns any exception raised inside it, as by a reader of files, into an `InputError`."""
     try:
         yield
     except InputError:
@@ -39,7 +39,7 @@ def refused(field: str, value: object, reason: str) -> Iterator[None]:
 
 
 def nearest_name(name: object, choices: Iterable[str]) -> str | None:
-    """The choice spelled most like `name`, or None when none is alike."""
+    """Returns the choice spelled most like `name`, or None if none is similar."""
     matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
     return matches[0] if matches else None
 
@@ -48,5 +48,5 @@ def require_choice(field: str, value: object, choices: Iterable[str]) -> None:
     """Raises `InputError` unless `value` is one of `choices`."""
     choices = list(choices)
     if value not in choices:
-        near = nearest_name(value, choices)
-        raise InputError(field, value, f"must be one of {', '.join(choices)}", near)
+        nearest = nearest_name(value, choices)
+        raise InputError(field, value, f"must be one of {', '.join(choices)}", nearest)

@@ -37,7 +37,14 @@ class Stage(nnx.Module):
     """Separable convolutions, a pool, what skips them."""
 
     def __init__(
-        self, before: int, stage: dict[str, Any], *, norm: Any, activation: str, dtype: Any, rngs
+        self,
+        before: int,
+        stage: dict[str, Any],
+        *,
+        norm: Any,
+        activation: str,
+        dtype: Any,
+        rngs: nnx.Rngs,
     ):
         self.stage, widths = dict(stage, features=tuple(stage["features"])), stage["features"]
         self.convolutions = nnx.List(
@@ -82,7 +89,8 @@ class Xception(nnx.Module):
 
         features, stem = architecture["in_channels"], architecture["stem"]
         activation = architecture["intermediate_activation"]
-        self.stem, self.stem_norms = nnx.List(), nnx.List()
+        self.stem: nnx.List[nnx.Conv] = nnx.List()
+        self.stem_norms: nnx.List[nnx.BatchNorm] = nnx.List()
         for conv in stem:
             self.stem.append(
                 nnx.Conv(
@@ -98,7 +106,7 @@ class Xception(nnx.Module):
             )
             features = conv["features"]
             self.stem_norms.append(norm(features))
-        self.stages = nnx.List()
+        self.stages: nnx.List[Stage] = nnx.List()
         for stage in architecture["stages"]:
             self.stages.append(
                 Stage(features, stage, norm=norm, activation=activation, dtype=dtype, rngs=rngs)
@@ -127,7 +135,9 @@ def loss_of(model: Xception, images: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 @nnx.jit
-def _step(model: Xception, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array):
+def _step(
+    model: Xception, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array
+) -> jax.Array:
     loss, gradients = nnx.value_and_grad(loss_of)(model, images, labels)
     optimizer.update(model, gradients)
     return loss

@@ -6,7 +6,6 @@ What they do is said in `benchmarks.sweeps`.
 import json
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,18 @@ from flax import nnx
 from benchmarks.peers.flax_plain import Xception, build, loss_of
 
 
-@partial(nnx.jit, static_argnames=("padding", "decay"))
-def _augmented_step(model, optimizer, averages, data, rows, key, *, padding: int, decay: float):  # noqa: PLR0917
+@nnx.jit(static_argnames=("padding", "decay"))
+def _augmented_step(  # noqa: PLR0917
+    model: Xception,
+    optimizer: nnx.Optimizer,
+    averages: Any,
+    data: dict[str, jax.Array],
+    rows: np.ndarray,
+    key: jax.Array,
+    *,
+    padding: int,
+    decay: float,
+) -> Any:
     """One step on rows of the images that lie on the device; returns the averaged weights."""
     images = _shift_and_flip(data["train_image"][rows], key, padding)
     loss_and_gradients = nnx.value_and_grad(loss_of)

@@ -1,11 +1,11 @@
-"""What the tests of data share: the shipped set prepared once."""
+"""Fixtures of the data tests: the shipped data set, prepared once."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A directory of prepared data sets with fashion_mnist_mini in it."""
+    """Directory of prepared data sets that holds fashion_mnist_mini."""
     from xception_jax.data import prepare
 
     directory = tmp_path_factory.mktemp("prepared")

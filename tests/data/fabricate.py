@@ -1,4 +1,4 @@
-"""Image files made on the spot, for the tests."""
+"""Image files generated for the tests."""
 
 import io
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def encode(pixels: np.ndarray, kind: str = "PNG", mode: str | None = None) -> bytes:
-    """The bytes of an image file."""
+    """Returns pixels encoded as the content of an image file."""
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)
     (image if mode is None else image.convert(mode)).save(buffer, kind)
@@ -18,7 +18,7 @@ def encode(pixels: np.ndarray, kind: str = "PNG", mode: str | None = None) -> by
 def write_folder(
     root: Path, rng: np.random.Generator, splits: dict[str, int], size: tuple[int, int] = (24, 32)
 ) -> None:
-    """`splits[name]` PNG images of random pixels, height and width `size`, in each of 3 classes."""
+    """Writes `splits[name]` random PNG images of (height, width) `size` for each of 3 classes."""
     for split, count in splits.items():
         for label in ("ant", "bee", "cat"):
             (root / split / label).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The part of the data path inside the compiled step, against NumPy."""
+"""Tests of the data path inside the compiled step, against NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from xception_jax.errors import InputError
 
 
 def shifted(image: np.ndarray, padding: int) -> dict[bytes, tuple[int, int, bool]]:
-    """Every outcome that shift_flip may have, by content."""
+    """Returns (down, right, flipped) of every allowed outcome of shift_flip, by its content."""
     height, width, _ = image.shape
     padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
     outcomes = {}
@@ -35,7 +35,7 @@ def test_shift_flip_takes_every_allowed_outcome(
     assert out.dtype == np.uint8
     allowed = shifted(image, padding)
     seen = [allowed[result.tobytes()] for result in out]
-    # 60 expected of each: the chance that one of at most 98 outcomes is never drawn is below 1e-24.
+    # Each is expected 60 times: that one of at most 98 never comes has a probability below 1e-24.
     assert len(set(seen)) == len(allowed)
     flips = np.mean([flip for _, _, flip in seen])
     assert abs(flips - 0.5) < 5 * 0.5 / np.sqrt(count)

@@ -1,4 +1,4 @@
-"""Damage to a prepared data set: read all the same, bit for bit, or named in one line."""
+"""Tests of damaged prepared data sets: they read bit for bit the same, or fail with one line."""
 
 import shutil
 from collections.abc import Callable
@@ -15,9 +15,9 @@ NAME = "fashion_mnist_mini"
 
 
 def images_of(directory: Path, pipeline: str) -> np.ndarray:
-    """The test split, read from the files."""
-    opening._source.cache_clear()
-    opening._decoded.cache_clear()
+    """Reads the test split from the files."""
+    opening._load.cache_clear()
+    opening._load_decoded.cache_clear()
     opened = opening.open_pipeline(
         name=NAME, directory=str(directory), image_size=28, pipeline=pipeline, batch_size=50, seed=0
     )
@@ -36,7 +36,7 @@ def expected(prepared: str) -> np.ndarray:
 
 @pytest.fixture
 def directory(prepared: str, tmp_path: Path) -> Path:
-    """A copy, to be damaged."""
+    """Copy of the prepared data set, to be damaged."""
     return Path(shutil.copytree(prepared, tmp_path / "prepared"))
 
 
@@ -53,10 +53,10 @@ def test_a_damaged_set_is_named(
     (path,) = directory.rglob(pattern)
     damage(path)
     try:
-        found = images_of(directory, pipeline)
+        images = images_of(directory, pipeline)
     except InputError as error:
         message = str(error)
         assert "\n" not in message
         assert NAME in message or str(directory) in message or "test[" in message
-    else:  # what was damaged is not what is read: a description, say
-        np.testing.assert_array_equal(found, expected)
+    else:  # the damaged part, such as a description, is not read
+        np.testing.assert_array_equal(images, expected)

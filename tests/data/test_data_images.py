@@ -1,4 +1,4 @@
-"""Decoding and cropping, against Pillow used directly and against arithmetic by hand."""
+"""Tests of decoding and cropping, against Pillow itself and against arithmetic by hand."""
 
 import io
 import struct
@@ -61,14 +61,14 @@ def test_central_crop_takes_the_centre(rng: np.random.Generator) -> None:
     image = Image.fromarray(pixels)
     np.testing.assert_array_equal(central_crop(image, 16, 1.0), pixels[:, 8:24])
     np.testing.assert_array_equal(central_crop(image, 14, 0.875), pixels[1:15, 9:23])
-    # Twice as small: every pixel is the antialiasing filter's mean, so the whole mean stays.
+    # At half the size every pixel is a mean by the antialiasing filter, so the overall mean stays.
     small = central_crop(image, 8, 1.0)
     assert small.shape == (8, 8, 3)
     assert abs(small.mean() - pixels[:, 8:24].mean()) < 4
 
 
 def test_random_resized_crop_covers_what_it_should(rng: np.random.Generator) -> None:
-    """A ramp image tells where each crop was cut, and whether it was flipped."""
+    """In a ramp image, pixel values show where each crop was cut and whether it was flipped."""
     width, height = 240, 180
     ramp = np.zeros((height, width, 3), np.uint8)
     ramp[..., 0] = np.arange(width)[None, :]
@@ -92,7 +92,7 @@ def test_random_resized_crop_covers_what_it_should(rng: np.random.Generator) -> 
 
 
 def test_random_resized_crop_of_an_extreme_shape() -> None:
-    """No drawn crop fits into a thin strip: its central square is taken."""
+    """No drawn crop fits into a thin strip, so its central square is used."""
     strip = np.zeros((4, 400, 3), np.uint8)
     strip[:, 198:202] = 200
     draws = np.full(CROP_DRAWS, 0.999)

@@ -1,4 +1,4 @@
-"""The multi-label set: what its mosaics show, against the shipped images tile by tile."""
+"""Tests of the multi-label data set, tile by tile against the shipped images."""
 
 import hashlib
 from itertools import islice
@@ -27,7 +27,7 @@ def tiles_of(mosaic: np.ndarray) -> list[bytes]:
 
 
 def test_labels_are_the_classes_of_the_tiles(parts) -> None:
-    """Each tile is looked up, by its bytes, among the shipped images of its own split."""
+    """Every tile is looked up by its bytes among the shipped images of its split."""
     images = shipped.read_shipped()
     assert {name: part.images.shape for name, part in parts.items()} == {
         "train": (8000, 56, 56, 1),
@@ -48,16 +48,16 @@ def test_labels_are_the_classes_of_the_tiles(parts) -> None:
         assert part.labels.dtype == np.uint8
         assert part.labels.max() == 1
     assert used["train"].isdisjoint(used["validation"])
-    assert len(used["validation"]) > 1000  # of 1,200: 4,000 draws by a long tail
+    assert len(used["validation"]) > 1000  # of 1,200, in 4,000 long-tailed draws
 
 
 def test_the_definition_does_not_change(parts) -> None:
-    """Hashes noted when the set was defined: results on another one could not be compared."""
-    found = {
+    """The hashes belong to the original definition; results on another would not be comparable."""
+    hashes = {
         name: hashlib.sha256(part.images.tobytes() + part.labels.tobytes()).hexdigest()[:16]
         for name, part in parts.items()
     }
-    assert found == {
+    assert hashes == {
         "train": "d7638aef12f3f5b2",
         "validation": "8fbd3553eeaf85eb",
         "test": "16d95fa9c872cf6a",
@@ -65,7 +65,7 @@ def test_the_definition_does_not_change(parts) -> None:
 
 
 def test_classes_have_a_long_tail(parts) -> None:
-    """A mosaic shows the r-th class with the probability 1 - (1 - p)^4, where p goes as 1/r."""
+    """A mosaic shows the r-th class with probability 1 - (1 - p)^4; p is proportional to 1/r."""
     weights = 1 / np.arange(1, 11)
     expected = 1 - (1 - weights / weights.sum()) ** 4
     for part in parts.values():
@@ -153,6 +153,6 @@ def test_wrong_sets_of_classes_are_named(label, frequencies) -> None:
         train_examples=None,
         class_frequencies=frequencies,
     )
-    what = "one of 0…1" if frequencies is None else "2 zeros and ones"
-    with pytest.raises(InputError, match=rf"train\[\d+\], whose label is not {what}:"):
+    expected = "one of 0…1" if frequencies is None else "2 zeros and ones"
+    with pytest.raises(InputError, match=rf"train\[\d+\], whose label is not {expected}:"):
         source.splits["train"].read(0)

@@ -1,4 +1,4 @@
-"""The order of examples: a permutation an epoch, the same on any hosts, from any step."""
+"""Tests of the order of examples: one permutation per epoch, on any hosts, from any step."""
 
 from itertools import islice
 
@@ -49,7 +49,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 
 def test_order_is_fixed_for_all_time() -> None:
-    """Written down once from Philox-4x64's raw output: a run must repeat on a later NumPy."""
+    """The values come from Philox-4x64's raw output: runs must repeat with later NumPy releases."""
     philox = np.random.Philox(counter=[0, 0, 0, 3], key=[5, 0xF5299398])  # crc32(b"order")
     np.testing.assert_array_equal(random_bits(5, "order", 3, 4), philox.random_raw(4))
     assert permutation(5, "order", 3, 8).tolist() == [4, 3, 1, 5, 7, 2, 6, 0]
@@ -89,7 +89,7 @@ def test_uneven_batch_names_the_nearest() -> None:
 
 
 def test_hosts_deal_out_every_part_of_a_batch() -> None:
-    """Each part, put together from all hosts, is consecutive rows of the batch."""
+    """Every part, assembled from all hosts, holds consecutive rows of the batch."""
     for step in (0, 3):
         whole = TrainOrder(50, batch_size=24, seed=1, host=0, hosts=1).examples(step)
         for hosts in (1, 2, 4):

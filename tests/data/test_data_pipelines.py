@@ -1,4 +1,4 @@
-"""Both pipelines: one contract, one order, every example counted once."""
+"""Tests of both pipelines: one interface, one order, every example counted once."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -28,7 +28,7 @@ def digits(**changes: Any) -> Pipeline:
 
 
 def images_of(pipe: Pipeline, batches: Iterator[Batch], steps: int) -> Batch:
-    """Images and labels of some steps, from either pipeline."""
+    """Returns the images and labels of the first `steps` batches of either pipeline."""
     collected = []
     for batch in islice(batches, steps):
         if pipe.device_data:
@@ -80,13 +80,10 @@ def test_evaluation_counts_each_example_once(pipeline: str, batch_size: int, hos
             assert len(batch["index"]) == len(batch["mask"]) == batch_size // hosts
             seen += batch["index"][batch["mask"]].tolist()
             if pipeline == "streaming":
-                chosen = batch["index"][batch["mask"]]
-                np.testing.assert_array_equal(
-                    batch["image"][batch["mask"]], device_data["image"][chosen]
-                )
-                np.testing.assert_array_equal(
-                    batch["label"][batch["mask"]], device_data["label"][chosen]
-                )
+                mask = batch["mask"]
+                indices = batch["index"][mask]
+                for key in ("image", "label"):
+                    np.testing.assert_array_equal(batch[key][mask], device_data[key][indices])
     assert sorted(seen) == list(range(len(device_data["label"])))
 
 
@@ -157,7 +154,7 @@ def test_evaluation_after_random_crops_is_the_centre(tmp_path: Path) -> None:
     )
     (batch,) = pipe.eval_batches("test", 6)
     files = sorted((tmp_path / "test").glob("*/*.png"))
-    # 0.875 of 32 is 28: the centre comes out as it is.
+    # 0.875 of 32 is 28: the centre is returned without resizing.
     expected = [np.asarray(Image.open(path))[2:30, 10:38] for path in files]
     np.testing.assert_array_equal(batch["image"], expected)
 
@@ -253,12 +250,12 @@ def test_bad_settings_are_named(change: dict[str, Any], message: str) -> None:
 
 
 def test_config_fields_are_the_arguments() -> None:
-    """`open_pipeline(**config.data, …)` must work."""
+    """A call `open_pipeline(**config.data, …)` must work."""
     import inspect
 
-    from xception_jax.config.schema import FIELDS
+    from xception_jax.config.schema import SETTINGS
 
-    fields = {name.removeprefix("data.") for name in FIELDS if name.startswith("data.")}
+    fields = {name.removeprefix("data.") for name in SETTINGS if name.startswith("data.")}
     arguments = set(inspect.signature(open_pipeline).parameters)
     assert arguments - fields == {"batch_size", "seed", "host", "hosts", "parts"}
     assert fields <= arguments

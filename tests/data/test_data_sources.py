@@ -1,4 +1,4 @@
-"""Where data sets come from, against the files they are made of."""
+"""Tests of every source of data sets, against the files they are made from."""
 
 import gzip
 import os
@@ -28,7 +28,7 @@ def contents(source: Source, split: str) -> list[tuple[bytes, Any]]:
 
 
 def write_idx(directory: Path, rng: np.random.Generator, train: int, test: int) -> dict[str, list]:
-    """Random idx files by hand; returns (pixels, label) of each split, sorted."""
+    """Writes random idx files without the package; returns sorted (pixels, label) of each split."""
     directory.mkdir(parents=True, exist_ok=True)
     written = {}
     for split, stem, count in (("train", "train", train), ("test", "t10k", test)):
@@ -160,7 +160,7 @@ def test_killed_preparation_leaves_nothing_wrong(tmp_path: Path, rng: np.random.
 
 
 def test_reading_needs_no_tensorflow(prepared: str, tmp_path: Path) -> None:
-    """With a TensorFlow that cannot be imported, and that says so where it is tried."""
+    """The `tensorflow` on the path is a stub that ends the process when it is imported."""
     (tmp_path / "tensorflow").mkdir()
     (tmp_path / "tensorflow" / "__init__.py").write_text("raise SystemExit('tensorflow!')")
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -215,7 +215,7 @@ def test_digits_are_scikit_learns() -> None:
 def test_set_without_labelled_test_uses_its_validation_split(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    """As imagenet2012: the test labels are -1, so `validation` is the test split."""
+    """Like imagenet2012: all test labels are -1, so `validation` becomes the test split."""
     from xception_jax.data.builders import ArraySet, prepare_arrays
 
     parts = {

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from xception_jax.config import BlockConfig
 from xception_jax.errors import InputError
-from xception_jax.models import BlockSpec, SeparableConv
-from xception_jax.models.layers import ACTIVATIONS
+from xception_jax.models import SeparableConv
+from xception_jax.models.activations import ACTIVATIONS
+from xception_jax.models.blocks import build_block
 
 ORDERS = ("depthwise_first", "pointwise_first")
 EXACT = {
@@ -54,14 +56,11 @@ def spatial(
 
 
 def block(conv: SeparableConv, images: jax.Array, segments: int) -> np.ndarray:
-    x, spatial_kernel, pointwise_kernel = (
-        np.asarray(a, np.float64)
-        for a in (images, conv.spatial_kernel[...], conv.pointwise_kernel[...])
-    )
-    assert isinstance(conv.spec.intermediate_activation, str)
-    activate, mix = EXACT[conv.spec.intermediate_activation], pointwise_kernel[0, 0]
+    arrays = images, conv.spatial_kernel[...], conv.pointwise_kernel[...]
+    x, spatial_kernel, pointwise_kernel = (np.asarray(a, np.float64) for a in arrays)
+    activate, mix = EXACT[conv.config.intermediate_activation], pointwise_kernel[0, 0]
     place = conv.strides, conv.padding
-    if conv.spec.order == "depthwise_first":
+    if conv.config.order == "depthwise_first":
         return activate(spatial(x, spatial_kernel, segments, *place)) @ mix
     return spatial(activate(x @ mix), spatial_kernel, segments, *place)
 
@@ -140,9 +139,15 @@ def test_default_block_has_two_parameters_and_keeps_images_without_rngs():
     assert conv(jnp.ones((2, 7, 5, 3))).shape == (2, 7, 5, 8)
 
 
-def test_built_from_a_spec_it_is_the_same_block():
-    spec = BlockSpec("pointwise_first", "elu", 2, 5, dtype="bfloat16")
-    built = spec.build(4, 6, rngs=nnx.Rngs(3))
+def test_built_from_a_config_it_is_the_same_block():
+    config = BlockConfig(
+        order="pointwise_first",
+        intermediate_activation="elu",
+        segments=2,
+        kernel_size=5,
+        dtype="bfloat16",
+    )
+    built = build_block(config, 4, 6, rngs=nnx.Rngs(3))
     direct = SeparableConv(
         4,
         6,
@@ -153,7 +158,7 @@ def test_built_from_a_spec_it_is_the_same_block():
         dtype="bfloat16",
         rngs=nnx.Rngs(3),
     )
-    assert built.spec == direct.spec == spec
+    assert built.config == direct.config == config
     np.testing.assert_array_equal(built.spatial_kernel[...], direct.spatial_kernel[...])
 
 
@@ -191,7 +196,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32(order, rng):
         ({"segments": 3}, "model.segments=3: must divide 4 .*nearest valid value: (2|4)"),
         ({"segments": 0}, "model.segments=0"),
         ({"segments": True}, "model.segments=True"),
-        ({"segments": 2.0}, "model.segments=2.0"),
+        ({"segments": 2.5}, "model.segments=2.5"),
         ({"segments": "per_chanel"}, "model.segments='per_chanel'.*'per_channel'"),
         ({"kernel_size": 4}, "model.kernel_size=4: must be odd; nearest valid value: 3"),
         ({"kernel_size": 0}, "model.kernel_size=0"),

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
-from xception_jax.models.activations import select_activation
+from xception_jax.config import BlockConfig
+from xception_jax.models.activations import ACTIVATIONS, select_activation
 from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.functional import functionalize
-from xception_jax.models.layers import ACTIVATIONS
 
 NAMES = tuple(ACTIVATIONS)
 FUNCTIONS = tuple(ACTIVATIONS.values())
@@ -45,25 +44,26 @@ def test_every_member_gets_its_own_activation_and_its_derivatives(order, rng):
 def test_a_block_with_several_is_each_of_the_blocks_with_one(order, rng):
     names = ("none", "relu", "elu")
     x = jnp.asarray(rng.normal(size=(2, 5, 5, 3)), "float32")
-    block = partial(SeparableConv, 3, 4, order=order)
-    several, parameters, _ = functionalize(block(intermediate_activation=names))
+    block = partial(SeparableConv, 3, 4)
+    several, parameters, _ = functionalize(
+        block(config=BlockConfig(order=order, activation_choices=names))
+    )
 
-    def loss(function, parameters, x, choices=None):
-        return jnp.sum(jnp.sin(function.apply(parameters, {}, x, train=True, choices=choices)[0]))
+    def loss(function, parameters, x, index=None):
+        outputs, _ = function.apply(parameters, {}, x, train=True, activation_index=index)
+        return jnp.sum(jnp.sin(outputs))
 
     gradient = jax.jit(jax.value_and_grad(loss, argnums=(1, 2)), static_argnums=0)
     for index, name in enumerate(names):
-        one, *_ = functionalize(block(intermediate_activation=name))
+        one, *_ = functionalize(block(order=order, intermediate_activation=name))
         assert one.parameters == several.parameters
         expected = gradient(one, parameters, x)
-        found = gradient(several, parameters, x, {"intermediate_activation": jnp.int32(index)})
+        found = gradient(several, parameters, x, jnp.int32(index))
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), found, expected)
 
 
 def test_where_nothing_is_said_it_is_the_first():
     x = jnp.linspace(-1, 1, 12).reshape(1, 2, 2, 3)
-    several, one = (
-        SeparableConv(3, 4, intermediate_activation=names, rngs=nnx.Rngs(0))
-        for names in (("elu", "relu"), "elu")
-    )
+    several = SeparableConv(3, 4, config=BlockConfig(activation_choices=("elu", "relu")))
+    one = SeparableConv(3, 4, intermediate_activation="elu")
     np.testing.assert_allclose(several(x), one(x), rtol=1e-6, atol=1e-7)

@@ -126,7 +126,7 @@ def test_a_model_with_values_is_counted_and_left_as_it_is():
     )
     assert [type(module) for _, module in nnx.iter_modules(model)] == kinds
     np.testing.assert_array_equal(model.classifier.kernel[...], before)
-    assert model.entry[0].convolutions[0].spec.depthwise_implementation == "auto"
+    assert model.entry[0].convolutions[0].config.depthwise_implementation == "auto"
 
 
 class Scanned(nnx.Module):

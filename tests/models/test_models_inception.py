@@ -1,44 +1,29 @@
 """The modules of the paper's figures 1 to 4, separable towers, whole Inceptions and AlexNets."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from xception_jax.config import ModelConfig, NormConfig
 from xception_jax.errors import InputError
 from xception_jax.models import SeparableConv, create_model, functionalize, model_function
-from xception_jax.models.blocks import BlockSpec
 from xception_jax.models.inception import (
     canonical_towers,
     extreme_module,
     segmented_module,
     simplified_towers,
 )
-from xception_jax.models.layers import Conv, NormSpec
-from xception_jax.models.network import NetworkSpec
+from xception_jax.models.layers import Conv
 from xception_jax.models.pooling import average_pool, pool_to_grid
 from xception_jax.models.tower_network import ConvUnit, TowerModule
 
-NORM = NormSpec(scale=False)
+NORM = NormConfig(scale=False)
 
 
-def spec(**changes) -> NetworkSpec:
-    settings: dict[str, Any] = {
-        "block": BlockSpec(),
-        "num_classes": 5,
-        "in_channels": 3,
-        "residual": True,
-        "separable": False,
-        "padding": "same",
-        "fully_connected": None,
-        "dropout_rate": 0.0,
-        "scan_middle": "off",
-        "rematerialize": False,
-    }
-    return NetworkSpec(**settings | changes)
+def spec(**changes) -> ModelConfig:
+    return ModelConfig(**{"num_classes": 5} | changes)
 
 
 def total(parts) -> int:
@@ -201,7 +186,7 @@ def test_separable_replaces_every_spatial_convolution_of_the_modules_and_no_othe
             assert module.spatial_kernel.shape == (*kernel[:2], 1, kernel[3]), keys
             assert module.pointwise_kernel.shape == (1, 1, *kernel[2:]), keys
             assert (module.strides, module.padding) == (before[keys].strides, before[keys].padding)
-            assert module.spec.intermediate_activation == "relu"
+            assert module.config.intermediate_activation == "relu"
             assert module.intermediate_norm.scale is None
     assert any(isinstance(module, SeparableConv) for module in kinds.values())
 

@@ -1,6 +1,7 @@
 """All models of the registry: inert settings, small images, training."""
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,13 @@ from flax import nnx
 
 from xception_jax.config import resolve
 from xception_jax.errors import InputError
-from xception_jax.models import create_model, list_models, model_function, unused_settings
+from xception_jax.models import (
+    create_model,
+    list_models,
+    model_config,
+    model_function,
+    unused_settings,
+)
 
 # Another value than the default for every setting of create_model.
 OTHERS = {
@@ -21,6 +28,7 @@ OTHERS = {
     "segments": 1,
     "kernel_size": 5,
     "intermediate_norm": True,
+    "squeeze_excite_ratio": 4,
     "residual": False,
     "width": 0.5,
     "middle_modules": 3,
@@ -30,13 +38,12 @@ OTHERS = {
     "dropout": 0.1,
     "dtype": "bfloat16",
     "depthwise_implementation": "lax",
-    "matmul_dtype": "bfloat16",
-    "scan_middle": "on",
     "rematerialize": True,
     "norm_momentum": 0.9,
     "norm_epsilon": 1e-5,
     "norm_group_size": 4,
     "axis_name": "data",
+    "activation_choices": ("relu", "elu"),
 }
 SMALL = [name for name in list_models() if name.endswith(("_tiny", "_small"))]
 
@@ -46,10 +53,9 @@ def test_every_setting_is_tried_below():
 
 
 def test_every_setting_of_the_config_is_one_of_create_model_and_the_other_way_round():
-    config = dict(resolve({}).model.items())
-    assert {*config, "num_classes", "in_channels", "axis_name", "rngs"} == set(
-        inspect.signature(create_model).parameters
-    )
+    config = resolve({}).to_dict()["model"]
+    of_the_data = {"num_classes", "in_channels", "axis_name", "activation_choices", "rngs"}
+    assert {*config} | of_the_data == set(inspect.signature(create_model).parameters)
 
 
 def test_all_families_are_there():
@@ -68,26 +74,31 @@ def test_inert_settings_are_exactly_those_that_change_nothing(name, separable):
         if setting != "separable"
         and model_function(name, separable=separable, **{setting: value}) == base
     ]
-    others = {setting: value for setting, value in OTHERS.items() if setting != "separable"}
+    others: dict[str, Any] = {
+        setting: value for setting, value in OTHERS.items() if setting != "separable"
+    }
     others["segments"] = "per_channel"  # with a number of them no convolution is depthwise
-    said = unused_settings(name, separable=separable, **others)
-    assert [setting for setting in said if setting != "separable"] == unchanged
+    said = unused_settings(model_config(name, separable=separable, **others))
+    assert {*said} - {"separable"} == {*unchanged} - {"activation_choices"}  # of packs alone
     assert ("separable" in said) == (model_function(name, separable=not separable) == base)
 
 
 def test_without_a_depthwise_convolution_its_implementation_changes_nothing():
-    settings = {"depthwise_implementation": "lax"}
-    assert unused_settings("xception_tiny", segments=2, **settings) == [*settings]
-    assert unused_settings("xception_tiny", **settings) == []
+    settings: dict[str, Any] = {"depthwise_implementation": "lax"}
+
+    def unused(**changes):
+        return set(unused_settings(model_config("xception_tiny", **settings, **changes)))
+
+    assert unused(segments=2) - unused() == {*settings}
     # The first block of this one has two channels, so two segments are one each.
-    assert unused_settings("xception_tiny", segments=2, width=0.05, **settings) == []
+    assert unused(segments=2, width=0.05) == unused()
 
 
 def test_inception_v3_pads_nothing_that_has_a_stride():
-    assert "padding" in unused_settings("inception_v3", padding="torch")
+    assert "padding" in unused_settings(model_config("inception_v3", padding="torch"))
     assert model_function("inception_v3", padding="torch") == model_function("inception_v3")
     with pytest.raises(InputError, match=r"inception_v2.*'inception_v3'"):
-        unused_settings("inception_v2")
+        unused_settings(model_config("inception_v2"))
 
 
 @pytest.mark.parametrize("size", [28, 64])

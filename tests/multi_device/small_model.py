@@ -9,32 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from xception_jax.config.model import NormConfig
+from xception_jax.config.schema import OptimizerConfig
 from xception_jax.models.functional import functionalize
 from xception_jax.models.layers import BatchNorm, Conv, Dense, dropout
 from xception_jax.training.compile import compile_train_steps, place_states, shapes_of
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import SingleLabel
-from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.state import TrainState
 from xception_jax.training.step import StepSpec
 
-SGD = OptimizerSettings(
-    name="sgd",
-    momentum=0.9,
-    nesterov=False,
-    rms_decay=0.9,
-    epsilon=1.0,
-    schedule="constant",
-    decay_rate=1.0,
+SGD = OptimizerSpec(
+    OptimizerConfig(name="sgd", momentum=0.9, schedule="constant", weight_decay=0.0),
     decay_steps=1,
     warmup_steps=0,
     total_steps=4,
-    weight_decay=False,
-    clip_norm=None,
 )
 # With momentum, weight decay, and a bound on the norm that is always at work.
-RMSPROP = replace(SGD, name="rmsprop", weight_decay=True, clip_norm=0.1)
+RMSPROP = replace(SGD, config=replace(SGD.config, name="rmsprop", weight_decay=1.0, clip_norm=0.1))
 STEPS, ROWS = 3, 32
 _rng = np.random.default_rng(0)
 IMAGES = _rng.integers(256, size=(STEPS, ROWS, 6, 6, 1)).astype(np.uint8)
@@ -45,7 +39,7 @@ class Small(nnx.Module):
     def __init__(self, group_size: int | None) -> None:
         rngs = nnx.Rngs(0)
         self.conv = Conv(1, 4, rngs=rngs)
-        self.norm = BatchNorm(4, axis_name="data", group_size=group_size, rngs=rngs)
+        self.norm = BatchNorm(4, NormConfig(axis_name="data", group_size=group_size), rngs=rngs)
         self.dense = Dense(4, 3, rngs=rngs)
 
     def __call__(
@@ -76,7 +70,7 @@ def train(
     group_size: int | None = None,
     parts: int = 1,
     slots: int | None = None,
-    optimizer: OptimizerSettings = SGD,
+    optimizer: OptimizerSpec = SGD,
     *,
     shard: bool = False,
 ) -> Trained:

@@ -8,30 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from xception_jax.config.model import NormConfig
+from xception_jax.config.schema import OptimizerConfig
 from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.functional import functionalize
 from xception_jax.models.layers import BatchNorm, Dense, dropout
 from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import SingleLabel
-from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.state import TrainState
 from xception_jax.training.step import StepSpec
 
-OPTIMIZER = OptimizerSettings(
-    name="sgd",
-    momentum=0.9,
-    nesterov=False,
-    rms_decay=0.9,
-    epsilon=1.0,
-    schedule="cosine",
-    decay_rate=0.94,
+OPTIMIZER = OptimizerSpec(
+    OptimizerConfig(name="sgd", momentum=0.9, schedule="cosine", weight_decay=1.0, clip_norm=5.0),
     decay_steps=4,
     warmup_steps=1,
     total_steps=8,
-    weight_decay=True,
-    clip_norm=5.0,
 )
 ACTIVATIONS = ("elu", "none", "relu")  # of the runs, in turn
 STEPS, BATCH = 4, 8
@@ -41,7 +35,7 @@ class Small(nnx.Module):
     def __init__(self, **block: Any) -> None:
         rngs = nnx.Rngs(0)
         self.conv = SeparableConv(4, 8, strides=2, rngs=rngs, **block)
-        self.norm = BatchNorm(8, axis_name="data", rngs=rngs)
+        self.norm = BatchNorm(8, NormConfig(axis_name="data"), rngs=rngs)
         self.classifier = Dense(8, 3, rngs=rngs)
 
     def __call__(
@@ -55,9 +49,11 @@ class Small(nnx.Module):
         return self.classifier(dropout(x.mean((1, 2)), dropout_rate, dropout_keys))
 
 
-def make_spec(activation: str | tuple[str, ...], **block: Any) -> StepSpec:
+def make_spec(*activations: str, **block: Any) -> StepSpec:
     """Of one activation, or of several that runs choose from."""
-    function, *_ = functionalize(Small(intermediate_activation=activation, **block))
+    choices = activations if len(activations) > 1 else ()
+    settings = {"intermediate_activation": activations[0], "activation_choices": choices}
+    function, *_ = functionalize(Small(**settings | block))
     return StepSpec(
         model=function,
         task=SingleLabel(),

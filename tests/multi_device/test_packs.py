@@ -42,7 +42,7 @@ def test_a_packed_step_is_that_of_the_run_alone(
     normalization of eight tiny images amplifies it.
     """
     block = {"order": order, "segments": segments}
-    packed = make_spec(ACTIVATIONS, **block)
+    packed = make_spec(*ACTIVATIONS, **block)
     alone = {}
     for number in checked:
         activation = ACTIVATIONS[number % 3]
@@ -63,7 +63,7 @@ def test_a_packed_step_is_that_of_the_run_alone(
 def test_steps_in_one_dispatch_are_those_of_several(
     slots: int | None, runs: list[int], data: Data
 ) -> None:
-    spec = make_spec(ACTIVATIONS)
+    spec = make_spec(*ACTIVATIONS)
     whole, parts, single, again = (
         data.train(spec, runs, slots, 1, ACTIVATIONS, chunks=chunks)
         for chunks in ((4,), (1, 3), (1, 1, 1, 1), (3, 1))

@@ -34,10 +34,10 @@ def test_eight_devices_give_the_result_of_one(segments: str) -> None:
     states, texts = [], []
     for count in (1, 8):
         mesh = make_mesh(jax.devices()[:count])
-        step_spec, layout = make_step_spec(config, pipeline.info, mesh), Layout(mesh)
+        step_spec, layout = make_step_spec(config, pipeline.info), Layout(mesh)
         device_data = replicate(pipeline.device_data["train"], mesh)
         state, active, one_step, hparams = layout.stack(
-            [(step_spec.init(0), jnp.bool_(True), jnp.int32(1), hyperparameters(config, ("none",)))]
+            [(step_spec.init(0), jnp.bool_(True), jnp.int32(1), hyperparameters(config))]
         )
         start = jax.device_get(state.parameters)
         batches = pipeline.train_batches(0)

@@ -1,4 +1,4 @@
-"""Tests over every implementation, the kernels in C++ among them where there is a compiler."""
+"""Parameters for tests of all implementations, with the C++ kernels if there is a compiler."""
 
 from collections.abc import Iterable
 
@@ -9,6 +9,9 @@ from xception_jax.ops.native.building import compiler
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
 
-def with_kernels(listed: Iterable[str]) -> list:
-    """Parameters for the implementations that are listed, and for "native"."""
-    return [*sorted(set(listed) - {"native"}), pytest.param("native", marks=needs_compiler)]
+def with_kernels(implementations: Iterable[str]) -> list:
+    """Returns test parameters for the given implementations and for "native"."""
+    return [
+        *sorted(set(implementations) - {"native"}),
+        pytest.param("native", marks=needs_compiler),
+    ]

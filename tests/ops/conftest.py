@@ -1,7 +1,7 @@
-"""The kernels in C++, built for these tests alone.
+"""Fixtures that build the C++ kernels for these tests alone.
 
-Not into the cache directory of the test run: there the processes of other tests would find them or
-not, by what ran before. And not into the user's: what lies there must not decide what is tested.
+They are not built into the cache directory of the test run, where it would depend on the order of
+tests whether others find them; nor into the user's, whose content must not affect the tests.
 """
 
 import os
@@ -16,7 +16,7 @@ from xception_jax.ops.native.building import build, compiler
 
 @pytest.fixture(scope="session")
 def kernels_home() -> Path:
-    """An XDG_CACHE_HOME that holds the kernels: one for all processes of these tests."""
+    """An XDG_CACHE_HOME with the kernels, shared by all processes of these tests."""
     home = Path(os.environ["XDG_CACHE_HOME"]) / "with_kernels"
     directory = home / "xception_jax" / "kernels"
     if not any(directory.glob(f"{native.version()}-*.so")):
@@ -26,7 +26,7 @@ def kernels_home() -> Path:
 
 @pytest.fixture(scope="module")
 def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Lists "native" among the implementations, as where the kernels were built beforehand."""
+    """Registers the implementation "native", as if the kernels had been built before the import."""
     if compiler() is None:
         yield  # the tests that need them skip themselves
         return

@@ -1,4 +1,4 @@
-"""The operations as direct loops over pixels and taps, in float64 NumPy."""
+"""Reference operations: direct loops over pixels and taps in float64 NumPy."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ Array = np.ndarray
 def windows(
     image: tuple[int, ...], window: tuple[int, ...], strides: int, padding: str
 ) -> Iterator[tuple[tuple[int, int], tuple[int, int], tuple[int, int]]]:
-    """((output row, column), (tap row, column), (input row, column)) of all taps in the image."""
+    """Yields (row, column) of the output, the tap and the input, for all taps inside the image."""
     height, width = image
     (rows, top), (columns, left) = (
         extent(n, k, strides, padding) for n, k in zip((height, width), window, strict=True)
@@ -25,7 +25,7 @@ def windows(
 
 
 def extent(size: int, window: int, strides: int, padding: str) -> tuple[int, int]:
-    """(output size, padding before), as TensorFlow defines 'SAME' and 'VALID'."""
+    """Returns (output size, padding before) as TensorFlow defines "SAME" and "VALID"."""
     if padding == "VALID":
         return -(-(size - window + 1) // strides), 0
     out = -(-size // strides)
@@ -49,7 +49,7 @@ def depthwise(x: Array, kernel: Array, strides: int, padding: str) -> Array:
 def depthwise_gradients(
     x: Array, kernel: Array, gradient: Array, strides: int, padding: str
 ) -> tuple[Array, Array]:
-    """Of sum(output * gradient), with respect to x and kernel."""
+    """Computes the gradients of sum(output * gradient) with respect to x and kernel."""
     for_x, for_kernel = np.zeros(x.shape), np.zeros(kernel.shape)
     for o, t, p in windows(x.shape[1:3], kernel.shape[:2], strides, padding):
         for_x[:, *p] += gradient[:, *o].astype(np.float64) * kernel[*t, 0]
@@ -59,10 +59,11 @@ def depthwise_gradients(
 
 def convolution(x: Array, kernel: Array, strides: int, padding: str, groups: int) -> Array:
     out = np.zeros((*output_shape(x, kernel.shape[:2], strides, padding), kernel.shape[-1]))
-    taken, made = kernel.shape[2], kernel.shape[3] // groups
+    inputs, outputs = kernel.shape[2], kernel.shape[3] // groups
     for o, t, p in windows(x.shape[1:3], kernel.shape[:2], strides, padding):
         for g in range(groups):
-            read, write = slice(g * taken, (g + 1) * taken), slice(g * made, (g + 1) * made)
+            read = slice(g * inputs, (g + 1) * inputs)
+            write = slice(g * outputs, (g + 1) * outputs)
             out[:, *o, write] += x[:, *p, read].astype(np.float64) @ kernel[*t, :, write]
     return out
 
@@ -70,12 +71,13 @@ def convolution(x: Array, kernel: Array, strides: int, padding: str, groups: int
 def convolution_gradients(
     x: Array, kernel: Array, gradient: Array, strides: int, padding: str, *, groups: int = 1
 ) -> tuple[Array, Array]:
-    """Of sum(output * gradient), with respect to x and kernel."""
+    """Computes the gradients of sum(output * gradient) with respect to x and kernel."""
     for_x, for_kernel = np.zeros(x.shape), np.zeros(kernel.shape)
-    taken, made = kernel.shape[2], kernel.shape[3] // groups
+    inputs, outputs = kernel.shape[2], kernel.shape[3] // groups
     for o, t, p in windows(x.shape[1:3], kernel.shape[:2], strides, padding):
         for g in range(groups):
-            read, write = slice(g * taken, (g + 1) * taken), slice(g * made, (g + 1) * made)
+            read = slice(g * inputs, (g + 1) * inputs)
+            write = slice(g * outputs, (g + 1) * outputs)
             slope = gradient[:, *o, write].astype(np.float64)
             for_x[:, *p, read] += slope @ kernel[*t, :, write].T
             for_kernel[*t, :, write] += x[:, *p, read].T.astype(np.float64) @ slope
@@ -83,19 +85,20 @@ def convolution_gradients(
 
 
 def max_pool(x: Array, window: int, strides: int, padding: str) -> tuple[Array, Array]:
-    """The maxima, and the flat (row-major) input pixel that first reaches each of them."""
+    """Returns the maxima, and the flat (row-major) index of the first input pixel with each."""
     shape = (*output_shape(x, (window, window), strides, padding), x.shape[-1])
     best, winner = np.full(shape, -np.inf), np.full(shape, -1)
     for o, _, (row, column) in windows(x.shape[1:3], (window, window), strides, padding):
-        value, now = x[:, row, column].astype(np.float64), best[:, *o]
-        better = (value > now) | (np.isnan(value) & ~np.isnan(now)) | (winner[:, *o] < 0)
-        best[:, *o] = np.where(better, value, now)
+        value, previous = x[:, row, column].astype(np.float64), best[:, *o]
+        is_first_nan = np.isnan(value) & ~np.isnan(previous)
+        better = (value > previous) | is_first_nan | (winner[:, *o] < 0)
+        best[:, *o] = np.where(better, value, previous)
         winner[:, *o] = np.where(better, row * x.shape[2] + column, winner[:, *o])
     return best, winner
 
 
 def max_pool_gradient(x: Array, winner: Array, gradient: Array) -> Array:
-    """Of sum(output * gradient)."""
+    """Computes the gradient of sum(output * gradient) with respect to x."""
     flat = np.zeros((x.shape[0], x.shape[1] * x.shape[2], x.shape[3]))
     for b, i, j, c in np.ndindex(*winner.shape):
         flat[b, winner[b, i, j, c], c] += gradient[b, i, j, c]

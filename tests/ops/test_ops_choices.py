@@ -1,4 +1,4 @@
-"""What `auto` stands for."""
+"""Tests of the table that decides what `auto` means."""
 
 from collections.abc import Collection
 
@@ -24,7 +24,7 @@ IMPLEMENTATIONS: dict[str, Collection[str]] = {
 
 def test_every_rule_names_an_implementation_and_no_case_has_two():
     assert {rule.operation for rule in RULES} <= set(IMPLEMENTATIONS)
-    rules = [rule for rule in RULES if rule.implementation != "native"]  # may be there or not
+    rules = [rule for rule in RULES if rule.implementation != "native"]  # may be available or not
     assert all(rule.implementation in IMPLEMENTATIONS[rule.operation] for rule in rules)
     cases = [(rule.operation, rule.backend) for rule in rules]
     assert len(set(cases)) == len(cases)
@@ -52,7 +52,7 @@ def test_the_table_decides_by_backend_and_channels(monkeypatch):
 
 @pytest.mark.parametrize("name", ["xception", "xception_tiny", "separable_vgg_tiny"])
 def test_a_train_step_has_no_convolution_on_cpu(name):
-    """A convolution inside a loop runs 12 times slower there: jax-ml/jax#12868."""
+    """On CPU a convolution inside a loop is 12 times slower: jax-ml/jax#12868."""
     function = model_function(name, num_classes=3)
     parameters, statistics = jax.eval_shape(function.init, jax.random.key(0))
 
@@ -66,7 +66,7 @@ def test_a_train_step_has_no_convolution_on_cpu(name):
 
 
 def test_inside_shard_map_the_mesh_decides_and_not_this_machine(monkeypatch):
-    """A program for a topology is compiled where its chips are not."""
+    """A program for a topology is compiled on a machine that lacks its chips."""
     mesh = make_mesh()
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert choose_implementation("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS) == "lax"

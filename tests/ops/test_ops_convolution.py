@@ -1,4 +1,4 @@
-"""Regular, grouped and pointwise convolutions and batch statistics, against float64 NumPy."""
+"""Tests of all convolutions but depthwise, and of batch statistics, against float64 NumPy."""
 
 from functools import partial
 
@@ -109,7 +109,7 @@ def test_narrow_factors_are_rounded_once_and_added_up_in_float32(rng):
 
 @pytest.mark.parametrize("matmul_dtype", [None, "bfloat16"])
 def test_gradient_of_gradient_of_products_agrees_with_xla(matmul_dtype, rng):
-    """Of factors that bfloat16 holds, so that rounding them changes nothing the first time."""
+    """All factors are exact in bfloat16, so that rounding them first changes nothing."""
     with jax.enable_x64(True):
         x, kernel = (
             jnp.asarray(rng.normal(size=s), "bfloat16").astype("float64")

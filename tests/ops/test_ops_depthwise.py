@@ -1,4 +1,4 @@
-"""Every depthwise implementation against loops in float64 NumPy and against XLA in float64."""
+"""Tests of every depthwise implementation, against float64 NumPy loops and float64 XLA."""
 
 from functools import partial
 
@@ -17,21 +17,24 @@ from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d
 
 pytestmark = pytest.mark.usefixtures("kernels")
 implementations = pytest.mark.parametrize("implementation", with_kernels(DEPTHWISE_IMPLEMENTATIONS))
-# Compiling a shape takes a good part of a second on a busy machine: few examples, no deadline.
+# Compiling a shape can take most of a second on a busy machine: few examples, no deadline.
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def bound(magnitude: np.ndarray, terms: int, dtype: str) -> np.ndarray:
-    """The textbook bound on a sum of `terms` products, each rounding once at every addition.
+    """Returns the textbook bound on the error of a sum of `terms` rounded products.
 
-    `magnitude` is the same sum over absolute values.
+    Args:
+        magnitude: the same sum over absolute values.
+        terms: number of products.
+        dtype: dtype of the sum.
     """
     return (terms + 2) * float(jnp.finfo(dtype).eps) * magnitude + 1e-30
 
 
-def same(ours: jax.Array, exact: np.ndarray, allowed: np.ndarray, what: str) -> None:
+def assert_within(ours: jax.Array, exact: np.ndarray, allowed: np.ndarray, name: str) -> None:
     error = np.abs(np.asarray(ours, np.float64) - exact)
-    assert np.all(error <= allowed), f"{what}: {np.max(error / allowed):.3g} times the bound"
+    assert np.all(error <= allowed), f"{name}: {np.max(error / allowed):.3g} times the bound"
 
 
 @implementations
@@ -75,8 +78,9 @@ def test_values_and_gradients_are_those_of_loops(
     taps, pixels = window[0] * window[1], exact_gradient[..., 0].size
 
     assert [a.dtype for a in ours] == [dtype] * 3
-    same(ours[0], exact, bound(oracle.depthwise(*absolute[:2], *absolute[3:]), taps, dtype), "out")
-    for what, mine, right, magnitude, terms in zip(
+    allowed = bound(oracle.depthwise(*absolute[:2], *absolute[3:]), taps, dtype)
+    assert_within(ours[0], exact, allowed, "out")
+    for name, mine, right, magnitude, terms in zip(
         ("x", "kernel"),
         ours[1:],
         oracle.depthwise_gradients(*arguments),
@@ -84,11 +88,11 @@ def test_values_and_gradients_are_those_of_loops(
         (taps, pixels),
         strict=True,
     ):
-        same(mine, right, bound(magnitude, terms, dtype), f"gradient of {what}")
+        assert_within(mine, right, bound(magnitude, terms, dtype), f"gradient of {name}")
 
 
 @implementations
-# Taller than what is unrolled: its rows go by several at a time, into which 53 does not divide.
+# Taller than what is unrolled, so that rows are taken several at a time, and 53 does not divide.
 @pytest.mark.parametrize(
     ("shape", "strides"), [((2, 80, 5, 3), 1), ((1, 53, 4, 8), 1), ((1, 9, 6, 2), 2)]
 )

@@ -1,4 +1,4 @@
-"""The kernels in C++: building and finding them, and what they promise beyond right numbers."""
+"""Tests of the C++ kernels: building and finding them, exact repetition, and their numbers."""
 
 import os
 import shutil
@@ -23,11 +23,10 @@ pytestmark = pytest.mark.usefixtures("kernels")
 def test_results_are_the_same_to_the_bit_on_threads_without_them_and_on_two_devices(kernels_home):
     alone = os.environ["XLA_FLAGS"] + " --xla_cpu_multi_thread_eigen=false"
     settings: tuple[dict[str, str], ...] = {}, {"XLA_FLAGS": alone}, {"JAX_NUM_CPU_DEVICES": "2"}
-    said = [
-        run_program("native_bits", XDG_CACHE_HOME=str(kernels_home), **more) for more in settings
-    ]
-    assert [done.returncode for done in said] == [0, 0, 0], [done.stderr for done in said]
-    assert len({done.stdout for done in said}) == 1
+    home = str(kernels_home)
+    runs = [run_program("native_bits", XDG_CACHE_HOME=home, **more) for more in settings]
+    assert [done.returncode for done in runs] == [0, 0, 0], [done.stderr for done in runs]
+    assert len({done.stdout for done in runs}) == 1
 
 
 @needs_compiler
@@ -54,9 +53,9 @@ def test_column_sums_are_those_of_float64(shape, rng):
     a, b = (rng.normal(1, 1, size=shape).astype(np.float32) for _ in range(2))
     function = jax.vmap(native_sums) if len(shape) == 3 else native_sums
     sums = jax.jit(function)(a, b)
-    for mine, of in zip(sums, (a, a * b.astype(np.float64)), strict=True):
-        exact = of.sum(axis=-2, dtype=np.float64)
-        # At most 70,003 numbers of size 3: in parts of 65,536, of which eight at a time are added.
+    for mine, terms in zip(sums, (a, a * b.astype(np.float64)), strict=True):
+        exact = terms.sum(axis=-2, dtype=np.float64)
+        # At most 70,003 numbers of size 3, added eight at a time in parts of 65,536.
         np.testing.assert_allclose(mine, exact, rtol=2e-5, atol=2e-5 * np.sqrt(shape[-2]))
 
 
@@ -101,7 +100,7 @@ def test_a_damaged_library_is_named_and_left_alone(kernels_home, tmp_path):
     damaged = tmp_path / "xception_jax" / "kernels" / library.name
     damaged.parent.mkdir(parents=True)
     shutil.copy(library, damaged)
-    os.truncate(damaged, 9000)  # what the system's loader does not survive
+    os.truncate(damaged, 9000)  # the system's loader does not survive this length
     done = run_program("list_depthwise", XDG_CACHE_HOME=str(tmp_path))
     assert (done.returncode, done.stdout.split()) == (0, ["lax", "shift"])
     (line,) = done.stderr.splitlines()

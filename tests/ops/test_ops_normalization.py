@@ -1,4 +1,4 @@
-"""Batch normalization, every implementation, against float64 NumPy and against XLA in float64."""
+"""Tests of every batch normalization, against float64 NumPy and float64 XLA."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ every_implementation = pytest.mark.parametrize("implementation", with_kernels(NO
 
 
 def exact_norm(x, scale, bias, gradient):
-    """Values, statistics and gradients by the textbook's formulas, in float64."""
+    """Computes values, statistics and gradients by the textbook formulas, in float64."""
     x, scale, bias, gradient = (np.asarray(a, np.float64) for a in (x, scale, bias, gradient))
     axes = tuple(range(x.ndim - 1))
     mean, variance = x.mean(axes), x.var(axes)

@@ -1,4 +1,4 @@
-"""Every max-pooling implementation against loops in float64 NumPy."""
+"""Tests of every max-pooling implementation, against loops in float64 NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ def test_gradient_of_gradient_vmap_and_scan(implementation, rng):
         return jax.grad(lambda x: jnp.sum(jax.grad(loss)(x) ** 3))(x)
 
     def exact(x):
-        """d/dx of sum over pixels of (sum of cos over the outputs won)^3, by the loops' winners."""
+        """Computes d/dx of the sum over pixels of (sum of cos over the outputs won)^3."""
         values, winner = oracle.max_pool(x, 3, 2, "SAME")
         won = oracle.max_pool_gradient(x, winner, np.cos(values))
         slope = oracle.max_pool_gradient(x, winner, np.sin(values))

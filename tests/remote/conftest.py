@@ -1,4 +1,4 @@
-"""Commands on machines that share nothing but a store."""
+"""Fixtures that run commands as on several machines that share nothing but a store."""
 
 import os
 import subprocess
@@ -11,7 +11,10 @@ import pytest
 
 @pytest.fixture
 def start(tmp_path) -> Callable[..., subprocess.Popen]:
-    """`start("train", …, machine="a")`: the command on a machine with a cache of its own."""
+    """A function that starts a command as on a machine of its own: `start("train", machine="a")`.
+
+    Machines are told apart by their cache directories.
+    """
 
     def start(*words: object, machine: str = "a", **environment: str) -> subprocess.Popen:
         programs = Path(os.environ["XDG_CACHE_HOME"]) / "xception_jax" / "programs"
@@ -33,6 +36,6 @@ def start(tmp_path) -> Callable[..., subprocess.Popen]:
 
 
 @pytest.fixture(autouse=True)
-def nobody_else_starts(monkeypatch) -> None:
-    """In this process: no wait for who might write to a store at the same moment."""
+def no_wait_for_rivals(monkeypatch) -> None:
+    """Shortens the wait, in this process, for others that might start at the same moment."""
     monkeypatch.setattr("xception_jax.remote.lease._SETTLED", 0.01)

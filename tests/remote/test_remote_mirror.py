@@ -1,16 +1,19 @@
-"""Directories in a store, from the command line: kept there, shared by nobody, nothing lost.
+"""Runs and sweeps in a store: killed and resumed, used by one command at a time, nothing lost.
 
-A `file://` URL is the store here; tests/remote/test_remote_s3.py has an S3 server.
+The store here is a directory (`file://`) or memory; tests/remote/test_remote_s3.py uses S3.
 """
 
 import json
+import random
+import re
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.remote.remote_runs import assert_is_as, finish, wait_for_rows
+from tests.remote.remote_runs import assert_same_as_local, finish, wait_for_rows
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 from xception_jax.errors import InputError
 from xception_jax.remote import copied, mirrored, url_of
@@ -26,7 +29,7 @@ def url(tmp_path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("same_machine", [True, False], ids=["here", "elsewhere"])
-def test_a_killed_run_goes_on_here_and_elsewhere(same_machine, url, start, call, tmp_path):
+def test_a_killed_run_resumes_here_and_elsewhere(same_machine, url, start, call, tmp_path):
     words = ("train", CONFIG, *SHRUNK, *LONG)
     whole = tmp_path / "whole"
     assert call(*words, "--workdir", whole)[0] == 0
@@ -36,17 +39,17 @@ def test_a_killed_run_goes_on_here_and_elsewhere(same_machine, url, start, call,
     finish(first)
     code, out, err = finish(start("status", url, machine="c"))
     assert (code, err) == (0, "")
-    assert "running" in out  # for as long as its lease could be renewed
+    assert "running" in out  # until its lease has missed its renewals
     code, out, err = finish(start(*words, "--workdir", url, machine="a" if same_machine else "b"))
     assert (code, err) == (0, ""), err
     record = json.loads(Store(url).read("run.json"))
     assert record["status"] == "done"
     assert record["resumed_from"]
-    assert_is_as(whole, url)
+    assert_same_as_local(whole, url)
 
 
 @pytest.mark.slow
-def test_a_sweep_is_kept_reported_and_evaluated(url, start, tmp_path):
+def test_a_sweep_in_a_store_is_reported_and_evaluated_from_elsewhere(url, start):
     words = ("sweep", EXPERIMENT, "--seeds", 1, "--packing", "off", *SHRUNK)
     code, out, err = finish(start(*words, "--workdir", url))
     assert (code, err) == (0, ""), err
@@ -79,98 +82,173 @@ def test_a_second_command_is_told_who_works_there(url, start):
     assert json.loads(Store(url).read(".lease.json"))["held"] is False
 
 
-def test_half_a_checkpoint_is_none(tmp_path):
+def test_a_checkpoint_without_its_mark_is_not_copied(tmp_path):
     url = f"memory://{tmp_path.name}/half"
     store = Store(url)
     for step, names in ((6, ("default/array", "_CHECKPOINT_METADATA")), (9, ("default/array",))):
         for name in names:
             store.write(f"checkpoints/{step}/{name}", b"x")
-    with copied(Path(url), checkpoints=True) as here:
-        assert [path.name for path in (here / "checkpoints").iterdir()] == ["6"]
+    with copied(Path(url), checkpoints=True) as local:
+        assert [path.name for path in (local / "checkpoints").iterdir()] == ["6"]
 
 
-def test_a_name_that_leads_out_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../../etc/passwd", "leads out of it: ../../etc/passwd"),
+        ("/etc/name", "leads out of it: /etc/name"),  # two slashes in a row in the store
+        ("report//etc/name", "leads out of it"),
+        ("./run.json", "leads out of it"),
+        ("/etc/\x1b[2J", r"leads out of it: '/etc/\x1b[2J'"),
+        ("report/\x1b[2J.html", r"with control characters: 'report/\x1b[2J.html'"),
+    ],
+)
+def test_an_unsafe_name_in_a_store_is_refused(name, reason, tmp_path, monkeypatch):
     url = f"memory://{tmp_path.name}/bad"
     Store(url).write("run.json", b"{}")
-    found = {f"/{tmp_path.name}/bad/../../etc/passwd": {"size": 1}}
+    found = {f"/{tmp_path.name}/bad/{name}": {"size": 1}}
     monkeypatch.setattr(
         "fsspec.implementations.memory.MemoryFileSystem.find", lambda *_, **__: found
     )
-    with pytest.raises(InputError, match="leads out of it"), copied(Path(url)):
+    with pytest.raises(InputError, match=re.escape(reason)), copied(Path(url)):
         pass
 
 
-def test_a_store_that_is_away_for_a_while_gets_it_later(tmp_path, monkeypatch):
+def test_an_object_does_not_go_through_a_link(tmp_path):
+    store = Store(f"memory://{tmp_path.name}/linked")
+    store.write("report/index.html", b"theirs")
+    local, outside = tmp_path / "local", tmp_path / "outside"
+    local.mkdir()
+    outside.mkdir()
+    (local / "report").symlink_to(outside)
+    with pytest.raises(InputError, match=r"leads out of it: report/index\.html"):
+        store.get(["report/index.html"], local)
+    assert not list(outside.iterdir())
+
+
+def test_images_with_unusual_spaces_are_fetched(tmp_path):
+    name = "Screenshot at 1.00\u202fPM.png"
+    url = f"memory://{tmp_path.name}/images"
+    Store(url).write(name, b"x")
+    with copied(Path(url)) as local:
+        assert (local / name).read_bytes() == b"x"
+
+
+def test_a_store_that_fails_for_a_while_is_updated_later(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("XCEPTION_JAX_UPLOAD_SECONDS", "0.1")
     url = f"memory://{tmp_path.name}/away"
-    told: list[str] = []
-    away, write = [False], Store.write
+    warnings: list[str] = []
+    away, write = threading.Event(), Store.write
 
-    def refuse(self, name: str, content: bytes) -> None:
-        if away[0]:
+    def write_unless_away(self, name: str, content: bytes) -> None:
+        if away.is_set():
             raise ConnectionError("no route")
         write(self, name, content)
 
-    monkeypatch.setattr(Store, "write", refuse)
-    with mirrored(Path(url), told.append) as here:
-        away[0] = True
-        (here / "run.json").write_text("{}")
+    monkeypatch.setattr(Store, "write", write_unless_away)
+    with mirrored(Path(url), warnings.append) as local:
+        away.set()
+        (local / "run.json").write_text("{}")
         time.sleep(1)
-        away[0] = False
-    assert len(told) == 1
-    assert "cannot be written, and is tried again: ConnectionError: no route" in told[0]
+        away.clear()
+    assert len(warnings) == 1
+    assert "cannot be written, and is tried again: ConnectionError: no route" in warnings[0]
     assert Store(url).read("run.json") == b"{}"
 
 
-def test_what_could_not_be_sent_is_kept_and_sent_by_the_next_command(tmp_path, monkeypatch):
+def test_a_line_is_uploaded_when_it_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"memory://{tmp_path.name}/lines"
+    for content, sent in ((b"one\ntw", b"one\n"), (b"one\ntwo\n", b"one\ntwo\n"), (b"o", b"")):
+        with mirrored(Path(url), print) as local:
+            (local / "metrics.jsonl").write_bytes(content)
+        assert Store(url).read("metrics.jsonl") == sent
+
+
+def test_a_log_that_grows_and_is_cut_at_random_reads_back(tmp_path, monkeypatch):
+    """A log is appended to, cut and continued with other rows, also by another machine."""
+    rng, content = random.Random(5), b""
+    url = f"memory://{tmp_path.name}/growth"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "0"))
+    for session in range(40):
+        if rng.random() < 0.2:
+            monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(session)))
+        with mirrored(Path(url), print) as local:
+            log = local / "runs" / "a" / "metrics.jsonl"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            assert (log.read_bytes() if log.exists() else b"") == content
+            if rng.random() < 0.3:
+                lines = content.splitlines(keepends=True)
+                content = b"".join(lines[: rng.randrange(len(lines) + 1)])
+            content += b"".join(b"%d\n" % rng.randrange(10**6) for _ in range(rng.randrange(3)))
+            log.write_bytes(content)
+        with copied(Path(url)) as copy:
+            assert (copy / "runs" / "a" / "metrics.jsonl").read_bytes() == content
+
+
+def test_what_could_not_be_uploaded_is_uploaded_by_the_next_command(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     url, put = f"memory://{tmp_path.name}/unsent", Store.put
     with monkeypatch.context() as patch:
         patch.setattr(Store, "put", lambda *_: (_ for _ in ()).throw(ConnectionError("no route")))
         with (
             pytest.raises(OSError, match="the same command on this machine sends it"),
-            mirrored(Path(url), print) as here,
+            mirrored(Path(url), print) as local,
         ):
-            (here / "config.json").write_text("{}")
+            (local / "config.json").write_text("{}")
     assert "config.json" not in Store(url).sizes()
     assert Store.put is put
-    with mirrored(Path(url), print) as here:
-        assert (here / "config.json").exists()
+    with mirrored(Path(url), print) as local:
+        assert (local / "config.json").exists()
     assert Store(url).read("config.json") == b"{}"
 
 
-def test_what_is_fetched_by_half_is_not_taken_for_the_whole(tmp_path, monkeypatch):
-    """Or the next command would delete the other half in the store."""
+def test_a_lease_that_another_took_over_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"memory://{tmp_path.name}/taken"
+    with (
+        pytest.raises(OSError, match="was taken over by another process") as failure,
+        mirrored(Path(url), print) as local,
+    ):
+        (local / "run.json").write_text("{}")
+        Store(url).write(".lease.json", b'{"session": "another"}')
+    assert "same command" not in str(failure.value)
+    assert Store(url).read(".lease.json") == b'{"session": "another"}'
+    assert "run.json" not in Store(url).sizes()
+
+
+def test_an_interrupted_download_is_not_taken_for_the_whole(tmp_path, monkeypatch):
+    """If it were, the next command would delete the other half in the store."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a"))
     url = f"memory://{tmp_path.name}/half-fetched"
-    with mirrored(Path(url), print) as here:
+    with mirrored(Path(url), print) as local:
         for name in ("config.json", "run.json", "predictions.npz"):
-            (here / name).write_text(name)
+            (local / name).write_text(name)
     before = Store(url).sizes().keys()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
     with monkeypatch.context() as patch:
         get = Store._get
 
-        def killed(self, name: str, path: Path) -> None:
+        def get_until_killed(self, name: str, path: Path) -> None:
             if name == "run.json":
                 raise KeyboardInterrupt
             get(self, name, path)
 
-        patch.setattr(Store, "_get", killed)
+        patch.setattr(Store, "_get", get_until_killed)
         with pytest.raises(KeyboardInterrupt), mirrored(Path(url), print):
             pass
-    with mirrored(Path(url), print) as here:
-        assert (here / "run.json").read_text() == "run.json"
+    with mirrored(Path(url), print) as local:
+        assert (local / "run.json").read_text() == "run.json"
     assert Store(url).sizes().keys() == before
 
 
-def test_what_others_have_put_there_stays(tmp_path, monkeypatch):
-    """A report that was written elsewhere; but not a checkpoint that is gone here."""
+def test_what_other_commands_uploaded_stays(tmp_path, monkeypatch):
+    """A report written elsewhere stays; a checkpoint that this machine has deleted does not."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     url = f"memory://{tmp_path.name}/others"
-    with mirrored(Path(url), print) as here:
-        (here / "run.json").write_text("{}")
+    with mirrored(Path(url), print) as local:
+        (local / "run.json").write_text("{}")
     for name in ("report/index.html", "checkpoints/3/_CHECKPOINT_METADATA"):
         Store(url).write(name, b"x")
     with mirrored(Path(url), print):
@@ -201,7 +279,7 @@ def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "reason"),
     [
         (("train", CONFIG, "--workdir", "s3://b/run", "seed=x"), "seed='x'"),
         (("report", "memory://nowhere/run"), "directory='memory://nowhere/run': there is nothing"),
@@ -215,15 +293,15 @@ def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
         (("data", "list", "--directory", "gs://b/data"), "only directories of this machine"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(words, said, call):
+def test_unsupported_uses_are_refused_in_one_line(words, reason, call):
     code, _, err = call(*words)
     assert code == 2
-    assert said in err
+    assert reason in err
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("place", "url"),
+    ("location", "url"),
     [
         ("s3://bucket/a/b", "s3://bucket/a/b"),
         (Path("gs://bucket/a"), "gs://bucket/a"),
@@ -232,5 +310,5 @@ def test_what_cannot_be_is_refused_in_one_line(words, said, call):
         (Path("/tmp/gs:x"), None),
     ],
 )
-def test_a_url_is_known_as_text_and_as_a_path(place, url):
-    assert url_of(place) == url
+def test_a_url_is_recognized_as_text_and_as_a_path(location, url):
+    assert url_of(location) == url

@@ -1,4 +1,4 @@
-"""The same against an S3 server (moto's), through s3fs; `make test-slow` installs both."""
+"""Runs and data sets in an S3 store: s3fs and a moto server, which `make test-slow` installs."""
 
 import signal
 import socket
@@ -7,11 +7,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.remote.remote_runs import assert_is_as, finish, wait_for_rows
+from tests.remote.remote_runs import assert_same_as_local, finish, wait_for_rows
 from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.data import prepare
 from xception_jax.remote.store import Store
@@ -22,7 +21,7 @@ LONG = ("train.epochs=40", "train.evaluate_every_epochs=2", "checkpoint.every_ep
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """A bucket; the environment names its server, to this process and those it starts."""
+    """The URL of a bucket; this process and those it starts find its server by the environment."""
     pytest.importorskip("s3fs")
     pytest.importorskip("moto")
     with socket.socket() as listening:
@@ -48,7 +47,7 @@ def s3() -> Iterator[str]:
     server.wait()
 
 
-def test_a_killed_run_goes_on_on_another_machine(s3, start, call, tmp_path):
+def test_a_killed_run_resumes_on_another_machine(s3, start, call, tmp_path):
     words = ("train", CONFIG, *SHRUNK, *LONG)
     whole, url = tmp_path / "whole", f"{s3}/results/run"
     assert call(*words, "--workdir", whole)[0] == 0
@@ -58,7 +57,7 @@ def test_a_killed_run_goes_on_on_another_machine(s3, start, call, tmp_path):
     finish(first)
     code, out, err = finish(start(*words, "--workdir", url, machine="b"))
     assert (code, err) == (0, ""), out + err
-    assert_is_as(whole, url)
+    assert_same_as_local(whole, url)
     code, out, err = finish(start("report", url, machine="c"))
     assert code == 0, err
     assert "report/index.html" in Store(url).sizes()
@@ -66,22 +65,42 @@ def test_a_killed_run_goes_on_on_another_machine(s3, start, call, tmp_path):
         assert b"planted-secret" not in Store(url).read(name)
 
 
-def test_data_may_be_there_too(s3, start, tmp_path):
-    prepare("fashion_mnist_mini", str(tmp_path / "data"))
+def test_a_run_reads_its_data_from_a_store(s3, start, tmp_path):
     local = tmp_path / "data"
-    there = Store(f"{s3}/data")
+    prepare("fashion_mnist_mini", str(local))
     files = [path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()]
-    there.put(files, local)
+    Store(f"{s3}/data").put(files, local)
     shrunk = [word for word in SHRUNK if not word.startswith("data.")]
     words = ("data.train_examples=96", "train.epochs=1", f"data.directory={s3}/data")
-    home = tmp_path / "run"
-    code, out, err = finish(start("train", CONFIG, "--workdir", home, *shrunk, *words))
+    run_dir = tmp_path / "run"
+    code, out, err = finish(start("train", CONFIG, "--workdir", run_dir, *shrunk, *words))
     assert (code, err) == (0, ""), out
-    assert Path(home, "predictions.npz").exists()
+    assert (run_dir / "predictions.npz").exists()
 
 
-def test_what_is_not_there_is_one_line(s3, start):
+def test_a_bucket_that_does_not_exist_is_refused_in_one_line(s3, start):
     code, _, err = finish(start("report", "s3://no-such-bucket/run"))
     assert code == 2
     assert err.count("\n") == 1
     assert "no-such-bucket" in err
+
+
+def test_folders_made_in_a_console_are_no_files(s3):
+    import s3fs
+
+    for key in ("console/", "console/report/", "console/report/index.html"):
+        s3fs.S3FileSystem().call_s3("put_object", Bucket="bucket", Key=key, Body=b"")
+    assert Store(f"{s3}/console").sizes() == {"report/index.html": 0}
+
+
+def test_an_object_cannot_be_written_outside(s3, start, tmp_path):
+    """Two slashes in a row are a name to a store, and would be an absolute path here."""
+    outside = tmp_path / "outside"
+    Store(f"{s3}/hostile").write("run.json", b"{}")
+    Store(f"{s3}/hostile").write(f"{outside}/name", b"theirs")
+    for words in (("status",), ("train", CONFIG, *SHRUNK, "--workdir")):
+        code, _, err = finish(start(*words, f"{s3}/hostile"))
+        assert code == 2
+        assert f"holds a name that leads out of it: {outside}/name" in err
+        assert err.count("\n") == 1
+    assert not outside.exists()

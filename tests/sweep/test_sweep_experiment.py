@@ -35,7 +35,7 @@ def test_the_plan_has_every_arm_of_a_seed_before_the_next_seed(experiment):
     assert len({run.id for run in runs}) == len(runs)
     for run in runs:
         assert run.config.seed == run.seed
-        assert run.config.model.intermediate_activation == run.arm
+        assert run.config.model.block.intermediate_activation == run.arm
         assert run.directory == f"runs/{run.name}-{run.id[:8]}"
 
 

@@ -158,9 +158,9 @@ def test_a_run_that_fails_or_diverges_does_not_stop_the_others(sweep, call, tmp_
     def train_or_fail(runs, slots, **arguments):
         (run,) = runs
         config = run.config
-        if config.model.intermediate_activation == "relu":
+        if config.model.block.intermediate_activation == "relu":
             raise RuntimeError("out of [memory]")
-        if config.model.intermediate_activation == "elu":
+        if config.model.block.intermediate_activation == "elu":
             config = config.copy_and_resolve_references()
             with config.unlocked():
                 config.optimizer.learning_rate, config.optimizer.weight_decay = 1e3, 10.0

@@ -1,4 +1,4 @@
-"""A curve to log."""
+"""Fixtures of the tracking tests: rows to log."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ Rows = list[dict[str, Any]]
 
 
 def make_rows(first: int = 1, last: int = 20) -> Rows:
-    """A training row every step and a validation row every fifth, as a training loop sends them.
+    """Returns a training row every step and a validation row every fifth, as a training loop logs.
 
-    A validation row comes before the training row of its step: a loop reads training metrics one
-    step late.
+    A validation row comes before the training row of its step, because a loop reads training
+    metrics one step late.
     """
     rows: Rows = []
     for step in range(first, last + 1):

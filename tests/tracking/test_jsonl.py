@@ -1,4 +1,4 @@
-"""The local log: nothing lost, nothing twice, nothing that is not JSON."""
+"""Tests of the local log: no row is lost or repeated, and every line is JSON."""
 
 import json
 import math
@@ -28,8 +28,8 @@ def row(step, split="train", **metrics):
 
 def written(path, rows):
     log = MetricsLog(path)
-    for each in rows:
-        log.write(each)
+    for values in rows:
+        log.write(values)
     return log
 
 
@@ -50,14 +50,14 @@ def test_keys_are_in_one_order_whatever_the_caller_s(path):
 
 
 def test_non_finite_values_stay_valid_json_and_are_restored(path):
-    odd = row(1, loss=math.nan, top1=math.inf, top5=-math.inf)
-    written(path, [odd])
+    non_finite = row(1, loss=math.nan, top1=math.inf, top5=-math.inf)
+    written(path, [non_finite])
     raw = json.loads(path.read_text(), parse_constant=refuse)
     assert (raw["loss"], raw["top1"], raw["top5"]) == (None, None, None)
     (back,) = read_metrics(path)
     assert math.isnan(back["loss"])
     assert (back["top1"], back["top5"]) == (math.inf, -math.inf)
-    assert back.keys() == odd.keys()
+    assert back.keys() == non_finite.keys()
 
 
 def test_scalars_of_arrays_become_plain_numbers(path):
@@ -90,7 +90,7 @@ def test_a_bad_row_is_refused_and_leaves_no_trace(path, bad, named):
     with pytest.raises(ValueError, match=named):
         log.write(bad)
     log.write(row(3))
-    assert [each["step"] for each in read_metrics(path)] == [1, 2, 3]
+    assert [values["step"] for values in read_metrics(path)] == [1, 2, 3]
 
 
 def test_each_split_has_its_own_steps(path):
@@ -147,11 +147,11 @@ def test_truncation_keeps_what_the_checkpoint_knows(path, make_rows):
     rows = make_rows(1, 20)
     log = written(path, rows)
     log.truncate_after(12)
-    kept = [each for each in rows if each["step"] <= 12]
+    kept = [values for values in rows if values["step"] <= 12]
     assert read_metrics(path) == kept
     assert (log.last_step("train"), log.last_step("valid")) == (12, 10)
-    for each in make_rows(13, 20):
-        log.write(each)
+    for values in make_rows(13, 20):
+        log.write(values)
     assert read_metrics(path) == rows
     assert [file.name for file in path.parent.iterdir()] == ["metrics.jsonl"]
 
@@ -194,13 +194,13 @@ def test_a_full_disk_leaves_no_part_of_a_row(path, monkeypatch):
 
 def test_a_kill_loses_no_row_that_was_written(path):
     writer = start_program("write_metrics", path)
-    told = [int(stdout_of(writer).readline()) for _ in range(2000)][-1]
+    reported = [int(stdout_of(writer).readline()) for _ in range(2000)]
     writer.send_signal(signal.SIGKILL)
-    told = max([told, *map(int, stdout_of(writer).read().split("\n")[:-1])])
+    reported += map(int, stdout_of(writer).read().split("\n")[:-1])
     writer.wait()
-    steps = [each["step"] for each in read_metrics(path)]
+    steps = [values["step"] for values in read_metrics(path)]
     assert steps == list(range(len(steps)))
-    assert len(steps) > told
+    assert len(steps) > max(reported)
 
 
 def test_importing_the_package_imports_neither_wandb_nor_jax():

@@ -1,4 +1,4 @@
-"""The W&B mirror: the same curve as `metrics.jsonl`, and never in the way of a run."""
+"""Tests of the W&B mirror: it has the same rows as `metrics.jsonl` and never disturbs a run."""
 
 import json
 import math
@@ -32,8 +32,8 @@ def warnings():
 def open_run(tmp_path, warnings):
     def open_run(directory=tmp_path, **settings):
         directory.mkdir(exist_ok=True)
-        given = {"run_id": RUN_ID, "name": "relu-s0", "config": {}, "warn": warnings.append}
-        return open_tracker(directory, **(given | settings))
+        defaults = {"run_id": RUN_ID, "name": "relu-s0", "config": {}, "warn": warnings.append}
+        return open_tracker(directory, **(defaults | settings))
 
     return open_run
 
@@ -97,7 +97,7 @@ def test_a_loss_that_is_not_finite_reaches_w_and_b(tmp_path, open_run):
 
 def test_runs_open_at_once_keep_their_curves_apart(tmp_path, open_run, make_rows, warnings):
     directories = [tmp_path / "first", tmp_path / "second"]
-    trackers = [open_run(at, run_id=f"{i}" * 64) for i, at in enumerate(directories)]
+    trackers = [open_run(path, run_id=f"{i}" * 64) for i, path in enumerate(directories)]
     for first, second in zip(make_rows(1, 30), make_rows(101, 130), strict=True):
         trackers[0].log(first)
         trackers[1].log(second)
@@ -109,7 +109,7 @@ def test_runs_open_at_once_keep_their_curves_apart(tmp_path, open_run, make_rows
 
 
 def kill_with_children(process):
-    """As the loss of a machine does it: wandb's own process gets no time to save anything."""
+    """Kills a process and wandb's service at once, as when a machine is lost; returns the time."""
     (tasks,) = Path(f"/proc/{process.pid}/task/{process.pid}").glob("children")
     children = [int(pid) for pid in tasks.read_text().split()]
     children += [
@@ -139,9 +139,9 @@ def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(tmp_path, open_r
     assert kept == list(range(1, len(kept) + 1)) and len(kept) >= len(logged)
     mirrored = [row["step"] for row in read_offline_run(tmp_path).curve]
     assert mirrored == list(range(1, len(mirrored) + 1))
-    # One second between flushes, and one for a machine that is busy with other tests.
-    must = [int(step) for step, when in logged if float(when) < killed_at - 2]
-    assert len(must) > 20 and mirrored[-1] >= must[-1]
+    # One second between flushes, and another for a machine that is busy with other tests.
+    flushed = [int(step) for step, when in logged if float(when) < killed_at - 2]
+    assert len(flushed) > 20 and mirrored[-1] >= flushed[-1]
 
     tracker = open_run(resumed_step=30)
     log_all(tracker, [row for row in make_rows(31, 60) if row["split"] == "train"])
@@ -173,7 +173,7 @@ def test_an_unreachable_server_costs_a_warning_and_no_time(tmp_path):
     output = script.communicate(timeout=60)
     assert (script.returncode, *output) == (0, "", "")
     result = json.loads((tmp_path / "result.json").read_text())
-    (warning,) = result["told"]
+    (warning,) = result["warnings"]
     assert "offline" in warning and "refused" in warning
     assert result["slowest"] < 0.5
     assert result["seconds"] < 15
@@ -185,25 +185,25 @@ def test_an_unreachable_server_costs_a_warning_and_no_time(tmp_path):
 
 
 def test_no_key_falls_back_without_asking_on_a_terminal(tmp_path):
-    terminal, its_end = pty.openpty()
+    terminal, process_end = pty.openpty()
     process = subprocess.Popen(
         program("track_online", tmp_path),
         env=os.environ | {"WANDB_BASE_URL": CLOSED_PORT},
-        stdin=its_end,
-        stdout=its_end,
-        stderr=its_end,
+        stdin=process_end,
+        stdout=process_end,
+        stderr=process_end,
         start_new_session=True,
     )
-    os.close(its_end)
+    os.close(process_end)
     assert process.wait(timeout=30) == 0
     try:
-        shown = os.read(terminal, 10_000)
+        output = os.read(terminal, 10_000)
     except OSError:  # Linux's way of saying that nothing was written
-        shown = b""
+        output = b""
     os.close(terminal)
-    assert shown == b""
+    assert output == b""
     result = json.loads((tmp_path / "result.json").read_text())
-    (warning,) = result["told"]
+    (warning,) = result["warnings"]
     assert "no API key" in warning
     assert result["seconds"] < 10
     assert len(read_offline_run(tmp_path / "b").curve) == 30
@@ -245,7 +245,7 @@ def test_a_place_that_cannot_be_written_is_a_warning(tmp_path, open_run, make_ro
 
 
 def test_a_full_disk_is_a_warning(tmp_path, open_run, make_rows, warnings, monkeypatch):
-    """Which wandb itself does not give."""
+    """The package gives this warning because wandb gives none."""
     full = shutil._ntuple_diskusage(1 << 30, 1 << 30, 0)
     monkeypatch.setattr("shutil.disk_usage", lambda _: full)
     tracker = open_run()
@@ -282,11 +282,11 @@ def test_a_mirror_that_hangs_is_left_behind(tmp_path, warnings, monkeypatch):
 
 def test_the_id_is_stable_and_of_its_own_per_experiment():
     assert wandb_id(RUN_ID, None, None) == RUN_ID[:16]
-    place = wandb_id(RUN_ID, "order", "depthwise_none")
-    assert place == wandb_id(RUN_ID, "order", "depthwise_none")
-    assert place.startswith(RUN_ID[:16])
-    assert place != wandb_id(RUN_ID, "nonlinearity", "depthwise_none")
-    assert place != wandb_id("cd" * 32, "order", "depthwise_none")
+    identifier = wandb_id(RUN_ID, "order", "depthwise_none")
+    assert identifier == wandb_id(RUN_ID, "order", "depthwise_none")
+    assert identifier.startswith(RUN_ID[:16])
+    assert identifier != wandb_id(RUN_ID, "nonlinearity", "depthwise_none")
+    assert identifier != wandb_id("cd" * 32, "order", "depthwise_none")
 
 
 def test_tracker_names_what_a_loop_gets_wrong(open_run, make_rows):

@@ -18,7 +18,7 @@ from xception_jax.training import Interrupted, Labels, train
 from xception_jax.training.checkpoint import Checkpoints
 from xception_jax.training.metrics import any_in_top, in_top, sigmoid_cross_entropy
 from xception_jax.training.ranking import average_precision, mean_average_precision
-from xception_jax.training.setup import make_step_spec, open_data
+from xception_jax.training.setup import make_step_spec, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
 from xception_jax.training.state import TrainState
 
@@ -232,14 +232,14 @@ def test_streaming_gives_the_curve_of_in_memory(whole, tmp_path):
 def test_label_smoothing_is_refused():
     config = shrunk("train.label_smoothing=0.1")
     with pytest.raises(InputError, match=r"train\.label_smoothing=0\.1.*value: 0\.0"):
-        make_step_spec(config, open_data(config).info, make_mesh())
+        require_trainable(config, open_data(config).info, make_mesh())
 
 
 def test_decay_of_the_paper_in_examples():
     """0.9 every 3,000,000 images: 93,750 steps of 32; 0.9 every 100: three steps of 32."""
     for words, period in (((), 93_750), (("optimizer.decay_examples=100",), 3)):
         config = shrunk(*words, "train.epochs=2000")
-        rate = make_step_spec(config, open_data(config).info, make_mesh()).optimizer
+        rate = make_step_spec(config, open_data(config).info).optimizer
         assert rate.decay_steps == period
         at = rate.factor_at()
         for step, power in ((period - 1, 0), (period, 1), (2 * period, 2)):

@@ -1,16 +1,16 @@
-"""Batch normalization over groups of rows: the same on any devices, in parts or at once."""
+"""Settings of batch normalization over groups of rows, and the learning rate of a batch."""
 
 import pytest
 
 from xception_jax.errors import InputError
-from xception_jax.training.setup import make_step_spec, open_data
+from xception_jax.training.setup import open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
 
 
 def test_a_group_that_does_not_fit_is_refused(shrunk):
     config = shrunk("model.norm_group_size=24")
     with pytest.raises(InputError, match=r"norm_group_size=24: must divide the 32 .*: 16"):
-        make_step_spec(config, open_data(config).info, make_mesh())
+        require_trainable(config, open_data(config).info, make_mesh())
 
 
 def test_the_learning_rate_scales_with_the_batch(shrunk):

@@ -54,7 +54,7 @@ def test_a_run_starts_from_the_weights_but_for_the_classifier(tmp_path: Path, im
     # At a learning rate of zero the last parameters are the first.
     train(config, tmp_path / "run", labels=Labels("fine"), warn=said.append)
     pipeline, mesh = open_data(config), make_mesh()
-    program = make_step_spec(config, pipeline.info, mesh)
+    program = make_step_spec(config, pipeline.info)
     shapes = jax.eval_shape(lambda: program.init(0))
     _, state = read_state(tmp_path / "run" / "checkpoints", shapes, mesh, None)
     _, parameters, _ = functionalize(model)

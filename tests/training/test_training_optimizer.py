@@ -1,31 +1,32 @@
 """Updates and schedules against Keras and plain NumPy in float64."""
 
+from functools import partial
+from typing import Any
+
 import jax
 import numpy as np
+import optax
+import optax.contrib
 import pytest
 
-from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.config import resolve
+from xception_jax.config.fields import Options
+from xception_jax.config.schema import OptimizerConfig
+from xception_jax.errors import InputError
+from xception_jax.training.optimizer import OptimizerSpec, require_optimizer
 
-SETTINGS = OptimizerSettings(
-    name="sgd",
-    momentum=0.0,
-    nesterov=False,
-    rms_decay=0.9,
-    epsilon=1.0,
-    schedule="constant",
-    decay_rate=0.94,
-    decay_steps=4,
-    warmup_steps=0,
-    total_steps=20,
-    weight_decay=False,
-    clip_norm=None,
-)
 # float32 rounds to 6e-8 of a value; a dozen steps of a few operations each stay well below this.
 TOLERANCE = 2e-6
 
 
-def settings(**changes):
-    return OptimizerSettings(**{**vars(SETTINGS), **changes})
+def settings(warmup_steps=0, **changes):
+    config: dict[str, Any] = {
+        "name": "sgd",
+        "momentum": 0.0,
+        "schedule": "constant",
+        "weight_decay": 0.0,
+    }
+    return OptimizerSpec(OptimizerConfig(**config | changes), 4, warmup_steps, 20)
 
 
 def draw(seed, steps=12):
@@ -100,7 +101,7 @@ def test_weight_decay_is_the_gradient_of_a_penalty_on_kernels_alone():
             penalty = 0.01 * theirs[name] if name.endswith("kernel") else 0.0
             velocity[name] = 0.9 * velocity[name] + g + penalty
             theirs[name] = theirs[name] - 0.1 * velocity[name]
-    assert_close(ours(settings(momentum=0.9, weight_decay=True), start, grads), theirs)
+    assert_close(ours(settings(momentum=0.9, weight_decay=1.0), start, grads), theirs)
 
 
 def test_clipping_bounds_the_global_norm_and_leaves_smaller_gradients():
@@ -119,7 +120,7 @@ def test_clipping_bounds_the_global_norm_and_leaves_smaller_gradients():
 def test_clipping_comes_before_weight_decay():
     start = {"dense/kernel": np.full((2, 2), 1e3)}
     grads = [{"dense/kernel": np.zeros((2, 2))}]
-    moved = ours(settings(clip_norm=1e-3, weight_decay=True), start, grads, decay=0.1)
+    moved = ours(settings(clip_norm=1e-3, weight_decay=1.0), start, grads, decay=0.1)
     np.testing.assert_allclose(moved["dense/kernel"], 1e3 - 0.1 * 0.1 * 1e3, rtol=1e-6)
 
 
@@ -154,12 +155,136 @@ def test_warm_up_longer_than_the_run_only_rises():
 def test_decay_of_the_paper_in_steps(shrunk):
     """It says 0.94 every 2 epochs; 2 epochs of 96 images are 6 batches of 32."""
     from xception_jax.training.setup import make_step_spec, open_data
-    from xception_jax.training.sharding import make_mesh
 
     config = shrunk("optimizer.schedule=exponential", "optimizer.warmup_epochs=0")
-    program = make_step_spec(config, open_data(config).info, make_mesh())
+    program = make_step_spec(config, open_data(config).info)
     factor = program.optimizer.factor_at()
     assert program.optimizer.decay_steps == 6
     assert [round(float(factor(step)), 5) for step in (0, 5, 6, 11, 12)] == [
         1.0, 1.0, 0.94, 0.94, 0.8836,
     ]  # fmt: skip
+
+
+KERNELS = {"dense/kernel": True, "dense/bias": False}
+# Each of Optax's own, as its documentation has it: decoupled decay of the kernels alone.
+OPTAX = {
+    "adam": ({}, lambda rate, decay: optax.adamw(rate, weight_decay=decay, mask=KERNELS)),
+    "adamw": ({"b2": 0.9}, lambda rate, decay: optax.adamw(
+        rate, b2=0.9, weight_decay=decay, mask=KERNELS)),
+    "lamb": ({"b1": 0.8}, lambda rate, decay: optax.lamb(
+        rate, b1=0.8, weight_decay=decay, mask=KERNELS)),
+    "lion": ({}, lambda rate, decay: optax.lion(rate, weight_decay=decay, mask=KERNELS)),
+    "muon": ({"beta": 0.9}, lambda rate, decay: optax.contrib.muon(
+        rate, beta=0.9, weight_decay=decay, weight_decay_mask=KERNELS,
+        adam_weight_decay=0.0)),
+}  # fmt: skip
+
+
+def of_optax(optimizer, start, grads):
+    parameters = jax.tree.map(np.float32, start)
+    state = optimizer.init(parameters)
+    for gradient in grads:
+        updates, state = optimizer.update(jax.tree.map(np.float32, gradient), state, parameters)
+        parameters = optax.apply_updates(parameters, updates)
+    return parameters
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_an_optimizer_of_optax_by_its_name_is_that_optimizer(name):
+    options, theirs = OPTAX[name]
+    start, grads = draw(4)
+    config = settings(
+        name=name,
+        options=Options(options.items()),
+        decay="decoupled",
+        weight_decay=1.0,
+        schedule="cosine",
+        warmup_steps=3,
+    )
+    factor = config.factor_at()
+    expected = of_optax(theirs(lambda step: 0.05 * factor(step), 0.1), start, grads)
+    found = ours(config, start, grads, rate=0.05, decay=0.1)
+    for parameter, value in expected.items():
+        # Decay and update are rounded one after the other, not added before the rate.
+        np.testing.assert_allclose(found[parameter], value, rtol=5e-6, atol=5e-6)
+
+
+def test_coupled_decay_of_an_optimizer_of_optax_is_a_part_of_its_gradient():
+    start, grads = draw(5)
+    penalized = optax.chain(optax.add_decayed_weights(0.1, mask=KERNELS), optax.adam(0.05))
+    config = settings(name="adam", weight_decay=1.0)
+    assert_close(
+        ours(config, start, grads, rate=0.05, decay=0.1), of_optax(penalized, start, grads)
+    )
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 4, 6), (1, 1, 5, 4)])
+def test_muon_sees_a_convolution_as_a_matrix_of_its_inputs_by_its_outputs(shape, rng):
+    start = {"a/kernel": rng.normal(size=shape)}
+    grads = [{"a/kernel": rng.normal(size=shape)} for _ in range(3)]
+    flat = [{"a/kernel": g["a/kernel"].reshape(-1, shape[-1])} for g in grads]
+    first = {"a/kernel": start["a/kernel"].reshape(-1, shape[-1])}
+    expected = of_optax(optax.contrib.muon(0.1), first, flat)["a/kernel"]
+    found = ours(settings(name="muon"), start, grads, rate=0.1)["a/kernel"]
+    # Newton and Schulz's iteration multiplies in another order of the same numbers.
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_muon_leaves_depthwise_kernels_to_adam(rng):
+    start = {"a/kernel": rng.normal(size=(3, 3, 1, 6))}
+    grads = [{"a/kernel": rng.normal(size=(3, 3, 1, 6))} for _ in range(3)]
+    config = settings(name="muon")
+    expected = of_optax(optax.adam(0.1, eps_root=0.0, nesterov=True), start, grads)
+    assert_close(ours(config, start, grads, rate=0.1), expected)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "lion", "muon"])
+def test_packed_runs_are_updated_as_each_alone(name):
+    """One program for learning rates and decays that differ, as a pack has it."""
+    start, grads = draw(6, steps=4)
+    config = settings(name=name, decay="decoupled", weight_decay=1.0)
+    rates, decays = np.array([[0.1, 0.01], [0.0, 0.3]], np.float32)
+
+    def run(rate, decay):
+        return ours(config, start, grads, rate, decay)
+
+    def traced(rate, decay):
+        optimizer = config.transformation(rate, decay)
+        parameters = jax.tree.map(np.float32, start)
+        state = optimizer.init(parameters)
+        for gradient in grads:
+            updates, state = optimizer.update(jax.tree.map(np.float32, gradient), state, parameters)
+            parameters = optax.apply_updates(parameters, updates)
+        return parameters
+
+    packed = jax.jit(jax.vmap(traced))(rates, decays)
+    for number, pair in enumerate(zip(rates, decays, strict=True)):
+        one = jax.tree.map(lambda value, n=number: value[n], packed)
+        alone = run(*pair)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), one, alone)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optimizer.name=adamm"], r"optimizer.name='adamm'.*nearest valid value: 'adam'"),
+        (["optimizer.name=rmspro"], r"nearest valid value: 'rmsprop'"),
+        (["optimizer.name=adamw", "optimizer.options.b3=0.9"], r"options.b3=0.9.*'b[12]'"),
+        (["optimizer.name=adamw", "optimizer.options.weight_decay=1"], "optimizer.weight_decay"),
+        (["optimizer.name=adamw", "optimizer.options.learning_rate=1"], "learning_rate"),
+        (["optimizer.name=adamw", "optimizer.options.b1=high"], "cannot train here with b1='high'"),
+        (["optimizer.name=lbfgs"], "cannot train here"),
+        (["optimizer.name=noisy_sgd"], "optimizer.name='noisy_sgd'"),
+        (["optimizer.options.nesterov=true"], "sgd takes none"),
+    ],
+)
+def test_what_cannot_optimize_is_refused_by_its_name(words, message):
+    with pytest.raises(InputError, match=message) as error:
+        require_optimizer(resolve(overrides=words).optimizer, sharded=False)
+    assert "\n" not in str(error.value)
+
+
+def test_an_optimizer_of_whole_arrays_is_not_shared_out():
+    with pytest.raises(InputError, match=r"train.shard_optimizer=True.*lamb"):
+        require_optimizer(OptimizerConfig(name="lamb"), sharded=True)
+    require_optimizer(OptimizerConfig(name="adamw"), sharded=True)

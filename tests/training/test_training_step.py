@@ -10,28 +10,21 @@ import optax
 import pytest
 from flax import nnx
 
+from xception_jax.config.schema import OptimizerConfig
 from xception_jax.models.functional import functionalize
 from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.objective import SingleLabel
-from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.step import StepSpec
 
-SGD = OptimizerSettings(
-    name="sgd",
-    momentum=0.9,
-    nesterov=False,
-    rms_decay=0.9,
-    epsilon=1.0,
-    schedule="cosine",
-    decay_rate=0.94,
+SGD = OptimizerSpec(
+    OptimizerConfig(name="sgd", momentum=0.9, schedule="cosine", weight_decay=1.0, clip_norm=0.4),
     decay_steps=4,
     warmup_steps=2,
     total_steps=8,
-    weight_decay=True,
-    clip_norm=0.4,
 )
 
 
@@ -63,6 +56,10 @@ def softmax_program(**changes) -> StepSpec:
         **fixed,
     }
     return StepSpec(model=function, optimizer=SGD, **(settings | changes))
+
+
+def with_optimizer(spec: OptimizerSpec, **changes: Any) -> OptimizerSpec:
+    return replace(spec, config=replace(spec.config, **changes))
 
 
 def softmax_batches(steps=8, rows=16):
@@ -125,7 +122,7 @@ def in_numpy(start, batches, clip):
 def test_steps_of_a_linear_model_equal_numpy_in_float64(parts, clip):
     """Also in parts: without batch normalization, accumulation changes nothing."""
     program = softmax_program(accumulation_steps=parts)
-    program = replace(program, optimizer=replace(SGD, clip_norm=clip))
+    program = replace(program, optimizer=with_optimizer(SGD, clip_norm=clip))
     start = jax.device_get(program.init(3).parameters)
     state, outcomes = run_steps(program, softmax_batches(), given=own(3, 0.5, 0.01))
     parameters, averages, (loss, top1) = in_numpy(start, softmax_batches(), clip)
@@ -163,16 +160,15 @@ def opened(shrunk):
     """The shrunk real config without augmentation and dropout, its data and its program."""
     config = shrunk("data.augmentation=none", "model.dropout=0", "optimizer.warmup_epochs=0")
     pipeline = open_data(config)
-    return config, pipeline, make_step_spec(config, pipeline.info, make_mesh())
+    return config, pipeline, make_step_spec(config, pipeline.info)
 
 
 def test_a_step_of_the_model_equals_plain_jax(opened):
     """The same model applied without mesh, shard_map and donation, on images gathered by NumPy."""
-    from xception_jax.models import model_function
+    from xception_jax.models import functional_model
 
     config, pipeline, program = opened
-    settings = {name: value for name, value in config.model.items() if name != "name"}
-    model = model_function(config.model.name, num_classes=10, in_channels=1, **settings)
+    model = functional_model(replace(config.model, num_classes=10, in_channels=1))
     index = next(pipeline.train_batches(0))["index"]
     device_data = pipeline.device_data["train"]
     images = device_data["image"][index] / np.float32(127.5) - np.float32(1)
@@ -207,13 +203,12 @@ def test_a_step_of_the_model_equals_plain_jax(opened):
 def test_gradients_in_parts_are_the_mean_of_the_parts_gradients(opened):
     """With batch normalization: each part is normalized on its own."""
     _, pipeline, program = opened
-    plain = replace(
-        program.optimizer,
+    plain = with_optimizer(
+        replace(program.optimizer, warmup_steps=0),
         momentum=0.0,
         schedule="constant",
-        weight_decay=False,
+        weight_decay=0.0,
         clip_norm=None,
-        warmup_steps=0,
     )
     program = replace(program, optimizer=plain)
     index = next(pipeline.train_batches(0))["index"]
@@ -234,12 +229,11 @@ def test_gradients_in_parts_are_the_mean_of_the_parts_gradients(opened):
 
 
 def test_what_is_no_part_of_the_program_does_not_compile_it_again(shrunk):
-    mesh = make_mesh()
     numbers = ("optimizer.learning_rate=0.3", "optimizer.weight_decay=0.1", "model.dropout=0.7")
     programs = []
     for words in ((), ("seed=1", *numbers), ("model.intermediate_activation=elu",)):
         config = shrunk(*words)
-        programs.append(make_step_spec(config, open_data(config).info, mesh))
+        programs.append(make_step_spec(config, open_data(config).info))
     same, other, third = programs
     assert same == other
     assert hash(same) == hash(other)
@@ -267,7 +261,7 @@ def test_arms_of_a_seed_share_initial_values_and_batches(shrunk):
     configs = [shrunk(f"model.intermediate_activation={name}") for name in ("none", "elu")]
     pipelines = [open_data(config) for config in configs]
     states = [
-        make_step_spec(config, pipeline.info, make_mesh()).init(0)
+        make_step_spec(config, pipeline.info).init(0)
         for config, pipeline in zip(configs, pipelines, strict=True)
     ]
     assert states[0].parameters.keys() == states[1].parameters.keys()

@@ -95,17 +95,16 @@ def made_program():
     config = resolve({}, settings)
     info = DatasetInfo("made up", tuple("abc"), (28, 28, 1), {"train": 40, "valid": 4, "test": 4})
     layout = Layout(make_mesh(jax.devices()[:1]))
-    return config, make_step_spec(config, info, layout.mesh), layout
+    return config, make_step_spec(config, info), layout
 
 
 def test_steps_of_a_traced_program_are_those_of_the_program_itself(kept, monkeypatch):
     config, program, layout = made_program()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1, 4, 28, 28, 1), dtype=np.uint8)
-    rows = layout.put(
-        {"image": images, "label": np.array([[0, 1, 2, 0]], np.int32)}, layout.steps_spec
-    )
-    own = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
+    labels = np.array([[0, 1, 2, 0]], np.int32)
+    rows = layout.put({"image": images, "label": labels}, layout.steps_spec)
+    own = layout.stack([hyperparameters(config)])
     ends = []
     for keep in (True, False):
         monkeypatch.setattr("xception_jax.training.compile.keeps", lambda _, keep=keep: keep)

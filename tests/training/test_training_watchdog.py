@@ -7,6 +7,7 @@ import pytest
 
 from tests.programs import run_program
 from tests.shrunk import CONFIG, SHRUNK
+from xception_jax.runtime import stopwatch
 from xception_jax.training import loop
 
 
@@ -53,8 +54,9 @@ def test_a_stuck_run_is_recorded_and_goes_on_from_its_checkpoint(run, tmp_path, 
 
 def test_a_step_of_twenty_times_the_median_is_slow(monkeypatch):
     now = iter([*range(12), 31, 32, 60])  # seconds at the end of each step
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: float(next(now))))
-    watch = loop.Stopwatch()
+    clock = SimpleNamespace(perf_counter=lambda: float(next(now)))
+    monkeypatch.setattr(stopwatch, "time", clock)
+    watch = stopwatch.Stopwatch()
     slow = [watch.finished(32, 1) for _ in range(15)]
     assert slow == [None] * 12 + [20.0, None, 28.0]
     assert watch.slow == 2
@@ -64,8 +66,9 @@ def test_a_step_of_twenty_times_the_median_is_slow(monkeypatch):
 def test_a_run_says_that_a_step_was_slow(run, tmp_path, monkeypatch):
     ends = iter([0, 0, *range(12), 111, 112, 113, 212, 213, 214])  # of compiling, and of steps
     clock = SimpleNamespace(perf_counter=lambda: float(next(ends)))
-    monkeypatch.setattr(loop.Stopwatch, "pause", lambda self: None)
-    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(stopwatch.Stopwatch, "pause", lambda self: None)
+    for module in (loop, stopwatch):
+        monkeypatch.setattr(module, "time", clock)
     said: list[str] = []
     words = ("train.epochs=6", "train.evaluate_every_epochs=6", "checkpoint.every_epochs=6")
     record = run(tmp_path, *words, warn=said.append)

@@ -15,7 +15,7 @@ from typing import Any
 from xception_jax.analysis.contrasts import Arms, has_begun, paired_runs, pairs
 from xception_jax.analysis.read import Run, Sweep
 from xception_jax.analysis.values import as_list, as_mapping, as_text
-from xception_jax.config.schema import FIELDS
+from xception_jax.config.schema import SETTINGS
 
 SCHEMA = 1
 STREAMS = ("batches", "augmentation")
@@ -185,7 +185,7 @@ def _stream_text(stream: str, one: Run, other: Run) -> str:
 
 def _determines(name: str) -> bool:
     """Whether a setting can change a result; one that this version does not know counts."""
-    return name != "seed" and (name not in FIELDS or FIELDS[name].identity)
+    return name != "seed" and (name not in SETTINGS or SETTINGS[name].identity)
 
 
 def _settings_text(sweep: Sweep, arms: Arms, one: Run, other: Run) -> str:

@@ -11,7 +11,6 @@ _OPTIONS = {
     "local": ("workers", "retries"),
     "ray": ("resources", "retries"),
     "slurm": ("workers", "sbatch"),
-    "jobset": ("jobset",),
 }
 _RETRIES = 2
 
@@ -28,13 +27,12 @@ class Engine:
     workers: int | None
     resources: str | None
     sbatch: str | None
-    jobset: str | None
     retries: int | None
 
     def __post_init__(self) -> None:
         if self.launcher is not None:
             require_choice("--launcher", self.launcher, _OPTIONS)
-        for name in ("workers", "resources", "sbatch", "jobset", "retries"):
+        for name in ("workers", "resources", "sbatch", "retries"):
             value: Any = getattr(self, name)
             fitting = [launcher for launcher, options in _OPTIONS.items() if name in options]
             if value is not None and self.launcher not in fitting:
@@ -54,8 +52,8 @@ class Engine:
         """Starts the engine for the sweep in `directory`.
 
         Returns:
-            a `Launcher`, which this process has to watch; a `SlurmArray` or `JobSets`, which look
-            after themselves; None: this process is the engine.
+            a `Launcher`, which this process has to watch; a `SlurmArray`, which looks after itself;
+            None: this process is the engine.
 
         Raises:
             InputError: it is not there, or cannot do what is asked.
@@ -64,10 +62,6 @@ class Engine:
             from xception_jax.launchers.slurm import SlurmArray
 
             return SlurmArray(directory, most=self.workers, options=self.sbatch or "")
-        if self.launcher == "jobset":
-            from xception_jax.launchers.jobset import JobSets
-
-            return JobSets(directory.absolute(), self.jobset or "")
         if self.launcher == "ray":
             from xception_jax.launchers.ray import RayLauncher, parse_resources
 

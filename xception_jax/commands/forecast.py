@@ -13,8 +13,7 @@ from xception_jax.commands.process import prepare_jax
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
+    from xception_jax.config import Config
     from xception_jax.planning.forecast import Forecast, Step
     from xception_jax.planning.topology import Topology
 
@@ -22,7 +21,7 @@ _BOUND = {"arithmetic": "arithmetic", "memory": "HBM", "links": "chip links"}
 
 
 def show_forecast(
-    arms: Sequence[tuple[str, "ConfigDict"]],
+    arms: Sequence[tuple[str, "Config"]],
     seeds: int,
     name: str,
     *,

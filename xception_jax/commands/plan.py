@@ -11,8 +11,7 @@ from xception_jax.commands.console import console
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
+    from xception_jax.config import Config
     from xception_jax.planning.budget import Cost
 
 _LEGEND = (
@@ -86,7 +85,7 @@ def plan(
     return 0
 
 
-def _arms(file: Path, overrides: list[str]) -> Iterator[tuple[str, "ConfigDict", list[str]]]:
+def _arms(file: Path, overrides: list[str]) -> Iterator[tuple[str, "Config", list[str]]]:
     """(name, config, names of the settings that make it what it is) of each arm."""
     from xception_jax.config import load_file, require_settings, resolve
     from xception_jax.sweep import Experiment, load_experiment
@@ -146,7 +145,7 @@ def _power_lines(file: Path, pilot: Path | None) -> list["Table | str"]:
     return ["", table, note, last] if rows else []
 
 
-def _cost(config: "ConfigDict", named: list[str]) -> "Cost":
+def _cost(config: "Config", named: list[str]) -> "Cost":
     from xception_jax.planning.budget import arm_cost
 
     return arm_cost(config, named)

@@ -12,7 +12,7 @@ from xception_jax.errors import FAILED, LOST_PEER, InputError
 from xception_jax.remote import copied, mirrored, require_local
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
+    from xception_jax.config import Config
 
 
 def train(
@@ -51,7 +51,7 @@ def train(
                 return _train(name, settings, here, stop)
 
 
-def _train(name: str, settings: "ConfigDict", workdir: Path, stop: Callable[[], bool]) -> int:
+def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool]) -> int:
     from xception_jax.commands.display import showing
     from xception_jax.runtime import hosts
     from xception_jax.runtime.run_directory import ENDED, read_run, require_own

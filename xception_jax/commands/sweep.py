@@ -18,7 +18,6 @@ from xception_jax.remote import mirrored, require_local
 
 if TYPE_CHECKING:
     from xception_jax.launchers import Launcher
-    from xception_jax.launchers.jobset import JobSets
     from xception_jax.launchers.slurm import SlurmArray
     from xception_jax.sweep import Experiment, PlannedRun
     from xception_jax.sweep.packing import Sizes
@@ -48,9 +47,8 @@ Packing = Annotated[
 Launchers = Annotated[
     str | None,
     typer.Option(
-        metavar="local|ray|slurm|jobset",
-        help="Worker processes: of this machine, on Ray, in a Slurm array, or as Kubernetes"
-        " JobSets; default: none.",
+        metavar="local|ray|slurm",
+        help="Worker processes: of this machine, on Ray, or in a Slurm array; default: none.",
     ),
 ]
 Workers = Annotated[
@@ -61,12 +59,6 @@ Resources = Annotated[
 ]
 Sbatch = Annotated[
     str | None, typer.Option(metavar="OPTIONS", help="More options for sbatch (slurm).")
-]
-JobSetOptions = Annotated[
-    str | None,
-    typer.Option(
-        metavar="image=…,topology=v5e:2x2,claim=…,queue=…", help="What JobSets need (jobset)."
-    ),
 ]
 Retries = Annotated[
     int | None,
@@ -87,7 +79,6 @@ def sweep(
     workers: Workers = None,
     resources: Resources = None,
     sbatch: Sbatch = None,
-    jobset: JobSetOptions = None,
     retries: Retries = None,
     unit: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> int:
@@ -105,7 +96,7 @@ def sweep(
     from xception_jax.sweep.recorded import load_sweep
 
     asked, words = parse_packing(packing), overrides or ()
-    engine = Engine(launcher, workers, resources, sbatch, jobset, retries)
+    engine = Engine(launcher, workers, resources, sbatch, retries)
     described, base, runs = load_sweep(experiment, seeds=seeds, overrides=words)
     with interruptible() as stop:
         prepare_jax(devices=launcher is None, packs=launcher is None)
@@ -133,7 +124,7 @@ def sweep(
                 write_ledger(here, described, whole, runs, command_line())
                 console.print(f"{described.name}: {arms} arms x {each} seeds = {len(runs)} runs")
                 sizes = _sizes(asked, measured=opened is None)
-                if launcher in ("slurm", "jobset"):
+                if launcher == "slurm":
                     return _submit(opened, here, runs, sizes)
                 common: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
                 if opened is None:
@@ -173,9 +164,7 @@ def _launch(workdir: Path, runs: "Runs", steps: Any, launcher: "Launcher", **how
     return _summed_up(workdir, [record["status"] for record in records])
 
 
-def _submit(
-    engine: "SlurmArray | JobSets", workdir: Path, runs: "Runs", sizes: "Sizes | None"
-) -> int:
+def _submit(engine: "SlurmArray", workdir: Path, runs: "Runs", sizes: "Sizes | None") -> int:
     """Leaves the units that are missing to an engine that looks after them itself."""
     from xception_jax.launchers.launching import plan_units
 

@@ -1,12 +1,12 @@
 """From a config file to the whole, checked config of a run.
 
 A config file (`configs/*.py`) returns the settings it makes as an `ml_collections.ConfigDict`;
-`resolve` lays them over the defaults of `settings.py`, lays `key=value` overrides over both, and
-checks every one by name, type and range before anything heavy is imported.
+`resolve` lays them over the defaults of `schema.py`, lays `key=value` overrides over both, and
+checks every one by name, type and range before anything heavy is imported. From there on a config
+is typed.
 """
 
 import ast
-import hashlib
 import json
 import math
 import runpy
@@ -16,7 +16,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from xception_jax.config.schema import FIELDS
+from xception_jax.config.fields import Options, assemble
+from xception_jax.config.schema import SETTINGS, Config
 from xception_jax.errors import InputError, nearest_name
 
 
@@ -112,66 +113,48 @@ def parse_override(word: str) -> tuple[str, Any]:
         return key, text
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` -> `{"a.b": 1}`; what a setting holds is no group of settings."""
+def flatten(settings: Mapping[str, Any] | ConfigDict | Config, prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name, `{"a": {"b": 1}}` -> `{"a.b": 1}`.
+
+    A mapping that is the value of a setting, such as `optimizer.options`, stays whole.
+    """
+    if isinstance(settings, Config):
+        return settings.flat()
     flat: dict[str, Any] = {}
-    for key, value in config.items():
+    for key, value in settings.items():
         name = f"{prefix}{key}"
-        if isinstance(value, (Mapping, ConfigDict)) and name not in FIELDS:
-            flat |= flatten(dict(value.items()), f"{name}.")
+        if isinstance(value, (Mapping, ConfigDict)) and name not in SETTINGS:
+            flat |= flatten(value, f"{name}.")
         else:
             flat[name] = value
     return flat
 
 
-def resolve(*layers: Mapping[str, Any], overrides: Iterable[str] = ()) -> ConfigDict:
+def resolve(*layers: Mapping[str, Any] | Config, overrides: Iterable[str] = ()) -> Config:
     """The whole checked config: defaults, then each layer over it, then `key=value` words.
 
     Args:
-        layers: nested (`{"model": {"order": …}}`) or dotted (`{"model.order": …}`) settings.
+        layers: nested (`{"model": {"order": …}}`) or dotted (`{"model.order": …}`) settings, or a
+            config.
         overrides: words of the command line, such as `model.order=pointwise_first`.
 
     Raises:
         InputError: a field that does not exist, or a value that is not valid for it.
     """
-    flat = {name: field.default for name, field in FIELDS.items()}
-    for layer in (*layers, dict(parse_override(word) for word in overrides)):
+    values: dict[str, Any] = {}
+    for layer in (*layers, *(dict([parse_override(word)]) for word in overrides)):
         for name, value in flatten(layer).items():
-            if name not in FIELDS:
-                raise InputError(name, None, "unknown field", nearest_name(name, FIELDS))
-            flat[name] = FIELDS[name].check(name, value)
-    nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        group, _, leaf = name.rpartition(".")
-        (nested.setdefault(group, {}) if group else nested)[leaf] = value
-    return ConfigDict(nested).lock()
+            group, _, argument = name.rpartition(".")
+            if name in SETTINGS:
+                values[name] = SETTINGS[name].check(name, value)
+            elif isinstance(_default(group), Options):
+                given = dict(values.get(group, ())) | {argument: value}
+                values[group] = SETTINGS[group].check(group, given)
+            else:
+                raise InputError(name, None, "unknown field", nearest_name(name, SETTINGS))
+    config: Config = assemble(Config, values)
+    return config
 
 
-def canonical_json(config: ConfigDict) -> str:
-    """The config as JSON with sorted keys, one field a line: what `config.json` holds."""
-    return json.dumps(config.to_dict(), sort_keys=True, indent=2) + "\n"
-
-
-def run_id(config: ConfigDict) -> str:
-    """64 hex digits that name the run's result.
-
-    A hash of every field that determines the result: all but logging, checkpointing, paths,
-    devices and threads. Two configs with the same id give the same curve.
-    """
-    return digest({n: value for n, value in flatten(config).items() if FIELDS[n].identity})
-
-
-def digest(content: Any) -> str:
-    """64 hex digits that name plain data: the SHA-256 of its JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its own digest in it, so that a later change shows."""
-    content = {name: value for name, value in record.items() if name != "sha256"}
-    return content | {"sha256": digest(content)}
-
-
-def is_as_sealed(record: Mapping[str, Any]) -> bool:
-    """Whether a record is as `sealed` made it; one that never was sealed is taken as it is."""
-    return "sha256" not in record or sealed(record) == record
+def _default(name: str) -> Any:
+    return SETTINGS[name].default if name in SETTINGS else None

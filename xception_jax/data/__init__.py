@@ -1,8 +1,9 @@
-"""Data sets by name, and two pipelines with one contract that feed them to a training step.
+"""Data sets by name, and two interchangeable pipelines that feed them to a training step.
 
-A set becomes a `Source` (`sources`), its splits readable in any order; `open_pipeline` makes of it
-batches whose order is a function of (seed, step) alone (`order`), from memory (`in_memory`) or from
-disk (`streaming`). `gather`, `augment` and `normalize` are the part inside the compiled step.
+`load` opens a data set as a `Source`, whose splits can be read in any order (`sources`).
+`open_pipeline` makes batches of it, in an order that is a function of (seed, step) alone (`order`),
+from memory (`in_memory`) or from disk (`streaming`). `gather`, `augment` and `normalize` run inside
+the compiled step.
 """
 
 from xception_jax.data.augmentation import augment, gather, normalize

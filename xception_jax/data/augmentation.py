@@ -1,7 +1,7 @@
-"""What the compiled step does with a batch: gather, augment, normalize. Pure functions of JAX.
+"""The data path inside the compiled step: pure functions that gather, augment and normalize.
 
-They run under `jit`, `vmap` and `shard_map`; `augment` draws from one key per example, so that an
-image's augmentation does not depend on how a batch is dealt out to devices.
+They run under `jit`, `vmap` and `shard_map`. `augment` takes one key per example, so that the
+augmentation of an image does not depend on how the batch is split over devices.
 """
 
 from collections.abc import Mapping
@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 def gather(
     device_data: "Mapping[str, jax.Array]", batch: "Mapping[str, jax.Array]"
 ) -> "tuple[Images, Labels]":
-    """The images and labels of a batch from either pipeline.
+    """Returns the images and labels of a batch from either pipeline.
 
     Args:
         device_data: one split of `Pipeline.device_data`: `image` uint8 [n, height, width,
-            channels] and `label` int32 [n] or, multi-label, uint8 [n, classes]; empty for a streaming pipeline.
-        batch: of `train_batches` or `eval_batches`.
+            channels] and `label` int32 [n], or uint8 [n, classes] if multi-label; empty for a
+            streaming pipeline.
+        batch: one batch from `Pipeline.train_batches` or `Pipeline.eval_batches`.
     """
     import jax.numpy as jnp
 
     if not device_data:
         return batch["image"], batch["label"]
-    # Indices come from the pipeline and are in range: clipping only tells XLA not to check.
+    # Indices come from the pipeline and are in range: mode="clip" only spares XLA the check.
     index = batch["index"]
     return (
         jnp.take(device_data["image"], index, axis=0, mode="clip"),
@@ -42,18 +43,18 @@ def gather(
 def augment(
     images: "Images", keys: "Key[Array, 'batch']", *, augmentation: str, padding: int
 ) -> "Images":
-    """Randomly altered training images, uint8 [batch, height, width, channels] as they came.
+    """Augments training images at random; shape and dtype stay the same.
 
     Args:
-        images: uint8.
+        images: uint8 [batch, height, width, channels].
         keys: one JAX PRNG key per image.
-        augmentation: `shift_flip` moves each image by up to `padding` pixels along both axes,
-            filling with zeros, and mirrors it left to right half the time; `none` changes nothing,
-            and neither does `random_resized_crop`, which the pipeline has done on the host.
-        padding: pixels.
+        augmentation: `shift_flip` shifts each image by up to `padding` pixels along both axes,
+            filling with zeros, and mirrors it left to right half the time. `none` changes nothing;
+            nor does `random_resized_crop`, which the pipeline applies on the host.
+        padding: largest shift, pixels.
 
     Raises:
-        InputError: no such augmentation.
+        InputError: `augmentation` is unknown.
     """
     require_choice("data.augmentation", augmentation, ("none", "shift_flip", "random_resized_crop"))
     if augmentation != "shift_flip":
@@ -62,7 +63,7 @@ def augment(
     import jax.numpy as jnp
 
     bits = jax.vmap(lambda key: jax.random.bits(key, (3,)))(keys)
-    # 32 random bits modulo so few offsets favour none by more than one in a million.
+    # Taking 32 random bits modulo so few offsets has a bias below one in a million.
     offsets = (bits[:, :2] % (2 * padding + 1)).astype(jnp.int32)
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     # Measured on CPU: under half the time of shifting by one-hot matrix products or by selects.
@@ -76,7 +77,7 @@ def augment(
 
 
 def normalize(images: "Images") -> "Float[Array, 'batch height width channels']":
-    """Pixels 0…255 as float32 from -1 to 1."""
+    """Maps pixel values from 0…255 to float32 values from -1 to 1."""
     import jax.numpy as jnp
 
     return images.astype(jnp.float32) / 127.5 - 1.0

@@ -1,7 +1,8 @@
-"""The only module that knows TensorFlow Datasets: building, finding and reading prepared sets.
+"""Building, finding and reading prepared data sets; the only module that imports TFDS.
 
-Neither reading nor building our own sets needs TensorFlow: records are array_record files, and
-images reach TFDS as encoded bytes. Only TFDS's own builders (CIFAR, ImageNet, …) need it, once.
+Neither reading data sets nor building those of this package needs TensorFlow: records are
+array_record files, and images reach TFDS as encoded bytes. Only TFDS's own builders (CIFAR,
+ImageNet, …) need TensorFlow, once.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from xception_jax.data.images import Encoded
 from xception_jax.data.splits import Label, Records
-from xception_jax.errors import InputError, nearest_name, refused
+from xception_jax.errors import InputError, refused
 
 _NAME = re.compile(
     r"(?P<set>\w{1,100})(/(?P<config>\w[\w.+-]{0,99}))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII
@@ -32,21 +33,29 @@ _VALIDATION = ("validation", "valid", "val", "dev")
 
 
 def data_directory(directory: str | None) -> Path:
-    """Where prepared sets are: `directory`, else TFDS's own default (TFDS_DATA_DIR)."""
+    """Returns the directory of prepared sets: `directory`, or TFDS's default (TFDS_DATA_DIR)."""
     return Path(directory or tfds.core.constants.DATA_DIR).expanduser().absolute()
 
 
 def builder_names() -> list[str]:
-    """Names of all the sets that TFDS can prepare."""
+    """Returns the names of all data sets that TFDS can prepare."""
     return list(tfds.list_builders(with_community_datasets=False))
 
 
+def base_name(name: str) -> str:
+    """Returns a data set's name without its configuration and version."""
+    return re.split("[/:]", name)[0]
+
+
 def find(name: str, directory: str | None) -> Path | None:
-    """Where the set lies prepared, its latest version unless `name` says another; None: nowhere.
+    """Finds a prepared data set, in its latest version unless `name` names a version.
 
     Args:
-        name: in TFDS's form, `set`, `set/config`, `set:1.2.3` or `set/config:1.2.3`.
-        directory: of all prepared sets; None: the default one.
+        name: name in TFDS's form: `set`, `set/config`, `set:1.2.3` or `set/config:1.2.3`.
+        directory: directory of all prepared data sets; None: TFDS's default.
+
+    Returns:
+        The directory of the prepared data set; None if it is not prepared.
 
     Raises:
         InputError: `name` does not have that form.
@@ -57,16 +66,16 @@ def find(name: str, directory: str | None) -> Path | None:
     root = data_directory(directory) / match["set"]
     if match["config"]:
         return _latest(root / match["config"], match["version"])
-    found = _latest(root, match["version"])
-    if found is None and root.is_dir():
-        configs = [_latest(child, match["version"]) for child in sorted(root.iterdir())]
-        prepared = [path for path in configs if path is not None]
-        return prepared[0] if len(prepared) == 1 else None
-    return found
+    prepared = _latest(root, match["version"])
+    if prepared is None and root.is_dir():
+        candidates = [_latest(child, match["version"]) for child in sorted(root.iterdir())]
+        configs = [path for path in candidates if path is not None]
+        return configs[0] if len(configs) == 1 else None
+    return prepared
 
 
 def _latest(root: Path, version: str | None) -> Path | None:
-    """The latest complete version: TFDS gives a directory its name when all of it is written."""
+    """Finds the latest complete version: TFDS names a directory only once it is fully written."""
     if not root.is_dir():
         return None
     complete = [
@@ -81,18 +90,18 @@ def _latest(root: Path, version: str | None) -> Path | None:
 
 @dataclass(frozen=True)
 class TfdsRecords:
-    """Records of a split that TFDS prepared, images still encoded.
+    """Records of a split that TFDS prepared.
 
     Attributes:
-        name_of_set: as the user gave it.
-        path: of the prepared set.
-        split: of these records.
-        source: TFDS's, of serialized examples.
+        set_name: name of the data set, as the user gave it.
+        path: directory of the prepared data set.
+        split: name of the split.
+        source: TFDS data source of serialized examples.
         image: key of the image in an example.
-        label: key of the label.
+        label: key of the label in an example.
     """
 
-    name_of_set: str
+    set_name: str
     path: Path
     split: str
     source: Any
@@ -103,38 +112,39 @@ class TfdsRecords:
         return len(self.source)
 
     def read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
-        """The encoded images and the labels.
+        """Reads the images, still encoded, and the labels.
 
         Raises:
-            InputError: the file of the records is missing or damaged.
+            InputError: a file of the data set is missing or damaged.
         """
-        with _damage_named(self.name_of_set, self.path):
-            return self._read(indices)
-
-    def _read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
-        # Parsed here, not by TFDS's feature decoders, which take several times as long for this;
-        # and many at once, because array_record is slow at single records in random order.
+        # Examples are parsed here, because TFDS's feature decoders take several times as long; and
+        # many at once, because array_record is slow at reading single records in random order.
         examples: list[tuple[Encoded, Label]] = []
-        for record in self.source.__getitems__(list(indices)):
-            feature = tf_example_pb2.Example.FromString(record).features.feature
-            image = feature[self.image].bytes_list.value[0]
-            examples.append((image, feature[self.label].int64_list.value[0]))
+        with _damage_as_input_error(self.set_name, self.path):
+            for record in self.source.__getitems__(list(indices)):
+                feature = tf_example_pb2.Example.FromString(record).features.feature
+                image = feature[self.image].bytes_list.value[0]
+                examples.append((image, feature[self.label].int64_list.value[0]))
         return examples
 
     def name(self, index: int) -> str:
-        """For example `train[17]`."""
+        """Returns the split and index, such as `train[17]`."""
         return f"{self.split}[{index}]"
 
 
 def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records]]:
-    """Class names, channels (1 or 3) and the labelled splits of the set prepared at `path`.
+    """Opens the data set prepared in `path`.
 
     A test split whose labels are withheld (-1, as ImageNet's) is left out.
 
+    Returns:
+        The class names, the number of channels (1 or 3), and the records of the labelled splits.
+
     Raises:
-        InputError: it is no image classification set, not stored for random access, or damaged.
+        InputError: the data set is not one of image classification, not stored for random access,
+            or damaged.
     """
-    with _damage_named(name, path):
+    with _damage_as_input_error(name, path):
         builder = tfds.builder_from_directory(str(path))
     stored = builder.info.file_format
     if stored is not None and stored != tfds.core.FileFormat.ARRAY_RECORD:
@@ -144,7 +154,7 @@ def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records
             "`tfds convert_format`"
         )
         raise InputError("data.name", name, reason)
-    image, label = _keys(name, builder.info)
+    image, label = _image_and_label_keys(name, builder.info)
     features = builder.info.features
     raw = DeserializeMethod.RAW_BYTES
     parts: dict[str, Records] = {}
@@ -159,8 +169,8 @@ def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records
     return tuple(features[label].names), channels, parts
 
 
-def _damage_named(name: str, path: Path) -> contextlib.AbstractContextManager[None]:
-    """For what reads the files of a prepared set."""
+def _damage_as_input_error(name: str, path: Path) -> contextlib.AbstractContextManager[None]:
+    """Reports any error in reading the files of a prepared data set as damage."""
     reason = (
         f"the prepared set in {path} is damaged; move that directory away and run "
         f"`xception-jax data prepare {name}`"
@@ -168,7 +178,7 @@ def _damage_named(name: str, path: Path) -> contextlib.AbstractContextManager[No
     return refused("data.name", name, reason)
 
 
-def _keys(name: str, info: Any) -> tuple[str, str]:
+def _image_and_label_keys(name: str, info: Any) -> tuple[str, str]:
     image, label = info.supervised_keys if info.supervised_keys else ("image", "label")
     features = info.features
     if (
@@ -183,15 +193,15 @@ def _keys(name: str, info: Any) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class ArraySet:
-    """A data set in memory, to be stored.
+    """A data set in memory, to be stored by `prepare_arrays`.
 
     Attributes:
-        name: of the set.
-        version: of the set, `1.2.3`.
-        description: of the set.
-        homepage: of the set.
-        class_names: in the order of the labels.
-        splits: images uint8 [n, height, width, channels] and labels [n], by TFDS's split names.
+        name: name of the data set.
+        version: version of the data set, such as `1.2.3`.
+        description: description for TFDS.
+        homepage: address of the data set's home page, for TFDS.
+        class_names: names of the classes, in label order.
+        splits: images uint8 [n, height, width, channels] and labels [n] of each TFDS split.
     """
 
     name: str
@@ -203,21 +213,21 @@ class ArraySet:
 
 
 def prepare_arrays(content: ArraySet, directory: str | None) -> Path:
-    """Stores arrays as a TFDS set; does nothing where that version is there already.
+    """Stores arrays as a TFDS data set, unless that version is stored already.
 
     Args:
-        content: what to store.
-        directory: of all prepared sets; None: the default one.
+        content: the data set to store.
+        directory: directory of all prepared data sets; None: TFDS's default.
 
     Returns:
-        Where it is.
+        The directory of the prepared data set.
 
     Raises:
         InputError: the directory cannot be written.
     """
-    with _preparing(content.name, directory) as root:
+    with _preparation_lock(content.name, directory) as root:
         builder = _builder_class(content)(data_dir=str(root), file_format="array_record")
-        # Seconds long, and often in the middle of something else's progress display.
+        # It takes seconds, and often runs in the middle of another progress display.
         tfds.disable_progress_bar()
         try:
             with contextlib.redirect_stdout(io.StringIO()):
@@ -228,11 +238,11 @@ def prepare_arrays(content: ArraySet, directory: str | None) -> Path:
 
 
 def _builder_class(content: ArraySet) -> Any:
-    # Registered names are unique in a process, and TFDS has a fashion_mnist of its own.
+    # Registered names must be unique in a process, and TFDS registers its own fashion_mnist.
     with tfds.core.registered.skip_registration():
 
         class Builder(tfds.core.GeneratorBasedBuilder):
-            """The set, as TFDS wants it told."""
+            """The data set in the form that TFDS requires."""
 
             name = content.name
             VERSION = tfds.core.Version(content.version)
@@ -263,33 +273,30 @@ def _builder_class(content: ArraySet) -> Any:
 
 
 def prepare_with_tfds(name: str, directory: str | None, manual_directory: str | None) -> Path:
-    """Downloads and stores one of TFDS's own sets.
+    """Downloads and stores one of TFDS's own data sets.
 
     Args:
-        name: in TFDS's form.
-        directory: of all prepared sets; None: the default one.
-        manual_directory: of what a person must download (ImageNet's archives).
+        name: name in TFDS's form; its first part is one of `builder_names`.
+        directory: directory of all prepared data sets; None: TFDS's default.
+        manual_directory: directory of files that must be downloaded by hand (ImageNet's archives).
+
+    Returns:
+        The directory of the prepared data set.
 
     Raises:
-        InputError: TensorFlow is not installed, or TFDS cannot get or write the set.
+        InputError: TensorFlow is not installed, or TFDS cannot download or store the data set.
     """
-    base = re.split(r"[/:]", name)[0]  # what follows is a configuration, or a version
-    if base not in (known := [*builder_names(), "fashion_mnist", "folder", "digits"]):
-        raise InputError("data.name", name, "is no data set", nearest_name(base, known))
     if importlib.util.find_spec("tensorflow") is None:
-        reason = "preparing it takes TensorFlow, this once: pip install 'xception-jax[prepare]'"
+        reason = "preparing it needs TensorFlow, once: pip install 'xception-jax[prepare]'"
         raise InputError("data.name", name, reason)
     config = tfds.download.DownloadConfig(manual_dir=manual_directory)
-    with _preparing(name, directory) as root:
+    with _preparation_lock(name, directory) as root:
         try:
             builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
             builder.download_and_prepare(
                 download_config=config, file_format=tfds.core.FileFormat.ARRAY_RECORD
             )
-        except tfds.core.DatasetNotFoundError as error:
-            near = nearest_name(name, builder_names())
-            raise InputError("data.name", name, "is no TFDS data set", near) from error
-        # What TFDS raises for a missing manual download is an AssertionError.
+        # TFDS raises AssertionError if a manual download is missing.
         except (AssertionError, OSError, ValueError) as error:
             reason = f"TFDS cannot prepare it: {str(error).strip()[:300]}"
             raise InputError("data.name", name, reason) from error
@@ -297,20 +304,20 @@ def prepare_with_tfds(name: str, directory: str | None, manual_directory: str | 
 
 
 @contextlib.contextmanager
-def _preparing(name: str, directory: str | None) -> Iterator[Path]:
-    """Holds the lock on one set's preparation, and clears away what a killed one left.
+def _preparation_lock(name: str, directory: str | None) -> Iterator[Path]:
+    """Holds the lock on a data set's preparation, and removes what a killed one left.
 
-    TFDS writes into `incomplete.*` and renames it when all is there, so that a kill leaves no
-    half-written set; but of two processes that prepare at once it lets one fail. With the lock the
-    second waits, then finds the set prepared.
+    TFDS writes into `incomplete.*` and renames it when it is complete, so that a kill leaves no
+    partial data set. But if two processes prepare at once, one fails; with the lock it waits, then
+    finds the data set prepared.
     """
     root = data_directory(directory)
-    set_name = re.split("[/:]", name)[0]
+    set_name = base_name(name)
     try:
         (root / set_name).mkdir(parents=True, exist_ok=True)
         lock = (root / f".{set_name}.lock").open("w")
     except OSError as error:
-        reason = f"prepared data sets cannot be written there: {error.strerror}"
+        reason = f"prepared data sets cannot be written to it: {error.strerror}"
         raise InputError("data.directory", str(root), reason) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

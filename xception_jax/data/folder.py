@@ -1,4 +1,4 @@
-"""A folder of images as a data set: `train/<class>/*.jpg`, and `validation`, `test` alike."""
+"""Reading an image folder as a data set: `train/<class>/*.jpg`, likewise `validation`, `test`."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 @dataclass(frozen=True)
 class FolderRecords:
-    """Records of image files."""
+    """Records that lie in image files: the path and the label of each."""
 
     paths: list[str]
     labels: list[int]
@@ -24,45 +24,48 @@ class FolderRecords:
         return len(self.paths)
 
     def read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
-        """The files, which are opened when they are decoded, and their labels."""
+        """Returns the paths, to be opened when they are decoded, and the labels."""
         return [(Path(self.paths[index]), self.labels[index]) for index in indices]
 
     def name(self, index: int) -> str:
-        """The file's path."""
+        """Returns the path of the file."""
         return self.paths[index]
 
 
 def read_folder(directory: str | None) -> tuple[tuple[str, ...], dict[str, Records]]:
-    """The class names, sorted, and the records of each split there is.
+    """Reads which classes and images an image folder holds.
 
     Files are ordered by class and name, whatever the order of the file system.
 
+    Returns:
+        The class names, sorted, and the records of each split in the folder.
+
     Raises:
-        InputError: no such folder, no `train` in it, a class without images, or a class that
-            training images do not show.
+        InputError: the folder or its `train` does not exist, a class has no training images, or
+            another split has a class that `train` lacks.
     """
     if directory is None:
         raise InputError("data.directory", None, "data.name=folder needs the folder's path")
     root = Path(directory).expanduser()
     if not root.is_dir():
-        near = nearest_name(root.name, _folders(root.parent)) if root.parent.is_dir() else None
-        nearest = None if near is None else str(root.parent / near)
+        similar = nearest_name(root.name, _folders(root.parent)) if root.parent.is_dir() else None
+        nearest = None if similar is None else str(root.parent / similar)
         raise InputError("data.directory", directory, "no such folder", nearest)
     if not (root / "train").is_dir():
         reason = "has no folder named train (expected train/<class>/*.jpg)"
         raise InputError("data.directory", directory, reason)
     class_names = tuple(_folders(root / "train"))
     if len(class_names) < 2:
-        reason = f"train holds {len(class_names)} folders of images; a class each, at least two"
+        reason = f"train holds {len(class_names)} folders, one per class; at least two are needed"
         raise InputError("data.directory", directory, reason)
     parts: dict[str, Records] = {}
     for split, names in _SPLITS.items():
-        found = [root / name for name in names if (root / name).is_dir()]
-        if len(found) > 1:
-            both = " and ".join(path.name for path in found)
-            raise InputError("data.directory", directory, f"holds {both}, which mean the same")
-        if found:
-            parts[split] = _read_split(found[0], class_names)
+        present = [name for name in names if (root / name).is_dir()]
+        if len(present) > 1:
+            reason = f"holds {' and '.join(present)}, which mean the same"
+            raise InputError("data.directory", directory, reason)
+        if present:
+            parts[split] = _read_split(root / present[0], class_names)
     return class_names, parts
 
 
@@ -72,8 +75,8 @@ def _read_split(root: Path, class_names: tuple[str, ...]) -> FolderRecords:
     for name in _folders(root):
         if name not in class_names:
             reason = "is a class that train does not have"
-            near = nearest_name(name, class_names)
-            raise InputError("data.directory", str(root / name), reason, near)
+            nearest = nearest_name(name, class_names)
+            raise InputError("data.directory", str(root / name), reason, nearest)
         with os.scandir(root / name) as entries:
             files = sorted(e.path for e in entries if e.name.lower().endswith(_SUFFIXES))
         if not files and root.name == "train":

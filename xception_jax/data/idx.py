@@ -1,4 +1,4 @@
-"""The idx format of MNIST and its relatives: a big-endian header, then raw unsigned bytes."""
+"""Reading the idx format of MNIST and its relatives: a big-endian header, then unsigned bytes."""
 
 import gzip
 import math
@@ -13,13 +13,13 @@ _UNSIGNED_BYTE = 0x08
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in an idx file of unsigned bytes, compressed with gzip or not.
+    """Reads the array in an idx file of unsigned bytes, compressed with gzip or not.
 
     Returns:
-        uint8, of the shape the header states.
+        An array of dtype uint8 with the shape given in the header.
 
     Raises:
-        InputError: the file is missing, is no idx file of bytes, or is cut short.
+        InputError: the file is missing, is not an idx file of unsigned bytes, or is truncated.
     """
     try:
         content = path.read_bytes()
@@ -33,29 +33,29 @@ def read_idx(path: Path) -> np.ndarray:
     header = 4 + 4 * rank
     shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4"))
     if len(shape) != rank or len(content) != header + math.prod(shape):
-        found = len(content) - header
-        raise InputError("file", str(path), f"holds {found} bytes of data for the shape {shape}")
+        size = len(content) - header
+        raise InputError("file", str(path), f"holds {size} bytes of data for the shape {shape}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
 def read_labelled_images(directory: Path, stem: str) -> tuple[np.ndarray, np.ndarray]:
-    """The images and labels `<stem>-images-idx3-ubyte[.gz]`, `<stem>-labels-idx1-ubyte[.gz]`.
+    """Reads `<stem>-images-idx3-ubyte[.gz]` and `<stem>-labels-idx1-ubyte[.gz]`.
 
     Returns:
-        images uint8 [n, height, width, 1] and labels int32 [n].
+        The images, uint8 [n, height, width, 1], and the labels, int32 [n].
 
     Raises:
-        InputError: a file is missing or damaged, or the two do not belong together.
+        InputError: a file is missing or damaged, or the files do not belong together.
     """
-    images = read_idx(_either(directory / f"{stem}-images-idx3-ubyte"))
-    labels = read_idx(_either(directory / f"{stem}-labels-idx1-ubyte"))
+    images = read_idx(_existing_file(directory / f"{stem}-images-idx3-ubyte"))
+    labels = read_idx(_existing_file(directory / f"{stem}-labels-idx1-ubyte"))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         reason = f"{stem} images {images.shape} and labels {labels.shape} do not belong together"
         raise InputError("from_directory", str(directory), reason)
     return images[..., np.newaxis], labels.astype(np.int32)
 
 
-def _either(path: Path) -> Path:
+def _existing_file(path: Path) -> Path:
     for candidate in (path.with_name(f"{path.name}.gz"), path):
         if candidate.is_file():
             return candidate

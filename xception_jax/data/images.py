@@ -1,6 +1,7 @@
-"""From encoded images to uint8 arrays of one size, with Pillow.
+"""Decoding images and cropping them to uint8 arrays of one size, with Pillow.
 
-Pillow, not OpenCV: it is small, TFDS needs it anyway, and its resizing filters antialias.
+Pillow is used rather than OpenCV because it is small, TFDS needs it anyway, and its resizing
+filters antialias.
 """
 
 import io
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Encoded = bytes | np.ndarray | Path
 Box = tuple[float, float, float, float]
 
-# Of Inception's training augmentation: share of the image's area, and width over height.
+# Ranges of Inception's training augmentation: share of the image's area, and width over height.
 _AREA = (0.08, 1.0)
 _ASPECT = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
@@ -24,11 +25,11 @@ CROP_DRAWS = 2 * _ATTEMPTS + 3
 
 
 class CorruptImage(Exception):
-    """An example whose image cannot be decoded.
+    """Raised for an example whose image cannot be decoded.
 
     Attributes:
-        name: the file, or the split and index of the record.
-        reason: what the decoder said.
+        name: path of the file, or split and index of the record.
+        reason: the decoder's error.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -37,15 +38,15 @@ class CorruptImage(Exception):
 
 
 def decode(encoded: Encoded, channels: int, name: str) -> "Image.Image":
-    """The image in mode L (`channels` 1) or RGB (3), whatever mode it was stored in.
+    """Decodes an image to mode L (`channels` 1) or RGB (3), whatever mode it is stored in.
 
     Args:
-        encoded: an image file or its bytes, or pixels uint8 [height, width, channels].
+        encoded: path or content of an image file, or pixels uint8 [height, width, channels].
         channels: 1 or 3.
-        name: what to call the image in an error.
+        name: name of the image in error messages.
 
     Raises:
-        CorruptImage: it cannot be read, or is no whole image that Pillow knows.
+        CorruptImage: the image cannot be read, is incomplete, or has a format unknown to Pillow.
     """
     from PIL import Image
 
@@ -61,18 +62,18 @@ def decode(encoded: Encoded, channels: int, name: str) -> "Image.Image":
         image.load()
         return image if image.mode == mode else image.convert(mode)
     # A damaged file can raise nearly anything in Pillow's parsers (SyntaxError, struct.error,
-    # zlib.error, DecompressionBombError, …): whatever it is, this image is unusable.
+    # zlib.error, DecompressionBombError, …). Whatever it is, the image is unusable.
     except Exception as error:
         raise CorruptImage(name, f"{type(error).__name__}: {error}") from error
 
 
 def central_crop(image: "Image.Image", size: int, fraction: float) -> np.ndarray:
-    """The centred square whose side is `fraction` of the shorter side, resized to `size`.
+    """Crops the centre, a square of `fraction` times the shorter side, and resizes it to `size`.
 
-    The same as resizing the shorter side to `size / fraction` and then cropping the centre.
+    This equals resizing the shorter side to `size / fraction` and then cropping the centre.
 
     Returns:
-        uint8 [size, size, channels].
+        The pixels, uint8 [size, size, channels].
     """
     side = fraction * min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -80,17 +81,17 @@ def central_crop(image: "Image.Image", size: int, fraction: float) -> np.ndarray
 
 
 def random_resized_crop(image: "Image.Image", size: int, draws: np.ndarray) -> np.ndarray:
-    """A random part of the image, resized to a square, and flipped half the time.
+    """Crops a random part of the image, resizes it to a square, and flips it half the time.
 
-    The part has 8% to 100% of the area and an aspect ratio from 3/4 to 4/3, as Inception's.
+    The part has 8% to 100% of the area and an aspect ratio from 3/4 to 4/3, as for Inception.
 
     Args:
-        image: mode L or RGB.
+        image: an image of mode L or RGB.
         size: height and width of the result, pixels.
-        draws: float64 [CROP_DRAWS] in [0, 1), all the randomness there is.
+        draws: float64 [CROP_DRAWS] in [0, 1), the only source of randomness.
 
     Returns:
-        uint8 [size, size, channels].
+        The pixels, uint8 [size, size, channels].
     """
     *shapes, x, y, flip = draws
     width, height = _crop_shape(image.width, image.height, shapes)
@@ -100,7 +101,7 @@ def random_resized_crop(image: "Image.Image", size: int, draws: np.ndarray) -> n
 
 
 def _crop_shape(width: int, height: int, draws: list[float]) -> tuple[float, float]:
-    """The first of the drawn crops that fits into the image, else its largest centred square."""
+    """Returns the size of the first drawn crop that fits the image, or else its largest square."""
     for area, aspect in zip(draws[::2], draws[1::2], strict=True):
         target = width * height * (_AREA[0] + area * (_AREA[1] - _AREA[0]))
         log_low, log_high = math.log(_ASPECT[0]), math.log(_ASPECT[1])

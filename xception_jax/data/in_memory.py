@@ -1,9 +1,10 @@
-"""The pipeline for data that fits into memory: one uint8 array, and per step only indices.
+"""The pipeline for data that fits into memory: uint8 arrays, and per step only indices.
 
-Nothing but row numbers leaves the host after the start. Gathering and augmentation happen inside
-the compiled step (`gather`, `augment`), which is much faster than a loader that hands out images.
+After the start only row indices leave the host. Gathering and augmentation run inside the compiled
+step (`gather`, `augment`), which is much faster than a loader that delivers images.
 """
 
+import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xception_jax.data.images import central_crop
-from xception_jax.data.order import TrainOrder, evaluation_rows
 from xception_jax.data.pipeline import Batch, DatasetInfo, Loading
 from xception_jax.data.reading import CorruptImages, Transform, read_examples, read_examples_or_next
 from xception_jax.data.splits import Source, Split
@@ -28,12 +28,12 @@ _SMALLEST = 32
 
 @dataclass(frozen=True)
 class Decoded:
-    """A data set as arrays; seeds of a sweep share one.
+    """A data set decoded to arrays, which the runs of a sweep share.
 
     Attributes:
-        device_data: see `pipeline.Pipeline`.
-        readable: for each split which rows could be decoded, bool [n].
-        corrupt: the images that could not.
+        device_data: the arrays of each split, see `pipeline.Pipeline`.
+        readable: for each split, whether each row could be decoded, bool [n].
+        corrupt: the images that could not be decoded.
     """
 
     device_data: dict[str, Batch]
@@ -45,30 +45,30 @@ def decode(source: Source, image_size: int, *, corrupt_images: str, threads: int
     """Decodes every image of every split.
 
     Args:
-        source: of the images.
-        image_size: height and width of the result, pixels; other images are cut and resized.
+        source: the data set to decode.
+        image_size: height and width of the result, pixels; other images are cropped and resized.
         corrupt_images: the value of data.corrupt_images.
-        threads: at most so many decode.
+        threads: largest number of decoding threads.
 
     Raises:
         InputError: an image cannot be decoded and the policy is `stop`.
     """
     decoded = Decoded({}, {}, CorruptImages(corrupt_images))
 
-    def whole(image: "Image.Image", _: int) -> np.ndarray:
+    def to_pixels(image: "Image.Image", _: int) -> np.ndarray:
         return central_crop(image, image_size, 1.0)
 
-    # Small images keep Python's lock busy: more threads than cores make loading slower, and the
-    # smallest are slower with any second one (14,000 of 28 pixels: 1.4 s with one thread and 2.1 s
-    # with two, n = 2 each, on two cores).
-    most = 1 if image_size <= _SMALLEST else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(threads, most)) as pool:
+    # Small images contend for Python's lock: more threads than cores make loading slower, and for
+    # the smallest images even a second one does (14,000 images of 28 pixels: 1.4 s with one thread,
+    # 2.1 s with two, n = 2 each, on two cores).
+    useful_threads = 1 if image_size <= _SMALLEST else os.cpu_count() or 1
+    with ThreadPoolExecutor(min(threads, useful_threads)) as pool:
         for name, split in source.splits.items():
             images = np.zeros((len(split), image_size, image_size, source.channels), np.uint8)
-            labels, readable = _decode_into(images, split, whole, decoded.corrupt, pool)
+            labels, readable = _decode_into(images, split, to_pixels, decoded.corrupt, pool)
             if name == "train":
                 bad = np.flatnonzero(~readable)
-                stand_ins = read_examples_or_next(split, bad, whole, decoded.corrupt)
+                stand_ins = read_examples_or_next(split, bad, to_pixels, decoded.corrupt)
                 for row, example in zip(bad, stand_ins, strict=True):
                     images[row], labels[row] = example
             decoded.device_data[name] = {"image": images, "label": labels}
@@ -83,7 +83,7 @@ def _decode_into(
     corrupt: CorruptImages,
     pool: ThreadPoolExecutor,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fills `images`; returns the labels [n] and which rows could be decoded, bool [n]."""
+    """Decodes a split into `images`; returns its labels and which rows are readable, bool [n]."""
     labels, readable = split.empty_labels(len(split)), np.zeros(len(split), bool)
 
     def decode_chunk(first: int) -> None:
@@ -94,52 +94,40 @@ def _decode_into(
                 images[index], labels[index] = example
                 readable[index] = True
 
-    # Results are asked for in order, so that the error raised is the first one in the split.
+    # Results are read in order, so that the error raised is the first one in the split.
     for _ in pool.map(decode_chunk, range(0, len(split), _CHUNK)):
         pass
     return labels, readable
 
 
 class InMemoryPipeline:
-    """See `pipeline.Pipeline`, the contract."""
+    """A `Pipeline` whose images lie on the device: its batches hold indices only."""
 
     def __init__(self, decoded: Decoded, info: DatasetInfo, loading: Loading) -> None:
         self.info, self.device_data = info, decoded.device_data
         self._decoded, self._loading = decoded, loading
-        self._order = TrainOrder(
-            info.examples["train"],
-            batch_size=loading.batch_size,
-            seed=loading.seed,
-            host=loading.host,
-            hosts=loading.hosts,
-            parts=loading.parts,
-        )
+        self._order = loading.train_order(info)
 
     @property
     def corrupt_images(self) -> tuple[str, ...]:
-        """Names of the images that were skipped because they could not be decoded."""
+        """Names of the images that were skipped because they cannot be decoded."""
         return self._decoded.corrupt.names
 
     def train_batches(self, first_step: int) -> Iterator[Batch]:
-        """`index` int32 [local] into the train split, from `first_step` on, without end."""
-        step = first_step
-        while True:
+        """Yields `index` int32 [local] into the train split, from `first_step` on, without end."""
+        for step in itertools.count(first_step):
             yield {"index": self._order.examples(step)}
-            step += 1
 
     def train_indices(self, step: int) -> np.ndarray:
-        """Of the examples of a step's batch, int32 [batch_size]."""
+        """Returns the indices of the examples in a step's batch, int32 [batch_size]."""
         return self._order.batch(step)
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
-        """`index` int32 [local] and `mask` bool [local], every readable example once."""
+        """Yields `index` int32 [local] and `mask` bool [local], every readable example once."""
         require_choice("split", split, self.device_data)
         readable = self._decoded.readable[split]
-        loading = self._loading
-        for index, mask in evaluation_rows(
-            len(readable), batch_size=batch_size, host=loading.host, hosts=loading.hosts
-        ):
+        for index, mask in self._loading.evaluation_rows(len(readable), batch_size):
             yield {"index": index, "mask": mask & readable[index]}
 
     def close(self) -> None:
-        """Nothing runs in the background."""
+        """Does nothing: no thread runs in the background."""

@@ -1,16 +1,17 @@
 """`fashion_mnist_mosaic`: four shipped images in a square, labelled with the set of classes shown.
 
-A real multi-label set that needs no download. Its definition is fixed and knows no seed:
+This is a multi-label data set of real images that needs no download. Its definition is fixed and
+depends on no seed:
 
-* Every tile is drawn by itself: first a class, the r-th one in the order of the labels with a
-  probability proportional to 1/r (a long tail, as labels in the world have), then an image of that
-  class, all of them alike.
-* A split's tiles come from images that no other split has: `test` from the shipped test images,
-  `validation` from the last tenth of each class's training images, `train` from the others. An
-  image may be in several mosaics of its split.
+* Every tile is drawn independently: first a class, where the r-th class in label order has a
+  probability proportional to 1/r (a long tail, as real labels often have), then an image of that
+  class, uniformly.
+* No image is in two splits: `test` is made of the shipped test images, `validation` of the last
+  tenth of each class's training images, and `train` of the others. An image may appear in several
+  mosaics of its split.
 
-TFDS has no part in it, unlike in other sets: its one class per image is what this set is not about,
-and storing the mosaics would take longer than making them, which takes a fraction of a second.
+The mosaics are not stored through TFDS as other data sets are: its labels are single classes, and
+storing would take longer than making them, which takes a fraction of a second.
 """
 
 import numpy as np
@@ -26,10 +27,12 @@ VALIDATION_SHARE = 0.1
 
 
 def read_mosaic() -> tuple[tuple[str, ...], tuple[float, ...], dict[str, Records]]:
-    """Class names, the share of training mosaics that show each, and the records of each part.
+    """Makes the mosaics of every split.
 
-    The parts are "train", "validation" and "test"; images uint8 [n, 56, 56, 1], labels uint8
-    [n, 10] with a one for each class shown.
+    Returns:
+        The class names, the share of training mosaics that show each class, and the records of
+        "train", "validation" and "test": images uint8 [n, 56, 56, 1], and labels uint8 [n, 10]
+        with a one for each class shown.
 
     Raises:
         InputError: the shipped images are missing or damaged.
@@ -37,12 +40,12 @@ def read_mosaic() -> tuple[tuple[str, ...], tuple[float, ...], dict[str, Records
     images = shipped.read_shipped()
     pools = {"test": (images["test"][0], _by_class(images["test"][1]))}
     held_out, kept = [], []
-    for members in _by_class(images["train"][1]):
-        count = round(VALIDATION_SHARE * len(members))
-        kept.append(members[:-count])
-        held_out.append(members[-count:])
+    for indices in _by_class(images["train"][1]):
+        count = round(VALIDATION_SHARE * len(indices))
+        kept.append(indices[:-count])
+        held_out.append(indices[-count:])
     pools |= {"train": (images["train"][0], kept), "validation": (images["train"][0], held_out)}
-    parts = {split: _mosaics(split, *pools[split]) for split in MOSAICS}
+    parts = {split: _make_mosaics(split, *pools[split]) for split in MOSAICS}
     shares = parts["train"].labels.mean(axis=0)
     return shipped.CLASS_NAMES, tuple(shares.tolist()), dict(parts)
 
@@ -51,39 +54,39 @@ def _by_class(labels: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(labels == label) for label in range(len(shipped.CLASS_NAMES))]
 
 
-def _mosaics(split: str, images: np.ndarray, members: list[np.ndarray]) -> ArrayRecords:
-    """The mosaics of one split.
+def _make_mosaics(split: str, images: np.ndarray, pool: list[np.ndarray]) -> ArrayRecords:
+    """Makes the mosaics of one split.
 
     Args:
-        split: its name, which sets the draws.
+        split: name of the split, which determines the random draws.
         images: uint8 [n, side, side, 1].
-        members: for each class the indices of the images it may be shown by.
+        pool: for each class, the indices of the images that may show it.
     """
     count = MOSAICS[split]
     stream = f"{NAME} {split}"
-    classes = _long_tailed(random_bits(0, stream, 0, count * TILES), len(members))
+    classes = _long_tailed_classes(random_bits(0, stream, 0, count * TILES), len(pool))
     draws = random_bits(0, stream, 1, count * TILES)
-    sizes = np.array([len(indices) for indices in members], np.uint64)
-    # As `augment` does: 64 bits modulo a thousand favour no image by more than one in 10^16.
-    within = (draws % sizes[classes]).astype(np.int64)
-    chosen = np.array([members[label][at] for label, at in zip(classes, within, strict=True)])
-    labels = np.zeros((count, len(members)), np.uint8)
+    sizes = np.array([len(indices) for indices in pool], np.uint64)
+    # Taking 64 random bits modulo a thousand has a bias below one in 10^16.
+    offsets = (draws % sizes[classes]).astype(np.int64)
+    chosen = np.array([pool[label][offset] for label, offset in zip(classes, offsets, strict=True)])
+    labels = np.zeros((count, len(pool)), np.uint8)
     labels[np.repeat(np.arange(count), TILES), classes] = 1
-    return ArrayRecords(split, _tiled(images[chosen]), labels)
+    return ArrayRecords(split, _join_tiles(images[chosen]), labels)
 
 
-def _long_tailed(bits: np.ndarray, classes: int) -> np.ndarray:
-    """A class for each of the random `bits`: class r - 1 with a weight of 1/r, int64 [n].
+def _long_tailed_classes(bits: np.ndarray, classes: int) -> np.ndarray:
+    """Maps random bits to classes, int64 [n], where class r - 1 has the weight 1/r.
 
-    In whole numbers, so that no machine rounds a draw to another class.
+    The arithmetic is in integers, so that rounding cannot make classes differ between machines.
     """
     ranks = np.arange(1, classes + 1)
     edges = np.cumsum(np.lcm.reduce(ranks) // ranks).astype(np.uint64)
     return np.searchsorted(edges, bits % edges[-1], side="right")
 
 
-def _tiled(tiles: np.ndarray) -> np.ndarray:
-    """Squares of four tiles in reading order, [4 n, side, side, 1] -> [n, 2 side, 2 side, 1]."""
+def _join_tiles(tiles: np.ndarray) -> np.ndarray:
+    """Joins every four tiles in reading order, [4 n, side, side, 1] -> [n, 2 side, 2 side, 1]."""
     side = tiles.shape[1]
     grid = tiles.reshape(-1, 2, 2, side, side, 1)
     return grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, 2 * side, 2 * side, 1)

@@ -1,12 +1,11 @@
-"""From the values of the config's `data.*` fields to the pipeline that fits them."""
+"""Opening a data set as the pipeline that the config's `data.*` settings choose."""
 
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xception_jax.data.pipeline import DatasetInfo, Loading, Pipeline
 from xception_jax.data.sources import load
-from xception_jax.data.splits import Source
 from xception_jax.errors import InputError, require_choice
 
 if TYPE_CHECKING:
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
 _CROPS = "random_resized_crop"
 AUGMENTATIONS = ("none", "shift_flip", _CROPS)
 PIPELINES = ("auto", "in_memory", "streaming")
-# What `auto` puts on the device, all splits together. Small enough for a laptop and beside a model
-# on a 16 GB accelerator; CIFAR takes 0.18 GB, ImageNet at 299 pixels 360 GB.
+# The most that `auto` puts on the device, all splits together. It is small enough for a laptop and
+# beside a model on a 16 GB accelerator; CIFAR takes 0.18 GB, ImageNet at 299 pixels 360 GB.
 IN_MEMORY_BYTES = 2 * 2**30
 
 
@@ -40,28 +39,29 @@ def open_pipeline(
 ) -> Pipeline:
     """Opens a data set for training and evaluation.
 
-    All but the last five are the config's `data.*` fields. `shift_flip` and its `padding` are the
-    compiled step's business (`augment`) in both pipelines; they are checked here only.
+    All arguments but the last five are the config's `data.*` fields. `shift_flip` and its `padding`
+    are only checked here: in both pipelines the compiled step applies them (`augment`).
 
     Args:
-        name: of the set, see `list_datasets`.
-        directory: of prepared sets, or the image folder.
+        name: name of the data set, see `list_datasets`.
+        directory: directory of prepared data sets, or the image folder.
         image_size: height and width of the images, pixels.
-        validation_fraction: share of train held out where the set has no validation split.
-        train_examples: use only the first so many; None: all.
-        pipeline: in_memory, streaming, or auto, which takes in_memory up to `IN_MEMORY_BYTES`.
-        augmentation: of training images.
-        padding: pixels that shift_flip moves an image at most.
-        corrupt_images: stop or skip.
-        threads: that decode, on this host.
-        batch_size: training images a step, over all hosts.
-        seed: of the run: it sets the order of examples and the random crops.
-        host: this process's number, from 0.
-        hosts: number of processes that share the batch.
-        parts: of a training batch, each of which they share.
+        validation_fraction: share of the training images to hold out if the data set has no
+            validation split.
+        train_examples: number of training examples to use; None uses all.
+        pipeline: `in_memory`, `streaming`, or `auto`: `in_memory` for up to `IN_MEMORY_BYTES`.
+        augmentation: augmentation of the training images, one of `AUGMENTATIONS`.
+        padding: largest shift by `shift_flip`, pixels.
+        corrupt_images: `stop` or `skip`.
+        threads: number of decoding threads on this host.
+        batch_size: number of training images per step, over all hosts.
+        seed: the run's seed, which determines the order of examples and the random crops.
+        host: index of this process, from 0.
+        hosts: number of processes that share each batch.
+        parts: number of parts that a training batch is computed in; the hosts share each part.
 
     Raises:
-        InputError: a value that is not valid, or a data set that cannot be opened.
+        InputError: a value is invalid, or the data set cannot be opened.
     """
     require_choice("data.pipeline", pipeline, PIPELINES)
     require_choice("data.augmentation", augmentation, AUGMENTATIONS)
@@ -72,7 +72,13 @@ def open_pipeline(
     if augmentation == _CROPS and pipeline == "in_memory":
         reason = "cuts from the images as they are stored, which only the streaming pipeline sees"
         raise InputError("data.augmentation", augmentation, reason, "shift_flip")
-    source = _source(name, directory, validation_fraction, train_examples)
+    set_options: dict[str, Any] = {
+        "name": name,
+        "directory": directory,
+        "validation_fraction": validation_fraction,
+        "train_examples": train_examples,
+    }
+    source = _load(**set_options)
     examples = {split: len(source.splits[split]) for split in ("train", "valid", "test")}
     shape = (image_size, image_size, source.channels)
     info = DatasetInfo(name, source.class_names, shape, examples, source.class_frequencies)
@@ -80,14 +86,8 @@ def open_pipeline(
     if lies_in_memory(info, pipeline=pipeline, augmentation=augmentation):
         from xception_jax.data.in_memory import InMemoryPipeline
 
-        decoded = _decoded(
-            name=name,
-            directory=directory,
-            validation_fraction=validation_fraction,
-            train_examples=train_examples,
-            image_size=image_size,
-            corrupt_images=corrupt_images,
-            threads=threads,
+        decoded = _load_decoded(
+            image_size=image_size, corrupt_images=corrupt_images, threads=threads, **set_options
         )
         return InMemoryPipeline(decoded, info, loading)
     from xception_jax.data.streaming import StreamingPipeline
@@ -96,37 +96,22 @@ def open_pipeline(
 
 
 def lies_in_memory(info: DatasetInfo, *, pipeline: str, augmentation: str) -> bool:
-    """Whether `open_pipeline` puts the set on the device, as the two fields of `data` want it."""
+    """Returns whether `open_pipeline` keeps the data set on the device with these settings."""
     size = sum(info.examples.values()) * prod(info.image_shape)
     fits = size <= IN_MEMORY_BYTES and augmentation != _CROPS
     return pipeline == "in_memory" or (pipeline == "auto" and fits)
 
 
-@lru_cache(maxsize=2)
-def _source(
-    name: str, directory: str | None, validation_fraction: float, train_examples: int | None
-) -> Source:
-    return load(
-        name,
-        directory=directory,
-        validation_fraction=validation_fraction,
-        train_examples=train_examples,
-    )
+# The runs of a sweep that one process trains differ in their seed only: they share a data set.
+_load = lru_cache(maxsize=2)(load)
 
 
 @lru_cache(maxsize=1)
-def _decoded(
-    *,
-    name: str,
-    directory: str | None,
-    validation_fraction: float,
-    train_examples: int | None,
-    image_size: int,
-    corrupt_images: str,
-    threads: int,
+def _load_decoded(
+    *, image_size: int, corrupt_images: str, threads: int, **set_options: Any
 ) -> "Decoded":
-    """Kept for the next run of this process: the runs of a sweep differ in their seed only."""
+    """Decodes a data set into memory; `set_options` are the arguments of `load`."""
     from xception_jax.data.in_memory import decode
 
-    source = _source(name, directory, validation_fraction, train_examples)
+    source = _load(**set_options)
     return decode(source, image_size, corrupt_images=corrupt_images, threads=threads)

@@ -1,4 +1,4 @@
-"""The contract of both pipelines: what training may rely on, wherever the images lie."""
+"""`Pipeline`, the interface of both pipelines, and the types that describe it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,21 +6,23 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from xception_jax.data.order import TrainOrder, evaluation_rows
+
 Batch = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a model and a training loop need to know of a data set.
+    """What a model and a training loop need to know about a data set.
 
     Attributes:
         name: the value of data.name.
-        class_names: in the order of the labels.
-        image_shape: (height, width, channels) as the model sees them.
-        examples: how many each of "train", "valid" and "test" has.
-        class_frequencies: of a multi-label set, whose labels are sets of classes, the share of
-            training images that show each class; None: every image has one label. They are of the
-            set's whole training part, so that runs on less of it are scored by the same measure.
+        class_names: names of the classes, in label order.
+        image_shape: (height, width, channels) of the images that the model receives.
+        examples: number of examples in each of "train", "valid" and "test".
+        class_frequencies: for a multi-label set, whose labels are sets of classes, the share of
+            training images that show each class; None if every image has a single label. All
+            training images of the set count, so that runs on fewer have the same metric.
     """
 
     name: str
@@ -31,7 +33,7 @@ class DatasetInfo:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return len(self.class_names)
 
     @property
@@ -42,17 +44,17 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Loading:
-    """How a pipeline is to load, for this host.
+    """Settings of a pipeline on one host.
 
     Attributes:
         augmentation: the value of data.augmentation.
         corrupt_images: the value of data.corrupt_images.
-        threads: that decode.
-        batch_size: training images a step, over all hosts.
-        seed: of the run.
-        host: this one's number, from 0.
-        hosts: how many there are.
-        parts: that training batches are computed in, each dealt out to the hosts by itself.
+        threads: number of decoding threads.
+        batch_size: number of training images per step, over all hosts.
+        seed: the run's seed.
+        host: index of this host, from 0.
+        hosts: number of hosts.
+        parts: number of parts that a training batch is computed in; the hosts share each part.
     """
 
     augmentation: str
@@ -64,20 +66,37 @@ class Loading:
     hosts: int
     parts: int = 1
 
+    def train_order(self, info: DatasetInfo) -> TrainOrder:
+        """Returns the order in which this host reads its training examples."""
+        return TrainOrder(
+            info.examples["train"],
+            batch_size=self.batch_size,
+            seed=self.seed,
+            host=self.host,
+            hosts=self.hosts,
+            parts=self.parts,
+        )
+
+    def evaluation_rows(
+        self, examples: int, batch_size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields this host's rows of each evaluation batch, see `order.evaluation_rows`."""
+        return evaluation_rows(examples, batch_size=batch_size, host=self.host, hosts=self.hosts)
+
 
 @runtime_checkable
 class Pipeline(Protocol):
-    """Batches of one data set, the same ones for the same seed from either pipeline.
+    """A source of batches; for one seed, both implementations yield the same batches.
 
-    A global batch has `batch_size` rows; this host gets rows `host * local` up to
-    `(host + 1) * local` with `local = batch_size / hosts`, in that order; of a training batch in
-    parts, its rows of the first part, then those of the second, …. Wherever `label` is said to be
-    int32 [rows], it is uint8 [rows, num_classes] for a multi-label set.
+    A global batch has `batch_size` rows. This host gets rows `host * local` up to
+    `(host + 1) * local` with `local = batch_size / hosts`, in that order. If a training batch has
+    several parts, it gets its rows of the first part, then those of the second, …. Labels are
+    int32 [rows]; for a multi-label set they are uint8 [rows, num_classes] instead.
 
     Attributes:
-        info: of the data set.
-        device_data: in memory, "train", "valid" and "test", each with `image` uint8
-            [n, height, width, channels] and `label` int32 [n]; streaming, empty.
+        info: description of the data set.
+        device_data: for an in-memory pipeline, `image` uint8 [n, height, width, channels] and
+            `label` int32 [n] of each of "train", "valid" and "test"; empty for a streaming one.
     """
 
     info: DatasetInfo
@@ -85,36 +104,36 @@ class Pipeline(Protocol):
 
     @property
     def corrupt_images(self) -> tuple[str, ...]:
-        """Names of the images skipped so far because they could not be decoded, each once."""
+        """Names of the images that were skipped so far because they cannot be decoded."""
 
     def train_batches(self, first_step: int) -> Iterator[Batch]:
-        """This host's rows of the global batches of `first_step`, `first_step + 1`, … without end.
+        """Yields this host's rows of the global batches from `first_step` on, without end.
 
         Yields:
-            in memory, `index` int32 [local]; streaming, `image` uint8
-            [local, height, width, channels] and `label` int32 [local].
+            `index` int32 [local] if in memory; `image` uint8 [local, height, width, channels] and
+            `label` int32 [local] if streaming.
         """
 
     def train_indices(self, step: int) -> np.ndarray:
-        """Indices into the train split of a step's whole batch, int32 [batch_size].
+        """Returns the indices of the examples in a step's whole batch, int32 [batch_size].
 
-        Streaming, one whose image cannot be decoded stands for the example read in its place.
+        If an image cannot be decoded, its index stands for the example that replaces it.
         """
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
-        """This host's rows of batches that hold every readable example of the split once.
+        """Yields this host's rows of batches that hold every readable example of a split once.
 
         Args:
             split: "train", "valid" or "test".
-            batch_size: images a step, over all hosts.
+            batch_size: number of images per step, over all hosts.
 
         Yields:
-            `index` int32 [local] into the split and `mask` bool [local], False where the row is
-            padding or a skipped image; streaming, also `image` and `label` as in training.
+            `index` int32 [local] into the split, and `mask` bool [local], which is False for
+            padding and skipped images; if streaming, also `image` and `label` as in training.
 
         Raises:
             InputError: `batch_size` does not divide by the number of hosts.
         """
 
     def close(self) -> None:
-        """Stops what runs in the background; iterators are of no use after it."""
+        """Stops all background threads, after which iterators can no longer be used."""

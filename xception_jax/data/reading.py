@@ -1,13 +1,12 @@
-"""Reading examples of a split as pixels, and what happens to those that cannot be decoded.
+"""Reading examples of a split as pixels, and handling images that cannot be decoded.
 
-With `stop`, the first image that cannot be decoded ends the run. With `skip`, it is named and
-counted, and everything stays a function of (seed, step): in training the next readable example of
-the split stands in for it; in evaluation its row is masked, so that no other example counts twice.
+With the policy `stop`, the first image that cannot be decoded ends the run. With `skip`, it is
+recorded, and everything stays a function of (seed, step): in training the next readable example of
+the split replaces it; in evaluation its row is masked, so that no other example counts twice.
 """
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +22,7 @@ Transform = Callable[["Image.Image", int], np.ndarray]
 
 
 class CorruptImages:
-    """The images that could not be decoded so far, and the policy about them; for many threads."""
+    """Thread-safe record of the images that cannot be decoded, with the policy for them."""
 
     def __init__(self, policy: str) -> None:
         self._policy = policy
@@ -32,12 +31,12 @@ class CorruptImages:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Paths, or splits and indices, sorted; each once."""
+        """Names of the images recorded so far, sorted: paths, or splits and indices."""
         with self._lock:
             return tuple(sorted(self._names))
 
     def report(self, error: CorruptImage) -> None:
-        """Takes note of an image that cannot be decoded.
+        """Records an image that cannot be decoded.
 
         Raises:
             InputError: the policy is `stop`.
@@ -52,16 +51,16 @@ class CorruptImages:
 def read_examples(
     split: Split, indices: np.ndarray, transform: Transform, corrupt: CorruptImages
 ) -> Iterator[tuple[np.ndarray, Label] | None]:
-    """The transformed pixels and the label of each example, or None for one that is skipped.
+    """Yields the transformed pixels and the label of each example, or None if it is skipped.
 
     Args:
-        split: where to read.
-        indices: of the examples, integer [n].
-        transform: takes an image and its row, 0…n-1, and returns pixels.
-        corrupt: is told of images that cannot be decoded.
+        split: the split to read from.
+        indices: indices of the examples, integer [n].
+        transform: function of an image and its row, 0…n-1, that returns pixels.
+        corrupt: recorder of images that cannot be decoded.
 
     Raises:
-        InputError: an image cannot be decoded and the policy is `stop`, or a label is wrong.
+        InputError: an image cannot be decoded and the policy is `stop`, or a label is invalid.
     """
     for row, example in enumerate(split.read_many(indices)):
         if isinstance(example, CorruptImage):
@@ -75,30 +74,27 @@ def read_examples(
 def read_examples_or_next(
     split: Split, indices: np.ndarray, transform: Transform, corrupt: CorruptImages
 ) -> Iterator[tuple[np.ndarray, Label]]:
-    """Like `read_examples`, but the next readable example stands in for one that is skipped.
+    """Like `read_examples`, but replaces a skipped example by the next readable one.
 
     Raises:
-        InputError: as `read_examples`, or no example of the split can be decoded.
+        InputError: as for `read_examples`, or no example of the split can be decoded.
     """
     for row, example in enumerate(read_examples(split, indices, transform, corrupt)):
         if example is not None:
             yield example
         else:
-            yield _next_readable(
-                split, int(indices[row]), partial(_at_row, transform, row), corrupt
-            )
+            yield _read_next(split, int(indices[row]), row, transform, corrupt)
 
 
-def _at_row(transform: Transform, row: int, image: "Image.Image", _: int) -> np.ndarray:
-    return transform(image, row)
-
-
-def _next_readable(
-    split: Split, index: int, transform: Transform, corrupt: CorruptImages
+def _read_next(
+    split: Split, index: int, row: int, transform: Transform, corrupt: CorruptImages
 ) -> tuple[np.ndarray, Label]:
+    """Reads the first readable example after `index`, wrapping around, as a stand-in for `row`."""
     for offset in range(1, len(split)):
-        stand_in = np.array([(index + offset) % len(split)])
-        (example,) = read_examples(split, stand_in, transform, corrupt)
+        candidate = np.array([(index + offset) % len(split)])
+        (example,) = read_examples(
+            split, candidate, lambda image, _: transform(image, row), corrupt
+        )
         if example is not None:
             return example
     reason = f"none of the {len(split)} training images can be decoded, such as {split.name(0)}"

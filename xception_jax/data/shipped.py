@@ -1,7 +1,7 @@
-"""`fashion_mnist_mini`, the data set that comes with the package, as sheets of tiled images.
+"""`fashion_mnist_mini`, the data set included in the package, stored as sheets of tiled images.
 
-Sheets, because 14,000 PNG files of 400 bytes would take 56 MB of disk blocks, and one large array
-would not show in a picture viewer. `scripts/make_fashion_mnist_mini.py` made them.
+Sheets are used because 14,000 PNG files of 400 bytes would take 56 MB of disk blocks, and an image
+viewer cannot show one large array. `scripts/make_fashion_mnist_mini.py` made them.
 """
 
 import hashlib
@@ -32,37 +32,40 @@ CLASS_NAMES = (
 
 
 def read_shipped(directory: Path = DIRECTORY) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images uint8 [n, 28, 28, 1] and labels int32 [n] of "train" (12,000) and "test" (2,000).
+    """Reads the images and labels of "train" (12,000 examples) and "test" (2,000).
+
+    Returns:
+        For each split the images, uint8 [n, 28, 28, 1], and the labels, int32 [n].
 
     Raises:
-        InputError: a file is missing, or is not what `SHA256SUMS` says it should be.
+        InputError: a file is missing, or does not match its checksum in `SHA256SUMS`.
     """
     names = verify(directory)
     splits = {}
     for split in ("train", "test"):
         sheets = [n for n in names if n.startswith(f"{split}-") and n.endswith(".png")]
         ordered = sorted(sheets, key=lambda name: int(name.removesuffix(".png").split("-")[1]))
-        images = np.concatenate([_tiles(directory / name) for name in ordered])
+        images = np.concatenate([_read_sheet(directory / name) for name in ordered])
         digits = "".join((directory / f"{split}-labels.txt").read_text().split())
         splits[split] = (images, np.array(list(digits), np.int32))
     return splits
 
 
 def verify(directory: Path) -> list[str]:
-    """Names of the files that `directory/SHA256SUMS` lists, after checking each against it.
+    """Checks the files that `directory/SHA256SUMS` lists, and returns their names.
 
     Raises:
-        InputError: a file is missing or differs.
+        InputError: a file is missing, or does not match its checksum.
     """
     reinstall = "; install xception-jax again"
     names = []
     try:
         for line in (directory / "SHA256SUMS").read_text().splitlines():
             expected, name = line.split()
-            found = hashlib.sha256((directory / name).read_bytes()).hexdigest()
-            if found != expected:
+            actual = hashlib.sha256((directory / name).read_bytes()).hexdigest()
+            if actual != expected:
                 reason = (
-                    f"{directory / name} is damaged: sha256 {found[:12]}…, not {expected[:12]}…"
+                    f"{directory / name} is damaged: sha256 {actual[:12]}…, not {expected[:12]}…"
                 )
                 raise InputError("data.name", NAME, reason + reinstall)
             names.append(name)
@@ -72,7 +75,7 @@ def verify(directory: Path) -> list[str]:
     return names
 
 
-def _tiles(path: Path) -> np.ndarray:
+def _read_sheet(path: Path) -> np.ndarray:
     from PIL import Image
 
     pixels = np.asarray(Image.open(path))

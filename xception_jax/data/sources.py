@@ -1,6 +1,5 @@
-"""Every data set by name: where it comes from, how it is prepared and read."""
+"""The data sets by name: where each comes from, and how it is prepared and opened."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,26 +13,26 @@ from xception_jax.errors import InputError, nearest_name
 from xception_jax.remote import fetched, require_local, url_of
 
 _FASHION_MNIST = "https://github.com/zalandoresearch/fashion-mnist"
-_OWN = {
-    shipped.NAME: "comes with xception-jax; stored at first use",
-    mosaic.NAME: "made of the images that come with xception-jax; multi-label",
-    "fashion_mnist": "xception-jax data prepare fashion_mnist --from DIR (of the idx files)",
-    "digits": "comes with scikit-learn",
-    "folder": "data.directory=DIR with train/<class>/*.jpg, and validation, test alike",
+_ORIGINS = {
+    shipped.NAME: "included in xception-jax; stored at first use",
+    mosaic.NAME: "made from images included in xception-jax; multi-label",
+    "fashion_mnist": "xception-jax data prepare fashion_mnist --from DIR (with the idx files)",
+    "digits": "included in scikit-learn",
+    "folder": "data.directory=DIR with train/<class>/*.jpg, and likewise validation, test",
 }
-_NEED_NO_PLACE = (mosaic.NAME, "digits", "folder")
+_NEEDS_NO_PREPARATION = (mosaic.NAME, "digits", "folder")
 _COMMON_TFDS = ("cifar10", "cifar100", "imagenet2012")
 
 
 @dataclass(frozen=True)
 class DatasetRow:
-    """What `xception-jax data list` tells of a set.
+    """A row of `xception-jax data list`.
 
     Attributes:
         name: the value of data.name.
-        origin: how it comes, or the command that prepares it.
+        origin: where the data set comes from, or the command that prepares it.
         prepared: whether a run could use it now.
-        location: where it lies; None where it does not, or needs no place.
+        location: directory of the prepared data set; None if there is none.
     """
 
     name: str
@@ -49,21 +48,20 @@ def load(
     validation_fraction: float = 0.1,
     train_examples: int | None = None,
 ) -> Source:
-    """The data set `name`, ready to be read.
+    """Opens a data set for reading.
 
     Args:
-        name: a name of `list_datasets`, any image classification set of TFDS that is prepared, or
-            `folder`.
-        directory: of prepared sets (None: TFDS's default), or the image folder; what is at a URL
-            is fetched, once.
-        validation_fraction: share of train that a split the set lacks gets.
-        train_examples: use only the first so many training examples; None: all.
+        name: a name in `list_datasets`, or any prepared image classification set of TFDS.
+        directory: directory of prepared data sets (None: TFDS's default), or the image folder. If
+            it is a URL, its content is downloaded once.
+        validation_fraction: share of the training examples to take for each split that is missing.
+        train_examples: number of training examples to use; None uses all.
 
     Raises:
-        InputError: unknown, not prepared, damaged, or too small.
+        InputError: the data set is unknown, not prepared, damaged, or too small.
     """
     if directory is not None and url_of(directory) is not None:
-        directory = _fetched(name, directory)
+        directory = _download(name, directory)
     channels = 3
     frequencies: tuple[float, ...] | None = None
     parts: dict[str, Records]
@@ -96,23 +94,24 @@ def load(
 def prepare(
     name: str, directory: str | None = None, from_directory: str | None = None
 ) -> Path | None:
-    """Makes the data set `name` ready for runs; does nothing where it is ready.
+    """Prepares a data set for runs, unless it is prepared already.
 
-    It is safe to kill, and to run in many processes at once.
+    Preparation can be killed at any time, and many processes may prepare the same set at once.
 
     Args:
-        name: of the set.
-        directory: of prepared sets; None: TFDS's default.
-        from_directory: of files downloaded by hand: the idx files of `fashion_mnist`, or what TFDS
-            asks for (ImageNet's archives).
+        name: name of the data set.
+        directory: directory of prepared data sets; None: TFDS's default.
+        from_directory: directory of manually downloaded files: the idx files of `fashion_mnist`, or
+            what TFDS asks for (ImageNet's archives).
 
     Returns:
-        Where the set lies; None for one that needs no preparation.
+        The directory of the prepared data set; None if it needs no preparation.
 
     Raises:
-        InputError: unknown, files missing or damaged, or what prepares it is not installed.
+        InputError: the data set is unknown, files are missing or damaged, or a package that is
+            needed to prepare it is not installed.
     """
-    if name in _NEED_NO_PLACE:
+    if name in _NEEDS_NO_PREPARATION:
         return None
     if directory is not None:
         reason = "is no directory of this machine: prepare it here, then copy it there"
@@ -120,28 +119,29 @@ def prepare(
     from xception_jax.data import builders
 
     # A newer release of the package may ship other images than those prepared by an older one.
-    wanted = f"{name}:{shipped.VERSION}" if name == shipped.NAME else name
-    found = builders.find(wanted, directory)
-    if found is not None:
-        return found
+    versioned_name = f"{name}:{shipped.VERSION}" if name == shipped.NAME else name
+    prepared = builders.find(versioned_name, directory)
+    if prepared is not None:
+        return prepared
     if name == shipped.NAME:
-        # Through TFDS like every other set, not straight from the sprites: storing it takes about
-        # two seconds, once, and every first run exercises the path the large sets take.
+        # Stored through TFDS like every other set, not read from the sheets: storing takes about
+        # two seconds, once, and every first run exercises the path that large sets take.
         splits = shipped.read_shipped()
         description = "12,000 + 2,000 images of Fashion-MNIST, ten classes in equal parts."
     elif name == "fashion_mnist" and from_directory is not None:
         splits = _read_fashion_mnist(Path(from_directory).expanduser())
         description = "Fashion-MNIST, imported from its idx files."
     else:
+        _require_known(name, builders.builder_names())
         return builders.prepare_with_tfds(name, directory, from_directory)
-    content = builders.ArraySet(
+    array_set = builders.ArraySet(
         name, shipped.VERSION, description, _FASHION_MNIST, shipped.CLASS_NAMES, splits
     )
-    return builders.prepare_arrays(content, directory)
+    return builders.prepare_arrays(array_set, directory)
 
 
 def list_datasets(directory: str | None = None) -> list[DatasetRow]:
-    """The sets this project names, and every other one that lies prepared in `directory`."""
+    """Lists the data sets this project names, and all others prepared in `directory`."""
     from xception_jax.data import builders
 
     if directory is not None:
@@ -149,35 +149,38 @@ def list_datasets(directory: str | None = None) -> list[DatasetRow]:
     root = builders.data_directory(directory)
     others = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     rows = []
-    for name in dict.fromkeys((*_OWN, *_COMMON_TFDS, *others)):
-        own = name in (shipped.NAME, *_NEED_NO_PLACE)
-        # A name with a dot is a lock; other stray files are no sets either.
+    for name in dict.fromkeys((*_ORIGINS, *_COMMON_TFDS, *others)):
+        # A name with a dot is a lock file; other stray files are no data sets either.
         path = builders.find(name, directory) if name.isidentifier() else None
-        if own or path is not None or name in (*_OWN, *_COMMON_TFDS):
-            origin = _OWN.get(name, f"xception-jax data prepare {name} (takes TensorFlow, once)")
-            location = None if path is None else str(path)
-            rows.append(DatasetRow(name, origin, own or path is not None, location))
+        usable = path is not None or name in (shipped.NAME, *_NEEDS_NO_PREPARATION)
+        if usable or name in (*_ORIGINS, *_COMMON_TFDS):
+            origin = _ORIGINS.get(name, f"xception-jax data prepare {name} (needs TensorFlow once)")
+            rows.append(DatasetRow(name, origin, usable, None if path is None else str(path)))
     return rows
 
 
-def _fetched(name: str, url: str) -> str:
-    """The image folder, or the parent of the set, as a copy on this machine."""
+def _download(name: str, url: str) -> str:
+    """Copies the image folder or the prepared data set; returns the value of data.directory."""
     if name == "folder":
         return str(fetched("data.directory", url))
-    return str(fetched("data.directory", f"{url}/{_set_name(name)}").parent)
+    from xception_jax.data import builders
+
+    return str(fetched("data.directory", f"{url}/{builders.base_name(name)}").parent)
 
 
-def _set_name(name: str) -> str:
-    """Without what says which configuration or version."""
-    return re.split("[/:]", name)[0]
+def _require_known(name: str, tfds_names: list[str]) -> None:
+    from xception_jax.data import builders
+
+    base = builders.base_name(name)
+    if base not in tfds_names:
+        nearest = nearest_name(base, [*_ORIGINS, *tfds_names])
+        raise InputError("data.name", name, "unknown data set", nearest)
 
 
 def _not_prepared(name: str, directory: str | None) -> InputError:
     from xception_jax.data import builders
 
-    known = [*_OWN, *builders.builder_names()]
-    if _set_name(name) not in known:
-        return InputError("data.name", name, "unknown data set", nearest_name(name, known))
+    _require_known(name, [*_ORIGINS, *builders.builder_names()])
     command = f"xception-jax data prepare {name}"
     if name == "fashion_mnist":
         command += " --from DIR"
@@ -201,9 +204,9 @@ def _read_digits() -> tuple[tuple[str, ...], dict[str, Records]]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        reason = "comes with scikit-learn, which is not installed: pip install scikit-learn"
+        reason = "is included in scikit-learn, which is not installed: pip install scikit-learn"
         raise InputError("data.name", "digits", reason) from error
     digits = load_digits()
-    # The scanned digits have 17 levels of grey, 0 to 16.
+    # The scanned digits have 17 grey levels, 0 to 16.
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
     return tuple("0123456789"), {"train": ArrayRecords("train", images, digits.target)}

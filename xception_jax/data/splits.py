@@ -1,17 +1,17 @@
-"""One type for every data set: splits of examples that can be read in any order.
+"""`Source`, the type of every data set: splits whose examples can be read in any order.
 
-Which split is which. The test split is what the final evaluation uses, and nothing else may look at
-it, so a data set's splits are assigned once, here:
+Only the final evaluation may use the test split, so a data set's splits are assigned once, here:
 
-* `test` is the set's labelled test split; where it has none (ImageNet), its validation split, as is
-  customary; where it has neither, a part of train.
-* `valid` is the set's validation split, unless that became `test`; then it is a part of train.
+* `test` is the set's labelled test split. If it has none (ImageNet), it is the validation split, as
+  is customary; if it has neither, it is taken from the training examples.
+* `valid` is the set's validation split, unless that became `test`; then it is taken from the
+  training examples.
 
-The parts come out of train by a fixed pseudo-random order that depends on the number of examples
-alone: not on a run's seed, so that runs of all seeds are compared on the same images. It is a
-simple random sample, which holds every class in about its proportion. What remains for training
-stays in that order, so that the first `train_examples` of it are a random sample too, even of a
-set that lies sorted by class.
+Examples are taken in a fixed pseudo-random order that depends on the number of examples alone, and
+not on a run's seed, so that runs of all seeds are compared on the same images. They are a simple
+random sample, with every class in about its proportion. The remaining training examples stay in
+that order, so that the first `train_examples` of them are a random sample too, even if the set is
+stored sorted by class.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,31 +27,31 @@ from xception_jax.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-# A class, or for a multi-label set uint8 [num_classes] with a one for each class shown.
+# A class index; for a multi-label set uint8 [num_classes] with a one for each class shown.
 Label = int | np.ndarray
 
 
 @runtime_checkable
 class Records(Protocol):
-    """Encoded examples, readable in any order and from many threads."""
+    """Encoded examples that can be read in any order and from many threads."""
 
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
-        """The images, not decoded, and the labels."""
+        """Reads the images, still encoded, and the labels."""
 
     def name(self, index: int) -> str:
-        """What a person can find the example by: a path, or the split and the index."""
+        """Returns a name that identifies the example to a user: a path, or split and index."""
 
 
 @dataclass(frozen=True)
 class ArrayRecords:
-    """Records of arrays.
+    """Records that lie in arrays.
 
     Attributes:
-        split: what the examples are named by.
+        split: name of the split.
         images: uint8 [n, height, width, channels].
-        labels: integer [n], or of a multi-label set uint8 [n, num_classes].
+        labels: integer [n]; for a multi-label set uint8 [n, num_classes].
     """
 
     split: str
@@ -62,7 +62,7 @@ class ArrayRecords:
         return len(self.images)
 
     def read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
-        """The pixels and the labels."""
+        """Returns the pixels and the labels."""
         labels: list[Label] = [
             self.labels[index] if self.labels.ndim > 1 else int(self.labels[index])
             for index in indices
@@ -70,20 +70,20 @@ class ArrayRecords:
         return list(zip(self.images[list(indices)], labels, strict=True))
 
     def name(self, index: int) -> str:
-        """For example `train[17]`."""
+        """Returns the split and index, such as `train[17]`."""
         return f"{self.split}[{index}]"
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some examples of `records`, in the order of `indices`.
+    """A selection of examples, in the order of `indices`.
 
     Attributes:
-        records: where they are.
-        indices: which of them, int64 [n].
-        channels: 1 or 3, of the decoded images.
-        num_classes: labels are below it.
-        multi_label: whether a label is a set of classes instead of one.
+        records: the records to select from.
+        indices: indices into `records`, int64 [n].
+        channels: number of channels of the decoded images, 1 or 3.
+        num_classes: number of classes; labels are below it.
+        multi_label: whether a label is a set of classes instead of a single class.
     """
 
     records: Records
@@ -96,21 +96,21 @@ class Split:
         return len(self.indices)
 
     def name(self, index: int) -> str:
-        """What a person can find example `index` by."""
+        """Returns a name that identifies example `index` to a user."""
         return self.records.name(int(self.indices[index]))
 
     def empty_labels(self, count: int) -> np.ndarray:
-        """Room for `count` labels: int32 [count], or uint8 [count, num_classes] of sets."""
+        """Returns zeros for `count` labels: int32 [count] or uint8 [count, num_classes]."""
         if self.multi_label:
             return np.zeros((count, self.num_classes), np.uint8)
         return np.zeros(count, np.int32)
 
     def read(self, index: int) -> tuple["Image.Image", Label]:
-        """Example `index`: the image, mode L or RGB as `channels` says, and its label.
+        """Reads example `index`: its image, in mode L or RGB depending on `channels`, and label.
 
         Raises:
             CorruptImage: the image cannot be read or decoded.
-            InputError: the label is none of the classes.
+            InputError: the label is not one of the classes.
         """
         (example,) = self.read_many([index])
         if isinstance(example, CorruptImage):
@@ -120,10 +120,10 @@ class Split:
     def read_many(
         self, indices: Sequence[int] | np.ndarray
     ) -> Iterator[tuple["Image.Image", Label] | CorruptImage]:
-        """Like `read` for each of `indices`, but what cannot be decoded is yielded as its error.
+        """Reads the examples `indices`; one that cannot be decoded is yielded as its error.
 
         Raises:
-            InputError: a label is none of the classes.
+            InputError: a label is not one of the classes.
         """
         encoded = self.records.read(self.indices[np.asarray(indices, np.int64)].tolist())
         for index, (content, label) in zip(indices, encoded, strict=True):
@@ -142,22 +142,22 @@ class Split:
         else:
             valid = not self.multi_label and 0 <= label < self.num_classes
         if not valid:
-            a_set = f"{self.num_classes} zeros and ones"
-            expected = a_set if self.multi_label else f"one of 0…{self.num_classes - 1}"
+            count = self.num_classes
+            expected = f"{count} zeros and ones" if self.multi_label else f"one of 0…{count - 1}"
             reason = f"has an example, {name}, whose label is not {expected}: {label}"
             raise InputError("data.name", None, reason)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set.
+    """A data set, opened for reading.
 
     Attributes:
-        name: of the set.
-        class_names: in the order of the labels.
-        channels: of the decoded images, 1 or 3.
-        splits: "train", "valid" and "test".
-        class_frequencies: see `pipeline.DatasetInfo`.
+        name: name of the data set.
+        class_names: names of the classes, in label order.
+        channels: number of channels of the decoded images, 1 or 3.
+        splits: the splits "train", "valid" and "test".
+        class_frequencies: share of images that show each class, see `pipeline.DatasetInfo`.
     """
 
     name: str
@@ -177,28 +177,29 @@ def assign_splits(
     train_examples: int | None,
     class_frequencies: tuple[float, ...] | None = None,
 ) -> Source:
-    """A `Source` from the set's own labelled parts; the module's docstring says by which rule.
+    """Makes a `Source` from a data set's labelled parts, by the rules in the module's docstring.
 
     Args:
-        name: of the data set.
-        class_names: in the order of the labels.
-        channels: of the decoded images, 1 or 3.
-        parts: the records of "train" and, where the set has them, "validation" and "test".
-        validation_fraction: share of train that each part carved from it gets.
-        train_examples: use only the first so many of what is left for training; None: all.
-        class_frequencies: of a multi-label set, see `pipeline.DatasetInfo`.
+        name: name of the data set.
+        class_names: names of the classes, in label order.
+        channels: number of channels of the decoded images, 1 or 3.
+        parts: records of "train" and, if the set has them, of "validation" and "test".
+        validation_fraction: share of the training examples to take for each missing split.
+        train_examples: number of the remaining training examples to use; None uses all.
+        class_frequencies: for a multi-label set, see `pipeline.DatasetInfo`.
 
     Raises:
-        InputError: too few examples for the splits, or for `train_examples`.
+        InputError: there are too few examples for the splits, or for `train_examples`.
     """
     train = parts["train"]
     test, valid = parts.get("test"), parts.get("validation")
     if test is None:
         test, valid = valid, None
-    carved = [split for split, own in (("test", test), ("valid", valid)) if own is None]
+    held_out = {"test": test, "valid": valid}
+    missing = [split_name for split_name, records in held_out.items() if records is None]
     share = max(1, round(validation_fraction * len(train)))
     order = permutation(0, "splits", 0, len(train))
-    rest = order[share * len(carved) :]
+    rest = order[share * len(missing) :]
     if len(rest) == 0:
         raise InputError("data.name", name, f"{len(train)} training examples are too few to split")
     if train_examples is not None and train_examples > len(rest):
@@ -209,14 +210,12 @@ def assign_splits(
         multi_label = class_frequencies is not None
         return Split(records, indices, channels, len(class_names), multi_label)
 
-    chosen = {
-        split_name: split(train, np.sort(order[share * at : share * (at + 1)]))
-        for at, split_name in enumerate(carved)
-    }
-    for split_name, own in (("test", test), ("valid", valid)):
-        if own is not None:
-            chosen[split_name] = split(own, np.arange(len(own)))
-            if len(own) == 0:
+    splits = {"train": split(train, rest[:train_examples])}
+    for number, split_name in enumerate(missing):
+        splits[split_name] = split(train, np.sort(order[share * number : share * (number + 1)]))
+    for split_name, records in held_out.items():
+        if records is not None:
+            splits[split_name] = split(records, np.arange(len(records)))
+            if len(records) == 0:
                 raise InputError("data.name", name, f"its {split_name} split is empty")
-    splits = {"train": split(train, rest[:train_examples]), **chosen}
     return Source(name, class_names, channels, splits, class_frequencies)

@@ -1,12 +1,12 @@
-"""The pipeline for data that does not fit into memory; the only module that knows Grain.
+"""The pipeline for data that does not fit into memory; the only module that imports Grain.
 
-The unit of Grain's work is one host's rows of one batch: element `s` of the data set is the batch
-of step `s`, built by one thread into one array. Starting at any step is then a slice, no position
-is saved or replayed, and Grain's cost per element is paid once a batch (measured on 28x28 images
-that need no decoding: 330,000 images/s, against 62,000 when Grain batches single images).
+Each Grain element is this host's part of one batch: element `s` is the batch of step `s`, built by
+one thread as one array. Starting at any step is therefore a slice, no position has to be saved or
+replayed, and Grain's cost per element is paid once per batch (measured on 28x28 images that need no
+decoding: 330,000 images/s, against 62,000 when Grain batches single images).
 
-Threads, not processes: Pillow decodes without holding Python's lock, and processes outlive a parent
-that is killed.
+The workers are threads, not processes: Pillow releases Python's lock while it decodes, and
+processes would outlive a parent that is killed.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ import grain
 import numpy as np
 
 from xception_jax.data.images import CROP_DRAWS, central_crop, random_resized_crop
-from xception_jax.data.order import TrainOrder, evaluation_rows, uniforms
+from xception_jax.data.order import uniforms
 from xception_jax.data.pipeline import Batch, DatasetInfo, Loading
 from xception_jax.data.reading import CorruptImages, read_examples, read_examples_or_next
 from xception_jax.data.splits import Source, Split
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _ENDLESS = 2**40
-# As customary for models trained on random-resized crops: the centre 87.5% of the shorter side.
+# Customary for models trained on random-resized crops: the central 87.5% of the shorter side.
 _EVALUATION_FRACTION = 0.875
 
 
 class StreamingPipeline:
-    """See `pipeline.Pipeline`, the contract."""
+    """A `Pipeline` that reads and decodes images from disk as they are needed."""
 
     def __init__(self, source: Source, info: DatasetInfo, loading: Loading) -> None:
         self.info = info
@@ -41,50 +41,35 @@ class StreamingPipeline:
         self._splits = source.splits
         self._loading = loading
         self._corrupt = CorruptImages(loading.corrupt_images)
-        self._order = TrainOrder(
-            len(source.splits["train"]),
-            batch_size=loading.batch_size,
-            seed=loading.seed,
-            host=loading.host,
-            hosts=loading.hosts,
-            parts=loading.parts,
-        )
+        self._order = loading.train_order(info)
         self._open: set[Any] = set()
 
     @property
     def corrupt_images(self) -> tuple[str, ...]:
-        """Names of the images skipped so far because they could not be decoded."""
+        """Names of the images that were skipped so far because they cannot be decoded."""
         return self._corrupt.names
 
     def train_batches(self, first_step: int) -> Iterator[Batch]:
-        """`image` uint8 [local, h, w, c] and `label` int32 [local], without end."""
-        return self._run(_Lazy(self._train_batch, _ENDLESS), first_step)
+        """Yields `image` uint8 [local, h, w, c] and `label` int32 [local], without end."""
+        return self._iterate(_LazySequence(self._train_batch, _ENDLESS), first_step)
 
     def train_indices(self, step: int) -> np.ndarray:
-        """Of the examples of a step's batch, int32 [batch_size]."""
+        """Returns the indices of the examples in a step's batch, int32 [batch_size]."""
         return self._order.batch(step)
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
-        """`image`, `label`, `index` and `mask` [local], every readable example once."""
+        """Yields `image`, `label`, `index` and `mask` [local], every readable example once."""
         require_choice("split", split, self._splits)
-        loading = self._loading
-        rows = list(
-            evaluation_rows(
-                len(self._splits[split]),
-                batch_size=batch_size,
-                host=loading.host,
-                hosts=loading.hosts,
-            )
-        )
-        batches = _Lazy(lambda number: self._eval_batch(split, *rows[number]), len(rows))
-        return self._run(batches, 0)
+        rows = list(self._loading.evaluation_rows(len(self._splits[split]), batch_size))
+        batches = _LazySequence(lambda number: self._eval_batch(split, *rows[number]), len(rows))
+        return self._iterate(batches, 0)
 
     def close(self) -> None:
         """Stops the threads of every iterator that is still open."""
         while self._open:
             self._open.pop().close()
 
-    def _run(self, batches: "_Lazy", first: int) -> Iterator[Batch]:
+    def _iterate(self, batches: "_LazySequence", first: int) -> Iterator[Batch]:
         threads = self._loading.threads
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         iterator = iter(grain.MapDataset.source(batches)[first:].to_iter_dataset(options))
@@ -96,18 +81,18 @@ class StreamingPipeline:
     def _train_batch(self, step: int) -> Batch:
         split = self._splits["train"]
         indices = self._order.examples(step)
-        batch = self._empty(split, len(indices))
+        batch = self._empty_batch(split, len(indices))
         transform = partial(self._train_pixels, positions=self._order.positions(step))
         examples = read_examples_or_next(split, indices, transform, self._corrupt)
         for row, example in enumerate(examples):
             batch["image"][row], batch["label"][row] = example
         return batch
 
-    def _eval_batch(self, split: str, index: np.ndarray, mask: np.ndarray) -> Batch:
-        examples_of = self._splits[split]
-        batch = self._empty(examples_of, len(index)) | {"index": index, "mask": mask.copy()}
+    def _eval_batch(self, split_name: str, index: np.ndarray, mask: np.ndarray) -> Batch:
+        split = self._splits[split_name]
+        batch = self._empty_batch(split, len(index)) | {"index": index, "mask": mask.copy()}
         rows = np.flatnonzero(mask)
-        examples = read_examples(examples_of, index[rows], self._eval_pixels, self._corrupt)
+        examples = read_examples(split, index[rows], self._eval_pixels, self._corrupt)
         for row, example in zip(rows, examples, strict=True):
             if example is None:
                 batch["mask"][row] = False
@@ -115,7 +100,7 @@ class StreamingPipeline:
                 batch["image"][row], batch["label"][row] = example
         return batch
 
-    def _empty(self, split: Split, rows: int) -> Batch:
+    def _empty_batch(self, split: Split, rows: int) -> Batch:
         images = np.zeros((rows, *self.info.image_shape), np.uint8)
         return {"image": images, "label": split.empty_labels(rows)}
 
@@ -131,8 +116,8 @@ class StreamingPipeline:
         return central_crop(image, self.info.image_shape[0], fraction)
 
 
-class _Lazy:
-    """A sequence for Grain whose elements are computed when they are asked for."""
+class _LazySequence:
+    """A sequence for Grain whose elements are computed when they are read."""
 
     def __init__(self, element: Callable[[int], Batch], length: int) -> None:
         self._element, self._length = element, length

@@ -34,11 +34,11 @@ def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, 
         reason = f"does not hold the settings of the run in {files.RUN}: one of them was changed"
         raise InputError("file", str(directory / files.CONFIG), reason)
     with closing(open_data(config)) as pipeline:
-        step_spec = make_step_spec(config, pipeline.info, mesh)
+        step_spec = make_step_spec(config, pipeline.info)
         shapes = step_spec.shapes()
         step, state = read_state(directory / files.CHECKPOINTS, shapes, mesh, step)
         layout, batch_size = Layout(mesh), evaluation_batch_size(config, Layout(mesh))
-        hparams = layout.stack([hyperparameters(config, (config.model.intermediate_activation,))])
+        hparams = layout.stack([hyperparameters(config)])
         (evaluation,) = Evaluator(step_spec, layout, hparams, pipeline, batch_size)(state, split)
     examples = len(evaluation.examples["index"])
     return {"step": step, "split": split, "examples": examples, **evaluation.metrics()}

@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from xception_jax.config import Config
 from xception_jax.data import DatasetInfo, Source, load
 from xception_jax.data.reading import CorruptImages, read_examples
 from xception_jax.errors import InputError, require_choice
@@ -17,7 +17,7 @@ from xception_jax.pretrained.directory import Weights, read_weights
 from xception_jax.training.objective import make_task
 
 
-def evaluate_weights(directory: Path, config: ConfigDict, *, split: str) -> dict[str, Any]:
+def evaluate_weights(directory: Path, config: Config, *, split: str) -> dict[str, Any]:
     """Metrics of converted weights, computed on one device.
 
     Of the config only `data` and `evaluation` count. Its augmentation does not: images are resized,
@@ -55,7 +55,7 @@ def evaluate_weights(directory: Path, config: ConfigDict, *, split: str) -> dict
     return {"split": split, **_measure(weights, source, config, split)}
 
 
-def _measure(weights: Weights, source: Source, config: ConfigDict, split: str) -> dict[str, Any]:
+def _measure(weights: Weights, source: Source, config: Config, split: str) -> dict[str, Any]:
     size, channels = weights.preprocessing.size, weights.preprocessing.channels
     counts = {name: len(part) for name, part in source.splits.items()}
     names, frequencies = source.class_names, source.class_frequencies
@@ -81,7 +81,7 @@ def _measure(weights: Weights, source: Source, config: ConfigDict, split: str) -
 
 
 def _batches(
-    preprocessing: Preprocessing, source: Source, config: ConfigDict, split: str
+    preprocessing: Preprocessing, source: Source, config: Config, split: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """float32 images [n, size, size, channels] and their labels, every readable example once."""
     corrupt, mode = CorruptImages(config.data.corrupt_images), "L"

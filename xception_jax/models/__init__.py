@@ -7,24 +7,36 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xception_jax.models.blocks import BlockSpec, SeparableConv
+from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.counting import Row, count
 from xception_jax.models.functional import ModelFunction, functionalize
-from xception_jax.models.registry import create_model, list_models, model_function, unused_settings
+from xception_jax.models.layers import BatchNorm, Conv, Dense
+from xception_jax.models.registry import (
+    create_model,
+    functional_model,
+    list_models,
+    model_config,
+    model_function,
+    unused_settings,
+)
 
 if TYPE_CHECKING:
     from xception_jax.pretrained import load_weights, save_keras_weights
 
 __all__ = [
-    "BlockSpec",
+    "BatchNorm",
+    "Conv",
+    "Dense",
     "ModelFunction",
     "Row",
     "SeparableConv",
     "count",
     "create_model",
+    "functional_model",
     "functionalize",
     "list_models",
     "load_weights",
+    "model_config",
     "model_function",
     "save_keras_weights",
     "unused_settings",

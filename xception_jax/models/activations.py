@@ -1,10 +1,10 @@
-"""A module with several activations, of which one is picked at run time.
+"""Activations by name, and a module with several of which one is picked at run time.
 
 Runs that differ in nothing else can then train in one compiled program. Under `vmap` every member
 of a pack computes all alternatives and keeps its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, reduce
 
 import jax
@@ -12,7 +12,31 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from xception_jax.errors import InputError, nearest_name
+
 Elementwise = Callable[[Array], Array]
+
+# Those that act on each number alone: glu halves the channels, softmax mixes them.
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "none": lambda x: x,
+    **{
+        name: getattr(jax.nn, name)
+        for name in (
+            "celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
+            "identity", "leaky_relu", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid",
+            "silu", "soft_sign", "softplus", "sparse_plus", "sparse_sigmoid", "squareplus",
+            "swish", "tanh",
+        )
+        if hasattr(jax.nn, name)
+    },
+}  # fmt: skip
+
+
+def require_activation(field: str, name: str) -> None:
+    """Raises `InputError` unless `name` is "none" or an activation of `jax.nn`."""
+    if name not in ACTIVATIONS:
+        near = nearest_name(name, ACTIVATIONS)
+        raise InputError(field, name, f"must be one of {', '.join(ACTIVATIONS)}", near)
 
 
 class ActivationIndex(nnx.Variable):

@@ -5,123 +5,57 @@ the number of independent channel segments the spatial convolution works on.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from math import gcd
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from xception_jax import ops
+from xception_jax.config.fields import from_keywords, takes_settings
+from xception_jax.config.model import BlockConfig, KernelSize, Segments
 from xception_jax.errors import InputError, require_choice
-from xception_jax.models.activations import ActivationIndex, select_activation
-from xception_jax.models.layers import (
+from xception_jax.models.activations import (
     ACTIVATIONS,
+    ActivationIndex,
+    require_activation,
+    select_activation,
+)
+from xception_jax.models.layers import (
     KERNEL_INITIALIZER,
-    KernelSize,
-    NormSpec,
+    BatchNorm,
+    Dense,
     Padding,
     kernel_shape,
     pad_explicit,
     parameter,
-    require_activation,
     require_count,
 )
 
-DEFAULT_NORM = NormSpec()
-DTYPES = ("float32", "bfloat16", "float64")
-MATMUL_DTYPES = (None, "bfloat16")
-ORDERS = ("depthwise_first", "pointwise_first")
-Segments = int | Literal["per_channel"]
 
+def require_block(config: BlockConfig) -> None:
+    """Raises `InputError` unless the names in a block's config exist.
 
-@dataclass(frozen=True)
-class BlockSpec:
-    """How a block is built, but for its numbers of features.
-
-    Attributes:
-        order: "depthwise_first" (separable convolution) or "pointwise_first" (Inception).
-        intermediate_activation: between the two operations; "none", "relu", "elu", or another
-            activation of `jax.nn`. Several: one of them, picked at run time
-            (`activations.ActivationIndex`).
-        segments: independent channel groups of the spatial convolution; "per_channel" is a
-            depthwise convolution, 1 a regular one.
-        kernel_size: of the spatial convolution, pixels, or (height, width); odd.
-        intermediate_norm: batch normalization between the two operations.
-        dtype: of the computation, "float32", "bfloat16" or "float64".
-        depthwise_implementation: a name in `ops.DEPTHWISE_IMPLEMENTATIONS`, or "auto".
-        matmul_dtype: what the factors of matrix products are rounded to; None: `dtype`.
-        norm: how batch normalization is built.
-
-    Raises:
-        InputError: a value that does not exist, with the nearest one that does.
+    All else was checked when the config was made, where neither JAX nor the operations are known.
     """
+    for name in config.activations:
+        require_activation("model.intermediate_activation", name)
+    names = ("auto", *ops.DEPTHWISE_IMPLEMENTATIONS)
+    require_choice("model.depthwise_implementation", config.depthwise_implementation, names)
 
-    order: str = "depthwise_first"
-    intermediate_activation: str | tuple[str, ...] = "none"
-    segments: Segments = "per_channel"
-    kernel_size: KernelSize = 3
-    intermediate_norm: bool = False
-    dtype: str = "float32"
-    depthwise_implementation: str = "auto"
-    matmul_dtype: str | None = None
-    norm: NormSpec = DEFAULT_NORM
 
-    def __post_init__(self) -> None:
-        require_choice("model.order", self.order, ORDERS)
-        for name in self.activations:
-            require_activation("model.intermediate_activation", name)
-        require_choice("model.dtype", self.dtype, DTYPES)
-        require_choice(
-            "model.depthwise_implementation",
-            self.depthwise_implementation,
-            ("auto", *ops.DEPTHWISE_IMPLEMENTATIONS),
-        )
-        if self.matmul_dtype not in MATMUL_DTYPES:
-            raise InputError("model.matmul_dtype", self.matmul_dtype, "must be bfloat16 or null")
-        for side in kernel_shape(self.kernel_size):
-            require_count("model.kernel_size", side)
-            if side % 2 == 0:
-                raise InputError("model.kernel_size", side, "must be odd", side - 1)
-        if isinstance(self.segments, str):
-            require_choice("model.segments", self.segments, ("per_channel",))
-        else:
-            require_count("model.segments", self.segments)
+def require_segments(config: BlockConfig, blocks: Iterable[tuple[int, int]]) -> None:
+    """Raises `InputError` unless all `blocks`, (input, output) features, can have the segments.
 
-    @property
-    def activations(self) -> tuple[str, ...]:
-        """The intermediate activation, or those of which one is picked."""
-        names = self.intermediate_activation
-        return (names,) if isinstance(names, str) else names
-
-    def spatial_channels(self, in_features: int, out_features: int) -> int:
-        """Channels that the spatial convolution of a block sees."""
-        return in_features if self.order == "depthwise_first" else out_features
-
-    def build(
-        self, in_features: int, out_features: int, *, rngs: nnx.Rngs | None = None, **place: Any
-    ) -> "SeparableConv":
-        """A block built this way, but for what `place` says; see `SeparableConv`.
-
-        Args:
-            in_features: channels of the input.
-            out_features: channels of the output.
-            rngs: for the initial values; None: seed 0.
-            place: what its place in a model decides: `strides`, `padding`, another `kernel_size`.
-        """
-        settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        return SeparableConv(in_features, out_features, rngs=rngs, **settings | place)
-
-    def require_segments(self, blocks: Iterable[tuple[int, int]]) -> None:
-        """Raises `InputError` unless all `blocks`, (input, output) features, can have the segments.
-
-        The nearest valid number that the error names is one that all blocks can have.
-        """
-        channels = [self.spatial_channels(*features) for features in blocks]
-        if isinstance(self.segments, int) and channels:
-            meaning = "the model's channel counts' common divisor"
-            count_segments(self.segments, gcd(*channels), meaning)
+    The nearest valid number that the error names is one that all blocks can have.
+    """
+    channels = [config.spatial_channels(*features) for features in blocks]
+    if isinstance(config.segments, int) and channels:
+        meaning = "the model's channel counts' common divisor"
+        count_segments(config.segments, gcd(*channels), meaning)
 
 
 def count_segments(segments: Segments, channels: int, meaning: str = "channels") -> int:
@@ -144,6 +78,28 @@ def count_segments(segments: Segments, channels: int, meaning: str = "channels")
     return segments
 
 
+class SqueezeExcite(nnx.Module):
+    """Scales every channel of an image by a function of all channels' means (Hu et al. 2018).
+
+    Args:
+        features: channels of the image.
+        hidden: units of the ReLU layer between the means and the scales.
+        dtype: type of the computation.
+        rngs: keys of the initial values.
+    """
+
+    def __init__(self, features: int, hidden: int, *, dtype: str, rngs: nnx.Rngs) -> None:
+        self.reduce = Dense(features, hidden, dtype=dtype, rngs=rngs)
+        self.expand = Dense(hidden, features, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """[batch, height, width, channels], each channel scaled by a number from 0 to 1."""
+        means = jnp.mean(x, axis=(1, 2))
+        scales = jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(means))))
+        return x * scales[:, None, None, :]
+
+
+@takes_settings(BlockConfig)
 class SeparableConv(nnx.Module):
     """A spatial convolution over channel segments and a pointwise convolution, no bias.
 
@@ -154,22 +110,16 @@ class SeparableConv(nnx.Module):
     Args:
         in_features: channels of the input.
         out_features: channels of the output.
-        kernel_size: of the spatial convolution, pixels, or (height, width); odd.
-        order: "depthwise_first" or "pointwise_first".
-        intermediate_activation: between the two operations; "none", "relu", "elu", …; several: one
-            of them, picked at run time, the first where nothing is said.
-        segments: independent channel groups of the spatial convolution, or "per_channel".
-        intermediate_norm: batch normalization between the two operations.
-        dtype: of the computation, "float32", "bfloat16" or "float64".
-        depthwise_implementation: a name in `ops.DEPTHWISE_IMPLEMENTATIONS`, or "auto".
-        matmul_dtype: what the factors of matrix products are rounded to; None: `dtype`.
-        norm: how batch normalization is built.
-        strides: of the spatial convolution; the pointwise one has none in either order.
+        kernel_size: size of the spatial convolution, pixels, or (height, width); odd.
+        strides: strides of the spatial convolution; the pointwise one has none in either order.
         padding: of the spatial convolution, "SAME", "VALID" or "SYMMETRIC" (PyTorch's).
-        rngs: for the initial values; None: seed 0.
+        config: all settings at once, in place of `kernel_size` and `settings`.
+        rngs: keys of the initial values; None: seed 0.
+        **settings: fields of `BlockConfig`: `order`, `intermediate_activation`, `segments`, …
 
     Raises:
-        InputError: a setting that does not exist, or segments that do not divide the channels.
+        InputError: a value that does not exist, or segments that do not divide the channels; with
+            the nearest valid value.
     """
 
     def __init__(
@@ -178,46 +128,36 @@ class SeparableConv(nnx.Module):
         out_features: int,
         kernel_size: KernelSize = 3,
         *,
-        order: str = "depthwise_first",
-        intermediate_activation: str | tuple[str, ...] = "none",
-        segments: Segments = "per_channel",
-        intermediate_norm: bool = False,
-        dtype: str = "float32",
-        depthwise_implementation: str = "auto",
-        matmul_dtype: str | None = None,
-        norm: NormSpec = DEFAULT_NORM,
         strides: int = 1,
         padding: Padding = "SAME",
+        config: BlockConfig | None = None,
         rngs: nnx.Rngs | None = None,
+        **settings: Any,
     ) -> None:
         require_count("strides", strides)
         require_choice("padding", padding, get_args(Padding))
         require_count("in_features", in_features)
         require_count("out_features", out_features)
-        self.spec = BlockSpec(
-            order,
-            intermediate_activation,
-            segments,
-            kernel_size,
-            intermediate_norm,
-            dtype,
-            depthwise_implementation,
-            matmul_dtype,
-            norm,
-        )
+        if config is None:
+            config = from_keywords(BlockConfig, {"kernel_size": kernel_size, **settings})
+        require_block(config)
+        self.config: BlockConfig = config
         self.in_features, self.strides, self.padding = in_features, strides, padding
-        channels = self.spec.spatial_channels(in_features, out_features)
-        self.groups = count_segments(segments, channels)
+        channels = config.spatial_channels(in_features, out_features)
+        self.groups = count_segments(config.segments, channels)
         rngs = nnx.Rngs(0) if rngs is None else rngs
-        shape = (*kernel_shape(kernel_size), channels // self.groups, channels)
+        shape = (*kernel_shape(config.kernel_size), channels // self.groups, channels)
         self.spatial_kernel = parameter(rngs, KERNEL_INITIALIZER, shape)
         self.pointwise_kernel = parameter(
             rngs, KERNEL_INITIALIZER, (1, 1, in_features, out_features)
         )
-        if self.spec.intermediate_norm:
-            self.intermediate_norm = norm.build(channels, rngs=rngs)
-        if len(self.spec.activations) > 1:
-            self.intermediate_activation = ActivationIndex(jnp.int32(0))
+        if config.intermediate_norm:
+            self.intermediate_norm = BatchNorm(channels, config.norm, rngs=rngs)
+        if config.squeeze_excite_ratio:
+            hidden = max(1, channels // config.squeeze_excite_ratio)
+            self.squeeze_excite = SqueezeExcite(channels, hidden, dtype=config.dtype, rngs=rngs)
+        if len(config.activations) > 1:
+            self.activation_index = ActivationIndex(jnp.int32(0))
 
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
@@ -231,25 +171,28 @@ class SeparableConv(nnx.Module):
         Raises:
             ValueError: `x` of another rank or number of channels.
         """
-        x = ops.require_images("x", x).astype(self.spec.dtype)
+        x = ops.require_images("x", x).astype(self.config.dtype)
         if x.shape[-1] != self.in_features:
             raise ValueError(f"x must have {self.in_features} channels; got shape {x.shape}")
         first, second = self._spatial, self._pointwise
-        if self.spec.order == "pointwise_first":
+        if self.config.order == "pointwise_first":
             first, second = second, first
         x = first(x)
-        if self.spec.intermediate_norm:
+        if self.config.intermediate_norm:
             x = self.intermediate_norm(x, train)
-        return second(self._activate(x))
+        x = self._activate(x)
+        if self.config.squeeze_excite_ratio:
+            x = self.squeeze_excite(x)
+        return second(x)
 
     def _activate(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        functions = tuple(ACTIVATIONS[name] for name in self.spec.activations)
+        functions = tuple(ACTIVATIONS[name] for name in self.config.activations)
         if len(functions) == 1:
             return functions[0](x)
-        return select_activation(functions, self.intermediate_activation[...], x)
+        return select_activation(functions, self.activation_index[...], x)
 
     def _spatial(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        kernel = self.spatial_kernel[...].astype(self.spec.dtype)
+        kernel = self.spatial_kernel[...].astype(self.config.dtype)
         x, padding = pad_explicit(x, kernel.shape[:2], self.padding)
         if self.groups == x.shape[-1]:
             return ops.depthwise_conv2d(
@@ -257,7 +200,7 @@ class SeparableConv(nnx.Module):
                 kernel,
                 strides=self.strides,
                 padding=padding,
-                implementation=self.spec.depthwise_implementation,
+                implementation=self.config.depthwise_implementation,
             )
         return ops.conv2d(
             x,
@@ -265,9 +208,36 @@ class SeparableConv(nnx.Module):
             strides=self.strides,
             padding=padding,
             groups=self.groups,
-            matmul_dtype=self.spec.matmul_dtype,
         )
 
     def _pointwise(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w f"]:
         kernel = self.pointwise_kernel[...].astype(x.dtype)
-        return ops.pointwise_conv2d(x, kernel, matmul_dtype=self.spec.matmul_dtype)
+        return ops.pointwise_conv2d(x, kernel)
+
+
+def build_block(
+    config: BlockConfig,
+    in_features: int,
+    out_features: int,
+    *,
+    kernel_size: KernelSize | None = None,
+    strides: int = 1,
+    padding: Padding = "SAME",
+    rngs: nnx.Rngs,
+) -> SeparableConv:
+    """A block of a model, built as its config says.
+
+    Args:
+        config: how every block of the model is built.
+        in_features: channels of the input.
+        out_features: channels of the output.
+        kernel_size: the size that the model's table asks for here; None: that of the config.
+        strides: see `SeparableConv`.
+        padding: see `SeparableConv`.
+        rngs: keys of the initial values.
+    """
+    if kernel_size is not None:
+        config = replace(config, kernel_size=kernel_size)
+    return SeparableConv(
+        in_features, out_features, config=config, strides=strides, padding=padding, rngs=rngs
+    )

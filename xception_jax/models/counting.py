@@ -90,9 +90,7 @@ def _call(
     model = function.bind(parameters, batch_stats)
     for keys, module in list(nnx.iter_modules(model)):
         if isinstance(module, SeparableConv):
-            module.spec = replace(module.spec, depthwise_implementation="lax")
-        if hasattr(module, "scan_middle"):
-            module.scan_middle = "off"  # a loop has one path for all of its modules
+            module.config = replace(module.config, depthwise_implementation="lax")
         _mark("/".join(map(str, keys)), module, shapes)
     return model(images, train=False)
 

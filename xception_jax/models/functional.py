@@ -6,7 +6,7 @@ share its path and shape.
 """
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,6 @@ from xception_jax.models.layers import Initializer
 Params = dict[str, Array]
 Values = dict[str, Any]  # arrays, or of an abstract module their shapes
 Described = dict[str, jax.ShapeDtypeStruct]
-Choices = Mapping[str, Int[Array, ""]]
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,14 @@ class ModelFunction:
         graph: NNX's description of the module.
         parameters: its trainable parameters.
         batch_stats: its batch statistics.
-        choices: what it is told at run time (`choice.ActivationIndex`).
+        activation_indices: variables that hold the index of the run's intermediate activation, one
+            a block; none where the model has one activation.
     """
 
     graph: nnx.GraphDef
     parameters: tuple[Leaf, ...]
     batch_stats: tuple[Leaf, ...]
-    choices: tuple[Leaf, ...] = ()
+    activation_indices: tuple[Leaf, ...] = ()
 
     def shapes(self) -> tuple[Described, Described]:
         """Of parameters and batch statistics."""
@@ -105,7 +105,7 @@ class ModelFunction:
         train: bool,
         dropout_keys: Key[Array, " batch"] | None = None,
         dropout_rate: Float[Array, ""] | None = None,
-        choices: Choices | None = None,
+        activation_index: Int[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch classes"], Params]:
         """Logits, and the batch statistics after them (unchanged in evaluation).
 
@@ -115,31 +115,34 @@ class ModelFunction:
         Raises:
             ValueError: the dictionaries are not those of this module.
         """
-        model = self.bind(parameters, batch_stats, choices)
+        model = self.bind(parameters, batch_stats, activation_index)
         given = {"dropout_keys": dropout_keys, "dropout_rate": dropout_rate}
         dropout = {name: value for name, value in given.items() if value is not None}
         logits = model(images, train=train, **dropout)
         return logits, _flat(model, nnx.BatchStat)
 
-    def bind(self, parameters: Params, batch_stats: Params, choices: Choices | None = None) -> Any:
+    def bind(
+        self,
+        parameters: Params,
+        batch_stats: Params,
+        activation_index: Int[Array, ""] | None = None,
+    ) -> Any:
         """The module with these values, in variables of its own.
 
         Args:
-            parameters: by path.
-            batch_stats: by path.
-            choices: by the attribute that holds them, the same for every layer that has it; what is
-                not named is 0.
+            parameters: arrays by path.
+            batch_stats: arrays by path.
+            activation_index: index of the intermediate activation among the model's; None: 0.
 
         Raises:
             ValueError: the dictionaries lack an array, have one too many, or one of another shape.
         """
         _require_match("parameters", self.parameters, parameters)
         _require_match("statistics", self.batch_stats, batch_stats)
+        index = jnp.int32(0) if activation_index is None else activation_index
         leaves: list[Any] = [(leaf.keys, parameters[leaf.path]) for leaf in self.parameters]
         leaves += [(leaf.keys, batch_stats[leaf.path]) for leaf in self.batch_stats]
-        leaves += [
-            (leaf.keys, (choices or {}).get(leaf.keys[-1], jnp.int32(0))) for leaf in self.choices
-        ]
+        leaves += [(leaf.keys, index) for leaf in self.activation_indices]
         return nnx.merge(self.graph, nnx.from_flat_state(leaves))
 
 
@@ -185,8 +188,8 @@ def functionalize(model: nnx.Module) -> tuple[ModelFunction, Values, Values]:
     """A module (also an abstract one) as a pure function, its parameters and its statistics.
 
     Any NNX module will do whose variables are `nnx.Param`, `nnx.BatchStat` and `ActivationIndex`
-    and which is called as `module(images, train=…)`. For `ModelFunction.init` those of the first two kinds
-    must carry the metadata `initializer`.
+    and which is called as `module(images, train=…)`. For `ModelFunction.init` those of the first
+    two kinds must carry the metadata `initializer`.
 
     Raises:
         ValueError: the module holds variables of another kind, such as the state of a random

@@ -7,8 +7,8 @@ published. As in the paper's experiments there is no auxiliary tower.
 
 from flax import nnx
 
-from xception_jax.models.blocks import BlockSpec, Segments
-from xception_jax.models.layers import NormSpec
+from xception_jax.config.model import BlockConfig, NormConfig, Segments
+from xception_jax.models.blocks import build_block
 from xception_jax.models.tower_network import ConvUnit
 from xception_jax.models.towers import (
     AveragePool,
@@ -38,18 +38,26 @@ def simplified_towers(count: int, features: int) -> Towers:
 
 
 def segmented_module(
-    in_features: int, features: int, segments: Segments, norm: NormSpec, *, rngs: nnx.Rngs
+    in_features: int, features: int, segments: Segments, norm: NormConfig, *, rngs: nnx.Rngs
 ) -> ConvUnit:
     """Figure 3: one large 1x1 convolution, then a 3x3 one over `segments` of its channels.
 
     Strictly equivalent to `simplified_towers(segments, features // segments)`: each convolution is
     followed by batch normalization and ReLU, also the 1x1 one.
     """
-    block = BlockSpec("pointwise_first", "relu", segments, intermediate_norm=True, norm=norm)
-    return ConvUnit(block.build(in_features, features, rngs=rngs), norm, features, rngs=rngs)
+    block = BlockConfig(
+        order="pointwise_first",
+        intermediate_activation="relu",
+        segments=segments,
+        intermediate_norm=True,
+        norm=norm,
+    )
+    return ConvUnit(build_block(block, in_features, features, rngs=rngs), norm, features, rngs=rngs)
 
 
-def extreme_module(in_features: int, features: int, norm: NormSpec, *, rngs: nnx.Rngs) -> ConvUnit:
+def extreme_module(
+    in_features: int, features: int, norm: NormConfig, *, rngs: nnx.Rngs
+) -> ConvUnit:
     """Figure 4, the "extreme" module: one segment per channel, ReLU after both operations."""
     return segmented_module(in_features, features, "per_channel", norm, rngs=rngs)
 

@@ -1,7 +1,6 @@
 """The layers every model is made of: parameters in float32, computation in a chosen type."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Literal
 
@@ -11,39 +10,16 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from xception_jax import ops
-from xception_jax.errors import InputError, nearest_name
+from xception_jax.config.model import KernelSize, NormConfig
+from xception_jax.errors import InputError
 
 Initializer = Callable[..., Array]
-KernelSize = int | tuple[int, int]
 # "SYMMETRIC" is PyTorch's: half the window on every side, whatever the stride and the size.
 Padding = Literal["SAME", "VALID", "SYMMETRIC"]
-PADDING_STYLES = ("same", "torch")
 # Variance 1 / fan-in, truncated normal: our choice, the paper does not state its initialization.
 KERNEL_INITIALIZER: Initializer = jax.nn.initializers.lecun_normal()
 ONES: Initializer = jax.nn.initializers.ones
 ZEROS: Initializer = jax.nn.initializers.zeros
-
-# Those that act on each number alone: glu halves the channels, softmax mixes them.
-ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
-    "none": lambda x: x,
-    **{
-        name: getattr(jax.nn, name)
-        for name in (
-            "celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
-            "identity", "leaky_relu", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid",
-            "silu", "soft_sign", "softplus", "sparse_plus", "sparse_sigmoid", "squareplus",
-            "swish", "tanh",
-        )
-        if hasattr(jax.nn, name)
-    },
-}  # fmt: skip
-
-
-def require_activation(field: str, name: str) -> None:
-    """Raises `InputError` unless `name` is "none" or an activation of `jax.nn`."""
-    if name not in ACTIVATIONS:
-        near = nearest_name(name, ACTIVATIONS)
-        raise InputError(field, name, f"must be one of {', '.join(ACTIVATIONS)}", near)
 
 
 def require_count(field: str, value: object, least: int = 1) -> None:
@@ -100,80 +76,40 @@ class Conv(nnx.Module):
         strides: int = 1,
         padding: Padding = "SAME",
         dtype: str = "float32",
-        matmul_dtype: str | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         shape = (*kernel_shape(kernel_size), in_features, out_features)
         self.kernel = parameter(rngs, KERNEL_INITIALIZER, shape)
         self.strides, self.padding, self.dtype = strides, padding, dtype
-        self.matmul_dtype = matmul_dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
         """[batch, height, width, in] -> [batch, new height, new width, out]."""
         kernel, x = self.kernel[...].astype(self.dtype), x.astype(self.dtype)
-        strides, narrow = self.strides, self.matmul_dtype
         if kernel.shape[:2] == (1, 1):
-            return ops.pointwise_conv2d(x, kernel, strides=strides, matmul_dtype=narrow)
+            return ops.pointwise_conv2d(x, kernel, strides=self.strides)
         x, padding = pad_explicit(x, kernel.shape[:2], self.padding)
-        return ops.conv2d(x, kernel, strides=strides, padding=padding, matmul_dtype=narrow)
-
-
-@dataclass(frozen=True)
-class NormSpec:
-    """How every batch normalization of a model is built.
-
-    Attributes:
-        momentum: of the moving statistics; Keras's 0.99 lags behind for some hundred steps.
-        epsilon: added to the variance.
-        axis_name: mesh axis over which the statistics are reduced; None: none.
-        group_size: rows of the whole batch that are normalized together; None: all.
-        scale: multiplies by a parameter; a ReLU and a linear map behind it make it redundant.
-    """
-
-    momentum: float = 0.99
-    epsilon: float = 1e-3
-    axis_name: str | None = None
-    group_size: int | None = None
-    scale: bool = True
-
-    def build(self, features: int, *, rngs: nnx.Rngs) -> "BatchNorm":
-        """A normalization of [..., features]."""
-        return BatchNorm(
-            features,
-            epsilon=self.epsilon,
-            momentum=self.momentum,
-            axis_name=self.axis_name,
-            group_size=self.group_size,
-            scale=self.scale,
-            rngs=rngs,
-        )
+        return ops.conv2d(x, kernel, strides=self.strides, padding=padding)
 
 
 class BatchNorm(nnx.Module):
     """Batch normalization as in Keras: epsilon 1e-3, momentum 0.99, biased variance.
 
-    The statistics are those of the whole batch: reduced over the mesh axis `axis_name` where the
-    batch is split over one; or of each `group_size` rows of it, whose mean is then tracked.
+    The statistics are those of the whole batch: reduced over the mesh axis `config.axis_name` where
+    the batch is split over one; or of each `config.group_size` rows of it, whose mean is tracked.
     Computed in float32 whatever the type of the input, which it returns.
+
+    Args:
+        features: channels of the input.
+        config: momentum, epsilon, mesh axis and group size; None: Keras's.
+        rngs: draw nothing here, for the initial values are ones and zeros.
     """
 
-    def __init__(
-        self,
-        features: int,
-        *,
-        epsilon: float = 1e-3,
-        momentum: float = 0.99,
-        axis_name: str | None = None,
-        group_size: int | None = None,
-        scale: bool = True,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self.scale = parameter(rngs, ONES, (features,)) if scale else None
+    def __init__(self, features: int, config: NormConfig | None = None, *, rngs: nnx.Rngs) -> None:
+        self.config = NormConfig() if config is None else config
+        self.scale = parameter(rngs, ONES, (features,)) if self.config.scale else None
         self.bias = parameter(rngs, ZEROS, (features,))
         self.mean = nnx.BatchStat(jnp.zeros(features), initializer=ZEROS)
         self.variance = nnx.BatchStat(jnp.ones(features), initializer=ONES)
-        self.epsilon, self.momentum = epsilon, momentum
-        self.axis_name, self.group_size = axis_name, group_size
 
     def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b *s c"]:
         """Normalizes by the batch's statistics in training (and tracks them), else by these."""
@@ -184,7 +120,7 @@ class BatchNorm(nnx.Module):
 
     def frozen(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
         """What evaluation multiplies by, then adds."""
-        scale = jax.lax.rsqrt(self.variance[...] + self.epsilon)
+        scale = jax.lax.rsqrt(self.variance[...] + self.config.epsilon)
         if self.scale is not None:
             scale = self.scale[...] * scale
         return scale, self.bias[...] - self.mean[...] * scale
@@ -195,13 +131,14 @@ class BatchNorm(nnx.Module):
             x,
             scale,
             self.bias[...],
-            epsilon=self.epsilon,
-            axis_name=self.axis_name,
-            group_size=self.group_size,
+            epsilon=self.config.epsilon,
+            axis_name=self.config.axis_name,
+            group_size=self.config.group_size,
         )
-        for tracked, now in ((self.mean, mean), (self.variance, variance)):
+        momentum = self.config.momentum
+        for moving, current in ((self.mean, mean), (self.variance, variance)):
             # By index would compare shardings, which takes long under a trace.
-            tracked.set_value(self.momentum * tracked[...] + (1 - self.momentum) * now)
+            moving.set_value(momentum * moving[...] + (1 - momentum) * current)
         return x
 
 

@@ -1,8 +1,7 @@
-"""What all models share: their settings, and the head that makes logits of their last image."""
+"""What all models share: the head that makes logits of their last image, and their width."""
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,54 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from xception_jax import ops
-from xception_jax.errors import InputError, require_choice
-from xception_jax.models.blocks import BlockSpec
-from xception_jax.models.layers import PADDING_STYLES, Dense, dropout, require_count
+from xception_jax.config.fields import own_settings
+from xception_jax.config.model import BlockConfig, ModelConfig
+from xception_jax.errors import InputError
+from xception_jax.models.layers import Dense, dropout
 from xception_jax.models.pooling import pool_to_grid
-
-SCANS = ("on", "off")
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """How a model is built, but for the table of its modules.
-
-    Attributes:
-        block: how every separable convolution is built.
-        num_classes: logits.
-        in_channels: of the images.
-        residual: keep the table's residual connections.
-        separable: make the table's spatial convolutions separable, where it has regular ones.
-        padding: of what has a stride, as in "same" (TensorFlow, Keras) or "torch".
-        fully_connected: units of the ReLU layers before the classifier; None: the table's own.
-        dropout_rate: before the classifier.
-        scan_middle: whether the equal modules of a middle flow are a loop: "on", "off", or "auto".
-        rematerialize: compute modules again in the backward pass.
-
-    Raises:
-        InputError: a value that does not exist, with the nearest one that does.
-    """
-
-    block: BlockSpec
-    num_classes: int
-    in_channels: int
-    residual: bool
-    separable: bool
-    padding: str
-    fully_connected: tuple[int, ...] | None
-    dropout_rate: float
-    scan_middle: str
-    rematerialize: bool
-
-    def __post_init__(self) -> None:
-        require_count("model.num_classes", self.num_classes)
-        require_count("model.in_channels", self.in_channels)
-        require_choice("model.padding", self.padding, PADDING_STYLES)
-        require_choice("model.scan_middle", self.scan_middle, ("auto", *SCANS))
-        for units in self.fully_connected or ():
-            require_count("model.fully_connected", units)
-        if not 0 <= self.dropout_rate < 1:
-            raise InputError("model.dropout", self.dropout_rate, "must be from 0 to below 1")
 
 
 class Network(nnx.Module):
@@ -67,9 +23,9 @@ class Network(nnx.Module):
 
     Args:
         features: channels of the last image.
-        spec: settings of the head.
+        config: the model's settings.
         smallest_image: height and width of the smallest images it takes, pixels.
-        fully_connected: units of the layers before the classifier where `spec` leaves them open.
+        fully_connected: units of the layers before the classifier where `config` leaves them open.
         grid: the last image is averaged over grid x grid parts; 1: over all of it.
         rngs: for the initial values.
     """
@@ -77,25 +33,25 @@ class Network(nnx.Module):
     def __init__(
         self,
         features: int,
-        spec: NetworkSpec,
+        config: ModelConfig,
         *,
         smallest_image: int,
         fully_connected: tuple[int, ...] = (),
         grid: int = 1,
         rngs: nnx.Rngs,
     ) -> None:
-        self.in_channels, self.dropout_rate = spec.in_channels, spec.dropout_rate
+        self.in_channels, self.dropout_rate = config.in_channels, config.dropout
         self.smallest_image, self.grid = smallest_image, grid
-        if spec.fully_connected is not None:
-            fully_connected = spec.fully_connected
+        if config.fully_connected is not None:
+            fully_connected = config.fully_connected
         widths = (features * grid * grid, *fully_connected)
-        dtype = spec.block.dtype
+        dtype = config.block.dtype
         self.fully_connected: nnx.List[Dense] = nnx.List(
             Dense(before, after, dtype=dtype, rngs=rngs) for before, after in pairwise(widths)
         )
         # Pooling and classifying take little time, and are worth at least float32's precision.
         self.head_dtype = jnp.promote_types(dtype, jnp.float32).name
-        self.classifier = Dense(widths[-1], spec.num_classes, dtype=self.head_dtype, rngs=rngs)
+        self.classifier = Dense(widths[-1], config.num_classes, dtype=self.head_dtype, rngs=rngs)
 
     def __call__(
         self,
@@ -135,20 +91,6 @@ class Network(nnx.Module):
         raise NotImplementedError
 
 
-@runtime_checkable
-class Table(Protocol):
-    """An architecture as data: what the registry asks of one."""
-
-    def resized(self, width: "Width", middle_modules: int | None) -> "Table":
-        """Every number of features times `width`, and another number of middle modules."""
-
-    def unused(self, separable: bool) -> frozenset[str]:
-        """The settings of `create_model` that no part of the model reads."""
-
-    def build(self, spec: NetworkSpec, *, rngs: nnx.Rngs) -> Network:
-        """The model, with first values that do not count: see `functional.ModelFunction.init`."""
-
-
 @dataclass(frozen=True)
 class Width:
     """What every number of features of a table is multiplied by.
@@ -168,13 +110,5 @@ class Width:
         return max(1, round(features * self.factor / self.multiple)) * self.multiple
 
 
-BLOCK_SETTINGS = frozenset(
-    {
-        "order",
-        "intermediate_activation",
-        "segments",
-        "kernel_size",
-        "intermediate_norm",
-        "depthwise_implementation",
-    }
-)
+# The type of the computation is that of all layers, not of blocks alone.
+BLOCK_SETTINGS = frozenset(own_settings(BlockConfig)) - {"dtype"}

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from xception_jax.models.blocks import SeparableConv
-from xception_jax.models.layers import BatchNorm, Conv, NormSpec, padded_like
-from xception_jax.models.network import Network, NetworkSpec
+from xception_jax.config.model import ModelConfig, NormConfig
+from xception_jax.models.blocks import SeparableConv, build_block, require_segments
+from xception_jax.models.layers import BatchNorm, Conv, padded_like
+from xception_jax.models.network import Network
 from xception_jax.models.pooling import average_pool, max_pool
 from xception_jax.models.towers import (
     AveragePool,
@@ -34,10 +35,10 @@ class ConvUnit(nnx.Module):
     """A convolution of whatever kind, batch normalization and ReLU."""
 
     def __init__(
-        self, convolution: Conv | SeparableConv, norm: NormSpec, features: int, *, rngs: nnx.Rngs
+        self, convolution: Conv | SeparableConv, norm: NormConfig, features: int, *, rngs: nnx.Rngs
     ) -> None:
         self.convolution = convolution
-        self.norm: BatchNorm = norm.build(features, rngs=rngs)
+        self.norm: BatchNorm = BatchNorm(features, norm, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
         """[batch, height, width, in] -> [batch, new height, new width, out]."""
@@ -76,28 +77,29 @@ Unit = ConvUnit | PoolUnit | ForkUnit
 
 
 def build_unit(
-    step: Layer, in_features: int, spec: NetworkSpec, *, separable: bool, rngs: nnx.Rngs
+    step: Layer, in_features: int, config: ModelConfig, *, separable: bool, rngs: nnx.Rngs
 ) -> Unit:
     """The module of one step of a table."""
     if isinstance(step, Fork):
         return ForkUnit(
-            [_conv_unit(branch, in_features, spec, separable, rngs) for branch in step.branches]
+            [_conv_unit(branch, in_features, config, separable, rngs) for branch in step.branches]
         )
     if isinstance(step, Convolution):
-        return _conv_unit(step, in_features, spec, separable, rngs)
+        return _conv_unit(step, in_features, config, separable, rngs)
     if isinstance(step, MaxPool):
-        step = replace(step, padding=padded_like(spec.padding, step.padding, step.strides))
+        step = replace(step, padding=padded_like(config.padding, step.padding, step.strides))
     return PoolUnit(step)
 
 
 def _conv_unit(
-    step: Convolution, in_features: int, spec: NetworkSpec, separable: bool, rngs: nnx.Rngs
+    step: Convolution, in_features: int, config: ModelConfig, separable: bool, rngs: nnx.Rngs
 ) -> ConvUnit:
-    block = replace(spec.block, norm=replace(spec.block.norm, scale=False))
-    padding, strides = padded_like(spec.padding, step.padding, step.strides), step.strides
+    block = replace(config.block, norm=replace(config.block.norm, scale=False))
+    padding, strides = padded_like(config.padding, step.padding, step.strides), step.strides
     spatial: Conv | SeparableConv
     if separable and step.kernel != (1, 1):
-        spatial = block.build(
+        spatial = build_block(
+            block,
             in_features,
             step.features,
             kernel_size=step.kernel,
@@ -113,7 +115,6 @@ def _conv_unit(
             strides=strides,
             padding=padding,
             dtype=block.dtype,
-            matmul_dtype=block.matmul_dtype,
             rngs=rngs,
         )
     return ConvUnit(spatial, block.norm, step.features, rngs=rngs)
@@ -125,15 +126,15 @@ class TowerModule(nnx.Module):
     Args:
         in_features: channels of the image.
         towers: what each of them is made of.
-        spec: the model's settings.
+        config: the model's settings.
         rngs: for the initial values.
     """
 
     def __init__(
-        self, in_features: int, towers: Towers, spec: NetworkSpec, *, rngs: nnx.Rngs
+        self, in_features: int, towers: Towers, config: ModelConfig, *, rngs: nnx.Rngs
     ) -> None:
         self.towers: nnx.List[nnx.List[Unit]] = nnx.List(
-            _units(tower, in_features, spec, spec.separable, rngs) for tower in towers
+            _units(tower, in_features, config, config.separable, rngs) for tower in towers
         )
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
@@ -148,11 +149,11 @@ class TowerModule(nnx.Module):
 
 
 def _units(
-    tower: Tower, features: int, spec: NetworkSpec, separable: bool, rngs: nnx.Rngs
+    tower: Tower, features: int, config: ModelConfig, separable: bool, rngs: nnx.Rngs
 ) -> nnx.List[Unit]:
     units: nnx.List[Unit] = nnx.List()
     for step in tower:
-        units.append(build_unit(step, features, spec, separable=separable, rngs=rngs))
+        units.append(build_unit(step, features, config, separable=separable, rngs=rngs))
         features = out_features((step,), features)
     return units
 
@@ -160,18 +161,18 @@ def _units(
 class InceptionNetwork(Network):
     """Images to logits, by a `InceptionSpec`. Build one with `create_model`."""
 
-    def __init__(self, table: InceptionSpec, spec: NetworkSpec, *, rngs: nnx.Rngs) -> None:
-        if spec.separable:
-            spec.block.require_segments(table.separable_convolutions(spec.in_channels))
-        self.stem = _units(table.stem, spec.in_channels, spec, False, rngs)
-        features = out_features(table.stem, spec.in_channels)
+    def __init__(self, table: InceptionSpec, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        if config.separable:
+            require_segments(config.block, table.separable_convolutions(config.in_channels))
+        self.stem = _units(table.stem, config.in_channels, config, False, rngs)
+        features = out_features(table.stem, config.in_channels)
         self.modules: nnx.List[TowerModule] = nnx.List()
         for towers in table.modules:
-            self.modules.append(TowerModule(features, towers, spec, rngs=rngs))
+            self.modules.append(TowerModule(features, towers, config, rngs=rngs))
             features = sum(out_features(tower, features) for tower in towers)
         super().__init__(
             features,
-            spec,
+            config,
             smallest_image=table.smallest_image(),
             fully_connected=table.fully_connected,
             grid=table.grid,

@@ -6,15 +6,9 @@ normalization without scale, and a ReLU: `tower_network` builds them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-from flax import nnx
 
 from xception_jax.models.layers import Padding, padded_like
-from xception_jax.models.network import BLOCK_SETTINGS, NetworkSpec, Width
-
-if TYPE_CHECKING:
-    from xception_jax.models.tower_network import InceptionNetwork
+from xception_jax.models.network import BLOCK_SETTINGS, Width
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class InceptionSpec:
 
     def unused(self, separable: bool) -> frozenset[str]:
         """Settings of blocks where there are none, and of what other families have."""
-        unused = {"residual", "middle_modules", "scan_middle", "rematerialize", "kernel_size"}
+        unused = {"residual", "middle_modules", "rematerialize", "kernel_size"}
         strided = any(
             isinstance(step, Convolution | MaxPool)
             and padded_like("torch", step.padding, step.strides) != step.padding
@@ -131,12 +125,6 @@ class InceptionSpec:
         for towers in (*reversed(self.modules), (self.stem,)):
             size = max(_in_size(tower, size) for tower in towers)
         return size
-
-    def build(self, spec: NetworkSpec, *, rngs: nnx.Rngs) -> "InceptionNetwork":
-        """The model of this table."""
-        from xception_jax.models.tower_network import InceptionNetwork
-
-        return InceptionNetwork(self, spec, rngs=rngs)
 
 
 def _scaled(step: Layer, width: Width) -> Layer:

@@ -8,10 +8,12 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from xception_jax import ops
+from xception_jax.config.model import ModelConfig
+from xception_jax.models.blocks import build_block, require_segments
 from xception_jax.models.layers import BatchNorm, Conv, padded_like, require_count
-from xception_jax.models.network import SCANS, Network, NetworkSpec, Width
+from xception_jax.models.network import Network, Width
 from xception_jax.models.pooling import max_pool
-from xception_jax.models.scanning import rematerialized, scan_modules
+from xception_jax.models.scanning import rematerialized
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,6 @@ class XceptionSpec:
         residual = any(stage.shortcut != "none" for stage in (*self.stages(), self.middle))
         return frozenset({"separable"} | (set() if residual else {"residual"}))
 
-    def build(self, spec: NetworkSpec, *, rngs: nnx.Rngs) -> "Xception":
-        """The model of this table."""
-        return Xception(self, spec, rngs=rngs)
-
     def stages(self) -> tuple[Stage, ...]:
         """All modules but the stem, in order."""
         return *self.entry, *(self.middle,) * self.middle_modules, *self.exit
@@ -134,15 +132,17 @@ class XceptionModule(nnx.Module):
     """One `Stage`: separable convolutions, an optional pool, an optional residual connection."""
 
     def __init__(
-        self, in_features: int, stage: Stage, spec: NetworkSpec, *, rngs: nnx.Rngs
+        self, in_features: int, stage: Stage, config: ModelConfig, *, rngs: nnx.Rngs
     ) -> None:
-        self.stage, self.shortcut = stage, stage.shortcut if spec.residual else "none"
-        self.pool_padding = padded_like(spec.padding, "SAME", strides=2)
-        block, widths = spec.block, (in_features, *stage.features)
+        self.stage, self.shortcut = stage, stage.shortcut if config.residual else "none"
+        self.pool_padding = padded_like(config.padding, "SAME", strides=2)
+        block, widths = config.block, (in_features, *stage.features)
         self.convolutions = nnx.List(
-            block.build(before, after, rngs=rngs) for before, after in pairwise(widths)
+            build_block(block, before, after, rngs=rngs) for before, after in pairwise(widths)
         )
-        self.norms = nnx.List(block.norm.build(features, rngs=rngs) for features in stage.features)
+        self.norms = nnx.List(
+            BatchNorm(features, block.norm, rngs=rngs) for features in stage.features
+        )
         if self.shortcut == "projection":
             strides, out = (2 if stage.pool else 1), widths[-1]
             self.projection = Conv(
@@ -151,10 +151,9 @@ class XceptionModule(nnx.Module):
                 1,
                 strides=strides,
                 dtype=block.dtype,
-                matmul_dtype=block.matmul_dtype,
                 rngs=rngs,
             )
-            self.projection_norm = block.norm.build(out, rngs=rngs)
+            self.projection_norm = BatchNorm(out, block.norm, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
         """[batch, height, width, in] -> [batch, height / 2 if pooled, …, out]."""
@@ -180,58 +179,51 @@ class Xception(Network):
     """Images to logits. Build one with `create_model`, which also draws the initial values.
 
     Args:
-        flows: the table of its modules.
-        spec: its settings.
+        table: its modules.
+        config: its settings.
         rngs: for the initial values.
     """
 
-    def __init__(self, flows: XceptionSpec, spec: NetworkSpec, *, rngs: nnx.Rngs) -> None:
-        block = spec.block
-        block.require_segments(flows.separable_convolutions())
-        stem = list(pairwise((spec.in_channels, *(conv.features for conv in flows.stem))))
+    def __init__(self, table: XceptionSpec, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        block = config.block
+        require_segments(block, table.separable_convolutions())
+        stem = list(pairwise((config.in_channels, *(conv.features for conv in table.stem))))
         self.stem: nnx.List[Conv] = nnx.List(
             Conv(
                 before,
                 after,
                 strides=conv.strides,
-                padding=padded_like(spec.padding, conv.padding, conv.strides),
+                padding=padded_like(config.padding, conv.padding, conv.strides),
                 dtype=block.dtype,
-                matmul_dtype=block.matmul_dtype,
                 rngs=rngs,
             )
-            for (before, after), conv in zip(stem, flows.stem, strict=True)
+            for (before, after), conv in zip(stem, table.stem, strict=True)
         )
         self.stem_norms: nnx.List[BatchNorm] = nnx.List(
-            block.norm.build(after, rngs=rngs) for _, after in stem
+            BatchNorm(after, block.norm, rngs=rngs) for _, after in stem
         )
-        self.scan_middle, self.rematerialize = spec.scan_middle, spec.rematerialize
+        self.rematerialize = config.rematerialize
         features = stem[-1][1]
 
         def flow(*stages: Stage) -> nnx.List[XceptionModule]:
             nonlocal features
             modules: nnx.List[XceptionModule] = nnx.List()
             for stage in stages:
-                modules.append(XceptionModule(features, stage, spec, rngs=rngs))
+                modules.append(XceptionModule(features, stage, config, rngs=rngs))
                 features = stage.features[-1]
             return modules
 
-        self.entry = flow(*flows.entry)
-        self.middle = flow(*(flows.middle,) * flows.middle_modules)
-        self.exit = flow(*flows.exit)
-        super().__init__(features, spec, smallest_image=flows.smallest_image(), rngs=rngs)
+        self.entry = flow(*table.entry)
+        self.middle = flow(*(table.middle,) * table.middle_modules)
+        self.exit = flow(*table.exit)
+        super().__init__(features, config, smallest_image=table.smallest_image(), rngs=rngs)
 
     def features(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
         """The image the last module makes, before pooling."""
         for conv, norm in zip(self.stem, self.stem_norms, strict=True):
             x = jax.nn.relu(norm(conv(x), train))
         x = self._through(self.entry, x, train)
-        if (
-            len(self.middle) > 1
-            and ops.choose_implementation("scan_middle", self.scan_middle, SCANS) == "on"
-        ):
-            x = scan_modules(self.middle, x, train, rematerialize=self.rematerialize and train)
-        else:
-            x = self._through(self.middle, x, train)
+        x = self._through(self.middle, x, train)
         return self._through(self.exit, x, train)
 
     def _through(

@@ -1,4 +1,4 @@
-"""The primitives the models stand on, each with a reference beside the fast implementation."""
+"""The operations that models are built from, each with a reference beside fast implementations."""
 
 from xception_jax.ops.convolution import CONVOLUTION_IMPLEMENTATIONS, conv2d, pointwise_conv2d
 from xception_jax.ops.depthwise import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d

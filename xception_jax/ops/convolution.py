@@ -18,6 +18,7 @@ from xception_jax.ops.shapes import (
     require_array,
     require_images,
     require_positive,
+    require_same_dtype,
     shifted_images,
     spatial_size,
 )
@@ -56,7 +57,8 @@ def _product(a: Left, b: Right, dtype: str | None) -> Product:
     return a @ b if dtype is None or dtype == a.dtype else _product_of(a, b, dtype)
 
 
-def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Features:
+def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Features:
+    """Convolves with XLA's own operation, over `groups` independent groups of channels."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -68,15 +70,15 @@ def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Fe
 
 
 def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads, dtype: str | None) -> Features:
-    """One matrix product: of what each output sees, all taps side by side."""
+    """Computes the convolution as one matrix product, with all kernel taps side by side."""
     window, features = (kernel.shape[0], kernel.shape[1]), kernel.shape[-1]
-    # The barrier keeps XLA from compiling, and computing, what made the image anew for every tap.
+    # The barrier keeps XLA from compiling and repeating the computation of `x` for every tap.
     x = lax.optimization_barrier(x)
     taps = list(chain.from_iterable(shifted_images(x, window, strides, pads)))
-    seen = jnp.concatenate(taps, axis=-1)
-    rows = jnp.reshape(seen, (-1, seen.shape[-1]))
+    patches = jnp.concatenate(taps, axis=-1)
+    rows = jnp.reshape(patches, (-1, patches.shape[-1]))
     out = _product(rows, jnp.reshape(kernel, (-1, features)), dtype)
-    return jnp.reshape(out, (*seen.shape[:3], features))
+    return jnp.reshape(out, (*patches.shape[:3], features))
 
 
 def conv2d(
@@ -89,21 +91,21 @@ def conv2d(
     matmul_dtype: str | None = None,
     implementation: str = "auto",
 ) -> Features:
-    """Convolution over `groups` independent groups of channels.
+    """Convolves images over `groups` independent groups of channels.
 
     Args:
         x: [batch, height, width, in].
-        kernel: [kernel_height, kernel_width, in / groups, out], of `x`'s type.
-        strides: of both spatial dimensions.
+        kernel: [kernel_height, kernel_width, in / groups, out], with the dtype of `x`.
+        strides: stride in both spatial dimensions.
         padding: "SAME" or "VALID".
-        groups: divides both numbers of channels.
+        groups: number of channel groups, which must divide both numbers of channels.
         matmul_dtype: of the factors of "matmul" (see `pointwise_conv2d`); "lax" has none.
-        implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `choices`. Groups
-            are always computed by "lax".
+        implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`. "lax"
+            computes several groups in any case.
 
     Raises:
-        InputError: an implementation or padding that does not exist.
-        ValueError: shapes, types or groups that do not fit together.
+        InputError: `implementation` or `padding` is unknown.
+        ValueError: shapes, dtypes or groups do not match.
     """
     x = require_images("x", x)
     kernel = require_array("kernel", kernel, "height width in_per_group out")
@@ -112,14 +114,14 @@ def conv2d(
         raise ValueError(
             f"kernel {kernel.shape} does not fit {groups} groups of the channels of x {x.shape}"
         )
-    _require_one_type(x, kernel)
+    require_same_dtype(x, kernel)
     window = kernel.shape[0], kernel.shape[1]
     pads = explicit_padding(spatial_size(x), window, strides, padding)
     chosen = choose_implementation(
         "convolution", implementation, CONVOLUTION_IMPLEMENTATIONS, channels=x.shape[-1]
     )
     if chosen == "lax" or groups > 1:
-        return _lax(x, kernel, strides, pads, groups)
+        return lax_conv2d(x, kernel, strides, pads, groups)
     return _matmul(x, match_variance(x, kernel), strides, pads, matmul_dtype)
 
 
@@ -131,38 +133,33 @@ def pointwise_conv2d(
     matmul_dtype: str | None = None,
     implementation: str = "auto",
 ) -> Features:
-    """1x1 convolution, as the one matrix product that it is.
+    """Computes a 1x1 convolution as a single matrix product.
 
-    On [batch * height * width, in] XLA:CPU calls its matrix kernel directly; as a convolution, or
-    as a product with four dimensions, it was up to twice as slow in the backward pass.
+    With [batch * height * width, in] XLA:CPU calls its matrix kernel directly; as a convolution, or
+    as a product of four-dimensional arrays, the backward pass was up to twice as slow.
 
     Args:
         x: [batch, height, width, in].
-        kernel: [1, 1, in, out], of `x`'s type.
-        strides: of both spatial dimensions.
+        kernel: [1, 1, in, out], with the dtype of `x`.
+        strides: stride in both spatial dimensions.
         matmul_dtype: what the factors of "matmul" are rounded to, forward and backward; sums stay
             in `x`'s type. None: `x`'s type. "lax" has none.
-        implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `choices`.
+        implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`.
 
     Raises:
-        InputError: an implementation that does not exist.
-        ValueError: shapes or types that do not fit together.
+        InputError: `implementation` is unknown.
+        ValueError: shapes or dtypes do not match.
     """
     x = require_images("x", x)
     kernel = require_array("kernel", kernel, "1 1 in out")
     if kernel.shape[:3] != (1, 1, x.shape[-1]):
         raise ValueError(f"kernel must be [1, 1, {x.shape[-1]}, out]; got shape {kernel.shape}")
-    _require_one_type(x, kernel)
+    require_same_dtype(x, kernel)
     require_positive("strides", strides)
     if choose_implementation("pointwise", implementation, CONVOLUTION_IMPLEMENTATIONS) == "lax":
-        return _lax(x, kernel, strides, ((0, 0), (0, 0)), groups=1)
+        return lax_conv2d(x, kernel, strides, ((0, 0), (0, 0)), groups=1)
     if strides != 1:
         x = x[:, ::strides, ::strides]
     matrix = match_variance(x, kernel)[0, 0]
     rows = _product(jnp.reshape(x, (-1, x.shape[-1])), matrix, matmul_dtype)
     return jnp.reshape(rows, (*x.shape[:-1], kernel.shape[-1]))
-
-
-def _require_one_type(x: Array, kernel: Array) -> None:
-    if x.dtype != kernel.dtype:
-        raise ValueError(f"x and kernel must have one type; got {x.dtype} and {kernel.dtype}")

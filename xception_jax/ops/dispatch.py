@@ -1,8 +1,8 @@
-"""What `implementation="auto"` stands for: one table for all operations, and how it is read.
+"""The table that decides what `implementation="auto"` means for every operation.
 
-Rules for CPU were measured on whole train steps of Xception on two cores. Those for TPU go by what
-its compiler counts (`benchmarks/topology.py`), which is no measured time. Those for GPU are not
-measured here. Where nothing is known to be faster, XLA's own operation is taken.
+The rules for CPU were measured on whole train steps of Xception on two cores. Those for TPU rest on
+its compiler's counts (`benchmarks/topology.py`), not on measured times. Those for GPU have not been
+measured. If no rule applies, XLA's own operation is used.
 """
 
 from collections.abc import Iterable
@@ -18,15 +18,15 @@ REFERENCE = "lax"
 
 @dataclass(frozen=True)
 class Rule:
-    """On `backend`, `implementation` is the fastest for up to so many input channels."""
+    """On `backend`, `implementation` is the fastest for up to `max_channels` input channels."""
 
     operation: str
     backend: str
     implementation: str
-    most_channels: float = inf
+    max_channels: float = inf
 
 
-# The first rule that fits decides, if its implementation is there; where none does, the reference.
+# The first rule that applies and whose implementation is available decides.
 RULES = (
     Rule("depthwise", "cpu", "native"),
     Rule("depthwise", "cpu", "shift"),
@@ -35,9 +35,9 @@ RULES = (
     Rule("pointwise", "cpu", "matmul"),
     Rule("pointwise", "gpu", "matmul"),
     Rule("pointwise", "tpu", "matmul"),
-    # A stem's: with more channels, what the copies cost in time to compile is not worth it.
-    Rule("convolution", "cpu", "matmul", most_channels=32),
-    # On a CPU without kernels, the derivative that JAX derives was as fast as "sums".
+    # For stems: with more channels, the copies are not worth the time to compile them.
+    Rule("convolution", "cpu", "matmul", max_channels=32),
+    # On a CPU without native kernels, JAX's own derivative was as fast as "sums".
     Rule("batch_norm", "cpu", "native"),
     # Compiles one of the equal modules instead of all. Slower on CPU, and a TPU's compiler needs
     # more memory for it, and no less time; not measured on GPU.
@@ -46,45 +46,45 @@ RULES = (
     Rule("scan_middle", "tpu", "off"),
 )
 
-# By backend, what a program of these operations is to be compiled with. XLA:CPU takes barriers out
-# before it fuses, and then computes anew what they should keep apart: of a pooled image, which tap
-# won, once for each tap (issue 4).
+# Compiler options for programs of these operations, by backend. XLA:CPU removes barriers before it
+# fuses, and then repeats the computations that they separate: in max-pooling, it would find the
+# winning tap once for every tap (issue 4).
 COMPILER_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
 
 def choose_implementation(
     operation: str, requested: str, implementations: Iterable[str], *, channels: int = 0
 ) -> str:
-    """The implementation that is meant.
+    """Returns the name of the implementation to use.
 
     Args:
-        operation: as in `RULES`.
-        requested: the name of an implementation, or "auto".
-        implementations: all there are.
-        channels: of the input.
+        operation: name of the operation in `RULES`.
+        requested: name of an implementation, or "auto".
+        implementations: names of the available implementations.
+        channels: number of input channels.
 
     Raises:
-        InputError: an implementation that does not exist.
+        InputError: `requested` is unknown.
     """
     implementations = tuple(implementations)
     require_choice("implementation", requested, ("auto", *implementations))
     if requested != "auto":
         return requested
-    here = backend()
-    fitting = (
+    current = operation, backend()
+    applicable = (
         rule.implementation
         for rule in RULES
-        if (rule.operation, rule.backend) == (operation, here)
+        if (rule.operation, rule.backend) == current
         and rule.implementation in implementations
-        and channels <= rule.most_channels
+        and channels <= rule.max_channels
     )
-    return next(fitting, REFERENCE)
+    return next(applicable, REFERENCE)
 
 
 def backend() -> str:
-    """The backend of the devices that what is traced will run on; they need not be this machine's.
+    """Returns the backend that the traced program will run on, which may not be this machine's.
 
-    Inside `shard_map` they are the mesh's, be it that of a topology which is only compiled for.
+    Inside `shard_map` it is the mesh's, which may belong to a topology that is only compiled for.
     """
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform

@@ -1,4 +1,4 @@
-"""Batch normalization and its statistics, over one device or all that share a batch."""
+"""Batch normalization and its statistics, on one device or over all devices that share a batch."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,33 +17,34 @@ from xception_jax.ops.shapes import match_variance, varying_axes
 
 Batch = Float[Array, "batch *spatial channels"]
 Normalized = tuple[Batch, Channels, Channels]
-# A mesh axis over which a batch is split, or its name and how many devices in a row hold a group.
+# A mesh axis over which a batch is split, or its name and the number of adjacent devices per group.
 Axis = str | tuple[str, int] | None
 
 
 class Reduction(NamedTuple):
-    """How a batch is added up: each device its rows by `sums`, then all of `axis`."""
+    """How to average over a batch: by `sums` on each device, then over devices along `axis`."""
 
     axis: Axis
     sums: ColumnSums
 
 
 def batch_statistics(x: Batch, axis_name: Axis = None) -> tuple[Channels, Channels]:
-    """Mean and (biased, as in Keras) variance per channel, in float32 at least.
+    """Computes the mean and (biased, as in Keras) variance per channel, in float32 at least.
 
-    In one pass, as mean(x^2) - mean(x)^2: where a channel's mean is far larger than its deviation,
-    the variance loses digits (relative error about mean^2 / variance times float32's 6e-8).
+    The variance is computed in one pass, as mean(x^2) - mean(x)^2. It loses digits if a channel's
+    mean is far larger than its deviation: its relative error is about mean^2 / variance times
+    float32's 6e-8.
 
     Args:
         x: [batch, ..., channels].
-        axis_name: mesh axis over which the batch is split, or (axis, devices in a row that hold a
-            group); None: it is all here.
+        axis_name: mesh axis over which the batch is split, or (axis, number of adjacent devices
+            that hold a group); None if the whole batch is on this device.
 
     Returns:
-        mean and variance, [channels] each.
+        The mean and the variance, [channels] each.
 
     Raises:
-        ValueError: `x` without a batch and a channel dimension, or without an element to average.
+        ValueError: `x` lacks a batch or channel dimension, or is empty.
     """
     return _statistics(jnp.asarray(x), Reduction(axis_name, plain_sums))
 
@@ -54,13 +55,14 @@ def _statistics(x: Batch, over: Reduction) -> tuple[Channels, Channels]:
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     rows = jnp.reshape(wide, (-1, x.shape[-1]))
     total, squares = over.sums(rows, rows)
-    count = float(rows.shape[0])  # which may be more than an int32 holds
+    count = float(rows.shape[0])  # may exceed the range of int32
     mean, square = _mean_over((total / count, squares / count), over.axis)
     # Rounding can leave a tiny negative number where the variance is zero.
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
 def _mean_over(values: tuple[Channels, Channels], axis: Axis) -> tuple[Channels, Channels]:
+    """Averages both values over the devices along `axis`, or over each group of adjacent ones."""
     groups = None
     if axis is None:
         return values
@@ -68,7 +70,7 @@ def _mean_over(values: tuple[Channels, Channels], axis: Axis) -> tuple[Channels,
         axis, size = axis
         groups = np.arange(lax.axis_size(axis)).reshape(-1, size).tolist()
     if lax.axis_size(axis) == 1 and not any(axis in varying_axes(v) for v in values):
-        return values  # XLA:CPU copies even what comes of one device
+        return values  # XLA:CPU would copy them even for a single device
     mean: tuple[Channels, Channels] = lax.pmean(values, axis, axis_index_groups=groups)
     return mean
 
@@ -76,7 +78,7 @@ def _mean_over(values: tuple[Channels, Channels], axis: Axis) -> tuple[Channels,
 def _normalize(
     x: Batch, scale: Channels, bias: Channels, epsilon: float, over: Reduction
 ) -> Normalized:
-    wide = x.astype(scale.dtype)  # once, or the parts of its gradient are rounded one by one
+    wide = x.astype(scale.dtype)  # once: otherwise each part of its gradient is rounded separately
     mean, variance = _statistics(wide, over)
     factor = scale * lax.rsqrt(variance + epsilon)
     normalized = wide * factor + (bias - mean * factor)
@@ -93,7 +95,7 @@ def _by_sums(
 def _forward(
     x: Batch, scale: Channels, bias: Channels, epsilon: float, over: Reduction
 ) -> tuple[Normalized, tuple[Batch, Channels, Channels, Channels]]:
-    # Not by `_by_sums`, whose statistics have no gradient: a second derivative needs theirs.
+    # Not `_by_sums`: a second derivative needs the gradient of the statistics, which it cuts off.
     normalized, mean, variance = _normalize(x, scale, bias, epsilon, over)
     return (normalized, mean, variance), (x, scale, mean, variance)
 
@@ -104,27 +106,29 @@ def _backward(
     saved: tuple[Batch, Channels, Channels, Channels],
     gradients: Normalized,
 ) -> tuple[Batch, Channels, Channels]:
-    """Two column sums, then one elementwise loop: nothing is computed twice.
+    """Computes all gradients by two column sums and one elementwise loop, repeating nothing.
 
-    The statistics that are returned have no gradient: see `batch_norm`.
+    The returned statistics have no gradient: see `batch_norm`.
     """
     x, scale, mean, variance = saved
-    rows, slopes = (jnp.reshape(a, (-1, a.shape[-1])).astype(mean.dtype) for a in (x, gradients[0]))
+    rows, out_gradient = (
+        jnp.reshape(a, (-1, a.shape[-1])).astype(mean.dtype) for a in (x, gradients[0])
+    )
     inverse = lax.rsqrt(variance + epsilon)
-    total, product = over.sums(slopes, rows)
-    along = (product - mean * total) * inverse
-    shared_total, shared_along = _mean_over((total, along), over.axis)
+    bias_gradient, product = over.sums(out_gradient, rows)
+    scale_gradient = (product - mean * bias_gradient) * inverse
+    mean_bias, mean_scale = _mean_over((bias_gradient, scale_gradient), over.axis)
     factor, count = scale * inverse, float(rows.shape[0])
-    slant = factor * inverse * shared_along / count
-    back = slopes * factor - rows * slant + (mean * slant - factor * shared_total / count)
-    return jnp.reshape(back, x.shape).astype(x.dtype), along, total
+    slope = factor * inverse * mean_scale / count
+    x_gradient = out_gradient * factor - rows * slope + (mean * slope - factor * mean_bias / count)
+    return jnp.reshape(x_gradient, x.shape).astype(x.dtype), scale_gradient, bias_gradient
 
 
 _by_sums.defvjp(_forward, _backward)
 
 
 def _lax(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis: Axis) -> Normalized:
-    """With the derivative that JAX makes of it."""
+    """Normalizes with the derivative that JAX derives."""
     return _normalize(x, scale, bias, epsilon, Reduction(axis, plain_sums))
 
 
@@ -152,28 +156,29 @@ def batch_norm(
     group_size: int | None = None,
     implementation: str = "auto",
 ) -> Normalized:
-    """Normalizes by the batch's own mean and variance, then scales and shifts.
+    """Normalizes a batch by its own mean and variance, then scales and shifts it.
 
-    With a group size, by those of each group of so many consecutive rows of the whole batch: what
-    comes out is the same however the batch is split over devices, whether a group lies on one of
-    them or on several. The statistics returned are then the means over all groups.
+    If `group_size` is given, each group of that many consecutive rows of the whole batch is
+    normalized by its own statistics. The result does not depend on how the batch is split over
+    devices; a group may lie on one or several. The returned statistics are the means over groups.
 
     Args:
         x: [batch, ..., channels].
         scale: [channels].
         bias: [channels].
-        epsilon: added to the variance.
-        axis_name: mesh axis over which the batch is split; None: it is all here.
-        group_size: rows; None: the whole batch.
-        implementation: a name in `NORM_IMPLEMENTATIONS`, or "auto": see `choices`.
+        epsilon: number added to the variance.
+        axis_name: mesh axis over which the batch is split; None if it is all on this device.
+        group_size: number of rows per group; None: the whole batch is one group.
+        implementation: a name in `NORM_IMPLEMENTATIONS`, or "auto": see `dispatch`.
 
     Returns:
-        The normalized batch, of `x`'s shape and type, and the mean and the biased variance that
-        `batch_statistics` gives: to be tracked, without a gradient.
+        The normalized batch, with the shape and dtype of `x`, and the mean and biased variance as
+        from `batch_statistics`. The last two are meant for tracking and have no gradient.
 
     Raises:
-        InputError: an implementation that does not exist.
-        ValueError: see `batch_statistics`; or groups of this size do not fit the rows a device has.
+        InputError: `implementation` is unknown.
+        ValueError: `x` is invalid, see `batch_statistics`, or `group_size` does not fit the number
+            of rows on a device.
     """
     chosen = choose_implementation("batch_norm", implementation, NORM_IMPLEMENTATIONS)
     x = jnp.asarray(x)
@@ -202,10 +207,12 @@ def _in_groups(
 ) -> Normalized:
     rows = len(x)
     if rows % size == 0:
-        parts = jnp.reshape(x, (rows // size, size, *x.shape[1:]))
-        each = jax.vmap(lambda part: normalize(part, scale, bias, epsilon, None))(parts)
-        normalized = jnp.reshape(each[0], x.shape)
-        mean, variance = (jnp.mean(values, axis=0) for values in each[1:])
+        groups = jnp.reshape(x, (rows // size, size, *x.shape[1:]))
+        normalized, *statistics = jax.vmap(
+            lambda group: normalize(group, scale, bias, epsilon, None)
+        )(groups)
+        normalized = jnp.reshape(normalized, x.shape)
+        mean, variance = (jnp.mean(values, axis=0) for values in statistics)
     elif axis_name and size % rows == 0 and lax.axis_size(axis_name) % (size // rows) == 0:
         axis = axis_name, size // rows
         normalized, mean, variance = normalize(x, scale, bias, epsilon, axis)

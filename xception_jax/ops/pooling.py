@@ -1,7 +1,7 @@
-"""Max-pooling with a backward pass that XLA:CPU runs fast.
+"""Max-pooling with a backward pass that is fast on XLA:CPU.
 
-XLA's own gradient of a max-pool (select-and-scatter) is a scalar loop on CPU. Here the forward
-pass keeps which tap won (one byte an output) and the backward pass is elementwise.
+On CPU, XLA's own gradient of max-pooling (select-and-scatter) is a scalar loop. Here the forward
+pass saves which tap won (one byte per output), and the backward pass is elementwise.
 """
 
 from collections.abc import Callable
@@ -41,21 +41,21 @@ def _lax(x: Images, window: int, strides: int, pads: Pads) -> Outputs:
 
 
 def _winners(x: Images, window: int, strides: int, pads: Pads) -> tuple[Outputs, Winners]:
-    """The pooled image and the row-major index of the first tap that reaches the maximum."""
+    """Returns the pooled images, and the row-major index of the first tap with the maximum."""
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
     height, width = ((n - window) // strides * strides + 1 for n in padded.shape[1:3])
-    # One byte an output where the tap's index fits into it.
+    # One byte per output if the tap's index fits into it.
     index = jnp.int8 if window * window <= 128 else jnp.int32
 
-    def seen(tap: int) -> Outputs:
+    def tap_input(tap: int) -> Outputs:
         i, j = divmod(tap, window)
         return padded[:, i : i + height : strides, j : j + width : strides]
 
-    best = seen(0)
+    best = tap_input(0)
     winner = jnp.zeros(best.shape, index)
     for tap in range(1, window * window):
-        candidate = seen(tap)
-        # A NaN must win, as it does in the reference, or a diverged run would look healthy.
+        candidate = tap_input(tap)
+        # A NaN must win, as in the reference: otherwise a diverged run would look healthy.
         better = ~(candidate <= best) & ~jnp.isnan(best)
         best = jnp.where(better, candidate, best)
         winner = jnp.where(better, index(tap), winner)
@@ -77,13 +77,13 @@ def _argmax_forward(
 def _argmax_backward(
     window: int, strides: int, pads: Pads, saved: tuple[Winners, Size], gradient: Outputs
 ) -> tuple[Images]:
-    """Gathers: an input pixel sums the gradients of the outputs it won.
+    """Sums, for every input pixel, the gradients of the outputs that it won.
 
-    Input pixels fall into strides x strides classes by position; within a class every pixel is
-    seen by the same taps, so a class is a sum of shifted outputs and needs no scatter.
+    Input pixels fall into strides x strides classes by their position. All pixels of a class are
+    read by the same taps, so a class's gradient is a sum of shifted outputs, without a scatter.
     """
     winner, (height, width) = saved
-    # The barrier keeps XLA from finding the winners, or what made the gradient, anew for every tap.
+    # The barrier keeps XLA from repeating the computation of either for every tap.
     winner, gradient = lax.optimization_barrier((winner, gradient))
     rows = -(-(height + pads[0][0]) // strides)
     columns = -(-(width + pads[1][0]) // strides)
@@ -95,7 +95,7 @@ def _argmax_backward(
             for i in range(row_class, window, strides):
                 for j in range(column_class, window, strides):
                     won = jnp.where(winner == i * window + j, gradient, 0)
-                    plane = plane + _place(won, i // strides, j // strides, rows, columns)
+                    plane = plane + _pad_to(won, i // strides, j // strides, rows, columns)
             planes.append(plane)
     batch, channels = gradient.shape[0], gradient.shape[-1]
     grid = jnp.stack(planes).reshape(strides, strides, batch, rows, columns, channels)
@@ -104,8 +104,8 @@ def _argmax_backward(
     return (full[:, top : top + height, left : left + width],)
 
 
-def _place(x: Images, top: int, left: int, rows: int, columns: int) -> Outputs:
-    """`x` moved down and right by (top, left) on a canvas of rows x columns zeros."""
+def _pad_to(x: Images, top: int, left: int, rows: int, columns: int) -> Outputs:
+    """Puts `x` at row `top` and column `left` of a canvas of `rows` x `columns` zeros."""
     bottom, right = rows - top - x.shape[1], columns - left - x.shape[2]
     return lax.pad(
         x, np.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))
@@ -125,18 +125,18 @@ def max_pool(
     padding: Padding = "SAME",
     implementation: str = "auto",
 ) -> Outputs:
-    """Maximum over square windows; the first maximum in reading order takes the gradient.
+    """Takes the maximum over square windows; the first maximum in reading order gets the gradient.
 
     Args:
         x: [batch, height, width, channels].
         window: side of the window, pixels.
-        strides: of both spatial dimensions.
+        strides: stride in both spatial dimensions.
         padding: "SAME" (as in TensorFlow: on even sizes, more at the bottom right) or "VALID".
-        implementation: a name in `POOLING_IMPLEMENTATIONS`, or "auto": see `choices`.
+        implementation: a name in `POOLING_IMPLEMENTATIONS`, or "auto": see `dispatch`.
 
     Raises:
-        InputError: an implementation or padding that does not exist.
-        ValueError: `x` of another rank, or a 'VALID' window that does not fit into the image.
+        InputError: `implementation` or `padding` is unknown.
+        ValueError: `x` has another rank, or a "VALID" window does not fit into the image.
     """
     x = require_images("x", x)
     require_positive("window", window)

@@ -13,13 +13,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from xception_jax.config import Config
 from xception_jax.data import DatasetInfo, lies_in_memory
 from xception_jax.planning.collectives import Collective, gathered_rows, read_collectives
 from xception_jax.planning.topology import Topology, needed_and_available
 from xception_jax.training.compile import lower_evaluation_step, lower_train_steps, shapes_of
-from xception_jax.training.setup import evaluation_batch_size, make_step_spec, steps_per_dispatch
+from xception_jax.training.setup import (
+    evaluation_batch_size,
+    make_step_spec,
+    require_trainable,
+    steps_per_dispatch,
+)
 from xception_jax.training.sharding import Layout
 from xception_jax.training.step import StepSpec
 
@@ -87,13 +92,14 @@ class Figures:
     loops: int = 0
 
 
-def lower_training(config: ConfigDict, info: DatasetInfo, layout: Layout) -> LoweredStep:
+def lower_training(config: Config, info: DatasetInfo, layout: Layout) -> LoweredStep:
     """The training step of a run alone.
 
     Raises:
-        InputError: see `make_step_spec`.
+        InputError: see `require_trainable`.
     """
-    step_spec, batch = make_step_spec(config, info, layout.mesh), config.train.batch_size
+    require_trainable(config, info, layout.mesh)
+    step_spec, batch = make_step_spec(config, info), config.train.batch_size
     device_data = _resident(config, info, "train")
     steps = steps_per_dispatch(config, layout.mesh, device_data=bool(device_data))
     rows = _index(steps, batch) if device_data else _images(info, steps, batch)
@@ -102,23 +108,21 @@ def lower_training(config: ConfigDict, info: DatasetInfo, layout: Layout) -> Low
     return LoweredStep(lowered, part, _state(step_spec), loop_of_steps=steps > 1)
 
 
-def lower_evaluation(config: ConfigDict, info: DatasetInfo, layout: Layout) -> LoweredStep:
+def lower_evaluation(config: Config, info: DatasetInfo, layout: Layout) -> LoweredStep:
     """The step of its validations.
 
     Raises:
-        InputError: see `make_step_spec`.
+        InputError: see `require_trainable`.
     """
-    step_spec, batch = (
-        make_step_spec(config, info, layout.mesh),
-        evaluation_batch_size(config, layout),
-    )
+    require_trainable(config, info, layout.mesh)
+    step_spec, batch = make_step_spec(config, info), evaluation_batch_size(config, layout)
     device_data = _resident(config, info, "valid")
     rows = _index(batch) if device_data else _index(batch) | _images(info, batch)
     lowered = lower_evaluation_step(step_spec, layout, shapes_of(device_data), shapes_of(rows))
     return LoweredStep(lowered, batch, _state(step_spec))
 
 
-def _resident(config: ConfigDict, info: DatasetInfo, split: str) -> Shapes:
+def _resident(config: Config, info: DatasetInfo, split: str) -> Shapes:
     """The arrays that lie on every device: see `Pipeline.device_data`."""
     data = config.data
     if lies_in_memory(info, pipeline=data.pipeline, augmentation=data.augmentation):

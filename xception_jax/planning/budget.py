@@ -8,12 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from xception_jax.config import resolve
+from xception_jax.config import Config, ModelConfig, resolve
 from xception_jax.data import DatasetInfo, load
 from xception_jax.errors import InputError
-from xception_jax.models import ModelFunction, Row, count, model_function, unused_settings
+from xception_jax.models import ModelFunction, Row, count, functional_model, unused_settings
 from xception_jax.sweep.experiment import Experiment
 from xception_jax.training.setup import make_schedule
 
@@ -55,7 +54,7 @@ class Cost:
     unused: tuple[str, ...]
 
 
-def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
+def arm_cost(config: Config, named: Iterable[str] = ()) -> Cost:
     """Counts, and compiles nothing; a second or two for the paper's Xception.
 
     Args:
@@ -66,10 +65,10 @@ def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
         InputError: the model cannot be built, or not for images of this size.
     """
     info = dataset_info(config)
-    function = _function(config.model, info.num_classes, info.image_shape)
+    model = _for_data(config, info)
+    function = functional_model(model)
     rows = tuple(count(function, info.image_shape))
-    settings = {name: value for name, value in config.model.items() if name != "name"}
-    unused = {f"model.{name}" for name in unused_settings(config.model.name, **settings)}
+    unused = {f"model.{name}" for name in unused_settings(model)}
     return Cost(
         parameters=rows[0].parameters,
         macs=rows[0].macs,
@@ -81,7 +80,9 @@ def arm_cost(config: ConfigDict, named: Iterable[str] = ()) -> Cost:
     )
 
 
-def equalize(experiment: Experiment, base: ConfigDict, overrides: Iterable[str]) -> Experiment:
+def equalize(
+    experiment: Experiment, base: Mapping[str, Any] | Config, overrides: Iterable[str]
+) -> Experiment:
     """The experiment with widths that give every arm the budget of the first one.
 
     Raises:
@@ -131,33 +132,24 @@ def _off(measured: int, target: int) -> float:
     return abs(measured / target - 1)
 
 
-def _budget(kind: str, config: ConfigDict) -> int:
+def _budget(kind: str, config: Config) -> int:
     # An activation has neither parameters nor multiply-adds: arms that differ in it cost the same.
-    model = {name: v for name, v in config.model.items() if name != "intermediate_activation"}
     info = dataset_info(config)
-    return _counted(kind, tuple(model.items()), info.num_classes, info.image_shape)
+    model = _for_data(config, info)
+    block = replace(model.block, intermediate_activation="none")
+    return _counted(kind, replace(model, block=block), info.image_shape)
 
 
 @lru_cache(maxsize=512)
-def _counted(
-    kind: str,
-    model: tuple[tuple[str, Any], ...],
-    num_classes: int,
-    image_shape: tuple[int, int, int],
-) -> int:
-    function = _function(dict(model), num_classes, image_shape)
+def _counted(kind: str, model: ModelConfig, image_shape: tuple[int, int, int]) -> int:
+    function = functional_model(model)
     if kind == "macs":
         return count(function, image_shape)[0].macs
     return sum(prod(leaf.shape) for leaf in function.parameters)
 
 
-def _function(
-    model: Mapping[str, Any], num_classes: int, image_shape: tuple[int, int, int]
-) -> ModelFunction:
-    settings = {name: value for name, value in model.items() if name != "name"}
-    return model_function(
-        model["name"], num_classes=num_classes, in_channels=image_shape[-1], **settings
-    )
+def _for_data(config: Config, info: DatasetInfo) -> ModelConfig:
+    return replace(config.model, num_classes=info.num_classes, in_channels=info.image_shape[-1])
 
 
 def _activation_bytes(function: ModelFunction, image_shape: tuple[int, int, int]) -> int:
@@ -179,7 +171,7 @@ def _activation_bytes(function: ModelFunction, image_shape: tuple[int, int, int]
     return sum(leaf.size // _A_PRIME * leaf.dtype.itemsize for leaf in of_images)
 
 
-def dataset_info(config: ConfigDict) -> DatasetInfo:
+def dataset_info(config: Config) -> DatasetInfo:
     """Of the config's data set; of a well-known one without having it, its classes are numbers.
 
     Raises:

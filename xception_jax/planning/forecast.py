@@ -9,10 +9,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from xception_jax.analysis.roofline import CHIPS, HOUR, Roofline, roofline
-from xception_jax.config import resolve
+from xception_jax.config import Config, resolve
 from xception_jax.planning.ahead import (
     Figures,
     LoweredStep,
@@ -85,7 +83,7 @@ class Forecast:
 
 def forecast(
     arm: str,
-    config: ConfigDict,
+    config: Config,
     topology: Topology,
     *,
     search: bool,

@@ -100,8 +100,8 @@ def checked_settings(name: str, settings: dict[str, Any], overrides: list[str]) 
     for word in overrides:
         if not word.startswith("model.") or word.startswith("model.name="):
             raise InputError("override", word, "must be about model.…, and not about its name")
-    model = resolve({"model": {**settings, "name": name}}, overrides=overrides).model.to_dict()
-    return {key: value for key, value in model.items() if key != "name"}
+    config = resolve({"model": {**settings, "name": name}}, overrides=overrides)
+    return {key: value for key, value in config.to_dict()["model"].items() if key != "name"}
 
 
 def require_class_names(names: tuple[str, ...] | None, num_classes: int | None) -> None:

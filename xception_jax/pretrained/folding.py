@@ -29,7 +29,7 @@ class Shift(nnx.Module):
 
 def _kernels(block: SeparableConv) -> tuple[nnx.Param, nnx.Param]:
     """In the order of their operations."""
-    if block.spec.order == "depthwise_first":
+    if block.config.order == "depthwise_first":
         return block.spatial_kernel, block.pointwise_kernel
     return block.pointwise_kernel, block.spatial_kernel
 
@@ -48,7 +48,7 @@ def _normalizations(module: Any) -> Iterator[tuple[nnx.Param, Any, int | str]]:
         inner = module.convolution
         last = _kernels(inner)[-1] if isinstance(inner, SeparableConv) else inner.kernel
         yield last, module, "norm"
-    elif isinstance(module, SeparableConv) and module.spec.intermediate_norm:
+    elif isinstance(module, SeparableConv) and module.config.intermediate_norm:
         yield _kernels(module)[0], module, "intermediate_norm"
 
 

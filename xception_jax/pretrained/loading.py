@@ -191,5 +191,5 @@ def _require_keras_blocks(model: nnx.Module) -> None:
     for _, block in nnx.iter_graph(model):
         if isinstance(block, SeparableConv):
             for field, only in (("order", "depthwise_first"), ("intermediate_activation", "none")):
-                if (value := getattr(block.spec, field)) != only:
+                if (value := getattr(block.config, field)) != only:
                     raise InputError(f"model.{field}", value, "Keras's blocks have another", only)

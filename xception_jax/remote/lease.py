@@ -1,8 +1,9 @@
-"""One process at a time in a directory of an object store, as far as a store allows.
+"""A lease on a directory of an object store, so that one process at a time works in it.
 
-There is no lock that goes with its process, so the holder renews an object, and whoever finds
-another's looks on for `MISSED` renewals, by its own patience and nobody's clock. Two that start in
-the same instant both write; the one that does not find its own words afterwards gives way.
+A store has no lock that ends with its process. The holder renews an object instead, and a process
+that finds another's lease watches it for `MISSED` renewals; it compares no clocks. Two processes
+that start at the same moment both write the object, and the one that then reads the other's gives
+way.
 """
 
 import json
@@ -19,32 +20,33 @@ from xception_jax.remote.store import Store
 
 NAME = ".lease.json"
 MISSED = 3  # renewals that a living process does not miss
-_CLOCKS_DIFFER = 30.0  # seconds, at most
-_SETTLED = 1.0  # seconds, in which who wrote at the same time has written
+_CLOCK_SKEW = 30.0  # seconds by which the clocks of two machines differ, at most
+_SETTLED = 1.0  # seconds after which processes that started at the same moment have written
 
 
 class TakenOver(Exception):
-    """Another process has the directory now."""
+    """Another process holds the lease now."""
 
 
 class Lease:
-    """The directory of `store`, held.
+    """A held lease on the directory of `store`.
 
     Attributes:
-        continues: whether nobody else has written there since a session of this machine.
+        continues: whether this machine was the last to hold a lease on the directory.
 
     Args:
-        store: of the directory.
-        mark: a file of this machine that tells its own sessions from others'.
-        seconds: between renewals.
+        store: the directory.
+        sessions: a file of this machine that lists its sessions whose files it has.
+        seconds: the interval between renewals.
 
     Raises:
-        InputError: another process holds it; says which, where and since when.
+        InputError: another process holds the lease; the message names it, its host and its start.
+        TakenOver: another process started at the same moment.
     """
 
-    def __init__(self, store: Store, mark: Path, seconds: float) -> None:
+    def __init__(self, store: Store, sessions: Path, seconds: float) -> None:
         self._store = store
-        self._said: dict[str, Any] = {
+        self._record: dict[str, Any] = {
             "session": uuid.uuid4().hex,
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -53,91 +55,87 @@ class Lease:
             "renewed": 0,
             "held": True,
         }
-        self._mark = mark
-        before = self._read()
-        self.continues = before is not None and _known(mark, before)
-        if before is not None and before.get("held"):
-            self._wait_for(before, gone=self.continues and not _runs(before.get("pid")))
-        if before is not None and self.continues:  # a kill between the two leaves both known
-            self.remember(before["session"])
+        self._sessions = sessions
+        previous = _read(store)
+        self.continues = previous is not None and _is_listed(sessions, previous)
+        if previous is not None:
+            if previous.get("held") and not (self.continues and not _runs(previous.get("pid"))):
+                self._refuse_if_renewed(previous)
+            if self.continues:  # after a kill between this line and the next, both are listed
+                self.remember(previous["session"])
         self._write()
         time.sleep(_SETTLED)
         self._require_mine()
 
     def remember(self, *others: str) -> None:
-        """Marks this session as one whose files this machine has, now that it has them.
+        """Lists this session as one whose files this machine has.
 
         Args:
-            others: sessions of which that is true as well.
+            others: further sessions whose files this machine has.
         """
-        self._mark.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._mark.with_name(f"{self._mark.name}.partial")
-        scratch.write_text("\n".join([self._said["session"], *others]))
-        scratch.replace(self._mark)
+        self._sessions.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._sessions.with_name(f"{self._sessions.name}.partial")
+        scratch.write_text("\n".join([self._record["session"], *others]))
+        scratch.replace(self._sessions)
 
     def renew(self) -> None:
-        """Says that this process still lives.
+        """Renews the lease.
 
         Raises:
-            TakenOver: it was thought dead.
+            TakenOver: another process took this one for dead.
         """
         self._require_mine()
-        self._said["renewed"] += 1
+        self._record["renewed"] += 1
         self._write()
 
     def release(self) -> None:
-        """Lets go; the session stays known."""
-        self._said["held"] = False
+        """Ends the lease; the store still knows whose it was."""
+        self._record["held"] = False
         self._write()
 
-    def _wait_for(self, before: dict[str, Any], *, gone: bool) -> None:
-        for _ in range(0 if gone else MISSED):
-            if self._is_new(before):
-                self._refuse(before)
-            time.sleep(float(before.get("every", 30)))
-        if not gone and self._is_new(before):
-            self._refuse(before)
-
-    def _is_new(self, before: dict[str, Any]) -> bool:
-        """Whether it was renewed, or begun, since; one from this moment is as good as renewed."""
-        return self._read() != before
-
-    def _refuse(self, before: dict[str, Any]) -> None:
-        who = f"process {before.get('pid')} on {before.get('host')} since {before.get('since')}"
-        raise InputError("--workdir", self._store.url, f"is in use by {who}")
+    def _refuse_if_renewed(self, previous: dict[str, Any]) -> None:
+        """Raises `InputError` if the lease changes while `MISSED` renewals are due."""
+        for _ in range(MISSED):
+            time.sleep(float(previous.get("every", 30)))
+            if _read(self._store) != previous:
+                reason = f"is in use by {_holder(previous, '')}"
+                raise InputError("--workdir", self._store.url, reason)
 
     def _require_mine(self) -> None:
-        there = self._read()
-        if there is None or there.get("session") != self._said["session"]:
+        current = _read(self._store)
+        if current is None or current.get("session") != self._record["session"]:
             raise TakenOver(f"{self._store.url} was taken over by another process")
 
-    def _read(self) -> dict[str, Any] | None:
-        return _read(self._store)
-
     def _write(self) -> None:
-        self._said["at"] = time.time()
-        self._store.write(NAME, json.dumps(self._said).encode())
+        self._record["at"] = time.time()
+        self._store.write(NAME, json.dumps(self._record).encode())
 
 
 def living_holder(store: Store) -> str | None:
-    """Who works on the directory, by the machines' clocks, which is good enough to show."""
-    said = _read(store) or {}
-    patience = _CLOCKS_DIFFER + MISSED * float(said.get("every", 0))
-    if not said.get("held") or time.time() - float(said.get("at", 0)) > patience:
+    """The process that works in a directory, if any; compares clocks, so it is only for display."""
+    record = _read(store) or {}
+    patience = _CLOCK_SKEW + MISSED * float(record.get("every", 0))
+    if not record.get("held") or time.time() - float(record.get("at", 0)) > patience:
         return None
-    return f"process {said.get('pid')} on {store.url}/{said.get('host')} since {said.get('since')}"
+    return _holder(record, f"{store.url}/")
+
+
+def _holder(record: dict[str, Any], prefix: str) -> str:
+    """One line that names the process, host and start of a lease."""
+    host = f"{prefix}{record.get('host')}"
+    return f"process {record.get('pid')} on {host} since {record.get('since')}"
 
 
 def _read(store: Store) -> dict[str, Any] | None:
     with suppress(FileNotFoundError):
-        content = json.loads(store.read(NAME))
-        return content if isinstance(content, dict) else {}
+        record = json.loads(store.read(NAME))
+        return record if isinstance(record, dict) else {}
     return None
 
 
-def _known(mark: Path, before: dict[str, Any]) -> bool:
+def _is_listed(sessions: Path, record: dict[str, Any]) -> bool:
     with suppress(OSError):
-        return before.get("session") in mark.read_text().split("\n")
+        return record.get("session") in sessions.read_text().split("\n")
     return False
 
 

@@ -1,62 +1,65 @@
-"""A directory of this machine that stands for one in a store, and is sent there as it changes."""
+"""Working copies of directories in a store, and the mirror that uploads what changes in them."""
 
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from xception_jax.errors import InputError, one_line, refused
 from xception_jax.remote.lease import NAME as LEASE
 from xception_jax.remote.lease import Lease, TakenOver, living_holder
-from xception_jax.remote.parts import Parts, is_part, joined
 from xception_jax.remote.store import Store, kept_for, url_of
 
 _LOG = "metrics.jsonl"
-# What says that others are whole: sent after them, as they were before them.
+# Records speak of other files: they are read before those are uploaded, and uploaded after them.
 _RECORDS = ("run.json", "sweep.json")
 _COMMITTED = "_CHECKPOINT_METADATA"
-_OF_THIS_MACHINE = (".lock", LEASE)
+_LOCAL_ONLY = (".lock", LEASE)
 _UNFINISHED = (".partial", ".tmp", "orbax-checkpoint-tmp")
-_TRIES = 3
+_ATTEMPTS = 3
 
-State = dict[str, tuple[int, int]]
+# Size in bytes and modification time in nanoseconds of files, by name.
+FileStates = dict[str, tuple[int, int]]
+_UNKNOWN = (-1, 0)
 
 
 @contextmanager
-def mirrored(place: Path, warn: Callable[[str], None]) -> Iterator[Path]:
-    """The directory to work in for `place`: itself, or what is kept in a store from here on.
+def mirrored(location: Path, warn: Callable[[str], None]) -> Iterator[Path]:
+    """The directory to work in for `location`: itself, or a copy that is mirrored to a store.
 
-    What is there is fetched first, unless this machine has it, newer perhaps, from a session that
-    was killed. XCEPTION_JAX_UPLOAD_SECONDS is the interval at which changes are sent (30).
+    What the store has is downloaded first, unless the last session was one of this machine: its
+    copy is the newer one, also after a kill. XCEPTION_JAX_UPLOAD_SECONDS is the interval between
+    uploads, in seconds (30).
 
     Args:
-        place: a directory, or a URL.
-        warn: takes a line of text, also from another thread.
+        location: a directory, or a URL.
+        warn: called with one line of text, also from another thread.
 
     Raises:
-        InputError: the store cannot be used, or another process works on the directory.
-        OSError: at the end, not everything could be sent.
+        InputError: the store cannot be used, or another process works in the directory.
+        OSError: at the end, not everything could be uploaded.
     """
-    if (url := url_of(place)) is None:
-        yield place
+    if (url := url_of(location)) is None:
+        yield location
         return
-    seconds = _interval()
+    seconds = _upload_interval()
     local = kept_for(url, "remote")
     with refused("--workdir", url, "cannot be used"):
         store = Store(url)
         lease = Lease(store, local.parent / "session", seconds)
         try:
             if not (lease.continues and local.is_dir()):
-                _fetch(store, local)
+                _replace_by_download(store, local)
             lease.remember()
-            mirror = _Mirror(store, local, lease, warn)
+            mirror = _Mirror(store, local, lease, seconds, warn)
         except BaseException:
             lease.release()
             raise
-    mirror.start(seconds)
+    mirror.start()
     try:
         yield local
     except BaseException:
@@ -66,47 +69,47 @@ def mirrored(place: Path, warn: Callable[[str], None]) -> Iterator[Path]:
 
 
 @contextmanager
-def copied(place: Path, *, changes: bool = False, checkpoints: bool = False) -> Iterator[Path]:
-    """The directory to read for `place`: itself, or a copy of what is in a store.
+def copied(location: Path, *, changes: bool = False, checkpoints: bool = False) -> Iterator[Path]:
+    """The directory to read for `location`: itself, or a temporary copy of what a store has.
 
     Args:
-        place: a directory, or a URL.
-        changes: send what has been changed in the copy at the end.
-        checkpoints: copy them, too.
+        location: a directory, or a URL.
+        changes: whether to upload at the end what was changed in the copy.
+        checkpoints: whether to copy checkpoints as well.
 
     Raises:
-        InputError: the store cannot be used, or there is nothing.
+        InputError: the store cannot be used, or has nothing at the URL.
     """
-    if (url := url_of(place)) is None:
-        yield place
+    if (url := url_of(location)) is None:
+        yield location
         return
     with tempfile.TemporaryDirectory(prefix="xception-jax-") as temporary:
         local = Path(temporary) / (PurePosixPath(url).name or "store")
         local.mkdir()
         with refused("directory", url, "cannot be read"):
             store = Store(url)
-            _pull(store, local, lambda name: checkpoints or "/checkpoints/" not in f"/{name}")
+            _download(store, local, checkpoints=checkpoints)
         if not any(local.iterdir()):
             raise InputError("directory", url, "there is nothing")
-        _show_holder(store, local)
-        before = _state(local)
+        _mark_runs_in_use(store, local)
+        before = _file_states(local)
         yield local
         if changes:
-            after = _state(local)
+            after = _file_states(local)
             with refused("directory", url, "cannot be written"):
                 store.put([name for name in after if after[name] != before.get(name)], local)
                 store.delete(name for name in before if name not in after)
 
 
-def _show_holder(store: Store, local: Path) -> None:
-    """Marks the copy of every run as in use where somebody works on the directory, for `status`."""
+def _mark_runs_in_use(store: Store, local: Path) -> None:
+    """Marks every copied run as in use, for `status`, while a process works in the directory."""
     with suppress(FileNotFoundError):
         holder = living_holder(store)
         for record in local.rglob("run.json") if holder else ():
             (record.parent / ".lock").write_text(f"{holder}, renewed 0 times\n")
 
 
-def _interval() -> float:
+def _upload_interval() -> float:
     text = os.environ.get("XCEPTION_JAX_UPLOAD_SECONDS", "30")
     try:
         seconds = float(text)
@@ -118,165 +121,173 @@ def _interval() -> float:
     return seconds
 
 
-def _fetch(store: Store, local: Path) -> None:
-    """Makes `local` what is in the store; a kill leaves it as it was."""
+def _replace_by_download(store: Store, local: Path) -> None:
+    """Makes `local` what the store has; a kill leaves it as it was."""
     incoming = local.with_name(f"{local.name}.partial")
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir(parents=True)
-    _pull(store, incoming, lambda _: True)
+    _download(store, incoming, checkpoints=True)
     shutil.rmtree(local, ignore_errors=True)
     incoming.rename(local)
 
 
-def _pull(store: Store, local: Path, wanted: Callable[[str], bool]) -> None:
-    """What is in the store; of checkpoints, those that are there as a whole."""
-    names = [name for name in store.sizes() if name != LEASE and wanted(name)]
-    there = set(names)
-    whole = [name for name in names if not is_part(name) and _is_whole(name, there)]
-    store.get(whole, local)
-    for name, content in joined(store, names).items():
-        (local / name).parent.mkdir(parents=True, exist_ok=True)
-        (local / name).write_bytes(content)
+def _download(store: Store, local: Path, *, checkpoints: bool) -> None:
+    """Copies what the store has, except its lease and checkpoints that were not committed."""
+    names = store.sizes().keys()
+
+    def is_wanted(name: str) -> bool:
+        if name == LEASE or (not checkpoints and "/checkpoints/" in f"/{name}"):
+            return False
+        checkpoint = _checkpoint_of(name)
+        return checkpoint is None or f"{checkpoint}/{_COMMITTED}" in names
+
+    store.get(filter(is_wanted, names), local)
 
 
-def _is_whole(name: str, there: set[str]) -> bool:
-    checkpoint = _checkpoint(name)
-    return checkpoint is None or f"{checkpoint}/{_COMMITTED}" in there
-
-
-def _checkpoint(name: str) -> str | None:
-    """The directory of the checkpoint that a file belongs to."""
+def _checkpoint_of(name: str) -> str | None:
+    """The directory of the checkpoint that a file belongs to; None: it belongs to none."""
     parts = name.split("/")
-    for place, part in enumerate(parts[:-2]):
-        if part == "checkpoints" and parts[place + 1].isdecimal():
-            return "/".join(parts[: place + 2])
+    for index, part in enumerate(parts[:-2]):
+        if part == "checkpoints" and parts[index + 1].isdecimal():
+            return "/".join(parts[: index + 2])
     return None
 
 
-def _state(local: Path) -> State:
-    """Size and time of every file that is to be kept, by name."""
-    found = {}
+def _file_states(local: Path) -> FileStates:
+    """The states of the files below `local` that belong into a store."""
+    states = {}
     for folder, _, files in os.walk(local):
         for file in files:
             path = Path(folder, file)
             name = path.relative_to(local).as_posix()
             unfinished = any(mark in name for mark in _UNFINISHED)
-            if unfinished or path.is_symlink() or file in _OF_THIS_MACHINE:
+            if unfinished or path.is_symlink() or file in _LOCAL_ONLY:
                 continue
-            try:
+            with suppress(FileNotFoundError):
                 stat = path.stat()
-            except FileNotFoundError:
-                continue
-            found[name] = stat.st_size, stat.st_mtime_ns
-    return found
+                states[name] = stat.st_size, stat.st_mtime_ns
+    return states
 
 
 class _Mirror:
-    """Sends what changes in `local`, in an order of which every beginning can be gone on from."""
+    """Uploads what changes in `local`, in an order such that a run can resume from any prefix.
+
+    Args:
+        store: the directory to upload to.
+        local: the directory to upload from.
+        lease: held on `store`; renewed before each upload, released at the end.
+        seconds: the interval between uploads.
+        warn: called with one line of text, also from another thread.
+    """
 
     def __init__(
-        self, store: Store, local: Path, lease: Lease, warn: Callable[[str], None]
+        self, store: Store, local: Path, lease: Lease, seconds: float, warn: Callable[[str], None]
     ) -> None:
         self._store, self._local, self._lease, self._warn = store, local, lease, warn
-        sizes = store.sizes()
-        self._parts = Parts(store, sizes)
-        here = _state(local)
-        # A checkpoint never changes, and one that is not here any more is to go. Of other files it
-        # is not known what the store has of them; what only the store has is another command's.
-        self._sent: State = {
-            name: here[name]
-            if _checkpoint(name) and here.get(name, (-1, 0))[0] == size
-            else (-1, 0)
-            for name, size in sizes.items()
-            if name in here or _checkpoint(name)
-        }
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
-        self._seconds = 0.0
-        self._lost: TakenOver | None = None
-
-    def start(self, seconds: float) -> None:
-        """Sends at this interval, from another thread."""
         self._seconds = seconds
+        states = _file_states(local)
+        # The states of files as they were uploaded. A checkpoint never changes, and one that this
+        # machine has deleted is to be deleted in the store. Of other files the store may have an
+        # older version; those that only the store has were put there by another command.
+        self._uploaded: FileStates = {}
+        for name, size in store.sizes().items():
+            state = states.get(name, _UNKNOWN)
+            if _checkpoint_of(name):
+                self._uploaded[name] = state if state[0] == size else _UNKNOWN
+            elif name in states:
+                self._uploaded[name] = _UNKNOWN
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
+        self._taken_over: TakenOver | None = None
+
+    def start(self) -> None:
+        """Starts the thread that uploads at the interval."""
         self._thread.start()
 
     def end(self, *, quietly: bool = False) -> None:
-        """Sends what is left and lets go of the directory.
+        """Uploads what is left and releases the lease.
+
+        Args:
+            quietly: whether to warn instead of raising.
 
         Raises:
-            OSError: it could not be sent, and `quietly` is not said.
+            OSError: something could not be uploaded.
         """
-        self._over.set()
+        self._stopping.set()
         self._thread.join()
-        error: Exception | None = self._lost
-        for attempt in range(_TRIES if error is None else 0):
+        error: Exception | None = self._taken_over
+        for attempt in range(_ATTEMPTS):
+            if isinstance(error, TakenOver):
+                break
+            if attempt:
+                time.sleep(2.0 ** (attempt - 1))
             try:
-                self._lease.renew()
-                self._send()
+                self._upload()
                 self._lease.release()
                 return
             except Exception as failure:
                 error = failure
-                if attempt + 1 < _TRIES:
-                    threading.Event().wait(2.0**attempt)
-        if self._lost is None:
+        reason = "" if error is None else one_line(error)
+        text = f"not everything is in {self._store.url} ({reason}); it is in {self._local}"
+        if not isinstance(error, TakenOver):
             with suppress(Exception):
                 self._lease.release()
-        said = "" if error is None else one_line(error)
-        text = f"not everything is in {self._store.url} ({said}); it is in {self._local}"
-        if self._lost is None:
             text += ", and the same command on this machine sends it"
-        if quietly:
-            self._warn(text)
-        else:
+        if not quietly:
             raise OSError(text)
+        self._warn(text)
 
     def _run(self) -> None:
         warned = False
-        while not self._over.wait(self._seconds):
+        while not self._stopping.wait(self._seconds):
             try:
-                self._lease.renew()
-                self._send()
+                self._upload()
                 warned = False
             except TakenOver as error:
-                self._lost = error
+                self._taken_over = error
                 self._warn(f"{error}: nothing is sent any more")
                 return
             except Exception as error:
                 if not warned:
-                    said = f"cannot be written, and is tried again: {one_line(error)}"
-                    self._warn(f"{self._store.url} {said}")
+                    text = f"cannot be written, and is tried again: {one_line(error)}"
+                    self._warn(f"{self._store.url} {text}")
                 warned = True
 
-    def _send(self) -> None:
-        """What has changed, since the last time, and what is gone.
+    def _upload(self) -> None:
+        """Renews the lease, uploads what changed since the last time, deletes what is gone.
 
-        Records are read first and sent last: what they say is then true of what is sent before.
+        Records are read first and uploaded last, so that everything they speak of is there. Logs
+        are read before checkpoints, which hold a digest of them, and up to their last whole line.
         """
-        first = _state(self._local)
+        self._lease.renew()
+        first = self._changed(_file_states(self._local))
         records = {
-            name: (self._local / name).read_bytes()
-            for name in first
-            if PurePosixPath(name).name in _RECORDS and self._sent.get(name) != first[name]
+            name: (self._local / name).read_bytes() for name in first if _is_named(name, *_RECORDS)
         }
-        now = _state(self._local)
-        changed = [name for name in now if self._sent.get(name) != now[name]]
-        for log in [name for name in changed if PurePosixPath(name).name == _LOG]:
-            self._parts.send(log, (self._local / log).read_bytes())
-            self._sent[log] = now[log]
-        rest = [name for name in changed if PurePosixPath(name).name not in (_LOG, *_RECORDS)]
-        marks = [name for name in rest if PurePosixPath(name).name == _COMMITTED]
-        for turn in (set(rest) - set(marks), marks):
-            for name in self._store.put(sorted(turn), self._local):
-                self._sent[name] = now[name]
+        states = _file_states(self._local)
+        changed = self._changed(states)
+        for name in changed:
+            if _is_named(name, _LOG):
+                content = (self._local / name).read_bytes()
+                self._store.write(name, content[: content.rfind(b"\n") + 1])
+                self._uploaded[name] = states[name]
+        marks = [name for name in changed if _is_named(name, _COMMITTED)]
+        others = [name for name in changed if not _is_named(name, _LOG, _COMMITTED, *_RECORDS)]
+        for names in (others, marks):
+            for name in self._store.put(names, self._local):
+                self._uploaded[name] = states[name]
         for name, content in records.items():
             self._store.write(name, content)
-            self._sent[name] = first[name]
-        self._delete([name for name in self._sent if name not in now])
-
-    def _delete(self, names: Iterable[str]) -> None:
-        """A checkpoint's mark first: half of one is none."""
-        for name in sorted(names, key=lambda name: PurePosixPath(name).name != _COMMITTED):
+            self._uploaded[name] = first[name]
+        # A checkpoint without its mark is none, so the mark is the first of its files to go.
+        gone = self._uploaded.keys() - states.keys()
+        for name in sorted(gone, key=lambda name: not _is_named(name, _COMMITTED)):
             self._store.delete([name])
-            self._parts.forget(name)
-            del self._sent[name]
+            del self._uploaded[name]
+
+    def _changed(self, states: FileStates) -> FileStates:
+        return {name: s for name, s in states.items() if self._uploaded.get(name) != s}
+
+
+def _is_named(name: str, *basenames: str) -> bool:
+    return PurePosixPath(name).name in basenames

@@ -18,10 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from xception_jax.config import canonical_json, flatten, read_json, resolve, run_id, sealed
-from xception_jax.config.schema import FIELDS
+from xception_jax.config import Config, canonical_json, flatten, read_json, resolve, run_id, sealed
+from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
 
 CONFIG, RUN, SWEEP = "config.json", "run.json", "sweep.json"
@@ -106,7 +104,7 @@ def record_failed(directory: Path, reason: str, trace: str) -> dict[str, Any]:
         return changes
 
 
-def require_own(directory: Path, config: ConfigDict) -> None:
+def require_own(directory: Path, config: Config) -> None:
     """Checks that `directory` is, or can become, the home of the run that `config` describes.
 
     Raises:
@@ -140,7 +138,7 @@ def require_writable(directory: Path) -> None:
         )
 
 
-def claim(directory: Path, config: ConfigDict) -> None:
+def claim(directory: Path, config: Config) -> None:
     """Makes `directory` the home of the run `config` describes, if it is not already.
 
     Raises:
@@ -154,7 +152,7 @@ def claim(directory: Path, config: ConfigDict) -> None:
         raise InputError("--workdir", str(directory), f"cannot be written: {error}") from error
 
 
-def _difference(recorded: Path, config: ConfigDict) -> str:
+def _difference(recorded: Path, config: Config) -> str:
     """The fields by which two runs differ in what determines their results; empty: none."""
     try:
         there = resolve(read_json(recorded))
@@ -165,8 +163,8 @@ def _difference(recorded: Path, config: ConfigDict) -> str:
     old, new = flatten(there), flatten(config)
     return ", ".join(
         f"{name} is {old[name]!r} there and {new[name]!r} here"
-        for name in FIELDS
-        if FIELDS[name].identity and old[name] != new[name]
+        for name in SETTINGS
+        if SETTINGS[name].identity and old[name] != new[name]
     )
 
 

@@ -8,9 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from xception_jax.config import load_config, load_file, resolve, run_id
+from xception_jax.config import Config, load_config, load_file, resolve, run_id
 from xception_jax.errors import InputError, nearest_name, require_choice
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -207,7 +205,7 @@ class PlannedRun:
 
     arm: str
     seed: int
-    config: ConfigDict = field(repr=False)
+    config: Config = field(repr=False)
 
     @cached_property
     def id(self) -> str:

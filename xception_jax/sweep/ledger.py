@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from xception_jax.config import digest, is_as_sealed, read_json, stays_inside
+from xception_jax.config import Config, digest, is_as_sealed, read_json, stays_inside
 from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.lock import is_locked
@@ -79,7 +77,7 @@ def require_home(
 def write_ledger(
     directory: Path,
     experiment: Experiment,
-    base: ConfigDict,
+    base: Config,
     runs: Iterable[PlannedRun],
     command: str,
 ) -> None:

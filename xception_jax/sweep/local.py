@@ -15,7 +15,7 @@ from xception_jax.sweep.ledger import read_packs, record_packs
 from xception_jax.sweep.packing import Pack, Sizes, plan_packs
 from xception_jax.sweep.recorded import load_recorded
 from xception_jax.training import Interrupted, Labels, Progress, RunSpec, train_together
-from xception_jax.training.setup import make_schedule, make_step_spec, open_data
+from xception_jax.training.setup import make_schedule, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
 
 
@@ -63,7 +63,7 @@ def check_runs(runs: Sequence[PlannedRun]) -> dict[str, int]:
             continue
         try:
             with closing(open_data(run.config)) as pipeline:
-                make_step_spec(run.config, pipeline.info, mesh)
+                require_trainable(run.config, pipeline.info, mesh)
                 steps[run.arm] = make_schedule(run.config, pipeline.info.examples["train"]).total
         except InputError as error:
             reason = f"{error.reason} (arm {run.arm!r})"

@@ -8,8 +8,8 @@ from math import inf
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.training.compile import (
     compile_train_steps,
@@ -41,7 +41,7 @@ class Measured:
 
 
 def measure(
-    config: ConfigDict,
+    config: Config,
     pipeline: Pipeline,
     slots: int | None,
     activations: tuple[str, ...],
@@ -58,7 +58,7 @@ def measure(
         timed: take steps, for about a second; otherwise compile only.
     """
     layout = Layout(make_mesh(slots=slots), slots)
-    step_spec = make_step_spec(config, pipeline.info, layout.mesh, activations)
+    step_spec = make_step_spec(config, pipeline.info, activations)
     most = steps_per_dispatch(config, layout.mesh, device_data=bool(pipeline.device_data))
     count = slots or 1
     batch = next(pipeline.train_batches(0))

@@ -7,11 +7,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from xception_jax.config import shared_settings
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.training.checkpoint import saved_steps
-from xception_jax.training.hyperparameters import shared_settings
 
 
 @dataclass(frozen=True)

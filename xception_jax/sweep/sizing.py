@@ -10,13 +10,13 @@ from typing import Any
 
 import jax
 
+from xception_jax.config import shared_settings
 from xception_jax.ops import native
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.disk_cache import recall, remember
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.measurement import Measured, measure
 from xception_jax.sweep.packing import even_size
-from xception_jax.training.hyperparameters import shared_settings
 from xception_jax.training.setup import make_schedule, open_data
 from xception_jax.training.sharding import devices_of_packs
 
@@ -62,7 +62,7 @@ def choose_size(
 def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
     """Images per second by size; the only size has None where it was not worth timing."""
     config = runs[0].config
-    activations = tuple(sorted({run.config.model.intermediate_activation for run in runs}))
+    activations = tuple(sorted({run.config.model.block.intermediate_activation for run in runs}))
     rates: dict[int, float | None] = {}
     with closing(open_data(config)) as pipeline:
         schedule = make_schedule(config, pipeline.info.examples["train"])
@@ -70,7 +70,9 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
 
         def measured(size: int) -> Measured:
             slots, every = (None, activations[:1]) if size == 1 else (size, activations)
-            own = next(r.config for r in runs if r.config.model.intermediate_activation in every)
+            own = next(
+                r.config for r in runs if r.config.model.block.intermediate_activation in every
+            )
             return measure(own, pipeline, slots, every, timed=schedule.total > _FEW_STEPS)
 
         longest = 0.0  # to compile, seconds
@@ -111,7 +113,7 @@ def _key(runs: Sequence[PlannedRun]) -> str:
     devices = jax.devices()
     content = {
         "settings": shared_settings(runs[0].config),
-        "activations": sorted({run.config.model.intermediate_activation for run in runs}),
+        "activations": sorted({run.config.model.block.intermediate_activation for run in runs}),
         "sizes": _candidates(len(runs)),
         "devices": [devices[0].device_kind, len(devices)],
         "kernels": native.targets(),

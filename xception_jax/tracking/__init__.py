@@ -1,7 +1,7 @@
-"""The record of a run: `metrics.jsonl`, which is the truth, and its mirror in W&B.
+"""Recording runs: `metrics.jsonl`, the authoritative log, and its mirror in W&B.
 
-The training loop uses `open_tracker` and `Tracker`; what reads curves uses `read_metrics`. On
-several hosts only one of them opens a tracker.
+The training loop uses `open_tracker` and `Tracker`; readers of curves use `read_metrics`. If a run
+spans several hosts, only one of them opens a tracker.
 """
 
 import hashlib
@@ -28,34 +28,34 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class Tracker:
-    """Where the training loop sends its rows: first the local log, then W&B.
+    """The training loop's logger: writes each row to the local log, then to W&B.
 
-    Only the local log can raise; whatever W&B does becomes a warning.
+    Only the local log can raise an exception; problems with W&B become warnings.
     """
 
     def __init__(self, metrics: MetricsLog, mirror: WandbRun | None) -> None:
         self._metrics, self._mirror = metrics, mirror
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Records a row; see `MetricsLog.write` for its form.
+        """Records a row in the format of `MetricsLog.write`.
 
         Raises:
-            ValueError: the row has another form, or its step does not come after the last one.
-            OSError: the row could not be written.
+            ValueError: the row is malformed, or its step does not come after the last one.
+            OSError: the row cannot be written.
         """
-        written = self._metrics.write(row)
+        plain_row = self._metrics.write(row)
         if self._mirror:
-            self._mirror.log(written)
+            self._mirror.log(plain_row)
 
     def sync(self) -> None:
-        """Makes every row durable; see `MetricsLog.sync` for when to call it."""
+        """Flushes every row to the disk; `MetricsLog.sync` says when to call it."""
         self._metrics.sync()
 
     def finish(self, summary: Mapping[str, Any], failed: bool = False) -> None:
-        """Ends the record; W&B may hold it up for a bounded time.
+        """Ends the record, waiting for W&B for a bounded time.
 
         Args:
-            summary: final values; they go to W&B only, `run.json` is the caller's.
+            summary: final values for W&B only; the caller writes `run.json`.
             failed: whether the run failed or diverged.
         """
         try:
@@ -80,22 +80,23 @@ def open_tracker(
     tags: Iterable[str] = (),
     warn: Warn | None = None,
 ) -> Tracker:
-    """Opens the record of the run in `directory`, which must exist.
+    """Opens the record of a run.
 
     Args:
-        directory: the run's directory.
-        run_id: the run's own id.
-        name: what people see in W&B.
+        directory: the run's directory, which must exist.
+        run_id: the run's id.
+        name: display name in W&B.
         config: the resolved config, nested.
-        experiment: the experiment the run belongs to, if any.
-        arm: its arm in that experiment, if any.
-        resumed_step: the step of the checkpoint the run goes on from. Rows after it are dropped,
-            for the run will write them again. None: a run from the start, which drops all rows.
-        mode: `offline`, `online` or `disabled`, of W&B.
-        project: W&B's project.
-        entity: W&B's team or user.
-        tags: W&B's tags.
-        warn: takes the text of a warning about W&B, also from another thread; the default logs it.
+        experiment: name of the experiment that the run belongs to, if any.
+        arm: name of the run's arm in that experiment, if any.
+        resumed_step: step of the checkpoint that the run resumes from. Later rows are dropped,
+            because the run will write them again. None starts a new run, which drops all rows.
+        mode: W&B's mode: `offline`, `online` or `disabled`.
+        project: W&B project.
+        entity: W&B team or user.
+        tags: W&B tags.
+        warn: function that receives the text of a warning about W&B, possibly on another thread;
+            by default warnings are logged.
 
     Raises:
         InputError: `metrics.jsonl` cannot be read or is damaged.
@@ -132,11 +133,11 @@ def mirror_run(
     """Replaces the W&B files in a run's directory by one offline run with every row of its log.
 
     Args:
-        directory: the run's.
-        record: its `run.json`.
-        config: its `config.json`.
-        values: final values beside `summary_of` the record.
-        warn: takes the text of a warning about W&B.
+        directory: the run's directory.
+        record: content of its `run.json`.
+        config: content of its `config.json`.
+        values: final values to add to those of `summary_of(record)`.
+        warn: function that receives the text of a warning about W&B.
 
     Raises:
         InputError: `metrics.jsonl` cannot be read or is damaged.
@@ -170,17 +171,17 @@ def mirror_report(
 ) -> None:
     """Replaces the W&B files in a sweep's directory by one offline run with its report.
 
-    It is in the group of the sweep's runs, with the job type `report`.
+    The run is in the same W&B group as the sweep's runs, with the job type `report`.
 
     Args:
-        directory: the sweep's.
-        experiment: its name.
-        record: what `sweep.json` says of it, for W&B's config.
+        directory: the sweep's directory.
+        experiment: name of the experiment.
+        record: the experiment's entries of `sweep.json`, used as W&B's config.
         summary: final values.
-        images: files of figures, by name.
-        project: of the sweep's runs.
-        entity: of the sweep's runs.
-        warn: takes the text of a warning about W&B.
+        images: image files of the figures, by name.
+        project: W&B project of the sweep's runs.
+        entity: W&B team or user of the sweep's runs.
+        warn: function that receives the text of a warning about W&B.
     """
     mirror = start_run(
         directory=directory,
@@ -198,7 +199,7 @@ def mirror_report(
 
 
 def summary_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What W&B shows of a run whose `run.json` is `record`, when it has ended."""
+    """Returns the W&B summary of an ended run from `record`, the content of its `run.json`."""
     result = record.get("result") or {}
     final = {
         f"{result['split']}/{name}": value

@@ -1,12 +1,12 @@
-"""`metrics.jsonl`: the curve of a run, one JSON object a line, the truth that W&B mirrors.
+"""`metrics.jsonl`: the metrics of a run, one JSON object per line, which W&B only mirrors.
 
 A row is `{"step": int, "epoch": float, "split": "train" | "valid", "loss": float, ...}`, and steps
-increase within a split. Every line is valid JSON and loads in any other reader. JSON has no NaN
-or infinity, so such a value is written as null and named beside it:
+increase within a split. Every line is valid JSON that any reader can load. Because JSON has neither
+NaN nor infinity, such a value is written as null and named in an entry of its own:
 `{"step": 7, ..., "loss": null, "non_finite": {"loss": "NaN"}}`; `read_metrics` restores it.
 
-A kill in the middle of a write leaves a line without its newline. Readers leave such a last line
-out and a writer cuts it off; damage anywhere else is an error, never a shorter curve.
+If the process is killed during a write, the last line lacks its newline. Readers skip such a line
+and writers cut it off. Damage anywhere else is an error, never a shorter curve.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ _NON_FINITE = "non_finite"
 
 
 class MetricsLog:
-    """Appends rows to a `metrics.jsonl`, opened or created on construction.
+    """Appends rows to a `metrics.jsonl`, which the constructor opens or creates.
 
-    Opening a file cuts a torn last line off and learns the last step of every split, so that
-    writing goes on where the file ends. One log per file at a time.
+    The constructor cuts off an incomplete last line and reads the last step of every split, so that
+    writing continues where the file ends. There must be only one log per file at a time.
 
     Raises:
-        InputError: the file cannot be read, or is damaged elsewhere than in a torn last line.
+        InputError: the file cannot be read, or is damaged other than by an incomplete last line.
         OSError: the file cannot be created or written.
     """
 
@@ -39,29 +39,29 @@ class MetricsLog:
         self.path = path
         self._last_step: dict[str, int] = {}
         self._scratch = path.with_name(path.name + ".tmp")
-        self._scratch.unlink(missing_ok=True)  # of a truncation that was killed
+        self._scratch.unlink(missing_ok=True)  # left by a truncation that was killed
         lines = _read_lines(path) if path.exists() else []
-        self._learn(_parse(lines, path))
+        self._set_last_steps(_parse(lines, path))
         self._file = _open_for_append(path)
         os.ftruncate(self._file, sum(map(len, lines)))
 
     def write(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Appends `row`. When this returns, a kill of the process no longer loses it.
+        """Appends a row. Once this returns, killing the process no longer loses the row.
 
         Args:
-            row: `step`, `epoch`, `split` and any number of numbers, texts, booleans or None;
+            row: `step`, `epoch`, `split` and any other numbers, strings, booleans or None;
                 scalars of NumPy and JAX count as numbers.
 
         Returns:
-            The row in plain Python values.
+            The row with plain Python values.
 
         Raises:
-            ValueError: the row is not of that form, or its step does not come after the last one
-                of its split. Nothing is written.
-            OSError: the file system refused (full, gone). Nothing of the row stays in the file.
+            ValueError: the row is malformed, or its step does not come after the last one of its
+                split. Nothing is written.
+            OSError: the file system failed (full, gone). No part of the row stays in the file.
         """
-        plain = {key: _plain(key, value) for key, value in row.items()}
-        split, step = _place(plain)
+        plain = {key: _to_python(key, value) for key, value in row.items()}
+        split, step = _checked_split_and_step(plain)
         if step <= self.last_step(split):
             last = self.last_step(split)
             raise ValueError(f"step {step} of split {split!r} does not come after step {last}")
@@ -70,7 +70,7 @@ class MetricsLog:
         try:
             # One write, so that a kill tears at most the last line.
             if os.write(self._file, line) != len(line):
-                raise OSError(f"{self.path}: the file system took only a part of a row")
+                raise OSError(f"{self.path}: the file system wrote only a part of a row")
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, size)
@@ -79,13 +79,13 @@ class MetricsLog:
         return plain
 
     def truncate_after(self, step: int) -> None:
-        """Drops the rows after `step`: a run resumed from the checkpoint of `step` rewrites them.
+        """Drops the rows after `step`, which a run resumed from that step's checkpoint rewrites.
 
-        The new file replaces the old one at once: a kill leaves either, never a mixture.
+        The new file replaces the old one atomically: a kill leaves one or the other, no mixture.
 
         Raises:
             InputError: the file cannot be read, or is damaged.
-            OSError: the new file cannot be written. The old one is as it was.
+            OSError: the new file cannot be written. The old one is unchanged.
         """
         lines = _read_lines(self.path)
         rows = _parse(lines, self.path)
@@ -98,43 +98,43 @@ class MetricsLog:
             self._scratch.replace(self.path)
             os.close(self._file)
             self._file = _open_for_append(self.path)
-        self._learn(rows[index] for index in kept)
+        self._set_last_steps(rows[index] for index in kept)
 
     def last_step(self, split: str) -> int:
-        """The last step written for `split`; -1 where there is none."""
+        """Returns the last step written for `split`, or -1 if there is none."""
         return self._last_step.get(split, -1)
 
     def sync(self) -> None:
-        """Makes every row written survive a loss of power, not only of the process.
+        """Makes all rows survive a loss of power, not only of the process.
 
-        To be called before a checkpoint is committed: a checkpoint must never be ahead of the
-        rows that led to it, because a resume does not write those again.
+        Call it before a checkpoint is committed: a checkpoint must never be ahead of the rows that
+        led to it, because a resumed run does not write those again.
         """
         os.fsync(self._file)
 
     def close(self) -> None:
-        """Syncs and closes the file. A closed log can be closed again, not written."""
+        """Syncs and closes the file. A closed log can be closed again, but not written."""
         if self._file >= 0:
             self.sync()
             os.close(self._file)
             self._file = -1
 
-    def _learn(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def _set_last_steps(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self._last_step = {row["split"]: row["step"] for row in rows}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`, also of one that is being written.
+    """Reads the rows of a `metrics.jsonl`, which may still be written to.
 
     Raises:
-        InputError: the file is missing or cannot be read, or a line other than a torn last one is
-            damaged; the message names the file and the line's number.
+        InputError: the file is missing or cannot be read, or a line other than an incomplete last
+            one is damaged; the message names the file and the line number.
     """
     return _parse(_read_lines(path), path)
 
 
 def read_lines(path: Path, step: int) -> bytes:
-    """The lines of a `metrics.jsonl` up to a step, as they are in the file, or up to damage.
+    """Reads the lines of a `metrics.jsonl` up to a step, or up to the first damaged line.
 
     Raises:
         InputError: the file is missing or cannot be read.
@@ -151,7 +151,7 @@ def read_lines(path: Path, step: int) -> bytes:
 
 
 def _read_lines(path: Path) -> list[bytes]:
-    """The complete lines of a file, each with its newline: what follows the last one is torn."""
+    """Reads the complete lines of a file, with their newlines; skips an incomplete last one."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -163,26 +163,26 @@ def _open_for_append(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
-def _plain(key: str, value: Any) -> Any:
-    """`value` as one of JSON's own scalars, or a ValueError that names `key`."""
+def _to_python(key: str, value: Any) -> Any:
+    """Converts `value` to a scalar that JSON has; raises a ValueError naming `key` otherwise."""
     if not isinstance(value, (str, bool, int, float, type(None))) and hasattr(value, "item"):
         with contextlib.suppress(TypeError, ValueError):  # an array of several values has no item
             value = value.item()
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
-            return kind(value)  # np.float64 is a float, but json must not meet a subclass
+            return kind(value)  # np.float64 is a float, but json must not get a subclass
     if value is not None:
-        shown = f"a {type(value).__name__}"
-        raise ValueError(f"{key!r} must be a number, text or None, and is {shown}")
+        name = type(value).__name__
+        raise ValueError(f"{key!r} must be a number, text or None, and is a {name}")
     return None
 
 
-def _place(row: Mapping[str, Any]) -> tuple[str, int]:
-    """The split and step of a row in plain values, checked."""
+def _checked_split_and_step(row: Mapping[str, Any]) -> tuple[str, int]:
+    """Returns a row's split and step; raises ValueError if its leading entries are invalid."""
     if missing := [key for key in _LEADING if key not in row]:
         raise ValueError(f"a row needs {', '.join(missing)}")
     if _NON_FINITE in row:
-        raise ValueError(f"{_NON_FINITE!r} is no name for a metric: the log uses it itself")
+        raise ValueError(f"a metric cannot be called {_NON_FINITE!r}: the log uses that name")
     split, step = row["split"], row["step"]
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, and is {split!r}")
@@ -192,23 +192,21 @@ def _place(row: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _encode(row: dict[str, Any]) -> bytes:
-    """A row in plain values as its line: `step`, `epoch`, `split`, then the rest by name."""
+    """Encodes a row as a line: `step`, `epoch` and `split` first, then the rest sorted by name."""
     ordered = {key: row[key] for key in (*_LEADING, *sorted(row.keys() - set(_LEADING)))}
-    odd = {key: v for key, v in ordered.items() if isinstance(v, float) and not math.isfinite(v)}
-    if odd:
-        ordered |= dict.fromkeys(odd)
-        ordered[_NON_FINITE] = {key: _name_non_finite(value) for key, value in odd.items()}
+    non_finite = {
+        key: json.dumps(value)  # NaN, Infinity or -Infinity
+        for key, value in ordered.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    }
+    if non_finite:
+        ordered |= dict.fromkeys(non_finite)
+        ordered[_NON_FINITE] = non_finite
     return json.dumps(ordered, allow_nan=False).encode() + b"\n"
 
 
-def _name_non_finite(value: float) -> str:
-    if math.isnan(value):
-        return "NaN"
-    return "Infinity" if value > 0 else "-Infinity"
-
-
 def _parse(lines: list[bytes], path: Path) -> list[dict[str, Any]]:
-    """The rows of `lines`, which were read from `path`, checked as they were when written."""
+    """Parses lines read from `path` into rows, and checks them as `MetricsLog.write` does."""
     rows: list[dict[str, Any]] = []
     last_step: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
@@ -216,9 +214,9 @@ def _parse(lines: list[bytes], path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
             for key, text in row.pop(_NON_FINITE, {}).items():
                 row[key] = float(text)
-            split, step = _place(row)
+            split, step = _checked_split_and_step(row)
             if step <= last_step.get(split, -1):
-                raise ValueError(f"step {step} of split {split!r} comes a second time or late")
+                raise ValueError(f"step {step} of split {split!r} is repeated or out of order")
         except (ValueError, AttributeError, TypeError) as error:
             reason = f"line {number} is damaged: {error}"
             raise InputError("metrics", str(path), reason) from error

@@ -1,10 +1,9 @@
-"""The mirror of a run in W&B. The one module that imports wandb, and only when a run starts.
+"""Mirroring a run to W&B; the only module that imports wandb, and only when a run starts.
 
-W&B never stops or delays training. A thread of its own opens the W&B run and feeds it from a
-queue, because opening takes from 10 ms to 10 s; `WandbRun.log` only puts a row into the queue.
-What goes wrong there becomes one warning: an online run goes on offline, an offline run without
-W&B. Nothing is lost by that, since `metrics.jsonl` holds every row, and opening a run with those
-rows rebuilds it.
+W&B never stops or delays training. Opening a W&B run takes from 10 ms to 10 s, so a separate thread
+opens it and feeds it from a queue; `WandbRun.log` only puts a row into the queue. A failure in that
+thread becomes a single warning: an online run continues offline, an offline run without W&B. No row
+is lost, because `metrics.jsonl` holds all of them, and opening a run with those rows rebuilds it.
 """
 
 import contextlib
@@ -32,11 +31,11 @@ Warn = Callable[[str], None]
 
 _log = logging.getLogger(__name__)
 
-_INIT_SECONDS = 10.0  # that a server has to answer in before the run goes offline
-_UPLOAD_SECONDS = 20.0  # that the end of an online run may take; the rest stays on disk
-_FINISH_SECONDS = 35.0  # the longest that `finish` holds its caller up, opening included
-_SPARE_BYTES = 64 << 10  # less is full: wandb writes in blocks of 32 KiB
-_RETRY_ONLINE_SECONDS = 600.0  # a server that did not answer is left alone for as long
+_INIT_SECONDS = 10.0  # time for a server to answer before the run goes offline
+_UPLOAD_SECONDS = 20.0  # longest upload at the end of an online run; the rest stays on disk
+_FINISH_SECONDS = 35.0  # longest time that `finish` blocks its caller, opening included
+_SPARE_BYTES = 64 << 10  # a disk with less is full: wandb writes blocks of 32 KiB
+_RETRY_ONLINE_SECONDS = 600.0  # pause before trying a server again that did not answer
 
 _FIXED_SETTINGS: dict[str, Any] = {
     "reinit": "create_new",  # the default returns the first run of the process again
@@ -44,7 +43,7 @@ _FIXED_SETTINGS: dict[str, Any] = {
     "use_dot_wandb": False,
     "silent": True,
     "console": "off",
-    # Nothing of the machine, the user, the code or the environment.
+    # Nothing about the machine, the user, the code or the environment is recorded.
     "x_disable_stats": True,
     "x_disable_meta": True,
     "x_disable_machine_info": True,
@@ -58,12 +57,12 @@ _FIXED_SETTINGS: dict[str, Any] = {
 
 @dataclass
 class _Service:
-    """What the runs of a process share: wandb's service process and what is known of the server.
+    """State that the runs of a process share: wandb's service process and the server's state.
 
     Attributes:
-        opening: held while a run is opened or the service stopped; both change wandb's globals.
-        open_runs: the W&B ids of the runs that are open.
-        offline_until: when to try the server again, on the monotonic clock.
+        opening: lock for opening a run or stopping the service, which change wandb's globals.
+        open_runs: W&B ids of the open runs.
+        offline_until: time on the monotonic clock at which to try the server again.
     """
 
     opening: threading.Lock = field(default_factory=threading.Lock)
@@ -82,10 +81,10 @@ class _Finish:
 
 
 class WandbRun:
-    """One run in W&B, fed by a thread. Made by `start_run`; no method of it raises.
+    """A run in W&B that is fed by a thread, created by `start_run`. Its methods never raise.
 
     Attributes:
-        identifier: the run's id in W&B.
+        identifier: id of the run in W&B.
     """
 
     def __init__(
@@ -100,12 +99,12 @@ class WandbRun:
         self._queue: queue.SimpleQueue[dict[str, Any] | _Finish] = queue.SimpleQueue()
         for row in rows:
             self._queue.put(dict(row))
-        # A daemon, so that a W&B that hangs cannot keep a finished process alive.
+        # A daemon thread, so that a hanging W&B cannot keep a finished process alive.
         self._thread = threading.Thread(target=self._feed, name="wandb", daemon=True)
         self._thread.start()
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Queues a row in the form of `metrics.jsonl`."""
+        """Queues a row in the format of `metrics.jsonl`."""
         if self._thread.is_alive():
             self._queue.put(dict(row))
 
@@ -115,9 +114,9 @@ class WandbRun:
         """Writes the summary, closes the run, and waits a bounded time for both.
 
         Args:
-            summary: final values, shown as the run's columns in W&B.
-            failed: whether W&B is to show the run as failed.
-            images: files to show beside them, by name.
+            summary: final values, which W&B shows as columns of the run.
+            failed: whether W&B shows the run as failed.
+            images: image files to log, by name.
         """
         self._queue.put(_Finish(dict(summary), failed, dict(images or {})))
         self._thread.join(_FINISH_SECONDS)
@@ -133,16 +132,16 @@ class WandbRun:
                 run.summary.update(item.summary)
                 run.finish(exit_code=int(item.failed))
             self._check_space()
-        except Exception as error:  # whatever it is, the training goes on
+        except Exception as error:  # training continues whatever happens
             self._warn(f"the run goes on without W&B: {one_line(error)}")
 
     def _check_space(self) -> None:
-        """Warns where the disk is full: wandb loses rows there without a word."""
-        place = Path(self._settings.root_dir) / "wandb"
-        if shutil.disk_usage(place).free < _SPARE_BYTES:
+        """Warns if the disk is full, in which case wandb drops rows silently."""
+        directory = Path(self._settings.root_dir) / "wandb"
+        if shutil.disk_usage(directory).free < _SPARE_BYTES:
             self._warn(
-                f"the disk under {place} is full: W&B's files may lack rows, and "
-                "`xception-jax sync` makes them anew from the log"
+                f"the disk under {directory} is full: W&B's files may lack rows, and "
+                "`xception-jax sync` rebuilds them from the log"
             )
 
 
@@ -161,35 +160,35 @@ def start_run(
     resumed_rows: Iterable[Mapping[str, Any]] = (),
     warn: Warn = _log.warning,
 ) -> WandbRun | None:
-    """Starts a run's mirror under `directory/wandb/`. Never raises, never asks for a key.
+    """Starts a run's mirror under `directory/wandb/`, without raising or asking for an API key.
 
-    W&B files of the same run from before an interruption are deleted and `resumed_rows` logged
-    anew: W&B cannot join the parts of an offline run reliably, and a server replaces a run by a
-    later one of the same id.
+    W&B files of the same run from before an interruption are deleted and `resumed_rows` are logged
+    again: W&B cannot join the parts of an offline run reliably, and a server replaces a run by a
+    later one with the same id.
 
     Args:
         directory: the run's directory.
-        run_id: the run's own id; with experiment and arm it determines the id in W&B.
-        name: what people see.
-        experiment: W&B's group.
-        arm: W&B's job type.
+        run_id: the run's id; with `experiment` and `arm` it determines the id in W&B.
+        name: display name.
+        experiment: W&B group.
+        arm: W&B job type.
         config: the resolved config, nested.
         mode: `offline` (files that `wandb sync` uploads later), `online`, or `disabled`.
-        project: W&B's project.
-        entity: W&B's team or user; None: the user's default.
-        tags: W&B's tags, up to 64 characters each.
-        resumed_rows: the rows of `metrics.jsonl` that the run goes on from.
-        warn: takes the text of a warning; also called from another thread.
+        project: W&B project.
+        entity: W&B team or user; None: the user's default.
+        tags: W&B tags, up to 64 characters each.
+        resumed_rows: the rows of `metrics.jsonl` that the run resumes from.
+        warn: function that receives the text of a warning, possibly on another thread.
 
     Returns:
-        The run, or None where there is nothing to feed: W&B is disabled or cannot be imported.
+        The run, or None if W&B is disabled or cannot be set up.
     """
     if mode == "disabled":
         return None
     _prepare_environment()
     try:
-        # In the caller's thread: importing in two threads at once can break the import of a
-        # module that both need.
+        # wandb is imported in the caller's thread: two threads that import at once can break the
+        # import of a module that both need.
         import wandb
 
         settings = wandb.Settings(
@@ -207,7 +206,7 @@ def start_run(
             finish_timeout=_UPLOAD_SECONDS,
             **_FIXED_SETTINGS,
         )
-    except Exception as error:  # a broken dependency raises anything
+    except Exception as error:  # a broken dependency can raise anything
         warn(f"the run goes on without W&B: {one_line(error)}")
         return None
     return WandbRun(settings, dict(config), resumed_rows, warn)
@@ -216,30 +215,30 @@ def start_run(
 def _prepare_environment() -> None:
     if "wandb" in sys.modules:
         return
-    # Reports of wandb's own errors would go to its makers, and with a server that does not answer
-    # they hold up the end of the process by 20 s.
+    # wandb would report its own errors to its developers, and if that server does not answer, the
+    # end of the process is delayed by 20 s.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    # A parent process's wandb service: it ends with the parent, and is not ours to start anew.
+    # A parent process's wandb service ends with the parent, and this process cannot restart it.
     os.environ.pop("WANDB_SERVICE", None)
 
 
 def wandb_id(run_id: str, experiment: str | None, arm: str | None) -> str:
-    """The id in W&B: the same after every restart.
+    """Returns a run's id in W&B, which is the same after every restart.
 
-    Two experiments that share an arm share that run's own id. In W&B they must not, or the later
-    one would take the run out of the first one's group.
+    Two experiments that share an arm share that run's own id. Their ids in W&B must differ, or the
+    later experiment would move the run out of the first one's group.
     """
     if experiment is None:
         return run_id[:16]
-    place = hashlib.sha256(f"{experiment}/{arm}".encode()).hexdigest()
-    return f"{run_id[:16]}-{place[:8]}"
+    digest = hashlib.sha256(f"{experiment}/{arm}".encode()).hexdigest()
+    return f"{run_id[:16]}-{digest[:8]}"
 
 
 @contextlib.contextmanager
 def _opened(
     settings: "wandb.Settings", config: dict[str, Any], warn: Warn
 ) -> "Iterator[wandb.Run]":
-    """The open W&B run, offline where it cannot be online. The caller finishes it."""
+    """Opens a W&B run, offline if it cannot be online. The caller finishes it."""
     identifier = str(settings.run_id)
     try:
         with _service.opening:
@@ -259,7 +258,7 @@ def _open(settings: "wandb.Settings", config: dict[str, Any], warn: Warn) -> "wa
         try:
             _log_in()
             return _init(settings, config)
-        except Exception as error:  # no key, no network, no permission: all end the same way
+        except Exception as error:  # no key, no network, no permission: all are handled alike
             _service.offline_until = time.monotonic() + _RETRY_ONLINE_SECONDS
             warn(f"W&B is offline for now, upload with `wandb sync`: {one_line(error)}")
             _stop_service()
@@ -267,14 +266,14 @@ def _open(settings: "wandb.Settings", config: dict[str, Any], warn: Warn) -> "wa
 
 
 def _stop_service() -> None:
-    """Makes wandb start its service process anew, unless a run still uses it.
+    """Stops wandb's service process, so that the next run starts a new one, unless it is in use.
 
-    After a failure the service may be dead, or hold on to the id of a run that was never opened:
+    After a failure the service may be dead, or may hold the id of a run that was never opened; then
     the next run would fail as well.
     """
     import wandb
 
-    if not _service.open_runs and wandb.run is None:  # the latter: a run of our caller's own
+    if not _service.open_runs and wandb.run is None:  # wandb.run is a run of our caller
         with contextlib.suppress(Exception, SystemExit):
             wandb.teardown()
 
@@ -295,7 +294,7 @@ def _init(settings: "wandb.Settings", config: dict[str, Any]) -> "wandb.Run":
         # wandb would silently write to the system's temporary directory instead.
         raise PermissionError(f"{directory} is not writable")
     _remove_segments(directory / "wandb", str(settings.run_id))
-    wandb.setup(wandb.Settings(silent=True))  # of a run alone, it leaves messages on the terminal
+    wandb.setup(wandb.Settings(silent=True))  # the run's own setting still lets messages through
     run = wandb.init(config=config, settings=settings)
     for metric in ("step", "epoch"):
         run.define_metric(metric, hidden=True)  # axes, not charts of their own
@@ -305,22 +304,22 @@ def _init(settings: "wandb.Settings", config: dict[str, Any]) -> "wandb.Run":
 
 
 def _remove_segments(directory: Path, identifier: str) -> None:
-    """Deletes what earlier attempts at a run left in its `wandb/`."""
+    """Deletes the files that earlier attempts at a run left in its `wandb/`."""
     for pattern in (f"*run-*-{identifier}", f"*run-*-{identifier}-[0-9]*"):
         for segment in directory.glob(pattern):
             shutil.rmtree(segment, ignore_errors=True)
 
 
 def _ignore_stop() -> None:
-    # Instead of wandb's interrupt of the main thread, which may be training a pack of runs.
-    _log.info("a stop asked for in W&B is ignored: W&B mirrors the run, it does not steer it")
+    # Replaces wandb's interrupt of the main thread, which may be training a pack of runs.
+    _log.info("a stop requested in W&B is ignored: W&B only mirrors the run")
 
 
 def _history_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"split": "train", "loss": …}` -> `{"train/loss": …}`, with `step` and `epoch` as they are.
+    """Maps `{"split": "train", "loss": …}` to `{"train/loss": …}`; `step` and `epoch` stay.
 
-    W&B's own step counts rows instead: its steps must not go backwards, and a row of one split may
-    come after a later row of the other.
+    W&B's own step counts rows instead, because its steps must not go backwards, and a row of one
+    split may come after a later row of the other.
     """
     axes = {key: row[key] for key in ("step", "epoch")}
     rest = row.keys() - {"step", "epoch", "split"}

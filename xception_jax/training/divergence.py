@@ -4,7 +4,7 @@ The step itself only says whether it was finite. A run that was not keeps the st
 it, and the batch and all draws are functions of the step, so it can be taken again at leisure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,16 +13,16 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jaxtyping import Array
-from ml_collections import ConfigDict
 
+from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
-from xception_jax.models.watching import all_finite, watched
+from xception_jax.runtime.watching import all_finite, watched
 from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate
 from xception_jax.training.state import TrainState
-from xception_jax.training.step import Batch, StepSpec, choices_of, gradients_of, training_rows
+from xception_jax.training.step import Batch, StepSpec, gradients_of, training_rows
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Origin:
         return self.what if self.module is None else f"{self.what} of {self.module}"
 
 
-def find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> Origin:
+def find_origin(config: Config, pipeline: Pipeline, state: TrainState) -> Origin:
     """What is not finite first in the step after `state`; never raises.
 
     Compiled by itself, so in another order of rounding than the run's own step: a step that only
@@ -58,14 +58,11 @@ def find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> Or
         return Origin(None, f"cannot be found ({type(error).__name__})")
 
 
-def _find_origin(config: ConfigDict, pipeline: Pipeline, state: TrainState) -> Origin:
+def _find_origin(config: Config, pipeline: Pipeline, state: TrainState) -> Origin:
     layout = Layout(make_mesh())
-    unrolled = config.copy_and_resolve_references()
-    with unrolled.unlocked():
-        unrolled.model.scan_middle = "off"  # a loop's modules cannot be told apart
-        unrolled.model.rematerialize = False
-    step_spec = make_step_spec(unrolled, pipeline.info, layout.mesh)
-    hparams = hyperparameters(config, (config.model.intermediate_activation,))
+    kept = replace(config, model=replace(config.model, rematerialize=False))
+    step_spec = make_step_spec(kept, pipeline.info)
+    hparams = hyperparameters(config)
     step, names = int(state.step), list[tuple[str | None, str]]()
     taken = next(iter(pipeline.train_batches(step)))
     if device_data := pipeline.device_data.get("train"):
@@ -129,7 +126,7 @@ def _forward(
     batch_stats: Params,
     rows: Batch,
 ) -> Looks:
-    model = step_spec.model.bind(parameters, batch_stats, choices_of(hparams))
+    model = step_spec.model.bind(parameters, batch_stats, hparams.activation_index)
     dropout = {"dropout_keys": rows["dropout"], "dropout_rate": hparams.dropout}
     with watched(model) as looks:
         model(rows["image"], train=True, **(dropout if step_spec.dropout else {}))

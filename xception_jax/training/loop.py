@@ -1,18 +1,18 @@
 """The steps of a run, or of a pack of runs, from wherever the state stands to the last one."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from statistics import median
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from xception_jax.data import Batch
 from xception_jax.runtime import hosts
+from xception_jax.runtime.profiling import StepProfiler
+from xception_jax.runtime.stopwatch import Stopwatch
 from xception_jax.runtime.watchdog import Watchdog
 from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.divergence import find_origin
@@ -30,12 +30,12 @@ class Progress:
     """Where a run stands, or the runs of a pack.
 
     Attributes:
-        phase: "compile", "train", "evaluate" or "done".
-        step: optimizer steps known to be done.
-        total_steps: of the run.
-        epoch: passes over the training split.
-        images_per_second: see `Stopwatch`; of all runs together.
-        row: the last row of the log; of a pack the mean.
+        phase: "compile", "train", "evaluate" or "diverged".
+        step: number of optimizer steps known to be done.
+        total_steps: number of steps of the run.
+        epoch: passes over the training split so far.
+        images_per_second: mean rate of all runs of the pack together; None: not known yet.
+        row: the last row of the log; in a pack the mean over its runs.
     """
 
     phase: str
@@ -49,96 +49,46 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-# Of the median of the last hundred steps, once there are ten.
-_SLOW, _RECENT, _ENOUGH = 20, 100, 10
-
-
 class Interrupted(Exception):
     """The run was asked to stop, and has saved where it stands."""
-
-
-class Stopwatch:
-    """Images and seconds of this process's training steps, from one finished step to the next.
-
-    Compilation, evaluation and checkpoints are left out, and so are the first steps after each,
-    which only fill the queue of the devices.
-
-    Attributes:
-        slow: how many times a step took 20 times the median of those before it, and a second:
-            less is what any machine's other work does to small steps.
-    """
-
-    def __init__(self) -> None:
-        self._seconds, self._images, self._last = 0.0, 0, None  # type: tuple[float, int, Any]
-        self._recent = deque[float](maxlen=_RECENT)
-        self.slow = 0
-
-    def pause(self) -> None:
-        """The time until the next finished step does not count, nor do its images."""
-        self._last = None
-
-    def finished(self, images: int, steps: int) -> float | None:
-        """So many steps of so many images together have just ended.
-
-        Returns:
-            the seconds that each took, if that was slow.
-        """
-        now, before = time.perf_counter(), self._last
-        self._last = now
-        if before is None:
-            return None
-        self._seconds += now - before
-        self._images += images
-        usual, took = self.usual(), (now - before) / steps
-        self._recent.append(took)
-        if usual is None or took < max(_SLOW * usual, 1.0):
-            return None
-        self.slow += 1
-        return took
-
-    def usual(self) -> float | None:
-        """The median seconds of a step; None before there are enough to tell."""
-        return median(self._recent) if len(self._recent) >= _ENOUGH else None
-
-    def images_per_second(self) -> float | None:
-        """The mean so far; None before a second dispatch has ended."""
-        return self._images / self._seconds if self._seconds else None
 
 
 class _Dispatched(NamedTuple):
     """Steps that the devices have been given; `sums` where the last completes a row of the log."""
 
     step: int
-    taken: int
+    steps: int
     outcome: Outcome
     sums: Sums | None
 
 
 @dataclass
 class Loop:
-    """Trains runs; their curves go to their logs, their states to their checkpoints.
+    """The training loop; curves go to the runs' logs, states to their checkpoints.
 
-    What a step says of itself is read after the next one is dispatched: the devices never wait
-    for the host to read a number, and the host is never further ahead than one dispatch.
+    What a step returns is read after the next one is dispatched: the devices never wait for the
+    host to read a number, and the host is never further ahead than one dispatched call. A transfer
+    guard refuses whatever would pass to the devices, or wait for them, without being asked.
 
     Attributes:
-        step_spec: of the runs.
-        layout: of their arrays.
-        schedule: of every run.
-        members: the runs, by slot; slots beyond them are padding.
-        hparams: the runs' hyperparameters, laid out.
-        evaluator: of their states.
-        listener: told of every dispatch.
-        stop: asked before every dispatch.
+        step_spec: what is fixed in the compiled step of the runs.
+        layout: how the arrays of the runs lie on the devices.
+        schedule: when rows, validations and checkpoints are due.
+        writers: the runs by slot; slots beyond them are padding.
+        hparams: the runs' hyperparameters, on the devices.
+        evaluator: evaluates the runs' states.
+        listener: called after every dispatched call.
+        stop: asked before every dispatched call.
         warn: takes a line of text for people.
-        watchdog: told of every dispatch that has ended, and of what comes between them.
-        steps_per_dispatch: at most; rows, validations and checkpoints end one.
+        watchdog: told of every call that has ended, and of what comes between them.
+        steps_per_dispatch: training steps per dispatched call, at most; rows, validations and
+            checkpoints end one.
     """
 
     step_spec: StepSpec
     layout: Layout
     schedule: Schedule
-    members: list[RunWriter]
+    writers: list[RunWriter]
     hparams: Hyperparameters
     evaluator: Evaluator
     listener: Listener
@@ -148,117 +98,136 @@ class Loop:
     steps_per_dispatch: int
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     compile_seconds: float | None = None
-    _going: int = 1
+    _active_at_start: int = 1
     _dispatched: _Dispatched | None = None
     _last_row: dict[str, Any] | None = None
 
     def run(self, state: TrainState, step: int) -> TrainState:
-        """Every step after `step` to the last, while a run is left; the state given is used up.
+        """Takes every step after `step` to the last, while a run is active.
+
+        Args:
+            state: the runs' states on the devices; its buffers are donated.
+            step: number of steps that it has taken.
 
         Raises:
             Interrupted: `stop` said so; the states are saved.
         """
         schedule, mesh = self.schedule, self.layout.mesh
-        device_data = replicate(self.members[0].pipeline.device_data.get("train", {}), mesh)
+        device_data = replicate(self.writers[0].pipeline.device_data.get("train", {}), mesh)
         batches = self._batches(step)
-        active = self.layout.stack(self._slots([np.bool_(m.active) for m in self.members], False))
-        step_function, self._going = None, len(self._active())
-        while step < schedule.total and self._active():
-            if self.stop():
+        active = self.layout.stack(self._fill([np.bool_(w.active) for w in self.writers], False))
+        train_steps, self._active_at_start = None, len(self._active())
+        steps_to_profile = self.writers[0].config.train.profile_steps
+        with closing(StepProfiler(steps_to_profile, self.writers[0].profile_directory)) as profiler:
+            while step < schedule.total and self._active():
+                if self.stop():
+                    self._settle(state)
+                    self._save(step, state, {})
+                    raise Interrupted(f"stopped after step {step}")
+                count = self._until_due(step)
+                next_batches = [next(batches) for _ in range(count)]
+                rows = self._rows(next_batches)
+                train_steps = train_steps or self._compile(step, device_data, rows)
+                profiler.before(step)
+                # On a GPU or TPU every transfer that is not asked for would be a wait.
+                with (
+                    jax.transfer_guard("disallow"),
+                    jax.profiler.StepTraceAnnotation("train", step_num=step),
+                ):
+                    steps = replicate(np.int32(count), mesh)
+                    state, outcome = train_steps(
+                        state, active, device_data, rows, steps, self.hparams
+                    )
+                self._note_batches(step, next_batches)
+                active, step = outcome["active"], step + count
                 self._settle(state)
-                self._save(step, state, {})
-                raise Interrupted(f"stopped after step {step}")
-            count = self._until_due(step)
-            taken = [next(batches) for _ in range(count)]
-            rows = self._rows(taken)
-            step_function = step_function or self._compile(step, device_data, rows)
-            steps = replicate(jnp.int32(count), mesh)
-            state, outcome = step_function(state, active, device_data, rows, steps, self.hparams)
-            self._note(step, taken)
-            active, step = outcome["active"], step + count
-            self._settle(state)
-            row_is_due = schedule.due(schedule.log, step)
-            self._dispatched = _Dispatched(step, count, outcome, state.sums if row_is_due else None)
-            if row_is_due:
-                state = replace(state, sums=self.layout.stack(self._slots([], zero_sums())))
-            if schedule.due(schedule.evaluate, step) or schedule.due(schedule.checkpoint, step):
-                self._settle(state)
-                self._evaluate_and_save(step, state)
+                row_is_due = schedule.due(schedule.log, step)
+                self._dispatched = _Dispatched(
+                    step, count, outcome, state.sums if row_is_due else None
+                )
+                if row_is_due:
+                    state = replace(state, sums=self.layout.stack(self._fill([], zero_sums())))
+                profiler.after(step, state)
+                if schedule.due(schedule.evaluate, step) or schedule.due(schedule.checkpoint, step):
+                    self._settle(state)
+                    self._evaluate_and_save(step, state)
         return state
 
     def speed(self) -> dict[str, Any]:
-        """What `run.json` says of it: a run's share of the images per second, and compiling."""
+        """What `run.json` records of speed: one run's share of the rate, and compilation."""
         speed, seconds = self.stopwatch.images_per_second(), self.compile_seconds
-        share = {} if speed is None else {"images_per_second": round(speed / self._going, 1)}
+        active = self._active_at_start
+        share = {} if speed is None else {"images_per_second": round(speed / active, 1)}
         slow = {"slow_steps": self.stopwatch.slow} if self.stopwatch.slow else {}
         return share | slow | ({} if seconds is None else {"compile_seconds": round(seconds, 2)})
 
     def _active(self) -> list[tuple[int, RunWriter]]:
-        return [(slot, member) for slot, member in enumerate(self.members) if member.active]
+        return [(slot, writer) for slot, writer in enumerate(self.writers) if writer.active]
 
-    def _slots(self, values: list[Any], padding: Any) -> list[Any]:
+    def _fill(self, values: list[Any], padding: Any) -> list[Any]:
+        """A value for every slot: `padding` for those without a run."""
         return values + [padding] * ((self.layout.slots or 1) - len(values))
 
     def _until_due(self, step: int) -> int:
-        """Steps of the next dispatch: as many as may be, up to what is due next."""
+        """The number of steps of the next call: as many as may be, up to what is due next."""
         schedule = self.schedule
         for count in range(1, self.steps_per_dispatch):
-            every = (schedule.log, schedule.evaluate, schedule.checkpoint)
-            if any(schedule.due(period, step + count) for period in every):
+            periods = (schedule.log, schedule.evaluate, schedule.checkpoint)
+            if any(schedule.due(period, step + count) for period in periods):
                 return count
         return min(self.steps_per_dispatch, schedule.total - step)
 
     def _batches(self, step: int) -> Iterator[Batch]:
         """The global batches after `step`: [slots, batch, …], or [batch, …] of a run alone."""
-        runs = [member.pipeline.train_batches(step) for member in self.members]
-        for batches in zip(*runs, strict=True):
+        iterators = [writer.pipeline.train_batches(step) for writer in self.writers]
+        for batches in zip(*iterators, strict=True):
             if self.layout.slots is None:
                 yield batches[0]
             else:
-                every = self._slots(list(batches), batches[0])
-                yield {name: np.stack([batch[name] for batch in every]) for name in batches[0]}
+                filled = self._fill(list(batches), batches[0])
+                yield {name: np.stack([batch[name] for batch in filled]) for name in batches[0]}
 
-    def _rows(self, taken: list[Batch]) -> dict[str, jax.Array]:
-        """The batches, and the last one again up to the number that the program takes."""
-        every = taken + taken[-1:] * (self.steps_per_dispatch - len(taken))
+    def _rows(self, batches: list[Batch]) -> dict[str, jax.Array]:
+        """The batches on the devices; the last is repeated up to the number that a call takes."""
+        repeated = batches + batches[-1:] * (self.steps_per_dispatch - len(batches))
         parts = self.step_spec.consecutive_parts
-        rows = {name: np.stack([batch[name] for batch in every]) for name in taken[0]}
+        rows = {name: np.stack([batch[name] for batch in repeated]) for name in batches[0]}
         return self.layout.put(self.layout.interleave_shards(rows, parts), self.layout.steps_spec)
 
-    def _note(self, step: int, taken: list[Batch]) -> None:
+    def _note_batches(self, step: int, batches: list[Batch]) -> None:
         """Tells each run's `pairing.json` what the devices have been given after `step`."""
         alone = jax.process_count() == 1
-        for number, batch in enumerate(taken, start=step):
+        for number, batch in enumerate(batches, start=step):
             sent = batch.get("index") if alone else None  # of several processes, a part
-            for slot, member in self._active():
+            for slot, writer in self._active():
                 if sent is None:
-                    indices = member.pipeline.train_indices(number)
+                    indices = writer.pipeline.train_indices(number)
                 else:
                     indices = sent if self.layout.slots is None else sent[slot]
-                member.dispatched(number + 1, indices)
+                writer.dispatched(number + 1, indices)
 
     def _settle(self, state: TrainState) -> None:
-        """Waits for the steps dispatched last, and takes note of what they say.
+        """Waits for the steps that were dispatched last, and reads what they returned.
 
         Args:
-            state: the newest; of a run that has diverged, that before the step.
+            state: the newest; for a run that has diverged, the one before the step.
         """
         if self._dispatched is None:
             return
-        step, count, outcome, sums = jax.device_get(self._dispatched)
+        step, steps, outcome, sums = jax.device_get(self._dispatched)
         self._dispatched = None
         active = self._active()
-        images = count * self.schedule.examples_per_step * len(active)
-        if (slow := self.stopwatch.finished(images, count)) and self.stopwatch.slow == 1:
+        images = steps * self.schedule.examples_per_step * len(active)
+        if (slow := self.stopwatch.finished(images, steps)) and self.stopwatch.slow == 1:
             usual = self.stopwatch.usual()
             self.warn(f"step {step} took {slow:.1f} s, and {usual:.2g} s is usual")
         outcome, sums = jax.tree.map(np.atleast_1d, (outcome, sums))
         means: dict[int, dict[str, float]] = {}
-        for slot, member in active:
-            mine = {name: values[slot] for name, values in outcome.items()}
-            rate = float(mine["learning_rate"])
-            if not mine["active"]:
-                self._diverged(slot, member, state, int(mine["step"]) + 1, rate)
+        for slot, writer in active:
+            of_run = {name: values[slot] for name, values in outcome.items()}
+            rate = float(of_run["learning_rate"])
+            if not of_run["active"]:
+                self._diverged(slot, writer, state, int(of_run["step"]) + 1, rate)
             elif sums is not None:
                 means[slot] = {
                     name: float(sums[name][slot] / sums["examples"][slot])
@@ -268,23 +237,27 @@ class Loop:
         self._tell("train", step)
 
     def _diverged(
-        self, slot: int, member: RunWriter, state: TrainState, step: int, rate: float
+        self, slot: int, writer: RunWriter, state: TrainState, step: int, rate: float
     ) -> None:
-        """Records which step it was, and what the next person wants to know of it."""
+        """Records the step that was not finite, and where in the model it first was not."""
         self._tell("diverged", step)
-        origin = find_origin(member.config, member.pipeline, self.layout.take(state, slot))
-        member.checkpoints.wait()
-        good = member.checkpoints.latest_step
+        origin = find_origin(writer.config, writer.pipeline, self.layout.take(state, slot))
+        writer.checkpoints.wait()
+        last_good = writer.checkpoints.latest_step
         reason = (
             f"not finite at step {step}, where the learning rate is {rate:.4g}; first: {origin}; "
-            + ("no checkpoint before it" if good is None else f"last checkpoint: step {good}")
+            + (
+                "no checkpoint before it"
+                if last_good is None
+                else f"last checkpoint: step {last_good}"
+            )
         )
-        found = {"step": step, "learning_rate": rate, **asdict(origin), "checkpoint": good}
-        member.end("diverged", reason=reason, result=None, divergence=found, **self.speed())
+        details = {"step": step, "learning_rate": rate, **asdict(origin), "checkpoint": last_good}
+        writer.end("diverged", reason=reason, result=None, divergence=details, **self.speed())
         self.stopwatch.pause()
 
     def _evaluate_and_save(self, step: int, state: TrainState) -> None:
-        """Rows up to this step are in the log before a checkpoint of it can exist."""
+        """Validates, then saves: rows up to a step are logged before its checkpoint can exist."""
         metrics: dict[int, dict[str, float]] = {}
         if self._active() and self.schedule.due(self.schedule.evaluate, step):
             self._tell("evaluate", step)
@@ -296,12 +269,12 @@ class Loop:
         self.stopwatch.pause()
 
     def _save(self, step: int, state: TrainState, metrics: dict[int, dict[str, float]]) -> None:
-        """Not before all members have their last checkpoint: one may have to go on from there."""
+        """Saves every active run once all have their last checkpoint: a kill may need that one."""
         self.watchdog.alive(f"checkpoint at step {step}")
-        for _, member in self._active():
-            member.checkpoints.wait()
-        for slot, member in self._active():
-            member.save(step, self.layout.take(state, slot), metrics.get(slot))
+        for _, writer in self._active():
+            writer.checkpoints.wait()
+        for slot, writer in self._active():
+            writer.save(step, self.layout.take(state, slot), metrics.get(slot))
 
     def _compile(self, step: int, device_data: Any, rows: Any) -> jax.stages.Compiled:
         self._tell("compile", step)
@@ -314,15 +287,14 @@ class Loop:
         return compiled
 
     def _log(self, step: int, split: str, metrics: dict[int, dict[str, float]]) -> None:
-        """A row for each run; what people are shown is their mean."""
-        place = {"step": step, "epoch": self.schedule.epoch(step), "split": split}
+        """Logs a row for each run; people are shown their mean."""
+        position = {"step": step, "epoch": self.schedule.epoch(step), "split": split}
         for slot, values in metrics.items():
-            self.members[slot].log(place | values)
+            self.writers[slot].log(position | values)
         if metrics:
-            names = next(iter(metrics.values()))
             rows = list(metrics.values())
-            self._last_row = place | {
-                name: sum(row[name] for row in rows) / len(rows) for name in names
+            self._last_row = position | {
+                name: sum(row[name] for row in rows) / len(rows) for name in rows[0]
             }
 
     def _tell(self, phase: str, step: int) -> None:

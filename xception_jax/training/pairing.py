@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
 from xception_jax.runtime import run_directory as files
@@ -40,7 +40,7 @@ class Pairing:
     def __init__(
         self,
         path: Path,
-        config: ConfigDict,
+        config: Config,
         *,
         schedule: Schedule,
         pipeline: Pipeline,

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from xception_jax.config import run_id
+from xception_jax.config import Config, run_id
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
 from xception_jax.runtime import hosts
@@ -42,7 +41,7 @@ class Labels:
 class RunSpec:
     """What is to be trained: a resolved config, a directory for its files, and its name."""
 
-    config: ConfigDict
+    config: Config
     directory: Path
     labels: Labels
 
@@ -75,6 +74,11 @@ class RunWriter:
     def active(self) -> bool:
         """Whether there is anything left to train or to evaluate."""
         return self.record["status"] not in files.ENDED
+
+    @property
+    def profile_directory(self) -> Path:
+        """The directory of profiler traces."""
+        return self.directory / "profile"
 
     def open(self, *, keep_at_least: int) -> Checkpoints:
         """Opens `checkpoints`; the caller closes them."""
@@ -161,7 +165,10 @@ class RunWriter:
             config=config.to_dict(),
             resumed_step=resumed,
             warn=self._warn,
-            **config.wandb,
+            mode=config.wandb.mode,
+            project=config.wandb.project,
+            entity=config.wandb.entity,
+            tags=config.wandb.tags,
         )
 
     def log(self, row: dict[str, Any]) -> None:

@@ -2,21 +2,20 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
+from xception_jax.config import Config, shared_settings
 from xception_jax.data import DatasetInfo, Pipeline, open_pipeline
 from xception_jax.errors import InputError
-from xception_jax.models import ModelFunction, model_function
+from xception_jax.models import ModelFunction, functional_model
 from xception_jax.pretrained.importing import initial_from
-from xception_jax.training.hyperparameters import shared_settings
 from xception_jax.training.objective import make_task
-from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.training.optimizer import optimizer_spec, require_optimizer
 from xception_jax.training.sharding import DATA_AXIS, Layout, require_divisible
 from xception_jax.training.step import StepSpec
 
@@ -67,23 +66,33 @@ def _times(every: float, step: int) -> int:
     return floor((step + 0.5) / every)
 
 
-def open_data(config: ConfigDict) -> Pipeline:
+def open_data(config: Config) -> Pipeline:
     """This host's pipeline of the run's data set.
 
     Raises:
         InputError: see `data.open_pipeline`.
     """
+    data = config.data
     return open_pipeline(
-        **config.data,
+        name=data.name,
+        directory=data.directory,
+        image_size=data.image_size,
+        validation_fraction=data.validation_fraction,
+        train_examples=data.train_examples,
+        pipeline=data.pipeline,
+        augmentation=data.augmentation,
+        padding=data.padding,
+        corrupt_images=data.corrupt_images,
+        threads=data.threads,
         batch_size=config.train.batch_size,
-        parts=config.train.accumulation_steps if config.model.norm_group_size else 1,
+        parts=config.train.accumulation_steps if config.model.block.norm.group_size else 1,
         seed=config.seed,
         host=jax.process_index(),
         hosts=jax.process_count(),
     )
 
 
-def make_schedule(config: ConfigDict, examples: int) -> Schedule:
+def make_schedule(config: Config, examples: int) -> Schedule:
     """Epochs of `examples` training examples in steps, at least one."""
     batch = config.train.batch_size
 
@@ -100,24 +109,26 @@ def make_schedule(config: ConfigDict, examples: int) -> Schedule:
     )
 
 
-def make_model(config: ConfigDict, info: DatasetInfo, activations: Sequence[str]) -> ModelFunction:
-    """The config's model for the data set's images and classes, checked to take them.
+def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
+    """Checks a run against its data, model, weights and devices, before anything compiles.
 
-    The dropout rate comes at run time, and so does the choice among several activations.
+    Args:
+        config: config of the run.
+        info: what its data are.
+        mesh: its devices.
 
     Raises:
-        InputError: the model cannot be built, or not for images of this size.
+        InputError: a setting that does not fit the others, with the nearest value that does.
     """
-    one = activations[0] if len(activations) == 1 else tuple(activations)
-    settings = dict(config.model.items()) | {"intermediate_activation": one, "dropout": 0.0}
-    del settings["name"]
-    function = model_function(
-        config.model.name,
-        num_classes=info.num_classes,
-        in_channels=info.image_shape[-1],
-        axis_name=DATA_AXIS,
-        **settings,
-    )
+    train = config.train
+    require_divisible("train.batch_size", train.batch_size, mesh, train.accumulation_steps)
+    _require_groups(config, mesh)
+    if config.model.block.dtype == "float64":
+        reason = "must be one of float32, bfloat16 in training"
+        raise InputError("model.dtype", "float64", reason, "float32")
+    require_optimizer(config.optimizer, sharded=train.shard_optimizer)
+    make_task(info, label_smoothing=train.label_smoothing)
+    function = make_model(config, info)
     images = jax.ShapeDtypeStruct((1, *info.image_shape), jnp.float32)
     try:
         jax.eval_shape(
@@ -125,45 +136,67 @@ def make_model(config: ConfigDict, info: DatasetInfo, activations: Sequence[str]
         )
     except ValueError as error:
         raise InputError("data.image_size", config.data.image_size, str(error)) from error
-    return function
+    if train.initial_weights is not None:
+        _require_weights(train.initial_weights, function)
 
 
-def make_step_spec(
-    config: ConfigDict, info: DatasetInfo, mesh: Mesh, activations: Sequence[str] | None = None
-) -> StepSpec:
-    """All that is fixed in the compiled code of a run, or of a pack.
+def make_model(
+    config: Config, info: DatasetInfo, activations: Sequence[str] | None = None
+) -> ModelFunction:
+    """The config's model for the data set's images and classes.
+
+    The dropout rate comes at run time, and so does the choice among several activations.
 
     Args:
-        config: of the run, or of any of the pack.
-        info: of its data.
-        mesh: of its devices.
+        config: config of the run, or of any run of a pack.
+        info: what its data are.
         activations: the intermediate activations of the pack; None: the run's own.
 
     Raises:
-        InputError: a setting that does not fit the model, the data or the devices.
+        InputError: the model cannot be built.
     """
-    train, optimizer = config.train, config.optimizer
-    if activations is None:
-        activations = (config.model.intermediate_activation,)
-    require_divisible("train.batch_size", train.batch_size, mesh, train.accumulation_steps)
-    _require_groups(config, mesh)
+    model, block = config.model, config.model.block
+    activations = tuple(activations or (block.intermediate_activation,))
+    block = replace(
+        block,
+        intermediate_activation=activations[0],
+        activation_choices=activations if len(activations) > 1 else (),
+        norm=replace(block.norm, axis_name=DATA_AXIS),
+    )
+    return functional_model(
+        replace(
+            model,
+            block=block,
+            dropout=0.0,
+            num_classes=info.num_classes,
+            in_channels=info.image_shape[-1],
+        )
+    )
+
+
+def make_step_spec(
+    config: Config, info: DatasetInfo, activations: Sequence[str] | None = None
+) -> StepSpec:
+    """What is fixed in the compiled code of a run, or of a pack; see `require_trainable`.
+
+    Args:
+        config: config of the run, or of any run of a pack.
+        info: what its data are.
+        activations: the intermediate activations of the pack; None: the run's own.
+
+    Raises:
+        InputError: the model cannot be built.
+    """
+    train = config.train
+    activations = tuple(activations or (config.model.block.intermediate_activation,))
     schedule = make_schedule(config, info.examples["train"])
-    steps_per_epoch = schedule.examples_per_epoch / schedule.examples_per_step
-    settings = dict(optimizer.items())
-    decay_epochs, warmup_epochs = settings.pop("decay_epochs"), settings.pop("warmup_epochs")
-    del settings["learning_rate"], settings["reference_batch_size"]
-    settings["weight_decay"] = settings["weight_decay"] > 0
-    model = make_model(config, info, activations)
-    if train.initial_weights is not None:
-        _require_weights(train.initial_weights, model)
-    decay_examples = settings.pop("decay_examples") or decay_epochs * schedule.examples_per_epoch
     return StepSpec(
-        model=model,
+        model=make_model(config, info, activations),
         task=make_task(info, label_smoothing=train.label_smoothing),
-        optimizer=OptimizerSettings(
-            **settings,
-            decay_steps=max(1, round(decay_examples / train.batch_size)),
-            warmup_steps=round(warmup_epochs * steps_per_epoch),
+        optimizer=optimizer_spec(
+            config.optimizer,
+            batch_size=train.batch_size,
+            examples=schedule.examples_per_epoch,
             total_steps=schedule.total,
         ),
         average_decay=train.average_decay,
@@ -171,7 +204,7 @@ def make_step_spec(
         augmentation=config.data.augmentation,
         padding=config.data.padding,
         dropout=config.model.dropout > 0,
-        grouped=config.model.norm_group_size is not None,
+        grouped=config.model.block.norm.group_size is not None,
         shard_optimizer=train.shard_optimizer,
         settings=json.dumps([shared_settings(config), repr(info), activations], sort_keys=True),
     )
@@ -185,9 +218,9 @@ def _require_weights(path: str, model: ModelFunction) -> None:
         raise InputError("train.initial_weights", path, str(error)) from error
 
 
-def _require_groups(config: ConfigDict, mesh: Mesh) -> None:
+def _require_groups(config: Config, mesh: Mesh) -> None:
     """Raises `InputError` unless groups of batch normalization and devices' rows nest."""
-    size, devices = config.model.norm_group_size, mesh.shape[DATA_AXIS]
+    size, devices = config.model.block.norm.group_size, mesh.shape[DATA_AXIS]
     rows = config.train.batch_size // (devices * config.train.accumulation_steps)
     within = [part for part in range(2, rows + 1) if rows % part == 0]
     across = [rows * count for count in range(2, devices + 1) if devices % count == 0]
@@ -197,7 +230,7 @@ def _require_groups(config: ConfigDict, mesh: Mesh) -> None:
         raise InputError("model.norm_group_size", size, reason, near)
 
 
-def evaluation_batch_size(config: ConfigDict, layout: Layout) -> int:
+def evaluation_batch_size(config: Config, layout: Layout) -> int:
     """Of each run: the config's share, raised to a multiple of the devices that share a batch.
 
     Padding changes no result.
@@ -206,7 +239,7 @@ def evaluation_batch_size(config: ConfigDict, layout: Layout) -> int:
     return ceil(config.evaluation.batch_size / (layout.slots or 1) / devices) * devices
 
 
-def steps_per_dispatch(config: ConfigDict, mesh: Mesh, *, device_data: bool) -> int:
+def steps_per_dispatch(config: Config, mesh: Mesh, *, device_data: bool) -> int:
     """The config's, or by where the program and the data are.
 
     XLA:CPU runs the same operations inside a loop several times slower, and its host has nothing

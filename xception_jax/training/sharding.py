@@ -82,7 +82,7 @@ class Layout:
         if jax.process_count() > 1:
             taken: Tree = _take(self.mesh, values, slot)
             return taken
-        one: Tree = jax.tree.map(lambda x: np.asarray(x)[slot, ...], values)
+        one: Tree = jax.tree.map(lambda x: x[slot, ...], jax.device_get(values))
         return one
 
     def replicate(self, values: Tree) -> Tree:

@@ -5,12 +5,13 @@ from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
 from xception_jax.models.functional import Params
 
-Sums = dict[str, Array]
+Sums = dict[str, Array | np.ndarray]
 
 
 @no_type_check  # at run time: JAX also makes it of shapes, shardings and None
@@ -37,9 +38,8 @@ class TrainState:
 
 
 def zero_sums() -> Sums:
-    """Metrics of no step yet."""
-    names = ("examples", "loss", "top1", "top5")
-    return {name: jnp.zeros((), jnp.float32) for name in names}  # one buffer each: all are donated
+    """The sums of metrics before any step, as NumPy arrays."""
+    return {name: np.zeros((), np.float32) for name in ("examples", "loss", "top1", "top5")}
 
 
 def polyak(averages: Params, parameters: Params, step: Int[Array, ""], decay: float) -> Params:

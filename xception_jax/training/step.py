@@ -17,7 +17,7 @@ from xception_jax.models import ModelFunction
 from xception_jax.models.functional import Params
 from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import Task
-from xception_jax.training.optimizer import OptimizerSettings
+from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.sharding import DATA_AXIS, shared_axis
 from xception_jax.training.state import Sums, TrainState, polyak, zero_sums
 
@@ -42,7 +42,7 @@ class StepSpec:
 
     model: ModelFunction
     task: Task
-    optimizer: OptimizerSettings
+    optimizer: OptimizerSpec
     average_decay: float
     accumulation_steps: int
     augmentation: str
@@ -70,7 +70,8 @@ class StepSpec:
         averages = jax.tree.map(jnp.copy, parameters) if self.average_decay else {}
         optimizer = self.optimizer.transformation(0.0, 0.0).init(parameters)
         step = jnp.zeros((), jnp.int32)
-        return TrainState(step, parameters, batch_stats, averages, optimizer, zero_sums())
+        sums = jax.tree.map(jnp.asarray, zero_sums())
+        return TrainState(step, parameters, batch_stats, averages, optimizer, sums)
 
 
 def stream_key(seed: int | Int[Array, ""], stream: str) -> Key[Array, ""]:
@@ -131,7 +132,7 @@ def gradients_of(
             train=True,
             dropout_keys=batch.get("dropout"),
             dropout_rate=hparams.dropout if step_spec.dropout else None,
-            choices=choices_of(hparams),
+            activation_index=hparams.activation_index,
         )
         return jnp.mean(step_spec.task.loss(logits, batch["label"])), (logits, new)
 
@@ -140,11 +141,6 @@ def gradients_of(
     right = {f"top{k}": step_spec.task.in_top(logits, batch["label"], k) for k in (1, 5)}
     hits = {name: jnp.sum(values, dtype=jnp.float32) for name, values in right.items()}
     return gradients, batch_stats, {"examples": count, "loss": mean * count, **hits}
-
-
-def choices_of(hparams: Hyperparameters) -> dict[str, Array]:
-    """What the model is told at run time."""
-    return {"intermediate_activation": hparams.activation}
 
 
 def train_step(
@@ -248,7 +244,7 @@ def _accumulate(
     zeros = partial(jax.tree.map, jnp.zeros_like)
     added = (
         zeros(state.parameters),
-        zero_sums(),
+        jax.tree.map(jnp.asarray, zero_sums()),
         zeros(state.batch_stats if step_spec.grouped else {}),
     )
     ((gradients, sums, each), last), _ = lax.scan(body, (added, state.batch_stats), split)
@@ -268,6 +264,10 @@ def evaluation_step(
     """What the task notes of each example (`Task.outputs`) for one run, arrays [batch, …]."""
     images, labels = gather(device_data, batch)
     logits, _ = step_spec.model.apply(
-        parameters, batch_stats, normalize(images), train=False, choices=choices_of(hparams)
+        parameters,
+        batch_stats,
+        normalize(images),
+        train=False,
+        activation_index=hparams.activation_index,
     )
     return step_spec.task.outputs(logits, labels)

@@ -10,9 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from xception_jax.config import flatten
+from xception_jax.config import Config, flatten
 from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, NORM_IMPLEMENTATIONS
 from xception_jax.ops.dispatch import choose_implementation
@@ -33,6 +32,7 @@ from xception_jax.training.setup import (
     make_schedule,
     make_step_spec,
     open_data,
+    require_trainable,
     steps_per_dispatch,
 )
 from xception_jax.training.sharding import Layout, make_mesh
@@ -40,13 +40,13 @@ from xception_jax.training.state import TrainState
 from xception_jax.training.step import StepSpec
 
 _logger = logging.getLogger(__name__)
-# Of a pack that is killed while it saves, some members have the newest checkpoint and some do not:
+# Of a pack that is killed while it saves, some writers have the newest checkpoint and some do not:
 # the one before must still be there. A run alone keeps what its config says.
 _KEEP_IN_PACK = 2
 
 
 def train(
-    config: ConfigDict,
+    config: Config,
     directory: Path,
     *,
     labels: Labels,
@@ -116,14 +116,15 @@ def train_together(
             stack.enter_context(closing(hosts.all_or_raise(partial(open_data, run.config))))
             for run in runs
         ]
-        first = runs[0].config, pipelines[0].info
-        step_spec = hosts.all_or_raise(lambda: make_step_spec(*first, layout.mesh, activations))
+        config, info = runs[0].config, pipelines[0].info
+        hosts.all_or_raise(lambda: require_trainable(config, info, layout.mesh))
+        step_spec = make_step_spec(config, info, activations)
         for run, record in zip(runs, records, strict=True):
             if record["status"] not in files.ENDED:
                 hosts.broadcast_from_leader(partial(_hold, run, stack))
-        members = [RunWriter(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
-        if any(member.active for member in members):  # not ended by another process meanwhile
-            session = TrainingSession(members, layout, step_spec, activations, warn)
+        writers = [RunWriter(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
+        if any(writer.active for writer in writers):  # not ended by another process meanwhile
+            session = TrainingSession(writers, layout, step_spec, activations, warn)
             try:
                 session.run(listener, hosts.any_process(stop))
             except Interrupted:
@@ -131,16 +132,16 @@ def train_together(
             except Exception as error:
                 if hosts.is_loss(error):  # nothing is wrong with the run
                     raise
-                for member in members:
-                    if member.active:
-                        member.fail(error)
+                for writer in writers:
+                    if writer.active:
+                        writer.fail(error)
                 raise
-    return [member.record for member in members]
+    return [writer.record for writer in writers]
 
 
 def activations_of(runs: Sequence[RunSpec]) -> tuple[str, ...]:
     """The intermediate activations of a pack's program; in an order that later packs share."""
-    return tuple(sorted({run.config.model.intermediate_activation for run in runs}))
+    return tuple(sorted({run.config.model.block.intermediate_activation for run in runs}))
 
 
 def _require_same_everywhere(runs: Sequence[RunSpec]) -> None:
@@ -170,48 +171,48 @@ def _hold(run: RunSpec, stack: ExitStack) -> None:
 class TrainingSession:
     """Runs while this process trains them; at least one has not ended."""
 
-    members: list[RunWriter]
+    writers: list[RunWriter]
     layout: Layout
     step_spec: StepSpec
     activations: tuple[str, ...]
     warn: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        seconds = self.members[0].config.train.stuck_after_seconds
+        seconds = self.writers[0].config.train.stuck_after_seconds
         self.watchdog = Watchdog(seconds, self._stuck)
 
     def _stuck(self, reason: str, stacks: str) -> None:
-        for member in self.members:
-            if member.active:
-                member.stuck(reason, stacks)
+        for writer in self.writers:
+            if writer.active:
+                writer.stuck(reason, stacks)
 
     def run(self, listener: Listener, stop: Callable[[], bool]) -> None:
         """Restores or initializes, trains, evaluates, records."""
-        first = self.members[0]
+        first = self.writers[0]
         schedule = make_schedule(first.config, first.pipeline.info.examples["train"])
         keep = 1 if self.layout.slots is None else _KEEP_IN_PACK
-        active = [member for member in self.members if member.active]
+        active = [writer for writer in self.writers if writer.active]
         with ExitStack() as stack:
             stack.enter_context(self.watchdog)
             stack.callback(self._finish)
-            for member in active:
-                stack.enter_context(closing(member.open(keep_at_least=keep)))
-            initial = [self._initial(member) for member in active]
+            for writer in active:
+                stack.enter_context(closing(writer.open(keep_at_least=keep)))
+            initial = [self._initial(writer) for writer in active]
             resumed, state = self._first_state(active, initial)
-            for member, start in zip(active, initial, strict=True):
-                member.start(resumed, schedule, self.step_spec, start.parameters, **self._facts())
+            for writer, start in zip(active, initial, strict=True):
+                writer.start(resumed, schedule, self.step_spec, start.parameters, **self._facts())
             loop = self._loop(schedule, listener, stop)
             self._complete(loop, loop.run(state, resumed or 0))
 
     def _loop(self, schedule: Schedule, listener: Listener, stop: Callable[[], bool]) -> Loop:
-        first, layout = self.members[0], self.layout
-        hparams = layout.stack(self._filled([self._own(member) for member in self.members]))
+        first, layout = self.writers[0], self.layout
+        hparams = layout.stack(self._filled([self._hparams(writer) for writer in self.writers]))
         batch_size = evaluation_batch_size(first.config, layout)
         return Loop(
             step_spec=self.step_spec,
             layout=layout,
             schedule=schedule,
-            members=self.members,
+            writers=self.writers,
             hparams=hparams,
             evaluator=Evaluator(
                 self.step_spec,
@@ -230,8 +231,8 @@ class TrainingSession:
             ),
         )
 
-    def _own(self, member: RunWriter) -> Hyperparameters:
-        return hyperparameters(member.config, self.activations)
+    def _hparams(self, writer: RunWriter) -> Hyperparameters:
+        return hyperparameters(writer.config, self.activations)
 
     def _filled(self, values: list[Any]) -> list[Any]:
         """One value for each slot: those without a run have the first run's."""
@@ -240,9 +241,9 @@ class TrainingSession:
     def _facts(self) -> dict[str, Any]:
         """What `run.json` says of how the runs are computed."""
         kinds = [device.device_kind for device in self.layout.mesh.devices.flat]
-        names = [member.labels.name for member in self.members]
+        names = [writer.labels.name for writer in self.writers]
         pack = None if self.layout.slots is None else {"size": self.layout.slots, "runs": names}
-        asked = self.members[0].config.model.depthwise_implementation
+        asked = self.writers[0].config.model.block.depthwise_implementation
         depthwise = choose_implementation("depthwise", asked, DEPTHWISE_IMPLEMENTATIONS)
         return {
             "devices": kinds,
@@ -260,24 +261,24 @@ class TrainingSession:
         """The step of the checkpoints the runs go on from (None: from the start), and the state."""
         shapes = self.step_spec.shapes()
         restored = restore_newest(
-            [member.checkpoints for member in active],
+            [writer.checkpoints for writer in active],
             shapes,
             self.layout.mesh,
-            [member.log_until for member in active],
+            [writer.log_until for writer in active],
             self.warn,
         )
         resumed, states = restored or (None, initial)
         at_hand = iter(states)
         every = [
-            next(at_hand) if member.active else initial_state(self.step_spec, member.config.seed)
-            for member in self.members
+            next(at_hand) if writer.active else initial_state(self.step_spec, writer.config.seed)
+            for writer in self.writers
         ]
         return resumed, place_states(self.step_spec, self.layout, self._filled(every))
 
-    def _initial(self, member: RunWriter) -> TrainState:
+    def _initial(self, writer: RunWriter) -> TrainState:
         """As drawn, or from elsewhere; what is lacking there, a classifier, stays as drawn."""
-        state = initial_state(self.step_spec, member.config.seed)
-        path = member.config.train.initial_weights
+        state = initial_state(self.step_spec, writer.config.seed)
+        path = writer.config.train.initial_weights
         if path is None:
             return state
         parameters, batch_stats, left_out = initial_from(path, self.step_spec.model)
@@ -294,21 +295,21 @@ class TrainingSession:
 
     def _complete(self, loop: Loop, state: TrainState) -> None:
         """The final evaluation of those that have not diverged, and the end of their records."""
-        if not any(member.active for member in self.members):
+        if not any(writer.active for writer in self.writers):
             return
         if loop.stop():
             raise Interrupted("stopped before the final evaluation")
-        info = self.members[0].pipeline.info
+        info = self.writers[0].pipeline.info
         split = "test" if info.examples.get("test") else "valid"
-        finals = loop.evaluator(state, split)[: len(self.members)]
-        for member, final in zip(self.members, finals, strict=True):
-            if member.active:
-                member.write_predictions(final, split)
+        finals = loop.evaluator(state, split)[: len(self.writers)]
+        for writer, final in zip(self.writers, finals, strict=True):
+            if writer.active:
+                writer.write_predictions(final, split)
                 count = len(final.examples["index"])
                 result = {"split": split, "examples": count, **final.metrics()}
-                member.checkpoints.wait()
-                member.end("done", reason=None, result=result, **loop.speed())
+                writer.checkpoints.wait()
+                writer.end("done", reason=None, result=result, **loop.speed())
 
     def _finish(self) -> None:
-        for member in self.members:
-            member.finish()
+        for writer in self.writers:
+            writer.finish()

@@ -1,8 +1,8 @@
-"""Kernels in C++ for a CPU, where somebody has built them; each `.cc` file says what it computes.
+"""Optional C++ kernels for CPUs; each `.cc` file says what it computes.
 
-`python -m xception_jax.ops.native` (or `make kernels`) builds them into the user's cache. Nothing
-needs them: the operations have a formulation in JAX alone, which is taken where there are none, and
-for what they do not do. XCEPTION_JAX_KERNELS=off has them left alone.
+`python -m xception_jax.ops.native` (or `make kernels`) builds them into the user's cache. They are
+never required: every operation also has an implementation in JAX, which is used if the kernels are
+not built or do not support the arguments. XCEPTION_JAX_KERNELS=off disables them.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ from xception_jax.ops.dispatch import backend
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cc")))
 HEADER = Path(__file__).with_name("parts.h")
-# Every compiler's: no -march, for machines of several kinds may share the cache.
+# Flags that every compiler knows. No -march, because machines of several kinds may share the cache.
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=fast", "-fPIC", "-shared")
 BUILD = "python -m xception_jax.ops.native"
 TARGETS = ("depthwise", "depthwise_gradients", "column_sums")
@@ -37,31 +37,35 @@ _portable = ContextVar("portable", default=False)
 
 @lru_cache(maxsize=1)
 def version() -> str:
-    """A digest of what a library is made from, but for the compiler: any will do."""
-    made_from = (jaxlib_version, *FLAGS, sys.platform, platform.machine())
-    text = b"".join(path.read_bytes() for path in (HEADER, *SOURCES))
-    return hashlib.sha256(text + repr(made_from).encode()).hexdigest()[:16]
+    """Returns a digest of everything a library is made from, except the compiler."""
+    build_settings = (jaxlib_version, *FLAGS, sys.platform, platform.machine())
+    source = b"".join(path.read_bytes() for path in (HEADER, *SOURCES))
+    return hashlib.sha256(source + repr(build_settings).encode()).hexdigest()[:16]
 
 
 def directory() -> Path:
-    """Where libraries are: VERSION-DIGEST.so, the digest being that of the file itself."""
+    """Returns the directory of built libraries, VERSION-DIGEST.so with the digest of the file."""
     return cache_directory() / "kernels"
 
 
 def available() -> bool:
-    """Whether the library of this version is built, loads, and is not switched off.
+    """Returns whether the library of this version is built, loads, and is not disabled.
 
     Raises:
         InputError: XCEPTION_JAX_KERNELS is neither "on" nor "off".
     """
-    asked = os.environ.get("XCEPTION_JAX_KERNELS", "on")
-    require_choice("XCEPTION_JAX_KERNELS", asked, ("on", "off"))
-    return asked == "on" and any(map(load, sorted(directory().glob(f"{version()}-*.so"))))
+    setting = os.environ.get("XCEPTION_JAX_KERNELS", "on")
+    require_choice("XCEPTION_JAX_KERNELS", setting, ("on", "off"))
+    return setting == "on" and any(map(load, sorted(directory().glob(f"{version()}-*.so"))))
 
 
 @lru_cache
 def load(path: Path) -> bool:
-    """Has JAX know the kernels in the library `path`; one that is damaged is warned of, once."""
+    """Registers the kernels in the library `path` with JAX; warns once if it is damaged.
+
+    Returns:
+        Whether the kernels can be used.
+    """
     try:
         handlers = handlers_of(path)
     except OSError as error:
@@ -75,14 +79,14 @@ def load(path: Path) -> bool:
 
 
 def handlers_of(path: Path) -> dict[str, Any]:
-    """The functions in a library, by their names in `TARGETS`.
+    """Loads a library and returns its functions, by their names in `TARGETS`.
 
     Raises:
-        OSError: it is not what was written, or does not load. To load a file that was cut short can
-            kill the process: its digest is compared with its name first.
+        OSError: the file was changed after it was written, or does not load. Its digest is compared
+            with its name first, because loading a truncated file can kill the process.
     """
     if path.stem.partition("-")[2] != digest(path):
-        raise OSError("its content is not what was written")
+        raise OSError("its content was changed after it was written")
     library = ctypes.CDLL(str(path))
     try:
         return {name: getattr(library, f"xception_jax_{name}") for name in TARGETS}
@@ -91,23 +95,23 @@ def handlers_of(path: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """Of a library's content, as its name has it."""
+    """Returns the digest of a library's content, which is part of its name."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def targets() -> list[str]:
-    """What the kernels are called in a program that may use them; empty: none are available."""
+    """Returns the kernels' names in compiled programs; empty if no kernels are available."""
     return [_target(name) for name in TARGETS] if available() else []
 
 
 def _target(name: str) -> str:
-    # With the version: a compiled program in a cache finds the kernels it was made for, or none.
+    # The version is included so that a cached program finds the kernels it was made for, or none.
     return f"xception_jax_{name}_{version()}"
 
 
 @contextmanager
 def portable() -> Iterator[None]:
-    """What is traced inside uses no kernels: it is to run elsewhere."""
+    """Makes operations traced inside it use no kernels, for programs that run on other machines."""
     token = _portable.set(True)
     try:
         yield
@@ -116,19 +120,22 @@ def portable() -> Iterator[None]:
 
 
 def computes(*arrays: Array) -> bool:
-    """Whether there are kernels for such arrays, where they will be: narrow floats on a CPU."""
+    """Returns whether kernels support the arrays: floats of at most 32 bits, on a CPU."""
     narrow = all(a.dtype in ("float32", "bfloat16", "float16") for a in arrays)
     return narrow and backend() == "cpu" and not _portable.get()
 
 
 def call(name: str, like: Any, *arrays: Array, **attributes: Any) -> Any:
-    """The results of the kernel `name`; under `vmap` it is called once, for all.
+    """Calls the kernel `name`; under `vmap` it is called once for the whole batch.
 
     Args:
-        name: in `TARGETS`.
-        like: `jax.typeof` the result, or a list of several.
-        arrays: float32.
-        attributes: integers.
+        name: name of the kernel, in `TARGETS`.
+        like: type of the result as from `jax.typeof`, or a sequence of types of several results.
+        arrays: arguments of the kernel, of dtype float32.
+        attributes: integer arguments of the kernel.
+
+    Returns:
+        The result, or a list of the results.
     """
     function = jax.ffi.ffi_call(_target(name), like, vmap_method="broadcast_all")
     return function(*arrays, **attributes)

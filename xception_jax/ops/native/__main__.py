@@ -1,4 +1,4 @@
-"""`python -m xception_jax.ops.native` builds the kernels; see `build`."""
+"""The command `python -m xception_jax.ops.native`, which builds the C++ kernels."""
 
 import sys
 
@@ -8,9 +8,9 @@ from xception_jax.ops.native.building import build
 
 
 def main() -> int:
-    """The exit code."""
+    """Builds the kernels, prints the path of the library, and returns the exit code."""
     try:
-        print(build(directory()))  # noqa: T201 - all that this program says
+        print(build(directory()))  # noqa: T201 - the program's only output
     except InputError as error:
         print(f"{error}", file=sys.stderr)  # noqa: T201
         return INVALID

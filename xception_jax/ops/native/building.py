@@ -1,4 +1,4 @@
-"""Building the kernels with the C++ compiler that is there."""
+"""Building the kernels with the C++ compiler of this machine."""
 
 import os
 import shlex
@@ -16,17 +16,17 @@ COMPILERS = ("c++", "g++", "clang++")
 
 
 def compiler() -> list[str] | None:
-    """The command that compiles C++: $CXX, or the first of `COMPILERS` on the path."""
-    named = shlex.split(os.environ.get("CXX", ""))
-    found = (command for command in COMPILERS if shutil.which(command))
-    return named or next(([command] for command in found), None)
+    """Returns the command that compiles C++: $CXX, or the first of `COMPILERS` on the path."""
+    from_environment = shlex.split(os.environ.get("CXX", ""))
+    installed = ([command] for command in COMPILERS if shutil.which(command))
+    return from_environment or next(installed, None)
 
 
 def build(directory: Path) -> Path:
     """Builds the library of this version into `directory`; returns its path.
 
     Raises:
-        InputError: no compiler, one that does not compile this, or a library that does not load.
+        InputError: there is no compiler, it fails, or the library does not load.
     """
     command = compiler()
     if command is None:
@@ -34,14 +34,15 @@ def build(directory: Path) -> Path:
         raise InputError("C++ compiler", None, reason)
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as temporary:
-        made = _compile(command, Path(temporary))
-        path = directory / f"{native.version()}-{native.digest(made)}.so"
+        library = _compile(command, Path(temporary))
+        path = directory / f"{native.version()}-{native.digest(library)}.so"
+        library = library.replace(library.with_name(path.name))
         try:
-            native.handlers_of(made.replace(made.with_name(path.name)))
+            native.handlers_of(library)
         except OSError as error:
-            reason = f"built what does not load ({error}): name another in CXX"
+            reason = f"built a library that does not load ({error}): name another compiler in CXX"
             raise InputError("C++ compiler", shlex.join(command), reason) from error
-        made.with_name(path.name).replace(path)  # at once: others may be looking for it
+        library.replace(path)  # atomic, because other processes may be looking for it
     for old in directory.glob(f"{native.version()}-*.so"):
         if old != path:
             old.unlink(missing_ok=True)
@@ -49,21 +50,21 @@ def build(directory: Path) -> Path:
 
 
 def _compile(command: list[str], directory: Path) -> Path:
-    """The library, as [directory]/kernels.so."""
-    made = directory / "kernels.so"
+    """Compiles the library to kernels.so in `directory`, and returns its path."""
+    library = directory / "kernels.so"
     sources = map(str, native.SOURCES)
-    arguments = [*native.FLAGS, f"-I{jax.ffi.include_dir()}", *sources, "-o", str(made)]
+    arguments = [*native.FLAGS, f"-I{jax.ffi.include_dir()}", *sources, "-o", str(library)]
     try:
         done = subprocess.run(
             [*command, *arguments], capture_output=True, text=True, errors="replace", check=False
         )
-        failed = done.returncode != 0 or not made.is_file()
-        said = done.stderr.strip() or f"it ended with {done.returncode}"
+        failed = done.returncode != 0 or not library.is_file()
+        message = done.stderr.strip() or f"it ended with {done.returncode}"
     except OSError as error:
-        failed, said = True, str(error)
+        failed, message = True, str(error)
     if failed:
-        lines = said.splitlines()
+        lines = message.splitlines()
         first = next((line for line in lines if "error" in line), lines[0])
         reason = f"does not compile the kernels ({first[:300]}): name another in CXX (C++17)"
         raise InputError("C++ compiler", shlex.join(command), reason)
-    return made
+    return library

@@ -1,5 +1,5 @@
-// What batch normalization and its gradients add up: of two float32 arrays [rows, channels], each
-// channel's sum of the first, and of their product. Both are read once.
+// The per-channel sums of batch normalization and its gradients: for two float32 arrays [rows,
+// channels], the sums of the first and of their product. Each array is read once.
 
 #include "parts.h"
 
@@ -10,7 +10,7 @@ struct ColumnSums {
   float* sums;  // [problems, parts, 2, channels]
   int64_t rows, channels, parts;
 
-  // Some rows are added up before they meet the sums: fewer stores, and less is rounded away.
+  // kRows rows are added up first, then added to the sums: fewer stores and less rounding.
   template <int kRows>
   struct Block {
     template <int kSize>

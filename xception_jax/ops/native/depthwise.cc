@@ -1,5 +1,5 @@
-// Depthwise convolutions by 3x3 windows at stride 1, and their gradients, of float32 arrays that are
-// not empty: what pure JAX cannot make fast on a CPU.
+// Depthwise convolutions with 3x3 windows at stride 1, and their gradients, of non-empty float32
+// arrays. Pure JAX cannot make them as fast on a CPU.
 
 #include "parts.h"
 
@@ -8,7 +8,7 @@ namespace {
 struct Images {
   const float* data;
   int64_t height, width, channels;
-  const float* zeros;  // [channels]: what is seen outside, so that nothing is copied to pad it
+  const float* zeros;  // [channels]: any pixel outside the image, so that padding needs no copy
 
   INLINE const float* Pixel(int64_t image, int64_t row, int64_t column) const {
     bool inside = row >= 0 && row < height && column >= 0 && column < width;
@@ -16,7 +16,7 @@ struct Images {
   }
 };
 
-// What a block of kColumns neighbours sees.
+// The input pixels of a block of kColumns neighbouring outputs.
 template <int kColumns>
 struct Seen {
   const float* pixel[3][kColumns + 2];
@@ -27,8 +27,8 @@ struct Seen {
     }
   }
 
-  // What the next block will be the first to see: columns are too far apart for the processor to
-  // foresee it.
+  // Prefetches the pixels that the next block is the first to read: columns are too far apart in
+  // memory for the processor to predict the access.
   INLINE void Fetch(int64_t channels, int64_t channel) const {
     UNROLLED for (int n = 0; n < kColumns; ++n) {
       __builtin_prefetch(pixel[2][n + 2] + kColumns * channels + channel);
@@ -40,7 +40,7 @@ struct Forward {
   Images x;
   const float* kernel;
   float* out;
-  int64_t batch, height, width, top, left, parts, rows;  // the size is that of out
+  int64_t batch, height, width, top, left, parts, rows;  // height and width are those of out
 
   template <int kColumns>
   struct Block {
@@ -81,12 +81,12 @@ struct Forward {
   }
 };
 
-// A pixel of x meets the gradients of the nine outputs that saw it: times the kernel, they make its
-// own gradient; times the pixel, the kernel's.
+// For a pixel of x, the gradients of the nine outputs that read it, times the kernel, add up to the
+// pixel's gradient; times the pixel, they contribute to the kernel's gradient.
 struct Backward {
   Images gradient;
   const float *x, *kernel;
-  float *for_x, *for_kernel;  // the latter [problems, parts, 3, 3, channels]
+  float *for_x, *for_kernel;  // for_kernel is [problems, parts, 3, 3, channels]
   int64_t batch, height, width, top, left, parts;
 
   template <int kColumns>
@@ -147,7 +147,7 @@ struct Backward {
   }
 };
 
-// ---- What XLA calls.
+// ---- The functions that XLA calls.
 
 ffi::Error DepthwiseForward(ffi::ThreadPool pool, Input x, Input kernel, Output out, int64_t top,
                             int64_t left) {

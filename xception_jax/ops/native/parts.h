@@ -1,8 +1,8 @@
-// How a kernel is run: in parts, over threads, by vectors as wide as the processor has.
+// Running a kernel in parts, on several threads, with the widest vectors of the processor.
 //
-// A kernel is called with the leading dimensions of a vmap, as so many problems. A problem is split
-// into parts by its shape alone, and the parts' sums are added in order: the result is the same to
-// the bit however many threads there are, and under vmap.
+// The leading dimensions that vmap adds to the arguments of a kernel are its problems. A problem is
+// split into parts by its shape alone, and the sums of the parts are added in order. The result is
+// therefore the same, bit for bit, for any number of threads, with vmap and without.
 
 #pragma once
 
@@ -29,7 +29,7 @@ using Output = ffi::ResultBuffer<ffi::F32>;
 
 namespace {
 
-// ---- Threads: XLA's own, which may be none, or busy for as long as this one waits.
+// ---- Threads: those of XLA, which may be none, or busy for as long as this one waits.
 
 struct Job {
   void (*run)(const void*, int64_t);
@@ -45,9 +45,9 @@ struct Job {
   }
 };
 
-// Runs all parts here, with the help of whoever comes in time: it waits for parts that another thread
-// has begun, never for a thread to begin. A helper that comes too late finds no part left, and
-// touches nothing but the job, which it shares.
+// Runs all parts, on this thread and on those of the pool that become free in time. It waits for
+// parts that another thread has begun, but never for a thread to begin. A thread that becomes free
+// too late finds no part left and touches only the job, which it owns together with this one.
 void Share(ffi::ThreadPool& pool, void (*run)(const void*, int64_t), const void* arguments,
            int64_t parts, int64_t numbers) {
   constexpr int64_t kWorthAThread = 1 << 14;
@@ -63,7 +63,7 @@ void Share(ffi::ThreadPool& pool, void (*run)(const void*, int64_t), const void*
   while (job->done.load(std::memory_order_acquire) < parts) std::this_thread::yield();
 }
 
-// ---- Vectors: of 16, 8 or 4 numbers, by what the processor at hand can do.
+// ---- Vectors of 16, 8 or 4 numbers, depending on the processor.
 
 template <int kSize>
 struct Of {
@@ -83,8 +83,8 @@ INLINE const typename Of<kSize>::Type& At(const float* p) {
   return *reinterpret_cast<const typename Of<kSize>::Type*>(p);
 }
 
-// Body::Do<size>(arguments..., channel) for all channels: by vectors as wide as there are, and what
-// is left by narrower ones.
+// Calls Body::Do<size>(arguments..., channel) for all channels: with the widest vectors first, and
+// with narrower ones for the remaining channels.
 template <class Body, int kSize, int... kNarrower, class... Arguments>
 INLINE void OverChannels(int64_t channel, int64_t channels, const Arguments&... arguments) {
   for (; channel + kSize <= channels; channel += kSize) {
@@ -103,7 +103,7 @@ struct Vectors {
   }
 };
 
-// Kernel::Run<Vectors>(arguments, part), compiled for several processors; one is picked when called.
+// Kernel::Run<Vectors>(arguments, part), compiled for several processors; RunParts picks one.
 template <class Kernel>
 void RunPlain(const void* arguments, int64_t part) {
   Kernel::template Run<Vectors<4, 1>>(*static_cast<const Kernel*>(arguments), part);
@@ -133,13 +133,13 @@ void RunParts(ffi::ThreadPool& pool, const Kernel& kernel, int64_t parts, int64_
   Share(pool, run, &kernel, parts, numbers);
 }
 
-// By the shape alone, so that the order of additions is.
+// The number of parts of a problem. It depends on the shape alone, as must the order of additions.
 int64_t PartsOf(int64_t rows, int64_t numbers) {
   constexpr int64_t kNumbers = 1 << 16, kMost = 32;
   return std::max<int64_t>(1, std::min({rows, numbers / kNumbers, kMost}));
 }
 
-// sums [problems, size] = the parts' [problems, parts, size], in order.
+// Adds up the parts in order: of_parts [problems, parts, size] -> sums [problems, size].
 void AddUp(const float* of_parts, int64_t problems, int64_t parts, int64_t size, float* sums) {
   for (; problems > 0; --problems, sums += size) {
     std::copy(of_parts, of_parts + size, sums);

@@ -1,0 +1,354 @@
+"""Settings as fields of frozen dataclasses: how one is declared, checked and found by its name.
+
+`setting` declares one in a class that inherits from `Checked`. Its type is the field's annotation;
+default, range and help text stand beside it. All the rest is derived from that: dotted names,
+checks of overrides, canonical JSON, what belongs to a run's id, what may differ within a pack.
+"""
+
+import inspect
+import math
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from xception_jax.errors import InputError, nearest_name
+
+T = TypeVar("T")
+Check = Callable[[str, Any], Any]
+InPack = Literal["equal", "free", "free_above_zero"]
+LARGEST_INTEGER = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a run.
+
+    Attributes:
+        name: dotted, as users write it: "model.norm_momentum".
+        path: attributes that lead to it from the config: ("model", "block", "norm", "momentum").
+        default: the value where nothing sets it.
+        valid: the values it takes, in words; empty where `help` says them.
+        help: one line for people.
+        identity: whether the value can change a run's result, and so is part of the run's id.
+        in_pack: whether the runs of a pack must have equal values, may differ freely, or may differ
+            as long as all are above zero or none is.
+        check: takes (name, value), returns the canonical value or raises `InputError`.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    default: Any
+    valid: str
+    help: str
+    identity: bool
+    in_pack: InPack
+    check: Check
+
+
+class Options(tuple[tuple[str, Any], ...]):
+    """Arguments by name as sorted pairs, hashable: what `optimizer.options` holds."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments as a dictionary."""
+        return dict(self)
+
+
+def setting(
+    default: Any,
+    help: str,  # noqa: A002 - what it is called everywhere else
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    check: Check | None = None,
+    identity: bool = True,
+    in_pack: InPack = "equal",
+) -> Any:
+    """A field of a `Checked` dataclass that is a setting.
+
+    Args:
+        default: the value where nothing sets it.
+        help: one line for people.
+        low: smallest number that is valid.
+        high: largest number that is valid; None: the largest 32-bit integer.
+        check: in place of the check that follows from the annotation.
+        identity: see `Setting`.
+        in_pack: see `Setting`.
+    """
+    described = {
+        "help": help,
+        "low": low,
+        "high": high,
+        "check": check,
+        "identity": identity,
+        "in_pack": in_pack,
+    }
+    return field(default=default, metadata={"setting": described})
+
+
+def group(kind: type) -> Any:
+    """A field of a `Checked` dataclass that holds settings of its own."""
+    return field(default_factory=kind, metadata={"group": kind})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A group of settings: every value is checked, and made canonical, when one is made.
+
+    Raises:
+        InputError: a value that is not valid, with the setting's dotted name and the nearest valid
+            value.
+    """
+
+    PREFIX: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, one in own_settings(type(self)).items():
+            object.__setattr__(self, name, one.check(one.name, getattr(self, name)))
+
+
+def own_settings(kind: type[Checked]) -> Mapping[str, Setting]:
+    """The settings that are fields of `kind` itself, by the field's name."""
+    if kind not in _DECLARED:
+        _DECLARED[kind] = _declared(kind)
+    return _DECLARED[kind]
+
+
+_DECLARED: dict[type[Checked], Mapping[str, Setting]] = {}
+
+
+def _declared(kind: type[Checked]) -> Mapping[str, Setting]:
+    hints = get_type_hints(kind)
+    declared: dict[str, Setting] = {}
+    for one in fields(kind):
+        if "setting" not in one.metadata:
+            continue
+        described = one.metadata["setting"]
+        check, valid = _check_of(hints[one.name], described["low"], described["high"])
+        declared[one.name] = Setting(
+            name=f"{kind.PREFIX}{one.name}",
+            path=(one.name,),
+            default=one.default,
+            valid="" if described["check"] else valid,
+            help=described["help"],
+            identity=described["identity"],
+            in_pack=described["in_pack"],
+            check=described["check"] or check,
+        )
+    return declared
+
+
+def groups_of(kind: type[Checked]) -> Mapping[str, type[Checked]]:
+    """The classes of the fields of `kind` that hold settings of their own, by the field's name."""
+    return {one.name: one.metadata["group"] for one in fields(kind) if "group" in one.metadata}
+
+
+def walk(kind: type[Checked], path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """Every setting of `kind` and of the groups in it, in the order of their declaration."""
+    declared, groups = own_settings(kind), groups_of(kind)
+    for one in fields(kind):
+        if one.name in declared:
+            yield replace(declared[one.name], path=(*path, one.name))
+        elif one.name in groups:
+            yield from walk(groups[one.name], (*path, one.name))
+
+
+def assemble(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """A `kind` with these values by dotted name, and defaults for those that are not named."""
+    chosen = {
+        name: values[one.name] for name, one in own_settings(kind).items() if one.name in values
+    }
+    inner = {name: assemble(held, values) for name, held in groups_of(kind).items()}
+    return kind(**chosen, **inner)
+
+
+def keywords(kind: type[Checked]) -> dict[str, Setting]:
+    """Every setting of `kind` and of its groups, by its name as a keyword: `norm_momentum`."""
+    return {one.name.removeprefix(kind.PREFIX): one for one in walk(kind)}
+
+
+def from_keywords(kind: type[Any], given: Mapping[str, Any]) -> Any:
+    """A `kind` with the settings that are given by `keywords`.
+
+    Raises:
+        TypeError: one that does not exist.
+        InputError: a value that is not valid.
+    """
+    known = keywords(kind)
+    for name in given:
+        if name not in known:
+            near = nearest_name(name, known)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise TypeError(f"got an unexpected setting {name!r}{hint}")
+    return assemble(kind, {known[name].name: value for name, value in given.items()})
+
+
+def takes_settings(source: type[Checked] | Callable[..., Any]) -> Callable[[T], T]:
+    """Decorator that completes the signature of what takes settings as `**settings`.
+
+    Args:
+        source: a class of settings, or the function that they are handed on to.
+    """
+    if isinstance(source, type):
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        taken = [
+            inspect.Parameter(name, keyword, default=one.default)
+            for name, one in keywords(source).items()
+        ]
+    else:
+        taken = list(inspect.signature(source).parameters.values())
+
+    def decorate(function: T) -> T:
+        signature = inspect.signature(cast(Callable[..., Any], function))
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        named = {parameter.name for parameter in own}
+        more = [parameter for parameter in taken if parameter.name not in named]
+        cast(Any, function).__signature__ = signature.replace(parameters=[*own, *more])
+        return function
+
+    return decorate
+
+
+def plain(value: Any) -> Any:
+    """The value of a setting as JSON has it."""
+    if isinstance(value, Options):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
+
+
+# -- what the types of settings accept -------------------------------------------------------------
+
+
+def _check_of(hint: Any, low: float | None, high: float | None) -> tuple[Check, str]:
+    """The check that an annotation stands for, and what it accepts in words."""
+    simple: dict[Any, tuple[Check, str]] = {
+        bool: (_flag, "true or false"),
+        int: _number(int, low, LARGEST_INTEGER if high is None else high),
+        float: _number(float, low, high),
+        str: (text, "text"),
+        Options: (_options, "arguments by name"),
+    }
+    if hint in simple:
+        return simple[hint]
+    if get_origin(hint) is Literal:
+        return _choice(get_args(hint))
+    if get_origin(hint) in (Union, types.UnionType):
+        return _union(get_args(hint), low, high)
+    if get_origin(hint) is tuple:
+        inner, valid = _check_of(get_args(hint)[0], low, high)
+        return _list_of(inner), f"a list of {valid}"
+    raise TypeError(f"no setting can have the type {hint}")
+
+
+def _union(kinds: tuple[Any, ...], low: float | None, high: float | None) -> tuple[Check, str]:
+    """Of `X | None`, of a literal beside numbers, or of one value beside a list."""
+    checks = {kind: _check_of(kind, low, high) for kind in kinds if kind is not types.NoneType}
+    valid = " or ".join(words for _, words in checks.values())
+    literals = [check for kind, (check, _) in checks.items() if get_origin(kind) is Literal]
+    lists = [check for kind, (check, _) in checks.items() if get_origin(kind) is tuple]
+    others = [
+        check for kind, (check, _) in checks.items() if get_origin(kind) not in (Literal, tuple)
+    ]
+
+    def check(name: str, value: Any) -> Any:
+        if value is None and types.NoneType in kinds:
+            return None
+        if lists and (isinstance(value, (list, tuple)) or not others):
+            return lists[0](name, value)
+        if literals and (isinstance(value, str) or not others):
+            return literals[0](name, value)
+        return others[0](name, value)
+
+    return check, f"{valid} or null" if types.NoneType in kinds else valid
+
+
+def _number(kind: type, low: float | None, high: float | None) -> tuple[Check, str]:
+    word = "an integer" if kind is int else "a number"
+    least, most = -math.inf if low is None else low, math.inf if high is None else high
+
+    def check(name: str, value: Any) -> Any:
+        whole = isinstance(value, float) and value.is_integer() and kind is int
+        if isinstance(value, bool) or not (isinstance(value, (int, float)) or whole):
+            raise InputError(name, value, f"must be {word}", None)
+        if not least <= value <= most or (kind is int and value != int(value)):
+            unordered = isinstance(value, float) and math.isnan(value)
+            near = None if unordered else kind(min(max(value, least), most))
+            raise InputError(name, value, f"must be {word} from {least} to {most}", near)
+        return kind(value)
+
+    bounds = [f"from {low:g}"] if low is not None else []
+    bounds += [f"to {high:g}"] if high not in (None, LARGEST_INTEGER) else []
+    return check, " ".join([word, *bounds])
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        near = nearest_name(value, ["true", "false"])
+        raise InputError(name, value, "must be true or false", near)
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """Text of at most 300 printable characters."""
+    if not isinstance(value, str) or len(value) > 300 or not value.isprintable():
+        raise InputError(name, value, "must be text of at most 300 printable characters")
+    return value
+
+
+def path_or_none(name: str, value: Any) -> str | None:
+    """A path, each part of at most 255 bytes, or nothing."""
+    if value is None:
+        return None
+    path = text(name, value)
+    if not path or any(len(part.encode()) > 255 for part in path.split("/")):
+        raise InputError(name, value, "must be a path, each part of at most 255 bytes")
+    return path
+
+
+def _choice(choices: tuple[str, ...]) -> tuple[Check, str]:
+    def check(name: str, value: Any) -> str:
+        if value not in choices:
+            near = nearest_name(value, choices)
+            raise InputError(name, value, f"must be one of {', '.join(choices)}", near)
+        return str(value)
+
+    return check, " or ".join(f'"{choice}"' for choice in choices)
+
+
+def _list_of(inner: Check) -> Check:
+    def check(name: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise InputError(name, value, "must be a list such as [4096,4096]")
+        return tuple(inner(name, item) for item in value)
+
+    return check
+
+
+def _options(name: str, value: Any) -> Options:
+    pairs = value.items() if hasattr(value, "items") else value
+    try:
+        given = dict(pairs)
+    except (TypeError, ValueError):
+        raise InputError(name, value, "must be arguments by name such as {'b2': 0.99}") from None
+    for key, argument in given.items():
+        if not isinstance(key, str) or not key.isidentifier():
+            raise InputError(name, key, "must be the name of an argument")
+        if not isinstance(argument, (bool, int, float, str, types.NoneType)):
+            raise InputError(
+                f"{name}.{key}", argument, "must be a number, text, true, false or null"
+            )
+        if isinstance(argument, float) and not math.isfinite(argument):
+            raise InputError(f"{name}.{key}", argument, "must be finite")
+    return Options(sorted(given.items()))

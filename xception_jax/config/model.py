@@ -1,0 +1,153 @@
+"""The settings of a model: the one place where type, default, range and help of each stand.
+
+A new knob of the block is a field of `BlockConfig` and its use in `models/blocks.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from xception_jax.config.fields import Checked, group, setting
+from xception_jax.errors import InputError
+
+Order = Literal["depthwise_first", "pointwise_first"]
+Segments = int | Literal["per_channel"]
+PaddingStyle = Literal["same", "torch"]
+KernelSize = int | tuple[int, int]
+
+
+def _kernel_size(name: str, value: Any) -> KernelSize:
+    sides = value if isinstance(value, (list, tuple)) else (value,)
+    if len(sides) not in (1, 2):
+        raise InputError(name, value, "must be an integer, or (height, width)")
+    for side in sides:
+        if isinstance(side, bool) or not isinstance(side, (int, float)) or side != side // 1:
+            raise InputError(name, side, "must be an integer")
+        if not 1 <= side <= 31:
+            raise InputError(name, side, "must be an integer from 1 to 31", 1 if side < 1 else 31)
+        if side % 2 == 0:
+            raise InputError(name, side, "must be odd", int(side) - 1)
+    height, *width = (int(side) for side in sides)
+    return (height, *width) if width else height  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class NormConfig(Checked):
+    """Batch normalization.
+
+    Attributes:
+        axis_name: mesh axis over which the statistics are reduced, as the training step says.
+        scale: multiplies by a parameter; a ReLU with a linear map behind it makes that redundant.
+    """
+
+    PREFIX: ClassVar[str] = "model.norm_"
+
+    momentum: float = setting(
+        0.99,
+        "momentum of batch normalization's moving statistics; 0.99 lags for some hundred steps",
+        low=0,
+        high=0.99999,
+    )
+    epsilon: float = setting(1e-3, "added to batch normalization's variance", low=1e-8, high=1)
+    group_size: int | None = setting(
+        None,
+        "consecutive images of a batch that are normalized together; null: the whole batch, or "
+        "each of the parts that train.accumulation_steps makes of it",
+        low=2,
+    )
+    axis_name: str | None = None
+    scale: bool = True
+
+
+@dataclass(frozen=True)
+class BlockConfig(Checked):
+    """The block under study: a spatial convolution over segments, and a pointwise convolution.
+
+    Attributes:
+        activation_choices: the intermediate activations of a pack, of which each run picks one by
+            its index; empty: `intermediate_activation` alone.
+        norm: every batch normalization of the model.
+    """
+
+    PREFIX: ClassVar[str] = "model."
+
+    order: Order = setting("depthwise_first", "order of a block's two operations")
+    intermediate_activation: str = setting(
+        "none",
+        "activation between a block's two operations: none, relu, elu, or another of jax.nn that "
+        "acts on each number alone (paper figure 10)",
+        in_pack="free",
+    )
+    segments: Segments = setting(
+        "per_channel", "independent channel groups of the spatial convolution", low=1
+    )
+    kernel_size: KernelSize = setting(
+        3, "size of the spatial convolution, pixels, odd, from 1 to 31", check=_kernel_size
+    )
+    intermediate_norm: bool = setting(False, "batch normalization between a block's two operations")
+    squeeze_excite_ratio: int = setting(
+        0,
+        "channels between a block's two operations per hidden unit of the squeeze-and-excitation "
+        "that scales them (Hu et al. 2018); 0: none",
+        low=0,
+        high=1024,
+    )
+    depthwise_implementation: str = setting(
+        "auto", "a name in `xception_jax.ops.DEPTHWISE_IMPLEMENTATIONS`, or auto"
+    )
+    dtype: Literal["float32", "bfloat16", "float64"] = setting(
+        "float32", "type of the computation; parameters stay float32"
+    )
+    norm: NormConfig = group(NormConfig)
+    activation_choices: tuple[str, ...] = ()
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The intermediate activation, or those of which each run of a pack picks one."""
+        return self.activation_choices or (self.intermediate_activation,)
+
+    def spatial_channels(self, in_features: int, out_features: int) -> int:
+        """Channels that the spatial convolution of a block works on."""
+        return in_features if self.order == "depthwise_first" else out_features
+
+
+@dataclass(frozen=True)
+class ModelConfig(Checked):
+    """The model: an architecture by name, and how its blocks are built.
+
+    Attributes:
+        num_classes: number of logits; the data say it.
+        in_channels: channels of the images; the data say it.
+    """
+
+    PREFIX: ClassVar[str] = "model."
+
+    name: str = setting("xception", "architecture: see `xception_jax.models.list_models()`")
+    block: BlockConfig = group(BlockConfig)
+    residual: bool = setting(True, "residual connections (paper figure 9)")
+    width: float = setting(1.0, "factor of every number of features", low=0.01, high=16)
+    middle_modules: int | None = setting(
+        None, "modules in the middle flow; null: the architecture's own number", low=0, high=256
+    )
+    separable: bool = setting(
+        False, "separable convolutions in place of regular ones (Inception, AlexNet)"
+    )
+    padding: PaddingStyle = setting(
+        "same",
+        "padding of strided convolutions and pools: as TensorFlow and Keras pad, or as PyTorch",
+    )
+    fully_connected: tuple[int, ...] | None = setting(
+        None,
+        "units of the ReLU layers before the classifier (paper figure 8); null: the architecture's",
+        low=1,
+        high=2**20,
+    )
+    dropout: float = setting(
+        0.0, "dropout rate before the classifier", low=0, high=0.99, in_pack="free_above_zero"
+    )
+    rematerialize: bool = setting(
+        False,
+        "compute modules again in the backward pass, instead of keeping their activations",
+        identity=False,
+    )
+    num_classes: int = 1000
+    in_channels: int = 3
