@@ -12,7 +12,7 @@ from xception_jax.models import ModelFunction, functionalize, model_function
 from xception_jax.pretrained import open_source, read_values
 
 # The paper's model, but narrow and shallow: as many kinds of layers, a hundredth of the numbers.
-SMALL = {"width": 0.05, "middle_modules": 1, "num_classes": 7}
+SMALL: dict[str, Any] = {"width": 0.05, "middle_modules": 1, "num_classes": 7}
 
 
 def draw(

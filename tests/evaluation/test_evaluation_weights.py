@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from weight_files import SMALL, random_model
 
+from tests.weight_files import SMALL, random_model
 from xception_jax.data import load
 from xception_jax.pretrained import save_keras_weights
 
@@ -39,7 +39,7 @@ def test_metrics_are_those_of_keras_preparation(evaluate, model):
     assert (code, err) == (0, "")
     test = load("digits").splits["test"]
     assert len(test) % 64  # so that the last batch is filled up
-    examples = list(test.read_many(np.arange(len(test))))
+    examples = [test.read(index) for index in range(len(test))]
     pixels = [
         np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.NEAREST))
         for image, _ in examples

@@ -6,11 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from shrunk import EXPERIMENT, SHRUNK
-from worker_sweeps import (
+
+from tests.launchers.worker_sweeps import (
     LONG,
     assert_done_as,
     finish,
@@ -23,7 +24,8 @@ from worker_sweeps import (
     words,
     workers,
 )
-
+from tests.programs import program, start_program, stdout_of
+from tests.shrunk import EXPERIMENT, SHRUNK
 from xception_jax.errors import InputError
 from xception_jax.launchers import Ended, Unit
 from xception_jax.launchers.devices import accelerators, shares
@@ -50,6 +52,10 @@ def launcher():
     launcher = ProcessLauncher(2)
     yield launcher
     launcher.close()
+
+
+def has_logged(launcher: ProcessLauncher, unit: Unit) -> bool:
+    return bool(launcher.logs(unit))
 
 
 def ended(launcher, unit) -> Ended:
@@ -81,7 +87,7 @@ def test_a_cancelled_command_may_finish_and_a_closed_launcher_leaves_none(launch
     ignoring = unit(1, "trap '' TERM; echo $$; while :; do sleep 0.05; done")
     for started in (stopping, ignoring):
         launcher.submit(started, ())
-        wait_until(lambda started=started: bool(launcher.logs(started)))
+        wait_until(partial(has_logged, launcher, started))
     launcher.cancel(stopping)
     assert ended(launcher, stopping) == Ended(75)
     assert launcher.logs(stopping) == "up\nsaved\n"
@@ -96,15 +102,8 @@ def test_a_cancelled_command_may_finish_and_a_closed_launcher_leaves_none(launch
 )
 def test_a_worker_ends_with_whoever_started_it(tmp_path):
     log = tmp_path / "log"
-    ours = "import sys, time; from xception_jax.launchers import end_with_parent, start\n"
-    worker = ours + "end_with_parent(); print('up', flush=True); time.sleep(600)"
-    driver = ours + (
-        "from pathlib import Path\n"
-        f"worker = start([sys.executable, '-c', {worker!r}], Path({str(log)!r}), {{}})\n"
-        "print(worker.pid, flush=True); time.sleep(600)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True)
-    child = Path("/proc") / process.stdout.readline().strip()
+    process = start_program("sleeping_driver", log, *program("sleeping_worker"))
+    child = Path("/proc") / stdout_of(process).readline().strip()
     wait_until(lambda: log.exists() and log.read_text() == "up\n", process)
     assert child.exists()
     process.kill()
@@ -237,10 +236,10 @@ def test_an_array_job_is_written_for_the_units_that_are_missing(call, tmp_path, 
     arguments = (tmp_path / "sbatch").read_text().split()
     assert arguments[:3] == ["--parsable", "--gres=gpu:1", "--time=4:00:00"]
     script = (tmp_path / "script").read_text()
-    options = {line.split()[1] for line in script.splitlines() if line.startswith("#SBATCH")}
-    assert {"--array=0,2%4", "--requeue", "--signal=TERM@120", "--open-mode=append"} <= options
-    assert f"--output={home}/workers/%a.log" in options
-    (name,) = [option for option in options if option.startswith("--job-name=")]
+    asked_for = {line.split()[1] for line in script.splitlines() if line.startswith("#SBATCH")}
+    assert {"--array=0,2%4", "--requeue", "--signal=TERM@120", "--open-mode=append"} <= asked_for
+    assert f"--output={home}/workers/%a.log" in asked_for
+    (name,) = [option for option in asked_for if option.startswith("--job-name=")]
     assert name.replace("--job-name", "--name") in (tmp_path / "squeue").read_text()
     assert f'{home}/sweep.json --workdir {home} --unit "$SLURM_ARRAY_TASK_ID"' in script
     assert subprocess.run(["bash", "-n", tmp_path / "script"], check=False).returncode == 0

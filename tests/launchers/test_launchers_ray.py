@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from worker_sweeps import (
+
+from tests.launchers.worker_sweeps import (
     LONG,
     assert_done_as,
     finish,

@@ -8,8 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
-from worker_sweeps import LONG, assert_done_as, in_the_middle, record, run_dirs, wait_until, words
 
+from tests.launchers.worker_sweeps import (
+    LONG,
+    assert_done_as,
+    in_the_middle,
+    record,
+    run_dirs,
+    wait_until,
+    words,
+)
 from xception_jax.launchers.slurm import SlurmArray
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")

@@ -24,7 +24,7 @@ DONE, FAILED, KILLED, PRE_EMPTED, LOST = Ended(0), Ended(1), Ended(-9), Ended(75
 class Engine:
     """A fake launcher that ends each attempt of a unit as `script` decides."""
 
-    script: Callable[[Unit, int, str], Ended]
+    script: Callable[[Unit, int, str], Ended | None]
     node_names: tuple[str, ...] = ("",)
     most: int | None = None
     attempts: dict[int, int] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Engine:
     def status(self, unit):
         node = self.where[unit.number]
         if unit.number in self.cancelled:
-            ended = PRE_EMPTED
+            ended: Ended | None = PRE_EMPTED
         else:
             attempt = self.attempts.get(unit.number, 0)
             self.attempts[unit.number] = attempt + 1

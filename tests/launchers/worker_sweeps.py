@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shrunk import EXPERIMENT, SHRUNK
-
+from tests.shrunk import EXPERIMENT, SHRUNK
 from xception_jax.tracking import read_metrics
 
 # Long enough to be interrupted: 60 steps, with a validation and a checkpoint every few steps.

@@ -104,7 +104,7 @@ def test_on_the_papers_base_an_experiment_asks_the_same_of_the_papers_models(pat
 def test_arms_that_name_models_follow_the_models_name_of_the_command_line():
     (path,) = (path for path in EXPERIMENTS if path.stem == "fully_connected")
     runs = plan_runs(*load_experiment(path, overrides=["model.name=xception_small"]))
-    assert {(run.config.model.name, *run.config.model.fully_connected) for run in runs} == {
+    assert {(run.config.model.name, *(run.config.model.fully_connected or ())) for run in runs} == {
         ("xception_small",), ("xception_small", 1536, 1536),
         ("inception_small",), ("inception_small", 1536, 1536),
     }  # fmt: skip

@@ -39,33 +39,3 @@ def test_asynchronous_and_scattered_collectives_count_what_they_end_with():
     assert gather.sent_bytes == 32 * 4 * 2 * 15 / 16
     assert (permute.bytes, permute.sent_bytes) == (24, 24)
     assert (scatter.shape, scatter.devices) == ((8, 5), 4)
-
-
-GATHERS = """
-import jax, jax.numpy as jnp
-from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec as P
-from xception_jax.planning.collectives import gathered_rows, read_collectives
-from xception_jax.training.sharding import make_mesh
-
-mesh = make_mesh()
-
-def convolve(x, kernel):
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=2,
-                                    dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-x = jax.ShapeDtypeStruct((48, 6, 5, 4), jnp.float32, sharding=NamedSharding(mesh, P("data")))
-kernel = jax.ShapeDtypeStruct((3, 3, 2, 4), jnp.float32, sharding=NamedSharding(mesh, P()))
-split = jax.shard_map(convolve, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
-for function in (convolve, split):
-    compiled = jax.jit(function, out_shardings=NamedSharding(mesh, P("data"))).lower(x, kernel)
-    found = read_collectives(compiled.compile().as_text(), 8)
-    print(len(gathered_rows(found, 48, ())), len(gathered_rows(found, 48, {(48, 6, 5, 4)})))
-"""
-
-
-def test_a_grouped_convolution_that_gathers_the_batch_is_found(on_eight_devices):
-    """Plain jit gathers the batch; shard_map does not."""
-    plain, split = on_eight_devices(GATHERS).split("\n")[:2]
-    assert plain == "1 0"
-    assert split == "0 0"

@@ -2,20 +2,20 @@
 
 import json
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
-import timm_layout
 import typer
 from PIL import Image
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
-from weight_files import SMALL, assert_equal, random_model, read, values_of
 
+from tests.programs import program
+from tests.weight_files import SMALL, assert_equal, random_model, read, values_of
+from tests.pretrained import timm_layout
 from xception_jax.commands.weights import convert, export, predict
 from xception_jax.errors import InputError
 from xception_jax.pretrained import TIMM, expected_by, save_keras_weights
@@ -79,7 +79,7 @@ def images(rng, tmp_path_factory) -> list[Path]:
     ):
         pixels = rng.integers(0, 256, shape, dtype=np.uint8)
         image = Image.fromarray(pixels) if mode != "P" else Image.fromarray(pixels).convert("P")
-        options = {"lossless": True} if name.endswith("webp") else {}
+        options: dict[str, Any] = {"lossless": True} if name.endswith("webp") else {}
         image.save(directory / name, **options)
         paths.append(directory / name)
     return paths
@@ -221,28 +221,7 @@ def test_an_artifact_runs_without_this_package(model, converted, rng, tmp_path):
     assert "jax.export.deserialize" in out
     images = rng.uniform(-1, 1, (3, SIZE, SIZE, 3)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
-    program = """
-        import sys
-        from importlib.abc import MetaPathFinder
-
-        class Blocked(MetaPathFinder):
-            def find_spec(self, name, *_):
-                if name.partition(".")[0] in ("xception_jax", "flax"):
-                    raise ImportError(name)
-
-        sys.meta_path.insert(0, Blocked())
-        import numpy as np
-        from jax import export
-
-        exported = export.deserialize(bytearray(open("x.stablehlo", "rb").read()))
-        images = np.load("images.npy", allow_pickle=False)
-        logits = [exported.call(images), exported.call(images[:1])]
-        np.savez("logits.npz", *logits)
-        assert not {"xception_jax", "flax"} & set(sys.modules)
-    """
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, check=True, timeout=120
-    )
+    subprocess.run(program("call_exported"), cwd=tmp_path, check=True, timeout=120)
     expected = np.asarray(jax.jit(model)(images))
     with np.load(tmp_path / "logits.npz") as logits:
         # The same operations, compiled separately: float32's 6e-8 through 17 layers.

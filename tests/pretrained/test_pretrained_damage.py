@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from weight_files import SMALL, random_model, read, values_of
 
+from tests.weight_files import SMALL, random_model, read, values_of
 from xception_jax.errors import InputError
 from xception_jax.models import functionalize
 from xception_jax.pretrained import WeightsMismatch, load_weights, save_keras_weights

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jax
 import pytest
-from weight_files import SMALL, assert_equal, random_model, values_of
 
+from tests.weight_files import SMALL, assert_equal, random_model, values_of
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import WeightsMismatch, save_keras_weights

@@ -10,8 +10,8 @@ import h5py
 import jax
 import numpy as np
 import pytest
-from weight_files import assert_equal, draw, random_model, read, values_of
 
+from tests.weight_files import assert_equal, draw, random_model, read, values_of
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import load_weights, save_keras_weights

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-import timm_layout
 from safetensors.numpy import save_file
-from weight_files import SMALL, random_model, read
 
+from tests.weight_files import SMALL, random_model, read
+from tests.pretrained import timm_layout
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import TIMM, WeightsMismatch, load_weights

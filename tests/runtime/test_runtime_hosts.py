@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from same_run import assert_nearly_same_run
-from shrunk import CONFIG, SHRUNK
 
+from tests.same_run import assert_nearly_same_run
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.tracking import read_metrics
 
 # Long enough to be interrupted: 60 steps, with a validation and a checkpoint every few steps.

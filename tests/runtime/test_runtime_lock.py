@@ -1,32 +1,17 @@
 """Locks of directories: who holds one, and who may take it over."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.programs import start_program, stdout_of
 from xception_jax.errors import InputError
 from xception_jax.runtime import lock
 from xception_jax.runtime.lock import is_locked, locked
 
 ELSEWHERE = "process 7 on another-host since 2026-01-01T00:00:00+00:00, renewed {} times\n"
-# The package would import JAX, which this needs not.
-HOLD = """
-import sys, time, types
-from pathlib import Path
-import xception_jax
-package = types.ModuleType("xception_jax.training")
-package.__path__ = [xception_jax.__path__[0] + "/training"]
-sys.modules[package.__name__] = package
-from xception_jax.training import lock
-lock.RENEWED = 0.05
-with lock.locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(1000)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +23,8 @@ def quick(monkeypatch):
 @pytest.fixture
 def holder(tmp_path):
     """A process that holds the lock of `tmp_path`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "held\n"
+    process = start_program("hold_lock", tmp_path)
+    assert stdout_of(process).readline() == "held\n"
     yield process
     process.kill()
     process.communicate()
@@ -76,7 +56,7 @@ def test_a_living_process_of_another_host_is_left_alone(tmp_path, monkeypatch):
         if (renewal := next(renewals)) == 3:  # two were missed
             write_elsewhere(tmp_path, renewal)
 
-    monkeypatch.setattr(lock.time, "sleep", renew)
+    monkeypatch.setattr("time.sleep", renew)
     with pytest.raises(InputError, match="in use by process 7 on another-host since 2026-01-01"):
         locked(tmp_path).__enter__()
     assert (tmp_path / ".lock").read_text() == ELSEWHERE.format(3)
@@ -84,8 +64,8 @@ def test_a_living_process_of_another_host_is_left_alone(tmp_path, monkeypatch):
 
 def test_a_dead_one_is_taken_over_after_six_missed_renewals(tmp_path, monkeypatch):
     write_elsewhere(tmp_path, 5)
-    slept = []
-    monkeypatch.setattr(lock.time, "sleep", slept.append)
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
     with locked(tmp_path):
         assert slept == [0.05] * 6
         assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()

@@ -9,6 +9,7 @@ import pytest
 
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo
+from xception_jax.runtime import run_directory
 from xception_jax.runtime import traced as module
 from xception_jax.runtime.traced import traced
 from xception_jax.training.compile import compile_train_steps, initial_state, shapes_of
@@ -52,7 +53,7 @@ def test_whatever_can_change_the_program_has_it_traced_again(kept, monkeypatch, 
     elif changed == "code":
         monkeypatch.setattr(module, "_code", lambda: "other")
     elif changed == "versions":
-        monkeypatch.setattr(module.files, "versions", lambda: {"jax": "other"})
+        monkeypatch.setattr(run_directory, "versions", lambda: {"jax": "other"})
     elif changed == "options":
         precision = "highest"
     else:
@@ -94,14 +95,15 @@ def made_program():
     config = resolve({}, settings)
     info = DatasetInfo("made up", tuple("abc"), (28, 28, 1), {"train": 40, "valid": 4, "test": 4})
     layout = Layout(make_mesh(jax.devices()[:1]))
-    return config, make_step_spec(config, info, layout.mesh), layout
+    return config, make_step_spec(config, info), layout
 
 
 def test_steps_of_a_traced_program_are_those_of_the_program_itself(kept, monkeypatch):
     config, program, layout = made_program()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1, 4, 28, 28, 1), dtype=np.uint8)
-    rows = layout.put({"image": images, "label": np.int32([[0, 1, 2, 0]])}, layout.steps_spec)
+    labels = np.array([[0, 1, 2, 0]], np.int32)
+    rows = layout.put({"image": images, "label": labels}, layout.steps_spec)
     own = layout.stack([hyperparameters(config)])
     ends = []
     for keep in (True, False):

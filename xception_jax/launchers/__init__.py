@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from xception_jax.errors import INTERRUPTED
 
@@ -60,6 +60,7 @@ class Ended:
         return self.code is None or self.code in (INTERRUPTED, -signal.SIGTERM)
 
 
+@runtime_checkable
 class Launcher(Protocol):
     """Protocol of an engine that runs the commands of units.
 

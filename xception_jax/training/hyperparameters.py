@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from xception_jax.config import Config
 
 
+@no_type_check  # at run time: JAX also makes it of shapes, shardings and None
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -23,11 +25,11 @@ class Hyperparameters:
         activation_index: index of the intermediate activation among those of the program.
     """
 
-    seed: Int[Array, ""]
-    learning_rate: Float[Array, ""]
-    weight_decay: Float[Array, ""]
-    dropout: Float[Array, ""]
-    activation_index: Int[Array, ""]
+    seed: Int[Array, "*slots"]
+    learning_rate: Float[Array, "*slots"]
+    weight_decay: Float[Array, "*slots"]
+    dropout: Float[Array, "*slots"]
+    activation_index: Int[Array, "*slots"]
 
 
 def hyperparameters(config: Config, activations: Sequence[str] | None = None) -> Hyperparameters:

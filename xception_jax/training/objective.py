@@ -4,7 +4,7 @@ The data decide which it is; nothing else in training knows the difference.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ Logits = Float[Array, "batch classes"]
 Examples = dict[str, np.ndarray]
 
 
+@runtime_checkable
 class Task(Protocol):
     """A frozen, hashable object; it is part of what a run compiles.
 

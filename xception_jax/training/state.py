@@ -1,6 +1,7 @@
 """What a run carries from step to step; a checkpoint holds all of it."""
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from xception_jax.models.functional import Params
 Sums = dict[str, Array | np.ndarray]
 
 
+@no_type_check  # at run time: JAX also makes it of shapes, shardings and None
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
@@ -27,7 +29,7 @@ class TrainState:
         sums: metrics added up since the last row of the log.
     """
 
-    step: Int[Array, ""]
+    step: Int[Array, "*slots"]
     parameters: Params
     batch_stats: Params
     averages: Params
