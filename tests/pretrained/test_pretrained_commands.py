@@ -13,9 +13,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
+from tests.pretrained import timm_layout
 from tests.programs import program
 from tests.weight_files import SMALL, assert_equal, random_model, read, values_of
-from tests.pretrained import timm_layout
 from xception_jax.commands.weights import convert, export, predict
 from xception_jax.errors import InputError
 from xception_jax.pretrained import TIMM, expected_by, save_keras_weights

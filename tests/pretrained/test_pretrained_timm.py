@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.weight_files import SMALL, random_model, read
 from tests.pretrained import timm_layout
+from tests.weight_files import SMALL, random_model, read
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import TIMM, WeightsMismatch, load_weights
