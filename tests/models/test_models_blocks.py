@@ -175,7 +175,7 @@ def test_every_activation_stands_between_the_operations(name, rng):
 @pytest.mark.parametrize("order", ORDERS)
 def test_bfloat16_computes_in_it_and_keeps_float32(order, rng):
     conv = SeparableConv(8, 8, order=order, intermediate_norm=True, dtype="bfloat16")
-    x = rng.normal(size=(4, 6, 6, 8)).astype(np.float32)
+    x = jnp.asarray(rng.normal(size=(4, 6, 6, 8)), jnp.float32)
     exact = SeparableConv(8, 8, order=order, intermediate_norm=True)
     out, right = conv(x, train=True), exact(x, train=True)
     assert out.dtype == jnp.bfloat16
@@ -209,6 +209,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32(order, rng):
         ({"padding": "SAM"}, "padding='SAM'.*'SAME'"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_settings_are_named_with_the_nearest_valid_one(settings, message):
     arguments = {"in_features": 4, "out_features": 6} | settings
     with pytest.raises(InputError, match=message):
@@ -216,6 +217,7 @@ def test_wrong_settings_are_named_with_the_nearest_valid_one(settings, message):
 
 
 @pytest.mark.parametrize("shape", [(5, 5, 4), (1, 5, 5, 3)])
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_inputs_are_named_with_their_shape(shape):
     with pytest.raises(ValueError, match=rf"x must .*\({', '.join(map(str, shape))}\)"):
         SeparableConv(4, 6)(jnp.ones(shape))

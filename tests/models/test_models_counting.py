@@ -149,6 +149,7 @@ def test_loops_and_repeated_calls_count_as_often_as_they_run():
     assert (rows["layer"].parameters, rows[""].parameters) == (20, 36)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_images_are_named():
     with pytest.raises(InputError, match=r"data.image_size=74.*: 75"):
         count(model_function("inception_v3"), (74, 74, 3))

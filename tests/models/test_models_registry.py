@@ -153,6 +153,7 @@ def test_a_step_down_the_gradient_lowers_the_loss(name, separable, rng):
     assert 0.5 < float((before - after) / (1e-3 * norm)) < 1.5
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_padding_is_named():
     with pytest.raises(InputError, match=r"model.padding='tourch'.*'torch'"):
         create_model("xception_tiny", padding="tourch", rngs=nnx.Rngs(0))

@@ -101,7 +101,7 @@ def test_variants_make_logits_of_small_images(name, settings, size):
 def test_a_model_is_used_directly_and_tracks_its_statistics_in_training(rng):
     model = create_model("xception_tiny", num_classes=5, rngs=nnx.Rngs(1))
     assert isinstance(model, Xception)
-    images = rng.normal(size=(4, 28, 28, 3)).astype(np.float32)
+    images = jnp.asarray(rng.normal(size=(4, 28, 28, 3)), jnp.float32)
     before = np.asarray(model.stem_norms[0].mean[...])
     evaluated = model(images, train=False)
     np.testing.assert_array_equal(model.stem_norms[0].mean[...], before)
@@ -118,7 +118,7 @@ def test_a_model_is_used_directly_and_tracks_its_statistics_in_training(rng):
 
 
 def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(rng):
-    images = rng.normal(size=(8, 32, 32, 3)).astype(np.float32)
+    images = jnp.asarray(rng.normal(size=(8, 32, 32, 3)), jnp.float32)
     runs = {}
     for dtype in ("float32", "bfloat16"):
         function, parameters, batch_stats = functionalize(
@@ -151,6 +151,7 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(rng):
         ({"fully_connected": (10, 0)}, "model.fully_connected=0"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(InputError, match=message):
         create_model(**({"name": "xception"} | settings))
@@ -164,6 +165,7 @@ def test_wrong_settings_are_named(settings, message):
         ((28, 28, 3), ValueError, r"images must be \[batch.*\(28, 28, 3\)"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_images_are_named(shape, error, message):
     model = abstract("xception", num_classes=2)
     function, parameters, batch_stats = functionalize(model)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from xception_jax.config.model import NormConfig
+from xception_jax.config.model import BlockConfig, NormConfig
 from xception_jax.config.schema import OptimizerConfig
 from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.functional import functionalize
@@ -32,9 +32,9 @@ STEPS, BATCH = 4, 8
 
 
 class Small(nnx.Module):
-    def __init__(self, **block: Any) -> None:
+    def __init__(self, block: BlockConfig) -> None:
         rngs = nnx.Rngs(0)
-        self.conv = SeparableConv(4, 8, strides=2, rngs=rngs, **block)
+        self.conv = SeparableConv(4, 8, strides=2, config=block, rngs=rngs)
         self.norm = BatchNorm(8, NormConfig(axis_name="data"), rngs=rngs)
         self.classifier = Dense(8, 3, rngs=rngs)
 
@@ -52,8 +52,10 @@ class Small(nnx.Module):
 def make_spec(*activations: str, **block: Any) -> StepSpec:
     """Of one activation, or of several that runs choose from."""
     choices = activations if len(activations) > 1 else ()
-    settings = {"intermediate_activation": activations[0], "activation_choices": choices}
-    function, *_ = functionalize(Small(**settings | block))
+    config = BlockConfig(
+        intermediate_activation=activations[0], activation_choices=choices, **block
+    )
+    function, *_ = functionalize(Small(config))
     return StepSpec(
         model=function,
         task=SingleLabel(),

@@ -144,6 +144,7 @@ def test_the_variance_of_equal_numbers_is_never_negative():
         (lambda: batch_statistics(jnp.ones(3)), r"\(3,\)"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -190,6 +190,7 @@ def test_forward_mode_through_the_fast_path_is_a_clear_error():
         ({"implementation": "shft"}, InputError, "implementation='shft'.*'shift'"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_arguments_are_named(change, error, message):
     arguments = {"x": jnp.ones((1, 4, 4, 3)), "kernel": jnp.ones((3, 3, 1, 3))} | change
     with pytest.raises(error, match=message):

@@ -113,8 +113,8 @@ def test_statistics_have_no_gradient_and_names_are_checked(rng):
 
 @every_implementation
 def test_groups_of_rows_are_normalized_each_by_itself(implementation, rng):
-    x, gradient = rng.normal(size=(2, 6, 2, 3, 4)).astype(np.float32)
-    scale, bias = rng.normal(size=(2, 4)).astype(np.float32)
+    x, gradient = jnp.asarray(rng.normal(size=(2, 6, 2, 3, 4)), jnp.float32)
+    scale, bias = jnp.asarray(rng.normal(size=(2, 4)), jnp.float32)
 
     def normalize(x, scale, bias):
         out, *statistics = batch_norm(

@@ -115,6 +115,7 @@ def test_gradient_of_gradient_vmap_and_scan(implementation, rng):
         ({"implementation": "argmix"}, InputError, "implementation='argmix'.*'argmax'"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_arguments_are_named(change, error, message):
     arguments = {"x": jnp.ones((1, 4, 4, 3))} | change
     with pytest.raises(error, match=message):

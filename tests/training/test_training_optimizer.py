@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
@@ -38,7 +39,7 @@ def draw(seed, steps=12):
 
 
 def ours(config, start, grads, rate=0.1, decay=0.01):
-    optimizer = config.transformation(np.float32(rate), np.float32(decay))
+    optimizer = config.transformation(jnp.float32(rate), jnp.float32(decay))
     parameters = jax.tree.map(np.float32, start)
     state = optimizer.init(parameters)
     for gradient in grads:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
+    AnyImages,
     Images,
     Padding,
     Pads,
@@ -51,7 +52,7 @@ def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Features:
 
 
 def conv2d(
-    x: Images,
+    x: AnyImages,
     kernel: Kernel,
     *,
     strides: int = 1,
@@ -93,7 +94,7 @@ def conv2d(
 
 
 def pointwise_conv2d(
-    x: Images,
+    x: AnyImages,
     kernel: Float[Array, "1 1 in out"],
     *,
     strides: int = 1,

@@ -17,6 +17,7 @@ from xception_jax.ops import native
 from xception_jax.ops.convolution import lax_conv2d
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
+    AnyImages,
     Images,
     Outputs,
     Padding,
@@ -186,7 +187,7 @@ if native.available():
 
 
 def depthwise_conv2d(
-    x: Images,
+    x: AnyImages,
     kernel: Kernel,
     *,
     strides: int = 1,

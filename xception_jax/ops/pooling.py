@@ -15,6 +15,7 @@ from jaxtyping import Array, Int
 
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
+    AnyImages,
     Images,
     Outputs,
     Padding,
@@ -118,7 +119,7 @@ POOLING_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "argmax": _ar
 
 
 def max_pool(
-    x: Images,
+    x: AnyImages,
     *,
     window: int = 3,
     strides: int = 2,

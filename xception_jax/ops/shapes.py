@@ -4,6 +4,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from xception_jax.errors import require_choice
 
 Images = Float[Array, "batch height width channels"]
+AnyImages = Float[Array | np.ndarray, "batch height width channels"]
 Outputs = Float[Array, "batch new_height new_width channels"]  # with as many channels
 Padding = Literal["SAME", "VALID"]
 Pads = tuple[tuple[int, int], tuple[int, int]]
