@@ -17,9 +17,9 @@ from xception_jax.training.compile import (
     place_states,
     shapes_of,
 )
-from xception_jax.training.hyperparameters import hyperparameters
 from xception_jax.training.setup import make_step_spec, steps_per_dispatch
 from xception_jax.training.sharding import Layout, make_mesh, replicate
+from xception_jax.training.state import hyperparameters
 
 _SECONDS = 1.0
 _SHARE_OF_MEMORY = 0.6

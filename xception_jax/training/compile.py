@@ -15,9 +15,8 @@ from xception_jax.models.functional import Params
 from xception_jax.ops import COMPILER_OPTIONS
 from xception_jax.runtime.allocator import without_gaps
 from xception_jax.runtime.traced import keeps, traced
-from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.sharding import REPLICATED, Layout, make_mesh
-from xception_jax.training.state import TrainState
+from xception_jax.training.state import Hyperparameters, TrainState
 from xception_jax.training.step import Batch, Outcome, StepSpec, evaluation_step, train_step
 
 Described = tuple[Any, ...]

@@ -18,10 +18,9 @@ from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
 from xception_jax.runtime.watching import all_finite, watched
-from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate
-from xception_jax.training.state import TrainState
+from xception_jax.training.state import Hyperparameters, TrainState, hyperparameters
 from xception_jax.training.step import Batch, StepSpec, gradients_of, training_rows
 
 

@@ -11,10 +11,9 @@ from jax.experimental.multihost_utils import process_allgather
 
 from xception_jax.data import Pipeline
 from xception_jax.training.compile import compile_evaluation_step, shapes_of
-from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import Task
 from xception_jax.training.sharding import Layout, replicate
-from xception_jax.training.state import TrainState
+from xception_jax.training.state import Hyperparameters, TrainState
 from xception_jax.training.step import StepSpec
 
 _BATCHES_IN_FLIGHT = 2

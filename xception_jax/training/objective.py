@@ -13,8 +13,13 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from xception_jax.data import DatasetInfo
 from xception_jax.errors import InputError
-from xception_jax.training.metrics import any_in_top, cross_entropy, in_top, sigmoid_cross_entropy
-from xception_jax.training.ranking import mean_average_precision
+from xception_jax.training.metrics import (
+    any_in_top,
+    cross_entropy,
+    in_top,
+    mean_average_precision,
+    sigmoid_cross_entropy,
+)
 
 Labels = Int[Array, " batch"] | UInt8[Array, "batch classes"]
 Logits = Float[Array, "batch classes"]

@@ -15,11 +15,10 @@ from jaxtyping import Array, Bool, Int, Key
 from xception_jax.data import augment, gather, normalize
 from xception_jax.models import ModelFunction
 from xception_jax.models.functional import Params
-from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import Task
 from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.sharding import DATA_AXIS, shared_axis
-from xception_jax.training.state import Sums, TrainState, polyak, zero_sums
+from xception_jax.training.state import Hyperparameters, Sums, TrainState, polyak, zero_sums
 
 Batch = Mapping[str, Array]
 Outcome = dict[str, Array]

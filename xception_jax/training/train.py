@@ -23,7 +23,6 @@ from xception_jax.runtime.watchdog import Watchdog
 from xception_jax.training.checkpoint import restore_newest
 from xception_jax.training.compile import initial_state, place_states
 from xception_jax.training.evaluate import Evaluator
-from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.loop import Interrupted, Listener, Loop
 from xception_jax.training.run_writer import Labels, RunSpec, RunWriter
 from xception_jax.training.setup import (
@@ -36,7 +35,7 @@ from xception_jax.training.setup import (
     steps_per_dispatch,
 )
 from xception_jax.training.sharding import Layout, make_mesh
-from xception_jax.training.state import TrainState
+from xception_jax.training.state import Hyperparameters, TrainState, hyperparameters
 from xception_jax.training.step import StepSpec
 
 _logger = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ def train_together(
     that have ended keep their slots, and nothing of theirs is written.
 
     Args:
-        runs: that have `hyperparameters.shared_settings` in common.
+        runs: that have `config.shared_settings` in common.
         slots: of the pack, at least as many as runs: with the same number, later packs find the
             program compiled. None: a run alone, in a program without slots.
         listener: see `train`; its steps are those of each run.
