@@ -6,7 +6,7 @@ import pytest
 from same_run import assert_nearly_same_run
 from small_program import PROGRAM
 
-from xception_jax.training.sharding import shared_axis
+from xception_jax.training.sharding import shard_axis
 
 # RMSprop with momentum, weight decay, and a bound on the norm that is always at work.
 COMPARE = """
@@ -35,7 +35,7 @@ def test_it_is_the_same_run_with_less_on_each_device(on_eight_devices):
     [((3, 3, 64, 128), 4, 3), ((8, 6), 4, 0), ((6, 10), 4, None), ((), 2, None), ((0, 4), 4, 1)],
 )
 def test_the_longest_axis_that_divides_is_dealt_out(shape, devices, axis):
-    assert shared_axis(shape, devices) == axis
+    assert shard_axis(shape, devices) == axis
 
 
 RUN = """
