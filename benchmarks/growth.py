@@ -113,17 +113,14 @@ class _Sweep:
 
     def plan(self) -> None:
         """From the experiment to units, as the command does before anything trains."""
-        from xception_jax.config import resolve
         from xception_jax.launchers.launching import plan_units
         from xception_jax.sweep import plan_runs
         from xception_jax.sweep.ledger import write_ledger
 
         self.directory.mkdir(exist_ok=True)
         self.runs = plan_runs(self.experiment, self.base)
-        whole = resolve(self.base)
-        write_ledger(
-            self.directory, self.experiment, whole, self.runs, "python -m benchmarks growth"
-        )
+        command = "python -m benchmarks growth"
+        write_ledger(self.directory, self.experiment, self.base, self.runs, command)
         units = plan_units(self.directory, self.runs, sizes=None, warn=print)
         self.units = self.units or units
 
@@ -143,7 +140,7 @@ class _Sweep:
 
     def report(self) -> None:
         """The page, the figures, the tables and the verdicts."""
-        from xception_jax.analysis import write_report
+        from xception_jax.report import write_report
 
         write_report(self.directory)
 

@@ -76,13 +76,13 @@ def _git(*words: str) -> str | None:
 
 def write(directory: Path, benchmark: str, record: dict[str, Any]) -> None:
     """`<benchmark>.json`, and `.svg` and `.png` where something was measured."""
-    from xception_jax.analysis.comparison import compare
-    from xception_jax.analysis.svg import export
+    from xception_jax.report.comparison import comparison_frame, draw_comparison
+    from xception_jax.report.export import export
 
     directory.mkdir(parents=True, exist_ok=True)
     (directory / f"{benchmark}.json").write_text(json.dumps(record, indent=1) + "\n")
     if any(case["variants"] for case in record["cases"]):
-        files = export(compare(record["cases"], f"The benchmark {benchmark}"))
+        files = export(draw_comparison(comparison_frame(record["cases"])))
         for kind in ("svg", "png"):
             (directory / f"{benchmark}.{kind}").write_bytes(files[kind])
 

@@ -33,9 +33,9 @@ def cases(settings: Settings) -> Iterator[Case]:
             {"command": [sys.executable, "-m", "xception_jax", "--help"]},
         ),
         Variant(
-            "import xception_jax.analysis",
+            "import xception_jax.report",
             TARGET,
-            {"command": [*PYTHON, "import xception_jax.analysis.report"]},
+            {"command": [*PYTHON, "import xception_jax.report.page"]},
         ),
     ]
     heavy = [

@@ -83,8 +83,7 @@ def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
     from xception_jax.sweep import load_experiment, plan_runs
     from xception_jax.training.setup import make_schedule, open_data
 
-    experiment, base = load_experiment(EXPERIMENT)
-    runs = plan_runs(experiment, base, overrides=[f"train.epochs={epochs}"])
+    runs = plan_runs(*load_experiment(EXPERIMENT, overrides=[f"train.epochs={epochs}"]))
     config = runs[0].config
     opened = open_data(config)
     schedule = make_schedule(config, opened.info.examples["train"])

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from xception_jax.analysis.roofline import CHIPS
 from xception_jax.cache import cache_directory
 from xception_jax.config import load_config, resolve
 from xception_jax.planning.ahead import lower_training
 from xception_jax.planning.budget import dataset_info
 from xception_jax.planning.forecast import best_step, figures_of
+from xception_jax.planning.roofline import CHIPS
 from xception_jax.planning.topology import open_topology
 from xception_jax.training.sharding import Layout, make_mesh
 
@@ -30,9 +30,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "configs" / "imagenet.py"
 VARIANTS = {
     "auto": [],
     "depthwise: nine shifts": ["model.depthwise_implementation=shift"],
-    "middle flow: a loop": ["model.scan_middle=on"],
     "modules computed again": ["model.rematerialize=true"],
-    "a loop, computed again": ["model.scan_middle=on", "model.rematerialize=true"],
 }
 
 

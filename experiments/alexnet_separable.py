@@ -1,14 +1,24 @@
 """Sifre's experiment (paper section 2): AlexNet with regular and with separable convolutions.
 
 Run it with `xception-jax sweep experiments/alexnet_separable.py --workdir results/alexnet`.
-This is the small version; the full size is `experiments/full_size/alexnet_separable.py`.
+
+At full size, on ImageNet at AlexNet's 224 pixels; the paper does not give Sifre's settings, so that
+the rest is as for Xception in `configs/imagenet.py`. Not run:
+
+    xception-jax sweep experiments/alexnet_separable.py --base configs/imagenet.py \
+--workdir results/alexnet-imagenet data.image_size=224
 """
 
 from xception_jax.sweep import Claim, Experiment
 
 
-def get_experiment() -> Experiment:
-    """Two arms that differ in their convolutions, and so in their size."""
+def get_experiment(model: str = "xception_tiny") -> Experiment:
+    """Two arms that differ in their convolutions, and so in their size.
+
+    Args:
+        model: of the base config: AlexNet is tiny where this is "tiny" or "small".
+    """
+    alexnet = "alexnet_tiny" if model.endswith(("_tiny", "_small")) else "alexnet"
     return Experiment(
         name="alexnet_separable",
         hypothesis="Separable convolutions make AlexNet faster to converge and more accurate, "
@@ -16,8 +26,8 @@ def get_experiment() -> Experiment:
         reference="paper section 2",
         base="../configs/fashion_mnist_mini.py",
         arms={
-            "regular": {"model.name": "alexnet_tiny", "model.separable": False},
-            "separable": {"model.name": "alexnet_tiny", "model.separable": True},
+            "regular": {"model.name": alexnet, "model.separable": False},
+            "separable": {"model.name": alexnet, "model.separable": True},
         },
         seeds=8,
         claims=(Claim("separable", "regular", "better", ("final_top1", "steps_to_target")),),

@@ -1,6 +1,11 @@
 """Figure 10 of the paper: an activation between the depthwise and the pointwise convolution.
 
 Run it with `xception-jax sweep experiments/nonlinearity.py --workdir results/nonlinearity`.
+
+As above, but with the paper's settings. Not run:
+
+    xception-jax sweep experiments/nonlinearity.py --base configs/imagenet.py \
+--workdir results/nonlinearity-imagenet
 """
 
 from xception_jax.sweep import Claim, Experiment

@@ -1,6 +1,11 @@
 """Does the order of the two operations matter? The paper argues it does not, without a test.
 
 Run it with `xception-jax sweep experiments/order.py --workdir results/order`.
+
+As above, but with the paper's settings. Not run:
+
+    xception-jax sweep experiments/order.py --base configs/imagenet.py \
+--workdir results/order-imagenet
 """
 
 from xception_jax.sweep import Claim, Experiment

@@ -1,6 +1,11 @@
 """Figure 9 of the paper: Xception with and without residual connections.
 
 Run it with `xception-jax sweep experiments/residual.py --workdir results/residual`.
+
+As above, but with the paper's settings. Not run:
+
+    xception-jax sweep experiments/residual.py --base configs/imagenet.py \
+--workdir results/residual-imagenet
 """
 
 from xception_jax.sweep import Claim, Experiment

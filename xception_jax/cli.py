@@ -1,8 +1,9 @@
-"""The `xception-jax` command: its subcommands, and what its exit codes mean.
+"""The `xception-jax` command: its subcommands and its exit codes.
 
-0: done; 1: a run failed or diverged; 2: bad input, in one line on standard error; 70: nothing moved
-any more, or another process took over; 75: interrupted. After the last two the same command goes
-on. The subcommands import inside their functions, so that --help and a typo cost no import of JAX.
+The exit codes are 0: done; 1: a run failed or diverged; 2: bad input, reported in one line on
+standard error; 70: training was stuck, or another process took over; 75: interrupted. After 70 and
+75 the same command resumes. The subcommands import JAX inside their functions, so that --help and
+typos are answered at once.
 """
 
 import errno
@@ -88,7 +89,10 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Which of two convolution blocks is better? Ablation experiments in JAX."""

@@ -16,7 +16,6 @@ IMPLEMENTATIONS = {
     "pointwise": ops.CONVOLUTION_IMPLEMENTATIONS,
     "convolution": ops.CONVOLUTION_IMPLEMENTATIONS,
     "batch_norm": ops.NORM_IMPLEMENTATIONS,
-    "scan_middle": ("on", "off"),
 }
 
 

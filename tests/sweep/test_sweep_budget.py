@@ -12,6 +12,8 @@ from xception_jax.models import model_function
 from xception_jax.planning.budget import TOLERANCE, arm_cost, equalize
 from xception_jax.sweep import Experiment, load_experiment, plan_runs
 
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
 BASE = {"data.name": "digits", "data.image_size": 8, "model.name": "xception_tiny"}
 
 
@@ -23,7 +25,7 @@ def parameters(name: str, **settings) -> int:
 def test_arms_get_the_width_of_equal_parameters():
     arms = {"deep": {"model.middle_modules": 4}, "shallow": {"model.middle_modules": 0}}
     experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="parameters")
-    equal = equalize(experiment, resolve(BASE), [])
+    equal = equalize(experiment, resolve(BASE))
     assert equal.arms["deep"] == arms["deep"]  # the first arm is the measure
     target = parameters("xception_tiny", middle_modules=4)
     width = equal.arms["shallow"]["model.width"]
@@ -35,7 +37,7 @@ def test_arms_get_the_width_of_equal_parameters():
 def test_equal_multiply_adds():
     arms = {"with": {}, "without": {"model.middle_modules": 0}}
     experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="macs")
-    equal = equalize(experiment, resolve(BASE), [])
+    equal = equalize(experiment, resolve(BASE))
     costs = [arm_cost(resolve(BASE, settings)) for settings in equal.arms.values()]
     assert abs(costs[1].macs / costs[0].macs - 1) <= TOLERANCE
 
@@ -44,7 +46,7 @@ def test_a_budget_that_cannot_be_met_is_said():
     arms = {"fine": {}, "coarse": {"model.segments": 16}}
     experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="parameters")
     with pytest.raises(InputError, match=r"arm 'coarse' comes no closer than"):
-        equalize(experiment, resolve(BASE), [])
+        equalize(experiment, resolve(BASE))
 
 
 def test_an_image_more_keeps_what_its_layers_need_and_no_parameters():
@@ -103,23 +105,62 @@ def test_evaluate_measures_what_training_measured(call, tmp_path: Path):
     assert "no such checkpoint" in err
 
 
-FULL_SIZE = sorted((Path(__file__).parents[2] / "experiments" / "full_size").glob("*.py"))
+IMAGENET = ROOT / "configs" / "imagenet.py"
 
 
-@pytest.mark.parametrize("path", FULL_SIZE, ids=lambda path: path.stem)
-def test_a_full_size_experiment_asks_what_the_small_one_asks(path):
-    experiment, base = load_experiment(path)
-    small, _ = load_experiment(path.parents[1] / path.name)
-    assert (experiment.claims, [*experiment.arms]) == (small.claims, [*small.arms])
-    for run in plan_runs(experiment, base):
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_on_the_papers_base_an_experiment_asks_the_same_of_the_papers_models(path):
+    described, base = load_experiment(path, base=IMAGENET)
+    own, _ = load_experiment(path)
+    assert (described.claims, [*described.arms]) == (own.claims, [*own.arms])
+    assert described.base == "../configs/imagenet.py"
+    for run in plan_runs(described, base):
         assert run.config.model.name in ("xception", "inception_v3", "alexnet")
-        assert run.config.data.image_size in (224, 299)
+        assert run.config.data.image_size == 299
+        assert run.config.model.width == 1.0
+        assert run.config.model.fully_connected in (None, (), (4096, 4096))
 
 
-def test_plan_of_a_full_size_experiment_needs_no_data(call, tmp_path: Path, monkeypatch):
+def test_arms_that_name_models_follow_the_models_name_of_the_command_line():
+    (path,) = (path for path in EXPERIMENTS if path.stem == "fully_connected")
+    runs = plan_runs(*load_experiment(path, overrides=["model.name=xception_small"]))
+    assert {(run.config.model.name, *run.config.model.fully_connected) for run in runs} == {
+        ("xception_small",), ("xception_small", 1536, 1536),
+        ("inception_small",), ("inception_small", 1536, 1536),
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"model.name='alexnet' is none of xception, xception_sm"):
+        load_experiment(path, overrides=["model.name=alexnet"])
+
+
+def test_plan_on_the_papers_base_needs_no_data(call, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    (path,) = (path for path in FULL_SIZE if path.stem == "inception_vs_xception")
-    code, out, _ = call("plan", path)
+    path = ROOT / "experiments" / "inception_vs_xception.py"
+    code, out, _ = call("plan", path, "--base", IMAGENET)
     assert code == 0
     assert "22,855,952" in out  # both as in Keras
     assert "23,817,352" in out
+
+
+def test_the_paper_model_is_the_budget_of_the_segments_on_its_base(call):
+    code, out, _ = call("plan", ROOT / "experiments" / "segments.py", "--base", IMAGENET)
+    assert code == 0
+    (first, *others) = (line.split() for line in out.splitlines()[1:11])
+    assert first[1:3] == ["1", "22,855,952"]
+    assert all(
+        abs(int(count.replace(",", "")) / 22_855_952 - 1) <= 0.01 for _, _, count, *_ in others
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("experiments/order.py", "configs/imagnet.py"), "'configs/imagenet.py'"),
+        (("configs/imagenet.py", "configs/imagenet.py"), "goes with an experiment"),
+    ],
+)
+def test_a_base_that_cannot_be_is_one_line(call, monkeypatch, words, message):
+    monkeypatch.chdir(ROOT)
+    file, base = words
+    code, out, err = call("plan", file, "--base", base)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert message in err

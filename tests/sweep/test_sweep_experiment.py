@@ -5,6 +5,7 @@ import pytest
 from xception_jax.config import flatten, load_config, resolve
 from xception_jax.errors import InputError
 from xception_jax.sweep import Claim, Experiment, load_experiment, plan_runs
+from xception_jax.sweep.experiment import apply_overrides
 
 ARMS = {"none": {}, "relu": {"model.intermediate_activation": "relu"}}
 
@@ -38,8 +39,15 @@ def test_arms_differ_in_nothing_else(experiment):
 
 
 def test_overrides_hold_for_every_arm():
-    runs = plan_runs(declare(), {}, overrides=["train.epochs=0.5"])
+    runs = plan_runs(*apply_overrides(declare(), {}, ["train.epochs=0.5"]))
     assert {run.config.train.epochs for run in runs} == {0.5}
+
+
+def test_overrides_replace_what_all_arms_set_alike():
+    arms = {arm: {**settings, "model.width": 1.93} for arm, settings in ARMS.items()}
+    runs = plan_runs(*apply_overrides(declare(arms=arms), {}, ["model.width=1.0"]))
+    assert {run.config.model.width for run in runs} == {1.0}
+    assert [run.config.model.block.intermediate_activation for run in runs] == ["none", "relu"] * 2
 
 
 @pytest.mark.parametrize(
@@ -80,12 +88,13 @@ def test_what_cannot_be_a_claim_is_refused(settings, message):
         ({"one": {}, "other": {}}, [], "same run as arm 'one'"),
         ({"one": {"model.ordr": "x"}}, [], "nearest valid value: 'model.order'"),
         (ARMS, ["model.intermediate_activation=elu"], "'relu' sets itself"),
+        ({"one": {"model.width": 1}, "other": {"model.width": 2}}, ["model.width=3"], "'one' sets"),
         (ARMS, ["seed=3"], "--seeds"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(arms, overrides, message):
     with pytest.raises(InputError, match=message):
-        plan_runs(declare(arms=arms), {}, overrides=overrides)
+        plan_runs(*apply_overrides(declare(arms=arms), {}, overrides))
 
 
 def test_a_file_that_returns_something_else_is_refused(tmp_path):

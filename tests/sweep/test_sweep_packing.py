@@ -143,11 +143,11 @@ def test_packing_off_takes_the_runs_of_a_pack_over(done, interrupted, words, cal
 @pytest.fixture(scope="module")
 def planned(experiment, shrunk_words):
     """Runs of three arms, two seeds; the last arm has another width in addition."""
-    described, base = load_experiment(experiment)
+    words = [word for word in shrunk_words if "width" not in word]
+    described, base = load_experiment(experiment, overrides=words)
     wide = {"model.intermediate_activation": "elu", "model.width": 0.5}
     described = replace(described, seeds=2, arms={**described.arms, "wide": wide})
-    words = [word for word in shrunk_words if "width" not in word]
-    return plan_runs(described, base, overrides=words)
+    return plan_runs(described, base)
 
 
 def numbers(directory, planned, most, recorded=(), warn=None):

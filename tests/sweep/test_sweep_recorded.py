@@ -51,9 +51,8 @@ def test_a_run_is_trained_again_from_its_config_alone(done, call, tmp_path):
 
 def test_a_record_takes_seeds_and_overrides(done, shrunk_words, experiment):
     path = done / "sweep.json"
-    described, base = load_experiment(experiment)
     more = load_sweep(path, seeds=3, overrides=())[2]
-    planned = plan_runs(described, base, overrides=shrunk_words)
+    planned = plan_runs(*load_experiment(experiment, overrides=shrunk_words))
     assert [run.id for run in more] == [run.id for run in planned if run.seed < 3]
     longer = load_sweep(path, seeds=None, overrides=["train.epochs=5"])[2]
     assert [(run.name, run.config.train.epochs) for run in longer] == [

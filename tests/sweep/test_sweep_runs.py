@@ -220,6 +220,35 @@ def test_another_sweep_in_the_directory_is_refused(done, sweep):
     assert times(done) == before
 
 
+def test_an_experiment_runs_on_another_base_and_again_from_its_record(sweep, call, tmp_path):
+    base, home = tmp_path / "base.py", tmp_path / "first"
+    settings = {"optimizer.name": "rmsprop", "optimizer.learning_rate": 0.001}
+    base.write_text(f"def get_config(): return {settings!r}")
+    assert sweep(home, "--seeds", 1, "--base", base)[0] == 0
+    ledger = json.loads((home / "sweep.json").read_text())
+    assert ledger["experiment"]["base"].endswith("/base.py")
+    assert ledger["base"]["optimizer"]["name"] == "rmsprop"
+    record = shutil.move(home / "sweep.json", tmp_path / "sweep.json")
+    base.unlink()
+    words = ("--workdir", tmp_path / "again", "--packing", "off")
+    assert call("sweep", record, *words)[0] == 0
+    for first in (home / "runs").iterdir():
+        again = tmp_path / "again" / "runs" / first.name
+        assert (again / "metrics.jsonl").read_bytes() == (first / "metrics.jsonl").read_bytes()
+    code, out, err = call("sweep", record, *words, "--base", base)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "sweep.json holds the base of its runs" in err
+
+
+def test_another_base_is_another_sweep(done, sweep, tmp_path):
+    base, before = tmp_path / "base.py", times(done)
+    base.write_text("def get_config(): return {'optimizer.nesterov': True}")
+    code, out, err = sweep(done, "--seeds", 2, "--base", base)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "another sweep: its base config is '../configs/fashion_mnist_mini.py', not" in err
+    assert times(done) == before
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 
-from xception_jax.analysis.roofline import CHIPS, roofline
 from xception_jax.errors import InputError
 from xception_jax.planning import topology
+from xception_jax.planning.roofline import CHIPS, roofline
 from xception_jax.planning.topology import needed_and_available, open_topology
 
 

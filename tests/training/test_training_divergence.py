@@ -53,9 +53,9 @@ def test_the_first_module_is_named(factors, found, broken):
 
 
 @pytest.mark.slow
-def test_a_module_of_the_scanned_middle_flow_is_named_too(broken):
+def test_a_module_that_is_computed_again_is_named_too(broken):
     factor = {"middle/1/convolutions/0/pointwise_kernel": np.nan}
-    words = ("model.middle_modules=3", "model.scan_middle=on", "train.accumulation_steps=2")
+    words = ("model.middle_modules=3", "model.rematerialize=true", "train.accumulation_steps=2")
     assert broken(factor, *words).startswith("output of middle/1/convolutions/0 (")
 
 

@@ -1,1 +1,1 @@
-"""The commands of `xception-jax`, a module for each kind."""
+"""The commands of `xception-jax`, one module per command or small group of commands."""

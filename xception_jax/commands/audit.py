@@ -1,4 +1,4 @@
-"""`audit`: whether the runs of a seed differ in what their arms declare, and in nothing else."""
+"""`audit`: check that runs of one seed differ only in what their arms declare."""
 
 import json
 from typing import Annotated
@@ -11,35 +11,35 @@ from xception_jax.remote import copied
 
 def audit(
     directory: Directory,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Check that the arms of a sweep are paired: same start, same data, same machine and code.
+    """Check that the arms of a sweep are paired: same initial values, data, machine and code.
 
-    Exits with 0 when everything pairs, with 1 when something does not.
+    Exits with 1 if anything does not pair.
 
     Example: `xception-jax audit results/nonlinearity`
     """
     from rich.table import Table
 
-    from xception_jax.analysis.audit import audit as audit_sweep
-    from xception_jax.analysis.read import read_directory
-    from xception_jax.analysis.tables import audit_table, describe_pairing, settings_table
+    from xception_jax.report.claim_tables import audit_table, describe_pairing, settings_table
+    from xception_jax.report.reading import read_directory
+    from xception_jax.statistics.audit import audit as audit_sweep
 
-    with copied(directory) as here:
-        sweep = read_directory(here)
-        found = audit_sweep(sweep)
+    with copied(directory) as local:
+        sweep = read_directory(local)
+        pairing = audit_sweep(sweep)
     if as_json:
-        console.print(json.dumps(found, indent=2))
-        return 1 if found["mismatches"] else 0
-    for content in (audit_table(found), settings_table(found)):
+        console.print(json.dumps(pairing, indent=2))
+        return 1 if pairing["mismatches"] else 0
+    for content in (audit_table(pairing), settings_table(pairing)):
         table = Table(*content.columns, box=None, pad_edge=False)
         for row in content.rows:
             table.add_row(*row)
         console.print(table)
         console.print()
-    console.print(describe_pairing(found))
-    for mismatch in found["mismatches"]:
+    console.print(describe_pairing(pairing))
+    for mismatch in pairing["mismatches"]:
         warn(f"{mismatch['kind']}: {mismatch['text']}")
-    for note in [*found["notes"], *sweep.notes]:
+    for note in [*pairing["notes"], *sweep.notes]:
         warn(f"note: {note}")
-    return 1 if found["mismatches"] else 0
+    return 1 if pairing["mismatches"] else 0

@@ -1,4 +1,4 @@
-"""What commands share: where they write, and the words every one of them understands."""
+"""Consoles, and the arguments and options that several commands share."""
 
 import shlex
 import sys
@@ -12,8 +12,8 @@ from xception_jax.errors import InputError
 
 
 def _console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    # No markup: what is printed are other people's words, and brackets in them are meant. In a file
-    # or a pipe nothing is cut: a table there is as wide as its words.
+    # No markup: brackets in the printed text are part of it. In a file or a pipe no line is cut: a
+    # table there is as wide as its content.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 10_000
     return Console(
@@ -23,11 +23,11 @@ def _console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 console, errors, nowhere = _console(), _console(stderr=True), _console(quiet=True)
 
-Directory = Annotated[Path, typer.Argument(help="Of a sweep or a run.")]
+Directory = Annotated[Path, typer.Argument(help="The directory of a sweep or a run.")]
 
 
 def _named_directory(text: str) -> Path:
-    if not text:  # a variable of the shell that is not set would scatter files where one stands
+    if not text:  # an unset shell variable would scatter files over the current directory
         raise InputError("--workdir", text, "names no directory", ".")
     return Path(text)
 
@@ -38,19 +38,23 @@ Workdir = Annotated[
         "--workdir",
         parser=_named_directory,
         metavar="DIR",
-        help="Where the files go; resumes what is there.",
+        help="Directory for all files; a run or sweep in it is resumed.",
     ),
 ]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="key=value words that override the config.")
+Base = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CONFIG", help="Config file to start from, in place of the experiment's own base."
+    ),
 ]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to override, as key=value.")]
 
 
 def warn(text: str) -> None:
-    """Says one line on standard error."""
+    """Prints one line on standard error."""
     errors.print(text)
 
 
 def command_line() -> str:
-    """What the person typed, for the record; can be pasted into a shell."""
+    """The command line as it was typed, for records; it can be pasted into a shell."""
     return shlex.join(["xception-jax", *sys.argv[1:]])

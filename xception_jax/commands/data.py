@@ -1,4 +1,4 @@
-"""`data list` and `data prepare`: data sets."""
+"""`data list` and `data prepare`: the data sets, and how they are made ready."""
 
 from typing import Annotated
 
@@ -8,9 +8,9 @@ from xception_jax.commands.console import console
 
 
 def list_sets(
-    directory: Annotated[str | None, typer.Option(help="Where prepared sets are.")] = None,
+    directory: Annotated[str | None, typer.Option(help="Directory of prepared data sets.")] = None,
 ) -> int:
-    """List data sets, and which are prepared.
+    """List the data sets, and which of them are prepared.
 
     Example: `xception-jax data list`
     """
@@ -26,13 +26,15 @@ def list_sets(
 
 
 def prepare_set(
-    name: Annotated[str, typer.Argument(help="See `xception-jax data list`.")],
-    directory: Annotated[str | None, typer.Option(help="Where to put it.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of a data set: see `xception-jax data list`.")],
+    directory: Annotated[
+        str | None, typer.Option(help="Directory for the prepared data set.")
+    ] = None,
     from_directory: Annotated[
-        str | None, typer.Option("--from", help="Where the files to import are.")
+        str | None, typer.Option("--from", help="Directory of the files to import.")
     ] = None,
 ) -> int:
-    """Bring a data set into the form training reads.
+    """Prepare a data set for training.
 
     Example: `xception-jax data prepare fashion_mnist --from /usr/share/datasets/fashion-mnist`
     """

@@ -1,4 +1,4 @@
-"""What people see while runs train: a live line on a terminal, now and then a line elsewhere."""
+"""Progress while runs train: a live line on a terminal, an occasional line elsewhere."""
 
 import math
 import time
@@ -12,24 +12,24 @@ from rich.table import Column
 
 from xception_jax.sweep.local import SweepProgress
 
-_PLAIN_SECONDS = 15.0  # between plain lines of one run
-_MEASURED_SECONDS = 3.0  # of training before a time left is said
-# What a task is measured by, as people call it; rows of training have no MAP@100.
+_PLAIN_SECONDS = 15.0  # between two plain lines
+_MEASURED_SECONDS = 3.0  # of training before the time left is estimated
+# The metric of a task by the name to show; rows of training have no MAP@100.
 _METRICS = {"map100": "MAP@100", "top1": "top-1"}
 
 
 def duration(seconds: float) -> str:
-    """`75.2` -> "1:15"; hours where there are any."""
+    """Formats seconds as minutes, or hours and minutes: `75.2` -> "1:15"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class _Estimate:
-    """Time left, from the steps this process has taken and the time they took.
+    """Estimate of the time left, from the steps this process has taken and the time they took.
 
-    Evaluation and what a run needs at its start and end are in that time; compilation, which only
-    the first run of an arm needs, is not.
+    That time includes evaluation and the start and end of runs, but not compilation, which only the
+    first run of an arm needs.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class _Estimate:
         self._last: tuple[float, int] | None = None
 
     def __call__(self, event: SweepProgress) -> str | None:
-        """Text; None until there is enough to judge by."""
+        """The time left as text; None until there is enough to estimate it."""
         compiling = event.progress is not None and event.progress.phase == "compile"
         now, left = time.monotonic(), event.steps_left
         if self._last is not None:
@@ -50,7 +50,7 @@ class _Estimate:
 
 
 def describe(event: SweepProgress, left: str | None) -> str:
-    """One line that says where the sweep stands."""
+    """The progress of the sweep as one line."""
     ending = f", {left} left" if left and event.steps_left else ""
     name = _name(event)
     if event.ended is not None:
@@ -60,7 +60,7 @@ def describe(event: SweepProgress, left: str | None) -> str:
         return f"{name}: compiling{ending}"
     total = progress.epoch * progress.total_steps / max(1, progress.step)
     text = f"{name}: epoch {progress.epoch:.1f}/{total:.4g}"
-    if progress.row is None:  # too early for figures
+    if progress.row is None:  # nothing is logged yet
         return text + ending
     row, speed = progress.row, progress.images_per_second
     text += f", {speed:,.0f} images/s" if speed else ""
@@ -68,17 +68,17 @@ def describe(event: SweepProgress, left: str | None) -> str:
 
 
 def _name(event: SweepProgress) -> str:
-    """`[2/15] relu seed 0`, or `[runs 1-5 of 15] none, relu, elu, seeds 0-1`."""
+    """Names the runs: `[2/15] relu seed 0`, or `[runs 1-5 of 15] none, relu, elu, seeds 0-1`."""
     first, last = event.numbers[0], event.numbers[-1]
     if len(event.numbers) == 1:
-        place = f"[{first:>{len(str(event.runs))}}/{event.runs}] " if event.runs > 1 else ""
-        return f"{place}{event.members[0].arm} seed {event.members[0].seed}"
+        number = f"[{first:>{len(str(event.runs))}}/{event.runs}] " if event.runs > 1 else ""
+        return f"{number}{event.members[0].arm} seed {event.members[0].seed}"
     gapless = last - first + 1 == len(event.numbers)
     which = f"{first}-{last}" if gapless else ", ".join(map(str, event.numbers))
     arms = ", ".join(dict.fromkeys(run.arm for run in event.members))
     seeds = sorted({run.seed for run in event.members})
-    said = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}-{seeds[-1]}"
-    return f"[runs {which} of {event.runs}] {arms}, {said}"
+    which_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}-{seeds[-1]}"
+    return f"[runs {which} of {event.runs}] {arms}, {which_seeds}"
 
 
 def _outcome(record: dict[str, Any]) -> str:
@@ -89,14 +89,14 @@ def _outcome(record: dict[str, Any]) -> str:
 
 
 def headline(values: Mapping[str, Any], *, digits: int = 4) -> str:
-    """`{"top1": 0.9, …}` -> "top-1 0.9000": the metric that says most, of those there are."""
+    """The main metric as text: `{"top1": 0.9, …}` -> "top-1 0.9000"."""
     name = next(name for name in _METRICS if name in values)
     return f"{_METRICS[name]} {values[name]:.{digits}f}"
 
 
 @contextmanager
 def showing(console: Console) -> Iterator[Callable[[SweepProgress], None]]:
-    """A listener that shows a sweep's progress on `console`."""
+    """Yields a listener that shows the progress of a sweep on `console`."""
     estimate = _Estimate()
     if not console.is_terminal:
         yield _plain_listener(console, estimate)
@@ -127,10 +127,10 @@ def _plain_listener(console: Console, estimate: _Estimate) -> Callable[[SweepPro
     def listen(event: SweepProgress) -> None:
         nonlocal last
         left, now = estimate(event), time.monotonic()
-        # The first run of an arm compiles, which can take long enough to be worth a line.
-        here = {run.arm for run in event.members}
-        new_arm = not here <= arms
-        arms.update(here)
+        # The first run of an arm compiles, which can take a while: a line says so.
+        current_arms = {run.arm for run in event.members}
+        new_arm = not current_arms <= arms
+        arms.update(current_arms)
         if event.ended is not None or new_arm or now - last > _PLAIN_SECONDS:
             console.print(describe(event, left))
             last = now

@@ -1,4 +1,4 @@
-"""What `sweep --launcher` asks for: which engine, and what goes with it."""
+"""`sweep --launcher`: the chosen launcher, and the options that belong to it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from xception_jax.errors import InputError, require_choice
 
-# Which options go with which launcher.
+# The options of each launcher.
 _OPTIONS = {
     "local": ("workers", "retries"),
     "ray": ("resources", "retries"),
@@ -17,10 +17,10 @@ _RETRIES = 2
 
 @dataclass(frozen=True)
 class Engine:
-    """The options of one command, checked before anything is done.
+    """The launcher options of a sweep, checked before anything starts.
 
     Raises:
-        InputError: there is no such launcher, or an option does not go with it.
+        InputError: the launcher does not exist, or does not have an option that is given.
     """
 
     launcher: str | None
@@ -45,18 +45,18 @@ class Engine:
 
     @property
     def tries(self) -> int:
-        """How often a failed unit is tried again."""
+        """The number of times a failed unit is tried again."""
         return _RETRIES if self.retries is None else self.retries
 
     def open(self, directory: Path) -> Any:
-        """Starts the engine for the sweep in `directory`.
+        """Starts the launcher for the sweep in `directory`.
 
         Returns:
-            a `Launcher`, which this process has to watch; a `SlurmArray`, which looks after itself;
-            None: this process is the engine.
+            a `Launcher`, whose workers this process has to watch; a `SlurmArray`, which needs no
+            watching; or None, if this process trains the runs itself.
 
         Raises:
-            InputError: it is not there, or cannot do what is asked.
+            InputError: the launcher is not available, or cannot do what the options ask for.
         """
         if self.launcher == "slurm":
             from xception_jax.launchers.slurm import SlurmArray

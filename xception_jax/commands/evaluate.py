@@ -1,4 +1,4 @@
-"""`evaluate`: a run's checkpoint, or converted weights, on a split of data."""
+"""`evaluate`: metrics of a checkpoint or of converted weights on a split of the data."""
 
 import json
 from pathlib import Path
@@ -13,29 +13,29 @@ from xception_jax.remote import copied
 
 
 def evaluate(
-    directory: Annotated[Path, typer.Argument(help="Of a run, or one that `convert` made.")],
+    directory: Annotated[Path, typer.Argument(help="Directory of a run, or of converted weights.")],
     overrides: Overrides = None,
     *,
     config: Annotated[
-        Path | None, typer.Option(help="With converted weights: a file of configs/, for its data.")
+        Path | None, typer.Option(help="With converted weights: config file that names the data.")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    split: Annotated[str, typer.Option(help="Split of the data: train, valid or test.")] = "test",
     step: Annotated[
-        int | None, typer.Option(min=1, help="Of the run's checkpoint; default: the newest.")
+        int | None, typer.Option(min=1, help="Step of the checkpoint; default: the newest.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Evaluate a checkpoint of a run, on the averaged weights where the run keeps them.
+    """Evaluate a checkpoint of a run, with averaged weights if the run keeps them.
 
     Example: `xception-jax evaluate results/mini --split valid`
 
-    Converted weights are evaluated on the data of a config, prepared as their source expects.
+    Converted weights are evaluated on the data of a config, preprocessed as their source expects.
 
     Example: `xception-jax evaluate weights/xception --config configs/imagenet.py`
     """
     prepare_jax()
-    with copied(directory, checkpoints=True) as here:
-        result = _evaluate(here, config, overrides, split, step)
+    with copied(directory, checkpoints=True) as local:
+        result = _evaluate(local, config, overrides, split, step)
     if as_json:
         console.print(json.dumps(result))
         return 0

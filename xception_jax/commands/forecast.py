@@ -1,4 +1,4 @@
-"""What `plan --topology` shows: every arm, compiled for chips that need not be there."""
+"""`plan --topology`: every arm compiled for chips that need not be present."""
 
 import json
 from collections.abc import Sequence
@@ -28,14 +28,17 @@ def show_forecast(
     search: bool,
     as_json: bool,
 ) -> int:
-    """Compiles and shows all arms; 1 if one does not fit, or sends activations between chips.
+    """Compiles all arms and prints what they need.
+
+    Returns:
+        1 if an arm does not fit or sends activations between chips, else 0.
 
     Args:
-        arms: name and config of each.
-        seeds: runs of each.
-        name: of the topology.
-        search: for the largest batches.
-        as_json: for programs.
+        arms: (name, config) of each arm.
+        seeds: number of runs per arm.
+        name: name of the topology.
+        search: whether to search for the largest batch that fits.
+        as_json: whether to print JSON instead of tables.
 
     Raises:
         InputError: no such topology, no compiler, or an arm that cannot be built.
@@ -46,31 +49,31 @@ def show_forecast(
 
     topology = open_topology(name)
     cache = cache_directory() / "topologies"
-    found = []
+    forecasts = []
     for arm, config in arms:
         try:
-            found.append(forecast(arm, config, topology, search=search, cache=cache, say=warn))
+            forecasts.append(forecast(arm, config, topology, search=search, cache=cache, say=warn))
         except InputError as error:
             field = f"arm {arm}: {error.field}"
             raise InputError(field, error.value, error.reason, error.nearest) from error
     if as_json:
-        console.print_json(json.dumps(_described(found, seeds, topology)))
+        console.print_json(json.dumps(_described(forecasts, seeds, topology)))
     else:
-        _show(found, seeds, topology)
-    return int(any(faults_of(each) for each in found))
+        _show(forecasts, seeds, topology)
+    return int(any(faults_of(arm_forecast) for arm_forecast in forecasts))
 
 
-def _show(found: Sequence["Forecast"], seeds: int, topology: "Topology") -> None:
-    console.print(_step_table(found, topology))
-    for each in found:
-        for kind, step in _steps(each):
+def _show(forecasts: Sequence["Forecast"], seeds: int, topology: "Topology") -> None:
+    console.print(_step_table(forecasts, topology))
+    for arm_forecast in forecasts:
+        for kind, step in _steps(arm_forecast):
             for line in _notes(step):
-                console.print(f"{each.arm}, {kind}: {line}")
+                console.print(f"{arm_forecast.arm}, {kind}: {line}")
     console.print()
-    console.print(_run_table(found, seeds, topology))
-    hours = [each.chip_hours(topology) for each in found]
+    console.print(_run_table(forecasts, seeds, topology))
+    hours = [arm_forecast.chip_hours(topology) for arm_forecast in forecasts]
     if all(hour is not None for hour in hours):
-        runs, total = seeds * len(found), seeds * sum(hour or 0 for hour in hours)
+        runs, total = seeds * len(forecasts), seeds * sum(hour or 0 for hour in hours)
         days = total / len(topology.devices) / 24
         console.print(
             f"{runs} runs, one after another on {len(topology.devices)} chips: at least "
@@ -85,7 +88,7 @@ def _show(found: Sequence["Forecast"], seeds: int, topology: "Topology") -> None
     console.print("chip links take at their peak, overlapping perfectly. Real steps take longer.")
 
 
-def _step_table(found: Sequence["Forecast"], topology: "Topology") -> Table:
+def _step_table(forecasts: Sequence["Forecast"], topology: "Topology") -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("arm", overflow="fold")
     table.add_column("step")
@@ -93,14 +96,14 @@ def _step_table(found: Sequence["Forecast"], topology: "Topology") -> Table:
         table.add_column(heading, justify="right")
     table.add_column("bound by")
     table.add_column("CPU time to compile", justify="right")
-    for each in found:
-        for kind, step in _steps(each):
-            table.add_row(each.arm, kind, *_cells(step, topology))
+    for arm_forecast in forecasts:
+        for kind, step in _steps(arm_forecast):
+            table.add_row(arm_forecast.arm, kind, *_cells(step, topology))
     return table
 
 
-def _steps(each: "Forecast") -> tuple[tuple[str, "Step"], ...]:
-    return ("training", each.train), ("evaluation", each.evaluation)
+def _steps(arm_forecast: "Forecast") -> tuple[tuple[str, "Step"], ...]:
+    return ("training", arm_forecast.train), ("evaluation", arm_forecast.evaluation)
 
 
 def _cells(step: "Step", topology: "Topology") -> tuple[str, ...]:
@@ -125,7 +128,7 @@ def _cells(step: "Step", topology: "Topology") -> tuple[str, ...]:
 
 
 def _notes(step: "Step") -> list[str]:
-    """Collectives, and what is wrong or has to be known of the figures."""
+    """Lines on a step's collectives, errors, and limits of the figures."""
     from xception_jax.commands.plan import quantity
 
     lines = [
@@ -137,7 +140,7 @@ def _notes(step: "Step") -> list[str]:
     return lines + [f"error: {fault}" for fault in step.figures.gathered]
 
 
-def _run_table(found: Sequence["Forecast"], seeds: int, topology: "Topology") -> Table:
+def _run_table(forecasts: Sequence["Forecast"], seeds: int, topology: "Topology") -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("arm", overflow="fold")
     for heading in (
@@ -148,44 +151,52 @@ def _run_table(found: Sequence["Forecast"], seeds: int, topology: "Topology") ->
         f"chip-hours of {seeds}",
     ):
         table.add_column(heading, justify="right")
-    for each in found:
-        hours, seconds = each.chip_hours(topology), each.run_seconds
+    for arm_forecast in forecasts:
+        hours, seconds = arm_forecast.chip_hours(topology), arm_forecast.run_seconds
         table.add_row(
-            each.arm,
-            f"{each.batch_size:,}",
-            _largest(each),
-            f"{each.steps:,}",
+            arm_forecast.arm,
+            f"{arm_forecast.batch_size:,}",
+            _largest(arm_forecast),
+            f"{arm_forecast.steps:,}",
             "" if seconds is None else f"{seconds / 3600:,.3g} h",
             "" if hours is None else f"{seeds * hours:,.4g}",
         )
     return table
 
 
-def _largest(each: "Forecast") -> str:
-    if each.largest_batch is None:
-        return "" if each.too_large_batch is None else f"below {each.too_large_batch:,}"
-    beyond = "" if each.too_large_batch is None else f" ({each.too_large_batch:,} does not)"
-    return f"{each.largest_batch:,}{beyond}"
+def _largest(arm_forecast: "Forecast") -> str:
+    if arm_forecast.largest_batch is None:
+        return (
+            ""
+            if arm_forecast.too_large_batch is None
+            else f"below {arm_forecast.too_large_batch:,}"
+        )
+    beyond = (
+        ""
+        if arm_forecast.too_large_batch is None
+        else f" ({arm_forecast.too_large_batch:,} does not)"
+    )
+    return f"{arm_forecast.largest_batch:,}{beyond}"
 
 
 def gibibytes(number: float) -> str:
-    """`16_911_433_728` -> "15.75 GiB"."""
+    """Formats bytes in GiB: `16_911_433_728` -> "15.75 GiB"."""
     return f"{number / 2**30:.2f} GiB"
 
 
-def faults_of(each: "Forecast") -> list[str]:
-    """What makes the plan fail."""
-    faults = ["does not fit"] * (each.run_seconds is None)
-    return faults + [fault for _, step in _steps(each) for fault in step.figures.gathered]
+def faults_of(arm_forecast: "Forecast") -> list[str]:
+    """The reasons, if any, for which an arm makes `plan` exit with 1."""
+    faults = ["does not fit"] * (arm_forecast.run_seconds is None)
+    return faults + [fault for _, step in _steps(arm_forecast) for fault in step.figures.gathered]
 
 
-def _described(found: Sequence["Forecast"], seeds: int, topology: "Topology") -> dict[str, Any]:
-    """All of it, for programs; bytes, seconds and chip-hours."""
+def _described(forecasts: Sequence["Forecast"], seeds: int, topology: "Topology") -> dict[str, Any]:
+    """The content of `plan --topology --json`: bytes, seconds and chip-hours."""
     arms = [
-        asdict(each)
-        | {"run_seconds": each.run_seconds, "chip_hours": each.chip_hours(topology)}
-        | {"faults": faults_of(each)}
-        for each in found
+        asdict(arm_forecast)
+        | {"run_seconds": arm_forecast.run_seconds, "chip_hours": arm_forecast.chip_hours(topology)}
+        | {"faults": faults_of(arm_forecast)}
+        for arm_forecast in forecasts
     ]
     return {
         "topology": topology.name,

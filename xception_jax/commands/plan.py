@@ -1,18 +1,21 @@
-"""`plan`: what an experiment or a config will cost, before any of it is spent."""
+"""`plan`: what an experiment or a config costs, before anything is trained."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from xception_jax.commands.console import console
+from xception_jax.commands.console import Base, Overrides, console
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
     from xception_jax.config import Config
     from xception_jax.planning.budget import Cost
+    from xception_jax.sweep import Experiment
+
+    # (name, config, dotted names of the settings that the arm sets)
+    Arm = tuple[str, Config, list[str]]
 
 _LEGEND = (
     "MACs: multiply-adds of one image, forward. Activations: kept for the backward",
@@ -21,49 +24,55 @@ _LEGEND = (
 
 
 def plan(
-    file: Annotated[Path, typer.Argument(help="A file of experiments/ or configs/.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value words that override the config.")
-    ] = None,
+    file: Annotated[Path, typer.Argument(help="An experiment or config file.")],
+    overrides: Overrides = None,
     *,
-    modules: Annotated[bool, typer.Option(help="A table of each arm's modules, too.")] = False,
+    base: Base = None,
+    modules: Annotated[bool, typer.Option(help="Also list the modules of each arm.")] = False,
     pilot: Annotated[
         Path | None,
-        typer.Option(help="A sweep with the same arms: its spread tells what can be detected."),
+        typer.Option(help="A sweep of the same arms, whose spread tells what can be detected."),
     ] = None,
     topology: Annotated[
         str | None,
-        typer.Option(help="TPU chips such as v5e:4x4, to compile every step for; none is needed."),
+        typer.Option(
+            help="TPU topology to compile every step for, such as v5e:4x4; no TPU is needed."
+        ),
     ] = None,
     largest_batch: Annotated[
         bool,
-        typer.Option("--largest-batch", help="With --topology, search for what fits; slower."),
+        typer.Option(
+            "--largest-batch",
+            help="With --topology: search for the largest batch that fits; slower.",
+        ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With --topology, one JSON object instead.")
+        bool, typer.Option("--json", help="With --topology: print one JSON object.")
     ] = False,
 ) -> int:
-    """Show what each arm of an experiment costs and what its claims can detect, in seconds.
+    """Show what each arm of an experiment costs, and which effects its claims can detect.
 
-    With --topology, its compiler says in minutes what every arm needs and takes on those chips.
+    This takes seconds. With --topology the TPU's compiler works out, in minutes, the memory and the
+    time that every arm needs on those chips.
 
     Example: `xception-jax plan experiments/nonlinearity.py --pilot results/nonlinearity`
     """
+    if as_json and topology is None:
+        raise InputError("--json", None, "goes with --topology")
+    experiment, arms = _load(file, base, overrides or [])
     if topology is not None:
         from xception_jax.commands.forecast import show_forecast
 
-        seeds = _seeds(file)
-        arms = [(arm, config) for arm, config, _ in _arms(file, overrides or [])]
-        return show_forecast(arms, seeds, topology, search=largest_batch, as_json=as_json)
-    if as_json:
-        raise InputError("--json", None, "goes with --topology")
-    power = _power_lines(file, pilot)
+        configs = [(arm, config) for arm, config, _ in arms]
+        seeds = 1 if experiment is None else experiment.seeds
+        return show_forecast(configs, seeds, topology, search=largest_batch, as_json=as_json)
+    power = _power_lines(experiment, pilot)
     table = Table(box=None, pad_edge=False)
     for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
         justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
         table.add_column(heading, justify=justify, overflow="fold")
     costs, notes, reference, refusal = [], [], None, None
-    for arm, config, named in _arms(file, overrides or []):
+    for arm, config, named in arms:
         try:
             cost = _cost(config, named)
         except InputError as error:
@@ -85,48 +94,40 @@ def plan(
     return 0
 
 
-def _arms(file: Path, overrides: list[str]) -> Iterator[tuple[str, "Config", list[str]]]:
-    """(name, config, names of the settings that make it what it is) of each arm."""
+def _load(
+    file: Path, base: Path | None, overrides: list[str]
+) -> tuple["Experiment | None", list["Arm"]]:
+    """The experiment in `file`, None if it is a config file, and its arms."""
     from xception_jax.config import load_file, require_settings, resolve
     from xception_jax.sweep import Experiment, load_experiment
 
     content = load_file(file, "get_experiment", "get_config")
     if not isinstance(content, Experiment):
-        yield file.stem, resolve(require_settings(file, content), overrides=overrides), []
-        return
+        if base is not None:
+            raise InputError("--base", str(base), "goes with an experiment; this is a config")
+        return None, [
+            (file.stem, resolve(require_settings(file, content), overrides=overrides), [])
+        ]
     from xception_jax.planning.budget import equalize
 
-    experiment, base = load_experiment(file)
-    experiment = equalize(experiment, base, overrides)
-    for arm, settings in experiment.arms.items():
-        yield arm, resolve(base, settings, overrides=overrides), list(settings)
+    experiment, settings = load_experiment(file, base=base, overrides=overrides)
+    experiment = equalize(experiment, settings)
+    arms = experiment.arms.items()
+    return experiment, [(arm, resolve(settings, own), list(own)) for arm, own in arms]
 
 
-def _seeds(file: Path) -> int:
-    """How many runs an arm has; of a config there is one."""
-    from xception_jax.config import load_file
-    from xception_jax.sweep import Experiment
-
-    content = load_file(file, "get_experiment", "get_config")
-    return content.seeds if isinstance(content, Experiment) else 1
-
-
-def _power_lines(file: Path, pilot: Path | None) -> list["Table | str"]:
-    """What the claims of an experiment can find with its seeds; nothing for a config.
+def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["Table | str"]:
+    """A table of the effects that the claims can detect with the seeds; empty for a config.
 
     Raises:
         InputError: there is no sweep in `pilot`, or none with arms that the claims compare.
     """
-    from xception_jax.config import load_file
-    from xception_jax.sweep import Experiment
-
-    experiment = load_file(file, "get_experiment", "get_config")
-    if not isinstance(experiment, Experiment):
+    if experiment is None:
         if pilot is not None:
             raise InputError("--pilot", str(pilot), "goes with an experiment; this is a config")
         return []
-    from xception_jax.analysis.planning import detectable_effects
-    from xception_jax.analysis.read import read_directory
+    from xception_jax.report.reading import read_directory
+    from xception_jax.statistics.detectable import detectable_effects
 
     sweep = read_directory(pilot) if pilot is not None else None
     claims = [claim.describe() for claim in experiment.claims]
@@ -135,11 +136,11 @@ def _power_lines(file: Path, pilot: Path | None) -> list["Table | str"]:
         raise InputError("--pilot", str(pilot), "has no two finished pairs that a claim compares")
     table = Table("claim", "endpoint", "seeds", "detectable", box=None, pad_edge=False)
     for row in rows:
-        found = f"none: {row.seeds} seeds cannot give p < 0.05, adjusted for the number of claims"
+        effect = f"none: {row.seeds} seeds cannot give p < 0.05, adjusted for the number of claims"
         if row.effect is not None:
             spread = f" (spread of {row.pilot_pairs} pairs)" * bool(row.pilot_pairs)
-            found = f"{row.effect:.3g} {row.unit}{spread}"
-        table.add_row(row.claim, row.endpoint, str(row.seeds), found)
+            effect = f"{row.effect:.3g} {row.unit}{spread}"
+        table.add_row(row.claim, row.endpoint, str(row.seeds), effect)
     note = "Detectable: what 80 of 100 such sweeps would find, at 5% over all claims; for an"
     last = "equivalence, the margin. Standard deviations are of the paired differences."
     return ["", table, note, last] if rows else []
@@ -165,7 +166,7 @@ def _cells(cost: "Cost", reference: "Cost") -> tuple[str, ...]:
 
 
 def quantity(number: float) -> str:
-    """`8_363_000_000` -> "8.36 G"."""
+    """Formats a number with a decimal prefix: `8_363_000_000` -> "8.36 G"."""
     for unit in ("", "k", "M", "G", "T"):
         if abs(number) < 1000 or unit == "T":
             break

@@ -1,4 +1,4 @@
-"""How a process that computes is set up: its memory, its compiled programs, how it is stopped."""
+"""Set-up of a process that computes: memory, cached programs, devices and signals."""
 
 import logging
 import os
@@ -16,19 +16,19 @@ from xception_jax.runtime.allocator import keep_memory
 def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
     """Sets up memory (see `keep_memory`) and the cache of compiled programs, then imports JAX.
 
-    Compiled programs are kept in the user's cache directory and found by the next process:
-    JAX_COMPILATION_CACHE_DIR names another place, XDG_CACHE_HOME another cache directory.
+    Compiled programs are kept in the user's cache directory, where the next process finds them.
+    JAX_COMPILATION_CACHE_DIR names another directory for them, XDG_CACHE_HOME another user cache.
 
     Args:
-        devices: False: JAX takes no accelerator, which are left to other processes.
-        packs: on a CPU each core is a device, of which a run alone has the first, with the threads
-            of all; packs are spread over them: a core that has whole runs waits for no other. It is
-            one device where JAX_NUM_CPU_DEVICES=1, as many as it says, or as XLA_FLAGS do.
+        devices: whether JAX may use accelerators; False leaves them to other processes.
+        packs: whether each core of a CPU becomes a device, so that the runs of a pack are spread
+            over the cores without waiting for each other. A run by itself has the first device and
+            the threads of all cores. JAX_NUM_CPU_DEVICES or XLA_FLAGS set another number.
     """
     keep_memory()
     import jax
 
-    # Orbax tells of its own options there, and of what it cannot read, which is said elsewhere.
+    # Orbax logs its options there, and files that it cannot read, which are reported elsewhere.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "programs"))
@@ -40,28 +40,29 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
 
 
 def take_cores() -> None:
-    """Makes a device of each core of a CPU, for packs: see `prepare_jax`."""
+    """Makes each core of a CPU a device, for packs: see `prepare_jax`."""
     import jax
 
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" not in os.environ and "platform_device_count" not in flags:
-        with suppress(RuntimeError):  # this process has asked for its devices before
+        with suppress(RuntimeError):  # JAX has been initialized in this process before
             jax.config.update("jax_num_cpu_devices", _cores())
             if jax.default_backend() == "cpu" and jax.device_count() > 1:
                 jax.config.update("jax_default_device", jax.devices()[0])
 
 
 def _cores() -> int:
-    """That this process may run on."""
+    """The number of CPU cores that this process may use."""
     own = getattr(os, "sched_getaffinity", None)
     return len(own(0)) if own else os.cpu_count() or 1
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Asks, on SIGTERM and the first SIGINT, for a stop at the next step; a second SIGINT kills.
+    """Yields a function that says whether a stop was requested.
 
-    To be killed at once is safe: whatever is in the directory can be gone on with.
+    SIGTERM and the first SIGINT request a stop at the next step; a second SIGINT kills the process.
+    That is safe: training resumes from whatever is in the directory.
     """
     asked = False
 
@@ -82,6 +83,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def interrupted(error: Exception) -> int:
-    """Says that what was stopped can be gone on with; the exit code."""
+    """Reports that the same command resumes what was stopped; returns the exit code."""
     warn(f"{error}; the same command goes on from there")
     return INTERRUPTED

@@ -1,4 +1,4 @@
-"""`report`: figures, tables and a page from the files of a sweep or a run."""
+"""`report`: figures, tables, verdicts and a page from the files of a sweep or a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,40 +13,41 @@ from xception_jax.remote import copied, require_local, url_of
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from xception_jax.analysis import ReportResult
+    from xception_jax.report import ReportResult
 
 
 def report(
     directory: Directory,
     seconds: Annotated[
-        float | None, typer.Argument(help="With --watch: between two looks; default: 10.")
+        float | None, typer.Argument(help="With --watch: seconds between updates; default: 10.")
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Rebuild at every change, until the sweep has ended.")
+        bool, typer.Option("--watch", help="Update the report until the sweep has ended.")
     ] = False,
 ) -> int:
-    """Write figures, tables, verdicts and a page into DIRECTORY/report, also while the sweep runs.
+    """Write figures, tables, verdicts and a page into DIRECTORY/report.
 
-    With --watch the page in the browser follows the sweep by itself; Ctrl-C ends that.
+    This also works while the sweep runs. With --watch the page is updated and reloads itself until
+    the sweep has ended; Ctrl-C stops that.
 
     Example: `xception-jax report results/nonlinearity --watch 5`
     """
-    from xception_jax.analysis import write_report
-    from xception_jax.analysis.watch import SECONDS, watch_report
+    from xception_jax.report import write_report
+    from xception_jax.report.watch import SECONDS, watch_report
 
     if seconds is not None and not watch:
         raise InputError("SECONDS", seconds, "goes with --watch, and only with it")
     command = command_line()
     if not watch:
-        with copied(directory, changes=True) as here:
-            _show(write_report(here, command=command), directory)
+        with copied(directory, changes=True) as local:
+            _show(write_report(local, command=command), directory)
         return 0
     require_local("--watch", directory, "follows a directory of this machine")
     try:
-        every = SECONDS if seconds is None else seconds
-        for written in watch_report(directory, seconds=every, command=command):
+        interval = SECONDS if seconds is None else seconds
+        for written in watch_report(directory, seconds=interval, command=command):
             console.print(f"{written.headline}; the page: {written.page}")
-    except KeyboardInterrupt:  # leaves a page that no longer loads itself again
+    except KeyboardInterrupt:  # leave a page that no longer reloads itself
         written = write_report(directory, command=command)
     _show(written, directory)
     return 0
@@ -73,7 +74,7 @@ def _show(written: "ReportResult", directory: Path) -> None:
 
 
 def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
-    """One row per claim and endpoint; a claim without any has one, too."""
+    """A table with a row per claim and endpoint; a claim without endpoints has one row."""
     from rich.table import Table
 
     columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "95% interval", "p")

@@ -1,4 +1,4 @@
-"""`train` and `status`: a run, and how runs stand."""
+"""`train` and `status`: train one run, and show the state of runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,22 +16,25 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A file of configs/, or a run's config.json.")],
+    config: Annotated[Path, typer.Argument(help="A config file, or the config.json of a run.")],
     workdir: Workdir,
     overrides: Overrides = None,
     *,
     coordinator: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="One run in many processes: where the first is."),
+        typer.Option(
+            metavar="HOST:PORT", help="Address of the first process, for a run of several."
+        ),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(metavar="N", help="How many they are; Slurm and TPU pods tell.")
+        int | None,
+        typer.Option(metavar="N", help="Number of processes; known on Slurm and TPU pods."),
     ] = None,
     process_id: Annotated[
-        int | None, typer.Option(metavar="I", help="Which of them this one is, from 0.")
+        int | None, typer.Option(metavar="I", help="Index of this process, from 0.")
     ] = None,
 ) -> int:
-    """Train one run, or go on with it where it was interrupted.
+    """Train one run; an interrupted run is resumed.
 
     Example: `xception-jax train configs/fashion_mnist_mini.py --workdir results/mini seed=1`
     """
@@ -47,14 +50,15 @@ def train(
             if hosts.several():
                 reason = "is of one process: a run of several needs a directory that all can reach"
                 require_local("--workdir", workdir, reason)
-            with mirrored(workdir, warn) as here:
-                return _train(name, settings, here, stop)
+            with mirrored(workdir, warn) as local:
+                return _train(name, settings, local, stop)
 
 
 def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool]) -> int:
     from xception_jax.commands.display import showing
+    from xception_jax.records import ENDED
     from xception_jax.runtime import hosts
-    from xception_jax.runtime.run_directory import ENDED, read_run, require_own
+    from xception_jax.runtime.run_directory import read_run, require_own
     from xception_jax.sweep.experiment import PlannedRun
     from xception_jax.sweep.local import SweepProgress
     from xception_jax.training import Interrupted, Labels, Progress
@@ -81,8 +85,8 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
         raise
     except Exception as error:  # the run failed: its trace is in the directory
         if hosts.is_loss(error):
-            said = f"xception-jax: another process of this run is gone: {error}"
-            hosts.leave_at_once(LOST_PEER, said)
+            message = f"xception-jax: another process of this run is gone: {error}"
+            hosts.leave_at_once(LOST_PEER, message)
         code = _failed(workdir, f"failed: {type(error).__name__}: {error}")
         if hosts.several():
             hosts.leave_at_once(code)
@@ -104,7 +108,7 @@ def _show_result(result: dict[str, Any], workdir: Path) -> None:
 
 
 def status(directory: Directory) -> int:
-    """Show how each run of a sweep stands, and why.
+    """Show the status of each run of a sweep, and the reason for it.
 
     Example: `xception-jax status results/nonlinearity`
     """
@@ -116,8 +120,8 @@ def status(directory: Directory) -> int:
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "status", "result", "images/s", "why"):
         table.add_column(heading, overflow="fold")
-    with copied(directory) as here:
-        runs = read_statuses(here)
+    with copied(directory) as local:
+        runs = read_statuses(local)
     for run in runs:
         result = run.record.get("result") or {}
         speed = run.record.get("images_per_second")

@@ -1,4 +1,4 @@
-"""`sweep`: every arm and seed of an experiment."""
+"""`sweep`: train every arm of an experiment with every seed."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xception_jax.cache import cache_directory
-from xception_jax.commands.console import Overrides, Workdir, command_line, console, warn
+from xception_jax.commands.console import Base, Overrides, Workdir, command_line, console, warn
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import DONE, FAILED
@@ -35,44 +35,49 @@ def _seeds(text: str) -> int:
 
 Seeds = Annotated[
     int | None,
-    typer.Option(parser=_seeds, metavar="N", help="How many; default: the experiment's."),
+    typer.Option(parser=_seeds, metavar="N", help="Number of seeds; default: the experiment's."),
 ]
 Packing = Annotated[
     str,
     typer.Option(
         metavar="auto|off|K",
-        help="Runs that train together in one program; auto: measured, off with --launcher.",
+        help="Runs trained together in one compiled program; auto: as measured, but off with"
+        " --launcher.",
     ),
 ]
 Launchers = Annotated[
     str | None,
     typer.Option(
         metavar="local|ray|slurm",
-        help="Worker processes: of this machine, on Ray, or in a Slurm array; default: none.",
+        help="Where worker processes run: this machine, Ray or a Slurm array; default: no workers.",
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="At most so many at a time (local, slurm).")
+    int | None, typer.Option(min=1, metavar="N", help="Workers at a time, at most (local, slurm).")
 ]
 Resources = Annotated[
-    str | None, typer.Option(metavar="TPU=4", help="What a worker takes of a node (ray).")
+    str | None, typer.Option(metavar="TPU=4", help="Resources that each worker reserves (ray).")
 ]
 Sbatch = Annotated[
-    str | None, typer.Option(metavar="OPTIONS", help="More options for sbatch (slurm).")
+    str | None, typer.Option(metavar="OPTIONS", help="Further options for sbatch (slurm).")
 ]
 Retries = Annotated[
     int | None,
-    typer.Option(min=0, metavar="N", help="Of a failed unit (local, ray); default: 2."),
+    typer.Option(min=0, metavar="N", help="Retries of a failed worker (local, ray); default: 2."),
 ]
 
 
 def sweep(
-    experiment: Annotated[
-        Path, typer.Argument(help="A file of experiments/, or a sweep's sweep.json.")
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="EXPERIMENT", help="An experiment file, or the sweep.json of a sweep."
+        ),
     ],
     workdir: Workdir,
     overrides: Overrides = None,
     *,
+    base: Base = None,
     seeds: Seeds = None,
     packing: Packing = "auto",
     launcher: Launchers = None,
@@ -82,7 +87,7 @@ def sweep(
     retries: Retries = None,
     unit: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> int:
-    """Train every arm and seed of an experiment that is not done yet.
+    """Train every arm of an experiment with every seed; finished runs are skipped.
 
     Example: `xception-jax sweep experiments/nonlinearity.py --workdir results/nonlinearity`
 
@@ -90,14 +95,13 @@ def sweep(
     """
     if unit is not None:
         return _train_unit(workdir, unit)
-    from xception_jax.config import resolve
     from xception_jax.sweep import plan_runs
     from xception_jax.sweep.experiment import parse_packing
     from xception_jax.sweep.recorded import load_sweep
 
-    asked, words = parse_packing(packing), overrides or ()
+    asked = parse_packing(packing)
     engine = Engine(launcher, workers, resources, sbatch, retries)
-    described, base, runs = load_sweep(experiment, seeds=seeds, overrides=words)
+    experiment, settings, runs = load_sweep(file, base=base, seeds=seeds, overrides=overrides or ())
     with interruptible() as stop:
         prepare_jax(devices=launcher is None, packs=launcher is None)
         from xception_jax.runtime import hosts
@@ -106,34 +110,35 @@ def sweep(
         from xception_jax.sweep.local import check_runs
 
         hosts.require_alone("sweep")
-        if described.equal and experiment.suffix != ".json":  # there, arms have their widths
+        if experiment.equal and file.suffix != ".json":  # in a record, arms have widths
             from xception_jax.planning.budget import equalize
 
-            described = equalize(described, base, words)
-            runs = plan_runs(described, base, overrides=words)
+            experiment = equalize(experiment, settings)
+            runs = plan_runs(experiment, settings)
         steps = check_runs(runs)
         if launcher not in (None, "local"):
             reason = f"is worked on here and kept there; --launcher {launcher} has other machines"
             require_local("--workdir", workdir, reason)
-        arms, each = len(described.arms), described.seeds
-        with mirrored(workdir, warn) as here:
-            require_home(here, described, runs)
-            opened = engine.open(here)
-            with locked(here):
-                whole = resolve(base, overrides=words)
-                write_ledger(here, described, whole, runs, command_line())
-                console.print(f"{described.name}: {arms} arms x {each} seeds = {len(runs)} runs")
+        arms, seeds_per_arm = len(experiment.arms), experiment.seeds
+        with mirrored(workdir, warn) as home:
+            require_home(home, experiment, runs)
+            opened = engine.open(home)
+            with locked(home):
+                write_ledger(home, experiment, settings, runs, command_line())
+                console.print(
+                    f"{experiment.name}: {arms} arms x {seeds_per_arm} seeds = {len(runs)} runs"
+                )
                 sizes = _sizes(asked, measured=opened is None)
                 if launcher == "slurm":
-                    return _submit(opened, here, runs, sizes)
+                    return _submit(opened, home, runs, sizes)
                 common: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
                 if opened is None:
-                    return _train(here, described, runs, steps, **common)
-                return _launch(here, runs, steps, opened, retries=engine.tries, **common)
+                    return _train(home, experiment, runs, steps, **common)
+                return _launch(home, runs, steps, opened, retries=engine.tries, **common)
 
 
 def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **how: Any) -> int:
-    """All that is missing, in this process."""
+    """Trains all unfinished runs in this process; returns the exit code."""
     from xception_jax.commands.display import showing
     from xception_jax.sweep.local import run_missing
     from xception_jax.training import Interrupted
@@ -147,7 +152,7 @@ def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **
 
 
 def _launch(workdir: Path, runs: "Runs", steps: Any, launcher: "Launcher", **how: Any) -> int:
-    """All that is missing, by workers that this process watches."""
+    """Trains all unfinished runs in workers that this process watches; returns the exit code."""
     from xception_jax.commands.display import showing
     from xception_jax.launchers.launching import launch_missing
     from xception_jax.launchers.supervision import Stopped
@@ -165,7 +170,7 @@ def _launch(workdir: Path, runs: "Runs", steps: Any, launcher: "Launcher", **how
 
 
 def _submit(engine: "SlurmArray", workdir: Path, runs: "Runs", sizes: "Sizes | None") -> int:
-    """Leaves the units that are missing to an engine that looks after them itself."""
+    """Submits all unfinished units to a batch system; returns the exit code."""
     from xception_jax.launchers.launching import plan_units
 
     at_hand = engine.status()
@@ -180,14 +185,14 @@ def _submit(engine: "SlurmArray", workdir: Path, runs: "Runs", sizes: "Sizes | N
 
 
 def _train_unit(workdir: Path, number: int) -> int:
-    """What a worker process does: one pack or run of a recorded sweep."""
+    """Trains one unit of a recorded sweep, a pack or a run; this is what a worker process does."""
     from xception_jax.launchers import end_with_parent
 
     end_with_parent()
     with interruptible() as stop:
         prepare_jax(packs=True)
         from xception_jax.commands.display import showing
-        from xception_jax.runtime.run_directory import ENDED
+        from xception_jax.records import ENDED
         from xception_jax.sweep.local import run_unit
         from xception_jax.training import Interrupted
 
@@ -197,20 +202,20 @@ def _train_unit(workdir: Path, number: int) -> int:
         except Interrupted as error:
             return interrupted(error)
     for record in records:
-        said = f"{record['status']}: {record.get('reason')}"
-        console.print(f"{record['arm']} seed {record['seed']}: {said}")
+        outcome = f"{record['status']}: {record.get('reason')}"
+        console.print(f"{record['arm']} seed {record['seed']}: {outcome}")
     return DONE if all(record["status"] in ENDED for record in records) else FAILED
 
 
 def _summed_up(workdir: Path, statuses: Sequence[str]) -> int:
     counts = Counter(statuses)
-    said = ", ".join(f"{count} {status}" for status, count in counts.items())
-    console.print(f"{said}; next: xception-jax report {shlex.quote(str(workdir))}")
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
+    console.print(f"{summary}; next: xception-jax report {shlex.quote(str(workdir))}")
     return DONE if set(counts) == {"done"} else FAILED
 
 
 def _sizes(packing: str | int, *, measured: bool) -> "Sizes | None":
-    """How many of some runs train together, by what was asked for."""
+    """The function that decides how many runs train together; None: each run trains alone."""
     from xception_jax.sweep.packing import even_size
     from xception_jax.sweep.sizing import choose_size
 

@@ -1,4 +1,4 @@
-"""`sync`: W&B's files of a sweep or a run, made anew from its own."""
+"""`sync`: rebuild W&B's files of a sweep or a run from its local logs."""
 
 import shlex
 from collections import defaultdict
@@ -8,28 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from xception_jax.commands.console import Directory, console, warn
 from xception_jax.errors import InputError
+from xception_jax.records import CONFIG, RUN
 from xception_jax.remote import require_local
 
 if TYPE_CHECKING:
-    from xception_jax.analysis import ReportResult
-    from xception_jax.analysis.read import Sweep
+    from xception_jax.report import ReportResult
+    from xception_jax.statistics.results import Sweep
 
 Claims = Sequence[Mapping[str, Any]]
 
 
 def sync(directory: Directory) -> int:
-    """Make W&B's offline runs anew from the local logs, with the verdicts and the figures.
+    """Rebuild W&B's offline runs from the local logs, with the verdicts and the figures.
 
-    Each run gets one clean W&B run, however often it was interrupted, and a sweep one more with its
-    report. Nothing is sent: the last line says how to do that. Exits with 1 if a run is left out.
+    Each run becomes one W&B run, however often it was interrupted, and the report of a sweep one
+    more. Nothing is uploaded; the last line shows the command for that. Exits with 1 if a run is
+    left out.
 
     Example: `xception-jax sync results/nonlinearity`
     """
     require_local("directory", directory, "copy it to this machine first: W&B sends from there")
     from rich.progress import track
 
-    from xception_jax.analysis import write_report
-    from xception_jax.analysis.read import read_directory
+    from xception_jax.report import write_report
+    from xception_jax.report.reading import read_directory
     from xception_jax.runtime.lock import locked
 
     sweep = read_directory(directory)
@@ -50,9 +52,9 @@ def sync(directory: Directory) -> int:
             _mirror_report(sweep, written, problems)
     for problem in problems:
         warn(problem)
-    here = shlex.quote(str(directory))
-    places = (here,) if sweep.is_single_run else (f"{here}/runs/*", here)
-    files = " ".join(f"{place}/wandb/offline-run-*" for place in places)
+    root = shlex.quote(str(directory))
+    homes = (root,) if sweep.is_single_run else (f"{root}/runs/*", root)
+    files = " ".join(f"{home}/wandb/offline-run-*" for home in homes)
     console.print(f"W&B's offline runs are made; next: wandb sync {files}")
     return 1 if problems else 0
 
@@ -62,7 +64,7 @@ def _mirror_run(home: Path, values: Mapping[str, Any], problems: list[str]) -> N
     from xception_jax.tracking import mirror_run
 
     try:
-        record, config = read_json(home / "run.json"), read_json(home / "config.json")
+        record, config = read_json(home / RUN), read_json(home / CONFIG)
         mirror_run(home, record, config, values, warn=problems.append)
     except InputError as error:
         problems.append(f"left out: {error}")
@@ -85,9 +87,9 @@ def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str])
 
 
 def _values(claims: Claims) -> dict[tuple[str, int | None], dict[str, Any]]:
-    """Of every run what the claims about it were judged by: `claim 1/final_top1` and the verdict.
+    """What each run contributes to the claims, by (arm, seed): `claim 1/final_top1`, and verdicts.
 
-    An interaction is of four arms, and no value of one run.
+    An interaction compares four arms, and so is left out.
     """
     values: dict[tuple[str, int | None], dict[str, Any]] = defaultdict(dict)
     for number, judged in enumerate(claims, 1):
@@ -103,7 +105,7 @@ def _values(claims: Claims) -> dict[tuple[str, int | None], dict[str, Any]]:
 
 
 def _summary(claims: Claims) -> dict[str, Any]:
-    """The verdicts, flat: W&B makes a column of each."""
+    """The verdicts as flat names and values, which become columns in W&B."""
     summary: dict[str, Any] = {}
     for number, judged in enumerate(claims, 1):
         for name in ("title", "verdict", "sentence", "grade"):

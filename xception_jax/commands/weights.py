@@ -1,7 +1,7 @@
-"""`convert`, `predict` and `export`: weights from elsewhere, and what to do with them.
+"""`convert`, `predict` and `export`: pretrained weights in, predictions and programs out.
 
-Imports are inside the commands, so that --help costs no import of JAX. What is bad input is raised
-as `InputError`, for the command line to say in one line.
+JAX is imported inside the commands, so that --help stays fast. Bad input raises `InputError`, which
+the command line prints as one line.
 """
 
 import json
@@ -26,28 +26,31 @@ _KERAS_FILE = ".weights.h5"
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help=".weights.h5, .keras, .h5, .safetensors, or converted weights.")
+        Path,
+        typer.Argument(
+            help="Weight file (.weights.h5, .keras, .h5, .safetensors), or converted weights."
+        ),
     ],
-    destination: Annotated[
-        Path, typer.Argument(help="A directory that does not exist, or a file *.weights.h5.")
-    ],
+    destination: Annotated[Path, typer.Argument(help="New directory, or new file *.weights.h5.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="model.…=value words, for another than the published."),
+        typer.Argument(help="Settings of the model, as model.…=value, if not the published ones."),
     ] = None,
     *,
-    model: Annotated[str, typer.Option(help="What the weights are of.")] = "xception",
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "xception",
     head: Annotated[
-        bool, typer.Option("--head/--no-head", help="Whether to take the classifier over.")
+        bool, typer.Option("--head/--no-head", help="Whether to keep the classifier.")
     ] = True,
-    size: Annotated[int, typer.Option(min=1, help="Of the images it expects, pixels.")] = 299,
+    size: Annotated[
+        int, typer.Option(min=1, help="Height and width of its images, in pixels.")
+    ] = 299,
     class_names: Annotated[
-        Path | None, typer.Option(help="A file with the name of a class on each line.")
+        Path | None, typer.Option(help="Text file with a class name per line.")
     ] = None,
 ) -> int:
-    """Bring weights of Keras or timm into a directory to predict, export and train from.
+    """Convert weights of Keras or timm, to predict, export and train with them.
 
-    Files are read, never run: pickles (.pth, .bin) are refused.
+    No code in the files is run: pickles (.pth, .bin) are refused.
 
     Example: `xception-jax convert xception_weights_tf_dim_ordering_tf_kernels.h5 weights/xception`
     """
@@ -111,13 +114,17 @@ def _to_keras(weights: "Weights", destination: Path) -> None:
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Files of any format that Pillow reads.")],
-    weights: Annotated[Path, typer.Option(help="A directory that `convert` made.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 32,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an image.")] = False,
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files, in any format that Pillow reads.")
+    ],
+    weights: Annotated[Path, typer.Option(help="Directory of converted weights.")],
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to show.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 32,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per image.")
+    ] = False,
 ) -> int:
-    """Say what is on images: the most probable classes, prepared as the weights expect.
+    """Show the most probable classes of images, preprocessed as the weights expect.
 
     Example: `xception-jax predict cat.jpg dog.png --weights weights/xception`
     """
@@ -143,9 +150,9 @@ def predict(
             }
             typer.echo(json.dumps(answer))
             continue
-        for place, (index, name, probability) in enumerate(ranking):
-            shown = str(image) if place == 0 else ""
-            table.add_row(shown, str(index), name or "", f"{probability:.4f}")
+        for rank, (index, name, probability) in enumerate(ranking):
+            image_name = str(image) if rank == 0 else ""
+            table.add_row(image_name, str(index), name or "", f"{probability:.4f}")
     if not as_json:
         console.print(table)
     return 0
@@ -154,7 +161,7 @@ def predict(
 def _rank(
     weights: "Weights", images: list[Path], top: int, batch_size: int
 ) -> Iterator[tuple[Path, list[tuple[int, str | None, float]]]]:
-    """(index, name, probability) of the `top` classes of each image, the most probable first."""
+    """Yields each image with (index, name, probability) of its `top` classes, best first."""
     import jax
     import numpy as np
 
@@ -183,15 +190,15 @@ def _prepared(weights: "Weights", path: Path) -> "np.ndarray":
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(help="That `convert` made.")],
-    output: Annotated[Path, typer.Option(help="The file to write.")],
+    directory: Annotated[Path, typer.Argument(help="Directory of converted weights.")],
+    output: Annotated[Path, typer.Option(help="File to write.")],
     platforms: Annotated[
-        str, typer.Option(help="What it can run on, separated by commas.")
+        str, typer.Option(help="Platforms it runs on, separated by commas.")
     ] = "cpu,cuda,tpu",
 ) -> int:
-    """Write a model with its weights as StableHLO, which needs JAX to run, and not this package.
+    """Write a model with its weights as a StableHLO program, which JAX runs without this package.
 
-    OUTPUT.json beside it says how images are to be prepared.
+    OUTPUT.json beside it describes the preprocessing of the images.
 
     Example: `xception-jax export weights/xception --output xception.stablehlo`
     """

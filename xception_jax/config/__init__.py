@@ -2,21 +2,18 @@
 
 from xception_jax.config.identity import (
     canonical_json,
-    digest,
-    is_as_sealed,
     run_id,
-    sealed,
     shared_settings,
 )
 from xception_jax.config.loading import (
     flatten,
     load_config,
     load_file,
+    load_function,
     parse_override,
     read_json,
     require_settings,
     resolve,
-    stays_inside,
 )
 from xception_jax.config.model import BlockConfig, ModelConfig, NormConfig
 from xception_jax.config.schema import SETTINGS, Config
@@ -28,17 +25,14 @@ __all__ = [
     "ModelConfig",
     "NormConfig",
     "canonical_json",
-    "digest",
     "flatten",
-    "is_as_sealed",
     "load_config",
     "load_file",
+    "load_function",
     "parse_override",
     "read_json",
     "require_settings",
     "resolve",
     "run_id",
-    "sealed",
     "shared_settings",
-    "stays_inside",
 ]

@@ -1,10 +1,9 @@
 """What names a run and its files: canonical JSON, digests, the run id, what a pack shares."""
 
-import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
+from xception_jax.checksums import digest
 from xception_jax.config.fields import plain
 from xception_jax.config.schema import SETTINGS, Config
 
@@ -25,11 +24,6 @@ def run_id(config: Config) -> str:
     )
 
 
-def digest(content: Any) -> str:
-    """64 hex digits that name plain data: the SHA-256 of its JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def shared_settings(config: Config) -> dict[str, Any]:
     """What two runs must have in common to train in one pack, by dotted name."""
     shared = {}
@@ -38,14 +32,3 @@ def shared_settings(config: Config) -> dict[str, Any]:
         if in_pack != "free":
             shared[name] = value > 0 if in_pack == "free_above_zero" else plain(value)
     return shared
-
-
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its own digest in it, so that a later change shows."""
-    content = {name: value for name, value in record.items() if name != "sha256"}
-    return content | {"sha256": digest(content)}
-
-
-def is_as_sealed(record: Mapping[str, Any]) -> bool:
-    """Whether a record is as `sealed` made it; one that never was sealed is taken as it is."""
-    return "sha256" not in record or sealed(record) == record

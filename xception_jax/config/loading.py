@@ -10,8 +10,10 @@ import ast
 import json
 import math
 import runpy
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -21,27 +23,51 @@ from xception_jax.config.schema import SETTINGS, Config
 from xception_jax.errors import InputError, nearest_name
 
 
+@contextmanager
+def _running(path: Path) -> Iterator[None]:
+    """Turns any error of the user's own code into bad input of the file it is in."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = f"fails with {type(error).__name__}: {error}"
+        raise InputError("file", str(path), reason) from error
+
+
+def load_function(path: str | Path, *names: str) -> Callable[..., Any]:
+    """Runs the Python file `path` and returns the first of the functions `names` that it defines.
+
+    Raises:
+        InputError: the file is missing, fails, or defines none of them; also from the returned
+            function, if its own code fails.
+    """
+    path = Path(path)
+    with _running(path):
+        if not path.is_file():
+            siblings = map(str, path.parent.glob("*.py"))
+            raise InputError("file", str(path), "no such file", nearest_name(path, siblings))
+        namespace = runpy.run_path(str(path))
+        defined = [name for name in names if name in namespace]
+        if not defined:
+            raise InputError("file", str(path), f"does not define {'() or '.join(names)}()")
+    function = namespace[defined[0]]
+
+    @wraps(function)
+    def call(**arguments: Any) -> Any:
+        with _running(path):
+            return function(**arguments)
+
+    return call
+
+
 def load_file(path: str | Path, *functions: str) -> Any:
     """Runs the Python file `path` and returns what the first of `functions` it has returns.
 
     Raises:
         InputError: the file is missing, fails, or defines none of `functions`.
     """
-    path = Path(path)
-    try:
-        if not path.is_file():
-            siblings = map(str, path.parent.glob("*.py"))
-            raise InputError("file", str(path), "no such file", nearest_name(path, siblings))
-        namespace = runpy.run_path(str(path))
-        defined = [function for function in functions if function in namespace]
-        if not defined:
-            raise InputError("file", str(path), f"does not define {'() or '.join(functions)}()")
-        return namespace[defined[0]]()
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's own code: any error in it is bad input
-        reason = f"fails with {type(error).__name__}: {error}"
-        raise InputError("file", str(path), reason) from error
+    return load_function(path, *functions)()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -59,14 +85,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("file", str(path), "does not hold a JSON object")
     return content
-
-
-def stays_inside(path: Any) -> bool:
-    """Whether a path that a file names, relative to a directory, leads to something inside it."""
-    if not isinstance(path, str) or not path.isprintable():
-        return False
-    pure = PurePosixPath(path)
-    return bool(path) and not pure.is_absolute() and ".." not in pure.parts
 
 
 def load_config(path: str | Path) -> Mapping[str, Any]:

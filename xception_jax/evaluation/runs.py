@@ -6,6 +6,7 @@ from typing import Any
 
 from xception_jax.config import read_json, resolve, run_id
 from xception_jax.errors import InputError, require_choice
+from xception_jax.records import CHECKPOINTS, CONFIG, RUN
 from xception_jax.runtime import run_directory as files
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.evaluate import Evaluator
@@ -29,14 +30,14 @@ def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, 
         InputError: there is no run, no such checkpoint or no such split; something is damaged.
     """
     require_choice("--split", split, ("train", "valid", "test"))
-    config, mesh = resolve(read_json(directory / files.CONFIG)), make_mesh()
+    config, mesh = resolve(read_json(directory / CONFIG)), make_mesh()
     if files.read_run(directory).get("id") not in (None, run_id(config)):
-        reason = f"does not hold the settings of the run in {files.RUN}: one of them was changed"
-        raise InputError("file", str(directory / files.CONFIG), reason)
+        reason = f"does not hold the settings of the run in {RUN}: one of them was changed"
+        raise InputError("file", str(directory / CONFIG), reason)
     with closing(open_data(config)) as pipeline:
         step_spec = make_step_spec(config, pipeline.info)
         shapes = step_spec.shapes()
-        step, state = read_state(directory / files.CHECKPOINTS, shapes, mesh, step)
+        step, state = read_state(directory / CHECKPOINTS, shapes, mesh, step)
         layout, batch_size = Layout(mesh), evaluation_batch_size(config, Layout(mesh))
         hparams = layout.stack([hyperparameters(config)])
         (evaluation,) = Evaluator(step_spec, layout, hparams, pipeline, batch_size)(state, split)

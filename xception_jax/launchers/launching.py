@@ -10,12 +10,12 @@ from typing import Any
 
 from xception_jax.launchers import Launcher, Unit, unit_command
 from xception_jax.launchers.supervision import Supervisor
+from xception_jax.records import ENDED, METRICS_LOG
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.ledger import record_packs
 from xception_jax.sweep.local import Listener, SweepProgress, plan_missing
 from xception_jax.sweep.packing import Sizes
-from xception_jax.tracking import METRICS_FILE
 from xception_jax.training import Progress
 
 LOGS = "workers"
@@ -111,10 +111,10 @@ class _Watch:
             number
             for unit in units
             for home in unit.run_dirs
-            if self._record(number := self._numbers[home])["status"] not in files.ENDED
+            if self._record(number := self._numbers[home])["status"] not in ENDED
         }
         self._taken = [
-            (_last_row(home / METRICS_FILE) or {"step": 0})["step"] if n in self._missing else whole
+            (_last_row(home / METRICS_LOG) or {"step": 0})["step"] if n in self._missing else whole
             for n, (home, whole) in enumerate(zip(self._homes, self._steps, strict=True))
         ]
         self._at_hand: set[int] = set()
@@ -132,7 +132,7 @@ class _Watch:
         rows = {
             number: row
             for number, home in run_dirs.items()
-            if number in self._missing and (row := _last_row(home / METRICS_FILE))
+            if number in self._missing and (row := _last_row(home / METRICS_LOG))
         }
         for number, row in rows.items():
             self._taken[number] = max(self._taken[number], row["step"])
@@ -143,7 +143,7 @@ class _Watch:
         """Runs that have ended since the last look, of units that are no longer at hand."""
         looked = self._missing & self._at_hand - set(going)
         self._at_hand = set(going)
-        ended = [n for n in looked if self._record(n)["status"] in files.ENDED]
+        ended = [n for n in looked if self._record(n)["status"] in ENDED]
         for number in ended:
             self._missing.discard(number)
             self._taken[number] = self._steps[number]

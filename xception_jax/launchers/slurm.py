@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from xception_jax.config import digest
+from xception_jax.checksums import digest
 from xception_jax.errors import INTERRUPTED, InputError
 from xception_jax.launchers import Unit, unit_command
 

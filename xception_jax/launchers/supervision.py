@@ -15,6 +15,7 @@ from typing import Any
 
 from xception_jax.errors import FAILED, STUCK, InputError
 from xception_jax.launchers import Ended, Launcher, Unit
+from xception_jax.records import ENDED
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.lock import is_locked
 from xception_jax.training import Interrupted
@@ -129,7 +130,7 @@ class Supervisor:
     def _left(self, unit: Unit) -> list[dict[str, Any]]:
         """`run.json` of its runs that have not ended."""
         records = [_read(home) for home in unit.run_dirs]
-        return [record for record in records if record["status"] not in files.ENDED]
+        return [record for record in records if record["status"] not in ENDED]
 
     def _judge(self, unit: Unit, ended: Ended) -> None:
         """Whether the unit is done, goes on, is tried again or is given up."""
@@ -188,7 +189,7 @@ class Supervisor:
         """Says in `run.json` that its runs were given up, where their own process could not."""
         for home in unit.run_dirs:
             record = _read(home)
-            said = record["status"] in files.ENDED or record.get("reason") == reason
+            said = record["status"] in ENDED or record.get("reason") == reason
             if not said and not is_locked(home):
                 files.record_failed(home, reason, self._launcher.logs(unit))
 

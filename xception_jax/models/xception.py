@@ -13,7 +13,7 @@ from xception_jax.models.blocks import build_block, require_segments
 from xception_jax.models.layers import BatchNorm, Conv, padded_like, require_count
 from xception_jax.models.network import Network, Width
 from xception_jax.models.pooling import max_pool
-from xception_jax.models.scanning import rematerialized
+from xception_jax.models.rematerialization import rematerialized
 
 
 @dataclass(frozen=True)

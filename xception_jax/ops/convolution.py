@@ -1,9 +1,7 @@
 """Regular, grouped and pointwise convolutions."""
 
-from functools import partial
 from itertools import chain
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -25,33 +23,6 @@ from xception_jax.ops.shapes import (
 
 CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul")
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
-Matrix = Float[Array, "rows columns"]
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _product_of(a: Matrix, b: Matrix, dtype: str) -> Matrix:
-    """`a @ b` of numbers rounded to `dtype`, added up and returned in `a`'s type."""
-    return lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=a.dtype)
-
-
-def _product_forward(a: Matrix, b: Matrix, dtype: str) -> tuple[Matrix, tuple[Matrix, Matrix]]:
-    # Rounded, they take half the memory, and the backward pass rounds them anyway.
-    return _product_of(a, b, dtype), (a.astype(dtype), b.astype(dtype))
-
-
-def _product_backward(
-    dtype: str, saved: tuple[Matrix, Matrix], gradient: Matrix
-) -> tuple[Matrix, Matrix]:
-    """Derived automatically, it would multiply numbers of two types, which XLA does slowly."""
-    a, b = (value.astype(gradient.dtype) for value in saved)
-    return _product_of(gradient, b.T, dtype), _product_of(a.T, gradient, dtype)
-
-
-_product_of.defvjp(_product_forward, _product_backward)
-
-
-def _product(a: Matrix, b: Matrix, dtype: str | None) -> Matrix:
-    return a @ b if dtype is None or dtype == a.dtype else _product_of(a, b, dtype)
 
 
 def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Images:
@@ -66,7 +37,7 @@ def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int)
     )
 
 
-def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads, dtype: str | None) -> Images:
+def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
     """Computes the convolution as one matrix product, with all kernel taps side by side."""
     window, features = (kernel.shape[0], kernel.shape[1]), kernel.shape[-1]
     # The barrier keeps XLA from compiling and repeating the computation of `x` for every tap.
@@ -74,7 +45,7 @@ def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads, dtype: str | No
     taps = list(chain.from_iterable(shifted_images(x, window, strides, pads)))
     patches = jnp.concatenate(taps, axis=-1)
     rows = jnp.reshape(patches, (-1, patches.shape[-1]))
-    out = _product(rows, jnp.reshape(kernel, (-1, features)), dtype)
+    out = rows @ jnp.reshape(kernel, (-1, features))
     return jnp.reshape(out, (*patches.shape[:3], features))
 
 
@@ -85,7 +56,6 @@ def conv2d(
     strides: int = 1,
     padding: Padding = "SAME",
     groups: int = 1,
-    matmul_dtype: str | None = None,
     implementation: str = "auto",
 ) -> Float[Array, "batch new_height new_width out"]:
     """Convolves images over `groups` independent groups of channels.
@@ -96,7 +66,6 @@ def conv2d(
         strides: stride in both spatial dimensions.
         padding: "SAME" or "VALID".
         groups: number of channel groups, which must divide both numbers of channels.
-        matmul_dtype: of the factors of "matmul" (see `pointwise_conv2d`); "lax" has none.
         implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`. "lax"
             computes several groups in any case.
 
@@ -119,7 +88,7 @@ def conv2d(
     )
     if chosen == "lax" or groups > 1:
         return lax_conv2d(x, kernel, strides, pads, groups)
-    return _matmul(x, match_variance(x, kernel), strides, pads, matmul_dtype)
+    return _matmul(x, match_variance(x, kernel), strides, pads)
 
 
 def pointwise_conv2d(
@@ -127,7 +96,6 @@ def pointwise_conv2d(
     kernel: Float[Array, "1 1 in out"],
     *,
     strides: int = 1,
-    matmul_dtype: str | None = None,
     implementation: str = "auto",
 ) -> Float[Array, "batch new_height new_width out"]:
     """Computes a 1x1 convolution as a single matrix product.
@@ -139,8 +107,6 @@ def pointwise_conv2d(
         x: [batch, height, width, in].
         kernel: [1, 1, in, out], with the dtype of `x`.
         strides: stride in both spatial dimensions.
-        matmul_dtype: what the factors of "matmul" are rounded to, forward and backward; sums stay
-            in `x`'s type. None: `x`'s type. "lax" has none.
         implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`.
 
     Raises:
@@ -158,5 +124,5 @@ def pointwise_conv2d(
     if strides != 1:
         x = x[:, ::strides, ::strides]
     matrix = match_variance(x, kernel)[0, 0]
-    rows = _product(jnp.reshape(x, (-1, x.shape[-1])), matrix, matmul_dtype)
+    rows = jnp.reshape(x, (-1, x.shape[-1])) @ matrix
     return jnp.reshape(rows, (*x.shape[:-1], kernel.shape[-1]))

@@ -39,11 +39,6 @@ RULES = (
     Rule("convolution", "cpu", "matmul", max_channels=32),
     # On a CPU without native kernels, JAX's own derivative was as fast as "sums".
     Rule("batch_norm", "cpu", "native"),
-    # Compiles one of the equal modules instead of all. Slower on CPU, and a TPU's compiler needs
-    # more memory for it, and no less time; not measured on GPU.
-    Rule("scan_middle", "cpu", "off"),
-    Rule("scan_middle", "gpu", "off"),
-    Rule("scan_middle", "tpu", "off"),
 )
 
 # Compiler options for programs of these operations, by backend. XLA:CPU removes barriers before it

@@ -1,6 +1,6 @@
 """What an arm costs, counted before anything is trained, and widths that make costs equal."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, prod
@@ -80,9 +80,7 @@ def arm_cost(config: Config, named: Iterable[str] = ()) -> Cost:
     )
 
 
-def equalize(
-    experiment: Experiment, base: Mapping[str, Any], overrides: Iterable[str]
-) -> Experiment:
+def equalize(experiment: Experiment, base: Config) -> Experiment:
     """The experiment with widths that give every arm the budget of the first one.
 
     Raises:
@@ -90,14 +88,13 @@ def equalize(
     """
     if not experiment.equal:
         return experiment
-    overrides, arms = list(overrides), dict(experiment.arms)
+    arms = dict(experiment.arms)
     reference, *others = arms
-    target = _budget(experiment.equal, resolve(base, arms[reference], overrides=overrides))
+    target = _budget(experiment.equal, resolve(base, arms[reference]))
     for arm in others:
 
         def measure(width: float, arm: str = arm) -> int:
-            config = resolve(base, arms[arm], {"model.width": width}, overrides=overrides)
-            return _budget(experiment.equal, config)
+            return _budget(experiment.equal, resolve(base, arms[arm], {"model.width": width}))
 
         width, reached = _match(measure, target, resolve(base, arms[arm]).model.width)
         if _off(reached, target) > TOLERANCE:

@@ -9,7 +9,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from xception_jax.analysis.roofline import CHIPS, HOUR, Roofline, roofline
 from xception_jax.config import Config, resolve
 from xception_jax.planning.ahead import (
     Figures,
@@ -20,6 +19,7 @@ from xception_jax.planning.ahead import (
     lower_training,
 )
 from xception_jax.planning.budget import dataset_info
+from xception_jax.planning.roofline import CHIPS, HOUR, Roofline, roofline
 from xception_jax.planning.topology import Topology
 from xception_jax.runtime.disk_cache import recall, remember
 from xception_jax.training.setup import evaluation_batch_size, make_schedule

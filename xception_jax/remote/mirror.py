@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from xception_jax.errors import InputError, one_line, refused
+from xception_jax.records import RUN
 from xception_jax.remote.lease import NAME as LEASE
 from xception_jax.remote.lease import Lease, TakenOver, living_holder
 from xception_jax.remote.store import Store, kept_for, url_of
@@ -105,7 +106,7 @@ def _mark_runs_in_use(store: Store, local: Path) -> None:
     """Marks every copied run as in use, for `status`, while a process works in the directory."""
     with suppress(FileNotFoundError):
         holder = living_holder(store)
-        for record in local.rglob("run.json") if holder else ():
+        for record in local.rglob(RUN) if holder else ():
             (record.parent / ".lock").write_text(f"{holder}, renewed 0 times\n")
 
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xception_jax.errors import STUCK, InputError
-from xception_jax.runtime.run_directory import LOCK, now
+from xception_jax.records import LOCK
+from xception_jax.runtime.run_directory import now
 
 RENEWED = 10.0  # seconds between renewals
 MISSED = 6  # renewals that a living process does not miss

@@ -18,14 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from xception_jax.config import Config, canonical_json, flatten, read_json, resolve, run_id, sealed
+from xception_jax.checksums import with_checksum
+from xception_jax.config import Config, canonical_json, flatten, read_json, resolve, run_id
 from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
-
-CONFIG, RUN, SWEEP = "config.json", "run.json", "sweep.json"
-PREDICTIONS, CHECKPOINTS, FAILURE, LOCK = "predictions.npz", "checkpoints", "failure.txt", ".lock"
-STATUSES = ("planned", "running", "done", "diverged", "failed")
-ENDED = ("done", "diverged")  # nothing is left to do; a failed run is tried again
+from xception_jax.records import CONFIG, FAILURE, RUN, STATUSES, SWEEP
 
 
 def now() -> str:
@@ -73,8 +70,8 @@ def _is_result(result: Any) -> bool:
 
 
 def update_run(directory: Path, **changes: Any) -> dict[str, Any]:
-    """Lays `changes` over `run.json` and returns the whole, sealed."""
-    content = sealed(read_run(directory) | changes)
+    """Lays `changes` over `run.json` and returns the whole, with its checksum."""
+    content = with_checksum(read_run(directory) | changes)
     write_whole(directory / RUN, json.dumps(content, indent=2, sort_keys=True) + "\n")
     return content
 

@@ -2,21 +2,21 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from inspect import signature
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from xception_jax.config import Config, load_config, load_file, resolve, run_id
+from xception_jax.config import Config, load_config, load_function, parse_override, resolve, run_id
 from xception_jax.errors import InputError, nearest_name, require_choice
+from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MOST_SEEDS = 10_000
 LARGEST_PACK = 1024
-STEPS = "steps_to_target"
-ENDPOINTS = ("final_top1", "final_map100", "curve_area", STEPS)
-DIRECTIONS = ("better", "worse", "equivalent")
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,10 @@ class Claim:
             raise InputError("claim.margin", self.margin, "must be a positive number")
         if type(self.pilot_seeds) is not int or self.pilot_seeds < 0:
             raise InputError("claim.pilot_seeds", self.pilot_seeds, "must be a whole number", 0)
-        if (self.target is not None or self.pilot_seeds) and STEPS not in self.endpoints:
-            raise InputError("claim.target", self.target, f"goes with {STEPS!r}, and only with it")
+        if (self.target is not None or self.pilot_seeds) and STEPS_TO_TARGET not in self.endpoints:
+            raise InputError(
+                "claim.target", self.target, f"goes with {STEPS_TO_TARGET!r}, and only with it"
+            )
         if self.target is not None and not (_is_number(self.target) and 0 < self.target < 1):
             raise InputError("claim.target", self.target, "must be between 0 and 1")
         if self.target is not None and self.pilot_seeds:
@@ -82,7 +84,7 @@ class Claim:
         if len(set(names)) < len(names):
             once = tuple(dict.fromkeys(names))
             raise InputError("claim.endpoints", names, "names an endpoint twice", once)
-        if self.margin is not None and STEPS in names and len(names) > 1:
+        if self.margin is not None and STEPS_TO_TARGET in names and len(names) > 1:
             raise InputError("claim.endpoints", names, "have units that share no margin")
 
     @property
@@ -110,7 +112,8 @@ class Experiment:
     Attributes:
         name: of the experiment; a letter or digit, then letters, digits, '_', '.', '-'.
         hypothesis: what is thought to be so, in a sentence.
-        base: path of the config file all arms start from, relative to the experiment file.
+        base: path of the config file all arms start from, relative to the experiment file; with
+            `--base` another one takes its place.
         arms: for each arm's name the settings, with dotted names, that make it what it is.
         seeds: how many; they are 0, 1, …
         claims: decided before the runs.
@@ -223,22 +226,91 @@ class PlannedRun:
         return f"runs/{self.name}-{self.id[:8]}"
 
 
-def load_experiment(path: str | Path) -> tuple[Experiment, Mapping[str, Any]]:
-    """An experiment file's `get_experiment()` and the base config it names.
+def load_experiment(
+    path: str | Path, *, base: Path | None = None, overrides: Collection[str] = ()
+) -> tuple[Experiment, Config]:
+    """An experiment file's `get_experiment()`, and the whole base config its arms start from.
+
+    The function may take `model`, the name of the base's model: an experiment whose arms name
+    models can give them the size of that one.
+
+    Args:
+        path: of the experiment file.
+        base: a config file in place of the one the experiment names; None: that one.
+        overrides: `key=value` words, see `apply_overrides`. If the file's function takes `model`,
+            `model.name=…` sets the base's model, and with it those of the arms.
 
     Raises:
-        InputError: either file is missing, fails, or returns something else.
+        InputError: a file is missing, fails, or returns something else; a setting that does not
+            exist or is not valid; a word that cannot be applied.
     """
-    experiment = load_file(path, "get_experiment")
-    if not isinstance(experiment, Experiment):
-        kind = type(experiment).__name__
+    function = load_function(path, "get_experiment")
+    experiment = _require_experiment(path, function())
+    home = Path(path).parent
+    settings = load_config(home / experiment.base if base is None else base)
+    arms_follow = "model" in signature(function).parameters
+    if arms_follow:
+        model = resolve(settings, overrides=overrides).model.name
+        experiment = _require_experiment(path, function(model=model))
+    if base is not None:
+        experiment = replace(experiment, base=relpath(base, home))
+    followed = ("model.name",) if arms_follow else ()
+    return apply_overrides(experiment, settings, overrides, followed=followed)
+
+
+def _require_experiment(path: str | Path, content: Any) -> Experiment:
+    if not isinstance(content, Experiment):
+        kind = type(content).__name__
         raise InputError("file", str(path), f"get_experiment() returns {kind}, not Experiment")
-    return experiment, load_config(Path(path).parent / experiment.base)
+    return content
 
 
-def plan_runs(
-    experiment: Experiment, base: Mapping[str, Any], *, overrides: Iterable[str] = ()
-) -> list[PlannedRun]:
+def apply_overrides(
+    experiment: Experiment,
+    base: Mapping[str, Any] | Config,
+    overrides: Collection[str],
+    *,
+    followed: Collection[str] = (),
+) -> tuple[Experiment, Config]:
+    """The experiment and its whole base config, changed by `key=value` words.
+
+    Words change the base. They also replace what every arm sets to the same value; what arms set
+    differently is what they compare, and cannot be changed.
+
+    Args:
+        experiment: whose arms lie over the base.
+        base: nested or dotted settings, or a config.
+        overrides: the words.
+        followed: names of settings that the arms derived from the base: no word replaces them.
+
+    Raises:
+        InputError: a setting that does not exist or is not valid, or that arms set differently.
+    """
+    arms = {arm: dict(settings) for arm, settings in experiment.arms.items()}
+    for word in overrides:
+        name, value = parse_override(word)
+        if name == "seed":
+            raise InputError("override", word, "an experiment sets its seeds itself: see --seeds")
+        theirs = {
+            arm: {other: setting for other, setting in settings.items() if _overlap(name, other)}
+            for arm, settings in arms.items()
+        }
+        setting_it = [arm for arm, settings in theirs.items() if settings]
+        if not setting_it or name in followed:
+            continue
+        if any(settings != theirs[setting_it[0]] for settings in theirs.values()):
+            raise InputError("override", word, f"is what the arm {setting_it[0]!r} sets itself")
+        for settings in arms.values():
+            settings[name] = value
+    return replace(experiment, arms=arms), resolve(base, overrides=overrides)
+
+
+def _overlap(name: str, other: str) -> bool:
+    """Whether two dotted names are of one setting, or of a group and a setting in it."""
+    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
+
+
+def plan_runs(experiment: Experiment, base: Mapping[str, Any] | Config) -> list[PlannedRun]:
     """Every run of the experiment, all arms of a seed before the next seed.
 
     In that order a sweep that is stopped early still has pairs to compare.
@@ -246,17 +318,10 @@ def plan_runs(
     Raises:
         InputError: a setting that does not exist or is not valid; two arms that are the same run.
     """
-    overrides = list(overrides)
-    for word in overrides:
-        name = word.partition("=")[0]
-        if name == "seed":
-            raise InputError("override", word, "an experiment sets its seeds itself: see --seeds")
-        if arms := [arm for arm, settings in experiment.arms.items() if name in settings]:
-            raise InputError("override", word, f"is what the arm {arms[0]!r} sets itself")
     runs = []
     for seed in range(experiment.seeds):
         for arm, settings in experiment.arms.items():
-            config = resolve(base, settings, {"seed": seed}, overrides=overrides)
+            config = resolve(base, settings, {"seed": seed})
             runs.append(PlannedRun(arm, seed, config))
     first: dict[str, str] = {}
     for run in runs:

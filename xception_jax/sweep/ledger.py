@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xception_jax.config import Config, digest, is_as_sealed, read_json, stays_inside
+from xception_jax.checksums import digest, has_valid_checksum
+from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
+from xception_jax.records import CONFIG, RUN, SWEEP, SWEEP_SCHEMA, stays_inside
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import Experiment, PlannedRun
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,20 @@ def require_home(
         reason = f"holds {reason}; choose another directory"
         raise InputError("--workdir", str(directory), reason)
 
-    if (directory / files.CONFIG).exists() or (directory / files.RUN).exists():
+    if (directory / CONFIG).exists() or (directory / RUN).exists():
         refuse("a single run")
-    if not (directory / files.SWEEP).exists():
+    if not (directory / SWEEP).exists():
         return {}
-    there = read_ledger(directory / files.SWEEP)
+    there = read_ledger(directory / SWEEP)
     name = there["experiment"].get("name")
     if name != experiment.name:
         refuse(f"another sweep: its experiment is {name!r}, not {experiment.name!r}")
     recorded = {(row["arm"], row["seed"]): row["id"] for row in there["runs"]}
+    base = there["experiment"].get("base")
     for run in runs:
         if recorded.get((run.arm, run.seed), run.id) != run.id:
+            if base != experiment.base:
+                refuse(f"another sweep: its base config is {base!r}, not {experiment.base!r}")
             refuse(f"another sweep: its {run.arm!r} with seed {run.seed} has other settings")
     if missing := {arm for arm, _ in recorded} - set(experiment.arms):
         refuse(f"another sweep: it has the arm {min(missing)!r}")
@@ -105,7 +108,7 @@ def write_ledger(
     described["seeds"] = sorted({row["seed"] for row in [*rows, *kept]})
     described["claims"], claims = _claims(directory, described["claims"], there)
     content = {
-        "schema": SCHEMA,
+        "schema": SWEEP_SCHEMA,
         "experiment": described,
         **claims,
         "base": base.to_dict(),
@@ -115,7 +118,7 @@ def write_ledger(
         "created": there.get("created") or files.now(),
         **files.provenance(),
     }
-    files.write_whole(directory / files.SWEEP, json.dumps(content, indent=2) + "\n")
+    files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
 
 
 def _claims(
@@ -160,7 +163,7 @@ def read_ledger(path: Path) -> dict[str, Any]:
 
 def read_packs(directory: Path) -> list[dict[str, Any]]:
     """The packs that `record_packs` has recorded, oldest first."""
-    packs: list[dict[str, Any]] = read_ledger(directory / files.SWEEP).get("packs", [])
+    packs: list[dict[str, Any]] = read_ledger(directory / SWEEP).get("packs", [])
     return packs
 
 
@@ -170,7 +173,7 @@ def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> list[int]:
     Returns:
         the place of each in the record, where it stays.
     """
-    content = read_ledger(directory / files.SWEEP)
+    content = read_ledger(directory / SWEEP)
     packs = content.setdefault("packs", [])
     places = {(row["size"], *row["runs"]): place for place, row in enumerate(packs)}
     numbers = []
@@ -179,7 +182,7 @@ def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> list[int]:
         if number == len(packs):
             packs.append(row)
         numbers.append(number)
-    files.write_whole(directory / files.SWEEP, json.dumps(content, indent=2) + "\n")
+    files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
     return numbers
 
 
@@ -189,10 +192,10 @@ def read_statuses(directory: Path) -> list[RunStatus]:
     Raises:
         InputError: there is neither a sweep nor a run; `sweep.json` is damaged.
     """
-    if (directory / files.SWEEP).exists():
-        rows = read_ledger(directory / files.SWEEP)["runs"]
+    if (directory / SWEEP).exists():
+        rows = read_ledger(directory / SWEEP)["runs"]
         return [_status(row["arm"], row["seed"], directory / row["directory"]) for row in rows]
-    if (directory / files.RUN).exists():
+    if (directory / RUN).exists():
         record = files.read_run(directory)
         return [_status(record.get("arm") or record.get("name", "-"), record["seed"], directory)]
     if not directory.is_dir():
@@ -206,7 +209,7 @@ def _status(arm: str, seed: int, directory: Path) -> RunStatus:
     except InputError as error:
         return RunStatus(arm, seed, "unreadable", str(error), {})
     status, reason = record["status"], record.get("reason")
-    if not is_as_sealed(record):
+    if not has_valid_checksum(record):
         reason = f"{reason}; " * bool(reason) + "run.json was changed after the run wrote it"
     if status == "running" and not is_locked(directory):
         status, reason = "interrupted", "the same command goes on with it"

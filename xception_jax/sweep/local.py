@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.errors import InputError
+from xception_jax.records import ENDED, RUN, SWEEP
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import Experiment, PlannedRun
@@ -169,7 +170,7 @@ def run_unit(
         InputError: there is no such unit, or the record is damaged.
         Interrupted: see `run_missing`.
     """
-    sweep = load_recorded(directory / files.SWEEP)
+    sweep = load_recorded(directory / SWEEP)
     if not 0 <= number < len(sweep.packs):
         raise InputError("--unit", number, "is not recorded", max(0, len(sweep.packs) - 1))
     pack, rows = sweep.packs[number], {row["directory"]: row for row in sweep.rows}
@@ -211,7 +212,7 @@ def _labels(run: PlannedRun, experiment: str) -> Labels:
 
 
 def _ended(record: Mapping[str, Any]) -> bool:
-    return record["status"] in files.ENDED
+    return record["status"] in ENDED
 
 
 def _planned(home: Path, run: PlannedRun) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def _planned(home: Path, run: PlannedRun) -> dict[str, Any]:
     if _ended(record):
         return record
     files.claim(home, run.config)
-    if (home / files.RUN).exists():
+    if (home / RUN).exists():
         return record
     return files.update_run(home, id=run.id, arm=run.arm, seed=run.seed, status="planned")
 

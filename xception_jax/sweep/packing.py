@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.config import shared_settings
+from xception_jax.records import CHECKPOINTS, ENDED, RUN
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import PlannedRun
@@ -102,7 +103,7 @@ def _groups(directory: Path, runs: Sequence[PlannedRun], left: list[int]) -> lis
     groups: dict[Any, list[int]] = {}
     for number in left:
         home = directory / runs[number].directory
-        step = max(saved_steps(home / files.CHECKPOINTS), default=0)
+        step = max(saved_steps(home / CHECKPOINTS), default=0)
         own = number if is_locked(home) else None
         shared = json.dumps(shared_settings(runs[number].config), sort_keys=True)
         groups.setdefault((shared, step, own), []).append(number)
@@ -111,7 +112,7 @@ def _groups(directory: Path, runs: Sequence[PlannedRun], left: list[int]) -> lis
 
 def _is_packed(home: Path) -> bool:
     """Whether the run has begun in a pack, as far as its files are there to say so."""
-    return not (home / files.RUN).exists() or files.read_run(home).get("pack") is not None
+    return not (home / RUN).exists() or files.read_run(home).get("pack") is not None
 
 
 def _obstacle(
@@ -124,8 +125,8 @@ def _obstacle(
         home, name = directory / runs[number].directory, runs[number].name
         if is_locked(home):
             return f"{name} is in use by another process"
-        if files.read_run(home)["status"] in files.ENDED:
+        if files.read_run(home)["status"] in ENDED:
             continue
-        if not (home / files.RUN).exists() or not (home / files.CHECKPOINTS).is_dir():
+        if not (home / RUN).exists() or not (home / CHECKPOINTS).is_dir():
             return f"files of {name} are gone"
     return None

@@ -1,13 +1,20 @@
 """A sweep from its record: `sweep.json` holds, as plain data, all that trains it again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xception_jax.config import resolve
+from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
-from xception_jax.sweep.experiment import Claim, Experiment, PlannedRun, load_experiment, plan_runs
+from xception_jax.sweep.experiment import (
+    Claim,
+    Experiment,
+    PlannedRun,
+    apply_overrides,
+    load_experiment,
+    plan_runs,
+)
 from xception_jax.sweep.ledger import read_ledger
 
 
@@ -77,28 +84,38 @@ def _claim(described: Mapping[str, Any]) -> Claim:
 
 
 def load_sweep(
-    path: Path, *, seeds: int | None, overrides: Iterable[str]
-) -> tuple[Experiment, Mapping[str, Any], list[PlannedRun]]:
+    path: Path, *, base: Path | None = None, seeds: int | None, overrides: Collection[str]
+) -> tuple[Experiment, Config, list[PlannedRun]]:
     """An experiment, its base config and its runs, from its own file or from a `sweep.json`.
 
     Args:
         path: a file that ends in .json is a record.
+        base: a config file in place of the experiment's own base; not with a record.
         seeds: how many; None: as many as the experiment says, or the runs that are recorded.
         overrides: `key=value` words.
 
     Raises:
-        InputError: see `load_experiment`, `load_recorded` and `plan_runs`.
+        InputError: see `load_experiment`, `load_recorded`, `apply_overrides` and `plan_runs`; or a
+            record and `base`.
     """
-    recorded = load_recorded(path) if path.suffix == ".json" else None
-    experiment, base = (
-        load_experiment(path) if recorded is None else (recorded.experiment, recorded.base)
-    )
+    if path.suffix != ".json":
+        experiment, settings = load_experiment(path, base=base, overrides=overrides)
+        if seeds is not None:
+            experiment = replace(experiment, seeds=seeds)
+        return experiment, settings, plan_runs(experiment, settings)
+    if base is not None:
+        reason = f"goes with an experiment file; {path.name} holds the base of its runs"
+        raise InputError("--base", str(base), reason)
+    recorded = load_recorded(path)
+    if seeds is None and not overrides:
+        runs = [recorded.run(row) for row in recorded.rows]
+        return recorded.experiment, resolve(recorded.base), runs
+    experiment = recorded.experiment
     if seeds is not None:
         experiment = replace(experiment, seeds=seeds)
-    elif recorded is not None and not (overrides := list(overrides)):
-        return experiment, base, [recorded.run(row) for row in recorded.rows]
-    runs = plan_runs(experiment, base, overrides=overrides)
-    if recorded is not None and seeds is None:
+    experiment, settings = apply_overrides(experiment, recorded.base, overrides)
+    runs = plan_runs(experiment, settings)
+    if seeds is None:
         there = {(row["arm"], row["seed"]) for row in recorded.rows}
         runs = [run for run in runs if (run.arm, run.seed) in there]
-    return experiment, base, runs
+    return experiment, settings, runs

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from xception_jax.records import METRICS_LOG
 from xception_jax.tracking.jsonl import MetricsLog, read_lines, read_metrics
 from xception_jax.tracking.weights_and_biases import Mode, WandbRun, Warn, start_run
 
 __all__ = [
-    "METRICS_FILE",
     "MetricsLog",
     "Tracker",
     "mirror_report",
@@ -23,8 +23,6 @@ __all__ = [
     "read_metrics",
     "summary_of",
 ]
-
-METRICS_FILE = "metrics.jsonl"
 
 
 class Tracker:
@@ -102,7 +100,7 @@ def open_tracker(
         InputError: `metrics.jsonl` cannot be read or is damaged.
         OSError: `metrics.jsonl` cannot be written.
     """
-    path = directory / METRICS_FILE
+    path = directory / METRICS_LOG
     metrics = MetricsLog(path)
     metrics.truncate_after(-1 if resumed_step is None else resumed_step)
     mirror = start_run(
@@ -142,7 +140,7 @@ def mirror_run(
     Raises:
         InputError: `metrics.jsonl` cannot be read or is damaged.
     """
-    path = directory / METRICS_FILE
+    path = directory / METRICS_LOG
     mirror = start_run(
         directory=directory,
         run_id=record["id"],

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.errors import InputError
+from xception_jax.records import SPLITS
 
-SPLITS = ("train", "valid")
 _LEADING = ("step", "epoch", "split")
 _NON_FINITE = "non_finite"
 

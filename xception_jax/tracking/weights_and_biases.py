@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xception_jax.errors import one_line
-from xception_jax.tracking.jsonl import SPLITS
+from xception_jax.records import SPLITS
 
 if TYPE_CHECKING:
     import wandb

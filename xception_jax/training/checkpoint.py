@@ -18,12 +18,12 @@ from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
 from xception_jax.errors import InputError
+from xception_jax.records import METRICS_LOG
 from xception_jax.runtime import hosts
 from xception_jax.training.sharding import REPLICATED
 from xception_jax.training.state import TrainState
 
 _ITEMS = _STATE, _DIGESTS = "default", "digests"
-_LOG = "metrics.jsonl"
 
 
 class Damaged(Exception):
@@ -91,7 +91,7 @@ class Checkpoints:
         # For NumPy arrays Orbax does not ask about devices: for the hundreds of arrays of a small
         # run's state that took twice as long as all the rest of a checkpoint.
         state = jax.device_get(state)
-        digests = {"run": self._run, _LOG: _sha256(log), "arrays": _digests(state)}
+        digests = {"run": self._run, METRICS_LOG: _sha256(log), "arrays": _digests(state)}
         arguments = ocp.args.Composite(
             default=ocp.args.StandardSave(state), digests=ocp.args.JsonSave(digests)
         )
@@ -117,8 +117,8 @@ class Checkpoints:
         state, digests = _restore(self._manager, step, shapes, mesh)
         if digests.get("run") != self._run:
             raise Damaged("it is of another run")
-        if digests.get(_LOG) != _sha256(log):
-            raise Damaged(f"{_LOG} is not as it was then")
+        if digests.get(METRICS_LOG) != _sha256(log):
+            raise Damaged(f"{METRICS_LOG} is not as it was then")
         return state
 
     def delete_after(self, step: int) -> None:

@@ -16,12 +16,11 @@ import numpy as np
 from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
+from xception_jax.records import PAIRING_SCHEMA
 from xception_jax.runtime import run_directory as files
 from xception_jax.training.setup import Schedule
 from xception_jax.training.step import stream_key
 
-PAIRING = "pairing.json"
-SCHEMA = 1
 _DIGITS = 16
 
 
@@ -103,7 +102,7 @@ class Pairing:
         return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:_DIGITS]
 
     def _write(self) -> None:
-        content = {"schema": SCHEMA, "initial": self._initial, "epochs": self._epochs}
+        content = {"schema": PAIRING_SCHEMA, "initial": self._initial, "epochs": self._epochs}
         files.write_whole(self._path, json.dumps(content, indent=1) + "\n")
 
 

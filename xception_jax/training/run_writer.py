@@ -12,13 +12,14 @@ import numpy as np
 from xception_jax.config import Config, run_id
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
+from xception_jax.records import CHECKPOINTS, ENDED, FAILURE, METRICS_LOG, PAIRING, PREDICTIONS
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
-from xception_jax.tracking import METRICS_FILE, Tracker, open_tracker, read_lines, summary_of
+from xception_jax.tracking import Tracker, open_tracker, read_lines, summary_of
 from xception_jax.training.checkpoint import Checkpoints
 from xception_jax.training.evaluate import Evaluation
 from xception_jax.training.objective import make_task
-from xception_jax.training.pairing import PAIRING, Pairing
+from xception_jax.training.pairing import Pairing
 from xception_jax.training.setup import Schedule
 from xception_jax.training.state import TrainState
 from xception_jax.training.step import StepSpec
@@ -74,7 +75,7 @@ class RunWriter:
     @property
     def active(self) -> bool:
         """Whether anything of the run is left to train or to evaluate."""
-        return self.record["status"] not in files.ENDED
+        return self.record["status"] not in ENDED
 
     @property
     def profile_directory(self) -> Path:
@@ -88,7 +89,7 @@ class RunWriter:
             keep_at_least: number of most recent checkpoints kept, whatever the config says.
         """
         self.checkpoints = Checkpoints(
-            self.directory / files.CHECKPOINTS,
+            self.directory / CHECKPOINTS,
             keep_last=max(keep_at_least, self.config.checkpoint.keep_last),
             keep_best=self.config.checkpoint.keep_best,
             run=run_id(self.config),
@@ -131,7 +132,7 @@ class RunWriter:
         config, labels = self.config, self.labels
         before = self.record.get("resumed_from")
         before = before if isinstance(before, list) else []
-        (self.directory / files.FAILURE).unlink(missing_ok=True)
+        (self.directory / FAILURE).unlink(missing_ok=True)
         self._write(
             id=run_id(config),
             name=labels.name,
@@ -188,7 +189,7 @@ class RunWriter:
 
     def log_until(self, step: int) -> bytes:
         """The lines of the log up to a step, as they are in the file; empty without a file."""
-        path = self.directory / METRICS_FILE
+        path = self.directory / METRICS_LOG
         return read_lines(path, step) if path.exists() else b""
 
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
@@ -206,7 +207,7 @@ class RunWriter:
             outcome: further fields of `run.json`.
         """
         of_hosts = hosts.gather(list(self.pipeline.corrupt_images))
-        names = (METRICS_FILE, PAIRING, files.PREDICTIONS)
+        names = (METRICS_LOG, PAIRING, PREDICTIONS)
         self._write(
             status=status,
             ended=files.now(),
@@ -226,7 +227,7 @@ class RunWriter:
         arrays |= {"correct": examples["top1"], "split": np.array(split)}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
-        files.write_whole(self.directory / files.PREDICTIONS, buffer.getvalue())
+        files.write_whole(self.directory / PREDICTIONS, buffer.getvalue())
 
     def finish(self) -> None:
         """Closes the log, whatever the status of the run."""
@@ -246,7 +247,7 @@ class RunWriter:
 
     def _cut_log(self, step: int) -> None:
         """Removes what the log holds after a step, damaged or not: it is written again."""
-        path, kept = self.directory / METRICS_FILE, self.log_until(step)
+        path, kept = self.directory / METRICS_LOG, self.log_until(step)
         if path.exists() and path.read_bytes() != kept:
             files.write_whole(path, kept)
 

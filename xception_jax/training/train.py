@@ -16,6 +16,7 @@ from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, NORM_IMPLEMENTATIONS
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.pretrained.importing import initial_from
+from xception_jax.records import ENDED
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.lock import locked
@@ -106,7 +107,7 @@ def train_together(
     """
     _require_same_everywhere(runs)
     records = [hosts.broadcast_from_leader(partial(_read_record, run)) for run in runs]
-    if all(record["status"] in files.ENDED for record in records):
+    if all(record["status"] in ENDED for record in records):
         return records
     layout = Layout(make_mesh(slots=slots), slots)
     activations = activations_of(runs)
@@ -119,7 +120,7 @@ def train_together(
         hosts.all_or_raise(lambda: require_trainable(config, info, layout.mesh))
         step_spec = make_step_spec(config, info, activations)
         for run, record in zip(runs, records, strict=True):
-            if record["status"] not in files.ENDED:
+            if record["status"] not in ENDED:
                 hosts.broadcast_from_leader(partial(_claim, run, stack))
         writers = [RunWriter(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(writer.active for writer in writers):  # not ended by another process meanwhile

@@ -1,0 +1,138 @@
+"""Figures of contrasts and costs, and the table of seeds: numbers known beforehand."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from figure_checks import artists, points, texts
+from matplotlib.figure import Figure
+from synthetic_sweep import STEPS, SweepWriter, saturating
+
+from xception_jax.report import differences
+from xception_jax.report.canvas import NARROW, WIDE, set_count_ticks
+from xception_jax.report.costs import cost_figure
+from xception_jax.report.differences import difference_figure
+from xception_jax.report.reading import read_directory
+from xception_jax.report.summary import summarize
+from xception_jax.report.tables import seed_table
+
+NewSweep = Callable[..., SweepWriter]
+
+
+@pytest.mark.parametrize(
+    ("high", "words"),
+    [
+        (20_000, ["0", "5k", "10k", "15k", "20k"]),
+        (1_500_000, ["0", "500k", "1M", "1.5M"]),
+        (2_000, ["0", "500", "1,000", "1,500", "2,000"]),
+        (3, ["0", "1", "2", "3"]),
+    ],
+)
+def test_counts_are_whole_and_large_ones_short(high: float, words: list[str]) -> None:
+    axes = Figure().add_subplot()
+    axes.set_xlim(0, high)
+    set_count_ticks(axes, 4)
+    axes.figure.draw_without_rendering()
+    assert [label.get_text() for label in axes.get_xticklabels()] == words
+
+
+def planted(new_sweep: NewSweep, claims=()) -> SweepWriter:
+    """Arms that differ by 0.02, 0.03 and 0.07 from the first, the same in every seed and step."""
+    sweep = new_sweep(arms={"a": {}, "b": {}, "c": {}, "d": {}}, claims=claims)
+    for seed in sweep.seeds:
+        curve = np.array(saturating(0.7, noise=0.01, seed=seed))
+        for arm, gain in zip(sweep.arms, (0.0, 0.02, 0.03, 0.07), strict=True):
+            top1 = (curve + gain).tolist()
+            sweep.add_run(arm, seed, steps=STEPS, top1=top1, test_top1=0.6 + gain + 0.01 * seed)
+    return sweep
+
+
+def test_differences_are_paired_by_seed(new_sweep: NewSweep, monkeypatch) -> None:
+    interaction = {"arm": "d", "baseline": "c", "versus": ["b", "a"], "direction": "better"}
+    sweep = read_directory(
+        planted(new_sweep, claims=[interaction, {"arm": "b", "baseline": "a"}]).directory
+    )
+    seen = []
+    kept = differences.simultaneous_band
+    monkeypatch.setattr(differences, "simultaneous_band", lambda d: seen.append(d) or kept(d))
+    figure = difference_figure(sweep)
+    assert figure is not None
+    assert "(d − c) − (b − a), 3 pairs" in texts(figure.draw(WIDE))
+    assert "b − a, 3 pairs" in texts(figure.draw(NARROW))
+    for found, expected in zip(seen, (0.02, 0.02), strict=True):
+        assert found.shape == (3, len(STEPS))
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_panels_show_the_differences_of_the_frames(new_sweep: NewSweep, width: float) -> None:
+    sweep = read_directory(planted(new_sweep).directory)
+    found, _ = differences.measured_contrasts(sweep)
+    figure = difference_figure(sweep)
+    assert figure is not None
+    drawn = figure.draw(width)
+    assert len(drawn.axes) == len(found) == 3
+    for index, contrast in enumerate(found):
+        panel = f"panel-{index}-arm-{index + 1}-arm-0"
+        assert drawn.axes[index].get_gid() == panel
+        steps, values = points(artists(drawn, "mean-")[f"mean-{panel}"])
+        np.testing.assert_array_equal(steps, contrast.steps)
+        np.testing.assert_array_equal(values, contrast.band.mean)
+        for seed, row in zip(contrast.seeds, contrast.differences, strict=True):
+            line = artists(drawn, f"seed-{seed}-")[f"seed-{seed}-{panel}"]
+            np.testing.assert_array_equal(points(line)[1], row)
+        outline = artists(drawn, "band-")[f"band-{panel}"].get_paths()[0].vertices
+        np.testing.assert_allclose(outline[:, 1].min(), contrast.band.low.min())
+        np.testing.assert_allclose(outline[:, 1].max(), contrast.band.high.max())
+    assert len({axes.get_ylim() for axes in drawn.axes}) == 1
+
+
+def test_a_diverged_run_takes_its_pair_out_and_is_counted(new_sweep: NewSweep) -> None:
+    sweep = planted(new_sweep)
+    sweep.add_run("b", 2, status="diverged", steps=STEPS[:2], top1=[0.1, float("nan")])
+    figure = difference_figure(read_directory(sweep.directory))
+    assert figure is not None
+    shown = texts(figure.draw(WIDE))
+    assert "b − a, 2 pairs" in shown
+    assert "c − a, 3 pairs" in shown
+    assert any(note.startswith("1 pairs with a diverged run") for note in figure.caption)
+
+
+def test_no_figure_of_differences_with_one_pair(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(arms={"a": {}, "b": {}}, seeds=(0,))
+    for arm in sweep.arms:
+        sweep.add_run(arm, 0, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
+    assert difference_figure(read_directory(sweep.directory)) is None
+
+
+def test_costs_that_differ_have_a_panel_and_the_others_a_word(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(arms={"a": {}, "b": {}}, seeds=(0, 1))
+    for size, arm in enumerate(sweep.arms, 1):
+        for seed in sweep.seeds:
+            costs = {"parameters": 1000 * size, "macs": 5, "images_per_second": 100.0 + seed}
+            sweep.add_run(arm, seed, test_top1=0.8 + 0.01 * seed, **costs)
+    figure = cost_figure(read_directory(sweep.directory))
+    assert figure is not None
+    drawn = figure.draw(WIDE)
+    labels = [axes.get_xlabel() for axes in drawn.axes]
+    assert labels == ["Parameters", "Training speed (images/s)"]
+    note = "Not drawn, because every run has the same: multiply-adds per image."
+    assert figure.caption[1:] == (note,)
+    for index, cost in enumerate((1000, 2000)):
+        at, reached = points(artists(drawn, "runs-")[f"runs-parameters-arm-{index}"])
+        np.testing.assert_array_equal(at, [cost, cost])
+        np.testing.assert_allclose(reached, [0.8, 0.81])
+        at, reached = points(artists(drawn, "mean-")[f"mean-parameters-arm-{index}"])
+        np.testing.assert_allclose((at, reached), [[cost], [0.805]])
+
+
+def test_table_of_seeds_has_values_and_differences(new_sweep: NewSweep) -> None:
+    written = planted(new_sweep)
+    written.add_run("b", 2, status="diverged", steps=STEPS[:2], top1=[0.1, float("nan")])
+    sweep = read_directory(written.directory)
+    table = seed_table(sweep, summarize(sweep))
+    assert table.columns == ("seed", "a", "b", "c", "d", "b − a", "c − a", "d − a")
+    first = ("0", "0.6000", "0.6200", "0.6300", "0.6700", "+0.0200", "+0.0300", "+0.0700")
+    assert table.rows[0] == first
+    assert table.rows[2][2] == "diverged"
+    assert table.rows[2][5] == "—"

@@ -1,0 +1,123 @@
+"""Numbers against SciPy and NumPy, and the rules for targets and crossings."""
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+import scipy.stats
+from synthetic_sweep import STEPS, SweepWriter, saturating
+
+from xception_jax.report.reading import read_directory
+from xception_jax.report.summary import summarize
+from xception_jax.statistics.descriptive import Mean, first_crossing, mean_band, target_accuracy
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_band_is_the_t_interval_of_scipy(n: int) -> None:
+    values = np.random.default_rng(n).normal(0.8, 0.01, size=n)
+    curves = pl.DataFrame({"arm": ["a"] * n, "step": [10] * n, "top1": values})
+    row = mean_band(curves, "top1").row(0, named=True)
+    low, high = scipy.stats.t.interval(0.95, n - 1, np.mean(values), scipy.stats.sem(values))
+    assert row["n"] == n
+    # The two t quantiles come from different code and agree to about twelve digits.
+    np.testing.assert_allclose(
+        [row["mean"], row["low"], row["high"]], [np.mean(values), low, high], rtol=1e-10
+    )
+
+
+def test_band_needs_two_runs_with_a_finite_value_at_the_step() -> None:
+    curves = pl.DataFrame(
+        {"arm": ["a", "a", "a", "b"], "step": [1, 1, 2, 1], "top1": [0.5, None, 0.6, 0.7]}
+    )
+    band = mean_band(curves, "top1")
+    assert band["n"].to_list() == [1, 1, 1]
+    assert band["mean"].to_list() == [0.5, 0.6, 0.7]
+    assert band["low"].null_count() == band["high"].null_count() == 3
+
+
+def test_mean_of_known_values() -> None:
+    values = [0.1, 0.4, 0.35]
+    mean = Mean.of([*values, None])
+    assert mean.n == 3
+    assert mean.mean == pytest.approx(np.mean(values))
+    assert mean.deviation == pytest.approx(np.std(values, ddof=1))
+    assert Mean.of([0.5]) == Mean(1, 0.5, None)
+    assert Mean.of([]) == Mean(0, None, None)
+
+
+def test_target_is_a_share_of_the_lowest_arm_rounded_down() -> None:
+    def finals(*means: float | None) -> list[Mean]:
+        return [Mean(3, mean, 0.01) for mean in means]
+
+    assert target_accuracy(finals(0.9, 0.8)) == 0.76
+    assert target_accuracy(finals(0.8, 0.9)) == 0.76
+    assert target_accuracy(finals(0.85, None)) == 0.80
+    assert target_accuracy(finals(None)) is None
+    assert target_accuracy(finals(0.005)) is None
+
+
+def test_crossing_is_linear_between_evaluations() -> None:
+    crossing = first_crossing([100, 200, 300], [0.2, 0.6, 0.7], 0.5, budget=300)
+    assert crossing.kind == "interpolated"
+    assert crossing.steps == pytest.approx(np.interp(0.5, [0.2, 0.6], [100, 200]))
+
+
+@pytest.mark.parametrize(
+    ("top1", "budget", "kind", "steps"),
+    [
+        ([0.6, 0.7], 1000, "first", 100),
+        ([0.2, 0.5], 1000, "interpolated", 200),
+        ([0.2, 0.3], 1000, "not_reached", 1000),
+        ([0.2, 0.3], None, "open", None),
+        ([], 1000, "not_reached", 1000),
+        ([], None, "open", None),
+        ([0.2, 0.6, 0.3, 0.8], 1000, "interpolated", 175),
+    ],
+)
+def test_kinds_of_crossing(top1, budget, kind, steps) -> None:
+    at = [100 * (index + 1) for index in range(len(top1))]
+    crossing = first_crossing(at, top1, 0.5, budget=budget)
+    assert crossing.kind == kind
+    assert crossing.steps == (None if steps is None else pytest.approx(steps))
+
+
+def test_final_values_are_of_the_last_evaluation_not_the_best(
+    new_sweep: Callable[..., SweepWriter],
+) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
+    for seed in sweep.seeds:
+        top1 = [0.5, 0.9, 0.7 + 0.1 * seed]
+        sweep.add_run("none", seed, steps=(1, 2, 3), top1=top1, test_top1=0.6)
+    arm = summarize(read_directory(sweep.directory)).arms[0]
+    assert arm.valid_metric.mean == pytest.approx(0.75)
+    assert arm.valid_metric.deviation == pytest.approx(np.std([0.7, 0.8], ddof=1))
+    assert arm.test_metric == Mean(2, 0.6, 0.0)
+
+
+def test_diverged_runs_count_as_not_reached_with_their_whole_budget(
+    new_sweep: Callable[..., SweepWriter],
+) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
+    sweep.add_run("none", 0, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
+    sweep.add_run("none", 1, status="diverged", steps=STEPS[:2], top1=[0.1, float("nan")])
+    summary = summarize(read_directory(sweep.directory))
+    arm = summary.arms[0]
+    assert summary.target == 0.85
+    assert arm.valid_metric.n == 1
+    assert arm.crossings == {"interpolated": 1, "not_reached": 1}
+    assert summary.runs[1].crossing.steps == 1000
+    assert arm.steps_to_target.mean > 500
+
+
+def test_a_running_run_is_neither_final_nor_not_reached(
+    new_sweep: Callable[..., SweepWriter],
+) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
+    sweep.add_run("none", 0, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
+    sweep.add_run("none", 1, status="running", steps=STEPS[:2], top1=[0.1, 0.2])
+    summary = summarize(read_directory(sweep.directory))
+    assert summary.arms[0].valid_metric.n == 1
+    assert summary.arms[0].crossings.total() == 1
+    assert summary.runs[1].crossing.kind == "open"
+    assert summary.runs[1].last_step == 200

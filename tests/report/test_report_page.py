@@ -1,0 +1,363 @@
+"""Whole reports: what is written, what the page says, and how a browser shows it."""
+
+import csv
+import itertools
+import json
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from figure_checks import artists, texts
+from headless_browser import CHROMIUM, chromium
+from synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
+
+from xception_jax.errors import InputError
+from xception_jax.report import write_report
+from xception_jax.report.canvas import NARROW, WIDE
+from xception_jax.report.effects import effect_figure
+from xception_jax.report.figures import report_figures
+from xception_jax.report.page import MadeBy, PageFigure, render_page
+from xception_jax.report.reading import read_directory
+from xception_jax.report.summary import summarize
+from xception_jax.statistics.audit import audit
+
+NewSweep = Callable[..., SweepWriter]
+KINDS = ("svg", "pdf", "png")
+FILES = {
+    "index.html",
+    *(f"{name}.{kind}" for name in ("results", "curves") for kind in ("csv", "parquet")),
+    *(f"{name}.{kind}" for name in ("validation_top1", "validation_loss") for kind in KINDS),
+    *(f"{name}.{kind}" for name in ("paired_difference", "cost") for kind in KINDS),
+    "audit.json",
+    "verdicts.json",
+}
+SHOWN_FIGURES = (
+    "[...document.querySelectorAll('figure svg')].map(i => i.getBoundingClientRect().width)"
+    ".filter(width => width > 0)"
+)
+HOSTILE = (
+    '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp; $style {{ 7 * 7 }} {% raw %}'
+)
+
+
+@pytest.fixture
+def troubled_sweep(new_sweep: NewSweep) -> SweepWriter:
+    """Every status, one arm with one seed done, one without any."""
+    arms = {"none": {"model.intermediate_activation": "none"}, "relu": {}, "elu": {}, "selu": {}}
+    sweep = new_sweep(arms=arms, claims=[{"contrast": ["none", "relu"], "direction": "greater"}])
+    for seed in sweep.seeds:
+        top1 = saturating(0.9, noise=0.004, seed=seed)
+        sweep.add_run("none", seed, steps=STEPS, top1=top1, test_top1=0.89)
+    sweep.add_run("relu", 0, steps=STEPS, top1=saturating(0.88), test_top1=0.87)
+    sweep.add_run("relu", 1, status="running", steps=STEPS[:4], top1=saturating(0.88)[:4])
+    bad = [0.3, 0.1, float("nan")]
+    sweep.add_run("elu", 0, status="diverged", steps=STEPS[:3], top1=bad, reason="loss is nan")
+    path = sweep.add_run("elu", 1, status="failed", reason="OSError: disk full")
+    (path / "metrics.jsonl").unlink()
+    return sweep
+
+
+def test_writes_the_files_that_readers_expect(finished_sweep: SweepWriter) -> None:
+    result = write_report(finished_sweep.directory, command="xception-jax report W")
+    folder = finished_sweep.directory / "report"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert set(result.paths) == set(folder.iterdir())
+    assert result.page == folder / "index.html"
+    assert result.headline == "nonlinearity: 9 of 9 runs done"
+    assert [row[0] for row in result.rows] == ["none", "relu", "elu"]
+    assert all(len(row) == len(result.columns) for row in result.rows)
+    assert result.rows[0][1] == "3 of 3 done"
+    assert result.rows[0][3] == "0.8920 ± 0.0020"
+    assert result.rows[0][4].endswith("(3 of 3)")
+
+
+def test_data_files_agree_and_hold_every_run_and_row(finished_sweep: SweepWriter) -> None:
+    write_report(finished_sweep.directory)
+    folder = finished_sweep.directory / "report"
+    results = pl.read_parquet(folder / "results.parquet")
+    with (folder / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["arm"] for row in rows] == results["arm"].to_list()
+    assert [float(row["valid_top1"]) for row in rows] == results["valid_top1"].to_list()
+    assert results["status"].to_list() == ["done"] * 9
+    curves = pl.read_parquet(folder / "curves.parquet")
+    assert curves.equals(pl.read_csv(folder / "curves.csv", schema=curves.schema))
+    assert curves.height == 9 * len(STEPS) * 2
+
+
+def test_report_of_a_troubled_sweep_counts_everything(troubled_sweep: SweepWriter) -> None:
+    result = write_report(troubled_sweep.directory)
+    page = result.page.read_text()
+    assert result.headline == (
+        "nonlinearity: 4 of 12 runs done, 1 running, 5 not started, 1 diverged, 1 failed"
+    )
+    rows = {row[0]: row for row in result.rows}
+    assert rows["relu"][1] == "1 of 3 done, 1 running, 1 not started"
+    assert rows["relu"][2] == f"{saturating(0.88)[-1]:.4f}"  # one seed: no deviation
+    assert rows["elu"][2] == "—"
+    assert rows["elu"][4] == "not reached (0 of 1)"
+    assert rows["selu"][1] == "0 of 3 done, 3 not started"
+    for text in ("loss is nan", "OSError: disk full", "not tested", "has not ended"):
+        assert text in page
+    assert "counted, not averaged" in page
+    assert "fashion_mnist_mini (10,800 training images)" in page
+
+
+def test_single_run(tmp_path: Path) -> None:
+    entry = {"arm": "none", "seed": 3, "id": "0" * 64}
+    write_run(tmp_path, entry, status="done", test_top1=0.8)
+    write_log(tmp_path / "metrics.jsonl", STEPS, saturating(0.8), [0.5] * len(STEPS))
+    result = write_report(tmp_path)
+    assert result.headline == f"{tmp_path.name}: 1 of 1 runs done"
+    assert "one finished run, on fashion_mnist_mini" in result.page.read_text()
+
+
+@pytest.mark.parametrize("arms", [{}, {"none": {}}])
+def test_sweep_that_has_not_begun(new_sweep: NewSweep, arms) -> None:
+    sweep = new_sweep(arms=arms)
+    result = write_report(sweep.directory)
+    assert "No run has been validated yet." in result.page.read_text()
+    assert len(result.rows) == len(arms)
+
+
+def test_every_text_from_a_file_is_escaped(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(
+        name=HOSTILE,
+        hypothesis=HOSTILE,
+        arms={HOSTILE: {HOSTILE: HOSTILE}, "x" * 400: {}},
+        claims=[{HOSTILE: HOSTILE}, HOSTILE],
+        seeds=(0, 1),
+    )
+    sweep.add_run(
+        HOSTILE,
+        0,
+        status="failed",
+        steps=STEPS,
+        top1=saturating(0.5),
+        reason=HOSTILE + "\x00\x1b[31m\ud800\u202e",
+        devices=[HOSTILE],
+        versions={HOSTILE: HOSTILE},
+        commit=HOSTILE,
+    )
+    sweep.add_run("x" * 400, 0, steps=STEPS, top1=saturating(0.5), test_top1=0.4)
+    (sweep.run_directory("x" * 400, 1) / "run.json").write_text("<script>")
+    result = write_report(sweep.directory, command=HOSTILE)
+    page = result.page.read_text()
+    assert not re.search(r"<script|<img src=x|onerror=alert\(2\)>", page)
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 10
+    assert "<script" not in (result.page.parent / "validation_top1.svg").read_text()
+    assert "x" * 400 in page
+    assert "{{ 7 * 7 }}" in page
+
+
+def test_reader_never_sees_a_partial_file(finished_sweep: SweepWriter) -> None:
+    page = write_report(finished_sweep.directory).page
+    stop, seen = threading.Event(), []
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(page.read_text().endswith("</html>\n"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(3):
+        write_report(finished_sweep.directory)
+    stop.set()
+    reader.join()
+    assert seen
+    assert all(seen)
+
+
+def test_folder_that_cannot_be_made_is_an_input_error(finished_sweep: SweepWriter) -> None:
+    (finished_sweep.directory / "report").write_text("not a folder")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(finished_sweep.directory)
+
+
+def test_300_runs_of_2000_points(new_sweep: NewSweep) -> None:
+    """All rows are in the data files, and the page stays small enough to open."""
+    arms = {f"arm {index}": {} for index in range(15)}
+    sweep = new_sweep(arms=arms, seeds=range(20))
+    steps = range(10, 20010, 10)
+    for index, arm in enumerate(arms):
+        rows = [
+            f'{{"step":{step},"epoch":1.0,"split":"valid","loss":0.5,"top1":{value:.5f}}}\n'
+            for step, value in zip(steps, saturating(0.9 - 0.01 * index, steps=steps), strict=True)
+        ]
+        for seed in sweep.seeds:
+            path = sweep.add_run(arm, seed, test_top1=0.8)
+            (path / "metrics.jsonl").write_text("".join(rows))
+    result = write_report(sweep.directory)
+    curves = pl.scan_parquet(sweep.directory / "report" / "curves.parquet")
+    assert curves.select(pl.len()).collect().item() == 600_000
+    assert result.headline == "nonlinearity: 300 of 300 runs done"
+    assert "Drawn at evenly spaced evaluations" in result.page.read_text()
+    assert result.page.stat().st_size < 5e6
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_page_in_a_browser(troubled_sweep: SweepWriter, tmp_path: Path) -> None:
+    """From disk, without network: no complaint, no sideways scrolling, every figure drawn."""
+    arm = "a_name_without_any_place_to_break_it_" * 8
+    declared = json.loads((troubled_sweep.directory / "sweep.json").read_text())
+    declared["experiment"]["name"] = arm
+    declared["experiment"]["arms"][arm] = {arm: arm}
+    (troubled_sweep.directory / "sweep.json").write_text(json.dumps(declared))
+    page_file = write_report(troubled_sweep.directory, command=f"xception-jax report {arm}").page
+    with chromium(tmp_path / "profile") as page:
+        for width, figure_width in ((1280, 600), (390, 300)):
+            for dark in (False, True):
+                page.open(page_file, width=width, dark=dark)
+                assert page.complaints() == []
+                assert page.requests() == [page_file.as_uri()]
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                shown = page.evaluate(SHOWN_FIGURES)
+                assert len(shown) == 3
+                assert min(shown) >= figure_width
+                ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+                ink = page.evaluate("getComputedStyle(document.querySelector('figure text')).fill")
+                assert (ground == "rgb(22, 24, 27)") == (ink == "rgb(232, 230, 225)") == dark
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_choosing_arms_in_a_browser(finished_sweep: SweepWriter, tmp_path: Path) -> None:
+    """An arm that is not ticked fades from every figure and leaves every table; no script."""
+    page_file = write_report(finished_sweep.directory).page
+    assert "<script" not in page_file.read_text()
+    shown = "[...document.querySelectorAll('tbody tr.a1')].filter(r => r.offsetHeight).length"
+    fade = "[...document.querySelectorAll('figure .a1')].map(g => getComputedStyle(g).opacity)"
+    with chromium(tmp_path / "profile") as page:
+        page.open(page_file, width=1280)
+        before = page.evaluate(shown)
+        assert before >= 3
+        assert set(page.evaluate(fade)) == {"1"}
+        page.evaluate("document.getElementById('s1').click()")
+        page.evaluate("new Promise(done => setTimeout(done, 400))", wait=True)
+        assert page.evaluate(shown) == 0
+        assert set(page.evaluate(fade)) == {"0.07"}
+        assert page.complaints() == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_printed_page_is_light_and_fits_the_paper(
+    finished_sweep: SweepWriter, tmp_path: Path
+) -> None:
+    with chromium(tmp_path / "profile") as page:
+        page.open(write_report(finished_sweep.directory).page, width=720, dark=True)
+        scheme = {"name": "prefers-color-scheme", "value": "dark"}
+        page.call("Emulation.setEmulatedMedia", media="print", features=[scheme])
+        assert page.evaluate("document.documentElement.scrollWidth") <= 720
+        assert page.evaluate("getComputedStyle(document.querySelector('figure text')).fill") == (
+            "rgb(27, 29, 32)"
+        )
+        assert page.evaluate("document.querySelector('fieldset').offsetHeight") == 0
+
+
+def claim(**fields: Any) -> dict[str, Any]:
+    """A judged claim as `verdicts.json` has it."""
+    endpoint = {"endpoint": "final_top1", "unit": "accuracy", "effect": 0.012, "p": 0.01}
+    endpoint |= {"interval": [0.003, 0.021], "p_adjusted": 0.02, "needed_n": None}
+    return {
+        "claim": {"arm": "none", "baseline": "relu", "direction": "better", "margin": None},
+        "title": "none better than relu: final_top1",
+        "declared": "before the runs",
+        "verdict": "supported",
+        "sentence": "On a small set none was better than relu.",
+        "grade": "A",
+        "grade_reasons": [],
+        "n": {"planned": 3, "completed": 3, "diverged": 0, "pairs": 3},
+        "endpoints": [endpoint],
+        **fields,
+    }
+
+
+def test_verdicts_come_first_and_every_word_of_them_is_escaped(
+    finished_sweep: SweepWriter,
+) -> None:
+    hostile = dict.fromkeys(("title", "sentence", "grade"), HOSTILE)
+    sweep = read_directory(finished_sweep.directory)
+    verdicts = {"claims": [claim(), claim(**hostile)]}
+    page = render_page(
+        sweep,
+        summarize(sweep),
+        [PageFigure(figure, "") for figure in report_figures(sweep, verdicts)],
+        audit=audit(sweep),
+        verdicts=verdicts,
+        made_by=MadeBy(None, "now"),
+    )
+    text = page[page.index('<ol class="verdicts"') : page.index("</ol>")]
+    assert page.index("</ol>") < page.index("<h2>")
+    words = ("none better than relu: final top-1", "supported", "grade A", "3 pairs of 3 planned")
+    for word in (*words, "declared before the runs", "0.003 to 0.021"):
+        assert word in text
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)") == 3
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_forest_has_a_row_an_effect_and_a_margin(finished_sweep: SweepWriter, width: float) -> None:
+    declared = claim()["claim"] | {"direction": "equivalent", "margin": 0.01}
+    untested = claim(endpoints=[{"endpoint": "final_top1", "unit": "accuracy", "effect": None}])
+    claims = [claim(), claim(claim=declared, verdict="equivalent"), untested]
+    sweep = read_directory(finished_sweep.directory)
+    figure = effect_figure(sweep, {"claims": claims})
+    assert figure is not None
+    drawn = figure.draw(width)
+    assert sum("+0.0120 [+0.0030, +0.0210]" in text for text in texts(drawn)) == 2
+    (margin,) = artists(drawn, "margin-").values()
+    assert (margin.get_x(), margin.get_width()) == (-0.01, 0.02)
+    effects = artists(drawn, "effect-")
+    assert list(effects) == ["effect-0.0-arm-0-arm-1", "effect-0.1-arm-0-arm-1"]
+    assert [effect.get_xdata()[0] for effect in effects.values()] == [0.012, 0.012]
+    ends = [list(line.get_xdata()) for line in artists(drawn, "interval-").values()]
+    assert ends == [[0.003, 0.021]] * 2
+    assert len({(effect.get_color(), effect.get_marker()) for effect in effects.values()}) == 2
+    assert sum("equivalent" in text for text in texts(drawn)) == 1
+    assert effect_figure(sweep, {"claims": [untested]}) is None
+
+
+def test_the_page_says_when_there_is_no_claim(finished_sweep: SweepWriter) -> None:
+    assert "draws no verdict" in write_report(finished_sweep.directory).page.read_text()
+
+
+def test_sets_of_labels_are_reported_by_map100(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(arms={"none": {}, "relu": {}}, seeds=(0, 1))
+    for arm, seed in itertools.product(sweep.arms, sweep.seeds):
+        result = {"loss": 1.0, "top1": 0.9, "top5": 1.0, "map100": 0.4 + 0.1 * seed}
+        path = sweep.add_run(arm, seed, metric="map100", result=result)
+        rows = [
+            {
+                "step": step,
+                "epoch": 1.0,
+                "split": "valid",
+                "loss": 0.5,
+                "top1": 0.9,
+                "map100": value,
+            }
+            for step, value in zip(STEPS, saturating(0.4 + 0.1 * seed), strict=True)
+        ]
+        (path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    result = write_report(sweep.directory)
+    folder = result.page.parent
+    assert "test MAP@100" in result.columns
+    assert result.rows[0][3] == "0.4500 ± 0.0707"
+    assert (folder / "validation_map100.svg").is_file()
+    assert not (folder / "validation_top1.svg").exists()
+    results = pl.read_parquet(folder / "results.parquet")
+    assert results["test_map100"].to_list() == [0.4, 0.5, 0.4, 0.5]
+    assert results["metric"].unique().to_list() == ["map100"]
+    assert "top-1" not in result.page.read_text()
+
+
+def test_packed_runs_are_named(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
+    for seed in sweep.seeds:
+        pack = {"pack": {"size": 2, "runs": ["none-s0", "none-s1"]}} if seed else {}
+        sweep.add_run("none", seed, steps=STEPS, top1=saturating(0.9), test_top1=0.8, **pack)
+    text = write_report(sweep.directory).page.read_text()
+    assert "Packed runs, trained together in one program: 1 in packs of 2." in text
+    assert text.count("1 others") == 1

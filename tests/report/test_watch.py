@@ -1,0 +1,70 @@
+"""`report --watch`: rebuilds at a change, refreshes the page, ends with the sweep."""
+
+from collections.abc import Callable
+
+import pytest
+from synthetic_sweep import STEPS, SweepWriter, saturating
+
+from xception_jax.errors import InputError
+from xception_jax.report.watch import watch_report
+
+REFRESH = 'http-equiv="refresh" content="5"'
+
+
+def test_follows_a_sweep_to_its_end(new_sweep: Callable[..., SweepWriter]) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
+    running = {"status": "running", "steps": STEPS[:3], "top1": saturating(0.9)[:3]}
+    sweep.add_run("none", 0, **running)
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        """Nothing new at the first look, then a run at each."""
+        looks.append(seconds)
+        if len(looks) > 1:
+            seed = len(looks) - 2
+            sweep.add_run("none", seed, steps=STEPS, top1=saturating(0.9), test_top1=0.8)
+
+    headlines = []
+    for written in watch_report(sweep.directory, seconds=5, sleep=sleep):
+        headlines.append(written.headline)
+        text = written.page.read_text()
+        assert (REFRESH in text) == ("The sweep has not ended" in text) == (not written.has_ended)
+    assert headlines == [
+        "nonlinearity: 0 of 2 runs done, 1 running, 1 not started",
+        "nonlinearity: 1 of 2 runs done, 1 not started",
+        "nonlinearity: 2 of 2 runs done",
+    ]
+    assert looks == [5, 5, 5]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), 1e9])
+def test_seconds_that_are_none(finished_sweep: SweepWriter, seconds: float) -> None:
+    with pytest.raises(InputError, match="SECONDS"):
+        next(watch_report(finished_sweep.directory, seconds=seconds))
+    assert not (finished_sweep.directory / "report").exists()
+
+
+def test_command_ends_with_an_ended_sweep_and_without_refresh(
+    finished_sweep: SweepWriter, call: Callable
+) -> None:
+    code, out, err = call("report", finished_sweep.directory, "--watch", "5")
+    assert (code, err) == (0, "")
+    assert "9 of 9 runs done" in out
+    assert REFRESH not in (finished_sweep.directory / "report" / "index.html").read_text()
+    code, out, err = call("report", finished_sweep.directory, "5")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_interrupt_leaves_a_page_that_stays(
+    new_sweep: Callable[..., SweepWriter], call: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
+
+    def interrupt(seconds: float) -> None:
+        assert REFRESH in (sweep.directory / "report" / "index.html").read_text()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xception_jax.report.watch.time.sleep", interrupt)
+    code, *_ = call("report", sweep.directory, "--watch", "5")
+    assert code == 0
+    assert REFRESH not in (sweep.directory / "report" / "index.html").read_text()

@@ -1,0 +1,194 @@
+"""The audit: what pairs, and that every way of not pairing is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_sweep import STEPS, SweepWriter, saturating
+
+from xception_jax.report.reading import read_directory
+from xception_jax.statistics.audit import KINDS, audit
+from xception_jax.statistics.contrasts import contrasts
+
+NewSweep = Callable[..., SweepWriter]
+Change = Callable[[dict[str, Any]], None]
+
+
+def edit(path: Path, change: Change) -> None:
+    """Changes a JSON file in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def mismatches(sweep: SweepWriter) -> list[tuple[str, list[str], int | None]]:
+    found = audit(read_directory(sweep.directory))["mismatches"]
+    assert all("\n" not in each["text"] for each in found)
+    return [(each["kind"], each["arms"], each["seed"]) for each in found]
+
+
+def test_a_sweep_whose_arms_share_all_but_what_they_declare_pairs(
+    finished_sweep: SweepWriter,
+) -> None:
+    found = audit(read_directory(finished_sweep.directory))
+    assert found["mismatches"] == []
+    assert found["complete"]
+    alike = {"identical": 3, "same_path_and_shape": 3, "arrays": 3}
+    assert found["shared_initial"] == {"relu vs none": alike, "elu vs none": alike}
+    name = "model.intermediate_activation"
+    assert found["settings"] == {arm: {name: arm} for arm in ("none", "relu", "elu")}
+    pair = found["seeds"][1]["pairs"][0]
+    assert found["seeds"][1]["seed"] == 1
+    assert pair["arms"] == ["relu", "none"]
+    assert pair["batches"] == pair["augmentation"] == {"identical": 3, "epochs": 3}
+
+
+def test_claims_choose_the_pairs_and_no_arm_is_left_out(new_sweep: NewSweep) -> None:
+    claim = {"arm": "a", "baseline": "b", "direction": "better", "endpoints": ["final_top1"]}
+    sweep = new_sweep(arms={"a": {}, "b": {}, "c": {}}, claims=[claim, claim, "free text"])
+    read = read_directory(sweep.directory)
+    assert contrasts(read) == (("a", "b"), ("c", "a"))
+    assert not audit(read)["complete"]
+
+
+def change_start(record: dict[str, Any]) -> None:
+    record["initial"]["head/kernel"]["sha256"] = "0" * 16
+
+
+def change_shape(record: dict[str, Any]) -> None:
+    record["initial"]["head/kernel"] = {"shape": [8, 11], "sha256": "0" * 16}
+
+
+def change_epoch(stream: str) -> Change:
+    def change(record: dict[str, Any]) -> None:
+        record["epochs"][1][stream] = "0" * 16
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "kind", "words"),
+    [
+        ("pairing.json", change_start, "initial", "1 of 3 arrays"),
+        ("pairing.json", change_epoch("batches"), "batches", "other batches in epoch 2"),
+        ("pairing.json", change_epoch("augmentation"), "augmentation", "draws in epoch 2"),
+        ("pairing.json", lambda r: r["epochs"].pop(), "batches", "batches of 2 and of 3 epochs"),
+        ("pairing.json", lambda r: r.clear(), "unrecorded", "relu left no record"),
+        ("config.json", lambda c: c["train"].update(epochs=9), "settings", "train.epochs=9 and 10"),
+        ("config.json", lambda c: c["model"].update(new=1), "settings", "model.new=1 and not set"),
+        (
+            "config.json",
+            lambda c: c["model"].update(intermediate_activation="selu"),
+            "settings",
+            "declares model.intermediate_activation=relu and ran with selu",
+        ),
+        ("run.json", lambda r: r.update(devices=["TPU v5e"]), "devices", "1 x TPU v5e and 1 x cpu"),
+        (
+            "run.json",
+            lambda r: r.update(depthwise_implementation="native"),
+            "devices",
+            "depthwise_implementation: native and shift",
+        ),
+        (
+            "run.json",
+            lambda r: r.update(batch_norm_implementation="native"),
+            "devices",
+            "batch_norm_implementation: native and lax",
+        ),
+        (
+            "run.json",
+            lambda r: r["versions"].update(jax="0.11"),
+            "versions",
+            "jax: 0.11 and",
+        ),
+        ("run.json", lambda r: r.update(commit="f" * 40), "commit", "commit: ffff"),
+    ],
+)
+def test_every_way_of_not_pairing_is_named(
+    finished_sweep: SweepWriter, file: str, change: Change, kind: str, words: str
+) -> None:
+    edit(finished_sweep.run_directory("relu", 2) / file, change)
+    found = audit(read_directory(finished_sweep.directory))["mismatches"]
+    assert (kind, ["relu", "none"], 2) in mismatches(finished_sweep)
+    assert any(words in each["text"] for each in found)
+    assert all("relu" in each["arms"] and each["seed"] == 2 for each in found)
+
+
+def test_other_shapes_are_not_expected_to_start_alike(finished_sweep: SweepWriter) -> None:
+    edit(finished_sweep.run_directory("relu", 0) / "pairing.json", change_shape)
+    found = audit(read_directory(finished_sweep.directory))
+    assert found["mismatches"] == []
+    expected = {"identical": 2, "same_path_and_shape": 2, "arrays": 3}
+    assert found["shared_initial"]["relu vs none"] == expected
+
+
+def test_arms_that_ask_for_implementations_may_have_them(finished_sweep: SweepWriter) -> None:
+    for seed in finished_sweep.seeds:
+        directory = finished_sweep.run_directory("relu", seed)
+        edit(directory / "run.json", lambda r: r.update(depthwise_implementation="lax"))
+        edit(
+            directory / "config.json",
+            lambda c: c["model"].update(depthwise_implementation="lax"),
+        )
+    kinds = {kind for kind, *_ in mismatches(finished_sweep)}
+    assert kinds == {"settings"}  # which no arm declares, here
+
+
+def test_what_every_seed_has_is_said_once(finished_sweep: SweepWriter) -> None:
+    for seed in finished_sweep.seeds:
+        edit(
+            finished_sweep.run_directory("elu", seed) / "run.json",
+            lambda record: record.update(devices=["TPU v5e"]),
+        )
+    assert mismatches(finished_sweep) == [("devices", ["elu", "none"], None)]
+
+
+def test_settings_that_cannot_change_a_result_may_differ(finished_sweep: SweepWriter) -> None:
+    path = finished_sweep.run_directory("elu", 0) / "config.json"
+    edit(path, lambda config: config.update(wandb={"mode": "online"}))
+    assert mismatches(finished_sweep) == []
+
+
+def test_runs_that_have_not_begun_are_no_mismatch(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(arms={"a": {}, "b": {}})
+    sweep.add_run("a", 0, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
+    found = audit(read_directory(sweep.directory))
+    assert found["mismatches"] == []
+    assert not found["complete"]
+    assert found["seeds"][0]["runs"] == {"a": "done", "b": "planned"}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"initial": 3, "epochs": {}}', '{"initial": {"a": 3}, "epochs": [3]}']
+)
+def test_a_broken_record_is_as_good_as_none(finished_sweep: SweepWriter, content: str) -> None:
+    (finished_sweep.run_directory("elu", 0) / "pairing.json").write_text(content)
+    assert ("unrecorded", ["elu", "none"], 0) in mismatches(finished_sweep)
+
+
+def test_command_says_it_and_exits_by_it(finished_sweep: SweepWriter, call: Callable) -> None:
+    code, out, err = call("audit", finished_sweep.directory)
+    assert (code, err) == (0, "")
+    assert "everything pairs" in out
+    assert "all of 9 epochs alike" in out
+    edit(finished_sweep.run_directory("relu", 2) / "pairing.json", change_start)
+    code, out, err = call("audit", finished_sweep.directory)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "relu and none, seed 2: 1 of 3 arrays" in err
+    code, out, _ = call("audit", finished_sweep.directory, "--json")
+    assert code == 1
+    assert json.loads(out)["mismatches"][0]["kind"] == "initial"
+
+
+def test_command_refuses_what_is_no_sweep(tmp_path: Path, call: Callable) -> None:
+    code, out, err = call("audit", tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_kinds_are_those_of_the_contract() -> None:
+    assert set(KINDS) == {
+        "initial", "batches", "augmentation", "settings",
+        "devices", "versions", "commit", "unrecorded",
+    }  # fmt: skip

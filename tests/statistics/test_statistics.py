@@ -1,0 +1,220 @@
+"""Every statistic against an implementation that is not ours, or against its definition."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from xception_jax.statistics.paired import (
+    bca_interval,
+    beyond_margin_p,
+    correlation,
+    crossed_interval,
+    expanded,
+    holm,
+    mean_interval,
+    probability_of_improvement,
+    sign_flip_p,
+    t_interval,
+    within_margin_p,
+)
+from xception_jax.statistics.power import (
+    POWER,
+    attainable_level,
+    equivalence_power,
+    minimum_detectable_effect,
+    needed_n,
+    power,
+    smallest_n,
+)
+
+
+def scipy_sign_flip(differences: np.ndarray, alternative: str) -> float:
+    result = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", alternative=alternative
+    )
+    return result.pvalue
+
+
+@pytest.mark.parametrize("n", [2, 5, 8, 13])
+@pytest.mark.parametrize("decimals", [12, 1])  # of the second many sums are equal
+def test_sign_flip_test_is_scipys(rng: np.random.Generator, n: int, decimals: int) -> None:
+    differences = np.round(rng.normal(0.5, 1, n), decimals)
+    expected = scipy_sign_flip(differences, "two-sided")
+    assert sign_flip_p(differences) == pytest.approx(expected, abs=1e-12)
+    expected = scipy_sign_flip(differences, "greater")
+    assert sign_flip_p(differences, one_sided=True) == pytest.approx(expected, abs=1e-12)
+
+
+def test_sign_flip_test_counts_ties_that_rounding_hides() -> None:
+    # Each sum with the signs of two equal differences swapped is as extreme as the observed one.
+    differences = np.array([0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.8, 0.3 - 0.2, 0.6 - 0.5, 0.5 - 0.4])
+    whole = np.round(10 * differences)
+    counted = sum(
+        abs(np.dot(signs, whole)) >= abs(whole.sum())
+        for signs in itertools.product((1, -1), repeat=6)
+    )
+    assert sign_flip_p(differences) == counted / 64
+
+
+def test_random_sign_patterns_come_near_all_of_them(rng: np.random.Generator) -> None:
+    differences = rng.normal(0.25, 1, 22)
+    sums = np.zeros(1)
+    for difference in differences:
+        sums = np.concatenate([sums + difference, sums - difference])
+    exact = np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-9)
+    draws = 100_000
+    p = sign_flip_p(differences, draws=draws)
+    assert p == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / draws) + 2 / draws)
+    assert p * (draws + 1) == pytest.approx(round(p * (draws + 1)))
+    assert sign_flip_p(np.full(60, 1.0), draws=999) == 1 / 1000  # never zero
+
+
+def test_five_seeds_cannot_reach_five_percent_and_six_can() -> None:
+    assert sign_flip_p(np.arange(1.0, 6.0)) == 0.0625
+    assert sign_flip_p(np.arange(1.0, 7.0)) == 0.03125
+    assert smallest_n() == 6
+    assert attainable_level(5) == 0
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("n", [4, 5, 6, 8, 11])
+def test_attainable_level_is_the_largest_p_below_alpha(n: int, one_sided: bool) -> None:
+    # With differences 1, 2, 4, … every sign pattern has a sum of its own.
+    values = 2.0 ** np.arange(n)
+    patterns = itertools.product((1, -1), repeat=n)
+    p_values = {sign_flip_p(values * signs, one_sided=one_sided) for signs in patterns}
+    below = max((p for p in p_values if p < 0.05), default=0.0)
+    assert attainable_level(n, one_sided=one_sided) == below
+
+
+def test_equivalence_is_two_one_sided_tests(rng: np.random.Generator) -> None:
+    differences, margin = rng.normal(0.2, 0.5, 9), 0.6
+    expected = max(
+        scipy_sign_flip(differences + margin, "greater"),
+        scipy_sign_flip(differences - margin, "less"),
+    )
+    assert within_margin_p(differences, margin) == pytest.approx(expected, abs=1e-12)
+    beyond = min(
+        scipy_sign_flip(differences - margin, "greater"),
+        scipy_sign_flip(differences + margin, "less"),
+    )
+    assert beyond_margin_p(differences, margin) == pytest.approx(min(1, 2 * beyond), abs=1e-12)
+    assert beyond_margin_p(differences, 0.0) == pytest.approx(sign_flip_p(differences))
+
+
+def test_holm_is_the_closure_of_bonferroni(rng: np.random.Generator) -> None:
+    p = rng.uniform(0, 0.2, 5)
+    every = [s for size in range(1, 6) for s in itertools.combinations(range(5), size)]
+    closed = [max(len(s) * min(p[list(s)]) for s in every if i in s) for i in range(5)]
+    np.testing.assert_allclose(holm(p), np.minimum(closed, 1), rtol=1e-12)
+    np.testing.assert_allclose(holm([0.5, 0.5]), [1, 1])
+
+
+def test_student_interval_is_scipys(rng: np.random.Generator) -> None:
+    arm, baseline = rng.normal(size=(2, 7))
+    expected = stats.ttest_rel(arm, baseline).confidence_interval(0.9)
+    np.testing.assert_allclose(t_interval(arm - baseline, 0.9), expected, rtol=1e-10)
+    found = mean_interval(arm - baseline)
+    np.testing.assert_allclose((found.low, found.high), t_interval(arm - baseline, 0.95))
+    assert found.method == "paired t"
+
+
+@pytest.mark.parametrize("decimals", [12, 1])
+def test_bootstrap_interval_is_scipys(rng: np.random.Generator, decimals: int) -> None:
+    differences = np.round(rng.exponential(1, 15), decimals)
+    expected = stats.bootstrap(
+        (differences,), np.mean, method="BCa", confidence_level=0.97, n_resamples=20_000, rng=rng
+    )
+    found = bca_interval(differences, 0.97, resamples=20_000)
+    # Both are random: the standard deviation of such a percentile is below 2% of the interval.
+    length = np.diff(expected.confidence_interval).item()
+    np.testing.assert_allclose(found, expected.confidence_interval, atol=0.1 * length)
+    if decimals == 1:
+        return  # means that are equal but for rounding: scipy takes some of them for different
+    again = stats.bootstrap(
+        (differences,), np.mean, method="BCa", confidence_level=0.97, n_resamples=20_000,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    np.testing.assert_allclose(found, again.confidence_interval, rtol=1e-9)
+
+
+def test_from_ten_seeds_on_the_interval_is_the_bootstraps(rng: np.random.Generator) -> None:
+    differences = rng.normal(size=10)
+    found = mean_interval(differences)
+    assert found.method == "BCa bootstrap"
+    quantile = np.sqrt(10 / 9) * stats.t(9).ppf(0.975)
+    assert expanded(0.95, 10) == pytest.approx(1 - 2 * stats.norm.sf(quantile), rel=1e-12)
+    assert (found.low, found.high) == bca_interval(differences, expanded(0.95, 10))
+    same = mean_interval(np.full(12, 0.25))
+    assert (same.low, same.high) == (0.25, 0.25)
+
+
+def test_crossed_bootstrap_is_what_resampling_both_gives(rng: np.random.Generator) -> None:
+    seeds, examples = 6, 400
+    ease, shift = rng.uniform(0.5, 1, examples), rng.normal(0.05, 0.05, (seeds, 1))
+    right = rng.uniform(size=(2, seeds, examples)) < np.stack(
+        [np.clip(ease + shift, 0, 1), np.tile(ease, (seeds, 1))]
+    )
+    differences = right[0].astype(float) - right[1]
+    means = []
+    for _ in range(4_000):
+        rows, columns = rng.integers(0, seeds, seeds), rng.integers(0, examples, examples)
+        means.append(differences[rows][:, columns].mean())
+    tail = (1 - expanded(0.95, seeds)) / 2
+    expected = np.quantile(means, [tail, 1 - tail])
+    # A percentile of 4,000 draws, that far out, has a standard deviation of 2% of the interval.
+    length = np.diff(expected).item()
+    np.testing.assert_allclose(crossed_interval(differences), expected, atol=0.1 * length)
+    low, high = bca_interval(differences.mean(axis=1), expanded(0.95, seeds))
+    assert length > high - low  # examples are noise, too
+
+
+def test_power_is_that_of_the_noncentral_t(rng: np.random.Generator) -> None:
+    for n in (6, 8, 15, 40):
+        # Much beyond 5 scipy's lower tail is not a number.
+        effect, level = rng.uniform(0.1, 5) / np.sqrt(n), attainable_level(n)
+        critical = stats.t(n - 1).isf(level / 2)
+        noncentral = stats.nct(n - 1, effect * np.sqrt(n))
+        expected = noncentral.sf(critical) + noncentral.cdf(-critical)
+        assert power(effect, n) == pytest.approx(expected, abs=1e-6)
+
+
+def test_detectable_effect_and_needed_number_invert_the_power() -> None:
+    for n in (6, 9, 30):
+        found = minimum_detectable_effect(n, 0.02, alpha=0.04)
+        assert found is not None
+        assert power(found / 0.02, n, 0.04) == pytest.approx(POWER, abs=1e-6)
+        margin = minimum_detectable_effect(n, 0.02, equivalence=True)
+        assert margin is not None
+        assert equivalence_power(0, margin / 0.02, n) == pytest.approx(POWER, abs=1e-6)
+    assert minimum_detectable_effect(5) is None
+    n = needed_n(-0.01, 0.02)
+    assert n is not None
+    assert power(0.5, n) >= POWER > power(0.5, n - 1)
+    n = needed_n(0.001, 0.01, margin=0.005)
+    assert n is not None
+    assert equivalence_power(0.1, 0.5, n) >= POWER > equivalence_power(0.1, 0.5, n - 1)
+    assert needed_n(0.03, 0.02, margin=0.01) == needed_n(0.02, 0.02)
+    assert needed_n(0.0, 0.02) is None
+    assert needed_n(0.001, 1.0) is None
+    assert needed_n(0.5, 0.0) == 6
+
+
+def test_equivalence_power_is_that_of_two_tests(rng: np.random.Generator) -> None:
+    n, effect, margin, draws = 12, 0.2, 1.0, 40_000
+    samples = rng.normal(effect, 1, (draws, n))
+    error = samples.std(axis=1, ddof=1) / np.sqrt(n)
+    critical = stats.t(n - 1).isf(attainable_level(n, one_sided=True))
+    mean = samples.mean(axis=1)
+    inside = np.mean(((mean + margin) / error > critical) & ((margin - mean) / error > critical))
+    assert equivalence_power(effect, margin, n) == pytest.approx(inside, abs=0.0125)  # 5 sd
+
+
+def test_descriptions_of_pairs(rng: np.random.Generator) -> None:
+    arm, baseline = rng.normal(size=(2, 8))
+    assert correlation(arm, baseline) == pytest.approx(stats.pearsonr(arm, baseline).statistic)
+    assert correlation(np.full(8, 0.1), baseline) is None
+    assert correlation(arm[:2], baseline[:2]) is None
+    assert probability_of_improvement(np.array([1.0, 0.0, -2.0, 3.0])) == 0.625

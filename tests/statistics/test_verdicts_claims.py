@@ -1,0 +1,110 @@
+"""When a claim was made: what the ledger keeps, and what `plan` says before any run."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+from synthetic_sweep import STEPS, SweepWriter, saturating
+
+from xception_jax.errors import InputError
+from xception_jax.report.reading import read_directory
+from xception_jax.runtime.run_directory import update_run
+from xception_jax.statistics.claims import recorded_claims
+from xception_jax.statistics.power import ALPHA, minimum_detectable_effect
+from xception_jax.sweep import Claim, Experiment, plan_runs
+from xception_jax.sweep.ledger import write_ledger
+
+ROOT = Path(__file__).resolve().parents[2]
+ARMS = {"none": {}, "relu": {"model.intermediate_activation": "relu"}}
+EXPERIMENT = Experiment("q", "so", "base.py", ARMS, 2, (Claim("relu", "none", "worse"),))
+
+
+def recorded(home: Path, *claims: Claim) -> list[tuple[str, bool]]:
+    """(title, post hoc) of every claim after a sweep with these claims was started in `home`."""
+    experiment = replace(EXPERIMENT, claims=claims)
+    write_ledger(
+        home, experiment, ConfigDict(), plan_runs(experiment, {}), "xception-jax sweep q.py"
+    )
+    return [(claim.title, claim.post_hoc) for claim in recorded_claims(read_directory(home))]
+
+
+def test_claims_made_or_changed_after_the_first_run_are_post_hoc(tmp_path: Path) -> None:
+    worse, better = Claim("relu", "none", "worse"), Claim("relu", "none", "better")
+    area = Claim("relu", "none", "worse", ("curve_area",))
+    titles = [
+        f"relu {each.direction} than none: {each.endpoints[0]}" for each in (worse, better, area)
+    ]
+    assert recorded(tmp_path, worse) == [(titles[0], False)]
+    assert recorded(tmp_path, better) == [(titles[1], False)]  # no run has begun
+    run = plan_runs(EXPERIMENT, {})[0]
+    (tmp_path / run.directory).mkdir(parents=True)
+    update_run(tmp_path / run.directory, status="running")
+    assert recorded(tmp_path, worse) == [(titles[1], False), (titles[0], True)]
+    expected = [(titles[1], False), (titles[0], True), (titles[2], True)]
+    assert recorded(tmp_path, better, area) == recorded(tmp_path) == expected
+    path = tmp_path / "sweep.json"
+    record = json.loads(path.read_text())
+    record["experiment"]["claims"][0]["direction"] = "worse"
+    path.write_text(json.dumps(record))
+    assert [late for _, late in recorded(tmp_path)] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"endpoints": "final_top1"}, "must be a tuple"),
+        ({"endpoints": ("curve_area", "curve_area")}, "twice"),
+        ({"direction": "equivalent", "margin": -0.01}, "positive"),
+        ({"direction": "equivalent", "margin": "0.01"}, "positive"),
+        ({"target": 0.8}, "goes with 'steps_to_target'"),
+        ({"target": 80, "endpoints": ("steps_to_target",)}, "between 0 and 1"),
+        ({"pilot_seeds": -1, "endpoints": ("steps_to_target",)}, "nearest valid value: 0"),
+        ({"versus": ("a",)}, "two arms"),
+        ({"versus": ("relu", "none")}, "own contrast"),
+        ({"baseline": "relu"}, "own arm"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused_in_one_line(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        Claim(**({"arm": "relu", "baseline": "none"} | settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_claim_is_declared_once_and_about_arms_that_exist() -> None:
+    claim = Claim("relu", "none")
+    with pytest.raises(InputError, match="twice"):
+        replace(EXPERIMENT, claims=(claim, claim))
+    with pytest.raises(InputError, match="nearest valid value: 'relu'"):
+        replace(EXPERIMENT, claims=(replace(claim, versus=("rleu", "none")),))
+
+
+def test_the_plan_says_what_the_claims_can_detect(
+    call: Callable, new_sweep: Callable[..., SweepWriter], tmp_path: Path
+) -> None:
+    path = ROOT / "experiments" / "residual.py"
+    text = path.read_text().replace("../configs", str(ROOT / "configs"))
+
+    def with_seeds(count: int) -> Path:
+        assert "seeds=8" in text
+        copy = tmp_path / f"{count}_seeds.py"
+        copy.write_text(text.replace("seeds=8", f"seeds={count}"))
+        return copy
+
+    code, out, _ = call("plan", with_seeds(5))
+    assert code == 0
+    assert "none: 5 seeds cannot give p < 0.05" in out
+    arms = {"residual": {}, "plain": {}}
+    pilot = new_sweep(arms=arms, seeds=(0, 1, 2))
+    finals = {"residual": (0.8, 0.82, 0.84), "plain": (0.79, 0.79, 0.79)}
+    for arm, values in finals.items():
+        for seed, final in enumerate(values):
+            pilot.add_run(arm, seed, steps=STEPS, top1=saturating(final), test_top1=final)
+    code, out, _ = call("plan", with_seeds(12), "--pilot", pilot.directory)
+    assert code == 0
+    effect = minimum_detectable_effect(12, 0.02, alpha=ALPHA / 2)
+    assert f"{effect:.3g} accuracy (spread of 3 pairs)" in out
+    code, out, err = call("plan", ROOT / "experiments" / "order.py", "--pilot", pilot.directory)
+    assert (code, len(err.splitlines())) == (2, 1)

@@ -1,0 +1,199 @@
+"""Synthetic sweep directories whose numbers are known, as a sweep would leave them on disk."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+VERSIONS = {"jax": "0.10.2", "xception-jax": "0.1.0"}
+
+
+@dataclass
+class SweepWriter:
+    """Writes a sweep directory piece by piece."""
+
+    directory: Path
+    name: str = "nonlinearity"
+    hypothesis: str = "No activation between the two operations is best."
+    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seeds: Sequence[int] = (0, 1, 2)
+    claims: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        self.runs = [self._entry(arm, seed) for arm in self.arms for seed in self.seeds]
+        self.directory.mkdir(parents=True, exist_ok=True)
+        sweep = {
+            "schema": 1,
+            "experiment": {
+                "name": self.name,
+                "hypothesis": self.hypothesis,
+                "base": "configs/fashion_mnist_mini.py",
+                "arms": self.arms,
+                "seeds": list(self.seeds),
+                "claims": list(self.claims),
+                "reference": "paper section 4.7, figure 10",
+            },
+            "runs": self.runs,
+            "command": "xception-jax sweep experiments/nonlinearity.py --workdir W",
+            "created": "2025-01-02T03:04:05+00:00",
+            "versions": VERSIONS,
+            "commit": "0123456789abcdef0123456789abcdef01234567",
+        }
+        (self.directory / "sweep.json").write_text(json.dumps(sweep))
+
+    @staticmethod
+    def _entry(arm: str, seed: int) -> dict[str, Any]:
+        digest = hashlib.sha256(f"{arm} {seed}".encode()).hexdigest()
+        slug = "".join(c if c.isalnum() else "_" for c in arm)[:40]
+        return {
+            "arm": arm,
+            "seed": seed,
+            "id": digest,
+            "directory": f"runs/{slug}-s{seed}-{digest[:8]}",
+        }
+
+    def run_directory(self, arm: str, seed: int) -> Path:
+        entry = next(e for e in self.runs if (e["arm"], e["seed"]) == (arm, seed))
+        path = self.directory / entry["directory"]
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def add_run(
+        self,
+        arm: str,
+        seed: int,
+        *,
+        status: str = "done",
+        steps: Sequence[int] = (),
+        top1: Sequence[float] = (),
+        loss: Sequence[float] | None = None,
+        test_top1: float | None = None,
+        **changes: Any,
+    ) -> Path:
+        """Writes config.json, run.json and metrics.jsonl of one run."""
+        entry = next(e for e in self.runs if (e["arm"], e["seed"]) == (arm, seed))
+        path = self.run_directory(arm, seed)
+        settings = {"model": _nested(self.arms[arm]).get("model", {})}
+        write_run(path, entry, settings, status=status, test_top1=test_top1, **changes)
+        (path / "pairing.json").write_text(json.dumps(pairing(seed)))
+        loss = [2 * (1 - value) for value in top1] if loss is None else loss
+        write_log(path / "metrics.jsonl", steps, top1, loss)
+        return path
+
+
+def _nested(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`{"model.order": …}` -> `{"model": {"order": …}}`."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in overrides.items():
+        group, _, leaf = name.partition(".")
+        groups.setdefault(group, {})[leaf] = value
+    return groups
+
+
+def pairing(seed: int, epochs: int = 3) -> dict[str, Any]:
+    """What a run records of its start and its data: the same for every arm of a seed."""
+
+    def digest(*words: object) -> str:
+        return hashlib.sha256(repr((seed, *words)).encode()).hexdigest()[:16]
+
+    arrays = {"entry/conv/kernel": [3, 3, 1, 8], "head/kernel": [8, 10], "head/bias": [10]}
+    return {
+        "schema": 1,
+        "initial": {
+            path: {"shape": shape, "sha256": digest(path, shape)} for path, shape in arrays.items()
+        },
+        "epochs": [
+            {"epoch": n, "batches": digest("batches", n), "augmentation": digest("draws", n)}
+            for n in range(1, epochs + 1)
+        ],
+    }
+
+
+def write_run(
+    path: Path,
+    entry: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]] = {},
+    *,
+    status: str,
+    test_top1: float | None,
+    **changes: Any,
+) -> None:
+    config = {
+        "seed": entry["seed"],
+        "data": {"name": "fashion_mnist_mini"},
+        "model": {"name": "xception_mini", **settings.get("model", {})},
+        "train": {"epochs": 10.0, "batch_size": 64},
+    }
+    (path / "config.json").write_text(json.dumps(config))
+    result = {"split": "test", "loss": 0.5, "top1": test_top1, "top5": 0.99, "examples": 2000}
+    record = {
+        **{key: entry[key] for key in ("id", "arm", "seed")},
+        "status": status,
+        "reason": None,
+        "versions": VERSIONS,
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "devices": ["cpu"],
+        "depthwise_implementation": "shift",
+        "batch_norm_implementation": "lax",
+        "started": "2025-01-02T03:04:05+00:00",
+        "ended": None if status == "running" else "2025-01-02T03:05:05+00:00",
+        "steps": 1000,
+        "epochs": 10.0,
+        "examples": {"train": 10800, "valid": 1200, "test": 2000},
+        "parameters": 123456,
+        "images_per_second": 4000.0 + entry["seed"],
+        "compile_seconds": 3.0,
+        "result": None if test_top1 is None else result,
+    }
+    (path / "run.json").write_text(json.dumps(record | changes))
+
+
+def write_log(
+    path: Path, steps: Sequence[int], top1: Sequence[float], loss: Sequence[float]
+) -> None:
+    """Each validation row after a training row of the same step."""
+    lines = []
+    for step, accuracy, value in zip(steps, top1, loss, strict=True):
+        row = {"step": int(step), "epoch": step / 100, "loss": value, "top1": accuracy, "top5": 1.0}
+        lines.append(json.dumps(row | {"split": "train", "learning_rate": 0.1, "seconds": 1.0}))
+        lines.append(json.dumps(row | {"split": "valid", "seconds": 1.5}))
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+STEPS = tuple(range(100, 1001, 100))
+
+
+def saturating(final: float, *, steps: Sequence[int] = STEPS, noise: float = 0.0, seed: int = 0):
+    """An accuracy that rises from 0.1 to `final`, as a list of floats."""
+    generator = np.random.default_rng(seed)
+    at = np.asarray(steps, dtype=float)
+    curve = final - (final - 0.1) * np.exp(-at / (0.15 * at[-1]))
+    return np.clip(curve + noise * generator.normal(size=len(at)), 0, 1).tolist()
+
+
+@pytest.fixture
+def new_sweep(tmp_path: Path) -> Callable[..., SweepWriter]:
+    """Makes a sweep directory; the runs are added by the test."""
+
+    def make(**fields: Any) -> SweepWriter:
+        return SweepWriter(tmp_path / "sweep", **fields)
+
+    return make
+
+
+@pytest.fixture
+def finished_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
+    """Three arms, three seeds, all done."""
+    finals = {"none": 0.90, "relu": 0.88, "elu": 0.85}
+    arms = {arm: {"model.intermediate_activation": arm} for arm in finals}
+    sweep = new_sweep(arms=arms)
+    for arm, final in finals.items():
+        for seed in sweep.seeds:
+            top1 = saturating(final, noise=0.004, seed=seed)
+            sweep.add_run(arm, seed, steps=STEPS, top1=top1, test_top1=final - 0.01 + 0.002 * seed)
+    return sweep

@@ -1,0 +1,25 @@
+"""Rematerialization: modules that are computed again for the gradient, instead of kept."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+Image = Float[Array, "b h w c"]
+
+
+def rematerialized(module: Any, x: Image, train: bool) -> Image:
+    """`module(x, train)`, of which only `x` is kept for the backward pass.
+
+    What is inside is computed again there: less memory for more time (Chen et al. 2016).
+    """
+    graph = nnx.graphdef(module)
+
+    def call(x: Image, values: nnx.State) -> tuple[Image, nnx.State]:
+        merged: Any = nnx.merge(graph, values)
+        return merged(x, train), nnx.state(merged, nnx.BatchStat)
+
+    x, batch_stats = jax.checkpoint(call)(x, nnx.state(module))
+    nnx.update(module, batch_stats)
+    return x

@@ -1,0 +1,60 @@
+"""What training writes and a report reads: names of files, statuses, metrics, endpoints.
+
+This module is a leaf: it imports nothing of the package, so that both sides can stand on it.
+"""
+
+from pathlib import PurePosixPath
+from typing import Any
+
+# Files of a run's directory.
+CONFIG = "config.json"
+RUN = "run.json"
+METRICS_LOG = "metrics.jsonl"
+PAIRING = "pairing.json"
+PREDICTIONS = "predictions.npz"
+CHECKPOINTS = "checkpoints"
+FAILURE = "failure.txt"
+LOCK = ".lock"
+
+# Files of a sweep's directory; its runs have directories of their own below RUNS.
+SWEEP = "sweep.json"
+RUNS = "runs"
+REPORT = "report"
+
+SWEEP_SCHEMA = 1
+"""Version of the format of `sweep.json`."""
+PAIRING_SCHEMA = 1
+"""Version of the format of `pairing.json`."""
+
+STATUSES = ("planned", "running", "done", "diverged", "failed")
+"""Statuses that `run.json` can record; a run without the file is planned."""
+ENDED = ("done", "diverged")
+"""Statuses of a run with nothing left to do; a failed run is tried again."""
+
+SPLITS = ("train", "valid")
+"""Splits that have rows in `metrics.jsonl`."""
+
+METRICS = ("top1", "map100")
+"""Headline metrics of a task; the first is that of a run which does not name one."""
+METRIC_NAMES = {"top1": "top-1", "map100": "MAP@100"}
+
+STEPS_TO_TARGET = "steps_to_target"
+ENDPOINT_NAMES = {
+    "final_top1": "final top-1",
+    "final_map100": "final MAP@100",
+    "curve_area": "area under the curve",
+    STEPS_TO_TARGET: "steps to target",
+}
+"""Every endpoint a claim can have, with the name that people read."""
+ENDPOINTS = tuple(ENDPOINT_NAMES)
+
+DIRECTIONS = ("better", "worse", "equivalent")
+"""Directions a claim can have."""
+
+
+def stays_inside(path: Any) -> bool:
+    """Whether a path that a file names, relative to a directory, leads to something inside it."""
+    if not isinstance(path, str) or not path.isprintable():
+        return False
+    pure = PurePosixPath(path)
+    return bool(path) and not pure.is_absolute() and ".." not in pure.parts

@@ -1,0 +1,113 @@
+"""What every figure shares: the style sheet, its two widths, tick formats and the legend of arms.
+
+Figures are Matplotlib's, made without pyplot, so there is no global state and no window; they lay
+themselves out (`layout="constrained"`). Whatever belongs to an arm has a group id (`gid`) that
+contains `arm-<index>`.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
+
+from xception_jax.report.arm_styles import INK, ArmStyle
+
+STYLE = Path(__file__).parent / "style.mplstyle"
+WIDE, NARROW = 6.9, 3.4
+"""Inches that a figure is wide: two columns of a paper, and one column, or a phone."""
+CHARACTER = 0.062
+"""Inches that a character takes at most on average (DejaVu Sans, 8 pt)."""
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure of the report and its place on the page.
+
+    Attributes:
+        letter: names the figure.
+        heading: of its section.
+        name: of its files, without suffix.
+        title: what it shows.
+        caption: sentences: how to read it, and what a reader has to know of it.
+        draw: makes the figure, so many inches wide.
+    """
+
+    letter: str
+    heading: str
+    name: str
+    title: str
+    caption: tuple[str, ...]
+    draw: Callable[[float], Figure]
+
+
+def house_style() -> AbstractContextManager[None]:
+    """The project's style over Matplotlib's defaults, whatever the user's own settings are."""
+    return style.context(["default", STYLE])
+
+
+def is_wide(width: float) -> bool:
+    """Whether a figure of so many inches has room for words and panels beside each other."""
+    return width > 5
+
+
+def set_step_axis(axes: Axes, last: float, label: str, ticks: int) -> None:
+    """An axis of training steps from zero, with room for the marker at the last one."""
+    axes.set_xlim(0, 1.012 * last)
+    axes.set_xlabel(label)
+    set_count_ticks(axes, ticks)
+
+
+def set_count_ticks(axes: Axes, ticks: int) -> None:
+    """Whole numbers on the horizontal axis: `1,000`, and `20k` or `1.5M` where they are large."""
+    large = max(map(abs, axes.get_xlim())) >= 1e4
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(
+        EngFormatter(sep="") if large else StrMethodFormatter("{x:,.0f}")
+    )
+
+
+def set_value_axis(axes: Axes, low: float, high: float) -> None:
+    """The range of the vertical axis, with round ticks."""
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+
+
+def zero_line(axes: Axes, *, vertical: bool = False) -> None:
+    """The line of no difference."""
+    draw = axes.axvline if vertical else axes.axhline
+    draw(0, color=INK, linewidth=0.9, zorder=1.5)
+
+
+def shorten(name: str, most: int) -> str:
+    """A long name, cut in the middle."""
+    half = most // 2 - 1
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+
+
+def label_arms(
+    figure: Figure, labels: Mapping[str, str], styles: Mapping[str, ArmStyle], *, beside: bool
+) -> None:
+    """A legend of the arms in the order given, to the right of the axes or below them."""
+    handles = [
+        Line2D(
+            [], [], color=styles[arm].color, linestyle=styles[arm].linestyle,
+            marker=styles[arm].marker, label=label,
+        )
+        for arm, label in labels.items()
+    ]  # fmt: skip
+    room = figure.get_figwidth() / (0.6 + CHARACTER * max(map(len, labels.values()), default=0))
+    legend = figure.legend(
+        handles=handles,
+        loc="outside right upper" if beside else "outside lower left",
+        ncols=1 if beside else max(1, min(len(labels), int(room))),
+    )
+    for arm, handle, text in zip(labels, legend.legend_handles, legend.get_texts(), strict=True):
+        if handle is not None:
+            handle.set_gid(f"key-{styles[arm].gid}")
+        text.set_gid(f"label-{styles[arm].gid}")

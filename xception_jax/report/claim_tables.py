@@ -1,0 +1,102 @@
+"""Tables of what the claims came to, and of the pairing that they rest on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xception_jax.json_values import as_text
+from xception_jax.records import ENDPOINT_NAMES
+from xception_jax.report.tables import NOT_KNOWN, Table
+
+
+def endpoint_name(name: object) -> str:
+    """An endpoint as people call it."""
+    return ENDPOINT_NAMES.get(as_text(name), as_text(name).replace("_", " "))
+
+
+def claim_title(claim: Mapping[str, Any]) -> str:
+    """The title of a judged claim, its endpoints as people call them."""
+    title = as_text(claim.get("title"))
+    for endpoint, name in ENDPOINT_NAMES.items():
+        title = title.replace(endpoint, name)
+    return title
+
+
+def endpoint_table(claim: Mapping[str, Any]) -> Table:
+    """One row per endpoint of a judged claim: the numbers behind its verdict."""
+    columns = {
+        "endpoint": "endpoint",
+        "effect": "difference",
+        "interval": "interval",
+        "method": "interval by",
+        "p": "p",
+        "p_adjusted": "p, adjusted",
+        "probability_of_improvement": "P(improvement)",
+        "correlation": "correlation of the pair",
+        "minimum_detectable_effect": "smallest detectable",
+        "needed_n": "n that would decide",
+    }
+    rows = tuple(
+        (endpoint_name(row.get("endpoint")), *(_cell(row.get(key)) for key in list(columns)[1:]))
+        for row in claim["endpoints"]
+    )
+    numeric = tuple(key not in ("endpoint", "method") for key in columns)
+    return Table(tuple(columns.values()), numeric, rows)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return NOT_KNOWN
+    if isinstance(value, list):
+        return " to ".join(_cell(end) for end in value)
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "−")
+    return str(value).replace("_", " ")
+
+
+def audit_table(audit: Mapping[str, Any]) -> Table:
+    """One row per compared pair of arms: how much of its seeds is identical."""
+    rows = []
+    for name, shared in audit["shared_initial"].items():
+        found = [
+            pair
+            for seed in audit["seeds"]
+            for pair in seed["pairs"]
+            if " vs ".join(pair["arms"]) == name
+        ]
+        start = NOT_KNOWN
+        if shared:
+            start = f"{shared['identical']} of {shared['same_path_and_shape']} in both"
+            start += f" ({shared['arrays']} in all)"
+        streams = [_identical(found, stream) for stream in ("batches", "augmentation")]
+        problems = sum(" vs ".join(each["arms"]) == name for each in audit["mismatches"])
+        rows.append((name, str(len(found)), start, *streams, str(problems)))
+    return Table(
+        ("pair", "seeds", "initial arrays alike", "batches", "augmentation", "mismatches"),
+        (False, True, False, False, False, True),
+        tuple(rows),
+    )
+
+
+def describe_pairing(audit: Mapping[str, Any]) -> str:
+    """`everything pairs`, or how much does not."""
+    count = len(audit["mismatches"])
+    said = f"{count} mismatches" if count > 1 else "1 mismatch" if count else "everything pairs"
+    return said if audit["complete"] else f"{said} in what there is: the sweep is not complete"
+
+
+def _identical(pairs: Sequence[Mapping[str, Any]], stream: str) -> str:
+    epochs = sum(pair[stream]["epochs"] for pair in pairs)
+    same = sum(pair[stream]["identical"] for pair in pairs)
+    if not epochs:
+        return NOT_KNOWN
+    return f"{'all' if same == epochs else same} of {epochs} epochs alike"
+
+
+def settings_table(audit: Mapping[str, Any]) -> Table:
+    """One row per arm, one column per setting that is not the same in all arms."""
+    settings = audit["settings"]
+    names = list(next(iter(settings.values()), {}))
+    rows = tuple(
+        (arm, *(as_text(values[name]) for name in names)) for arm, values in settings.items()
+    )
+    return Table(("arm", *names), (False,) * (len(names) + 1), rows)

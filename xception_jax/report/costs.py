@@ -1,0 +1,154 @@
+"""What an arm costs, against what it reaches on the test split."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from xception_jax.report.arm_styles import ArmStyle, arm_styles
+from xception_jax.report.axes import ValueAxis, value_axis
+from xception_jax.report.canvas import (
+    WIDE,
+    ReportFigure,
+    house_style,
+    is_wide,
+    label_arms,
+    set_count_ticks,
+    set_value_axis,
+    shorten,
+)
+from xception_jax.report.curves import LABEL_LENGTH
+from xception_jax.statistics.paired import t_interval
+from xception_jax.statistics.results import Sweep
+
+COSTS = {
+    "parameters": "Parameters",
+    "macs": "Multiply-adds per image",
+    "images_per_second": "Training speed (images/s)",
+}
+OUTCOMES = {"top1": "Test top-1 accuracy", "map100": "Test MAP@100"}
+READING = (
+    "Small: one run. Large: the mean of an arm’s done runs, with its 95% interval. Speed is what a "
+    "run measured while it trained; what else the machine did is not known."
+)
+
+
+def cost_figure(sweep: Sweep) -> ReportFigure | None:
+    """One panel per cost that differs between runs; None where no run has ended."""
+    runs = cost_frame(sweep)
+    spread = dict(runs.group_by("cost").agg(pl.col("spent").n_unique()).iter_rows())
+    shown = [cost for cost in COSTS if spread.get(cost, 0) > 1]
+    if not shown:
+        return None
+    outcome = OUTCOMES[sweep.metric]
+    means = mean_outcomes(runs)
+
+    def draw(width: float) -> Figure:
+        arms = list(sweep.arms)
+        return draw_costs(runs, means, costs=shown, arms=arms, outcome=outcome, width=width)
+
+    same = [COSTS[cost].lower() for cost in COSTS if spread.get(cost) == 1]
+    note = [f"Not drawn, because every run has the same: {', '.join(same)}."] if same else []
+    caption = (READING, *note)
+    return ReportFigure("D", "Cost", "cost", f"{outcome} against cost", caption, draw)
+
+
+def cost_frame(sweep: Sweep) -> pl.DataFrame:
+    """Every done run's costs and outcome: columns arm, seed, cost, spent, outcome."""
+    rows = [
+        (run.arm, run.seed, cost, float(spent), run.test_metric)
+        for cost in COSTS
+        for run in sweep.runs
+        if run.status == "done"
+        and run.test_metric is not None
+        and (spent := getattr(run, cost)) is not None
+    ]
+    schema: dict[str, Any] = {"arm": pl.String, "seed": pl.Int64, "cost": pl.String}
+    schema |= {"spent": pl.Float64, "outcome": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def mean_outcomes(runs: pl.DataFrame) -> pl.DataFrame:
+    """Means over an arm's runs: columns arm, cost, spent, outcome, low, high (null for one run)."""
+    rows = []
+    for (arm, cost), group in runs.group_by("arm", "cost", maintain_order=True):
+        values = group["outcome"].to_numpy()
+        low, high = t_interval(values) if len(values) > 1 else (None, None)
+        rows.append((arm, cost, group["spent"].mean(), float(np.mean(values)), low, high))
+    schema: dict[str, Any] = {"arm": pl.String, "cost": pl.String}
+    schema |= dict.fromkeys(("spent", "outcome", "low", "high"), pl.Float64)
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def draw_costs(
+    runs: pl.DataFrame,
+    means: pl.DataFrame,
+    *,
+    costs: Sequence[str],
+    arms: Sequence[str],
+    outcome: str,
+    width: float = WIDE,
+) -> Figure:
+    """Draws the outcome against each cost, one panel per cost.
+
+    Args:
+        runs: columns arm, seed, cost, spent, outcome: a small mark for each run.
+        means: columns arm, cost, spent, outcome, low, high: a large mark with its interval.
+        costs: which of `COSTS` to draw, a panel each.
+        arms: of the sweep, in its order, which gives each its color and marker.
+        outcome: label of the vertical axes.
+        width: inches; above 5, panels stand beside each other.
+
+    Returns:
+        A figure with one axes per cost, in their order.
+    """
+    present = set(means["arm"])
+    styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
+    labels = {arm: shorten(arm, LABEL_LENGTH) for arm in styles}
+    wide, axis = is_wide(width), _axis(runs, means)
+    rows, columns = (1, len(costs)) if wide else (len(costs), 1)
+    with house_style():
+        figure = Figure((width, 2.9 if wide else 0.4 + 2.1 * rows))
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for cost, axes in zip(costs, grid.ravel(), strict=True):
+            set_value_axis(axes, axis.low, axis.high)
+            axes.set_xlabel(COSTS[cost])
+            for arm, look in styles.items():
+                _draw_arm(axes, runs.filter(arm=arm, cost=cost), means, look)
+            axes.margins(x=0.1)
+            set_count_ticks(axes, 4)
+        if wide:
+            grid[0, 0].set_ylabel(outcome)
+        else:
+            figure.suptitle(outcome, x=0.02, ha="left")
+        label_arms(figure, labels, styles, beside=False)
+    return figure
+
+
+def _axis(runs: pl.DataFrame, means: pl.DataFrame) -> ValueAxis:
+    points = runs.select(step=pl.lit(1), value="outcome", status=pl.lit("done"))
+    bands = means.select(step=pl.lit(1), low="low", high="high")
+    return value_axis(points, bands, bounds=(0.0, 1.0), least_span=0.01)
+
+
+def _draw_arm(axes: Axes, runs: pl.DataFrame, means: pl.DataFrame, look: ArmStyle) -> None:
+    if not len(runs):
+        return
+    mean = means.filter(arm=runs["arm"][0], cost=runs["cost"][0])
+    name = f"{runs['cost'][0]}-{look.gid}"
+    axes.plot(
+        runs["spent"], runs["outcome"], color=look.color, linestyle="", marker="o", markersize=3,
+        alpha=min(0.5, max(0.2, 10 / len(runs))), gid=f"runs-{name}",
+    )  # fmt: skip
+    interval = mean.drop_nulls("low")
+    axes.vlines(
+        interval["spent"], interval["low"], interval["high"], color=look.color, linewidth=1.2,
+        gid=f"interval-{name}",
+    )  # fmt: skip
+    axes.plot(
+        mean["spent"], mean["outcome"], color=look.color, linestyle="", marker=look.marker,
+        markersize=6.5, gid=f"mean-{name}",
+    )  # fmt: skip

@@ -1,0 +1,271 @@
+"""The paired difference of every contrast over training, with a simultaneous band."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from textwrap import fill
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from xception_jax.report.arm_styles import arm_styles
+from xception_jax.report.axes import ValueAxis, thin_lines, value_axis
+from xception_jax.report.canvas import (
+    CHARACTER,
+    WIDE,
+    ReportFigure,
+    house_style,
+    is_wide,
+    set_step_axis,
+    set_value_axis,
+    shorten,
+    zero_line,
+)
+from xception_jax.report.curves import QUANTITIES, seed_curves, step_label
+from xception_jax.statistics.bands import Band, simultaneous_band
+from xception_jax.statistics.contrasts import SIGNS, Arms, contrast_name, contrasts, paired_runs
+from xception_jax.statistics.paired import CONFIDENCE
+from xception_jax.statistics.results import Sweep
+
+Curve = tuple[Int[np.ndarray, " steps"], Float[np.ndarray, " steps"]]
+MOST_STEPS = 60
+LEAST_SPAN = 0.01
+NAME_LENGTH = 22
+READING = (
+    "Each thin line: one seed, arm minus baseline on the same seed. Thick: the mean. Band: "
+    f"{CONFIDENCE:.0%} simultaneous max-t band (Gaussian multiplier bootstrap over seeds), which "
+    "holds over all the steps drawn at once; where it leaves zero out, the arms differ there."
+)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Arms whose runs of the same seed are subtracted.
+
+    Attributes:
+        arms: as `contrasts` gives them.
+        steps: evaluations that every pair has; at most `MOST_STEPS` of them.
+        differences: one row per seed.
+        seeds: of the rows.
+        diverged: number of pairs left out because one of the two runs diverged.
+        band: around the mean of the differences.
+    """
+
+    arms: Arms
+    steps: Float[np.ndarray, " steps"]
+    differences: Float[np.ndarray, "seeds steps"]
+    seeds: tuple[int, ...]
+    diverged: int
+    band: Band
+
+    @property
+    def name(self) -> str:
+        """`relu − none`, in full."""
+        return contrast_name(self.arms)
+
+
+def difference_figure(sweep: Sweep) -> ReportFigure | None:
+    """One panel per contrast; None where no contrast has two pairs of finished runs."""
+    found, wanted = measured_contrasts(sweep)
+    if not found:
+        return None
+    differences, bands = difference_frames(found)
+    axis = _axis(bands)
+    title = QUANTITIES[sweep.metric].title
+    title = f"Paired difference in {title[0].lower()}{title[1:]}"
+    x_label = step_label(sweep)
+
+    def draw(width: float) -> Figure:
+        return draw_differences(
+            differences,
+            bands,
+            contrasts={each.name: each.arms for each in found},
+            arms=list(sweep.arms),
+            axis=axis,
+            title=title,
+            x_label=x_label,
+            width=width,
+        )
+
+    caption = (READING, *_notes(found, wanted, axis))
+    return ReportFigure("B", "Paired difference", "paired_difference", title, caption, draw)
+
+
+def measured_contrasts(sweep: Sweep) -> tuple[list[Contrast], int]:
+    """The contrasts with two pairs of finished runs or more, and the number of all contrasts."""
+    curves = seed_curves(sweep, sweep.metric).filter(pl.col("status") == "done")
+    runs = {
+        key[0]: (rows["step"].to_numpy(), rows["value"].to_numpy())
+        for key, rows in curves.partition_by("run", as_dict=True).items()
+    }
+    wanted = contrasts(sweep)
+    measured = (_contrast(sweep, arms, runs) for arms in wanted)
+    return [contrast for contrast in measured if contrast], len(wanted)
+
+
+def _contrast(sweep: Sweep, arms: Arms, runs: Mapping[object, Curve]) -> Contrast | None:
+    groups = list(paired_runs(sweep, arms))
+    known = [group for group in groups if all(run in runs for run in group)]
+    if len(known) < 2:
+        return None
+    at_steps = [runs[run][0] for group in known for run in group]
+    shared = reduce(_common, at_steps)
+    if not len(shared):
+        return None
+    steps = shared[np.unique(np.linspace(0, len(shared) - 1, MOST_STEPS).round().astype(int))]
+
+    def values(run: int) -> Float[np.ndarray, " steps"]:
+        at, reached = runs[run]
+        return reached[np.searchsorted(at, steps)]
+
+    differences = np.stack(
+        [sum(sign * values(run) for sign, run in zip(SIGNS, g, strict=False)) for g in known]
+    )
+    seeds = tuple(sweep.runs[group[0]].seed or 0 for group in known)
+    diverged = sum(any(sweep.runs[run].status == "diverged" for run in g) for g in groups)
+    band = simultaneous_band(differences)
+    return Contrast(arms, steps.astype(np.float64), differences, seeds, diverged, band)
+
+
+def _common(
+    one: Int[np.ndarray, " some"], other: Int[np.ndarray, " others"]
+) -> Int[np.ndarray, " both"]:
+    """The steps in both; as a rule the two are the same, which is quick to see."""
+    return one if np.array_equal(one, other) else np.intersect1d(one, other, assume_unique=True)
+
+
+def difference_frames(found: Sequence[Contrast]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Two frames: contrast, seed, step, value of every seed; contrast, step, mean, low, high."""
+    seeds = [
+        {"contrast": each.name, "seed": seed, "step": each.steps, "value": row}
+        for each in found
+        for seed, row in zip(each.seeds, each.differences, strict=True)
+    ]
+    bands = [
+        {"contrast": each.name, "step": each.steps, "mean": each.band.mean, "low": each.band.low}
+        | {"high": each.band.high}
+        for each in found
+    ]
+    return (
+        pl.DataFrame(seeds).explode("step", "value"),
+        pl.DataFrame(bands).explode("step", "mean", "low", "high"),
+    )
+
+
+def _axis(bands: pl.DataFrame) -> ValueAxis:
+    """One range for all panels, so that they compare; zero is always in it."""
+    points = bands.select("step", value="mean", status=pl.lit("done"))
+    zero = points.head(1).with_columns(step=pl.lit(points["step"].max()), value=pl.lit(0.0))
+    edges = bands.select("step", "low", "high")
+    curves = pl.concat([points, zero])
+    return value_axis(curves, edges, bounds=(-1e300, 1e300), least_span=LEAST_SPAN)
+
+
+def _notes(found: list[Contrast], contrasts: int, axis: ValueAxis) -> list[str]:
+    notes = []
+    if axis.hidden:
+        notes.append(
+            f"The axis runs from {axis.low:g} to {axis.high:g}; {axis.hidden:,} means lie outside."
+        )
+    if diverged := sum(each.diverged for each in found):
+        notes.append(f"{diverged} pairs with a diverged run have no difference to draw.")
+    if len(found) < contrasts:
+        notes.append(
+            f"{contrasts - len(found)} contrasts have fewer than two pairs of finished runs."
+        )
+    if min(len(each.seeds) for each in found) < 5:
+        notes.append(
+            "With fewer than 5 pairs a band covers less than it says: 88% with 3, where simulated."
+        )
+    return notes
+
+
+# -- drawing -----------------------------------------------------------------------------------
+
+
+def draw_differences(
+    differences: pl.DataFrame,
+    bands: pl.DataFrame,
+    *,
+    contrasts: Mapping[str, Arms],
+    arms: Sequence[str],
+    axis: ValueAxis,
+    title: str,
+    x_label: str = "Training steps",
+    width: float = WIDE,
+) -> Figure:
+    """Draws one panel per contrast, all with the same axes.
+
+    Args:
+        differences: columns contrast, seed, step, value: a thin line for each seed.
+        bands: columns contrast, step, mean, low, high: a thick line and a band.
+        contrasts: the arms of every contrast, by its name in the frames; the color is that of
+            the first arm.
+        arms: of the sweep, in its order, which gives each its color.
+        axis: range of the value axes.
+        title: what the panels show.
+        x_label: of the step axes.
+        width: inches; above 5, panels stand beside each other.
+
+    Returns:
+        A figure with one axes per contrast, in their order.
+    """
+    most = 1 if not is_wide(width) else 2 if len(contrasts) <= 4 else 3
+    columns = min(most, len(contrasts))
+    rows = -(-len(contrasts) // columns)
+    counts = dict(differences.group_by("contrast").agg(pl.col("seed").n_unique()).iter_rows())
+    styles = arm_styles(arms)
+    with house_style():
+        figure = Figure((width, 0.5 + rows * (1.9 if columns == 3 else 2.2)))
+        figure.suptitle(title, x=0.01, ha="left")
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+        for axes in grid[len(contrasts) :]:
+            axes.remove()
+        for index, ((name, members), axes) in enumerate(zip(contrasts.items(), grid, strict=False)):
+            axes.set_gid(f"panel-{index}-" + "-".join(styles[arm].gid for arm in members))
+            set_value_axis(axes, axis.low, axis.high)
+            shown = bands.filter(contrast=name)
+            last = max(float(shown["step"].max() or 0), 1.0)  # type: ignore[arg-type]
+            is_lowest = index + columns >= len(contrasts)
+            label = x_label if columns < 3 else x_label.partition(" (")[0]
+            set_step_axis(axes, last, label if is_lowest else "", 5)
+            axes.tick_params(labelbottom=is_lowest)
+            axes.set_title(_heading(members, counts[name], (width - 0.6) / columns))
+            seeds = differences.filter(contrast=name)
+            _draw_panel(axes, seeds, shown, styles[members[0]].color, sum(counts.values()))
+    return figure
+
+
+def _heading(arms: Arms, pairs: int, width: float) -> str:
+    """`relu − none, 3 pairs`, over several lines where it does not fit into so many inches."""
+    name = contrast_name(tuple(shorten(arm, NAME_LENGTH) for arm in arms))
+    heading = f"{name},\u00a0{pairs}\u00a0pairs"  # no-break spaces
+    most = int(width / CHARACTER)
+    return fill(heading, most, break_long_words=False, break_on_hyphens=False)
+
+
+def _draw_panel(
+    axes: Axes, seeds: pl.DataFrame, band: pl.DataFrame, color: str, lines: int
+) -> None:
+    """Band, seeds and mean over the line of no difference."""
+    panel = axes.get_gid()
+    if len(band) == 1:
+        axes.vlines(band["step"], band["low"], band["high"], color=color, alpha=0.25, linewidth=6)
+    axes.fill_between(
+        band["step"], band["low"], band["high"], color=color, alpha=0.16, linewidth=0,
+        gid=f"band-{panel}",
+    )  # fmt: skip
+    zero_line(axes)
+    for _, seed, rows in thin_lines(seeds, "seed", "contrast", lines):
+        axes.plot(
+            rows["step"], rows["value"], color=color, linewidth=0.5, alpha=0.5,
+            label=f"seed {seed}" if seed else "",
+            gid=f"seed-{seed}-{panel}" if seed else f"seeds-{panel}",
+        )  # fmt: skip
+    axes.plot(
+        band["step"], band["mean"], color=color, marker="o" if len(band) == 1 else "",
+        gid=f"mean-{panel}",
+    )  # fmt: skip

@@ -1,0 +1,195 @@
+"""A forest plot: every claim and endpoint with its effect, interval and line of no effect."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from xception_jax.json_values import as_list, as_mapping, as_real, as_text
+from xception_jax.report.arm_styles import COLORS, GROUND, INK, QUIET, arm_styles
+from xception_jax.report.canvas import (
+    WIDE,
+    ReportFigure,
+    house_style,
+    is_wide,
+    shorten,
+    zero_line,
+)
+from xception_jax.report.claim_tables import endpoint_name
+from xception_jax.statistics.contrasts import contrast_name
+from xception_jax.statistics.results import Sweep
+
+READING = (
+    "One row per claim and endpoint: the mean paired difference, arm minus baseline, and its "
+    "confidence interval. Shaded: the margin within which the claim calls two arms equivalent."
+)
+# Color, marker and the marker's fill of each verdict; open marks decide nothing.
+VERDICTS = {
+    "supported": (COLORS[0], "s", COLORS[0]),
+    "opposite": (COLORS[1], "D", COLORS[1]),
+    "equivalent": (COLORS[2], "o", COLORS[2]),
+    "inconclusive": (QUIET, "s", GROUND),
+    "not tested": (QUIET, "o", GROUND),
+}
+
+
+def effect_figure(sweep: Sweep, verdicts: Mapping[str, Any]) -> ReportFigure | None:
+    """The effects in `verdicts.json`; None where there is none."""
+    effects = effect_frame(verdicts)
+    if not len(effects):
+        return None
+
+    def draw(width: float) -> Figure:
+        return draw_effects(effects, arms=list(sweep.arms), width=width)
+
+    title = "Effects and their intervals"
+    return ReportFigure("C", "Effects", "forest", title, (READING,), draw)
+
+
+def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
+    """One row per claim and endpoint that has an effect.
+
+    Columns: arms (list), endpoint, unit, verdict, effect, low, high, margin; the last three are
+    null where there is none.
+    """
+    rows = [
+        row
+        for claim in as_list(verdicts.get("claims"))
+        for endpoint in as_list(as_mapping(claim).get("endpoints"))
+        if (row := _row(as_mapping(claim), as_mapping(endpoint)))["effect"] is not None
+    ]
+    schema: dict[str, Any] = {"arms": pl.List(pl.String), "endpoint": pl.String, "unit": pl.String}
+    schema |= {"verdict": pl.String}
+    schema |= dict.fromkeys(("effect", "low", "high", "margin"), pl.Float64)
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any]:
+    declared = as_mapping(claim.get("claim"))
+    ends = [as_real(end) for end in as_list(endpoint.get("interval"))]
+    low, high = ends if len(ends) == 2 and None not in ends else (None, None)
+    verdict = as_text(claim.get("verdict"))
+    arms = (declared.get("arm"), declared.get("baseline"), *as_list(declared.get("versus")))
+    return {
+        "arms": [as_text(arm) for arm in arms],
+        "endpoint": endpoint_name(endpoint.get("endpoint")),
+        "unit": as_text(endpoint.get("unit")),
+        "verdict": verdict if verdict in VERDICTS else "not tested",
+        "effect": as_real(endpoint.get("effect")),
+        "low": low,
+        "high": high,
+        "margin": as_real(declared.get("margin")),
+    }
+
+
+# -- drawing -----------------------------------------------------------------------------------
+
+
+def draw_effects(effects: pl.DataFrame, *, arms: Sequence[str], width: float = WIDE) -> Figure:
+    """Draws one panel per unit, since effects in accuracy and in steps share no axis.
+
+    Args:
+        effects: as `effect_frame` makes it.
+        arms: of the sweep, in its order.
+        width: inches; above 5, the numbers stand at the right, else below the names.
+
+    Returns:
+        A figure with one axes per unit, each with a twin that has the numbers if there is room.
+    """
+    panels = effects.partition_by("unit", maintain_order=True)
+    counts, wide = [len(panel) for panel in panels], is_wide(width)
+    with house_style():
+        figure = Figure((width, 0.55 * len(panels) + (0.34 if wide else 0.6) * sum(counts)))
+        grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=counts).ravel()
+        for number, (panel, axes) in enumerate(zip(panels, grid, strict=True)):
+            _draw_panel(axes, panel, arms, number, wide=wide)
+    return figure
+
+
+def _draw_panel(
+    axes: Axes, effects: pl.DataFrame, arms: Sequence[str], number: int, *, wide: bool
+) -> None:
+    styles, unit = arm_styles(arms), effects["unit"][0]
+    axes.set_xlim(*_range(effects))
+    axes.set_ylim(len(effects) - 0.5, -0.5)
+    axes.grid(visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(6 if wide else 3))
+    axes.set_xlabel(f"Difference ({unit})" if unit else "Difference")
+    zero_line(axes, vertical=True)
+    rows = list(effects.iter_rows(named=True))
+    ids = ["-".join(styles[arm].gid for arm in row["arms"] if arm in styles) for row in rows]
+    names, values = [_contrast(row) for row in rows], [_value(row) for row in rows]
+    if wide:
+        _label_rows(axes.yaxis, names, ids, f"name-{number}")
+        numbers = axes.twinx()
+        numbers.set_ylim(axes.get_ylim())
+        numbers.grid(visible=False)
+        _label_rows(numbers.yaxis, values, ids, f"value-{number}")
+    else:
+        words = [f"{name}\n{value}" for name, value in zip(names, values, strict=True)]
+        _label_rows(axes.yaxis, words, ids, f"words-{number}", size=7)
+    for y, (row, arms_id) in enumerate(zip(rows, ids, strict=True)):
+        _draw_interval(axes, row, y, f"{number}.{y}-{arms_id}")
+        if row["margin"]:
+            corner = (-row["margin"], y - 0.45)
+            margin = Rectangle(corner, 2 * row["margin"], 0.9, color=INK, alpha=0.08)
+            margin.set(gid=f"margin-{number}.{y}-{arms_id}", linewidth=0, zorder=0.5)
+            axes.add_patch(margin)
+
+
+def _label_rows(
+    axis: Axis, labels: Sequence[str], ids: Sequence[str], name: str, size: float = 7.5
+) -> None:
+    axis.set_ticks(range(len(labels)), labels, fontsize=size)
+    axis.set_tick_params(length=0, pad=10)
+    for row, (text, arms_id) in enumerate(zip(axis.get_ticklabels(), ids, strict=True)):
+        text.set_gid(f"{name}.{row}-{arms_id}")
+
+
+def _contrast(effect: Mapping[str, Any]) -> str:
+    arms = effect["arms"]
+    name = contrast_name(tuple(shorten(arm, 36 // len(arms)) for arm in arms))
+    return f"{name}\n{effect['endpoint']}"
+
+
+def _value(effect: Mapping[str, Any]) -> str:
+    return f"{_numbers(effect)}\n{effect['verdict']}"
+
+
+def _range(effects: pl.DataFrame) -> tuple[float, float]:
+    """Ends of the axis: all that is drawn, and zero, with some room."""
+    margins = effects["margin"].fill_null(0.0)
+    shown = pl.concat([effects[name].drop_nulls() for name in ("effect", "low", "high")])
+    low = min(0.0, float(shown.min()), -float(margins.max()))  # type: ignore[arg-type]
+    high = max(0.0, float(shown.max()), float(margins.max()))  # type: ignore[arg-type]
+    room = 0.06 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _draw_interval(axes: Axes, effect: Mapping[str, Any], y: float, name: str) -> None:
+    color, marker, fill = VERDICTS[effect["verdict"]]
+    if effect["low"] is not None:
+        ends = [effect["low"], effect["high"]]
+        axes.plot(
+            ends, [y, y], color=color, marker="|", markersize=6, markeredgewidth=1.4,
+            linewidth=1.4, gid=f"interval-{name}",
+        )  # fmt: skip
+    axes.plot(
+        effect["effect"], y, marker=marker, markersize=5.5, color=color, markerfacecolor=fill,
+        markeredgewidth=1.2, markeredgecolor=color, zorder=2.5, gid=f"effect-{name}",
+    )  # fmt: skip
+
+
+def _numbers(effect: Mapping[str, Any]) -> str:
+    """`+0.012 [+0.003, +0.021]`, all with the decimals that the largest needs."""
+    interval = () if effect["low"] is None else (effect["low"], effect["high"])
+    values = [effect["effect"], *interval]
+    largest = max(abs(value) for value in values)
+    decimals = 4 if largest < 1 else 2 if largest < 10 else 0
+    said = [f"{value:+,.{decimals}f}".replace("-", "−") for value in values]
+    return said[0] if len(said) == 1 else f"{said[0]} [{said[1]}, {said[2]}]"

@@ -1,0 +1,275 @@
+"""The report's page: one HTML file without scripts, that loads nothing from anywhere.
+
+`templates/` holds the frame, its parts and the style sheet; here is what fills them in.
+"""
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from matplotlib.markers import MarkerStyle
+from matplotlib.transforms import Affine2D
+
+from xception_jax.records import METRIC_NAMES
+from xception_jax.report.arm_styles import COLORS, DARK_COLORS, ArmStyle, arm_styles
+from xception_jax.report.canvas import ReportFigure
+from xception_jax.report.claim_tables import (
+    audit_table,
+    claim_title,
+    describe_pairing,
+    endpoint_table,
+    settings_table,
+)
+from xception_jax.report.summary import Summary
+from xception_jax.report.tables import (
+    Table,
+    arm_table,
+    describe_scope,
+    describe_spread,
+    run_table,
+    seed_table,
+)
+from xception_jax.statistics.contrasts import has_begun
+from xception_jax.statistics.results import SETTLED, Run, Sweep
+
+Definition = tuple[str, str | None, bool]
+"""A term, what it is, and whether that is code."""
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure and its drawing, in both layouts, as SVG for the page."""
+
+    about: ReportFigure
+    svg: str
+
+
+@dataclass(frozen=True)
+class MadeBy:
+    """How the page came about.
+
+    Attributes:
+        command: that made the report, if it is known.
+        at: when, as text.
+        refresh: seconds after which the page loads itself again while the sweep runs; None: never.
+    """
+
+    command: str | None
+    at: str
+    refresh: float | None = None
+
+
+def render_page(
+    sweep: Sweep,
+    summary: Summary,
+    figures: Sequence[PageFigure],
+    *,
+    audit: Mapping[str, Any],
+    verdicts: Mapping[str, Any],
+    made_by: MadeBy,
+) -> str:
+    """The whole page as HTML.
+
+    Args:
+        sweep: what was read.
+        summary: its numbers.
+        figures: with their drawings; A and F are always there.
+        audit: what `audit` found.
+        verdicts: what `verdicts.json` holds.
+        made_by: how the page came about.
+    """
+    templates = _templates()
+    styles = arm_styles(list(sweep.arms))
+    common = {"styles": styles, "colors": COLORS, "dark_colors": DARK_COLORS}
+    style = templates.get_template("page.css.jinja").render(common)
+    return templates.get_template("page.html.jinja").render(
+        common,
+        style=style,
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        refresh=_refresh(sweep, made_by),
+        sweep=sweep,
+        settled=sum(run.status in SETTLED for run in sweep.runs),
+        claims=verdicts["claims"],
+        scope=describe_scope(sweep.runs, summary.statuses),
+        statuses=summary.statuses,
+        brief=_brief(sweep, made_by),
+        figures={figure.about.letter: figure for figure in figures},
+        arm_table=arm_table(summary),
+        arm_notes=_arm_notes(summary),
+        seed_table=seed_table(sweep, summary),
+        seed_notes=_seed_notes(summary),
+        audit=_audit(sweep, audit),
+        run_table=run_table(summary),
+        run_notes=_run_notes(sweep, summary),
+        override_table=_override_table(sweep),
+        provenance=_provenance(sweep, made_by),
+    )
+
+
+def _templates() -> Environment:
+    """Escapes every value in HTML; a name that a template does not know is an error."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(("html.jinja",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters |= {
+        "claim_title": claim_title,
+        "endpoint_table": endpoint_table,
+        "marker_outline": _marker_outline,
+    }
+    return templates
+
+
+def _marker_outline(style: ArmStyle) -> str:
+    """An SVG path of the arm's marker, around (15, 6) and 7 pixels wide."""
+    marker = MarkerStyle(style.marker)
+    place = marker.get_transform() + Affine2D().scale(7, -7).translate(15, 6)
+    outlines = map(np.asarray, marker.get_path().transformed(place).to_polygons())
+    return "".join(
+        "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in outline) + "Z" for outline in outlines
+    )
+
+
+def _refresh(sweep: Sweep, made_by: MadeBy) -> int | None:
+    """Seconds after which the page loads itself again."""
+    if made_by.refresh is None or sweep.has_ended:
+        return None
+    return max(1, round(made_by.refresh))
+
+
+def _brief(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
+    """What a reader asks first: on what, with which code, made how."""
+    started = _started(sweep)
+    jax = [dict(run.versions).get("jax", "not known") for run in started]
+    commits = [(run.commit or "not known")[:12] for run in started]
+    return [
+        ("Devices", describe_spread([_devices(run) for run in started]), False),
+        ("JAX", describe_spread(jax), False),
+        ("Commit", describe_spread(commits), True),
+        ("Made with", made_by.command, True),
+        ("Made at", made_by.at, False),
+    ]
+
+
+# -- notes on tables ---------------------------------------------------------------------------
+
+
+def _arm_notes(summary: Summary) -> list[str]:
+    name = METRIC_NAMES[summary.metric]
+    notes = [
+        "Mean ± sample standard deviation over the done runs of an arm: validation at each run’s "
+        "last evaluation, never at its best, and test as the run recorded it at its end."
+    ]
+    if summary.statuses["diverged"]:
+        notes.append(
+            "Diverged runs have no final value here and are counted, not averaged: the means "
+            "describe the runs that trained, which flatters an arm that diverges."
+        )
+    steps = {each.valid_step for each in summary.runs if each.valid_step is not None}
+    if len(steps) > 1:
+        shown = ", ".join(f"{step:,}" for step in sorted(steps))
+        notes.append(f"Runs were last evaluated at different steps ({shown}): compare with care.")
+    if summary.target is None:
+        return [*notes, "Steps to a target need a done run: no target yet."]
+    return [
+        *notes,
+        f"Steps to {summary.target:.2f}: where validation {name} first reaches the target, linear "
+        "between evaluations; in brackets the done or diverged runs that reached it. The target "
+        "is 95% of the lowest arm’s mean final value, rounded down to two decimals, so it follows "
+        "from the results of all arms and may change while the sweep is running. ≥: some runs did "
+        "not reach it and count with their whole budget; ≤: some were there at their first "
+        "evaluation.",
+        "Images/s is what each run measured as it trained; what else the machine did is not known.",
+    ]
+
+
+def _seed_notes(summary: Summary) -> list[str]:
+    return [
+        f"Test {METRIC_NAMES[summary.metric]} of every seed, and the differences of runs that "
+        "share a seed; results.csv has every number in full."
+    ]
+
+
+def _run_notes(sweep: Sweep, summary: Summary) -> list[str]:
+    notes = []
+    if summary.statuses["running"]:
+        notes.append(
+            "A run that was killed without notice stays “running” until its sweep is started again."
+        )
+    packed = Counter(run.pack for run in sweep.runs if run.pack and run.pack > 1)
+    if packed:
+        said = ", ".join(f"{count} in packs of {size}" for size, count in sorted(packed.items()))
+        notes.append(
+            f"Packed runs, trained together in one program: {said}. A packed run equals its solo "
+            "run to float tolerance, not bit for bit."
+        )
+    return notes
+
+
+# -- what was compared, and where it comes from ------------------------------------------------
+
+
+def _audit(sweep: Sweep, audit: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the page says of the audit; None where there is no pair to check."""
+    if sweep.is_single_run or not audit["shared_initial"]:
+        return None
+    return {
+        "pairing": describe_pairing(audit),
+        "mismatches": audit["mismatches"],
+        "table": audit_table(audit),
+        "notes": audit["notes"],
+        "settings": settings_table(audit),
+    }
+
+
+def _override_table(sweep: Sweep) -> Table:
+    rows = tuple(
+        (arm, ", ".join(f"{key}={_value(value)}" for key, value in overrides.items()) or "none")
+        for arm, overrides in sweep.arms.items()
+    )
+    return Table(("arm", "what it changes in the base settings"), (False, False), rows)
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _started(sweep: Sweep) -> list[Run]:
+    return [run for run in sweep.runs if has_begun(run)]
+
+
+def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
+    started = _started(sweep)
+    versions: dict[str, list[str]] = {}
+    for run in started:
+        for name, number in run.versions:
+            versions.setdefault(name, []).append(number)
+    if not versions:
+        versions = {name: [number] for name, number in sweep.versions}
+    commits = [run.commit or "not known" for run in started] or [sweep.commit or "not known"]
+    data_files = "results.csv, results.parquet, curves.csv, curves.parquet, audit.json"
+    return [
+        ("Sweep made with", sweep.command, True),
+        ("Sweep made at", sweep.created, False),
+        ("Report made with", made_by.command, True),
+        ("Commit", describe_spread(commits), True),
+        *((name, describe_spread(numbers), False) for name, numbers in versions.items()),
+        ("Data files", data_files, False),
+    ]
+
+
+def _devices(run: Run) -> str:
+    counts = Counter(run.devices)
+    said = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
+    return ", ".join(said) or "not known"

@@ -1,0 +1,226 @@
+"""Reads the files of a sweep or a run, whatever state they are in.
+
+Nothing here trusts a file: a run may be planned, running or dead, a file may be missing, its last
+line torn, its numbers not finite. What cannot be read is left out and said so in `Sweep.notes`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from xception_jax.checksums import changed_files
+from xception_jax.config import flatten
+from xception_jax.config.schema import SETTINGS
+from xception_jax.errors import InputError
+from xception_jax.json_values import (
+    as_list,
+    as_mapping,
+    as_real,
+    as_text,
+    as_whole,
+    first_known,
+)
+from xception_jax.records import (
+    CONFIG,
+    METRICS,
+    METRICS_LOG,
+    PAIRING,
+    RUN,
+    RUNS,
+    SWEEP,
+    SWEEP_SCHEMA,
+    stays_inside,
+)
+from xception_jax.report.logs import read_curves
+from xception_jax.statistics.results import SHOWN_STATUSES, UNREADABLE, Run, Sweep
+
+
+def read_directory(directory: Path) -> Sweep:
+    """Reads a sweep directory, or the directory of one run.
+
+    Raises:
+        InputError: the directory holds neither, or its `sweep.json` cannot be used.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError("directory", str(directory), "no such directory", _sweep_near(directory))
+    if (directory / SWEEP).is_file():
+        return _read_sweep(directory)
+    if (directory / RUN).is_file() or (directory / METRICS_LOG).is_file():
+        return _read_single(directory)
+    raise InputError(
+        "directory",
+        str(directory),
+        "holds neither sweep.json nor run.json; "
+        "give the --workdir of `xception-jax sweep` or `xception-jax train`",
+        _sweep_near(directory),
+    )
+
+
+def _sweep_near(directory: Path) -> str | None:
+    """A sweep one level above or below `directory`, the usual slip."""
+    try:
+        around = [*directory.absolute().parents[:2], *sorted(directory.glob("*/"))]
+    except OSError:
+        return None
+    return next((str(path) for path in around if (path / SWEEP).is_file()), None)
+
+
+def _read_sweep(directory: Path) -> Sweep:
+    path = directory / SWEEP
+    try:
+        sweep = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(SWEEP, str(path), f"cannot be read: {error}") from error
+    if not isinstance(sweep, dict) or not isinstance(sweep.get("experiment"), dict):
+        raise InputError(SWEEP, str(path), "does not describe an experiment")
+    if sweep.get("schema") != SWEEP_SCHEMA:
+        reason = f"of {path}: this version of xception-jax reads no other than {SWEEP_SCHEMA}"
+        raise InputError("schema", sweep.get("schema"), reason, SWEEP_SCHEMA)
+    experiment = sweep["experiment"]
+    notes: list[str] = []
+    listed = [entry for entry in as_list(sweep.get("runs")) if isinstance(entry, dict)]
+    outside = [entry for entry in listed if not stays_inside(entry.get("directory"))]
+    notes += [f"left out: {as_text(entry)} is not inside of the sweep" for entry in outside]
+    listed = [entry for entry in listed if entry not in outside]
+    runs = [_read_run(directory, entry, notes) for entry in listed]
+    strangers = _unlisted(directory, {run.directory for run in runs})
+    if strangers:
+        notes.append(f"left out, because sweep.json does not list them: {', '.join(strangers)}")
+    declared = as_mapping(experiment.get("arms"))
+    arms = {as_text(arm): as_mapping(overrides) for arm, overrides in declared.items()}
+    return Sweep(
+        directory=directory,
+        name=as_text(experiment.get("name")) or directory.resolve().name,
+        hypothesis=as_text(experiment.get("hypothesis")),
+        reference=as_text(experiment.get("reference")),
+        arms=arms | {run.arm: {} for run in runs if run.arm not in arms},
+        runs=tuple(runs),
+        curves=_curves(directory, runs, notes),
+        command=as_text(sweep.get("command")) or None,
+        created=as_text(sweep.get("created")) or None,
+        commit=as_text(sweep.get("commit")) or None,
+        versions=_versions(sweep.get("versions")),
+        is_single_run=False,
+        notes=tuple(notes),
+        record=sweep,
+    )
+
+
+def _read_single(directory: Path) -> Sweep:
+    notes: list[str] = []
+    run = _read_run(directory, {"directory": "."}, notes)
+    return Sweep(
+        directory=directory,
+        name=directory.resolve().name,
+        hypothesis="",
+        reference="",
+        arms={run.arm: {}},
+        runs=(run,),
+        curves=_curves(directory, [run], notes),
+        command=None,
+        created=run.started,
+        commit=run.commit,
+        versions=run.versions,
+        is_single_run=True,
+        notes=tuple(notes),
+    )
+
+
+def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
+    """The run that `entry` of sweep.json lists; a run without files is a planned one."""
+    directory = as_text(entry.get("directory"))
+    record = _read_record(root / directory / RUN, notes)
+    config = _read_record(root / directory / CONFIG, notes) or {}
+    known = {} if record is None else record
+    notes += changed_files(root / directory, known)
+    status = as_text(known.get("status")) or ("planned" if record is None else UNREADABLE)
+    if status not in SHOWN_STATUSES:
+        notes.append(f"{directory}/{RUN}: unknown status {status!r}")
+        status = UNREADABLE
+    examples, result = as_mapping(known.get("examples")), as_mapping(known.get("result"))
+    settings = flatten(config)
+    data, train = as_mapping(config.get("data")), as_mapping(config.get("train"))
+    return Run(
+        arm=as_text(entry.get("arm")) or as_text(known.get("arm")) or "run",
+        seed=as_whole(first_known(entry.get("seed"), known.get("seed"), config.get("seed"))),
+        id=as_text(entry.get("id")) or as_text(known.get("id")),
+        directory=directory,
+        status=status,
+        reason=as_text(known.get("reason")) or None,
+        dataset=as_text(data.get("name")) or None,
+        model=as_text(as_mapping(config.get("model")).get("name")) or None,
+        steps=as_whole(known.get("steps")),
+        epochs=as_real(first_known(known.get("epochs"), train.get("epochs"))),
+        batch_size=as_whole(train.get("batch_size")),
+        train_examples=as_whole(examples.get("train")),
+        valid_examples=as_whole(examples.get("valid")),
+        test_examples=as_whole(first_known(result.get("examples"), examples.get("test"))),
+        classes=as_whole(known.get("classes")),
+        parameters=as_whole(known.get("parameters")),
+        images_per_second=as_real(known.get("images_per_second")),
+        compile_seconds=as_real(known.get("compile_seconds")),
+        test_loss=as_real(result.get("loss")),
+        test_top1=as_real(result.get("top1")),
+        test_top5=as_real(result.get("top5")),
+        test_map100=as_real(result.get("map100")),
+        metric=_metric(known, result),
+        macs=as_whole(known.get("macs")),
+        pack=as_whole(as_mapping(known.get("pack")).get("size")),
+        started=as_text(known.get("started")) or None,
+        ended=as_text(known.get("ended")) or None,
+        commit=as_text(known.get("commit")) or None,
+        devices=tuple(as_text(device) for device in as_list(known.get("devices"))),
+        depthwise_implementation=as_text(known.get("depthwise_implementation")) or None,
+        batch_norm_implementation=as_text(known.get("batch_norm_implementation")) or None,
+        versions=_versions(known.get("versions")),
+        settings=settings,
+        determining={name: settings[name] for name in settings if _determines_result(name)},
+        pairing=_read_record(root / directory / PAIRING, notes),
+    )
+
+
+def _determines_result(name: str) -> bool:
+    """Whether a setting can change a result; one that this version does not know counts."""
+    return name != "seed" and (name not in SETTINGS or SETTINGS[name].identity)
+
+
+def _metric(known: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """The headline metric a run records, or in older runs the one that its result has."""
+    name = as_text(known.get("metric")) or ("map100" if "map100" in result else METRICS[0])
+    return name if name in METRICS else METRICS[0]
+
+
+def _read_record(path: Path, notes: list[str]) -> dict[str, Any] | None:
+    """The JSON object in `path`; None if there is no file, empty if it cannot be understood."""
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        notes.append(f"{path.parent.name}/{path.name} cannot be read: {as_text(error)}")
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _unlisted(directory: Path, listed: set[str]) -> list[str]:
+    homes = (path.parent for path in sorted(directory.glob(f"{RUNS}/*/{RUN}")))
+    names = (path.relative_to(directory).as_posix() for path in homes)
+    return [name for name in names if name not in listed]
+
+
+def _curves(root: Path, runs: list[Run], notes: list[str]) -> pl.DataFrame:
+    rows, lost = read_curves([(root / run.directory, run.arm, run.seed) for run in runs])
+    notes += [
+        f"{run.directory}/{METRICS_LOG}: {count} broken or repeated rows left out"
+        for run, count in zip(runs, lost, strict=True)
+        if count
+    ]
+    return rows
+
+
+def _versions(value: object) -> tuple[tuple[str, str], ...]:
+    return tuple((as_text(name), as_text(number)) for name, number in as_mapping(value).items())

@@ -1,0 +1,147 @@
+"""The numbers of a report: final values, steps to a target accuracy, counts of runs by status.
+
+All of it describes; nothing here tests a claim.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from xception_jax.records import ENDED
+from xception_jax.statistics.descriptive import Crossing, Mean, first_crossing, target_accuracy
+from xception_jax.statistics.results import SHOWN_STATUSES, Run, Sweep
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run's outcome; `valid_*` are of the last evaluation of a done run, never the best one."""
+
+    run: Run
+    last_step: int | None
+    valid_step: int | None
+    valid_top1: float | None
+    valid_loss: float | None
+    crossing: Crossing
+    valid_map100: float | None = None
+
+    @property
+    def valid_metric(self) -> float | None:
+        """The headline metric of the run's task."""
+        return self.valid_map100 if self.run.metric == "map100" else self.valid_top1
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """One arm's row of the table.
+
+    Attributes:
+        statuses: number of runs by status, only those that occur.
+        valid_metric, test_metric: the headline metric, over done runs.
+        crossings: number of runs by kind of `Crossing`.
+        steps_to_target: over runs that ended; a run that did not reach the target enters with its
+            whole budget, even if it diverged early, so that the mean is then a lower bound.
+        parameters: trainable parameters, every value that occurs.
+    """
+
+    arm: str
+    statuses: Counter[str]
+    valid_metric: Mean
+    test_metric: Mean
+    crossings: Counter[str]
+    steps_to_target: Mean
+    parameters: tuple[int, ...]
+    images_per_second: Mean
+
+    @property
+    def planned(self) -> int:
+        """All runs of the arm."""
+        return self.statuses.total()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything a report says in numbers; `target` is a value of `metric`, the headline metric."""
+
+    metric: str
+    target: float | None
+    runs: tuple[RunSummary, ...]
+    arms: tuple[ArmSummary, ...]
+    statuses: Counter[str]
+
+
+def summarize(sweep: Sweep) -> Summary:
+    """All numbers of the report on `sweep`."""
+    outcomes = _outcomes(sweep)
+    finals = [
+        Mean.of(outcome.valid_metric for outcome in outcomes if outcome.run.arm == arm)
+        for arm in sweep.arms
+    ]
+    target = target_accuracy(finals)
+    runs = _with_crossings(sweep, outcomes, target)
+    arms = tuple(_arm(arm, [each for each in runs if each.run.arm == arm]) for arm in sweep.arms)
+    return Summary(sweep.metric, target, runs, arms, count_statuses(sweep.runs))
+
+
+def count_statuses(runs: Iterable[Run]) -> Counter[str]:
+    """Number of runs by status, in the order of `SHOWN_STATUSES`."""
+    counts = Counter(run.status for run in runs)
+    return Counter({status: counts[status] for status in SHOWN_STATUSES if counts[status]})
+
+
+def _outcomes(sweep: Sweep) -> list[RunSummary]:
+    last_steps = dict(sweep.curves.group_by("run").agg(pl.col("step").max()).iter_rows())
+    valid = sweep.curves.filter(pl.col("split") == "valid").sort("step")
+    finals = valid.group_by("run", maintain_order=True).last()
+    final_rows = {row["run"]: row for row in finals.iter_rows(named=True)}
+    outcomes = []
+    for index, run in enumerate(sweep.runs):
+        final = final_rows.get(index, {}) if run.status == "done" else {}
+        outcomes.append(
+            RunSummary(
+                run=run,
+                last_step=last_steps.get(index),
+                valid_step=final.get("step"),
+                valid_top1=final.get("top1"),
+                valid_loss=final.get("loss"),
+                crossing=Crossing(None, "open"),
+                valid_map100=final.get("map100"),
+            )
+        )
+    return outcomes
+
+
+def _with_crossings(
+    sweep: Sweep, outcomes: list[RunSummary], target: float | None
+) -> tuple[RunSummary, ...]:
+    valid = sweep.curves.filter(pl.col("split") == "valid").drop_nulls(sweep.metric).sort("step")
+    curves = {key[0]: frame for key, frame in valid.partition_by("run", as_dict=True).items()}
+    runs = []
+    for index, outcome in enumerate(outcomes):
+        curve = curves.get(index, valid.clear())
+        has_ended = outcome.run.status in ENDED
+        crossing = first_crossing(
+            curve["step"].to_list(),
+            curve[sweep.metric].to_list(),
+            target,
+            budget=(outcome.run.steps or outcome.last_step) if has_ended else None,
+        )
+        runs.append(replace(outcome, crossing=crossing))
+    return tuple(runs)
+
+
+def _arm(arm: str, runs: list[RunSummary]) -> ArmSummary:
+    done = [each for each in runs if each.run.status == "done"]
+    ended = [each for each in runs if each.run.status in ENDED]
+    parameters = {each.run.parameters for each in runs if each.run.parameters is not None}
+    return ArmSummary(
+        arm=arm,
+        statuses=count_statuses(each.run for each in runs),
+        valid_metric=Mean.of(each.valid_metric for each in done),
+        test_metric=Mean.of(each.run.test_metric for each in done),
+        crossings=Counter(each.crossing.kind for each in ended),
+        steps_to_target=Mean.of(each.crossing.steps for each in ended),
+        parameters=tuple(sorted(parameters)),
+        images_per_second=Mean.of(each.run.images_per_second for each in done),
+    )

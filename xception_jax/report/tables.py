@@ -1,0 +1,262 @@
+"""The report's tables: one frame of all runs for the data files, rows of text for people."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import polars as pl
+
+from xception_jax.records import METRIC_NAMES
+from xception_jax.report.summary import ArmSummary, RunSummary, Summary
+from xception_jax.statistics.contrasts import SIGNS, Arms, contrast_name, contrasts
+from xception_jax.statistics.descriptive import Crossing, Mean
+from xception_jax.statistics.results import Run, Sweep
+
+NOT_KNOWN = "—"
+_NOT_SHOWN = ("settings", "determining", "pairing")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under column names; `numeric` tells which columns to align to the right."""
+
+    columns: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def kind(self, column: int) -> str:
+        """What a column holds: `number`, `words`, or `reason`, which may be long."""
+        if self.columns[column] == "reason":
+            return "reason"
+        return "number" if self.numeric[column] else "words"
+
+
+def results_frame(summary: Summary) -> pl.DataFrame:
+    """One row per run: what it was, how it ended, what it reached. Goes to `results.*`."""
+    schema = {
+        **{name: pl.String for name in ("arm", "id", "directory", "status", "reason")},
+        **{name: pl.String for name in ("dataset", "model", "started", "ended", "commit")},
+        **{name: pl.String for name in ("devices", "jax_version", "target_crossing")},
+        **{name: pl.Int64 for name in ("seed", "steps", "last_step", "valid_step")},
+        **{name: pl.Int64 for name in ("parameters", "batch_size", "train_examples")},
+        **{name: pl.Int64 for name in ("valid_examples", "test_examples")},
+        **{name: pl.Float64 for name in ("epochs", "valid_top1", "valid_loss", "test_top1")},
+        **{name: pl.Float64 for name in ("test_top5", "test_loss", "target", "steps_to_target")},
+        **{name: pl.Float64 for name in ("images_per_second", "compile_seconds")},
+        **{name: pl.Float64 for name in ("valid_map100", "test_map100")},
+        **{"metric": pl.String, "macs": pl.Int64, "pack": pl.Int64},
+    }
+    rows = [_result(outcome, summary.target) for outcome in summary.runs]
+    return pl.DataFrame(rows, schema=schema).select(
+        "arm", "seed", "status", "reason", "steps", "last_step", "epochs",
+        "valid_step", "valid_top1", "valid_loss", "test_top1", "test_top5", "test_loss",
+        "target", "steps_to_target", "target_crossing", "parameters", "images_per_second",
+        "compile_seconds", "dataset", "model", "batch_size",
+        "train_examples", "valid_examples", "test_examples",
+        "started", "ended", "devices", "jax_version", "commit", "id", "directory",
+        "metric", "valid_map100", "test_map100", "macs", "pack",
+    )  # fmt: skip
+
+
+def _result(outcome: RunSummary, target: float | None) -> dict[str, object]:
+    run, crossing = outcome.run, outcome.crossing
+    return {
+        **{name: value for name, value in vars(run).items() if name not in _NOT_SHOWN},
+        "devices": ", ".join(run.devices) or None,
+        "jax_version": dict(run.versions).get("jax"),
+        "last_step": outcome.last_step,
+        "valid_step": outcome.valid_step,
+        "valid_top1": outcome.valid_top1,
+        "valid_loss": outcome.valid_loss,
+        "valid_map100": outcome.valid_map100,
+        "target": target,
+        "steps_to_target": crossing.steps,
+        "target_crossing": crossing.kind if target is not None else None,
+    }
+
+
+def arm_table(summary: Summary) -> Table:
+    """One row per arm: what the terminal and the page show first."""
+    target = "target" if summary.target is None else f"{summary.target:.2f}"
+    return Table(
+        columns=(
+            "arm",
+            "runs",
+            f"final validation {METRIC_NAMES[summary.metric]}",
+            f"test {METRIC_NAMES[summary.metric]}",
+            f"steps to {target}",
+            "parameters",
+            "images/s",
+        ),
+        numeric=(False, False, True, True, True, True, True),
+        rows=tuple(
+            (
+                arm.arm,
+                describe_counts(arm.statuses),
+                _mean(arm.valid_metric, 4, arm.statuses["done"]),
+                _mean(arm.test_metric, 4, arm.statuses["done"]),
+                _steps_to_target(arm, summary.target),
+                " or ".join(f"{count:,}" for count in arm.parameters) or NOT_KNOWN,
+                _mean(arm.images_per_second, 0, arm.statuses["done"]),
+            )
+            for arm in summary.arms
+        ),
+    )
+
+
+def run_table(summary: Summary) -> Table:
+    """One row per run; columns that say nothing of any run are left out."""
+    main = METRIC_NAMES[summary.metric]
+    columns = ["arm", "seed", "status", "reason", "step", f"validation {main}", "validation loss"]
+    columns += [f"test {main}", "test top-5", "steps to target", "images/s", "packed with"]
+    numeric = [False, True, False, False, *[True] * 8]
+    rows = [_run_row(outcome) for outcome in summary.runs]
+    kept = [
+        index
+        for index, column in enumerate(columns)
+        if column not in ("reason", "packed with") or any(row[index] for row in rows)
+    ]
+    return Table(
+        columns=tuple(columns[index] for index in kept),
+        numeric=tuple(numeric[index] for index in kept),
+        rows=tuple(tuple(row[index] for index in kept) for row in rows),
+    )
+
+
+def _run_row(outcome: RunSummary) -> tuple[str, ...]:
+    run = outcome.run
+    return (
+        run.arm,
+        NOT_KNOWN if run.seed is None else str(run.seed),
+        run.status,
+        run.reason or "",
+        f"{_number(outcome.last_step, 0)} of {_number(run.steps, 0)}",
+        _number(outcome.valid_metric, 4),
+        _number(outcome.valid_loss, 4),
+        _number(run.test_metric, 4),
+        _number(run.test_top5, 4),
+        _crossing(outcome.crossing),
+        _number(run.images_per_second, 0),
+        f"{run.pack - 1} others" if run.pack and run.pack > 1 else "",
+    )
+
+
+def seed_table(sweep: Sweep, summary: Summary) -> Table:
+    """One row per seed: what every arm reached on the test split, and the paired differences."""
+    pairs = contrasts(sweep)
+    reached = {
+        (each.run.arm, each.run.seed): each.run.test_metric
+        for each in summary.runs
+        if each.run.status == "done"
+    }
+    ended = {(run.arm, run.seed): run.status for run in sweep.runs}
+    seeds = sorted({run.seed for run in sweep.runs if run.seed is not None})
+
+    def value(arm: str, seed: int) -> str:
+        found = reached.get((arm, seed))
+        status = ended.get((arm, seed), "planned")
+        return status if found is None and status != "planned" else _number(found, 4)
+
+    def difference(arms: Arms, seed: int) -> str:
+        values = [reached.get((arm, seed)) for arm in arms]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return NOT_KNOWN
+        return _signed(sum(sign * value for sign, value in zip(SIGNS, known, strict=False)))
+
+    columns = ("seed", *sweep.arms, *(contrast_name(arms) for arms in pairs))
+    rows = [
+        (
+            str(seed),
+            *(value(arm, seed) for arm in sweep.arms),
+            *(difference(arms, seed) for arms in pairs),
+        )
+        for seed in seeds
+    ]
+    return Table(columns, (True,) * len(columns), tuple(rows))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def describe_counts(statuses: Counter[str]) -> str:
+    """`4 of 5 done, 1 diverged`."""
+    others = [
+        f"{count} {'not started' if status == 'planned' else status}"
+        for status, count in statuses.items()
+        if status != "done"
+    ]
+    return ", ".join([f"{statuses['done']} of {statuses.total()} done", *others])
+
+
+def headline(sweep: Sweep, summary: Summary) -> str:
+    """`nonlinearity: 12 of 15 runs done, 3 running`."""
+    return f"{sweep.name}: {describe_counts(summary.statuses).replace(' done', ' runs done', 1)}"
+
+
+def describe_spread(values: list[str]) -> str:
+    """One value, or each value with the number of runs that have it: `a (12 runs), b (3 runs)`."""
+    counts = Counter(values)
+    if len(counts) <= 1:
+        return next(iter(counts), NOT_KNOWN)
+    return ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
+
+
+def describe_scope(runs: tuple[Run, ...], statuses: Counter[str]) -> str:
+    """What the numbers are of: seeds, data set, model, budget. It claims nothing beyond them."""
+    seeds = len({run.seed for run in runs if run.status == "done"})
+    started = [run for run in runs if run.status != "planned"]
+    parts = [f"{statuses['done']} finished runs with {seeds} seeds"]
+    if statuses["done"] == 1:
+        parts = ["one finished run"]
+    datasets = [f"{run.dataset}{_train_size(run)}" for run in started if run.dataset]
+    models = [run.model for run in started if run.model]
+    budgets = [f"{run.steps:,} steps{_epochs(run)}" for run in started if run.steps]
+    parts += [f"on {describe_spread(datasets)}"] if datasets else []
+    parts += [f"model {describe_spread(models)}"] if models else []
+    parts += [f"a budget of {describe_spread(budgets)}"] if budgets else []
+    return ", ".join(parts)
+
+
+def _train_size(run: Run) -> str:
+    return f" ({run.train_examples:,} training images)" if run.train_examples else ""
+
+
+def _epochs(run: Run) -> str:
+    return f" ({run.epochs:g} epochs)" if run.epochs else ""
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return NOT_KNOWN if value is None else f"{value:,.{decimals}f}"
+
+
+def _mean(mean: Mean, decimals: int, expected: int) -> str:
+    """`0.8731 ± 0.0042`, and n where fewer runs than `expected` have the value."""
+    text = _number(mean.mean, decimals)
+    if mean.deviation is not None:
+        text += f" ± {_number(mean.deviation, decimals)}"
+    return text if mean.n in (0, expected) else f"{text} (n = {mean.n})"
+
+
+def _crossing(crossing: Crossing) -> str:
+    if crossing.kind == "not_reached":
+        return "not reached"
+    return ("≤ " if crossing.kind == "first" else "") + _number(crossing.steps, 0)
+
+
+def _steps_to_target(arm: ArmSummary, target: float | None) -> str:
+    """`1,234 ± 56 (5 of 5)`; `≥` or `≤` where some runs only bound the mean."""
+    ended = arm.crossings.total()
+    if target is None or not ended:
+        return NOT_KNOWN
+    reached = ended - arm.crossings["not_reached"]
+    counts = f"({reached} of {ended})"
+    if not reached:
+        return f"not reached {counts}"
+    steps = _number(arm.steps_to_target.mean, 0)
+    below, above = arm.crossings["not_reached"], arm.crossings["first"]
+    if below and above:
+        return f"{NOT_KNOWN} {counts}"
+    if below or above:
+        return f"{'≥' if below else '≤'} {steps} {counts}"
+    return f"{_mean(arm.steps_to_target, 0, ended)} {counts}"

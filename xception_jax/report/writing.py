@@ -1,0 +1,156 @@
+"""Puts a report together: reads a directory, and writes figures, tables and the page beside it."""
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from xception_jax.errors import InputError
+from xception_jax.records import REPORT
+from xception_jax.report.reading import read_directory
+from xception_jax.report.summary import summarize
+from xception_jax.report.tables import arm_table, headline, results_frame
+from xception_jax.statistics.audit import audit
+from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.verdicts import judge
+
+if TYPE_CHECKING:
+    from xception_jax.report.page import PageFigure
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """The files that a report wrote, and what a terminal shows of it.
+
+    Attributes:
+        page: the page, to be opened in a browser.
+        paths: every file written, the page last.
+        headline: the state of the runs in one line.
+        columns: names of the columns of `rows`.
+        rows: one row of text per arm. Text from files is as it was there: escape it for Rich.
+        notes: what was broken and left out, one line each.
+        verdicts: what `verdicts.json` holds.
+        has_ended: whether no run can change by itself.
+    """
+
+    page: Path
+    paths: tuple[Path, ...]
+    headline: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    verdicts: dict[str, Any]
+    has_ended: bool
+
+
+def write_report(
+    directory: Path, *, command: str | None = None, refresh: float | None = None
+) -> ReportResult:
+    """Writes `directory/report/` from the files of a sweep or of a run, ended or not.
+
+    Args:
+        directory: what `sweep` or `train` was given as --workdir.
+        command: the command line that asked for the report, to be shown on the page.
+        refresh: seconds after which the page loads itself again while the sweep runs; None: never.
+
+    Raises:
+        InputError: the directory holds no sweep and no run, or the report cannot be written.
+    """
+    # Matplotlib and Jinja2 take longer to load than all else: only where a page is written.
+    from xception_jax.report.page import MadeBy, render_page
+
+    directory = Path(directory)
+    sweep = read_directory(directory)
+    summary = summarize(sweep)
+    findings = audit(sweep)
+    verdicts = judge(sweep, findings)
+    figures, files = _draw(sweep, verdicts)
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    made_by = MadeBy(command, made, refresh)
+    page = render_page(sweep, summary, figures, audit=findings, verdicts=verdicts, made_by=made_by)
+    contents = {
+        **_data_files("results", results_frame(summary)),
+        **_data_files("curves", sweep.curves.drop("run")),
+    }
+    contents |= files
+    contents["audit.json"] = json.dumps(findings, indent=2).encode()
+    contents["verdicts.json"] = json.dumps(verdicts, indent=2, allow_nan=False).encode()
+    contents["index.html"] = page.encode()
+    table = arm_table(summary)
+    target = directory / REPORT
+    return ReportResult(
+        page=target / "index.html",
+        paths=_write_files(target, contents),
+        headline=headline(sweep, summary),
+        columns=table.columns,
+        rows=table.rows,
+        notes=sweep.notes,
+        verdicts=verdicts,
+        has_ended=sweep.has_ended,
+    )
+
+
+def _draw(sweep: Sweep, verdicts: Mapping[str, Any]) -> tuple[list["PageFigure"], dict[str, bytes]]:
+    """The figures as the page shows them, and the contents of their files by name."""
+    from xception_jax.report.canvas import NARROW, WIDE
+    from xception_jax.report.export import export, export_svg, inline_svg, tooltips
+    from xception_jax.report.figures import report_figures
+    from xception_jax.report.page import PageFigure
+
+    shown: list[PageFigure] = []
+    contents: dict[str, bytes] = {}
+    for figure in report_figures(sweep, verdicts):
+        wide, narrow = figure.draw(WIDE), figure.draw(NARROW)
+        files = export(wide)
+        contents |= {f"{figure.name}.{kind}": content for kind, content in files.items()}
+        drawings = [
+            inline_svg(
+                svg, name=figure.name, label=figure.title, layout=layout, titles=tooltips(drawn)
+            )
+            for svg, layout, drawn in (
+                (files["svg"], "wide", wide),
+                (export_svg(narrow), "narrow", narrow),
+            )
+        ]
+        shown.append(PageFigure(figure, "".join(drawings)))
+    return shown, contents
+
+
+def _data_files(name: str, frame: pl.DataFrame) -> dict[str, bytes]:
+    """The frame as CSV, for people, and as Parquet, which keeps the types."""
+    csv, parquet = io.BytesIO(), io.BytesIO()
+    frame.write_csv(csv)
+    frame.write_parquet(parquet)
+    return {f"{name}.csv": csv.getvalue(), f"{name}.parquet": parquet.getvalue()}
+
+
+def _write_files(directory: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:
+    """Writes all files, then puts each in place at once: no reader sees half of one."""
+    try:
+        directory.mkdir(exist_ok=True)
+        with _temporary_names(directory, contents) as temporary:
+            for name, content in contents.items():
+                temporary[name].write_bytes(content)
+            for name, path in temporary.items():
+                path.replace(directory / name)
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror or error}"
+        raise InputError(REPORT, str(directory), reason) from error
+    return tuple(directory / name for name in contents)
+
+
+@contextlib.contextmanager
+def _temporary_names(directory: Path, names: dict[str, bytes]) -> Iterator[dict[str, Path]]:
+    paths = {name: directory / f".{name}.{os.getpid()}" for name in names}
+    try:
+        yield paths
+    finally:
+        for path in paths.values():
+            path.unlink(missing_ok=True)

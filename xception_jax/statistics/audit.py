@@ -1,0 +1,324 @@
+"""Checks that the runs of a seed differ in what their arms declare, and in nothing else.
+
+Every pair of arms that is compared is checked seed by seed: the initial value of every parameter,
+the batches and the augmentation draws of every epoch, the settings, the devices, the versions and
+the commit. What is not as it should be is a mismatch, named in one line.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from operator import itemgetter
+from typing import Any
+
+from xception_jax.json_values import as_list, as_mapping, as_text
+from xception_jax.records import ENDED
+from xception_jax.statistics.contrasts import Arms, has_begun, paired_runs, pairs
+from xception_jax.statistics.results import Run, Sweep
+
+SCHEMA = 1
+STREAMS = ("batches", "augmentation")
+KINDS = ("initial", *STREAMS, "settings", "devices", "versions", "commit", "unrecorded")
+"""Kinds of mismatches, in the order in which they are reported."""
+MISSING = "not set"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One thing that differs and should not; `seed` is None where it is so for every seed."""
+
+    kind: str
+    arms: Arms
+    seed: int | None
+    text: str
+
+
+def audit(sweep: Sweep) -> dict[str, Any]:
+    """Checks every compared pair of arms, seed by seed.
+
+    Returns:
+        `complete`: whether every run has ended and every arm has every seed.
+        `seeds`: for each seed its runs by arm, and for each compared pair how much is identical.
+        `mismatches`: kind (`KINDS`), arms, seed (null: every seed) and one line of text; empty
+        when everything pairs.
+        `settings`: for each arm the settings that are not the same in all arms.
+        `shared_initial`: for each pair how many arrays start identical, of how many that have the
+        same path and shape, of how many there are; the least over the seeds.
+        `notes`: what limits the audit itself.
+    """
+    compared = pairs(sweep)
+    mismatches = [
+        mismatch
+        for arms in compared
+        for one, other in paired_runs(sweep, arms)
+        for mismatch in _compare(sweep, arms, sweep.runs[one], sweep.runs[other])
+    ]
+    mismatches += [mismatch for arm in sweep.arms for mismatch in _drift(sweep, arm)]
+    mismatches = _merged(sweep, mismatches)
+    ended = {(run.arm, run.seed) for run in sweep.runs if run.status in ENDED}
+    seeds = sorted({run.seed for run in sweep.runs if run.seed is not None})
+    return {
+        "schema": SCHEMA,
+        "complete": all(run in ended for run in itertools.product(sweep.arms, seeds)),
+        "seeds": [_seed(sweep, compared, seed) for seed in seeds],
+        "mismatches": [
+            {**asdict(mismatch), "arms": list(mismatch.arms)} for mismatch in mismatches
+        ],
+        "settings": differing_settings(sweep),
+        "shared_initial": {" vs ".join(arms): _shared(sweep, arms) for arms in compared},
+        "notes": _notes(sweep),
+    }
+
+
+# -- one pair of runs --------------------------------------------------------------------------
+
+
+def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatch]:
+    """Everything in which two runs of a seed differ and should not."""
+    if not (has_begun(one) and has_begun(other)):
+        return
+    texts = [
+        ("initial", _initial_text(one, other)),
+        *((stream, _stream_text(stream, one, other)) for stream in STREAMS),
+        ("settings", _settings_text(sweep, arms, one, other)),
+        ("devices", _difference("devices", _devices(one), _devices(other))),
+        ("devices", _depthwise_text(one, other)),
+        ("devices", _batch_norm_text(one, other)),
+        ("versions", _versions_text(one, other)),
+        ("commit", _difference("commit", one.commit, other.commit)),
+        ("unrecorded", _unrecorded_text(one, other)),
+    ]
+    for kind, text in texts:
+        if text:
+            yield Mismatch(kind, arms, one.seed, text)
+
+
+def _difference(name: str, one: object, other: object) -> str:
+    return "" if one == other else f"{name}: {one or 'not known'} and {other or 'not known'}"
+
+
+def _devices(run: Run) -> str:
+    return ", ".join(f"{n} x {name}" for name, n in sorted(Counter(run.devices).items()))
+
+
+def _depthwise_text(one: Run, other: Run) -> str:
+    """Says which depthwise implementations two runs used, if they differ though asked for the same.
+
+    Machines with and without built kernels differ in it.
+    """
+    name = "depthwise_implementation"
+    if one.settings.get(f"model.{name}") != other.settings.get(f"model.{name}"):
+        return ""
+    return _difference(name, one.depthwise_implementation, other.depthwise_implementation)
+
+
+def _batch_norm_text(one: Run, other: Run) -> str:
+    name = "batch_norm_implementation"
+    return _difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
+
+
+def _versions_text(one: Run, other: Run) -> str:
+    ours, theirs = dict(one.versions), dict(other.versions)
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    return "; ".join(_difference(name, ours.get(name), theirs.get(name)) for name in names)
+
+
+def _unrecorded_text(one: Run, other: Run) -> str:
+    missing = " and ".join(run.arm for run in (one, other) if not _initial(run))
+    return missing and f"{missing} left no record of initial values and data order to compare"
+
+
+def _initial(run: Run) -> dict[str, tuple[object, object]]:
+    """Shape and hash of every array, by path."""
+    recorded = as_mapping(as_mapping(run.pairing).get("initial"))
+    return {
+        path: (array.get("shape"), array.get("sha256"))
+        for path, array in recorded.items()
+        if isinstance(array, dict)
+    }
+
+
+def compare_initial(one: Run, other: Run) -> tuple[list[str], list[str], int]:
+    """Paths whose arrays start identical, paths that should and do not, and number of all paths."""
+    ours, theirs = _initial(one), _initial(other)
+    alike = [path for path in ours if path in theirs and ours[path][0] == theirs[path][0]]
+    same = [path for path in alike if ours[path] == theirs[path]]
+    unlike = [path for path in alike if ours[path] != theirs[path]]
+    return same, unlike, len({**ours, **theirs})
+
+
+def _initial_text(one: Run, other: Run) -> str:
+    same, unlike, _ = compare_initial(one, other)
+    if not unlike:
+        return ""
+    more = f" and {len(unlike) - 1} more" if len(unlike) > 1 else ""
+    return (
+        f"{len(unlike)} of {len(unlike) + len(same)} arrays of the same path and shape start from "
+        f"other values: {as_text(unlike[0])}{more}"
+    )
+
+
+def compare_stream(stream: str, one: Run, other: Run) -> tuple[list[int], int]:
+    """Epochs that were not the same, of how many that both runs have recorded."""
+    ours, theirs = (dict(_epochs(run, stream)) for run in (one, other))
+    both = sorted(ours.keys() & theirs.keys())
+    return [epoch for epoch in both if ours[epoch] != theirs[epoch]], len(both)
+
+
+def _epochs(run: Run, stream: str) -> Iterator[tuple[int, str]]:
+    for row in as_list(as_mapping(run.pairing).get("epochs")):
+        if isinstance(row, dict) and isinstance(row.get("epoch"), int) and stream in row:
+            yield row["epoch"], as_text(row[stream])
+
+
+def _stream_text(stream: str, one: Run, other: Run) -> str:
+    unlike, both = compare_stream(stream, one, other)
+    if unlike:
+        said = "augmentation draws" if stream == "augmentation" else stream
+        where = f"epoch {unlike[0]}" if len(unlike) == 1 else f"{len(unlike)} of {both} epochs"
+        first = "" if len(unlike) == 1 else f", the first of them epoch {unlike[0]}"
+        return f"other {said} in {where}{first}"
+    lengths = [sum(1 for _ in _epochs(run, stream)) for run in (one, other)]
+    if one.status == other.status == "done" and lengths[0] != lengths[1]:
+        return f"{stream} of {lengths[0]} and of {lengths[1]} epochs"
+    return ""
+
+
+# -- settings ----------------------------------------------------------------------------------
+
+
+def _settings_text(sweep: Sweep, arms: Arms, one: Run, other: Run) -> str:
+    """The settings that differ and that neither arm declares; or are not as an arm declares."""
+    declared = {name for arm in arms for name in sweep.arms[arm]}
+    names = {**one.determining, **other.determining}
+    undeclared = [
+        f"{name}={_shown(one.settings, name)} and {_shown(other.settings, name)}"
+        for name in sorted(names)
+        if name not in declared and one.settings.get(name) != other.settings.get(name)
+    ]
+    broken = [
+        f"{run.arm} declares {name}={value} and ran with {_shown(run.settings, name)}"
+        for run in (one, other)
+        for name, value in sweep.arms[run.arm].items()
+        if run.settings and run.settings.get(name) != value
+    ]
+    return "; ".join(
+        [f"not declared by the arms: {', '.join(undeclared)}"] * bool(undeclared) + broken
+    )
+
+
+def _shown(settings: Mapping[str, Any], name: str) -> str:
+    return as_text(settings[name]) if name in settings else MISSING
+
+
+def differing_settings(sweep: Sweep) -> dict[str, dict[str, Any]]:
+    """For each arm, from its first run that has any, the settings that differ between the arms."""
+    first = {run.arm: run.determining for run in reversed(sweep.runs) if run.settings}
+    arms = {arm: first[arm] for arm in sweep.arms if arm in first}
+    names = sorted({name for settings in arms.values() for name in settings})
+    differ = [n for n in names if len({_shown(settings, n) for settings in arms.values()}) > 1]
+    return {
+        arm: {name: settings.get(name, MISSING) for name in differ}
+        for arm, settings in arms.items()
+    }
+
+
+def _drift(sweep: Sweep, arm: str) -> Iterator[Mismatch]:
+    """Settings that are not the same in every seed of an arm."""
+    runs = [run for run in sweep.runs if run.arm == arm and run.settings]
+    for run in runs[1:]:
+        names = sorted({**runs[0].determining, **run.determining})
+        text = ", ".join(
+            f"{name}={_shown(run.settings, name)}, and {_shown(runs[0].settings, name)} "
+            f"with seed {runs[0].seed}"
+            for name in names
+            if run.settings.get(name) != runs[0].settings.get(name)
+        )
+        if text:
+            yield Mismatch("settings", (arm, arm), run.seed, text)
+
+
+# -- all of them -------------------------------------------------------------------------------
+
+
+def _merged(sweep: Sweep, mismatches: list[Mismatch]) -> list[Mismatch]:
+    """Mismatches with those that repeat in every compared seed of a pair put into one."""
+    compared = {
+        pair: sum(
+            has_begun(sweep.runs[one]) and has_begun(sweep.runs[other])
+            for one, other in paired_runs(sweep, pair)
+        )
+        for pair in {mismatch.arms for mismatch in mismatches}
+    }
+    repeats = Counter((each.kind, each.arms, each.text) for each in mismatches)
+    merged: dict[Mismatch, None] = {}
+    for mismatch in mismatches:
+        kind, arms = mismatch.kind, mismatch.arms
+        is_everywhere = repeats[kind, arms, mismatch.text] == compared[arms] > 1
+        seed = None if is_everywhere else mismatch.seed
+        scope = "every seed" if is_everywhere else f"seed {seed}"
+        between = arms[0] if arms[0] == arms[1] else " and ".join(arms)
+        merged[Mismatch(kind, arms, seed, f"{between}, {scope}: {mismatch.text}")] = None
+    return sorted(merged, key=lambda mismatch: KINDS.index(mismatch.kind))
+
+
+def _seed(sweep: Sweep, compared: tuple[Arms, ...], seed: int) -> dict[str, Any]:
+    rows = []
+    for arms in compared:
+        for one, other in paired_runs(sweep, arms):
+            runs = sweep.runs[one], sweep.runs[other]
+            if runs[0].seed == seed and all(map(has_begun, runs)):
+                rows.append({"arms": list(arms), **_pair(*runs)})
+    statuses = {run.arm: run.status for run in sweep.runs if run.seed == seed}
+    return {"seed": seed, "runs": statuses, "pairs": rows}
+
+
+def _pair(one: Run, other: Run) -> dict[str, Any]:
+    """How much of what two runs have recorded is identical."""
+    same, unlike, total = compare_initial(one, other)
+    streams = {}
+    for stream in STREAMS:
+        differing, epochs = compare_stream(stream, one, other)
+        streams[stream] = {"identical": epochs - len(differing), "epochs": epochs}
+    return {
+        "initial": _counts(len(same), len(unlike), total),
+        **streams,
+        "differ_from_the_start": unlike,
+    }
+
+
+def _counts(same: int, unlike: int, total: int) -> dict[str, int]:
+    return {"identical": same, "same_path_and_shape": same + unlike, "arrays": total}
+
+
+def _shared(sweep: Sweep, arms: Arms) -> dict[str, int] | None:
+    """The counts of the seed that shares least; None where no seed has recorded any."""
+    counts = []
+    for one, other in paired_runs(sweep, arms):
+        same, unlike, total = compare_initial(sweep.runs[one], sweep.runs[other])
+        if same or unlike:
+            counts.append(_counts(len(same), len(unlike), total))
+    return min(counts, key=itemgetter("identical"), default=None)
+
+
+def _notes(sweep: Sweep) -> list[str]:
+    runs = [run for run in sweep.runs if has_begun(run)]
+    notes = []
+    if changed := sum("+" in (run.commit or "") for run in runs):
+        notes.append(
+            f"{changed} runs came from a checkout with changes that are in no commit: that their "
+            "code was the same cannot be checked."
+        )
+    if unknown := sum(run.commit is None for run in runs):
+        notes.append(
+            f"{unknown} runs do not know their commit: that their code was the same follows from "
+            "their versions alone."
+        )
+    for name, values in (
+        ("devices", {_devices(run) for run in runs}),
+        ("versions", {run.versions for run in runs}),
+    ):
+        if len(values) > 1:
+            notes.append(f"The {name} of all runs are not the same; what counts is within a seed.")
+    return notes

@@ -1,0 +1,104 @@
+"""The claims of a sweep as `sweep.json` records them, and when they were made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xception_jax.checksums import digest
+from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
+from xception_jax.records import DIRECTIONS
+from xception_jax.statistics.results import Sweep
+
+
+@dataclass(frozen=True)
+class RecordedClaim:
+    """A claim that can be tested, or says in `problem` why it cannot.
+
+    Attributes:
+        content: as declared.
+        post_hoc: whether it was made, or changed, after the first run had begun.
+        arms: (arm, baseline), or of an interaction the four of (a - b) - (c - d).
+        margin: of equivalence, in the endpoint's unit; None: the claim has a direction.
+        target: accuracy of "steps to target"; None: from the pilot seeds, or from all.
+        pilot_seeds: how many of the first seeds set the target, and are not tested.
+        problem: empty where the claim can be tested.
+    """
+
+    content: Mapping[str, Any]
+    post_hoc: bool
+    arms: tuple[str, ...] = ()
+    direction: str = ""
+    endpoints: tuple[str, ...] = ()
+    margin: float | None = None
+    target: float | None = None
+    pilot_seeds: int = 0
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """`relu worse than none: final_top1`."""
+        if not self.arms:
+            return ", ".join(f"{key}: {as_text(value)}" for key, value in self.content.items())
+        one, other = self.sides
+        relation = f"{self.direction} than {other}"
+        if self.margin is not None:
+            relation = f"equivalent to {other} within {self.margin:g}"
+        return f"{one} {relation}: {' and '.join(self.endpoints)}"
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """The two things compared: two arms, or the two differences of an interaction."""
+        if len(self.arms) == 2:
+            return self.arms[0], self.arms[1]
+        a, b, c, d = self.arms
+        return f"({a} − {b})", f"({c} − {d})"
+
+
+def recorded_claims(sweep: Sweep) -> list[RecordedClaim]:
+    """All claims of a sweep, those declared before the runs first.
+
+    The ledger keeps the claims that were there before the first run under `experiment`, with a
+    hash, and later ones under `post_hoc_claims`. Where the hash is another, someone has edited the
+    record: then nothing shows that any of its claims is older than the runs.
+    """
+    declared = as_list(as_mapping(sweep.record.get("experiment")).get("claims"))
+    hashed = sweep.record.get("claims_sha256")
+    edited = hashed is not None and hashed != digest(declared)
+    claims = [(claim, edited) for claim in declared]
+    claims += [(claim, True) for claim in as_list(sweep.record.get("post_hoc_claims"))]
+    return [read_claim(claim, post_hoc=late, arms=sweep.arms) for claim, late in claims]
+
+
+def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -> RecordedClaim:
+    """A claim from plain data, which anyone may have written."""
+    if not isinstance(claim, dict):
+        return RecordedClaim({"text": as_text(claim)}, post_hoc, problem=_NOT_A_CLAIM)
+    claim = json.loads(json.dumps(claim), parse_constant=lambda _: None)  # NaN is no JSON
+    names = (claim.get("arm"), claim.get("baseline"), *as_list(claim.get("versus")))
+    endpoints = tuple(as_text(name) for name in as_list(claim.get("endpoints")))
+    direction, margin = as_text(claim.get("direction")), as_real(claim.get("margin"))
+    is_equivalence = direction == "equivalent"
+    if (
+        len(names) not in (2, 4)
+        or not all(isinstance(name, str) for name in names)
+        or not endpoints
+        or direction not in DIRECTIONS
+        or (is_equivalence and not (margin and margin > 0))
+    ):
+        return RecordedClaim(claim, post_hoc, problem=_NOT_A_CLAIM)
+    missing = [as_text(name) for name in names if as_text(name) not in arms]
+    return RecordedClaim(
+        content=claim,
+        post_hoc=post_hoc,
+        arms=tuple(map(as_text, names)),
+        direction=direction,
+        endpoints=endpoints,
+        margin=margin if is_equivalence else None,
+        target=as_real(claim.get("target")),
+        pilot_seeds=max(0, as_whole(claim.get("pilot_seeds")) or 0),
+        problem=f"the sweep has no arm {missing[0]!r}" if missing else "",
+    )
+
+
+_NOT_A_CLAIM = "it is not in the form of a claim that can be tested"

@@ -1,0 +1,321 @@
+"""The endpoints of claims: one number a run, and the seeds whose runs have them.
+
+A run that diverged is an outcome: it ends at chance accuracy, is there from where it diverged on,
+and never reaches a target. A run that is missing or failed is none, and its seed is missing with
+it. Nothing is taken from a best epoch.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from xception_jax.records import ENDED, ENDPOINTS, METRIC_NAMES, METRICS, STEPS_TO_TARGET
+from xception_jax.statistics.claims import RecordedClaim
+from xception_jax.statistics.contrasts import SIGNS
+from xception_jax.statistics.descriptive import TARGET_SHARE, first_crossing
+from xception_jax.statistics.predictions import Predictions, read_predictions
+from xception_jax.statistics.results import Run, Sweep
+
+UNITS = {"top1": "accuracy", "map100": "MAP@100"}
+_FINALS = {"final_top1": "top1", "final_map100": "map100"}
+Evaluations = Float[np.ndarray, " evaluations"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One endpoint of the runs that a claim compares.
+
+    Attributes:
+        unit: of the values.
+        label: what a sentence calls it.
+        higher_is_better: False for steps.
+        values: one row an arm, in the order of the claim's; one column a seed.
+        example_differences: on each test example; None where that is not known.
+    """
+
+    name: str
+    unit: str
+    label: str
+    higher_is_better: bool
+    values: Float[np.ndarray, "arms seeds"]
+    example_differences: Float[np.ndarray, "seeds examples"] | None = None
+
+    @property
+    def sides(self) -> Float[np.ndarray, "2 seeds"]:
+        """The two rows that are subtracted: two arms, or the two differences of an interaction."""
+        return self.values if len(self.values) == 2 else self.values[0::2] - self.values[1::2]
+
+    @property
+    def differences(self) -> Float[np.ndarray, " seeds"]:
+        """The claim's contrast, seed by seed."""
+        one, other = self.sides
+        return one - other
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation of the differences; None below two seeds."""
+        return float(self.differences.std(ddof=1)) if self.differences.size > 1 else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The seeds of a claim, and its endpoints over those that have ended in all arms.
+
+    Attributes:
+        planned: number of seeds.
+        completed: of them those whose runs are all done.
+        diverged: of them those with a run that diverged, the others being done.
+        seeds: those that count: completed or diverged, with every endpoint.
+        problem: why there is nothing to test, if so.
+        notes: what a reader of the numbers must know.
+    """
+
+    planned: int = 0
+    completed: int = 0
+    diverged: int = 0
+    seeds: tuple[int, ...] = ()
+    endpoints: tuple[Measured, ...] = ()
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Runs:
+    """The runs of a sweep by arm and seed, with the files that endpoints are computed from."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self._index = {
+            (run.arm, run.seed): at for at, run in enumerate(sweep.runs) if run.seed is not None
+        }
+        self._predictions: dict[int, Predictions | None] = {}
+
+    def __getitem__(self, place: tuple[str, int]) -> Run:
+        return self.sweep.runs[self._index[place]]
+
+    def seeds(self, arms: Iterable[str]) -> list[int]:
+        """The seeds that all the arms have a run of, ended or not."""
+        return sorted(set.intersection(*({s for a, s in self._index if a == arm} for arm in arms)))
+
+    def curve(self, place: tuple[str, int], metric: str) -> tuple[Evaluations, Evaluations]:
+        """Steps and values of every validation whose value is finite."""
+        empty = np.zeros(0), np.zeros(0)
+        return self._curves[metric].get(self._index[place], empty)
+
+    @cached_property
+    def _curves(self) -> dict[str, dict[int, tuple[Evaluations, Evaluations]]]:
+        valid = self.sweep.curves.filter(pl.col("split") == "valid").sort("run", "step")
+        return {
+            metric: {
+                int(key[0]): (rows["step"].to_numpy().astype(np.float64), rows[metric].to_numpy())
+                for key, rows in valid.drop_nulls(metric).partition_by("run", as_dict=True).items()
+            }
+            for metric in METRICS
+        }
+
+    def predictions(self, place: tuple[str, int]) -> Predictions | None:
+        """Per-example results of a run, read once."""
+        at = self._index[place]
+        if at not in self._predictions:
+            home = self.sweep.directory / self.sweep.runs[at].directory
+            self._predictions[at] = read_predictions(home)
+        return self._predictions[at]
+
+    @cached_property
+    def top1_chance(self) -> float | None:
+        """Accuracy of guessing, from the labels of any finished run: all share the test split."""
+        done = (place for place in self._index if self[place].status == "done")
+        predictions = (self.predictions(place) for place in done)
+        chances = (of_run.chance for of_run in predictions if of_run)
+        known = (chance for chance in chances if chance is not None)
+        classes = (run.classes for run in self.sweep.runs)
+        return next(known, next((1 / n for n in classes if n is not None and n > 0), None))
+
+    def chance(self, metric: str) -> float:
+        """Value that a diverged run counts as; 0 where it is not known, as of a ranking."""
+        return (self.top1_chance or 0.0) if metric == "top1" else 0.0
+
+    def budget(self, place: tuple[str, int]) -> float:
+        """Number of steps that a run has to train for."""
+        steps, _ = self.curve(place, self.sweep.metric)
+        return float(self[place].steps or (steps[-1] if steps.size else 0))
+
+
+# -- one number a run --------------------------------------------------------------------------
+
+Measure = Callable[[tuple[str, int]], float | None]
+
+
+def final_value(runs: Runs, place: tuple[str, int], metric: str, split: str) -> float | None:
+    """The metric after the last step, of the averaged weights."""
+    run = runs[place]
+    if run.status == "diverged":
+        return runs.chance(metric)
+    if split == "test":
+        return run.test_top1 if metric == "top1" else run.test_map100
+    _, values = runs.curve(place, metric)
+    return float(values[-1]) if values.size else None
+
+
+def curve_area(
+    runs: Runs, place: tuple[str, int], metric: str, start: float, end: float
+) -> float | None:
+    """The mean of the validation curve from step `start` to `end`, linear between evaluations."""
+    steps, values = runs.curve(place, metric)
+    has_diverged = runs[place].status == "diverged"
+    if end <= start or not (steps.size or has_diverged):
+        return None
+    alive, area = end, 0.0
+    if has_diverged:
+        alive = float(np.clip(steps[-1], start, end)) if steps.size else start
+    if steps.size:
+        inside = steps[(steps > start) & (steps < alive)]
+        grid = np.concatenate([[start], inside, [alive]])
+        area = float(np.trapezoid(np.interp(grid, steps, values), grid))
+    return (area + runs.chance(metric) * (end - alive)) / (end - start)
+
+
+def steps_to(
+    runs: Runs, place: tuple[str, int], metric: str, target: float, budget: float
+) -> float | None:
+    """Steps until the validation curve reaches `target`, or `budget` if it has not by then.
+
+    The mean over seeds is the restricted mean of the time to the target.
+    """
+    steps, values = runs.curve(place, metric)
+    if runs[place].status == "diverged":
+        return budget
+    if not steps.size:
+        return None
+    crossing = first_crossing(steps.tolist(), values.tolist(), target, budget=int(budget))
+    return min(budget, crossing.steps if crossing.steps is not None else budget)
+
+
+# -- one claim ---------------------------------------------------------------------------------
+
+
+def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
+    """The endpoints of a claim over its runs, whatever is missing."""
+    if claim.problem:
+        return Outcome(problem=claim.problem)
+    planned = runs.seeds(claim.arms)
+    pilot, planned = planned[: claim.pilot_seeds], planned[claim.pilot_seeds :]
+    statuses = {seed: {runs[arm, seed].status for arm in claim.arms} for seed in planned}
+    ended = [seed for seed in planned if statuses[seed] <= set(ENDED)]
+    completed = sum(statuses[seed] == {"done"} for seed in planned)
+    places = [(arm, seed) for seed in ended for arm in claim.arms]
+    notes = _diverged_notes(runs, places)
+    rows, definitions = [], []
+    for name in claim.endpoints:
+        if name not in ENDPOINTS:
+            return Outcome(len(planned), problem=f"there is no endpoint {name!r}")
+        definition, value = _define(runs, claim, name, places, pilot)
+        definitions.append(definition)
+        rows.append([[value((arm, seed)) for arm in claim.arms] for seed in ended])
+    known = [at for at in range(len(ended)) if all(v is not None for row in rows for v in row[at])]
+    seeds = [ended[at] for at in known]
+    endpoints = []
+    for (name, unit, label, higher), row in zip(definitions, rows, strict=True):
+        table = np.array([row[at] for at in known], dtype=np.float64)
+        values = table.reshape(len(seeds), len(claim.arms)).T
+        examples = _example_differences(runs, claim.arms, seeds) if name == "final_top1" else None
+        endpoints.append(Measured(name, unit, label, higher, values, examples))
+        if name == STEPS_TO_TARGET and seeds:
+            notes += _censored_notes(values, runs, places)
+    return Outcome(
+        planned=len(planned),
+        completed=completed,
+        diverged=len(ended) - completed,
+        seeds=tuple(seeds),
+        endpoints=tuple(endpoints),
+        problem="the runs have not recorded the endpoint" if ended and not seeds else "",
+        notes=tuple(notes),
+    )
+
+
+Places = list[tuple[str, int]]
+Definition = tuple[str, str, str, bool]
+
+
+def _define(
+    runs: Runs, claim: RecordedClaim, name: str, places: Places, pilot: list[int]
+) -> tuple[Definition, Measure]:
+    """The first four fields of an endpoint's `Measured`, and what gives a run's value."""
+    if name in _FINALS:
+        final = _FINALS[name]
+        done = [runs[place] for place in places if runs[place].status == "done"]
+        results = [run.test_top1 if final == "top1" else run.test_map100 for run in done]
+        split = "valid" if None in results else "test"
+        label = f"final {'validation ' * (split == 'valid')}{METRIC_NAMES[final]}"
+        return (name, UNITS[final], label, True), lambda at: final_value(runs, at, final, split)
+    metric, budget = runs.sweep.metric, _horizon(runs, places)
+    validation = f"validation {METRIC_NAMES[metric]}"
+    if name == "curve_area":
+        firsts = [steps[0] for place in places if (steps := runs.curve(place, metric)[0]).size]
+        start, label = min(firsts, default=0.0), f"mean {validation} over training"
+        return (name, UNITS[metric], label, True), lambda at: curve_area(
+            runs, at, metric, start, budget
+        )
+    target = claim.target
+    if target is None:
+        target = _common_target(runs, metric, [(a, s) for a in claim.arms for s in pilot] or places)
+    label = f"steps to {target:.3g} {validation}"
+    return (name, "steps", label, False), lambda at: steps_to(runs, at, metric, target, budget)
+
+
+def _horizon(runs: Runs, places: Places) -> float:
+    """The steps that all of these runs have to train for."""
+    return min((runs.budget(place) for place in places), default=0.0)
+
+
+def _common_target(runs: Runs, metric: str, places: Places) -> float:
+    """95% of the mean final validation value over all of these runs.
+
+    Which arm a run is of makes no difference to it: so a test that swaps the arms of a seed, as the
+    sign-flip test does, stays exact although the target comes from the runs that it tests.
+    """
+    finals = [final_value(runs, p, metric, "valid") for p in places if runs[p].status in ENDED]
+    known = [value for value in finals if value is not None]
+    return TARGET_SHARE * float(np.mean(known)) if known else 1.0
+
+
+def _diverged_notes(runs: Runs, places: Places) -> list[str]:
+    count = sum(runs[place].status == "diverged" for place in places)
+    if not count:
+        return []
+    subject = f"{count} runs that diverged count" if count > 1 else "1 run that diverged counts"
+    if runs.sweep.metric == "top1" and runs.top1_chance is None:
+        return [f"{subject} as 0, since the number of classes is not recorded"]
+    return [f"{subject} as {runs.chance(runs.sweep.metric):.3g}, chance"]
+
+
+def _censored_notes(
+    values: Float[np.ndarray, "arms seeds"], runs: Runs, places: Places
+) -> list[str]:
+    budget = _horizon(runs, places)
+    count = int(np.count_nonzero(values >= budget))
+    if not count:
+        return []
+    return [f"{count} of {values.size} runs count with the whole budget of {budget:,.0f} steps"]
+
+
+def _example_differences(
+    runs: Runs, arms: tuple[str, ...], seeds: list[int]
+) -> Float[np.ndarray, "seeds examples"] | None:
+    """The contrast of the arms' correctness; None unless all runs tell it of the same examples."""
+    predictions = [[runs.predictions((arm, seed)) for arm in arms] for seed in seeds]
+    known = [of_run for row in predictions for of_run in row if of_run is not None]
+    if not known or not all(of_run.has_same_examples(known[0]) for of_run in known):
+        return None
+    rows = []
+    for seed, row in zip(seeds, predictions, strict=True):
+        total = np.zeros(known[0].correct.size)
+        for arm, sign, of_run in zip(arms, SIGNS[: len(arms)], row, strict=True):
+            if of_run is None and runs[arm, seed].status != "diverged":
+                return None
+            total += sign * (runs.chance("top1") if of_run is None else of_run.correct)
+        rows.append(total)
+    return np.array(rows)

@@ -1,0 +1,55 @@
+"""Reads `predictions.npz`: what the final evaluation of a run said of each example."""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from xception_jax.records import PREDICTIONS
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Per-example results of one run.
+
+    Attributes:
+        index: which example each is; None where the run does not say.
+        chance: the accuracy of guessing a class; None where there are no labels.
+    """
+
+    correct: Bool[np.ndarray, " examples"]
+    index: Shaped[np.ndarray, " examples"] | None
+    chance: float | None
+
+    def has_same_examples(self, other: "Predictions") -> bool:
+        """Whether both hold the same examples in the same order, as far as their indices tell."""
+        if self.correct.shape != other.correct.shape:
+            return False
+        if self.index is None or other.index is None:
+            return True
+        return np.array_equal(self.index, other.index)
+
+
+def read_predictions(directory: Path) -> Predictions | None:
+    """The predictions of the run in `directory`; None where there are none, or they are damaged."""
+    try:
+        with np.load(directory / PREDICTIONS, allow_pickle=False) as arrays:
+            correct = np.asarray(arrays["correct"]).astype(bool)
+            index, labels = (arrays.get(name) for name in ("index", "label"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    if correct.ndim != 1 or not correct.size:
+        return None
+    return Predictions(correct, index, None if labels is None else _chance(labels))
+
+
+def _chance(labels: Shaped[np.ndarray, "examples ..."]) -> float | None:
+    """1 / classes; of sets of classes, the share of all that an example shows."""
+    if labels.ndim == 2:
+        return float(np.mean(labels != 0))
+    if labels.ndim == 1 and labels.size and np.issubdtype(labels.dtype, np.integer):
+        return 1.0 / (int(labels.max()) + 1)
+    return None

@@ -1,0 +1,121 @@
+"""A sweep and its runs as plain data: what the statistics and the report work on."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from xception_jax.records import METRICS
+
+UNREADABLE = "unreadable"
+"""Status of a run whose `run.json` cannot be understood."""
+SETTLED = ("done", "diverged", "failed", UNREADABLE)
+"""Statuses that do not change without someone's doing."""
+SHOWN_STATUSES = ("done", "running", "planned", "diverged", "failed", UNREADABLE)
+"""Every status a run can have in a report, in the order in which they are counted out."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as its directory tells it; a field is None where the directory does not.
+
+    Attributes:
+        metric: the headline metric of its task, one of `records.METRICS`.
+        pack: number of runs that were trained in one program with it, itself among them.
+        settings: `config.json` with dotted names.
+        determining: those of `settings`, the seed apart, that can change the result.
+        pairing: `pairing.json`: what it started from and what it was fed.
+    """
+
+    arm: str
+    seed: int | None
+    id: str
+    directory: str
+    status: str
+    reason: str | None = None
+    dataset: str | None = None
+    model: str | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    batch_size: int | None = None
+    train_examples: int | None = None
+    valid_examples: int | None = None
+    test_examples: int | None = None
+    classes: int | None = None
+    parameters: int | None = None
+    images_per_second: float | None = None
+    compile_seconds: float | None = None
+    test_loss: float | None = None
+    test_top1: float | None = None
+    test_top5: float | None = None
+    test_map100: float | None = None
+    metric: str = METRICS[0]
+    macs: int | None = None
+    pack: int | None = None
+    started: str | None = None
+    ended: str | None = None
+    commit: str | None = None
+    devices: tuple[str, ...] = ()
+    depthwise_implementation: str | None = None
+    batch_norm_implementation: str | None = None
+    versions: tuple[tuple[str, str], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    determining: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    pairing: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def test_metric(self) -> float | None:
+        """The run's headline metric on the test split."""
+        return self.test_map100 if self.metric == "map100" else self.test_top1
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep, or a single run seen as a sweep of one.
+
+    Attributes:
+        arms: every arm's overrides, in the order of the experiment file.
+        record: the whole `sweep.json`, as it was read; empty for a single run.
+        curves: all log rows, with the columns of `report.logs.CURVE_SCHEMA`; `run` is the index
+            into `runs`; what was not finite is null.
+        notes: what was found broken and left out, for people.
+    """
+
+    directory: Path
+    name: str
+    hypothesis: str
+    reference: str
+    arms: Mapping[str, Mapping[str, Any]]
+    runs: tuple[Run, ...]
+    curves: pl.DataFrame
+    command: str | None
+    created: str | None
+    commit: str | None
+    versions: tuple[tuple[str, str], ...]
+    is_single_run: bool
+    notes: tuple[str, ...]
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def metric(self) -> str:
+        """The headline metric of most runs that have begun."""
+        counts = Counter(run.metric for run in self.runs if run.status != "planned")
+        return max(METRICS, key=lambda metric: counts[metric])
+
+    @cached_property
+    def seeds(self) -> Mapping[str, Mapping[int, int]]:
+        """For each arm that has runs, the index of the run of every seed."""
+        found: dict[str, dict[int, int]] = {}
+        for index, run in enumerate(self.runs):
+            if run.seed is not None:
+                found.setdefault(run.arm, {})[run.seed] = index
+        return found
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether every run has a status that does not change by itself."""
+        return all(run.status in SETTLED for run in self.runs)

@@ -1,0 +1,153 @@
+"""Says a verdict in one sentence that a paper could print."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xception_jax.statistics.claims import RecordedClaim
+from xception_jax.statistics.endpoints import Measured, Outcome
+from xception_jax.statistics.paired import EXACT_UP_TO
+from xception_jax.statistics.power import (
+    ALPHA,
+    FEWEST_PAIRS,
+    MOST_SEEDS,
+    POWER,
+    attainable_level,
+)
+from xception_jax.statistics.results import Sweep
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a sentence is made of.
+
+    Attributes:
+        endpoints: as in `verdicts.json`, in the order of the outcome's.
+        sides: of each tested endpoint whether the effect is where the claim has it.
+        family: number of claims that the p-values are adjusted for.
+    """
+
+    claim: RecordedClaim
+    outcome: Outcome
+    verdict: str
+    endpoints: Sequence[Mapping[str, Any]]
+    sides: tuple[bool, ...]
+    family: int
+
+    @property
+    def n(self) -> int:
+        """Pairs, or for an interaction quadruples, of runs."""
+        return len(self.outcome.seeds)
+
+
+def sentence(sweep: Sweep, finding: Finding) -> str:
+    """One sentence: where, what, how much, how sure. It claims nothing beyond the runs."""
+    where = scope(sweep, finding.claim)
+    if finding.verdict == "not tested":
+        return f"{where}the claim “{finding.claim.title}” was not tested: {_why_not(finding)}."
+    pairs = zip(finding.outcome.endpoints, finding.endpoints, strict=True)
+    numbers = "; ".join(_numbers(measured, endpoint) for measured, endpoint in pairs)
+    next_step = f"; {_what_next(finding)}" if finding.verdict == "inconclusive" else ""
+    return f"{where}{_statement(finding)}: {numbers} ({_basis(finding)}){next_step}."
+
+
+def scope(sweep: Sweep, claim: RecordedClaim) -> str:
+    """`On fashion_mnist_mini (xception_tiny, 10,800 training images, 844 steps, 5 epochs), `."""
+    runs = [run for run in sweep.runs if run.arm in claim.arms and run.status != "planned"]
+    sizes = {
+        "training image": _each(f"{run.train_examples:,}" for run in runs if run.train_examples),
+        "step": _each(f"{run.steps:,}" for run in runs if run.steps),
+        "epoch": _each(f"{run.epochs:g}" for run in runs if run.epochs),
+    }
+    counts = (f"{n} {of}{'s' * (n != '1')}" for of, n in sizes.items() if n)
+    parts = [_each(run.model for run in runs), *counts]
+    data = _each(run.dataset for run in runs)
+    return f"On {data} ({', '.join(filter(None, parts))}), " if data else ""
+
+
+def _each(values: Iterable[str | None]) -> str:
+    """Every value that occurs, once."""
+    return " and ".join(dict.fromkeys(value for value in values if value))
+
+
+def _statement(finding: Finding) -> str:
+    claim, (one, other) = finding.claim, finding.claim.sides
+    within = "" if claim.margin is None else f"within {claim.margin:g}"
+    if finding.verdict == "equivalent":
+        return f"{one} and {other} were equivalent {within}"
+    if finding.verdict == "supported":
+        return f"{one} was {claim.direction} than {other}"
+    if finding.verdict == "opposite":
+        if within:
+            return f"{one} and {other} were not equivalent {within}, the opposite of the claim"
+        reverse = "worse" if claim.direction == "better" else "better"
+        return f"{one} was {reverse} than {other}, the opposite of the claim"
+    if within:
+        return f"it is open whether {one} and {other} are equivalent {within}"
+    return f"it is open whether {one} is {claim.direction} than {other}"
+
+
+def _numbers(measured: Measured, endpoint: Mapping[str, Any]) -> str:
+    low, high = (_signed(end, measured.unit) for end in endpoint["interval"])
+    return (
+        f"{measured.label} {_signed(endpoint['effect'], measured.unit)}, 95% interval {low} to "
+        f"{high} ({endpoint['method']}), p = {_p(endpoint['p'])}, adjusted p = "
+        f"{_p(endpoint['p_adjusted'])}"
+    )
+
+
+def _signed(value: float, unit: str) -> str:
+    digits = 4 if unit != "steps" else 0 if abs(value) >= 10 else 1
+    return f"{value:+,.{digits}f}".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return f"{value:.3g}" if value >= 1e-4 else f"{value:.0e}"
+
+
+def _basis(finding: Finding) -> str:
+    """What the numbers rest on."""
+    outcome, claims = finding.outcome, "claims" if finding.family > 1 else "claim"
+    parts = [f"mean paired difference over n = {finding.n} seeds"]
+    if missing := outcome.planned - finding.n:
+        parts.append(f"{missing} of {outcome.planned} planned seeds missing")
+    exact = "exact sign-flip" if finding.n <= EXACT_UP_TO else "sign-flip"
+    kind = f"{exact} test" if finding.claim.margin is None else f"two one-sided {exact} tests"
+    parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}", *outcome.notes]
+    return "; ".join(parts + ["a post hoc claim"] * finding.claim.post_hoc)
+
+
+def _what_next(finding: Finding) -> str:
+    """Why an inconclusive claim is so, and what would decide it."""
+    one_sided, n = finding.claim.margin is not None and all(finding.sides), finding.n
+    parts = []
+    least = 2.0**-n if one_sided else 2.0 ** (1 - n)
+    kind = "one-sided" if one_sided else "two-sided"
+    if not attainable_level(n, ALPHA, one_sided=one_sided):
+        parts.append(
+            f"{n} seeds cannot reach p < {ALPHA:g}, since the smallest {kind} p is {_p(least)}"
+        )
+    elif not attainable_level(n, ALPHA / finding.family, one_sided=one_sided):
+        parts.append(
+            f"{n} seeds cannot reach an adjusted p < {ALPHA:g} with {finding.family} claims, since "
+            f"the smallest is {_p(min(1.0, least * finding.family))}"
+        )
+    if len(set(finding.sides)) > 1:
+        return "; ".join([*parts, "the endpoints point different ways, and the claim needs all"])
+    needed = [endpoint["needed_n"] for endpoint in finding.endpoints]
+    if None in needed:
+        return "; ".join([*parts, f"the effect is too small for {MOST_SEEDS:,} seeds to decide it"])
+    parts.append(
+        f"about {max(needed)} seeds would decide it with a power of {POWER:.0%}, if effect and "
+        "spread are as seen here"
+    )
+    return "; ".join(parts)
+
+
+def _why_not(finding: Finding) -> str:
+    if finding.outcome.problem:
+        return finding.outcome.problem
+    return (
+        f"{finding.n} of {finding.outcome.planned} planned seeds have their runs, and fewer than "
+        f"{FEWEST_PAIRS} give no verdict"
+    )

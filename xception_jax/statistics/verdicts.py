@@ -1,0 +1,201 @@
+"""Judges the claims of a sweep: what `verdicts.json` holds.
+
+The rules, which were made before any run:
+
+* The seed is the unit and differences are paired. Fewer than 4 pairs give no verdict.
+* A claim with a direction is tested two-sided and takes its direction from the sign of the effect,
+  so that `supported` and `opposite` are one test, and neither is easier to reach than the other.
+* Equivalence is tested by two one-sided tests (TOST); `opposite` is an effect beyond the margin.
+* A claim of several endpoints holds only if all hold (intersection-union): its p is the largest.
+* P-values are Holm-adjusted over all claims that were declared before the runs, those that could
+  not be tested included. A post hoc claim is adjusted over all claims, and adds nothing to others.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xception_jax.statistics.claims import RecordedClaim, recorded_claims
+from xception_jax.statistics.endpoints import Measured, Outcome, Runs, measure
+from xception_jax.statistics.paired import (
+    CONFIDENCE,
+    beyond_margin_p,
+    correlation,
+    crossed_interval,
+    holm,
+    mean_interval,
+    probability_of_improvement,
+    sign_flip_p,
+    within_margin_p,
+)
+from xception_jax.statistics.power import (
+    ALPHA,
+    FEWEST_PAIRS,
+    minimum_detectable_effect,
+    needed_n,
+)
+from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.sentences import Finding, sentence
+
+SCHEMA = 1
+_LOWERS_TO = {
+    **dict.fromkeys(("versions", "commit", "devices", "unrecorded"), "B"),
+    **dict.fromkeys(("initial", "batches", "augmentation", "settings"), "C"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A claim, its endpoints as the runs have them, and their tests.
+
+    Attributes:
+        p_values: of each endpoint; empty where there are too few pairs to test.
+        sides: of each endpoint whether the effect is where the claim has it.
+    """
+
+    claim: RecordedClaim
+    outcome: Outcome
+    p_values: tuple[float, ...] = ()
+    sides: tuple[bool, ...] = ()
+
+    @property
+    def p(self) -> float:
+        """The largest p, if the endpoints agree on what is so; else nothing can be concluded."""
+        return max(self.p_values, default=1.0) if len(set(self.sides)) == 1 else 1.0
+
+
+def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The verdict on every claim, as plain data for `verdicts.json`.
+
+    Args:
+        sweep: as read; the per-example results of its runs are read from its directory.
+        audit: what `audit.audit` has found; None: claims get no grade.
+    """
+    runs = Runs(sweep)
+    cases = [_case(claim, measure(runs, claim)) for claim in recorded_claims(sweep)]
+    declared = [case for case in cases if not case.claim.post_hoc]
+    return {
+        "schema": SCHEMA,
+        "confidence": CONFIDENCE,
+        "claims": [
+            _judged(sweep, case, cases if case.claim.post_hoc else declared, audit)
+            for case in cases
+        ],
+    }
+
+
+def _case(claim: RecordedClaim, outcome: Outcome) -> Case:
+    if len(outcome.seeds) < FEWEST_PAIRS:
+        return Case(claim, outcome)
+    tested = [_test(claim, endpoint) for endpoint in outcome.endpoints]
+    p_values, sides = zip(*tested, strict=True)
+    return Case(claim, outcome, p_values, sides)
+
+
+def _test(claim: RecordedClaim, endpoint: Measured) -> tuple[float, bool]:
+    """P-value, and whether the effect is on the claim's side of zero, or inside its margin."""
+    differences = endpoint.differences
+    effect = float(differences.mean())
+    if claim.margin is None:
+        is_higher_meant = endpoint.higher_is_better == (claim.direction == "better")
+        return sign_flip_p(differences), effect >= 0 if is_higher_meant else effect <= 0
+    if abs(effect) < claim.margin:
+        return within_margin_p(differences, claim.margin), True
+    return beyond_margin_p(differences, claim.margin), False
+
+
+def _judged(
+    sweep: Sweep, case: Case, family: Sequence[Case], audit: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    claim, outcome = case.claim, case.outcome
+    verdict = _verdict(case, _adjusted(case, family, case.p))
+    endpoints = [
+        _endpoint(case, at, family, is_open=verdict == "inconclusive")
+        for at in range(len(outcome.endpoints))
+    ]
+    grade, reasons = _grade(claim, audit)
+    finding = Finding(claim, outcome, verdict, endpoints, case.sides, len(family))
+    return {
+        "claim": dict(claim.content),
+        "title": claim.title,
+        "declared": "post hoc" if claim.post_hoc else "before the runs",
+        "verdict": verdict,
+        "sentence": sentence(sweep, finding),
+        "grade": grade,
+        "grade_reasons": reasons,
+        "n": {
+            "planned": outcome.planned,
+            "completed": outcome.completed,
+            "diverged": outcome.diverged,
+            "pairs": len(outcome.seeds),
+        },
+        "endpoints": endpoints,
+    }
+
+
+def _verdict(case: Case, p: float) -> str:
+    if not case.p_values:
+        return "not tested"
+    if p >= ALPHA:
+        return "inconclusive"
+    if not all(case.sides):
+        return "opposite"
+    return "supported" if case.claim.margin is None else "equivalent"
+
+
+def _adjusted(case: Case, family: Sequence[Case], p: float) -> float:
+    """The Holm-adjusted p-value of this claim, if its p-value were `p`."""
+    at = next(number for number, other in enumerate(family) if other is case)
+    values = [p if number == at else other.p for number, other in enumerate(family)]
+    return float(holm(values)[at])
+
+
+def _endpoint(case: Case, at: int, family: Sequence[Case], *, is_open: bool) -> dict[str, Any]:
+    """One endpoint as plain data; what cannot be computed from so few pairs is null."""
+    claim, endpoint = case.claim, case.outcome.endpoints[at]
+    differences, n = endpoint.differences, len(case.outcome.seeds)
+    p = case.p_values[at] if case.p_values else None
+    alpha, margin = ALPHA / len(family), claim.margin
+    interval = mean_interval(differences) if n >= 2 else None
+    deviation = endpoint.deviation or 0.0
+    gains = differences if endpoint.higher_is_better else -differences
+    needed = None
+    if is_open:
+        needed = needed_n(float(differences.mean()), deviation, margin=margin, alpha=alpha)
+    examples = endpoint.example_differences if n >= 2 else None
+    one, other = endpoint.sides
+    return {
+        "endpoint": endpoint.name,
+        "unit": endpoint.unit,
+        "effect": float(differences.mean()) if n else None,
+        "interval": [interval.low, interval.high] if interval else None,
+        "method": interval.method if interval else None,
+        "p": p,
+        "p_adjusted": None if p is None else _adjusted(case, family, p),
+        "needed_n": max(needed, n + 1) if needed else None,
+        "minimum_detectable_effect": minimum_detectable_effect(
+            n, deviation, equivalence=margin is not None, alpha=alpha
+        )
+        if n >= 2
+        else None,
+        "correlation": correlation(one, other),
+        "probability_of_improvement": probability_of_improvement(gains) if n else None,
+        "example_interval": None if examples is None else list(crossed_interval(examples)),
+        "per_seed": [
+            {"seed": seed, "arm": float(a), "baseline": float(b), "difference": float(a - b)}
+            for seed, a, b in zip(case.outcome.seeds, one, other, strict=True)
+        ],
+    }
+
+
+def _grade(claim: RecordedClaim, audit: Mapping[str, Any] | None) -> tuple[str | None, list[str]]:
+    """The grade, A if everything pairs and was declared before the runs, and why it is lower."""
+    if audit is None:
+        return None, []
+    mismatches = [row for row in audit["mismatches"] if set(row["arms"]) <= set(claim.arms)]
+    reasons = [mismatch["text"] for mismatch in mismatches]
+    grade = max((_LOWERS_TO.get(row["kind"], "C") for row in mismatches), default="A")
+    if claim.post_hoc:
+        reasons.append("declared or changed after the runs had begun")
+        grade = {"A": "B"}.get(grade, "C")
+    return grade, reasons
