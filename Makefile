@@ -23,6 +23,8 @@ ARGS ?=
 # Test files go to as many processes as there are cores, at most four, since each holds JAX's memory;
 # in their order, for files of few tests are not the quick ones.
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Eight virtual devices are decided on once a process. Where PYTEST_ARGS name tests, only those run.
+MULTI_DEVICE = $(if $(findstring tests/,$(PYTEST_ARGS)),,$(BIN)/python -m pytest $(PYTEST_ARGS) tests/multi_device)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -46,9 +48,11 @@ kernels: $(INSTALLED) ## optional: build the C++ kernels for CPUs into the user'
 	$(BIN)/python -m xception_jax.ops.native
 
 test: $(INSTALLED) ## the tests, without those marked slow
+	$(MULTI_DEVICE)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-slow: $(INSTALLED) $(VENV)/.slow ## the tests marked slow (fetches Ray and an S3 server, for their own)
+	$(if $(MULTI_DEVICE),$(MULTI_DEVICE) -m slow)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow --ignore tests/faults
 
 faults: $(INSTALLED) ## kill, stop and starve a small sweep; writes docs/reliability.md
@@ -58,7 +62,7 @@ faults: $(INSTALLED) ## kill, stop and starve a small sweep; writes docs/reliabi
 # The TPU compiler takes hundreds of megabytes and is in no lock; what it compiles runs nowhere here.
 test-tpu: $(INSTALLED) ## the tests that ask the TPU compiler; installs it; needs no TPU, but minutes
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet "jax[tpu]==$$($(BIN)/python -c 'import jax; print(jax.__version__)')"
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow tests/training/test_topology.py tests/training/test_topology_xception.py
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow tests/planning/test_planning_topology.py tests/planning/test_planning_xception.py
 
 # Not in the lock, which everybody installs: Ray is large, and so is what stands for S3.
 $(VENV)/.slow: $(LOCKED) pyproject.toml

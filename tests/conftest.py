@@ -5,10 +5,9 @@ import contextlib
 import io
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,8 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=1"
 )
 
+# Eight devices: a pytest process of its own, which names the folder (`make test`).
+collect_ignore = ["multi_device"]
 
 # A cache of compiled programs for all processes of these tests, and none of the user's: nor the
 # user's kernels, which decide what `xception_jax.ops` has when it is imported.
@@ -57,29 +58,20 @@ def call() -> Callable[..., tuple[int, str, str]]:
         ):
             patch.setattr(sys, "argv", ["xception-jax", *map(str, words)])
             cli.main()
+        assert isinstance(ended.value.code, int)
         return ended.value.code, out.getvalue(), err.getvalue()
 
     return call
 
 
-@pytest.fixture(scope="session")
-def on_eight_devices() -> Callable[..., str]:
-    """`on_eight_devices(program, *words)`: what a program prints with eight virtual devices."""
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Annotations are not checked: for tests of what the code itself says of wrong types."""
+    import jaxtyping
 
-    def run(program: str, *words: str, **environment: str) -> str:
-        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words],
-            env=os.environ | {"XLA_FLAGS": flags} | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return run
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ def assert_nearly_same_run(one: Path, other: Path, tolerance: float) -> None:
     curves = [read_metrics(home / "metrics.jsonl") for home in (one, other)]
     places = [[(row["step"], row["split"]) for row in curve] for curve in curves]
     assert places[0] == places[1]
-    losses = [[row["loss"] for row in curve] for curve in curves]
-    np.testing.assert_allclose(*losses, rtol=10 * tolerance)
+    losses, others = ([row["loss"] for row in curve] for curve in curves)
+    np.testing.assert_allclose(losses, others, rtol=10 * tolerance)
     states = final_state(one), final_state(other)
     assert states[0].keys() == states[1].keys()
     largest: dict[str, float] = {}
@@ -66,4 +66,5 @@ def assert_nearly_same_run(one: Path, other: Path, tolerance: float) -> None:
     predictions = [np.load(home / "predictions.npz") for home in (one, other)]
     for exact in ("index", "label"):
         assert np.array_equal(*(each[exact] for each in predictions))
-    np.testing.assert_allclose(*(each["loss"] for each in predictions), rtol=100 * tolerance)
+    losses, others = (each["loss"] for each in predictions)
+    np.testing.assert_allclose(losses, others, rtol=100 * tolerance)

@@ -20,3 +20,18 @@ SHRUNK = (
     "checkpoint.every_epochs=0.67",
     "wandb.mode=disabled",
 )
+
+MULTI_LABEL_CONFIG = ROOT / "configs" / "jft_style.py"
+# 6 steps on mosaics of a quarter of their size.
+MULTI_LABEL_SHRUNK = (
+    "data.image_size=14",
+    "data.train_examples=64",
+    "model.width=0.25",
+    "model.middle_modules=0",
+    "train.batch_size=32",
+    "train.epochs=3",
+    "train.log_every_steps=2",
+    "train.evaluate_every_epochs=1",
+    "checkpoint.every_epochs=1",
+    "wandb.mode=disabled",
+)

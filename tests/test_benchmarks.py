@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.cases import Case, Variant  # noqa: E402
 from benchmarks.command import BENCHMARKS  # noqa: E402
 from xception_jax.models import count, model_function  # noqa: E402
+from xception_jax.models.xception import XCEPTIONS  # noqa: E402
 
 PARAMETERS = 22_855_952  # of Xception with 1,000 classes, in Keras and in the paper's table 3
 
@@ -148,7 +150,7 @@ def test_ratios_are_of_rounds_not_of_medians():
 
 def test_operations_are_those_of_the_model():
     """Multiply-adds of the operations listed, repeats included, are those counted in the model."""
-    listed = list(architectures._operations(architectures.XCEPTIONS["xception"], 96, 3))
+    listed = list(architectures._operations(XCEPTIONS["xception"], 96, 3))
     taps = {"depthwise": lambda o: 9, "pointwise": lambda o: o.channels}
     taps["conv"] = lambda o: 9 * o.channels
     total = 0
@@ -202,19 +204,19 @@ def tiny():
             else rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape),
             jnp.float32,
         )
-        for leaf in (*function.parameters, *function.statistics)
+        for leaf in (*function.parameters, *function.batch_stats)
     }
     images = rng.uniform(-1, 1, (2, 17, 17, 3)).astype(np.float32)
     split = [
         {leaf.path: values[leaf.path] for leaf in leaves}
-        for leaves in (function.parameters, function.statistics)
+        for leaves in (function.parameters, function.batch_stats)
     ]
     logits, _ = jax.jit(function.apply, static_argnames="train")(*split, images, train=False)
     return values, images, np.asarray(logits)
 
 
 # Both compute in float32 through some 15 convolutions, each adding up at most 1,728 products.
-TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
 
 
 def test_plain_flax_gives_our_logits(tiny):

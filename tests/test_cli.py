@@ -1,14 +1,13 @@
 """The command line: help for everything, light imports, and what people see while runs train."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from xception_jax import cli
+from tests.programs import run_program
 from xception_jax.commands import display
+from xception_jax.commands.console import console
+from xception_jax.config import resolve
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.local import SweepProgress
 from xception_jax.training import Progress
@@ -33,6 +32,16 @@ def test_version(call):
     from xception_jax import __version__
 
     assert call("--version") == (0, f"xception-jax {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "plan"])
+def test_every_setting_is_listed_without_further_words(command, call):
+    from xception_jax.config import SETTINGS
+
+    code, out, err = call(command, "--settings")
+    assert (code, err) == (0, "")
+    listed = [line.split()[0] for line in out.splitlines()[1:]]
+    assert listed == [*SETTINGS]
 
 
 def test_data_list(call):
@@ -60,17 +69,10 @@ def test_a_bug_is_not_bad_input(call, monkeypatch):
 )
 def test_what_needs_no_jax_imports_none(words, code):
     """Nor any other package that takes long to import, except that a report needs what draws it."""
-    program = (
-        "import sys; from xception_jax import cli; sys.argv = ['x', *sys.argv[1:]]\n"
-        "heavy = {'jax', 'flax', 'orbax', 'grain', 'tensorflow_datasets', 'wandb', 'ray'}\n"
-        "heavy |= set() if 'report' in sys.argv else {'polars', 'matplotlib', 'jinja2'}\n"
-        "try: cli.main()\n"
-        "except SystemExit as e: print(e.code or 0, sorted(heavy & {*sys.modules}))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        capture_output=True, text=True, check=True, env=os.environ,
-    )  # fmt: skip
+    heavy = ["jax", "flax", "orbax", "grain", "tensorflow_datasets", "wandb", "ray"]
+    heavy += [] if "report" in words else ["polars", "matplotlib", "jinja2"]
+    done = run_program("find_command_imports", ",".join(heavy), *words)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{code} []"
 
 
@@ -78,7 +80,7 @@ def test_what_needs_no_jax_imports_none(words, code):
 
 
 def event(step=0, *, number=1, runs=2, phase="train", row=None, speed=None, ended=None, arm="relu"):
-    run = PlannedRun(arm, 3, None)
+    run = PlannedRun(arm, 3, resolve())
     progress = None if ended else Progress(phase, step, 100, step / 10, speed, row)
     left = 100 * runs - 100 * (number - 1) - step
     return SweepProgress((run,), (number,), runs, 100 * runs, left, progress, ended)
@@ -112,7 +114,7 @@ def test_lines_of_progress(event, left, line):
 
 
 def test_a_pack_is_named_by_its_runs():
-    members = tuple(PlannedRun(arm, seed, None) for seed in (0, 1) for arm in ("none", "elu"))
+    members = tuple(PlannedRun(arm, seed, resolve()) for seed in (0, 1) for arm in ("none", "elu"))
     at_hand = SweepProgress(members, (1, 2, 3, 4), 15, 1500, 1500)
     assert display.describe(at_hand, None) == "[runs 1-4 of 15] none, elu, seeds 0-1: compiling"
 
@@ -125,8 +127,8 @@ def test_durations(seconds, text):
 def test_plain_lines_are_few_and_the_time_left_is_sane(monkeypatch, capsys):
     """A compilation of a minute, then two runs of 100 steps, half a second each."""
     clock = [0.0]
-    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
-    with display.showing(cli.console) as show:
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with display.showing(console) as show:
         for number in (1, 2):
             show(event(0, number=number, phase="compile"))
             clock[0] += 60 if number == 1 else 0

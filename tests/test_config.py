@@ -38,7 +38,7 @@ def test_later_layers_win():
 
 def test_a_resolved_config_does_not_change():
     with pytest.raises((AttributeError, KeyError)):
-        resolve().train.epoch = 3
+        resolve().train.epochs = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from shrunk import CONFIG, EXPERIMENT, SHRUNK
+
+from tests.programs import program
+from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 
 SECRETS = {
     "WANDB_API_KEY": "5ec2e7" * 7,
@@ -15,26 +18,16 @@ SECRETS = {
     "RAY_AUTH_TOKEN": "ray-planted-0123456789abcdef",
     "MY_PASSWORD": "correct-horse-planted",
 }
-# What crashes in the middle of a sweep, as a fault of this program would.
-CRASHING = """
-import sys
-from xception_jax.cli import main
-from xception_jax.training import loop
-def crash(*args, **kwargs):
-    raise RuntimeError("a fault of the program")
-loop.Loop._evaluate_and_save = crash
-sys.argv = ["xception-jax", *sys.argv[1:]]
-main()
-"""
+COMMAND = (sys.executable, "-m", "xception_jax")
 
 
 @pytest.fixture
 def say(tmp_path):
     """`say("status", …)`: the command line with the secrets around it: its code and its words."""
 
-    def say(*words: object, start: tuple[str, ...] = ("-m", "xception_jax")) -> tuple[int, str]:
+    def say(*words: object, start: Sequence[str] = COMMAND) -> tuple[int, str]:
         done = subprocess.run(
-            [sys.executable, *start, *map(str, words)],
+            [*start, *map(str, words)],
             env=os.environ | SECRETS | {"WANDB_BASE_URL": "http://127.0.0.1:9"},
             cwd=tmp_path,
             capture_output=True,
@@ -78,7 +71,7 @@ def test_no_command_tells_a_secret(say, tmp_path):
 
 def test_no_crash_tells_a_secret(say, tmp_path):
     words = ["train", CONFIG, "--workdir", tmp_path / "run", *SHRUNK, "wandb.mode=offline"]
-    code, text = say(*words, start=("-c", CRASHING))
+    code, text = say(*words, start=program("crash_in_training"))
     assert code == 1
     assert "a fault of the program" in text
     assert not any(secret in text for secret in SECRETS.values())

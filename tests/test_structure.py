@@ -6,11 +6,12 @@ The import rules inside the package are import-linter's (`pyproject.toml`, run b
 import ast
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = sorted((ROOT / "xception_jax").rglob("*.py"))
@@ -86,14 +87,9 @@ def test_files_and_functions_are_short_enough_to_read():
     ],
 )
 def test_import_leaves_jax_alone(module: str):
-    program = (
-        f"import sys, {module}\n"
-        "heavy = {'jax', 'flax', 'optax', 'orbax', 'grain', 'tensorflow_datasets', 'wandb'}\n"
-        "print(*sorted(heavy & set(sys.modules)))"
-    )
-    answer = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    heavy = ("jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "wandb")
+    answer = run_program("find_imports", module, *heavy)
+    assert answer.returncode == 0, answer.stderr
     assert answer.stdout.split() == []
 
 

@@ -194,7 +194,7 @@ def record(request, tmp_path):
 @pytest.mark.parametrize("record", DAMAGED, ids=range(len(DAMAGED)), indirect=True)
 @pytest.mark.parametrize("command", ["status", "report", "audit", "sync", "again", "sweep"])
 def test_a_damaged_record_of_a_sweep(record, command, refused):
-    words = (command, str(record))
+    words: tuple[str, ...] = (command, str(record))
     if command == "again":
         words = ("sweep", f"{record}/sweep.json", "--workdir", "W")
     elif command == "sweep":
@@ -216,7 +216,23 @@ def test_a_check_of_every_field_takes_any_value():
     """Whatever JSON or a Python literal can hold is taken, or refused in one line."""
     from xception_jax.errors import InputError
 
-    values = (None, True, 0, -1, 10**400, 1e400, 0.5, "", "a", [], [None], {}, {"a": 1}, (), b"a")
+    values: list[object] = [
+        None,
+        True,
+        0,
+        -1,
+        10**400,
+        1e400,
+        0.5,
+        "",
+        "a",
+        [],
+        [None],
+        {},
+        {"a": 1},
+        (),
+        b"a",
+    ]
     for name, field in SETTINGS.items():
         for value in (*values, float("nan"), 1j, object(), "x" * 301, "\ud800", "\0"):
             try:

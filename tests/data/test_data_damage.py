@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import delete, empty, replace, scatter, truncate
 
+from tests.damage import delete, empty, replace, scatter, truncate
 from xception_jax.data import opening
 from xception_jax.errors import InputError
 

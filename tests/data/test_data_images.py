@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
-from fabricate import encode
 from PIL import Image
 
+from tests.data.fabricate import encode
 from xception_jax.data.images import (
     CROP_DRAWS,
     CorruptImage,

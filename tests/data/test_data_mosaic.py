@@ -2,7 +2,9 @@
 
 import hashlib
 from itertools import islice
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -32,7 +34,7 @@ def test_labels_are_the_classes_of_the_tiles(parts) -> None:
         "validation": (1000, 56, 56, 1),
         "test": (1500, 56, 56, 1),
     }
-    used = {}
+    used: dict[str, Any] = {}
     for name, part in parts.items():
         pixels, labels = images["test" if name == "test" else "train"]
         class_of = {
@@ -93,7 +95,13 @@ def test_it_needs_no_place(tmp_path) -> None:
 
 
 def test_both_pipelines_give_sets_of_classes(parts) -> None:
-    settings = {"name": NAME, "image_size": 56, "train_examples": 100, "batch_size": 16, "seed": 5}
+    settings: dict[str, Any] = {
+        "name": NAME,
+        "image_size": 56,
+        "train_examples": 100,
+        "batch_size": 16,
+        "seed": 5,
+    }
     memory = open_pipeline(**settings, pipeline="in_memory")
     stream = open_pipeline(**settings, pipeline="streaming", threads=2)
     device_data = memory.device_data["train"]
@@ -118,7 +126,7 @@ def test_gather_takes_rows_of_labels(parts) -> None:
 
     device_data = {"image": parts["test"].images, "label": parts["test"].labels}
     index = np.array([7, 1499, 7], np.int32)
-    images, labels = gather(device_data, {"index": index})
+    images, labels = gather(device_data, {"index": jnp.asarray(index)})
     np.testing.assert_array_equal(images, device_data["image"][index])
     np.testing.assert_array_equal(labels, device_data["label"][index])
     assert labels.dtype == np.uint8

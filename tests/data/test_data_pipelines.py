@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fabricate import write_folder
 from PIL import Image
 
+from tests.data.fabricate import write_folder
 from xception_jax.data import Batch, Pipeline, open_pipeline
 from xception_jax.errors import InputError
 
@@ -17,7 +17,13 @@ BOTH = pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
 
 
 def digits(**changes: Any) -> Pipeline:
-    settings = {"name": "digits", "image_size": 8, "batch_size": 16, "seed": 0, "threads": 2}
+    settings: dict[str, Any] = {
+        "name": "digits",
+        "image_size": 8,
+        "batch_size": 16,
+        "seed": 0,
+        "threads": 2,
+    }
     return open_pipeline(**settings | changes)
 
 
@@ -97,7 +103,11 @@ def test_types_and_shapes(prepared: str) -> None:
 
 
 def test_prepared_set_streams_as_it_loads(prepared: str) -> None:
-    settings = {"name": "fashion_mnist_mini", "directory": prepared, "image_size": 28}
+    settings: dict[str, Any] = {
+        "name": "fashion_mnist_mini",
+        "directory": prepared,
+        "image_size": 28,
+    }
     memory = open_pipeline(**settings, batch_size=64, seed=3)
     stream = open_pipeline(**settings, batch_size=64, seed=3, pipeline="streaming", threads=4)
     expected = images_of(memory, memory.train_batches(165), 8)
@@ -107,7 +117,12 @@ def test_prepared_set_streams_as_it_loads(prepared: str) -> None:
 
 def test_random_crops_repeat_and_differ_between_epochs(tmp_path: Path) -> None:
     write_folder(tmp_path, np.random.default_rng(), {"train": 4, "test": 2}, size=(40, 60))
-    settings = {"name": "folder", "directory": str(tmp_path), "image_size": 16, "batch_size": 4}
+    settings: dict[str, Any] = {
+        "name": "folder",
+        "directory": str(tmp_path),
+        "image_size": 16,
+        "batch_size": 4,
+    }
     settings |= {"augmentation": "random_resized_crop", "seed": 7}
     pipe = open_pipeline(**settings, threads=1)
     assert pipe.device_data == {}
@@ -155,7 +170,12 @@ def break_images(root: Path, split: str) -> list[str]:
 def test_corrupt_image_stops_the_run_and_is_named(tmp_path: Path, pipeline: str) -> None:
     write_folder(tmp_path, np.random.default_rng(), {"train": 5, "test": 2})
     broken = break_images(tmp_path, "test")
-    settings = {"name": "folder", "directory": str(tmp_path), "image_size": 8, "batch_size": 4}
+    settings: dict[str, Any] = {
+        "name": "folder",
+        "directory": str(tmp_path),
+        "image_size": 8,
+        "batch_size": 4,
+    }
     with pytest.raises(InputError, match="cannot be decoded") as caught:
         pipe = open_pipeline(**settings, seed=0, pipeline=pipeline)
         list(pipe.eval_batches("test", 6))

@@ -6,21 +6,22 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from fabricate import encode, write_folder
 from PIL import Image
 
+from tests.data.fabricate import encode, write_folder
+from tests.programs import program, run_program
 from xception_jax.data import Source, list_datasets, load, prepare, shipped
 from xception_jax.data.idx import read_idx
 from xception_jax.errors import InputError
 
 
-def contents(source: Source, split: str) -> list[tuple[bytes, int]]:
+def contents(source: Source, split: str) -> list[tuple[bytes, Any]]:
     part = source.splits[split]
     pairs = [part.read(i) for i in range(len(part))]
     return [(np.asarray(image).tobytes(), label) for image, label in pairs]
@@ -137,8 +138,7 @@ def test_bad_idx_files_are_named(tmp_path: Path, rng: np.random.Generator) -> No
 def test_killed_preparation_leaves_nothing_wrong(tmp_path: Path, rng: np.random.Generator) -> None:
     written = write_idx(tmp_path / "idx", rng, 6000, 50)
     directory = tmp_path / "prepared"
-    code = "import sys; from xception_jax.data import prepare; prepare(*sys.argv[1:])"
-    words = [sys.executable, "-c", code, "fashion_mnist", str(directory), str(tmp_path / "idx")]
+    words = program("prepare_data", "fashion_mnist", directory, tmp_path / "idx")
     child = subprocess.Popen(words)
     deadline = time.monotonic() + 30
     while not list(directory.glob("fashion_mnist/incomplete.*")):
@@ -163,23 +163,15 @@ def test_reading_needs_no_tensorflow(prepared: str, tmp_path: Path) -> None:
     """The `tensorflow` on the path is a stub that ends the process when it is imported."""
     (tmp_path / "tensorflow").mkdir()
     (tmp_path / "tensorflow" / "__init__.py").write_text("raise SystemExit('tensorflow!')")
-    code = (
-        "from xception_jax.data import load\n"
-        f"source = load('fashion_mnist_mini', directory={prepared!r})\n"
-        "print(source.splits['train'].read(0)[0].size)"
-    )
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = run_program("read_image", prepared, PYTHONPATH=path)
     assert (done.stdout, done.returncode) == ("(28, 28)\n", 0), done.stderr
 
 
 def test_import_is_light() -> None:
-    heavy = "{'jax', 'grain', 'tensorflow_datasets', 'PIL', 'sklearn'}"
-    code = f"import sys, xception_jax.data; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    heavy = ("jax", "grain", "tensorflow_datasets", "PIL", "sklearn")
+    done = run_program("find_imports", "xception_jax.data", *heavy)
+    assert done.stdout == "\n", done.stderr
 
 
 def test_names_that_do_not_work_say_what_does(tmp_path: Path) -> None:

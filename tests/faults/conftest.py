@@ -10,11 +10,12 @@ import json
 import os
 import platform
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from small_sweep import Command, sweep_words
+
+from tests.faults.small_sweep import Command, sweep_words
 
 FOUND: list[dict[str, object]] = []
 
@@ -24,11 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     promise = item.get_closest_marker("promise")
     if promise and (report.when == "call" or report.outcome != "passed"):
-        skipped = report.longrepr[2] if report.skipped else ""
+        skipped = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
         FOUND.append(
             {
                 "promise": promise.args[0],

@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from same_run import assert_same_run
-
+from tests.same_run import assert_same_run
 from xception_jax.tracking import read_metrics
 
 

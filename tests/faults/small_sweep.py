@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shrunk import EXPERIMENT, SHRUNK
+from tests.shrunk import EXPERIMENT, SHRUNK
 
 # 36 steps a run; rows every 2, validations and checkpoints every 6 steps.
 INTERVAL = 6

@@ -6,8 +6,16 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_checks import assert_undisturbed, has_ended, last_steps, resumed, rows, run_dirs
-from small_sweep import INTERVAL, Command, sweep_words
+
+from tests.faults.fault_checks import (
+    assert_undisturbed,
+    has_ended,
+    last_steps,
+    resumed,
+    rows,
+    run_dirs,
+)
+from tests.faults.small_sweep import INTERVAL, Command, sweep_words
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_checks import assert_undisturbed, rows
-from small_sweep import sweep_words
+
+from tests.faults.fault_checks import assert_undisturbed, rows
+from tests.faults.small_sweep import sweep_words
 
 pytestmark = pytest.mark.slow
 

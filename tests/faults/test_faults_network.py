@@ -12,11 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from offline_runs import read_offline_run
-from same_run import assert_same_run
-from shrunk import CONFIG
-from small_sweep import WORDS, Command
 
+from tests.faults.small_sweep import WORDS, Command
+from tests.offline_runs import read_offline_run
+from tests.same_run import assert_same_run
+from tests.shrunk import CONFIG
 from xception_jax.tracking import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ PROMISE = (
     "`sync` makes W&B whole"
 )
 # 900 steps: long enough for W&B's troubles to fall within the training.
-WORDS = (*WORDS, "train.epochs=300", "train.evaluate_every_epochs=50", "checkpoint.every_epochs=50")
+LONG = (*WORDS, "train.epochs=300", "train.evaluate_every_epochs=50", "checkpoint.every_epochs=50")
 
 
 def answering(status: int) -> type[BaseHTTPRequestHandler]:
@@ -70,7 +70,7 @@ def train(command) -> Callable[..., tuple[Command, float]]:
 
     def train(mode: str, home: Path, **environment: str) -> tuple[Command, float]:
         started = time.monotonic()
-        words = ("train", CONFIG, "--workdir", home, *WORDS, f"wandb.mode={mode}")
+        words = ("train", CONFIG, "--workdir", home, *LONG, f"wandb.mode={mode}")
         one = command(*words, WANDB_API_KEY=KEY, **environment)
         assert one.finish() == 0, one.err
         return one, time.monotonic() - started

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from reliability import PAGE, RESULTS, page
+from tests.faults.reliability import PAGE, RESULTS, page
 
 
 def test_the_page_is_made_of_the_results():

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from keras_xception import VARIABLES
 
+from tests.models.keras_xception import VARIABLES
 from xception_jax.models.inception import INCEPTIONS
 from xception_jax.models.towers import Convolution, Fork, Tower
 

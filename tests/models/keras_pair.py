@@ -191,12 +191,13 @@ def assert_same_gradients(pair: Pair, train: bool) -> None:
         path = pair.paths[id(variable)]
         value = pair.carried.to_ours(path, gradient)
         errors[path] = np.linalg.norm(mine[path] - value) / np.linalg.norm(value)
-    worst = max(errors, key=errors.get)
+    worst = max(errors, key=lambda path: errors[path])
     print(f"{len(errors)} gradients, largest relative error {errors[worst]:.2g}, of {worst}")
     # The project's bound is 1e-3. Ours is float64 throughout; Keras averages its last image in
     # float32 all the same, and that rounding (6e-8) goes back through all layers.
     assert errors[worst] < 1e-5, worst
     for variable, value in zip(rest, right_statistics, strict=True):
-        if (path := pair.paths.get(id(variable))) is not None:  # else the state of Keras's seeds
-            np.testing.assert_allclose(my_statistics[path], value, rtol=1e-9, err_msg=path)
+        known = pair.paths.get(id(variable))
+        if known is not None:  # else the state of Keras's seeds
+            np.testing.assert_allclose(my_statistics[known], value, rtol=1e-9, err_msg=known)
             assert train == bool(np.any(np.asarray(value) != np.asarray(variable.value)))

@@ -55,10 +55,9 @@ def spatial(
     return out
 
 
-def block(conv: SeparableConv, x: np.ndarray, segments: int) -> np.ndarray:
-    x, spatial_kernel, pointwise_kernel = (
-        np.asarray(a, np.float64) for a in (x, conv.spatial_kernel[...], conv.pointwise_kernel[...])
-    )
+def block(conv: SeparableConv, images: jax.Array, segments: int) -> np.ndarray:
+    arrays = images, conv.spatial_kernel[...], conv.pointwise_kernel[...]
+    x, spatial_kernel, pointwise_kernel = (np.asarray(a, np.float64) for a in arrays)
     activate, mix = EXACT[conv.config.intermediate_activation], pointwise_kernel[0, 0]
     place = conv.strides, conv.padding
     if conv.config.order == "depthwise_first":

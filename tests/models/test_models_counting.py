@@ -11,6 +11,7 @@ from flax import nnx
 
 from xception_jax.errors import InputError
 from xception_jax.models import count, create_model, list_models, model_function
+from xception_jax.models.xception import Xception
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_counting_takes_less_than_two_seconds():
 def by_hand(order: str) -> dict[str, tuple[int, int, tuple[int, ...]]]:
     """xception_tiny at 28 pixels, 10 classes: (parameters, multiply-adds, output) by path."""
     pixels = {"stem/0": 14 * 14, "stem/1": 7 * 7}
-    rows = {
+    rows: dict[str, tuple[int, int, tuple[int, ...]]] = {
         "stem/0": (9 * 3 * 16, pixels["stem/0"] * 9 * 3 * 16, (14, 14, 16)),
         "stem/1": (9 * 16 * 32, pixels["stem/1"] * 9 * 16 * 32, (7, 7, 32)),
     }
@@ -117,6 +118,7 @@ def test_alexnet_is_counted_by_hand():
 
 def test_a_model_with_values_is_counted_and_left_as_it_is():
     model = create_model("xception_tiny", num_classes=5)
+    assert isinstance(model, Xception)
     kinds = [type(module) for _, module in nnx.iter_modules(model)]
     before = np.asarray(model.classifier.kernel[...]).copy()
     assert count(model, (28, 28, 3)) == count(

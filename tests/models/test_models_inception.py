@@ -17,7 +17,7 @@ from xception_jax.models.inception import (
 )
 from xception_jax.models.layers import Conv
 from xception_jax.models.pooling import average_pool, pool_to_grid
-from xception_jax.models.tower_network import TowerModule
+from xception_jax.models.tower_network import ConvUnit, TowerModule
 
 NORM = NormConfig(scale=False)
 
@@ -90,6 +90,7 @@ def test_figure_2_written_as_towers_is_figure_3_written_as_segments(segments, tr
 
 def test_figure_4_is_pointwise_first_with_a_relu_after_both(rng):
     module = extreme_module(3, 6, NORM, rngs=nnx.Rngs(0))
+    assert isinstance(module.convolution, SeparableConv)
     assert module.convolution.groups == 6
     x = jnp.asarray(rng.normal(size=(2, 4, 4, 3)), jnp.float32)
     mixed = np.asarray(x, np.float64) @ np.asarray(module.convolution.pointwise_kernel[...])[0, 0]
@@ -111,7 +112,10 @@ def test_figure_1_has_four_towers_of_which_one_pools(rng):
     x = jnp.asarray(rng.normal(size=(2, 5, 6, 3)), jnp.float32)
     out = module(x, False)
     assert out.shape == (2, 5, 6, 16)
-    kernel = np.asarray(module.towers[3][1].convolution.kernel[...], np.float64)[0, 0]
+    last = module.towers[3][1]
+    assert isinstance(last, ConvUnit)
+    assert isinstance(last.convolution, Conv)
+    kernel = np.asarray(last.convolution.kernel[...], np.float64)[0, 0]
     pad_explicit = np.full((2, 7, 8, 3), np.nan)
     pad_explicit[:, 1:6, 1:7] = x
     taps = [pad_explicit[:, i : i + 5, j : j + 6] for i in range(3) for j in range(3)]
@@ -172,9 +176,10 @@ def test_separable_replaces_every_spatial_convolution_of_the_modules_and_no_othe
     }
     before = {k: m for k, m in nnx.iter_modules(regular) if isinstance(m, Conv | SeparableConv)}
     assert kinds.keys() == before.keys()
-    assert not any(isinstance(module, SeparableConv) for module in before.values())
     for keys, module in kinds.items():
-        kernel = before[keys].kernel.shape
+        plain = before[keys]
+        assert isinstance(plain, Conv)
+        kernel = plain.kernel.shape
         spatial = kernel[:2] != (1, 1) and keys[0] == "modules"
         assert isinstance(module, SeparableConv) == spatial, keys
         if isinstance(module, SeparableConv):

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
-import keras_xception as carried
 import numpy as np
 import pytest
-from keras_pair import (
+
+from tests.models import keras_xception as carried
+from tests.models.keras_pair import (
     Pair,
     assert_same_gradients,
     assert_same_logits,
@@ -16,7 +17,6 @@ from keras_pair import (
     keras_in_float64,
     make_pair,
 )
-
 from xception_jax.models import SeparableConv
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-import keras_inception as carried
 import numpy as np
 import pytest
-from keras_pair import (
+
+from tests.models import keras_inception as carried
+from tests.models.keras_pair import (
     Pair,
     assert_same_gradients,
     assert_same_logits,

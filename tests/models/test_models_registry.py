@@ -1,6 +1,7 @@
 """All models of the registry: inert settings, small images, training."""
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,9 @@ def test_inert_settings_are_exactly_those_that_change_nothing(name, separable):
         if setting != "separable"
         and model_function(name, separable=separable, **{setting: value}) == base
     ]
-    others = {setting: value for setting, value in OTHERS.items() if setting != "separable"}
+    others: dict[str, Any] = {
+        setting: value for setting, value in OTHERS.items() if setting != "separable"
+    }
     others["segments"] = "per_channel"  # with a number of them no convolution is depthwise
     said = unused_settings(model_config(name, separable=separable, **others))
     assert {*said} - {"separable"} == {*unchanged} - {"activation_choices"}  # of packs alone
@@ -81,7 +84,7 @@ def test_inert_settings_are_exactly_those_that_change_nothing(name, separable):
 
 
 def test_without_a_depthwise_convolution_its_implementation_changes_nothing():
-    settings = {"depthwise_implementation": "lax"}
+    settings: dict[str, Any] = {"depthwise_implementation": "lax"}
 
     def unused(**changes):
         return set(unused_settings(model_config("xception_tiny", **settings, **changes)))

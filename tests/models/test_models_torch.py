@@ -2,6 +2,7 @@
 
 import os
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from xception_jax.models.layers import Conv, pad_explicit
 from xception_jax.models.pooling import max_pool
 
 torch = pytest.importorskip("torch")
-nn = torch.nn
+from torch import nn  # noqa: E402
 
 
 class Separable(nn.Sequential):
@@ -73,9 +74,9 @@ class LegacyXception(nn.Module):
         return self.classifier(x.mean((2, 3)))
 
 
-def places(model: LegacyXception) -> list[tuple[str, object]]:
+def places(model: LegacyXception) -> list[tuple[str, Any]]:
     """(our path, PyTorch's module) of all that holds values."""
-    found: list[tuple[str, object]] = []
+    found: list[tuple[str, Any]] = []
     for index in (0, 1):
         found += [(f"stem/{index}", model.stem[3 * index])]
         found += [(f"stem_norms/{index}", model.stem[3 * index + 1])]
@@ -90,16 +91,16 @@ def places(model: LegacyXception) -> list[tuple[str, object]]:
     return [*found, *units("exit/1", model.end), ("classifier", model.classifier)]
 
 
-def units(path: str, layers) -> list[tuple[str, object]]:
+def units(path: str, layers) -> list[tuple[str, Any]]:
     convolutions = [layer for layer in layers if isinstance(layer, Separable)]
     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
-    found: list[tuple[str, object]] = []
+    found: list[tuple[str, Any]] = []
     for index, (convolution, norm) in enumerate(zip(convolutions, norms, strict=True)):
         found += [(f"{path}/convolutions/{index}", convolution), (f"{path}/norms/{index}", norm)]
     return found
 
 
-def tensors(model: LegacyXception) -> dict[str, object]:
+def tensors(model: LegacyXception) -> dict[str, Any]:
     """PyTorch's tensor of each of our paths."""
     found = {}
     for path, layer in places(model):

@@ -15,6 +15,7 @@ from xception_jax.models import (
     model_function,
 )
 from xception_jax.models.layers import Conv
+from xception_jax.models.xception import Xception
 
 
 def count(leaves) -> int:
@@ -99,6 +100,7 @@ def test_variants_make_logits_of_small_images(name, settings, size):
 
 def test_a_model_is_used_directly_and_tracks_its_statistics_in_training(rng):
     model = create_model("xception_tiny", num_classes=5, rngs=nnx.Rngs(1))
+    assert isinstance(model, Xception)
     images = rng.normal(size=(4, 28, 28, 3)).astype(np.float32)
     before = np.asarray(model.stem_norms[0].mean[...])
     evaluated = model(images, train=False)

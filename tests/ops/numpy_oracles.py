@@ -8,9 +8,10 @@ Array = np.ndarray
 
 
 def windows(
-    height: int, width: int, window: tuple[int, int], strides: int, padding: str
+    image: tuple[int, ...], window: tuple[int, ...], strides: int, padding: str
 ) -> Iterator[tuple[tuple[int, int], tuple[int, int], tuple[int, int]]]:
     """Yields (row, column) of the output, the tap and the input, for all taps inside the image."""
+    height, width = image
     (rows, top), (columns, left) = (
         extent(n, k, strides, padding) for n, k in zip((height, width), window, strict=True)
     )
@@ -31,7 +32,7 @@ def extent(size: int, window: int, strides: int, padding: str) -> tuple[int, int
     return out, max((out - 1) * strides + window - size, 0) // 2
 
 
-def output_shape(x: Array, window: tuple[int, int], strides: int, padding: str) -> tuple[int, ...]:
+def output_shape(x: Array, window: tuple[int, ...], strides: int, padding: str) -> tuple[int, ...]:
     height, width = (
         extent(n, k, strides, padding)[0] for n, k in zip(x.shape[1:3], window, strict=True)
     )
@@ -40,7 +41,7 @@ def output_shape(x: Array, window: tuple[int, int], strides: int, padding: str) 
 
 def depthwise(x: Array, kernel: Array, strides: int, padding: str) -> Array:
     out = np.zeros((*output_shape(x, kernel.shape[:2], strides, padding), x.shape[-1]))
-    for o, t, p in windows(*x.shape[1:3], kernel.shape[:2], strides, padding):
+    for o, t, p in windows(x.shape[1:3], kernel.shape[:2], strides, padding):
         out[:, *o] += x[:, *p].astype(np.float64) * kernel[*t, 0]
     return out
 
@@ -50,7 +51,7 @@ def depthwise_gradients(
 ) -> tuple[Array, Array]:
     """Computes the gradients of sum(output * gradient) with respect to x and kernel."""
     for_x, for_kernel = np.zeros(x.shape), np.zeros(kernel.shape)
-    for o, t, p in windows(*x.shape[1:3], kernel.shape[:2], strides, padding):
+    for o, t, p in windows(x.shape[1:3], kernel.shape[:2], strides, padding):
         for_x[:, *p] += gradient[:, *o].astype(np.float64) * kernel[*t, 0]
         for_kernel[*t, 0] += np.sum(gradient[:, *o].astype(np.float64) * x[:, *p], axis=0)
     return for_x, for_kernel
@@ -59,7 +60,7 @@ def depthwise_gradients(
 def convolution(x: Array, kernel: Array, strides: int, padding: str, groups: int) -> Array:
     out = np.zeros((*output_shape(x, kernel.shape[:2], strides, padding), kernel.shape[-1]))
     inputs, outputs = kernel.shape[2], kernel.shape[3] // groups
-    for o, t, p in windows(*x.shape[1:3], kernel.shape[:2], strides, padding):
+    for o, t, p in windows(x.shape[1:3], kernel.shape[:2], strides, padding):
         for g in range(groups):
             read = slice(g * inputs, (g + 1) * inputs)
             write = slice(g * outputs, (g + 1) * outputs)
@@ -73,7 +74,7 @@ def convolution_gradients(
     """Computes the gradients of sum(output * gradient) with respect to x and kernel."""
     for_x, for_kernel = np.zeros(x.shape), np.zeros(kernel.shape)
     inputs, outputs = kernel.shape[2], kernel.shape[3] // groups
-    for o, t, p in windows(*x.shape[1:3], kernel.shape[:2], strides, padding):
+    for o, t, p in windows(x.shape[1:3], kernel.shape[:2], strides, padding):
         for g in range(groups):
             read = slice(g * inputs, (g + 1) * inputs)
             write = slice(g * outputs, (g + 1) * outputs)
@@ -87,7 +88,7 @@ def max_pool(x: Array, window: int, strides: int, padding: str) -> tuple[Array, 
     """Returns the maxima, and the flat (row-major) index of the first input pixel with each."""
     shape = (*output_shape(x, (window, window), strides, padding), x.shape[-1])
     best, winner = np.full(shape, -np.inf), np.full(shape, -1)
-    for o, _, (row, column) in windows(*x.shape[1:3], (window, window), strides, padding):
+    for o, _, (row, column) in windows(x.shape[1:3], (window, window), strides, padding):
         value, previous = x[:, row, column].astype(np.float64), best[:, *o]
         is_first_nan = np.isnan(value) & ~np.isnan(previous)
         better = (value > previous) | is_first_nan | (winner[:, *o] < 0)

@@ -1,5 +1,7 @@
 """Tests of the table that decides what `auto` means."""
 
+from collections.abc import Collection
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -10,7 +12,7 @@ from xception_jax.models import model_function
 from xception_jax.ops.dispatch import RULES, choose_implementation
 from xception_jax.training.sharding import make_mesh
 
-IMPLEMENTATIONS = {
+IMPLEMENTATIONS: dict[str, Collection[str]] = {
     "depthwise": ops.DEPTHWISE_IMPLEMENTATIONS,
     "max_pool": ops.POOLING_IMPLEMENTATIONS,
     "pointwise": ops.CONVOLUTION_IMPLEMENTATIONS,

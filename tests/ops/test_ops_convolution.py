@@ -5,11 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_oracles as oracle
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.ops import numpy_oracles as oracle
 from xception_jax.ops import CONVOLUTION_IMPLEMENTATIONS, batch_statistics, conv2d, pointwise_conv2d
 
 few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -114,7 +114,7 @@ def test_batch_statistics_are_the_biased_ones_in_float32(shape, dtype, rng):
     x = jnp.asarray(rng.normal(3, 2, size=shape), dtype)
     mean, variance = batch_statistics(x)
     exact = np.asarray(x, np.float64).reshape(-1, shape[-1])
-    assert (mean.dtype, variance.dtype) == ("float32", "float32")
+    assert mean.dtype == variance.dtype == np.float32
     # 120 numbers; the one-pass variance subtracts squares of size 30: a few units of 30 * 6e-8.
     np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(variance, exact.var(0), rtol=1e-5, atol=2e-5)

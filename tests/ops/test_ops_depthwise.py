@@ -5,13 +5,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_oracles as oracle
 import pytest
-from built_kernels import with_kernels
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from tests.ops import numpy_oracles as oracle
+from tests.ops.built_kernels import with_kernels
 from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d
 

@@ -10,63 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from built_kernels import needs_compiler
 
+from tests.ops.built_kernels import needs_compiler
+from tests.programs import run_program
 from xception_jax.ops import batch_norm, depthwise_conv2d, native
 from xception_jax.ops.column_sums import native_sums
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
-# Large enough that a problem is split into parts, and the parts over threads.
-PROGRAM = """
-import hashlib, sys
-import jax, jax.numpy as jnp, numpy as np
-from jax.sharding import AxisType, PartitionSpec as P
-from xception_jax import ops
-
-assert ops.choose_implementation("depthwise", "auto", ops.DEPTHWISE_IMPLEMENTATIONS) == "native"
-rng = np.random.default_rng(0)
-x = jnp.asarray(rng.normal(size=(2, 8, 24, 23, 70)), jnp.float32)
-kernel = jnp.asarray(rng.normal(size=(2, 3, 3, 1, 70)), jnp.float32)
-one = jnp.ones((2, 70))
-
-def loss(x, kernel, scale):
-    x = ops.depthwise_conv2d(x, kernel)
-    x, _, _ = ops.batch_norm(x, scale, scale, epsilon=1e-3)
-    return jnp.sum(jnp.sin(x)), x
-
-step = jax.vmap(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
-devices = jax.device_count()
-if devices > 1:
-    mesh = jax.make_mesh((devices,), ("run",), axis_types=(AxisType.Auto,))
-    step = jax.shard_map(step, mesh=mesh, in_specs=(P("run"),) * 3, out_specs=P("run"))
-step = jax.jit(step)
-assert ops.choose_implementation("batch_norm", "auto", ops.NORM_IMPLEMENTATIONS) == "native"
-program = step.lower(x, kernel, one).as_text()
-assert "xception_jax_depthwise_gradients" in program and "xception_jax_column_sums" in program
-results = {b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(step(x, kernel, one)))
-           for _ in range(20)}
-assert len(results) == 1
-print(hashlib.sha256(results.pop()).hexdigest())
-"""
-
-
-def run(words: list[str], **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *words],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
 
 @needs_compiler
 def test_results_are_the_same_to_the_bit_on_threads_without_them_and_on_two_devices(kernels_home):
     alone = os.environ["XLA_FLAGS"] + " --xla_cpu_multi_thread_eigen=false"
-    settings = {}, {"XLA_FLAGS": alone}, {"JAX_NUM_CPU_DEVICES": "2"}
-    runs = [run(["-c", PROGRAM], XDG_CACHE_HOME=str(kernels_home), **more) for more in settings]
+    settings: tuple[dict[str, str], ...] = {}, {"XLA_FLAGS": alone}, {"JAX_NUM_CPU_DEVICES": "2"}
+    home = str(kernels_home)
+    runs = [run_program("native_bits", XDG_CACHE_HOME=home, **more) for more in settings]
     assert [done.returncode for done in runs] == [0, 0, 0], [done.stderr for done in runs]
     assert len({done.stdout for done in runs}) == 1
 
@@ -125,17 +83,14 @@ def test_gradient_of_gradient_agrees_with_xla_in_float64(rng):
         assert np.linalg.norm(error) <= 1e-4 * np.linalg.norm(wanted)
 
 
-LIST = "from xception_jax.ops import *; print(*DEPTHWISE_IMPLEMENTATIONS)"
-
-
 @needs_compiler
 def test_they_can_be_switched_off(kernels_home):
     home = str(kernels_home)
-    on = run(["-c", LIST], XDG_CACHE_HOME=home)
-    off = run(["-c", LIST], XDG_CACHE_HOME=home, XCEPTION_JAX_KERNELS="off")
+    on = run_program("list_depthwise", XDG_CACHE_HOME=home)
+    off = run_program("list_depthwise", XDG_CACHE_HOME=home, XCEPTION_JAX_KERNELS="off")
     assert on.stdout.split() == ["lax", "shift", "native"], on.stderr
     assert off.stdout.split() == ["lax", "shift"], off.stderr
-    wrong = run(["-c", LIST], XDG_CACHE_HOME=home, XCEPTION_JAX_KERNELS="of")
+    wrong = run_program("list_depthwise", XDG_CACHE_HOME=home, XCEPTION_JAX_KERNELS="of")
     assert "XCEPTION_JAX_KERNELS='of': must be one of on, off" in wrong.stderr
 
 
@@ -146,7 +101,7 @@ def test_a_damaged_library_is_named_and_left_alone(kernels_home, tmp_path):
     damaged.parent.mkdir(parents=True)
     shutil.copy(library, damaged)
     os.truncate(damaged, 9000)  # the system's loader does not survive this length
-    done = run(["-c", LIST], XDG_CACHE_HOME=str(tmp_path))
+    done = run_program("list_depthwise", XDG_CACHE_HOME=str(tmp_path))
     assert (done.returncode, done.stdout.split()) == (0, ["lax", "shift"])
     (line,) = done.stderr.splitlines()
     assert str(damaged) in line
@@ -171,7 +126,13 @@ def test_what_is_not_a_library_is_not_loaded(tmp_path):
     ],
 )
 def test_no_compiler_and_one_that_fails_are_one_line(environment, message, tmp_path):
-    done = run(["-m", "xception_jax.ops.native"], XDG_CACHE_HOME=str(tmp_path), **environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "xception_jax.ops.native"],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

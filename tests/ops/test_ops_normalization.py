@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from built_kernels import with_kernels
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from tests.ops.built_kernels import with_kernels
 from xception_jax.errors import InputError
 from xception_jax.ops import NORM_IMPLEMENTATIONS, batch_norm
 

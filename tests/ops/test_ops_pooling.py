@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_oracles as oracle
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from tests.ops import numpy_oracles as oracle
 from xception_jax.errors import InputError
 from xception_jax.ops import POOLING_IMPLEMENTATIONS, max_pool
 

@@ -4,8 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from same_run import assert_same_run
-
+from tests.same_run import assert_same_run
 from xception_jax.errors import InputError
 from xception_jax.remote import copied
 from xception_jax.tracking import read_metrics

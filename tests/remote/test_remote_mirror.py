@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from remote_runs import assert_same_as_local, finish, wait_for_rows
-from shrunk import CONFIG, EXPERIMENT, SHRUNK
 
+from tests.remote.remote_runs import assert_same_as_local, finish, wait_for_rows
+from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 from xception_jax.errors import InputError
 from xception_jax.remote import copied, mirrored, url_of
 from xception_jax.remote.store import Store
@@ -137,7 +137,8 @@ def test_images_with_unusual_spaces_are_fetched(tmp_path):
 def test_a_store_that_fails_for_a_while_is_updated_later(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("XCEPTION_JAX_UPLOAD_SECONDS", "0.1")
-    url, warnings = f"memory://{tmp_path.name}/away", []
+    url = f"memory://{tmp_path.name}/away"
+    warnings: list[str] = []
     away, write = threading.Event(), Store.write
 
     def write_unless_away(self, name: str, content: bytes) -> None:
@@ -262,7 +263,12 @@ def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
     prepare("fashion_mnist_mini", str(tmp_path / "bucket"))
     fetched = []
     get = Store._get
-    monkeypatch.setattr(Store, "_get", lambda *args: (fetched.append(args[1]), get(*args)))
+
+    def note(self, name, *args):
+        fetched.append(name)
+        return get(self, name, *args)
+
+    monkeypatch.setattr(Store, "_get", note)
     url = f"file://{tmp_path}/bucket"
     for _ in range(2):
         source = load("fashion_mnist_mini", directory=url)

@@ -9,9 +9,9 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from remote_runs import assert_same_as_local, finish, wait_for_rows
-from shrunk import CONFIG, SHRUNK
 
+from tests.remote.remote_runs import assert_same_as_local, finish, wait_for_rows
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.data import prepare
 from xception_jax.remote.store import Store
 

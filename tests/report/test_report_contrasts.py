@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from figure_checks import artists, points, texts
 from matplotlib.figure import Figure
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.report.figure_checks import artists, points, texts
+from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.report import differences
 from xception_jax.report.canvas import NARROW, WIDE, set_count_ticks
 from xception_jax.report.costs import cost_figure

@@ -12,12 +12,12 @@ import matplotlib
 import numpy as np
 import polars as pl
 import pytest
-from figure_checks import artists, points, texts
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.report.figure_checks import artists, points, texts
+from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.report.arm_styles import arm_styles
 from xception_jax.report.axes import MOST_LINES, ValueAxis, thin, thin_lines, value_axis
 from xception_jax.report.canvas import NARROW, WIDE

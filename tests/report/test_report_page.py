@@ -11,10 +11,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from figure_checks import artists, texts
-from headless_browser import CHROMIUM, chromium
-from synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 
+from tests.report.figure_checks import artists, texts
+from tests.report.headless_browser import CHROMIUM, chromium
+from tests.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 from xception_jax.errors import InputError
 from xception_jax.report import write_report
 from xception_jax.report.canvas import NARROW, WIDE
@@ -180,7 +180,7 @@ def test_folder_that_cannot_be_made_is_an_input_error(finished_sweep: SweepWrite
 
 def test_300_runs_of_2000_points(new_sweep: NewSweep) -> None:
     """All rows are in the data files, and the page stays small enough to open."""
-    arms = {f"arm {index}": {} for index in range(15)}
+    arms: dict[str, dict[str, Any]] = {f"arm {index}": {} for index in range(15)}
     sweep = new_sweep(arms=arms, seeds=range(20))
     steps = range(10, 20010, 10)
     for index, arm in enumerate(arms):
@@ -341,22 +341,22 @@ def test_sets_of_labels_are_reported_by_map100(new_sweep: NewSweep) -> None:
             for step, value in zip(STEPS, saturating(0.4 + 0.1 * seed), strict=True)
         ]
         (path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    result = write_report(sweep.directory)
-    folder = result.page.parent
-    assert "test MAP@100" in result.columns
-    assert result.rows[0][3] == "0.4500 ± 0.0707"
+    written = write_report(sweep.directory)
+    folder = written.page.parent
+    assert "test MAP@100" in written.columns
+    assert written.rows[0][3] == "0.4500 ± 0.0707"
     assert (folder / "validation_map100.svg").is_file()
     assert not (folder / "validation_top1.svg").exists()
     results = pl.read_parquet(folder / "results.parquet")
     assert results["test_map100"].to_list() == [0.4, 0.5, 0.4, 0.5]
     assert results["metric"].unique().to_list() == ["map100"]
-    assert "top-1" not in result.page.read_text()
+    assert "top-1" not in written.page.read_text()
 
 
 def test_packed_runs_are_named(new_sweep: NewSweep) -> None:
     sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
     for seed in sweep.seeds:
-        pack = {"pack": {"size": 2, "runs": ["none-s0", "none-s1"]}} if seed else {}
+        pack: dict[str, Any] = {"pack": {"size": 2, "runs": ["none-s0", "none-s1"]}} if seed else {}
         sweep.add_run("none", seed, steps=STEPS, top1=saturating(0.9), test_top1=0.8, **pack)
     text = write_report(sweep.directory).page.read_text()
     assert "Packed runs, trained together in one program: 1 in packs of 2." in text

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 
+from tests.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 from xception_jax.errors import InputError
 from xception_jax.report import write_report
 from xception_jax.report.reading import read_directory

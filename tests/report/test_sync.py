@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from offline_runs import read_offline_run
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.offline_runs import read_offline_run
+from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.sweep import Claim
 from xception_jax.tracking import read_metrics
 

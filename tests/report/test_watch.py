@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.errors import InputError
 from xception_jax.report.watch import watch_report
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import KINDS, audit
 from xception_jax.statistics.contrasts import contrasts

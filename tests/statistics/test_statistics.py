@@ -108,7 +108,7 @@ def test_holm_is_the_closure_of_bonferroni(rng: np.random.Generator) -> None:
     p = rng.uniform(0, 0.2, 5)
     every = [s for size in range(1, 6) for s in itertools.combinations(range(5), size)]
     closed = [max(len(s) * min(p[list(s)]) for s in every if i in s) for i in range(5)]
-    np.testing.assert_allclose(holm(p), np.minimum(closed, 1), rtol=1e-12)
+    np.testing.assert_allclose(holm(p.tolist()), np.minimum(closed, 1), rtol=1e-12)
     np.testing.assert_allclose(holm([0.5, 0.5]), [1, 1])
 
 
@@ -190,12 +190,12 @@ def test_detectable_effect_and_needed_number_invert_the_power() -> None:
         assert margin is not None
         assert equivalence_power(0, margin / 0.02, n) == pytest.approx(POWER, abs=1e-6)
     assert minimum_detectable_effect(5) is None
-    n = needed_n(-0.01, 0.02)
-    assert n is not None
-    assert power(0.5, n) >= POWER > power(0.5, n - 1)
-    n = needed_n(0.001, 0.01, margin=0.005)
-    assert n is not None
-    assert equivalence_power(0.1, 0.5, n) >= POWER > equivalence_power(0.1, 0.5, n - 1)
+    k = needed_n(-0.01, 0.02)
+    assert k is not None
+    assert power(0.5, k) >= POWER > power(0.5, k - 1)
+    m = needed_n(0.001, 0.01, margin=0.005)
+    assert m is not None
+    assert equivalence_power(0.1, 0.5, m) >= POWER > equivalence_power(0.1, 0.5, m - 1)
     assert needed_n(0.03, 0.02, margin=0.01) == needed_n(0.02, 0.02)
     assert needed_n(0.0, 0.02) is None
     assert needed_n(0.001, 1.0) is None

@@ -71,5 +71,5 @@ def test_effects_are_found_as_often_as_theory_says(
     assert detectable is not None
     for effect in (1.5, detectable):
         samples = rng.normal(effect, 1, (TRIALS, n))
-        found = np.mean([sign_flip_p(sample) < ALPHA for sample in samples])
+        found = float(np.mean([sign_flip_p(sample) < ALPHA for sample in samples]))
         assert found == pytest.approx(power(effect, n), abs=gap + deviations(found))

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ml_collections import ConfigDict
-from synthetic_sweep import STEPS, SweepWriter, saturating
 
+from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.errors import InputError
 from xception_jax.report.reading import read_directory
 from xception_jax.runtime.run_directory import update_run
@@ -96,7 +97,7 @@ def test_the_plan_says_what_the_claims_can_detect(
     code, out, _ = call("plan", with_seeds(5))
     assert code == 0
     assert "none: 5 seeds cannot give p < 0.05" in out
-    arms = {"residual": {}, "plain": {}}
+    arms: dict[str, dict[str, Any]] = {"residual": {}, "plain": {}}
     pilot = new_sweep(arms=arms, seeds=(0, 1, 2))
     finals = {"residual": (0.8, 0.82, 0.84), "plain": (0.79, 0.79, 0.79)}
     for arm, values in finals.items():

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from shrunk import EXPERIMENT, SHRUNK
+
+from tests.shrunk import EXPERIMENT, SHRUNK
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Experiments as they are declared: what is planned, and what is refused."""
 
+from typing import Any
+
 import pytest
 
 from xception_jax.config import flatten, load_config, resolve
@@ -7,11 +9,17 @@ from xception_jax.errors import InputError
 from xception_jax.sweep import Claim, Experiment, load_experiment, plan_runs
 from xception_jax.sweep.experiment import apply_overrides
 
-ARMS = {"none": {}, "relu": {"model.intermediate_activation": "relu"}}
+ARMS: dict[str, dict[str, Any]] = {"none": {}, "relu": {"model.intermediate_activation": "relu"}}
 
 
-def declare(**changes):
-    settings = {"name": "question", "hypothesis": "so", "base": "base.py", "arms": ARMS, "seeds": 2}
+def declare(**changes: Any) -> Experiment:
+    settings: dict[str, Any] = {
+        "name": "question",
+        "hypothesis": "so",
+        "base": "base.py",
+        "arms": ARMS,
+        "seeds": 2,
+    }
     return Experiment(**(settings | changes))
 
 

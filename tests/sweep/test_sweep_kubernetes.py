@@ -7,8 +7,8 @@ import subprocess
 import pytest
 import typer
 import yaml
-from shrunk import CONFIG, ROOT
 
+from tests.shrunk import CONFIG, ROOT
 from xception_jax import cli
 from xception_jax.commands.engines import Engine
 from xception_jax.errors import INTERRUPTED, LOST_PEER
@@ -49,7 +49,9 @@ def parsed(words: list[str]) -> dict:
     """The parameters of a valid `xception-jax` command."""
     program, name, *rest = words
     assert program == "xception-jax"
-    command = typer.main.get_command(cli.app).commands[name]
+    group = typer.main.get_command(cli.app)
+    assert isinstance(group, typer.core.TyperGroup)
+    command = group.commands[name]
     return command.make_context(name, rest).params
 
 

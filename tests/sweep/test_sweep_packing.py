@@ -19,8 +19,13 @@ from xception_jax.sweep.experiment import parse_packing
 from xception_jax.sweep.measurement import Measured
 from xception_jax.sweep.packing import even_size, plan_packs
 from xception_jax.tracking import read_metrics
+from xception_jax.training import train_together
 from xception_jax.training.compile import compile_train_steps
 from xception_jax.training.setup import make_schedule
+
+
+def losses(home: Path) -> list[float]:
+    return [row["loss"] for row in read_metrics(home / "metrics.jsonl")]
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +111,13 @@ def test_packs_spread_over_cores_give_the_same_curves(done, words, tmp_path):
     for arm, home in run_dirs(tmp_path).items():
         assert record(home)["pack"]["size"] == 2
         assert len(record(home)["devices"]) == min(2, len(os.sched_getaffinity(0)))
-        losses = [[row["loss"] for row in read_metrics(place / "metrics.jsonl")]
-                  for place in (home, run_dirs(done)[arm])]  # fmt: skip
-        np.testing.assert_allclose(*losses, rtol=2e-3)
+        np.testing.assert_allclose(losses(home), losses(run_dirs(done)[arm]), rtol=2e-3)
 
 
 @pytest.fixture
 def interrupted(words, call, tmp_path, monkeypatch) -> Path:
     """A pack that was stopped after step 5."""
-    train = local.train_together
+    train = train_together
 
     def stopped(runs, slots, **arguments):
         asked = iter(range(5))
@@ -135,9 +138,7 @@ def test_packing_off_takes_the_runs_of_a_pack_over(done, interrupted, words, cal
     for arm, home in run_dirs(interrupted).items():
         assert record(home)["pack"] is None
         assert record(home)["resumed_from"] == [5]
-        losses = [[row["loss"] for row in read_metrics(place / "metrics.jsonl")]
-                  for place in (home, run_dirs(done)[arm])]  # fmt: skip
-        np.testing.assert_allclose(*losses, rtol=2e-3)
+        np.testing.assert_allclose(losses(home), losses(run_dirs(done)[arm]), rtol=2e-3)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,7 @@ def test_what_has_begun_is_formed_again_or_says_why_not(planned, tmp_path):
     rest = [((3, 7), 2), ((4, 5, 6), 3)]
     assert numbers(tmp_path, planned, 16, [row]) == [((0, 1, 2), 3), *rest]
     shutil.rmtree(tmp_path / planned[1].directory)
-    said = []
+    said: list[str] = []
     alone = [((0,), None), ((1,), None), ((2,), None)]
     assert numbers(tmp_path, planned, 16, [row], said.append) == [*alone, *rest]
     assert said == [
@@ -236,7 +237,8 @@ class _Machine:
     ],
 )
 def test_the_fastest_size_is_measured_once(machine, best, asked, planned, tmp_path):
-    runs, said = [planned[n] for n in (0, 1, 2, 4, 5, 6)], []
+    runs = [planned[n] for n in (0, 1, 2, 4, 5, 6)]
+    said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sizing, "measure", machine)
         patch.setattr(sizing, "_FEW_STEPS", 0)

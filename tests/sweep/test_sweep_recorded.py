@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shrunk import CONFIG
 
+from tests.shrunk import CONFIG
 from xception_jax.sweep import load_experiment, plan_runs
 from xception_jax.sweep.recorded import load_recorded, load_sweep
 

@@ -9,7 +9,7 @@ import pytest
 
 from xception_jax.runtime import lock, run_directory
 from xception_jax.sweep import local
-from xception_jax.training import Interrupted
+from xception_jax.training import Interrupted, train_together
 from xception_jax.training.compile import compile_train_steps
 
 
@@ -57,8 +57,8 @@ class Finished:
 def finished(tmp_path_factory, sweep) -> Finished:
     home = tmp_path_factory.mktemp("sweep") / "done"
     compile_train_steps.cache_clear()
-    said = sweep(home, "--seeds", 2)
-    return Finished(home, *said, compile_train_steps.cache_info().misses)
+    code, out, err = sweep(home, "--seeds", 2)
+    return Finished(home, code, out, err, compile_train_steps.cache_info().misses)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_status_shows_how_runs_stand(done, call, tmp_path):
 
 
 def test_a_run_that_fails_or_diverges_does_not_stop_the_others(sweep, call, tmp_path, monkeypatch):
-    train = local.train_together
+    train = train_together
 
     def train_or_fail(runs, slots, **arguments):
         (run,) = runs

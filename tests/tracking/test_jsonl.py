@@ -4,12 +4,11 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from tests.programs import run_program, start_program, stdout_of
 from xception_jax.errors import InputError
 from xception_jax.tracking.jsonl import MetricsLog, read_metrics
 
@@ -193,24 +192,11 @@ def test_a_full_disk_leaves_no_part_of_a_row(path, monkeypatch):
     assert read_metrics(path) == [row(1), row(2)]
 
 
-ENDLESS_WRITER = """
-import itertools, pathlib, sys
-from xception_jax.tracking.jsonl import MetricsLog
-log = MetricsLog(pathlib.Path(sys.argv[1]))
-for step in itertools.count():
-    log.write({"step": step, "epoch": step / 7, "split": "train", "loss": 1 / (step + 1)})
-    sys.stdout.write(f"{step}\\n")
-    sys.stdout.flush()
-"""
-
-
 def test_a_kill_loses_no_row_that_was_written(path):
-    writer = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS_WRITER, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    reported = [int(writer.stdout.readline()) for _ in range(2000)]
+    writer = start_program("write_metrics", path)
+    reported = [int(stdout_of(writer).readline()) for _ in range(2000)]
     writer.send_signal(signal.SIGKILL)
-    reported += map(int, writer.stdout.read().split("\n")[:-1])
+    reported += map(int, stdout_of(writer).read().split("\n")[:-1])
     writer.wait()
     steps = [values["step"] for values in read_metrics(path)]
     assert steps == list(range(len(steps)))
@@ -218,6 +204,5 @@ def test_a_kill_loses_no_row_that_was_written(path):
 
 
 def test_importing_the_package_imports_neither_wandb_nor_jax():
-    check = "import sys, xception_jax.tracking; print({'wandb', 'jax'} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    done = run_program("find_imports", "xception_jax.tracking", "wandb", "jax")
+    assert done.stdout == "\n", done.stderr

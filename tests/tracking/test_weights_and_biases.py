@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from offline_runs import read_offline_run
 
+from tests.offline_runs import read_offline_run
+from tests.programs import program, start_program, stdout_of
 from xception_jax.tracking import open_tracker, read_metrics, weights_and_biases
 from xception_jax.tracking.weights_and_biases import start_run, wandb_id
 
@@ -40,18 +41,6 @@ def open_run(tmp_path, warnings):
 def log_all(tracker, rows):
     for row in rows:
         tracker.log(row)
-
-
-def run_script(script, *arguments, **environment):
-    """Starts a new process, because wandb reads its environment once per process."""
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def files_holding(directory, secret):
@@ -119,17 +108,6 @@ def test_runs_open_at_once_keep_their_curves_apart(tmp_path, open_run, make_rows
     assert warnings == []
 
 
-LOG_AND_WAIT = """
-import pathlib, sys, time
-from xception_jax.tracking import open_tracker
-tracker = open_tracker(pathlib.Path(sys.argv[1]), run_id="ab12" * 16, name="n", config={})
-for step in range(1, 10**6):
-    tracker.log({"step": step, "epoch": step / 7, "split": "train", "loss": 1 / step})
-    print(step, time.time(), flush=True)
-    time.sleep(0.1)  # slow, because W&B also writes whenever it has collected 32 KiB
-"""
-
-
 def kill_with_children(process):
     """Kills a process and wandb's service at once, as when a machine is lost; returns the time."""
     (tasks,) = Path(f"/proc/{process.pid}/task/{process.pid}").glob("children")
@@ -148,14 +126,14 @@ def kill_with_children(process):
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds children through /proc")
 def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(tmp_path, open_run, make_rows):
-    process = run_script(LOG_AND_WAIT, tmp_path)
+    process = start_program("track_slowly", tmp_path)
     until = time.time() + 20
-    logged = [process.stdout.readline().split()]
+    logged = [stdout_of(process).readline().split()]
     while float(logged[-1][1]) < min(until, float(logged[0][1]) + 5):
-        logged.append(process.stdout.readline().split())
+        logged.append(stdout_of(process).readline().split())
     killed_at, children = kill_with_children(process)
     assert children == 1
-    logged += [line.split() for line in process.stdout.read().splitlines()]
+    logged += [line.split() for line in stdout_of(process).read().splitlines()]
 
     kept = [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")]
     assert kept == list(range(1, len(kept) + 1)) and len(kept) >= len(logged)
@@ -189,30 +167,9 @@ def test_w_and_b_files_of_other_runs_are_left_alone(tmp_path, open_run):
     assert other.is_dir()
 
 
-TWO_ONLINE_RUNS = """
-import json, pathlib, sys, time
-from xception_jax.tracking import open_tracker, weights_and_biases
-weights_and_biases._INIT_SECONDS = 2.0
-warnings, started, slowest = [], time.monotonic(), 0.0
-for name in "ab":
-    directory = pathlib.Path(sys.argv[1], name)
-    directory.mkdir()
-    tracker = open_tracker(
-        directory, run_id=name * 64, name=name, config={}, mode="online", warn=warnings.append
-    )
-    for step in range(1, 31):
-        before = time.monotonic()
-        tracker.log({"step": step, "epoch": 1.0, "split": "train", "loss": 1 / step})
-        slowest = max(slowest, time.monotonic() - before)
-    tracker.finish({})
-result = {"warnings": warnings, "slowest": slowest, "seconds": time.monotonic() - started}
-pathlib.Path(sys.argv[1], "result.json").write_text(json.dumps(result))
-"""
-
-
 def test_an_unreachable_server_costs_a_warning_and_no_time(tmp_path):
     secrets = {"WANDB_API_KEY": KEY, "MY_TOKEN": "hunter2hunter2"}
-    script = run_script(TWO_ONLINE_RUNS, tmp_path, WANDB_BASE_URL=CLOSED_PORT, **secrets)
+    script = start_program("track_online", tmp_path, WANDB_BASE_URL=CLOSED_PORT, **secrets)
     output = script.communicate(timeout=60)
     assert (script.returncode, *output) == (0, "", "")
     result = json.loads((tmp_path / "result.json").read_text())
@@ -230,7 +187,7 @@ def test_an_unreachable_server_costs_a_warning_and_no_time(tmp_path):
 def test_no_key_falls_back_without_asking_on_a_terminal(tmp_path):
     terminal, process_end = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", TWO_ONLINE_RUNS, str(tmp_path)],
+        program("track_online", tmp_path),
         env=os.environ | {"WANDB_BASE_URL": CLOSED_PORT},
         stdin=process_end,
         stdout=process_end,
@@ -252,18 +209,8 @@ def test_no_key_falls_back_without_asking_on_a_terminal(tmp_path):
     assert len(read_offline_run(tmp_path / "b").curve) == 30
 
 
-DISABLED_RUN = """
-import pathlib, sys
-from xception_jax.tracking import open_tracker
-tracker = open_tracker(pathlib.Path(sys.argv[1]), run_id="a", name="n", config={}, mode="disabled")
-tracker.log({"step": 1, "epoch": 1.0, "split": "train", "loss": 1.0})
-tracker.finish({})
-print("wandb" in sys.modules)
-"""
-
-
 def test_disabled_writes_nothing_and_imports_nothing(tmp_path):
-    output = run_script(DISABLED_RUN, tmp_path).communicate(timeout=30)
+    output = start_program("track_disabled", tmp_path).communicate(timeout=30)
     assert output == ("False\n", "")
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
 
@@ -300,7 +247,7 @@ def test_a_place_that_cannot_be_written_is_a_warning(tmp_path, open_run, make_ro
 def test_a_full_disk_is_a_warning(tmp_path, open_run, make_rows, warnings, monkeypatch):
     """The package gives this warning because wandb gives none."""
     full = shutil._ntuple_diskusage(1 << 30, 1 << 30, 0)
-    monkeypatch.setattr(weights_and_biases.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
     tracker = open_run()
     log_all(tracker, make_rows())
     tracker.finish({})
@@ -308,30 +255,9 @@ def test_a_full_disk_is_a_warning(tmp_path, open_run, make_rows, warnings, monke
     assert f"{tmp_path}/wandb is full" in warning and "xception-jax sync" in warning
 
 
-RUNS_AROUND_A_DEAD_SERVICE = """
-import os, pathlib, signal, sys, time
-from xception_jax.tracking import open_tracker
-for name in "ab":
-    directory = pathlib.Path(sys.argv[1], name)
-    directory.mkdir()
-    tracker = open_tracker(directory, run_id=name * 64, name=name, config={}, warn=print)
-    for step in range(1, 31):
-        tracker.log({"step": step, "epoch": 1.0, "split": "train", "loss": 1 / step})
-        if name == "a" and step == 15:
-            while not list(directory.glob("wandb/*/*.wandb")):
-                time.sleep(0.01)
-            time.sleep(0.5)
-            for task in pathlib.Path("/proc/self/task").iterdir():
-                for pid in (task / "children").read_text().split():
-                    os.kill(int(pid), signal.SIGKILL)
-        time.sleep(0.02)
-    tracker.finish({})
-"""
-
-
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds children through /proc")
 def test_a_service_that_dies_costs_one_run_its_mirror(tmp_path):
-    output, errors = run_script(RUNS_AROUND_A_DEAD_SERVICE, tmp_path).communicate(timeout=60)
+    output, errors = start_program("track_after_a_death", tmp_path).communicate(timeout=60)
     assert errors == ""
     assert output.count("without W&B") == len(output.splitlines()) == 1
     for name in "ab":
@@ -345,6 +271,7 @@ def test_a_mirror_that_hangs_is_left_behind(tmp_path, warnings, monkeypatch):
         run = start_run(
             directory=tmp_path, run_id=RUN_ID, name="n", config={}, warn=warnings.append
         )
+        assert run is not None
         started = time.monotonic()
         run.finish({}, failed=False)
         assert time.monotonic() - started < 2

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import same_run
 from ml_collections import ConfigDict
-from shrunk import CONFIG, SHRUNK
 
+from tests import same_run
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.config import load_config, resolve
 from xception_jax.training import Labels, train
 

@@ -3,12 +3,15 @@
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.shrunk import MULTI_LABEL_CONFIG, MULTI_LABEL_SHRUNK
 from xception_jax.config import load_config, resolve
+from xception_jax.data.splits import ArrayRecords
 from xception_jax.errors import InputError
 from xception_jax.tracking import read_metrics
 from xception_jax.training import Interrupted, Labels, train
@@ -20,27 +23,13 @@ from xception_jax.training.metrics import (
     mean_average_precision,
     sigmoid_cross_entropy,
 )
-from xception_jax.training.setup import make_step_spec, open_data
+from xception_jax.training.setup import make_step_spec, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
-
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "jft_style.py"
-# 6 steps on mosaics of a quarter of their size.
-SHRUNK = (
-    "data.image_size=14",
-    "data.train_examples=64",
-    "model.width=0.25",
-    "model.middle_modules=0",
-    "train.batch_size=32",
-    "train.epochs=3",
-    "train.log_every_steps=2",
-    "train.evaluate_every_epochs=1",
-    "checkpoint.every_epochs=1",
-    "wandb.mode=disabled",
-)
+from xception_jax.training.state import TrainState
 
 
 def shrunk(*words):
-    return resolve(load_config(CONFIG), overrides=[*SHRUNK, *words])
+    return resolve(load_config(MULTI_LABEL_CONFIG), overrides=[*MULTI_LABEL_SHRUNK, *words])
 
 
 def run(directory, *words, **arguments):
@@ -197,7 +186,9 @@ def test_rows_and_result_hold_map100(whole):
 def test_the_best_checkpoint_is_the_one_of_the_best_map100(tmp_path):
     checkpoints = Checkpoints(tmp_path / "kept", keep_last=1, keep_best=1, metric="map100", run="")
     for step, (top1, map100) in enumerate([(0.1, 0.9), (0.9, 0.1), (0.2, 0.2)], start=1):
-        checkpoints.save(step, {"x": jnp.zeros(1)}, {"top1": top1, "map100": map100}, b"")
+        checkpoints.save(
+            step, cast(TrainState, {"x": jnp.zeros(1)}), {"top1": top1, "map100": map100}, b""
+        )
         checkpoints.wait()
     checkpoints.close()
     assert {path.name for path in (tmp_path / "kept").iterdir()} >= {"1", "3"}
@@ -212,7 +203,9 @@ def test_result_is_what_the_predictions_say(whole):
     file = np.load(whole / "predictions.npz")
     scores, labels = file["scores"].astype(float), file["label"]
     result = json.loads((whole / "run.json").read_text())["result"]
-    np.testing.assert_array_equal(labels, source.splits["test"].records.labels)
+    records = source.splits["test"].records
+    assert isinstance(records, ArrayRecords)
+    np.testing.assert_array_equal(labels, records.labels)
     best = scores.argmax(axis=1)
     np.testing.assert_array_equal(best, file["prediction"])
     right = labels[np.arange(len(labels)), best] == 1
@@ -241,44 +234,17 @@ def test_streaming_gives_the_curve_of_in_memory(whole, tmp_path):
             assert other[name] == pytest.approx(one[name], rel=1e-3), name
 
 
-EIGHT_DEVICES = """
-import sys
-from pathlib import Path
-import jax
-from xception_jax.config import load_config, resolve
-from xception_jax.training import Labels, train
-
-assert len(jax.devices()) == 8
-config = resolve(load_config(sys.argv[1]), overrides=sys.argv[3:])
-train(config, Path(sys.argv[2]), labels=Labels("eight"))
-"""
-
-
-@pytest.mark.slow
-def test_eight_devices_give_the_rows_of_one(whole, tmp_path, on_eight_devices):
-    """Those of the first epoch: nothing in it depends on how many follow."""
-    on_eight_devices(EIGHT_DEVICES, str(CONFIG), str(tmp_path), *SHRUNK, "train.epochs=1")
-    one, eight = (read_metrics(home / "metrics.jsonl") for home in (whole, tmp_path))
-    assert len(eight) == 2
-    for expected, found in zip(one[:2], eight, strict=True):
-        assert found.keys() == expected.keys()
-        assert found["split"] == expected["split"]
-        for name in ("loss", "top1", *(["map100"] if found["split"] == "valid" else [])):
-            # Sums in another order round differently; a rank may change by it.
-            assert found[name] == pytest.approx(expected[name], rel=1e-3), name
-
-
 def test_label_smoothing_is_refused():
     config = shrunk("train.label_smoothing=0.1")
     with pytest.raises(InputError, match=r"train\.label_smoothing=0\.1.*value: 0\.0"):
-        make_step_spec(config, open_data(config).info, make_mesh())
+        require_trainable(config, open_data(config).info, make_mesh())
 
 
 def test_decay_of_the_paper_in_examples():
     """0.9 every 3,000,000 images: 93,750 steps of 32; 0.9 every 100: three steps of 32."""
     for words, period in (((), 93_750), (("optimizer.decay_examples=100",), 3)):
         config = shrunk(*words, "train.epochs=2000")
-        rate = make_step_spec(config, open_data(config).info, make_mesh()).optimizer
+        rate = make_step_spec(config, open_data(config).info).optimizer
         assert rate.decay_steps == period
         at = rate.factor_at()
         for step, power in ((period - 1, 0), (period, 1), (2 * period, 2)):

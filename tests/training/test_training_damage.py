@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from damage import delete, empty, flip, replace, scatter, truncate
-from shrunk import CONFIG, SHRUNK
 
+from tests.damage import delete, empty, flip, replace, scatter, truncate
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.training import Interrupted
 
 CHECKPOINT = {
@@ -82,10 +82,10 @@ def cases():
 def test_damage_is_mended_or_refused(case, damaged, whole, call, assert_same_run):
     name, kind = case
     home = damaged(name, kind)
-    for words in (("status", home), ("evaluate", home), ("report", home)):
-        if words[0] == "report" and not (home / "run.json").exists():
+    for command in ("status", "evaluate", "report"):
+        if command == "report" and not (home / "run.json").exists():
             continue  # nothing that could be reported
-        code, out, err = call(*words)
+        code, out, err = call(command, home)
         assert code in (0, 2), out + err
         assert code == 0 or len(err.splitlines()) == 1
     code, out, err = call("train", CONFIG, "--workdir", home, *SHRUNK)

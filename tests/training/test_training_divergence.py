@@ -11,7 +11,6 @@ import pytest
 from xception_jax.training import Labels, RunSpec, train_together
 from xception_jax.training.divergence import find_origin
 from xception_jax.training.setup import make_step_spec, open_data
-from xception_jax.training.sharding import make_mesh
 
 WILD = ("optimizer.learning_rate=1e3", "optimizer.momentum=0.99", "optimizer.weight_decay=10")
 
@@ -23,7 +22,7 @@ def broken(shrunk):
     def broken(factors, *words):
         config = shrunk(*words)
         with closing(open_data(config)) as pipeline:
-            program = make_step_spec(config, pipeline.info, make_mesh())
+            program = make_step_spec(config, pipeline.info)
             state = program.init(0)
             parameters = dict(state.parameters)
             for path, factor in factors.items():

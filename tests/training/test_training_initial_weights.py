@@ -1,6 +1,7 @@
 """Fine-tuning: a run that starts from converted weights, with another number of classes."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from xception_jax.training.checkpoint import read_state
 from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import make_mesh
 
-SHALLOW = {"middle_modules": 0, "width": 0.1}
+SHALLOW: dict[str, Any] = {"middle_modules": 0, "width": 0.1}
 
 
 @pytest.fixture
@@ -48,11 +49,12 @@ def settings(images: Path, weights: Path):
 def test_a_run_starts_from_the_weights_but_for_the_classifier(tmp_path: Path, images: Path):
     model = create_model("xception", num_classes=7, **SHALLOW, rngs=nnx.Rngs(5))
     save_keras_weights(model, tmp_path / "there.weights.h5")
-    config, said = settings(images, tmp_path / "there.weights.h5"), []
+    config = settings(images, tmp_path / "there.weights.h5")
+    said: list[str] = []
     # At a learning rate of zero the last parameters are the first.
     train(config, tmp_path / "run", labels=Labels("fine"), warn=said.append)
     pipeline, mesh = open_data(config), make_mesh()
-    program = make_step_spec(config, pipeline.info, mesh)
+    program = make_step_spec(config, pipeline.info)
     shapes = jax.eval_shape(lambda: program.init(0))
     _, state = read_state(tmp_path / "run" / "checkpoints", shapes, mesh, None)
     _, parameters, _ = functionalize(model)

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from offline_runs import read_offline_run
 
+from tests.offline_runs import read_offline_run
 from xception_jax.tracking import read_metrics
 
 # Long enough to be met in the middle: 60 steps, slowed by a validation and a checkpoint each few.
@@ -55,7 +55,9 @@ def test_a_signal_saves_and_says_so(number, whole, command, tmp_path, assert_sam
     code, _, err = finish(process)
     assert code == 75
     assert err.splitlines()[0] == "stopping after this step; interrupt again to stop at once"
-    step = int(re.fullmatch(r"stopped after step (\d+); .*", err.splitlines()[1])[1])
+    stopped = re.fullmatch(r"stopped after step (\d+); .*", err.splitlines()[1])
+    assert stopped is not None
+    step = int(stopped[1])
     assert step < 60
     assert str(step) in {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert finish(command(tmp_path / "run", *LONG))[0] == 0

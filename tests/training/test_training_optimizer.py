@@ -1,6 +1,7 @@
 """Updates and schedules against Keras and plain NumPy in float64."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,12 @@ TOLERANCE = 2e-6
 
 
 def settings(warmup_steps=0, **changes):
-    config = {"name": "sgd", "momentum": 0.0, "schedule": "constant", "weight_decay": 0.0}
+    config: dict[str, Any] = {
+        "name": "sgd",
+        "momentum": 0.0,
+        "schedule": "constant",
+        "weight_decay": 0.0,
+    }
     return OptimizerSpec(OptimizerConfig(**config | changes), 4, warmup_steps, 20)
 
 
@@ -237,7 +243,7 @@ def test_packed_runs_are_updated_as_each_alone(name):
     """One program for learning rates and decays that differ, as a pack has it."""
     start, grads = draw(6, steps=4)
     config = settings(name=name, decay="decoupled", weight_decay=1.0)
-    rates, decays = np.float32([0.1, 0.01]), np.float32([0.0, 0.3])
+    rates, decays = np.array([[0.1, 0.01], [0.0, 0.3]], np.float32)
 
     def run(rate, decay):
         return ours(config, start, grads, rate, decay)

@@ -12,7 +12,7 @@ from xception_jax.config import resolve, run_id
 from xception_jax.errors import InputError
 from xception_jax.runtime import lock
 from xception_jax.tracking import read_metrics
-from xception_jax.training import Interrupted
+from xception_jax.training import Interrupted, Progress
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     interrupt(7)
     saved = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     damage(tmp_path / "checkpoints" / str(saved[-1]))
-    said = []
+    said: list[str] = []
     run(tmp_path, warn=said.append)
     assert len(said) == 1
     assert f"checkpoints/{saved[-1]} cannot be read" in said[0]
@@ -263,12 +263,12 @@ def test_corrupt_images_are_skipped_counted_and_named(pipeline, run, tmp_path):
 
 
 def test_progress_is_told_only_of_finished_steps(run, tmp_path):
-    told = []
+    told: list[Progress] = []
     run(tmp_path, listener=told.append)
     assert told[0].phase == "compile"
     assert [p.step for p in told if p.phase == "train"] == list(range(1, 10))
     assert told[1].images_per_second is None
-    assert told[-1].images_per_second > 0
+    assert (told[-1].images_per_second or 0) > 0
 
 
 def test_without_average_the_parameters_are_evaluated(run, tmp_path, final_state):

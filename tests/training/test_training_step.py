@@ -1,7 +1,7 @@
-"""The compiled training step: against NumPy, against plain JAX, over 8 devices, compiled once."""
+"""The compiled training step: against NumPy, against plain JAX, compiled once."""
 
-import json
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,9 +44,22 @@ class Softmax(nnx.Module):
 
 def softmax_program(**changes) -> StepSpec:
     function, *_ = functionalize(Softmax(27, 4))
-    fixed = {"augmentation": "none", "padding": 0, "dropout": False, "accumulation_steps": 1}
-    settings = {"task": SingleLabel(label_smoothing=0.1), "average_decay": 0.6, **fixed}
+    fixed: dict[str, Any] = {
+        "augmentation": "none",
+        "padding": 0,
+        "dropout": False,
+        "accumulation_steps": 1,
+    }
+    settings: dict[str, Any] = {
+        "task": SingleLabel(label_smoothing=0.1),
+        "average_decay": 0.6,
+        **fixed,
+    }
     return StepSpec(model=function, optimizer=SGD, **(settings | changes))
+
+
+def with_optimizer(spec: OptimizerSpec, **changes: Any) -> OptimizerSpec:
+    return replace(spec, config=replace(spec.config, **changes))
 
 
 def softmax_batches(steps=8, rows=16):
@@ -58,8 +71,8 @@ def softmax_batches(steps=8, rows=16):
 
 def own(seed=0, learning_rate=0.1, weight_decay=5e-4):
     """Hyperparameters; by default those of the shrunk config but for its dropout."""
-    reals = (jnp.float32(value) for value in (learning_rate, weight_decay, 0.0))
-    return Hyperparameters(jnp.int32(seed), *reals, jnp.int32(0))
+    rate, decay, dropout = map(jnp.float32, (learning_rate, weight_decay, 0.0))
+    return Hyperparameters(jnp.int32(seed), rate, decay, dropout, jnp.int32(0))
 
 
 def run_steps(program, batches, device_data=None, given=None):
@@ -82,7 +95,7 @@ def run_steps(program, batches, device_data=None, given=None):
 
 def in_numpy(start, batches, clip):
     """The whole training of softmax regression in float64."""
-    w = {name: np.float64(value) for name, value in start.items()}
+    w = {name: np.asarray(value, np.float64) for name, value in start.items()}
     velocity = {name: np.zeros_like(value) for name, value in w.items()}
     average, sums = dict(w), np.zeros(2)
     for step, batch in enumerate(batches):
@@ -109,7 +122,7 @@ def in_numpy(start, batches, clip):
 def test_steps_of_a_linear_model_equal_numpy_in_float64(parts, clip):
     """Also in parts: without batch normalization, accumulation changes nothing."""
     program = softmax_program(accumulation_steps=parts)
-    program = replace(program, optimizer=replace(SGD, clip_norm=clip))
+    program = replace(program, optimizer=with_optimizer(SGD, clip_norm=clip))
     start = jax.device_get(program.init(3).parameters)
     state, outcomes = run_steps(program, softmax_batches(), given=own(3, 0.5, 0.01))
     parameters, averages, (loss, top1) = in_numpy(start, softmax_batches(), clip)
@@ -190,13 +203,12 @@ def test_a_step_of_the_model_equals_plain_jax(opened):
 def test_gradients_in_parts_are_the_mean_of_the_parts_gradients(opened):
     """With batch normalization: each part is normalized on its own."""
     _, pipeline, program = opened
-    plain = replace(
-        program.optimizer,
+    plain = with_optimizer(
+        replace(program.optimizer, warmup_steps=0),
         momentum=0.0,
         schedule="constant",
-        weight_decay=False,
+        weight_decay=0.0,
         clip_norm=None,
-        warmup_steps=0,
     )
     program = replace(program, optimizer=plain)
     index = next(pipeline.train_batches(0))["index"]
@@ -217,12 +229,11 @@ def test_gradients_in_parts_are_the_mean_of_the_parts_gradients(opened):
 
 
 def test_what_is_no_part_of_the_program_does_not_compile_it_again(shrunk):
-    mesh = make_mesh()
     numbers = ("optimizer.learning_rate=0.3", "optimizer.weight_decay=0.1", "model.dropout=0.7")
     programs = []
     for words in ((), ("seed=1", *numbers), ("model.intermediate_activation=elu",)):
         config = shrunk(*words)
-        programs.append(make_step_spec(config, open_data(config).info, mesh))
+        programs.append(make_step_spec(config, open_data(config).info))
     same, other, third = programs
     assert same == other
     assert hash(same) == hash(other)
@@ -238,7 +249,7 @@ def test_a_compiled_step_keeps_its_barriers_and_refuses_to_compile_again(opened)
     )
     step = compile_train_steps(program, layout, shapes_of(device_data), shapes_of(batch))
     # Otherwise XLA:CPU fuses, and computes several times, what barriers keep apart.
-    assert "opt-barrier(" in step.as_text()
+    assert "opt-barrier(" in (step.as_text() or "")
     state, active, one, given = layout.stack(
         [(program.init(0), jnp.bool_(True), jnp.int32(1), hyperparameters(config, ("none",)))]
     )
@@ -258,72 +269,10 @@ def test_arms_of_a_seed_share_initial_values_and_batches(shrunk):
         assert np.array_equal(value, states[1].parameters[path]), path
     batches = [pipeline.train_batches(5) for pipeline in pipelines]
     for _ in range(4):
-        assert np.array_equal(*(next(batch)["index"] for batch in batches))
+        one, other = (next(batch)["index"] for batch in batches)
+        assert np.array_equal(one, other)
 
 
 def test_polyak_average_starts_at_the_initial_values(opened):
     state = opened[2].init(0)
     assert optax.tree_utils.tree_allclose(state.averages, state.parameters, rtol=0, atol=0)
-
-
-EIGHT_DEVICES = """
-import json, sys
-import jax, jax.numpy as jnp, numpy as np
-from xception_jax.config import load_config, resolve
-from xception_jax.training.compile import compile_train_steps, shapes_of
-from xception_jax.training.state import hyperparameters
-from xception_jax.training.sharding import Layout, make_mesh, replicate
-from xception_jax.training.setup import make_step_spec, open_data
-
-config = resolve(load_config(sys.argv[1]), overrides=sys.argv[2:])
-pipeline = open_data(config)
-results, collectives = [], []
-for count in (1, 8):
-    mesh = make_mesh(jax.devices()[:count])
-    program, layout = make_step_spec(config, pipeline.info, mesh), Layout(mesh)
-    resident = replicate(pipeline.resident["train"], mesh)
-    state, active, one, own = layout.stack(
-        [(program.init(0), jnp.bool_(True), jnp.int32(1), hyperparameters(config, ("none",)))]
-    )
-    batches = pipeline.train_batches(0)
-    for _ in range(5):
-        batch = layout.put({"index": next(batches)["index"][None]}, layout.steps_spec)
-        step = compile_train_steps(program, layout, shapes_of(resident), shapes_of(batch))
-        state, outcome = step(state, active, resident, batch, one, own)
-    results.append(jax.device_get(state))
-    text = step.as_text()
-    collectives.append({name: text.count(name + "(") for name in ("all-gather", "all-reduce")})
-one, eight = results
-
-def distance(a, b):
-    scale = max(float(np.abs(v).max()) for v in a.values())
-    return max(float(np.abs(a[k] - b[k]).max()) for k in a) / scale
-
-start = jax.device_get(program.init(0).parameters)
-print(json.dumps({
-    "moved": distance(start, one.parameters),
-    "parameters": distance(one.parameters, eight.parameters),
-    "statistics": distance(one.batch_stats, eight.batch_stats),
-    "loss": abs(float(one.sums["loss"] / eight.sums["loss"]) - 1),
-    "one": collectives[0], "eight": collectives[1],
-}))
-"""
-
-
-@pytest.mark.parametrize("segments", [pytest.param("per_channel", marks=pytest.mark.slow), "4"])
-def test_eight_devices_give_the_result_of_one(segments, shrunk_words, on_eight_devices):
-    """With augmentation, dropout and batch normalization, after five steps.
-
-    Relative to the largest value. One device and eight sum a batch in another order, 6e-8 a sum;
-    measured were 2.2e-7 of the parameters and 2.9e-7 of the statistics, and the bounds are ten
-    times that. The five steps move the parameters by 0.19.
-    """
-    extra = ["optimizer.warmup_epochs=0", "model.width=0.5", f"model.segments={segments}"]
-    said = on_eight_devices(EIGHT_DEVICES, *shrunk_words, *extra)
-    found = json.loads(said.splitlines()[-1])
-    assert found["moved"] > 0.1
-    assert found["parameters"] < 3e-6
-    assert found["statistics"] < 3e-6
-    assert found["loss"] < 3e-6
-    assert found["eight"]["all-gather"] == 0
-    assert found["eight"]["all-reduce"] > 0

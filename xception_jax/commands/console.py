@@ -47,7 +47,36 @@ Base = Annotated[
         metavar="CONFIG", help="Config file to start from, in place of the experiment's own base."
     ),
 ]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to override, as key=value.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Settings to override, as key=value; --settings lists them."),
+]
+
+
+def _list_settings(asked: bool) -> None:
+    if asked:
+        from rich.table import Table
+
+        from xception_jax.config import SETTINGS
+        from xception_jax.config.reference import shown
+
+        table = Table("setting", "default", "meaning", box=None, pad_edge=False)
+        for setting in SETTINGS.values():
+            valid = f" ({setting.valid})" if setting.valid else ""
+            table.add_row(setting.name, shown(setting.default), f"{setting.help}{valid}")
+        console.print(table)
+        raise typer.Exit
+
+
+ListSettings = Annotated[
+    bool,
+    typer.Option(
+        "--settings",
+        callback=_list_settings,
+        is_eager=True,
+        help="List every setting with its default, meaning and valid values, and exit.",
+    ),
+]
 
 
 def warn(text: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from xception_jax.commands.console import Base, Overrides, console
+from xception_jax.commands.console import Base, ListSettings, Overrides, console
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def plan(
     file: Annotated[Path, typer.Argument(help="An experiment or config file.")],
     overrides: Overrides = None,
     *,
+    settings_asked: ListSettings = False,  # noqa: ARG001 - its callback lists them
     base: Base = None,
     modules: Annotated[bool, typer.Option(help="Also list the modules of each arm.")] = False,
     pilot: Annotated[

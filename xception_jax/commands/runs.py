@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xception_jax.commands.console import Directory, Overrides, Workdir, console, nowhere, warn
+from xception_jax.commands.console import (
+    Directory,
+    ListSettings,
+    Overrides,
+    Workdir,
+    console,
+    nowhere,
+    warn,
+)
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import FAILED, LOST_PEER, InputError
 from xception_jax.remote import copied, mirrored, require_local
@@ -20,6 +28,7 @@ def train(
     workdir: Workdir,
     overrides: Overrides = None,
     *,
+    settings_asked: ListSettings = False,  # noqa: ARG001 - its callback lists them
     coordinator: Annotated[
         str | None,
         typer.Option(

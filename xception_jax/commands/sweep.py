@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xception_jax.cache import cache_directory
-from xception_jax.commands.console import Base, Overrides, Workdir, command_line, console, warn
+from xception_jax.commands.console import (
+    Base,
+    ListSettings,
+    Overrides,
+    Workdir,
+    command_line,
+    console,
+    warn,
+)
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import DONE, FAILED
@@ -77,6 +85,7 @@ def sweep(
     workdir: Workdir,
     overrides: Overrides = None,
     *,
+    settings_asked: ListSettings = False,  # noqa: ARG001 - its callback lists them
     base: Base = None,
     seeds: Seeds = None,
     packing: Packing = "auto",

@@ -5,7 +5,6 @@ default, range and help text stand beside it. All the rest is derived from that:
 checks of overrides, canonical JSON, what belongs to a run's id, what may differ within a pack.
 """
 
-import inspect
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,6 @@ from typing import (
     Literal,
     TypeVar,
     Union,
-    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -172,53 +170,6 @@ def assemble(kind: type[Any], values: Mapping[str, Any]) -> Any:
     }
     inner = {name: assemble(held, values) for name, held in groups_of(kind).items()}
     return kind(**chosen, **inner)
-
-
-def keywords(kind: type[Checked]) -> dict[str, Setting]:
-    """Every setting of `kind` and of its groups, by its name as a keyword: `norm_momentum`."""
-    return {one.name.removeprefix(kind.PREFIX): one for one in walk(kind)}
-
-
-def from_keywords(kind: type[Any], given: Mapping[str, Any]) -> Any:
-    """A `kind` with the settings that are given by `keywords`.
-
-    Raises:
-        TypeError: one that does not exist.
-        InputError: a value that is not valid.
-    """
-    known = keywords(kind)
-    for name in given:
-        if name not in known:
-            near = nearest_name(name, known)
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise TypeError(f"got an unexpected setting {name!r}{hint}")
-    return assemble(kind, {known[name].name: value for name, value in given.items()})
-
-
-def takes_settings(source: type[Checked] | Callable[..., Any]) -> Callable[[T], T]:
-    """Decorator that completes the signature of what takes settings as `**settings`.
-
-    Args:
-        source: a class of settings, or the function that they are handed on to.
-    """
-    if isinstance(source, type):
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        taken = [
-            inspect.Parameter(name, keyword, default=one.default)
-            for name, one in keywords(source).items()
-        ]
-    else:
-        taken = list(inspect.signature(source).parameters.values())
-
-    def decorate(function: T) -> T:
-        signature = inspect.signature(cast(Callable[..., Any], function))
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        named = {parameter.name for parameter in own}
-        more = [parameter for parameter in taken if parameter.name not in named]
-        cast(Any, function).__signature__ = signature.replace(parameters=[*own, *more])
-        return function
-
-    return decorate
 
 
 def plain(value: Any) -> Any:

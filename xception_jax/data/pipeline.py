@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -84,6 +84,7 @@ class Loading:
         return evaluation_rows(examples, batch_size=batch_size, host=self.host, hosts=self.hosts)
 
 
+@runtime_checkable
 class Pipeline(Protocol):
     """A source of batches; for one seed, both implementations yield the same batches.
 

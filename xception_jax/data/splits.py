@@ -16,7 +16,7 @@ stored sorted by class.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Label = int | np.ndarray
 
 
+@runtime_checkable
 class Records(Protocol):
     """Encoded examples that can be read in any order and from many threads."""
 

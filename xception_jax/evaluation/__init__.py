@@ -1,1 +1,1 @@
-"""Evaluation of what has been trained: a run's checkpoints, and converted weights."""
+"""Evaluation of trained models: checkpoints of runs, and converted weights."""

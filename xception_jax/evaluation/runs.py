@@ -1,4 +1,4 @@
-"""Evaluation of a run that is there already."""
+"""Evaluation of a checkpoint of an existing run."""
 
 from contextlib import closing
 from pathlib import Path
@@ -16,18 +16,18 @@ from xception_jax.training.state import hyperparameters
 
 
 def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, Any]:
-    """Metrics of a checkpoint of the run in `directory`, as training itself would measure them.
+    """Evaluates a checkpoint of a run exactly as training does.
 
     Args:
-        directory: of the run; nothing in it is changed.
+        directory: directory of the run; nothing in it is changed.
         split: "train", "valid" or "test".
-        step: of the checkpoint; None: the newest.
+        step: step of the checkpoint; None for the newest.
 
     Returns:
-        "step", "split", "examples" and the metrics.
+        A dictionary of "step", "split", "examples" and the metrics.
 
     Raises:
-        InputError: there is no run, no such checkpoint or no such split; something is damaged.
+        InputError: the run, checkpoint or split does not exist, or a file is damaged.
     """
     require_choice("--split", split, ("train", "valid", "test"))
     config, mesh = resolve(read_json(directory / CONFIG)), make_mesh()

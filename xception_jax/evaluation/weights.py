@@ -1,4 +1,4 @@
-"""Evaluation of converted weights on a data set, its images prepared as the weights expect."""
+"""Evaluation of converted weights on a data set, with images prepared as the weights expect."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,22 +18,22 @@ from xception_jax.training.objective import make_task
 
 
 def evaluate_weights(directory: Path, config: Config, *, split: str) -> dict[str, Any]:
-    """Metrics of converted weights, computed on one device.
+    """Evaluates converted weights on one device.
 
-    Of the config only `data` and `evaluation` count. Its augmentation does not: images are resized,
-    cropped and scaled as the source of the weights expects them.
+    Images are resized, cropped and scaled as the source of the weights expects them, and never
+    augmented.
 
     Args:
-        directory: that `convert` made.
-        config: of the data set.
+        directory: directory of converted weights.
+        config: config of which only `data` and `evaluation` are used.
         split: "train", "valid" or "test".
 
     Returns:
-        "split", "examples" and the metrics.
+        A dictionary of "split", "examples" and the metrics.
 
     Raises:
-        InputError: the weights are of other images or classes, or cannot be read; a data set that
-            cannot be opened, or an image that cannot be decoded.
+        InputError: the weights cannot be read or are for other images or classes, the data set
+            cannot be opened, or an image cannot be decoded.
     """
     require_choice("--split", split, ("train", "valid", "test"))
     weights, data = read_weights(directory), config.data
@@ -47,8 +47,8 @@ def evaluate_weights(directory: Path, config: Config, *, split: str) -> dict[str
         train_examples=data.train_examples,
     )
     if weights.num_classes != (classes := len(source.class_names)):
-        has = "no classifier" if weights.num_classes is None else f"{weights.num_classes} classes"
-        reason = f"is a set of {classes} classes, the weights in {directory} have {has}"
+        head = "no classifier" if weights.num_classes is None else f"{weights.num_classes} classes"
+        reason = f"is a set of {classes} classes, the weights in {directory} have {head}"
         raise InputError("data.name", data.name, reason)
     if not len(source.splits[split]):
         raise InputError("--split", split, f"{data.name} has no such split")
@@ -69,10 +69,10 @@ def _measure(weights: Weights, source: Source, config: Config, split: str) -> di
 
     parts = []
     for images, labels in _batches(weights.preprocessing, source, config, split):
-        # The last batch is filled up, so that nothing is compiled a second time.
-        missing = [(0, config.evaluation.batch_size - len(labels))]
-        filled = (np.pad(x, missing + [(0, 0)] * (x.ndim - 1)) for x in (images, labels))
-        parts.append({name: x[: len(labels)] for name, x in outputs(*filled).items()})
+        # The last batch is padded, so that nothing is compiled a second time.
+        padding = [(0, config.evaluation.batch_size - len(labels))]
+        padded = (np.pad(x, padding + [(0, 0)] * (x.ndim - 1)) for x in (images, labels))
+        parts.append({name: x[: len(labels)] for name, x in outputs(*padded).items()})
     if not parts:
         raise InputError("--split", split, "none of its images can be decoded")
     fetched = jax.device_get(parts)
@@ -83,19 +83,18 @@ def _measure(weights: Weights, source: Source, config: Config, split: str) -> di
 def _batches(
     preprocessing: Preprocessing, source: Source, config: Config, split: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """float32 images [n, size, size, channels] and their labels, every readable example once."""
-    corrupt, mode = CorruptImages(config.data.corrupt_images), "L"
-    if preprocessing.channels == 3:
-        mode = "RGB"
+    """Yields float32 images [n, size, size, channels] and their labels, each example once.
+
+    Examples that cannot be read are left out.
+    """
+    corrupt = CorruptImages(config.data.corrupt_images)
+    mode = "RGB" if preprocessing.channels == 3 else "L"
+
+    def prepare(image: Any, _: Any) -> np.ndarray:
+        return preprocessing(image.convert(mode))
 
     def read(index: int) -> Any:
-        rows = np.array([index])
-        (example,) = read_examples(
-            source.splits[split],
-            rows,
-            lambda image, _: preprocessing(image.convert(mode)),
-            corrupt,
-        )
+        (example,) = read_examples(source.splits[split], np.array([index]), prepare, corrupt)
         return example
 
     count, size = len(source.splits[split]), config.evaluation.batch_size

@@ -1,7 +1,7 @@
-"""Where the units of a sweep train when that is not this process: one protocol for every engine.
+"""Launchers: engines that train the units of a sweep in processes of their own.
 
-What a unit leaves is in the directories of its runs, and how it went is read there. A launcher
-knows processes only: it starts the command of a unit, says when and how it ended, and stops it.
+The results of a unit, and how it went, are read from the directories of its runs. A launcher deals
+with processes only: it starts the command of a unit, reports when and how it ended, and stops it.
 """
 
 import ctypes
@@ -12,25 +12,25 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from xception_jax.errors import INTERRUPTED
 
-_PARENT = "XCEPTION_JAX_PARENT"  # the process that a worker ends with
+_PARENT = "XCEPTION_JAX_PARENT"  # id of the process whose end ends a worker
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LOG_TAIL = 4096
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A pack of runs or a single run: what is scheduled.
+    """A unit of scheduling: a pack of runs or a single run.
 
     Attributes:
-        number: of its row among the packs in `sweep.json`.
-        name: for people.
-        run_dirs: the directories of its runs.
-        command: what trains it, on any machine that has this Python and the directory.
-        log: the file that takes what the command says.
+        number: index of its row among the packs in `sweep.json`.
+        name: name for messages.
+        run_dirs: directories of its runs.
+        command: command that trains it, on any machine that has this Python and the directories.
+        log: file for the command's output.
     """
 
     number: int
@@ -45,9 +45,9 @@ class Ended:
     """How a unit's process ended.
 
     Attributes:
-        code: its exit code, negative for a signal; None: the machine it ran on was lost.
-        node: the machine, where a launcher has several.
-        reason: what the launcher knows of it; empty: the code says all.
+        code: exit code, negative for a signal; None if the machine it ran on was lost.
+        node: name of the machine, if the launcher has several.
+        reason: the launcher's explanation; empty if the code says it all.
     """
 
     code: int | None
@@ -56,46 +56,47 @@ class Ended:
 
     @property
     def pre_empted(self) -> bool:
-        """Whether it is not the run's fault: it was told to stop, or lost its machine."""
+        """Whether the unit was told to stop or lost its machine, which is no failure of its own."""
         return self.code is None or self.code in (INTERRUPTED, -signal.SIGTERM)
 
 
+@runtime_checkable
 class Launcher(Protocol):
-    """An engine that runs commands.
+    """Protocol of an engine that runs the commands of units.
 
     Attributes:
-        most: units that may be submitted at a time; None: the engine has a queue of its own.
+        most: number of units that may be submitted at a time; None for an engine with a queue.
     """
 
     most: int | None
 
     def submit(self, unit: Unit, avoid: Collection[str]) -> None:
-        """Starts the unit, or queues it: on none of the nodes to avoid, if there are others."""
+        """Starts or queues a unit, on a node other than those to avoid if there is one."""
 
     def status(self, unit: Unit) -> Ended | None:
-        """How the unit ended, asked until it has; None: it has not."""
+        """How a unit ended, or None while it runs; must not be called again after it has ended."""
 
     def logs(self, unit: Unit) -> str:
-        """The last that its command has said."""
+        """The end of the output of a unit's command."""
 
     def cancel(self, unit: Unit) -> None:
-        """Has the unit save where it stands and end; `status` tells when it has."""
+        """Asks a unit to save a checkpoint and end; `status` reports when it has."""
 
     def nodes(self) -> set[str]:
-        """The machines that units can run on; one without a name where there is no choice."""
+        """Names of the machines that units can run on; `{""}` if there is no choice."""
 
     def close(self) -> None:
-        """Kills what still runs."""
+        """Kills all units that still run."""
 
 
 def unit_command(directory: Path) -> tuple[str, ...]:
-    """The command line that trains a unit of the sweep in `directory`, but for its number."""
+    """The command line that trains a unit of the sweep in `directory`, up to the unit's number."""
     words = ("sweep", str(directory / "sweep.json"), "--workdir", str(directory), "--unit")
     return (sys.executable, "-m", "xception_jax", *words)
 
 
 def read_log(unit: Unit) -> str:
-    """The end of the unit's log, from whichever process wrote it."""
+    """The end of a unit's log file; empty if there is none."""
     try:
         with unit.log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL))
@@ -107,10 +108,10 @@ def read_log(unit: Unit) -> str:
 def start(
     command: Collection[str], log: Path, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Starts a worker that ends with this process, whatever ends this: see `end_with_parent`.
+    """Starts a worker process that ends when this process does; see `end_with_parent`.
 
-    It has a session of its own: an interrupt from the keyboard is for this process, which passes
-    it on.
+    The worker has a session of its own, so that a keyboard interrupt reaches this process only,
+    which passes it on.
     """
     with log.open("ab") as file:
         return subprocess.Popen(
@@ -124,13 +125,14 @@ def start(
 
 
 def end_with_parent() -> None:
-    """Has the system kill this process when the one that started it ends, however that ends.
+    """Makes the system kill this process when the process that started it ends, however that ends.
 
-    Only Linux does so. Elsewhere the lock of a run's directory keeps others out meanwhile.
+    Only Linux can. Elsewhere an orphaned worker goes on, and the lock of its run's directory keeps
+    others out meanwhile.
     """
     parent = os.environ.get(_PARENT)
     if parent is None or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it has ended before
+    if os.getppid() != int(parent):  # it has already ended
         sys.exit(INTERRUPTED)

@@ -1,6 +1,7 @@
-"""The accelerators of this machine, shared out among processes without asking JAX for them.
+"""Assignment of this machine's accelerators to worker processes, without initializing JAX.
 
-JAX takes every device it sees when it is first asked: the process that shares them out must not.
+JAX occupies every visible device when it is initialized, so the process that assigns them must not
+use it.
 """
 
 import os
@@ -10,26 +11,29 @@ from pathlib import Path
 
 from xception_jax.errors import InputError
 
-_MEMORY = 0.9  # of a GPU, over all processes on it
-# So many chips of one host as a block, for libtpu.
+_MEMORY = 0.9  # fraction of a GPU's memory for all processes on it
+# libtpu's shape of a block of so many chips of one host.
 _TPU_BLOCKS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
 
 
 def accelerators(root: Path = Path("/")) -> tuple[str, list[str]]:
-    """("cuda" or "tpu", the names by which a process is given them), or ("cpu", []).
+    """The kind and names of this machine's accelerators.
 
     Args:
-        root: where `dev` and `proc` are.
+        root: directory that has `dev` and `proc`.
+
+    Returns:
+        "cuda" or "tpu" with the names by which a process is assigned devices, or ("cpu", []).
     """
     if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
         return "cpu", []
-    for kind, variable, found in (
+    for kind, variable, paths in (
         ("cuda", "CUDA_VISIBLE_DEVICES", root.glob("proc/driver/nvidia/gpus/*")),
         ("tpu", "TPU_VISIBLE_CHIPS", _tpu_chips(root)),
     ):
-        given = os.environ.get(variable)
-        names = given.split(",") if given else [str(n) for n, _ in enumerate(found)]
-        if names and given != "":
+        visible = os.environ.get(variable)
+        names = visible.split(",") if visible else [str(n) for n, _ in enumerate(paths)]
+        if names and visible != "":
             return kind, names
     return "cpu", []
 
@@ -40,10 +44,17 @@ def _tpu_chips(root: Path) -> list[Path]:
 
 
 def shares(workers: int, kind: str, names: list[str]) -> list[dict[str, str]]:
-    """For each of so many processes the environment that gives it its share; of a CPU, all.
+    """The environment variables that give each worker process its share of the devices.
+
+    Without accelerators, all workers share the CPU.
+
+    Args:
+        workers: number of worker processes.
+        kind: kind of the accelerators; see `accelerators`.
+        names: names of the accelerators; see `accelerators`.
 
     Raises:
-        InputError: the devices cannot be shared so.
+        InputError: the devices cannot be shared by so many processes.
     """
     if not names:
         return [{} for _ in range(workers)]
@@ -58,13 +69,13 @@ def shares(workers: int, kind: str, names: list[str]) -> list[dict[str, str]]:
             }
             for worker in range(workers)
         ]
-    each = len(names) // workers
-    groups = [",".join(names[first : first + each]) for first in range(0, workers * each, each)]
+    count = len(names) // workers
+    groups = [",".join(names[start : start + count]) for start in range(0, workers * count, count)]
     if kind == "cuda":
         return [{"CUDA_VISIBLE_DEVICES": group} for group in groups]
     if workers == 1:
         return [{}]
-    if each not in _TPU_BLOCKS:
-        raise InputError("--workers", workers, f"leaves {each} chips a process", len(names))
-    one = {"TPU_PROCESS_BOUNDS": "1,1,1", "TPU_CHIPS_PER_PROCESS_BOUNDS": _TPU_BLOCKS[each]}
-    return [one | {"TPU_VISIBLE_CHIPS": group} for group in groups]
+    if count not in _TPU_BLOCKS:
+        raise InputError("--workers", workers, f"leaves {count} chips a process", len(names))
+    bounds = {"TPU_PROCESS_BOUNDS": "1,1,1", "TPU_CHIPS_PER_PROCESS_BOUNDS": _TPU_BLOCKS[count]}
+    return [bounds | {"TPU_VISIBLE_CHIPS": group} for group in groups]

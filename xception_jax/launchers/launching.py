@@ -1,4 +1,4 @@
-"""Units of a sweep for worker processes: recorded, submitted, and watched through their files."""
+"""Training of a sweep's missing runs by a launcher, with progress read from the runs' files."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from xception_jax.sweep.packing import Sizes
 from xception_jax.training import Progress
 
 LOGS = "workers"
-_LOOK_SECONDS = 1.0  # between two looks at the files of the runs at hand
-_SPEED_SECONDS = 60.0  # over which a speed is taken: a run logs its steps now and then
+_POLL_SECONDS = 1.0  # between two readings of the files of active runs
+_SPEED_SECONDS = 60.0  # window of the mean speed: a run logs its steps only now and then
 _TAIL = 2048  # bytes, more than a row
 
 
@@ -31,19 +31,19 @@ def plan_units(
     sizes: Sizes | None,
     warn: Callable[[str], None],
 ) -> list[Unit]:
-    """The units with a run that has not ended, recorded in `sweep.json` for their workers.
+    """Plans the units that have unfinished runs and records them in `sweep.json` for the workers.
 
-    See `local.run_missing`.
+    The arguments are those of `local.run_missing`.
 
     Raises:
         InputError: a run's directory holds another run.
     """
     _, packs = plan_missing(directory, runs, sizes=sizes, warn=warn)
     numbers = record_packs(directory, [pack.row(runs) for pack in packs])
-    home = directory.absolute()
-    (home / LOGS).mkdir(exist_ok=True)
+    absolute = directory.absolute()
+    (absolute / LOGS).mkdir(exist_ok=True)
     return [
-        _unit(home, number, [runs[n] for n in pack.numbers])
+        _unit(absolute, number, [runs[n] for n in pack.numbers])
         for number, pack in zip(numbers, packs, strict=True)
     ]
 
@@ -71,28 +71,38 @@ def launch_missing(
     warn: Callable[[str], None],
     sizes: Sizes | None,
 ) -> list[dict[str, Any]]:
-    """Does what `local.run_missing` does by worker processes of a launcher, which it closes.
+    """Trains all unfinished runs as `local.run_missing` does, but in a launcher's processes.
 
-    A unit that fails is tried again so many times: see `Supervisor`.
+    Args:
+        directory: directory of the sweep.
+        runs: all runs of the sweep.
+        steps: number of training steps of each arm's runs.
+        launcher: the launcher; it is closed at the end.
+        retries: number of times that a failed unit is retried.
+        listener: function called with the progress of the sweep.
+        stop: function that returns whether to stop; it is called several times a second.
+        warn: function called with a line of text for the user.
+        sizes: function that chooses the sizes of packs; None for no packs.
 
     Returns:
-        `run.json` of every run, in order.
+        The content of `run.json` of every run, in order.
 
     Raises:
         InputError: a run's directory holds another run.
-        Stopped: see `Supervisor.run`.
+        Interrupted: `stop` returned True; the active runs have saved checkpoints.
+        Stopped: the sweep was given up, since all units failed in the same way.
     """
     try:
         units = plan_units(directory, runs, sizes=sizes, warn=warn)
-        watch = _Watch(directory.absolute(), runs, steps, units, listener)
-        Supervisor(units, launcher, retries=retries, warn=warn, tell=watch).run(stop)
+        monitor = _ProgressMonitor(directory.absolute(), runs, steps, units, listener)
+        Supervisor(units, launcher, retries=retries, warn=warn, tell=monitor).run(stop)
     finally:
         launcher.close()
     return [files.read_run(directory / run.directory) for run in runs]
 
 
-class _Watch:
-    """Tells a listener where the runs of the submitted units stand, from what they have written."""
+class _ProgressMonitor:
+    """Reports the progress of submitted units to a listener, from the files of their runs."""
 
     def __init__(
         self,
@@ -103,88 +113,91 @@ class _Watch:
         listener: Listener,
     ) -> None:
         self._runs, self._listener = runs, listener
-        self._homes = [directory / run.directory for run in runs]
-        self._numbers = {home: number for number, home in enumerate(self._homes)}
-        self._steps = [steps[run.arm] for run in runs]
-        # Of a pack that goes on some runs may have ended: told of already.
-        self._missing = {
+        self._run_dirs = [directory / run.directory for run in runs]
+        self._numbers = {run_dir: number for number, run_dir in enumerate(self._run_dirs)}
+        self._total_steps = [steps[run.arm] for run in runs]
+        # Some runs of a resumed pack may have ended already, and have been reported.
+        self._unfinished = {
             number
             for unit in units
-            for home in unit.run_dirs
-            if self._record(number := self._numbers[home])["status"] not in ENDED
+            for run_dir in unit.run_dirs
+            if self._record(number := self._numbers[run_dir])["status"] not in ENDED
         }
-        self._taken = [
-            (_last_row(home / METRICS_LOG) or {"step": 0})["step"] if n in self._missing else whole
-            for n, (home, whole) in enumerate(zip(self._homes, self._steps, strict=True))
+        self._done_steps = [
+            (_last_row(run_dir / METRICS_LOG) or {"step": 0})["step"]
+            if number in self._unfinished
+            else self._total_steps[number]
+            for number, run_dir in enumerate(self._run_dirs)
         ]
-        self._at_hand: set[int] = set()
-        self._next = 0.0
+        self._active: set[int] = set()
+        self._next_poll = 0.0
         self._images: deque[tuple[float, int]] = deque()
 
-    def __call__(self, going: Sequence[Unit]) -> None:
+    def __call__(self, submitted: Sequence[Unit]) -> None:
         now = time.monotonic()
-        run_dirs = {self._numbers[home]: home for unit in going for home in unit.run_dirs}
-        for number in self._ended_since(run_dirs):
-            self._tell((number,), ended=self._record(number))
-        if now < self._next or not going:
+        numbers = {self._numbers[run_dir] for unit in submitted for run_dir in unit.run_dirs}
+        for number in self._newly_ended(numbers):
+            self._report((number,), ended=self._record(number))
+        if now < self._next_poll or not submitted:
             return
-        self._next = now + _LOOK_SECONDS
+        self._next_poll = now + _POLL_SECONDS
+        active = tuple(sorted(numbers & self._unfinished))
         rows = {
             number: row
-            for number, home in run_dirs.items()
-            if number in self._missing and (row := _last_row(home / METRICS_LOG))
+            for number in active
+            if (row := _last_row(self._run_dirs[number] / METRICS_LOG))
         }
         for number, row in rows.items():
-            self._taken[number] = max(self._taken[number], row["step"])
-        if at_hand := tuple(sorted(number for number in run_dirs if number in self._missing)):
-            self._tell(at_hand, progress=self._progress(now, rows, len(at_hand)))
+            self._done_steps[number] = max(self._done_steps[number], row["step"])
+        if active:
+            self._report(active, progress=self._progress(now, rows, len(active)))
 
-    def _ended_since(self, going: Mapping[int, Path]) -> list[int]:
-        """Runs that have ended since the last look, of units that are no longer at hand."""
-        looked = self._missing & self._at_hand - set(going)
-        self._at_hand = set(going)
-        ended = [n for n in looked if self._record(n)["status"] in ENDED]
+    def _newly_ended(self, active: set[int]) -> list[int]:
+        """The runs that have ended since the last call, of units that are no longer submitted."""
+        left = self._unfinished & self._active - active
+        self._active = active
+        ended = sorted(n for n in left if self._record(n)["status"] in ENDED)
         for number in ended:
-            self._missing.discard(number)
-            self._taken[number] = self._steps[number]
-        return sorted(ended)
+            self._unfinished.discard(number)
+            self._done_steps[number] = self._total_steps[number]
+        return ended
 
     def _record(self, number: int) -> dict[str, Any]:
-        return files.read_run(self._homes[number])
+        return files.read_run(self._run_dirs[number])
 
-    def _tell(self, numbers: tuple[int, ...], **what: Any) -> None:
-        total, places = sum(self._steps), tuple(number + 1 for number in numbers)
-        runs, left = tuple(self._runs[n] for n in numbers), total - sum(self._taken)
-        self._listener(SweepProgress(runs, places, len(self._runs), total, left, **what))
+    def _report(self, numbers: tuple[int, ...], **event: Any) -> None:
+        total, positions = sum(self._total_steps), tuple(number + 1 for number in numbers)
+        runs, left = tuple(self._runs[n] for n in numbers), total - sum(self._done_steps)
+        self._listener(SweepProgress(runs, positions, len(self._runs), total, left, **event))
 
     def _progress(self, now: float, rows: Mapping[int, dict[str, Any]], running: int) -> Progress:
-        """The mean of the runs at hand; their speed together."""
+        """The mean progress of the active runs, and their total speed."""
         if not rows:
             return Progress("compile", 0, 1, 0.0, None, None)
         split = next(iter(rows.values()))["split"]
-        alike = [row for row in rows.values() if row["split"] == split]
-        names = {"top1", "map100"}.intersection(*alike)
-        means = {name: sum(row[name] for row in alike) / len(alike) for name in names}
+        same_split = [row for row in rows.values() if row["split"] == split]
+        names = {"top1", "map100"}.intersection(*same_split)
+        means = {name: sum(row[name] for row in same_split) / len(same_split) for name in names}
         epoch, step = (sum(row[k] for row in rows.values()) / running for k in ("epoch", "step"))
-        total = sum(self._steps[number] for number in rows) / len(rows)
+        total = sum(self._total_steps[number] for number in rows) / len(rows)
         row = {"split": split, **means} if means else None
         return Progress("train", round(step), round(total), epoch, self._speed(now), row)
 
     def _speed(self, now: float) -> float | None:
         """Images per second of all runs, over the last minute."""
         images = sum(
-            taken * run.config.train.batch_size
-            for taken, run in zip(self._taken, self._runs, strict=True)
+            steps * run.config.train.batch_size
+            for steps, run in zip(self._done_steps, self._runs, strict=True)
         )
         self._images.append((now, images))
         while self._images[-1][0] - self._images[0][0] > _SPEED_SECONDS:
             self._images.popleft()
-        (first, before), (last, after) = self._images[0], self._images[-1]
-        return (after - before) / (last - first) if after > before else None
+        (start, before), (end, after) = self._images[0], self._images[-1]
+        return (after - before) / (end - start) if after > before else None
 
 
 def _last_row(path: Path) -> dict[str, Any] | None:
-    """The newest whole row of a log that another process writes."""
+    """The last complete row of a log that another process writes; None if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
@@ -194,7 +207,7 @@ def _last_row(path: Path) -> dict[str, Any] | None:
     for line in reversed(lines):
         try:
             row = json.loads(line)
-        except ValueError:  # torn, at either end of what was read
+        except ValueError:  # cut off, at either end of what was read
             continue
         if isinstance(row, dict) and {"step", "epoch", "split"} <= set(row):
             return row

@@ -1,4 +1,4 @@
-"""`--launcher local`: worker processes on this machine, which share its devices."""
+"""Launcher of worker processes on this machine (`--launcher local`), which share its devices."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from xception_jax.launchers.devices import accelerators, shares
 
 
 class ProcessLauncher:
-    """So many processes at a time.
+    """Launcher of a fixed number of worker processes on this machine.
 
     Args:
-        workers: None: one for every accelerator, or a single one without any.
+        workers: number of processes; None for one per accelerator, or one if there is none.
 
     Raises:
-        InputError: the devices cannot be shared out so.
+        InputError: the devices cannot be shared by so many processes.
     """
 
     def __init__(self, workers: int | None) -> None:
@@ -27,12 +27,12 @@ class ProcessLauncher:
         self._running: dict[int, tuple[subprocess.Popen[bytes], dict[str, str]]] = {}
 
     def submit(self, unit: Unit, avoid: Collection[str]) -> None:  # noqa: ARG002 - one node
-        """See `Launcher`."""
+        """Starts a unit's command as a process with a share of the devices."""
         share = self._free.pop(0)
         self._running[unit.number] = start(unit.command, unit.log, share), share
 
     def status(self, unit: Unit) -> Ended | None:
-        """See `Launcher`."""
+        """How a unit's process ended, or None while it runs."""
         process, share = self._running[unit.number]
         if process.poll() is None:
             return None
@@ -41,19 +41,19 @@ class ProcessLauncher:
         return Ended(process.returncode)
 
     def logs(self, unit: Unit) -> str:
-        """See `Launcher`."""
+        """The end of a unit's log file."""
         return read_log(unit)
 
     def cancel(self, unit: Unit) -> None:
-        """See `Launcher`."""
+        """Sends SIGTERM to a unit's process."""
         self._running[unit.number][0].terminate()
 
     def nodes(self) -> set[str]:
-        """See `Launcher`."""
+        """The single, nameless node: this machine."""
         return {""}
 
     def close(self) -> None:
-        """See `Launcher`."""
+        """Kills the processes that still run."""
         for process, _ in self._running.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

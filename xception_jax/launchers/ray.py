@@ -1,7 +1,7 @@
-"""`--launcher ray`: each unit is a Ray task that looks after one command.
+"""Launcher of Ray tasks (`--launcher ray`), one for each unit.
 
-Nothing is kept in Ray: what a task leaves is in the directories of its runs, which every node has
-to see under the same path. Ray is asked for no retries, so that only one counts them.
+Nothing is stored in Ray: results are in the directories of the runs, which every node has to see
+under the same path. Ray's own retries are off, so that only the supervisor counts them.
 """
 
 import logging
@@ -18,17 +18,17 @@ from xception_jax.errors import INTERRUPTED, InputError
 from xception_jax.launchers import Ended, Unit, read_log, start
 
 _POLL_SECONDS = 0.2
-_NODE_LABEL = "ray.io/node-id"  # every node has it
-# Of an unset variable only: whoever set one meant it. Without the first, a local Ray writes a token
-# into the home directory.
+_NODE_LABEL = "ray.io/node-id"  # a label of every node
+# Environment variables that are set unless the user has set them. Without the first, a local Ray
+# writes a token into the home directory.
 _DEFAULTS = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def parse_resources(text: str) -> dict[str, float]:
-    """What a unit takes of a node: "TPU=4", "GPU=0.25,CPU=2"; of CPUs one, if nothing is said.
+    """Parses the resources of a unit, such as "TPU=4" or "GPU=0.25,CPU=2"; CPU defaults to 1.
 
     Raises:
-        InputError: it is something else.
+        InputError: the text is not a list of resources.
     """
     resources = {"CPU": 1.0}
     for word in filter(None, text.split(",")):
@@ -43,17 +43,16 @@ def parse_resources(text: str) -> dict[str, float]:
 
 
 class RayLauncher:
-    """The cluster at RAY_ADDRESS, or one of this machine alone.
+    """Launcher of tasks on the Ray cluster at RAY_ADDRESS, or on a local one without an address.
 
     Args:
-        resources: that each unit takes, see `parse_resources`.
+        resources: resources of each unit; see `parse_resources`.
 
     Raises:
-        InputError: Ray is not installed, or no cluster is at RAY_ADDRESS.
+        InputError: Ray is not installed, or there is no cluster at RAY_ADDRESS.
     """
 
-    # Enough for an autoscaler to see what is wanted, and few enough to ask after several times a
-    # second.
+    # Enough for an autoscaler to see the demand, and few enough to poll several times a second.
     most: int | None = 256
 
     def __init__(self, resources: Mapping[str, float]) -> None:
@@ -65,25 +64,25 @@ class RayLauncher:
         for name, value in _DEFAULTS.items():
             os.environ.setdefault(name, value)
         self._ray = ray
-        with _own_signals():
+        with _sigterm_unchanged():
             try:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR)
             except ConnectionError as error:
                 address = os.environ.get("RAY_ADDRESS")
                 raise InputError("RAY_ADDRESS", address, f"cannot be reached: {error}") from error
-        self._resources, wanted = dict(resources), dict(resources)
+        self._resources, custom = dict(resources), dict(resources)
         self._options = {
-            "num_cpus": wanted.pop("CPU", 1.0),
-            "num_gpus": wanted.pop("GPU", 0.0),
-            "resources": wanted,
+            "num_cpus": custom.pop("CPU", 1.0),
+            "num_gpus": custom.pop("GPU", 0.0),
+            "resources": custom,
             "max_retries": 0,
         }
-        self._environment = _share_of_gpu(resources.get("GPU", 0.0))
-        self._task = ray.remote(max_calls=1)(_look_after)
+        self._environment = _gpu_memory(resources.get("GPU", 0.0))
+        self._task = ray.remote(max_calls=1)(_run_command)
         self._running: dict[int, Any] = {}
 
     def submit(self, unit: Unit, avoid: Collection[str]) -> None:
-        """See `Launcher`."""
+        """Submits a unit as a task that runs on none of the nodes to avoid."""
         options: dict[str, Any] = dict(self._options)
         if avoid:
             ids = ",".join(n["NodeID"] for n in self._ray.nodes() if _name(n) in avoid)
@@ -92,7 +91,7 @@ class RayLauncher:
         self._running[unit.number] = task.remote(unit.command, str(unit.log), self._environment)
 
     def status(self, unit: Unit) -> Ended | None:
-        """See `Launcher`."""
+        """How a unit's task ended, or None while it waits or runs."""
         errors, task = self._ray.exceptions, self._running[unit.number]
         if not self._ray.wait([task], timeout=0)[0]:
             return None
@@ -110,15 +109,15 @@ class RayLauncher:
         return Ended(code, names.get(node_id, node_id))
 
     def logs(self, unit: Unit) -> str:
-        """See `Launcher`."""
+        """The end of a unit's log file."""
         return read_log(unit)
 
     def cancel(self, unit: Unit) -> None:
-        """See `Launcher`."""
+        """Cancels a unit's task, which terminates its command."""
         self._ray.cancel(self._running[unit.number])
 
     def nodes(self) -> set[str]:
-        """See `Launcher`."""
+        """The living nodes that have the resources of a unit."""
         return {
             _name(node)
             for node in self._ray.nodes()
@@ -127,7 +126,7 @@ class RayLauncher:
         }
 
     def close(self) -> None:
-        """See `Launcher`: with this process's part in the cluster its tasks end."""
+        """Disconnects from the cluster, which ends this process's tasks."""
         self._ray.shutdown()
 
 
@@ -135,34 +134,34 @@ def _name(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
 
 
-def _look_after(
+def _run_command(
     command: tuple[str, ...], log: str, environment: Mapping[str, str]
 ) -> tuple[int, str]:
-    """The task: starts the command and waits for it; its exit code and the id of its node."""
+    """The Ray task: runs a command and returns its exit code and the id of the node."""
     import ray
 
     process = start(command, Path(log), environment)
     try:
         while process.poll() is None:
             time.sleep(_POLL_SECONDS)
-    except KeyboardInterrupt:  # Ray's way to cancel
+    except KeyboardInterrupt:  # how Ray cancels a task
         process.terminate()
         process.wait()
         raise
     return process.returncode, ray.get_runtime_context().get_node_id()
 
 
-def _share_of_gpu(amount: float) -> dict[str, str]:
-    """Several processes on a GPU: JAX would have each take most of its memory."""
+def _gpu_memory(amount: float) -> dict[str, str]:
+    """The environment for a fraction of a GPU; by default JAX would take most of its memory."""
     return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 * amount:.3f}"} if 0 < amount < 1 else {}
 
 
 @contextmanager
-def _own_signals() -> Any:
-    """Ray takes SIGTERM for itself when it starts; it stays the caller's."""
-    before = signal.getsignal(signal.SIGTERM)
+def _sigterm_unchanged() -> Any:
+    """Context that restores the handler of SIGTERM, which Ray replaces when it starts."""
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        with suppress(ValueError):  # not the main thread: nothing was taken
-            signal.signal(signal.SIGTERM, before)
+        with suppress(ValueError):  # not the main thread: nothing was replaced
+            signal.signal(signal.SIGTERM, handler)

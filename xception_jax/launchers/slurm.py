@@ -1,7 +1,7 @@
-"""`--launcher slurm`: the units that are missing as one array job, which Slurm then looks after.
+"""Submission of a sweep's unfinished units as one Slurm array job (`--launcher slurm`).
 
-A task that is told to stop saves and ends with 75, and is put back into the queue. One that fails
-is not: the same command submits what is then missing.
+A task that is told to stop saves a checkpoint, ends with 75 and is requeued. A task that fails is
+not: the same command submits it again.
 """
 
 import re
@@ -35,15 +35,15 @@ exit $code
 
 
 class SlurmArray:
-    """The units of a sweep on the cluster that sbatch submits to.
+    """The Slurm array job of a sweep.
 
     Args:
-        directory: of the sweep, on a file system that every node has.
-        most: tasks that run at a time; None: as many as Slurm lets.
-        options: further ones for sbatch, as in a shell.
+        directory: directory of the sweep, on a file system that every node has.
+        most: number of tasks that run at a time; None for no limit.
+        options: further options of sbatch, as in a shell.
 
     Raises:
-        InputError: there is no Slurm here, or `options` are none.
+        InputError: Slurm is not installed, or `options` cannot be parsed.
     """
 
     def __init__(self, directory: Path, *, most: int | None, options: str) -> None:
@@ -57,7 +57,7 @@ class SlurmArray:
         self.name = f"xception-jax-{digest(str(self._directory))[:8]}"
 
     def render(self, units: Sequence[Unit]) -> str:
-        """The batch script."""
+        """The batch script for the given units."""
         array = _ranges([unit.number for unit in units])
         return _SCRIPT.format(
             name=self.name,
@@ -69,38 +69,37 @@ class SlurmArray:
         )
 
     def submit(self, units: Sequence[Unit]) -> str:
-        """Writes the script into the directory and submits it; says as what.
+        """Writes the batch script and submits it; returns a message with the job's id.
 
         Raises:
-            InputError: sbatch refuses.
+            InputError: sbatch refuses the job.
         """
         path = units[0].log.parent / "slurm.sh"
         path.write_text(self.render(units))
-        said = _call("sbatch", "--parsable", *self._options, str(path))
-        return f"submitted as Slurm array {said.strip().partition(';')[0]}"
+        job = _call("sbatch", "--parsable", *self._options, str(path))
+        return f"submitted as Slurm array {job.strip().partition(';')[0]}"
 
     def status(self) -> dict[int, str]:
-        """Of each unit that Slurm has at hand its state there, such as PENDING or RUNNING."""
+        """The state of each unit in Slurm's queue, such as PENDING or RUNNING, by its number."""
         words = ("--noheader", "--array", f"--name={self.name}", "--format=%K %T")
         rows = re.findall(r"^(\d+) (\w+)$", _call("squeue", *words), re.MULTILINE)
         return {int(number): state for number, state in rows}
 
     def cancel(self) -> None:
-        """Takes what waits out of the queue and has what runs save and end, all for good."""
+        """Cancels all tasks; those that run save a checkpoint and end."""
         _call("scancel", f"--name={self.name}")
 
 
 def _call(*words: str) -> str:
+    """Runs a command of Slurm and returns its output."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
     except subprocess.CalledProcessError as error:
-        said = " ".join(error.stderr.split())
-        raise InputError("--launcher", "slurm", f"{words[0]} says: {said}") from error
-    return done.stdout
+        raise InputError("--launcher", "slurm", f"{words[0]} says: {error.stderr}") from error
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """`[0, 1, 2, 5]` -> "0-2,5": a list of hundreds is too long for Slurm."""
+    """Abbreviates numbers as Slurm writes them: `[0, 1, 2, 5]` as "0-2,5"."""
     parts: list[list[int]] = []
     for number in sorted(numbers):
         if parts and number == parts[-1][1] + 1:

@@ -1,7 +1,7 @@
-"""The units of a sweep on a launcher: submitted, watched, tried again, given up.
+"""Supervision of a sweep's units on a launcher: submission, retries, and giving up.
 
-How a run stands is read from its directory, so that a driver which is killed leaves nothing that
-another one does not find.
+The status of a run is read from its directory, so that a new driver can continue after one that was
+killed.
 """
 
 import re
@@ -21,18 +21,18 @@ from xception_jax.runtime.lock import is_locked
 from xception_jax.training import Interrupted
 
 _POLL_SECONDS = 0.2
-_ALIKE = 3  # units that failed the same way, and none another: the next one would, too
-_OF_A_NODE = 2  # failures without a success between them, after which it is not used again
-_LONGEST_WAIT = 60.0  # seconds before a unit is tried again
+_MAX_SAME_FAILURES = 3  # units that fail in the same way before the first success: give up
+_MAX_NODE_FAILURES = 2  # consecutive failures on a node, after which it is not used again
+_LONGEST_WAIT = 60.0  # seconds before a unit is retried
 
 
 class Stopped(Exception):
-    """The sweep was given up, since all that was tried failed the same way; says which."""
+    """The sweep was given up, since all units that were tried failed in the same way."""
 
 
 @dataclass
 class _Trial:
-    """How a unit has fared: its failures and where they were, and what it waits for."""
+    """The attempts at one unit: its failures, the nodes they were on, and when to try again."""
 
     failures: int = 0
     pre_emptions: int = 0
@@ -42,14 +42,14 @@ class _Trial:
 
 
 class Supervisor:
-    """Sees to it that every unit ends.
+    """Runs units on a launcher until each has ended or has failed too often.
 
     Args:
-        units: those with a run that has not ended.
-        launcher: closed by the caller.
-        retries: after how many failures of a unit it is tried again; pre-emption is none.
-        warn: takes a line of text for people.
-        tell: called a few times a second with the units that are submitted.
+        units: units that have an unfinished run.
+        launcher: the launcher; the caller closes it.
+        retries: number of times that a failed unit is retried; pre-emptions do not count.
+        warn: function called with a line of text for the user.
+        tell: function called a few times a second with the submitted units.
     """
 
     def __init__(
@@ -63,79 +63,79 @@ class Supervisor:
     ) -> None:
         self._launcher, self._retries = launcher, retries
         self._warn, self._tell = warn, tell
-        self._waiting, self._going = deque(units), dict[int, Unit]()
+        self._waiting, self._submitted = deque(units), dict[int, Unit]()
         self._trials = {unit.number: _Trial() for unit in units}
         self._finished = 0
-        self._reasons: dict[int, tuple[str, str]] = {}  # by unit: how it failed, and as people say
+        self._failures: dict[int, tuple[str, str]] = {}  # by unit: node and signature
         self._bad_nodes: set[str] = set()
         self._node_failures: Counter[str] = Counter()
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Returns when every unit has ended or was given up.
+        """Returns when every unit has ended or has failed too often.
 
         Raises:
-            Interrupted: `stop` said so; what ran has saved where it stands.
-            Stopped: the sweep was given up; what still ran has saved, too.
+            Interrupted: `stop` returned True; the active units have saved checkpoints.
+            Stopped: the sweep was given up; the active units have saved checkpoints.
         """
         try:
-            while self._waiting or self._going:
+            while self._waiting or self._submitted:
                 if stop():
-                    raise Interrupted(f"stopped with {len(self._going)} units at hand")
+                    raise Interrupted(f"stopped with {len(self._submitted)} units at hand")
                 self._submit()
-                for unit in list(self._going.values()):
+                for unit in list(self._submitted.values()):
                     if (ended := self._launcher.status(unit)) is not None:
-                        del self._going[unit.number]
-                        self._judge(unit, ended)
-                self._tell(list(self._going.values()))
+                        del self._submitted[unit.number]
+                        self._handle_end(unit, ended)
+                self._tell(list(self._submitted.values()))
                 time.sleep(_POLL_SECONDS)
         finally:
             self._cancel()
 
     def _cancel(self) -> None:
-        for unit in self._going.values():
+        for unit in self._submitted.values():
             self._launcher.cancel(unit)
-        while self._going:
-            for unit in list(self._going.values()):
+        while self._submitted:
+            for unit in list(self._submitted.values()):
                 if self._launcher.status(unit) is not None:
-                    del self._going[unit.number]
+                    del self._submitted[unit.number]
             time.sleep(_POLL_SECONDS)
 
     def _submit(self) -> None:
-        """Every unit whose time has come, as far as the launcher takes them."""
+        """Submits the waiting units that may start now, as many as the launcher takes."""
         most = self._launcher.most
         for _ in range(len(self._waiting)):
-            if most is not None and len(self._going) >= most:
+            if most is not None and len(self._submitted) >= most:
                 return
             unit = self._waiting.popleft()
             trial = self._trials[unit.number]
             if time.monotonic() < trial.not_before:
                 self._waiting.append(unit)
-            elif any(is_locked(home) for home in unit.run_dirs):
+            elif any(is_locked(run_dir) for run_dir in unit.run_dirs):
                 if not trial.in_use:
                     self._warn(f"{unit.name} is in use by another process; it is waited for")
                 trial.in_use = True
                 self._wait(unit, _LONGEST_WAIT / 30)
-            elif not self._left(unit):  # ended by that other process
+            elif not self._unfinished_records(unit):  # another process has finished it
                 self._finished += 1
             else:
                 nodes = self._launcher.nodes() - self._bad_nodes
                 avoid = self._bad_nodes | (trial.nodes if nodes - trial.nodes else set())
                 self._launcher.submit(unit, avoid)
-                self._going[unit.number] = unit
+                self._submitted[unit.number] = unit
 
     def _wait(self, unit: Unit, seconds: float) -> None:
         self._trials[unit.number].not_before = time.monotonic() + min(seconds, _LONGEST_WAIT)
         self._waiting.append(unit)
 
-    def _left(self, unit: Unit) -> list[dict[str, Any]]:
-        """`run.json` of its runs that have not ended."""
-        records = [_read(home) for home in unit.run_dirs]
+    def _unfinished_records(self, unit: Unit) -> list[dict[str, Any]]:
+        """The content of `run.json` of a unit's unfinished runs."""
+        records = [_read(run_dir) for run_dir in unit.run_dirs]
         return [record for record in records if record["status"] not in ENDED]
 
-    def _judge(self, unit: Unit, ended: Ended) -> None:
-        """Whether the unit is done, goes on, is tried again or is given up."""
-        trial, left = self._trials[unit.number], self._left(unit)
-        if not left:
+    def _handle_end(self, unit: Unit, ended: Ended) -> None:
+        """Decides whether a unit whose process has ended is done, retried or has failed."""
+        trial, unfinished = self._trials[unit.number], self._unfinished_records(unit)
+        if not unfinished:
             self._finished += 1
             self._node_failures[ended.node] = 0
             return
@@ -144,65 +144,64 @@ class Supervisor:
             self._warn(f"{unit.name}: {ended.reason or 'pre-empted'}; it goes on")
             self._wait(unit, 2.0**trial.pre_emptions)
             return
-        reason = self._reason(unit, ended, left)
+        reason = self._reason(unit, ended, unfinished)
         trial.failures += 1
         trial.nodes.add(ended.node)
-        place = f" on {ended.node}" if ended.node else ""
-        tries = f"attempt {trial.failures} of {self._retries + 1}"
-        self._warn(f"{unit.name}: failed{place}, {tries}: {reason}")
-        self._blame(unit, ended.node, reason)
+        node = f" on {ended.node}" if ended.node else ""
+        attempt = f"attempt {trial.failures} of {self._retries + 1}"
+        self._warn(f"{unit.name}: failed{node}, {attempt}: {reason}")
+        self._count_failure(unit, ended.node, reason)
         if trial.failures > self._retries:
             self._record_failure(unit, reason)
         else:
             self._wait(unit, 2.0**trial.failures)
 
-    def _blame(self, unit: Unit, node: str, reason: str) -> None:
-        """Stops using a node that is broken, and the sweep if that is not the reason."""
-        if node in self._bad_nodes:  # submitted before that was known
+    def _count_failure(self, unit: Unit, node: str, reason: str) -> None:
+        """Stops using a node that is broken; gives the sweep up if the nodes are not the cause."""
+        if node in self._bad_nodes:  # submitted before the node was known to be broken
             return
         self._node_failures[node] += 1
-        self._reasons[unit.number] = node, _signature(unit, reason)
+        self._failures[unit.number] = node, _signature(unit, reason)
         usable = self._launcher.nodes() - self._bad_nodes
-        if self._node_failures[node] >= _OF_A_NODE and usable - {node}:
+        if self._node_failures[node] >= _MAX_NODE_FAILURES and usable - {node}:
             self._bad_nodes.add(node)
             self._warn(f"{node} is not used again: {self._node_failures[node]} units failed there")
-            self._reasons = {n: where for n, where in self._reasons.items() if where[0] != node}
-        ways = {way for _, way in self._reasons.values()}
-        if not self._finished and len(self._reasons) >= _ALIKE and len(ways) == 1:
-            raise Stopped(
-                f"given up: the first {len(self._reasons)} units all failed the same way: {reason}"
-            )
+            self._failures = {n: where for n, where in self._failures.items() if where[0] != node}
+        count, signatures = len(self._failures), {way for _, way in self._failures.values()}
+        if not self._finished and count >= _MAX_SAME_FAILURES and len(signatures) == 1:
+            raise Stopped(f"given up: the first {count} units all failed the same way: {reason}")
 
-    def _reason(self, unit: Unit, ended: Ended, left: list[dict[str, Any]]) -> str:
+    def _reason(self, unit: Unit, ended: Ended, unfinished: list[dict[str, Any]]) -> str:
+        """One line on why a unit failed, from the launcher, its runs or its log."""
         if ended.reason:
             return ended.reason
         assert ended.code is not None
-        said = [record["reason"] for record in left if record["status"] == "failed"]
-        if ended.code in (FAILED, STUCK) and said:
-            return str(said[0])
+        recorded = [record["reason"] for record in unfinished if record["status"] == "failed"]
+        if ended.code in (FAILED, STUCK) and recorded:
+            return str(recorded[0])
         last = (self._launcher.logs(unit).strip().splitlines() or ["it said nothing"])[-1]
         if ended.code < 0:
             return f"killed by {signal.Signals(-ended.code).name}; last: {last}"
         return f"exit code {ended.code}: {last}"
 
     def _record_failure(self, unit: Unit, reason: str) -> None:
-        """Says in `run.json` that its runs were given up, where their own process could not."""
-        for home in unit.run_dirs:
-            record = _read(home)
-            said = record["status"] in ENDED or record.get("reason") == reason
-            if not said and not is_locked(home):
-                files.record_failed(home, reason, self._launcher.logs(unit))
+        """Records a unit's failure in the `run.json` of its runs, if their process could not."""
+        for run_dir in unit.run_dirs:
+            record = _read(run_dir)
+            recorded = record["status"] in ENDED or record.get("reason") == reason
+            if not recorded and not is_locked(run_dir):
+                files.record_failed(run_dir, reason, self._launcher.logs(unit))
 
 
-def _read(home: Path) -> dict[str, Any]:
+def _read(run_dir: Path) -> dict[str, Any]:
     try:
-        return files.read_run(home)
-    except InputError as error:  # damaged meanwhile, which its worker will say, too
+        return files.read_run(run_dir)
+    except InputError as error:  # damaged meanwhile, which its worker will report, too
         return {"status": "failed", "reason": str(error)}
 
 
 def _signature(unit: Unit, reason: str) -> str:
-    """The reason without what differs between runs that fail alike: their places and figures."""
-    for home in unit.run_dirs:
-        reason = reason.replace(home.name, "")
+    """The reason of a failure without the directories and numbers that differ between runs."""
+    for run_dir in unit.run_dirs:
+        reason = reason.replace(run_dir.name, "")
     return re.sub(r"0x[0-9a-f]+|\d+", "#", reason)

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from xception_jax import ops
-from xception_jax.config.fields import from_keywords, takes_settings
+from xception_jax.config.keywords import from_keywords, takes_settings
 from xception_jax.config.model import BlockConfig, KernelSize, Segments
 from xception_jax.errors import InputError, require_choice
 from xception_jax.models.activations import (

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt
 
 from xception_jax.models.activations import ActivationIndex
 from xception_jax.models.layers import Initializer
 
 Params = dict[str, Array]
+Values = dict[str, Any]  # arrays, or the shapes of those of an abstract module
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
@@ -53,7 +54,7 @@ def _draw(
     shape: tuple[int, ...],
     dtype: np.dtype,
     key: Key[Array, ""],
-    path_hash: np.uint32,
+    path_hash: np.uint32 | UInt[Array, ""],
 ) -> Array:
     """Draws one array, in a program of its own: its bits depend on nothing else that is drawn."""
     return initializer(jax.random.fold_in(key, path_hash), shape, dtype)
@@ -173,7 +174,7 @@ def _require_match(name: str, leaves: tuple[Leaf, ...], values: Params) -> None:
         raise ValueError(f"{name} are not those of this model: {'; '.join(problems)}")
 
 
-def _flat(model: nnx.Module, kind: type) -> Params:
+def _flat(model: nnx.Module, kind: type) -> Values:
     state = nnx.to_flat_state(nnx.state(model, kind))
     return {"/".join(map(str, keys)): variable.get_value() for keys, variable in state}
 
@@ -183,7 +184,7 @@ def _leaf(keys: tuple[Any, ...], variable: Any) -> Leaf:
     return Leaf(keys, tuple(variable.shape), np.dtype(variable.dtype), initializer)
 
 
-def functionalize(model: nnx.Module) -> tuple[ModelFunction, Params, Params]:
+def functionalize(model: nnx.Module) -> tuple[ModelFunction, Values, Values]:
     """A module (also an abstract one) as a pure function, its parameters and its statistics.
 
     Args:

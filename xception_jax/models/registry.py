@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import nnx
 
-from xception_jax.config.fields import from_keywords, keywords, takes_settings
+from xception_jax.config.keywords import from_keywords, keywords, takes_settings
 from xception_jax.config.model import ModelConfig
 from xception_jax.errors import require_choice
 from xception_jax.models.alexnet import ALEXNETS

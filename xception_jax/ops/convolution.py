@@ -23,9 +23,10 @@ from xception_jax.ops.shapes import (
 
 CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul")
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
+Features = Float[Array, "batch new_height new_width out"]
 
 
-def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Images:
+def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Features:
     """Convolves with XLA's own operation, over `groups` independent groups of channels."""
     return lax.conv_general_dilated(
         x,
@@ -37,7 +38,7 @@ def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int)
     )
 
 
-def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Features:
     """Computes the convolution as one matrix product, with all kernel taps side by side."""
     window, features = (kernel.shape[0], kernel.shape[1]), kernel.shape[-1]
     # The barrier keeps XLA from compiling and repeating the computation of `x` for every tap.
@@ -57,7 +58,7 @@ def conv2d(
     padding: Padding = "SAME",
     groups: int = 1,
     implementation: str = "auto",
-) -> Float[Array, "batch new_height new_width out"]:
+) -> Features:
     """Convolves images over `groups` independent groups of channels.
 
     Args:
@@ -97,7 +98,7 @@ def pointwise_conv2d(
     *,
     strides: int = 1,
     implementation: str = "auto",
-) -> Float[Array, "batch new_height new_width out"]:
+) -> Features:
     """Computes a 1x1 convolution as a single matrix product.
 
     With [batch * height * width, in] XLA:CPU calls its matrix kernel directly; as a convolution, or

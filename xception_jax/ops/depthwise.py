@@ -18,6 +18,7 @@ from xception_jax.ops.convolution import lax_conv2d
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
     Images,
+    Outputs,
     Padding,
     Pads,
     Size,
@@ -37,29 +38,29 @@ def _window(kernel: Kernel) -> Size:
     return kernel.shape[0], kernel.shape[1]
 
 
-def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+def _lax(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     return lax_conv2d(x, kernel, strides, pads, groups=x.shape[-1])
 
 
-def _shift_and_add(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+def _shift_and_add(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     taps = shifted_images(x, _window(kernel), strides, pads)
     terms = [tap * kernel[i, j, 0] for i, row in enumerate(taps) for j, tap in enumerate(row)]
     return sum(terms[1:], start=terms[0])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _shift(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+def _shift(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     return _shift_and_add(x, kernel, strides, pads)
 
 
 def _shift_forward(
     x: Images, kernel: Kernel, strides: int, pads: Pads
-) -> tuple[Images, tuple[Images, Kernel]]:
+) -> tuple[Outputs, tuple[Images, Kernel]]:
     return _shift(x, kernel, strides, pads), (x, kernel)
 
 
 def _shift_backward(
-    strides: int, pads: Pads, saved: tuple[Images, Kernel], gradient: Images
+    strides: int, pads: Pads, saved: tuple[Images, Kernel], gradient: Outputs
 ) -> tuple[Images, Kernel]:
     """Computes both gradients from `x`; JAX's own VJP would also save every shifted image."""
     # The barrier keeps XLA from repeating the computation of the gradient for every tap.
@@ -69,7 +70,7 @@ def _shift_backward(
 
 
 def _image_gradient(
-    x: Images, kernel: Kernel, gradient: Images, strides: int, pads: Pads
+    x: Images, kernel: Kernel, gradient: Outputs, strides: int, pads: Pads
 ) -> Images:
     """Computes the gradient of `x`: at stride 1 a convolution with the mirrored kernel."""
     if strides != 1:
@@ -80,7 +81,9 @@ def _image_gradient(
     return _shift(gradient, kernel[::-1, ::-1], 1, mirrored_pads)
 
 
-def _kernel_gradient(x: Images, gradient: Images, window: Size, strides: int, pads: Pads) -> Kernel:
+def _kernel_gradient(
+    x: Images, gradient: Outputs, window: Size, strides: int, pads: Pads
+) -> Kernel:
     """Sums, for each tap, its input times the gradient over all axes but channels.
 
     The sums are in float32 at least.
@@ -115,7 +118,7 @@ def _rows_at_a_time(height: int, max_terms: int = 24) -> int:
 _shift.defvjp(_shift_forward, _shift_backward)
 
 
-def _native(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
+def _native(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     """Calls the C++ kernel, in float32, for 3x3 windows at stride 1; otherwise uses `_shift`."""
     supported = strides == 1 and _window(kernel) == (3, 3) and 0 not in x.shape
     if not supported or not native.computes(x, kernel):
@@ -124,28 +127,28 @@ def _native(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Images:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _native_float32(x: Images, kernel: Kernel, pads: Pads) -> Images:
+def _native_float32(x: Images, kernel: Kernel, pads: Pads) -> Outputs:
     (top, bottom), (left, right) = pads
     batch, height, width, channels = x.shape
     size = height + top + bottom - 2, width + left + right - 2
     like = jax.typeof(x).update(shape=(batch, *size, channels))
-    out: Images = native.call("depthwise", like, x, kernel, top=top, left=left)
+    out: Outputs = native.call("depthwise", like, x, kernel, top=top, left=left)
     return out
 
 
-def _native_forward(x: Images, kernel: Kernel, pads: Pads) -> tuple[Images, tuple[Images, Kernel]]:
+def _native_forward(x: Images, kernel: Kernel, pads: Pads) -> tuple[Outputs, tuple[Images, Kernel]]:
     return _native_float32(x, kernel, pads), (x, kernel)
 
 
 def _native_backward(
-    pads: Pads, saved: tuple[Images, Kernel], gradient: Images
+    pads: Pads, saved: tuple[Images, Kernel], gradient: Outputs
 ) -> tuple[Images, Kernel]:
     return _native_gradients(*saved, gradient, pads)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _native_gradients(
-    x: Images, kernel: Kernel, gradient: Images, pads: Pads
+    x: Images, kernel: Kernel, gradient: Outputs, pads: Pads
 ) -> tuple[Images, Kernel]:
     (top, _), (left, _) = pads
     like = jax.typeof(x), jax.typeof(kernel)
@@ -156,27 +159,27 @@ def _native_gradients(
 
 
 def _gradients_forward(
-    x: Images, kernel: Kernel, gradient: Images, pads: Pads
-) -> tuple[tuple[Images, Kernel], tuple[Images, Kernel, Images]]:
+    x: Images, kernel: Kernel, gradient: Outputs, pads: Pads
+) -> tuple[tuple[Images, Kernel], tuple[Images, Kernel, Outputs]]:
     return _native_gradients(x, kernel, gradient, pads), (x, kernel, gradient)
 
 
 def _gradients_backward(
-    pads: Pads, saved: tuple[Images, Kernel, Images], second: tuple[Images, Kernel]
-) -> tuple[Images, Kernel, Images]:
+    pads: Pads, saved: tuple[Images, Kernel, Outputs], second: tuple[Images, Kernel]
+) -> tuple[Images, Kernel, Outputs]:
     """Differentiates the same formula in JAX, since second derivatives need not be fast."""
 
-    def first_gradients(x: Images, kernel: Kernel, gradient: Images) -> tuple[Images, Kernel]:
+    def first_gradients(x: Images, kernel: Kernel, gradient: Outputs) -> tuple[Images, Kernel]:
         return _shift_backward(1, pads, (x, kernel), gradient)
 
-    gradients: tuple[Images, Kernel, Images] = jax.vjp(first_gradients, *saved)[1](second)
+    gradients: tuple[Images, Kernel, Outputs] = jax.vjp(first_gradients, *saved)[1](second)
     return gradients
 
 
 _native_float32.defvjp(_native_forward, _native_backward)
 _native_gradients.defvjp(_gradients_forward, _gradients_backward)
 
-Implementation = Callable[[Images, Kernel, int, Pads], Images]
+Implementation = Callable[[Images, Kernel, int, Pads], Outputs]
 DEPTHWISE_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "shift": _shift}
 if native.available():
     DEPTHWISE_IMPLEMENTATIONS["native"] = _native
@@ -189,7 +192,7 @@ def depthwise_conv2d(
     strides: int = 1,
     padding: Padding = "SAME",
     implementation: str = "auto",
-) -> Images:
+) -> Outputs:
     """Convolves each channel with its own spatial kernel (depth multiplier 1).
 
     Args:

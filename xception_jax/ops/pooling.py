@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
     Images,
+    Outputs,
     Padding,
     Pads,
     Size,
@@ -25,10 +26,10 @@ from xception_jax.ops.shapes import (
     spatial_size,
 )
 
-Winners = Int[Array, "batch out_height out_width channels"]
+Winners = Int[Array, "batch new_height new_width channels"]
 
 
-def _lax(x: Images, window: int, strides: int, pads: Pads) -> Images:
+def _lax(x: Images, window: int, strides: int, pads: Pads) -> Outputs:
     return lax.reduce_window(
         x,
         np.array(-jnp.inf, x.dtype),
@@ -39,14 +40,14 @@ def _lax(x: Images, window: int, strides: int, pads: Pads) -> Images:
     )
 
 
-def _winners(x: Images, window: int, strides: int, pads: Pads) -> tuple[Images, Winners]:
+def _winners(x: Images, window: int, strides: int, pads: Pads) -> tuple[Outputs, Winners]:
     """Returns the pooled images, and the row-major index of the first tap with the maximum."""
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
     height, width = ((n - window) // strides * strides + 1 for n in padded.shape[1:3])
     # One byte per output if the tap's index fits into it.
     index = jnp.int8 if window * window <= 128 else jnp.int32
 
-    def tap_input(tap: int) -> Images:
+    def tap_input(tap: int) -> Outputs:
         i, j = divmod(tap, window)
         return padded[:, i : i + height : strides, j : j + width : strides]
 
@@ -62,19 +63,19 @@ def _winners(x: Images, window: int, strides: int, pads: Pads) -> tuple[Images, 
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _argmax(x: Images, window: int, strides: int, pads: Pads) -> Images:
+def _argmax(x: Images, window: int, strides: int, pads: Pads) -> Outputs:
     return _winners(x, window, strides, pads)[0]
 
 
 def _argmax_forward(
     x: Images, window: int, strides: int, pads: Pads
-) -> tuple[Images, tuple[Winners, Size]]:
+) -> tuple[Outputs, tuple[Winners, Size]]:
     best, winner = _winners(x, window, strides, pads)
     return best, (winner, spatial_size(x))
 
 
 def _argmax_backward(
-    window: int, strides: int, pads: Pads, saved: tuple[Winners, Size], gradient: Images
+    window: int, strides: int, pads: Pads, saved: tuple[Winners, Size], gradient: Outputs
 ) -> tuple[Images]:
     """Sums, for every input pixel, the gradients of the outputs that it won.
 
@@ -103,7 +104,7 @@ def _argmax_backward(
     return (full[:, top : top + height, left : left + width],)
 
 
-def _pad_to(x: Images, top: int, left: int, rows: int, columns: int) -> Images:
+def _pad_to(x: Images, top: int, left: int, rows: int, columns: int) -> Outputs:
     """Puts `x` at row `top` and column `left` of a canvas of `rows` x `columns` zeros."""
     bottom, right = rows - top - x.shape[1], columns - left - x.shape[2]
     return lax.pad(
@@ -112,7 +113,7 @@ def _pad_to(x: Images, top: int, left: int, rows: int, columns: int) -> Images:
 
 
 _argmax.defvjp(_argmax_forward, _argmax_backward)
-Implementation = Callable[[Images, int, int, Pads], Images]
+Implementation = Callable[[Images, int, int, Pads], Outputs]
 POOLING_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "argmax": _argmax}
 
 
@@ -123,7 +124,7 @@ def max_pool(
     strides: int = 2,
     padding: Padding = "SAME",
     implementation: str = "auto",
-) -> Float[Array, "batch new_height new_width channels"]:
+) -> Outputs:
     """Takes the maximum over square windows; the first maximum in reading order gets the gradient.
 
     Args:

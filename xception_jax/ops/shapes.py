@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from xception_jax.errors import require_choice
 
 Images = Float[Array, "batch height width channels"]
+Outputs = Float[Array, "batch new_height new_width channels"]  # with as many channels
 Padding = Literal["SAME", "VALID"]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 Size = tuple[int, int]
@@ -73,7 +74,7 @@ def explicit_padding(size: Size, window: Size, strides: int, padding: str) -> Pa
     return (top, bottom), (left, right)
 
 
-def shifted_images(x: Images, window: Size, strides: int, pads: Pads) -> list[list[Images]]:
+def shifted_images(x: Images, window: Size, strides: int, pads: Pads) -> list[list[Outputs]]:
     """Returns, as `[row][column]`, the input of each kernel tap, with the size of the output."""
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     size = [(n - k) // strides + 1 for n, k in zip(padded.shape[1:3], window, strict=True)]

@@ -1,1 +1,1 @@
-"""What a sweep or a run will take, found before any compute is spent: budgets, memory, time."""
+"""Planning: what a sweep or run will need, before any compute is spent: budgets, memory, time."""

@@ -1,7 +1,7 @@
-"""The steps of a run, compiled from its config alone, and what the compiler says of them.
+"""Ahead-of-time compilation of a run's steps from its config, and the compiler's figures on them.
 
-These are the programs that training runs, for chips of a `Topology`; no data are read and nothing
-is run.
+The programs are those that training runs, compiled for the chips of a `Topology`; no data is read
+and nothing is executed.
 """
 
 import re
@@ -34,16 +34,16 @@ Shapes = dict[str, jax.ShapeDtypeStruct]
 
 @dataclass(frozen=True)
 class LoweredStep:
-    """A step that is traced and not compiled yet.
+    """A step that is traced and lowered, but not compiled yet.
 
     Attributes:
-        step_spec: that it is.
-        rows: of the batch that it computes on at a time, on all chips.
+        lowered: the lowered program.
+        rows: number of rows of the batch that it computes on at a time, on all chips together.
         state: shapes of the arrays of the run's state.
-        loop_of_steps: whether it takes several steps, as a loop: one turn is what to count.
+        loop_of_steps: whether the program is a loop over steps, of which one is to be counted.
     """
 
-    step_spec: jax.stages.Lowered
+    lowered: jax.stages.Lowered
     rows: int
     state: frozenset[tuple[int, ...]]
     loop_of_steps: bool = False
@@ -54,10 +54,10 @@ class Traffic:
     """All collectives of one kind in a program.
 
     Attributes:
-        kind: "all-reduce", …
-        count: how many arrays.
-        bytes: of all of them.
-        sent_bytes: that each device has to send at least.
+        kind: kind of the collectives, such as "all-reduce".
+        count: number of arrays.
+        bytes: size of all arrays.
+        sent_bytes: number of bytes that each device sends at least.
     """
 
     kind: str
@@ -68,18 +68,18 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Figures:
-    """Of a program on one chip, by the compiler's word.
+    """The compiler's figures on a program, per chip.
 
     Attributes:
-        memory_bytes: of HBM that it needs.
-        compile_seconds: of processor time, on the machine that compiled it.
-        fits: whether the chip has as much; what follows is None or empty where it has not.
-        flops: of a step.
-        accessed_bytes: read and written in HBM by a step.
-        traffic: by kind.
-        gathered: what devices send each other of their batch, described; there should be nothing.
-        loops: inside of a step. The compiler counts one turn of each, so that `flops`,
-            `accessed_bytes` and `traffic` are too low where there are any.
+        memory_bytes: HBM that the program needs.
+        compile_seconds: processor time of compilation, on the machine that compiled it.
+        fits: whether the chip has enough HBM; if not, the figures below are None or empty.
+        flops: floating-point operations of a step.
+        accessed_bytes: bytes that a step reads and writes in HBM.
+        traffic: collectives of a step by kind.
+        gathered: descriptions of collectives that gather the batch, of which there should be none.
+        loops: number of loops inside a step. The compiler counts one iteration of each, so that
+            `flops`, `accessed_bytes` and `traffic` are too low if there are any.
     """
 
     memory_bytes: float
@@ -93,37 +93,38 @@ class Figures:
 
 
 def lower_training(config: Config, info: DatasetInfo, layout: Layout) -> LoweredStep:
-    """The training step of a run alone.
+    """Lowers the training step of a run that is not packed.
 
     Raises:
-        InputError: see `require_trainable`.
+        InputError: the run cannot be built; see `require_trainable`.
     """
     require_trainable(config, info, layout.mesh)
     step_spec, batch = make_step_spec(config, info), config.train.batch_size
-    device_data = _resident(config, info, "train")
+    device_data = _device_data(config, info, "train")
     steps = steps_per_dispatch(config, layout.mesh, device_data=bool(device_data))
     rows = _index(steps, batch) if device_data else _images(info, steps, batch)
     lowered = lower_train_steps(step_spec, layout, shapes_of(device_data), shapes_of(rows))
-    part = batch // config.train.accumulation_steps
-    return LoweredStep(lowered, part, _state(step_spec), loop_of_steps=steps > 1)
+    microbatch = batch // config.train.accumulation_steps
+    return LoweredStep(lowered, microbatch, _state_shapes(step_spec), loop_of_steps=steps > 1)
 
 
 def lower_evaluation(config: Config, info: DatasetInfo, layout: Layout) -> LoweredStep:
-    """The step of its validations.
+    """Lowers the evaluation step of a run.
 
     Raises:
-        InputError: see `require_trainable`.
+        InputError: the run cannot be built; see `require_trainable`.
     """
     require_trainable(config, info, layout.mesh)
-    step_spec, batch = make_step_spec(config, info), evaluation_batch_size(config, layout)
-    device_data = _resident(config, info, "valid")
+    step_spec = make_step_spec(config, info)
+    batch = evaluation_batch_size(config, layout)
+    device_data = _device_data(config, info, "valid")
     rows = _index(batch) if device_data else _index(batch) | _images(info, batch)
     lowered = lower_evaluation_step(step_spec, layout, shapes_of(device_data), shapes_of(rows))
-    return LoweredStep(lowered, batch, _state(step_spec))
+    return LoweredStep(lowered, batch, _state_shapes(step_spec))
 
 
-def _resident(config: Config, info: DatasetInfo, split: str) -> Shapes:
-    """The arrays that lie on every device: see `Pipeline.device_data`."""
+def _device_data(config: Config, info: DatasetInfo, split: str) -> Shapes:
+    """Shapes of the data set's arrays on every device; see `Pipeline.device_data`."""
     data = config.data
     if lies_in_memory(info, pipeline=data.pipeline, augmentation=data.augmentation):
         return _images(info, info.examples[split])
@@ -141,29 +142,29 @@ def _images(info: DatasetInfo, *shape: int) -> Shapes:
     return {"image": jax.ShapeDtypeStruct((*shape, *info.image_shape), jnp.uint8), "label": label}
 
 
-def _state(step_spec: StepSpec) -> frozenset[tuple[int, ...]]:
+def _state_shapes(step_spec: StepSpec) -> frozenset[tuple[int, ...]]:
     state = jax.eval_shape(partial(step_spec.init, 0))
     return frozenset(tuple(leaf.shape) for leaf in jax.tree.leaves(state))
 
 
 def compile_figures(step: LoweredStep, topology: Topology) -> Figures:
-    """Compiles a step, which can take minutes, and reads what the compiler says of it."""
-    began = time.process_time()
+    """Compiles a step, which can take minutes, and collects the compiler's figures on it."""
+    start = time.process_time()
     try:
-        compiled = step.step_spec.compile()
+        compiled = step.lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        found = needed_and_available(str(error))
-        if found is None:
+        memory = needed_and_available(str(error))
+        if memory is None:
             raise
-        return Figures(found[0], time.process_time() - began, fits=False)
-    seconds = time.process_time() - began
+        return Figures(memory[0], time.process_time() - start, fits=False)
+    seconds = time.process_time() - start
     text, cost = compiled.as_text() or "", _mapping(compiled.cost_analysis())
     collectives = read_collectives(text, len(topology.devices))
-    needed = _needed(compiled.memory_analysis())
+    memory_bytes = _memory_bytes(compiled.memory_analysis())
     return Figures(
-        memory_bytes=needed,
+        memory_bytes=memory_bytes,
         compile_seconds=seconds,
-        fits=needed <= topology.memory_bytes,
+        fits=memory_bytes <= topology.memory_bytes,
         flops=float(cost["flops"]),
         accessed_bytes=float(cost["bytes accessed"]),
         traffic=tuple(_by_kind(collectives)),
@@ -173,22 +174,22 @@ def compile_figures(step: LoweredStep, topology: Topology) -> Figures:
 
 
 def _mapping(cost: Any) -> dict[str, float]:
-    """Some backends answer with a list of one."""
+    """The cost analysis as a dictionary; some backends return a list with one."""
     return dict(cost[0] if isinstance(cost, list) else cost)
 
 
-def _needed(found: Any) -> float:
+def _memory_bytes(analysis: Any) -> float:
     return float(
-        found.argument_size_in_bytes
-        + found.output_size_in_bytes
-        - found.alias_size_in_bytes
-        + found.temp_size_in_bytes
-        + found.generated_code_size_in_bytes
+        analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        - analysis.alias_size_in_bytes
+        + analysis.temp_size_in_bytes
+        + analysis.generated_code_size_in_bytes
     )
 
 
 def _by_kind(collectives: list[Collective]) -> Iterator[Traffic]:
-    for kind in sorted({found.kind for found in collectives}):
-        same = [found for found in collectives if found.kind == kind]
-        sent = sum(found.sent_bytes for found in same)
-        yield Traffic(kind, len(same), sum(found.bytes for found in same), sent)
+    for kind in sorted({collective.kind for collective in collectives}):
+        same = [collective for collective in collectives if collective.kind == kind]
+        sent_bytes = sum(collective.sent_bytes for collective in same)
+        yield Traffic(kind, len(same), sum(collective.bytes for collective in same), sent_bytes)

@@ -1,4 +1,4 @@
-"""What an arm costs, counted before anything is trained, and widths that make costs equal."""
+"""The cost of arms, counted before anything is trained, and widths that make their costs equal."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ from xception_jax.models import ModelFunction, Row, count, functional_model, unu
 from xception_jax.sweep.experiment import Experiment
 from xception_jax.training.setup import make_schedule
 
-TOLERANCE = 0.01  # by which an arm may differ from the reference arm and still count as equal
-# (classes, channels, training and test images) of sets that are planned for before they are here.
+TOLERANCE = 0.01  # relative difference from the reference arm up to which costs count as equal
+# (classes, channels, training and test images) of data sets that need not be present to plan.
 _WELL_KNOWN = {
     "cifar10": (10, 3, 50_000, 10_000),
     "cifar100": (100, 3, 50_000, 10_000),
@@ -26,23 +26,23 @@ _WELL_KNOWN = {
 }
 _CLOSE_ENOUGH = 0.001
 _TRIALS = 24
-# So many images in a batch, and what has a multiple of it as its size is one of the whole batch:
-# no other dimension of a model is a multiple of it.
-_A_PRIME = 131_071
+# A batch size by which arrays of the batch are recognized: it is a prime, and no size of a model's
+# other arrays is a multiple of it.
+_BATCH = 131_071
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one arm takes.
+    """The cost of one arm.
 
     Attributes:
-        parameters: trainable numbers.
-        macs: multiply-adds of one image, forward.
-        activation_bytes: what one more image in the batch makes the backward pass keep.
+        parameters: number of trainable parameters.
+        macs: multiply-adds of one image's forward pass.
+        activation_bytes: memory that each image of the batch occupies for the backward pass.
         steps: optimizer steps of a run.
         width: the config's `model.width`.
         rows: parameters and multiply-adds of every module.
-        unused: settings the arm names that change nothing in its model.
+        unused: settings of the arm that have no effect on its model.
     """
 
     parameters: int
@@ -55,11 +55,11 @@ class Cost:
 
 
 def arm_cost(config: Config, named: Iterable[str] = ()) -> Cost:
-    """Counts, and compiles nothing; a second or two for the paper's Xception.
+    """Counts the cost of an arm without compiling; a second or two for the paper's Xception.
 
     Args:
-        config: of a run of the arm.
-        named: the settings that make the arm what it is, with dotted names.
+        config: config of a run of the arm.
+        named: dotted names of the settings that define the arm.
 
     Raises:
         InputError: the model cannot be built, or not for images of this size.
@@ -81,10 +81,10 @@ def arm_cost(config: Config, named: Iterable[str] = ()) -> Cost:
 
 
 def equalize(experiment: Experiment, base: Config) -> Experiment:
-    """The experiment with widths that give every arm the budget of the first one.
+    """Sets the widths of an experiment's arms so that each has the budget of the first arm.
 
     Raises:
-        InputError: an arm cannot be brought within 1% of the first one's.
+        InputError: no width brings an arm within 1% of the first arm's budget.
     """
     if not experiment.equal:
         return experiment
@@ -96,36 +96,37 @@ def equalize(experiment: Experiment, base: Config) -> Experiment:
         def measure(width: float, arm: str = arm) -> int:
             return _budget(experiment.equal, resolve(base, arms[arm], {"model.width": width}))
 
-        width, reached = _match(measure, target, resolve(base, arms[arm]).model.width)
-        if _off(reached, target) > TOLERANCE:
+        width, reached = _search_width(measure, target, resolve(base, arms[arm]).model.width)
+        if _relative_error(reached, target) > TOLERANCE:
             reason = f"arm {arm!r} comes no closer than {reached:,} to {target:,} of {reference!r}"
             raise InputError("experiment.equal", experiment.equal, reason)
         arms[arm] = {**arms[arm], "model.width": width}
     return replace(experiment, arms=arms)
 
 
-def _match(measure: Callable[[float], int], target: int, start: float) -> tuple[float, int]:
-    """The width whose measure is nearest to `target`, and that measure; it grows with the width.
+def _search_width(measure: Callable[[float], int], target: int, start: float) -> tuple[float, int]:
+    """The width whose cost is nearest to `target`, and that cost.
 
-    About as the square of the width, which gives the next one to try. Where that brings little, for
-    widths are rounded to whole features and segments, the interval is halved instead.
+    The cost grows about as the square of the width, which gives the next width to try. Widths are
+    rounded to whole features and segments: where the guess helps little, the interval is bisected.
     """
     low, high = start / 16, start * 16
-    width, here = start, measure(start)
-    best, reached, last = width, here, inf
+    width, cost = start, measure(start)
+    best_width, best_cost, last_error = width, cost, inf
     for _ in range(_TRIALS):
-        if min(_off(reached, target), high / low - 1) <= _CLOSE_ENOUGH:
+        if min(_relative_error(best_cost, target), high / low - 1) <= _CLOSE_ENOUGH:
             break
-        low, high = (max(low, width), high) if here < target else (low, min(high, width))
-        before, guess = _off(here, target), width * (target / here) ** 0.5
-        width = round(guess if low < guess < high and before < last / 2 else (low * high) ** 0.5, 4)
-        here, last = measure(width), before
-        if _off(here, target) < _off(reached, target):
-            best, reached = width, here
-    return best, reached
+        low, high = (max(low, width), high) if cost < target else (low, min(high, width))
+        error, guess = _relative_error(cost, target), width * (target / cost) ** 0.5
+        use_guess = low < guess < high and error < last_error / 2
+        width = round(guess if use_guess else (low * high) ** 0.5, 4)
+        cost, last_error = measure(width), error
+        if _relative_error(cost, target) < _relative_error(best_cost, target):
+            best_width, best_cost = width, cost
+    return best_width, best_cost
 
 
-def _off(measured: int, target: int) -> float:
+def _relative_error(measured: int, target: int) -> float:
     return abs(measured / target - 1)
 
 
@@ -134,11 +135,11 @@ def _budget(kind: str, config: Config) -> int:
     info = dataset_info(config)
     model = _for_data(config, info)
     block = replace(model.block, intermediate_activation="none")
-    return _counted(kind, replace(model, block=block), info.image_shape)
+    return _count_budget(kind, replace(model, block=block), info.image_shape)
 
 
 @lru_cache(maxsize=512)
-def _counted(kind: str, model: ModelConfig, image_shape: tuple[int, int, int]) -> int:
+def _count_budget(kind: str, model: ModelConfig, image_shape: tuple[int, int, int]) -> int:
     function = functional_model(model)
     if kind == "macs":
         return count(function, image_shape)[0].macs
@@ -150,7 +151,7 @@ def _for_data(config: Config, info: DatasetInfo) -> ModelConfig:
 
 
 def _activation_bytes(function: ModelFunction, image_shape: tuple[int, int, int]) -> int:
-    """Bytes the backward pass keeps for one image, before the compiler saves any."""
+    """Bytes that the backward pass keeps for one image, before the compiler reduces them."""
 
     def residuals(parameters: Any, batch_stats: Any, images: Any) -> Any:
         def logits(values: Any) -> Any:
@@ -162,17 +163,19 @@ def _activation_bytes(function: ModelFunction, image_shape: tuple[int, int, int]
         {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
         for leaves in (function.parameters, function.batch_stats)
     )
-    images = jax.ShapeDtypeStruct((_A_PRIME, *image_shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((_BATCH, *image_shape), jnp.float32)
     kept = jax.tree.leaves(jax.eval_shape(residuals, parameters, batch_stats, images))
-    of_images = (leaf for leaf in kept if leaf.size % _A_PRIME == 0)
-    return sum(leaf.size // _A_PRIME * leaf.dtype.itemsize for leaf in of_images)
+    activations = (leaf for leaf in kept if leaf.size % _BATCH == 0)
+    return sum(leaf.size // _BATCH * leaf.dtype.itemsize for leaf in activations)
 
 
 def dataset_info(config: Config) -> DatasetInfo:
-    """Of the config's data set; of a well-known one without having it, its classes are numbers.
+    """Sizes and classes of the config's data set, which need not be present if it is well known.
+
+    The classes of an absent data set are named by their numbers.
 
     Raises:
-        InputError: a set that is neither here nor well known.
+        InputError: the data set is neither present nor well known.
     """
     data = config.data
     return _read_info(

@@ -1,4 +1,4 @@
-"""What an arm needs and takes on chips that need not be there, by the word of their compiler."""
+"""Forecasts of an arm's memory and time on a TPU topology, from its compiler; needs no chips."""
 
 import hashlib
 import json
@@ -26,36 +26,36 @@ from xception_jax.training.setup import evaluation_batch_size, make_schedule
 from xception_jax.training.sharding import Layout, make_mesh
 
 _TRIALS = 3
-_NEAR_ENOUGH = 1 / 8  # of the largest batch that is known to fit
+_NEAR_ENOUGH = 1 / 8  # gap between batch sizes, as a fraction of the largest known to fit
 
 
 @dataclass(frozen=True)
 class Step:
-    """A compiled step, and the time it takes at best; None where it does not fit."""
+    """A compiled step and its roofline, which is None if the step does not fit into memory."""
 
     figures: Figures
     best: Roofline | None
 
     @property
     def seconds(self) -> float | None:
-        """At best."""
+        """The least time that the step can take; None if it does not fit."""
         return None if self.best is None else self.best.seconds
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of the runs of one arm.
+    """The forecast for the runs of one arm.
 
     Attributes:
-        arm: its name.
-        batch_size: images of a training step, on all chips.
+        arm: name of the arm.
+        batch_size: number of images per training step, on all chips together.
         train: the training step.
-        evaluation: the step of an evaluation.
-        steps: of training, of a run.
-        evaluation_steps: of a run, of all validations and the final evaluation.
-        largest_batch: the largest training batch that is known to fit; None: not searched for, or
-            none does.
-        too_large_batch: the smallest one that is known not to.
+        evaluation: the evaluation step.
+        steps: number of training steps of a run.
+        evaluation_steps: number of evaluation steps of a run, in all validations and the final
+            evaluation.
+        largest_batch: largest training batch known to fit; None if none does, or without a search.
+        too_large_batch: smallest training batch known not to fit; None likewise.
     """
 
     arm: str
@@ -69,14 +69,14 @@ class Forecast:
 
     @property
     def run_seconds(self) -> float | None:
-        """Of all steps of a run at their best; None where one does not fit."""
+        """The least time that all steps of a run can take; None if one does not fit."""
         train, evaluation = self.train.seconds, self.evaluation.seconds
         if train is None or evaluation is None:
             return None
         return self.steps * train + self.evaluation_steps * evaluation
 
     def chip_hours(self, topology: Topology) -> float | None:
-        """Of a run."""
+        """The least chip-hours of a run; None if a step does not fit."""
         seconds = self.run_seconds
         return None if seconds is None else seconds * len(topology.devices) / HOUR
 
@@ -90,25 +90,26 @@ def forecast(
     cache: Path | None,
     say: Callable[[str], None],
 ) -> Forecast:
-    """Compiles the steps of an arm's runs as training would, each run alone on all the chips.
+    """Compiles the steps of an arm's runs as training would, one run at a time on all chips.
 
     Args:
-        arm: its name.
-        config: of one of its runs.
-        topology: the chips.
-        search: for the largest training batch that fits, which takes a few more programs.
-        cache: a directory, where what was compiled before is found; None: nothing is remembered.
-        say: takes a line for people before each program that takes long.
+        arm: name of the arm.
+        config: config of one of its runs.
+        topology: the chips to compile for.
+        search: whether to search for the largest training batch that fits, by compiling a few more
+            programs.
+        cache: directory of the figures of programs that were compiled before; None for no cache.
+        say: function called with a line of text before each program that takes long.
 
     Raises:
-        InputError: a run that cannot be built, or not for so many chips.
+        InputError: the run cannot be built, or not for this number of chips.
     """
     info, layout = dataset_info(config), Layout(make_mesh(topology.devices))
 
     def training(batch_size: int) -> Figures:
-        hparams = resolve(config, {"train.batch_size": batch_size})
+        resized = resolve(config, {"train.batch_size": batch_size})
         say(f"{arm}: the training step on a batch of {batch_size:,}")
-        return figures_of(lower_training(hparams, info, layout), topology, cache)
+        return figures_of(lower_training(resized, info, layout), topology, cache)
 
     train = training(config.train.batch_size)
     say(f"{arm}: the evaluation step")
@@ -140,17 +141,20 @@ def forecast(
 def search_largest(
     needed: Callable[[int], float], known: dict[int, float], *, unit: int, available: float
 ) -> tuple[int | None, int | None]:
-    """(the largest batch known to fit, the smallest known not to), an eighth apart or so.
+    """Searches for the largest batch that fits into memory, to about an eighth.
 
-    What a program needs grows about as a straight line with the batch, so the next one to try is
-    where the line through the two best known ones reaches what is there. But near the limit the
-    compiler begins to compute things twice rather than keep them: what fits is no end yet.
+    The memory that a program needs grows about linearly with the batch, so the next size to try is
+    where the line through the two sizes nearest to the limit reaches it. Near the limit, the
+    compiler starts to recompute values instead of keeping them, so that larger sizes may still fit.
 
     Args:
-        needed: bytes of a batch of some size; slow.
-        known: the same of one size, known already.
-        unit: that a batch is a multiple of.
-        available: bytes.
+        needed: function from a batch size to the bytes it needs; slow.
+        known: bytes by batch size, as far as they are known already.
+        unit: number that batch sizes are multiples of.
+        available: available bytes.
+
+    Returns:
+        The largest size known to fit and the smallest known not to; None if there is none.
     """
     known = dict(known)
     for _ in range(_TRIALS):
@@ -168,21 +172,24 @@ def search_largest(
 
 
 def _bracket(known: dict[int, float], available: float) -> tuple[int | None, int | None]:
-    fits = [size for size, bytes_ in known.items() if bytes_ <= available]
-    fails = [size for size, bytes_ in known.items() if bytes_ > available]
-    return max(fits, default=None), min(fails, default=None)
+    fitting = [size for size, needed in known.items() if needed <= available]
+    too_large = [size for size, needed in known.items() if needed > available]
+    return max(fitting, default=None), min(too_large, default=None)
 
 
 def _full_at(known: dict[int, float], available: float) -> float:
-    """Where the line through the two sizes nearest to the limit, or one and nothing, reaches it."""
+    """The batch size at which the line through the two sizes nearest to the limit reaches it.
+
+    If only one size is known, the line goes through the origin.
+    """
     nearest = sorted(known.items(), key=lambda item: abs(item[1] - available))[:2]
-    (size, bytes_), (other, other_bytes) = (*nearest, (0, 0.0))[:2]
-    slope = (bytes_ - other_bytes) / (size - other)
-    return size + (available - bytes_) / slope if slope > 0 else size
+    (size, needed), (other_size, other_needed) = (*nearest, (0, 0.0))[:2]
+    slope = (needed - other_needed) / (size - other_size)
+    return size + (available - needed) / slope if slope > 0 else size
 
 
 def best_step(figures: Figures, topology: Topology) -> Step:
-    """With the time that a chip of the topology takes at best."""
+    """A step with its roofline on a chip of the topology."""
     if not figures.fits or figures.flops is None or figures.accessed_bytes is None:
         return Step(figures, None)
     best = roofline(
@@ -195,7 +202,7 @@ def best_step(figures: Figures, topology: Topology) -> Step:
 
 
 def figures_of(step: LoweredStep, topology: Topology, cache: Path | None) -> Figures:
-    """Compiled, or as they were found in `cache` for the same program, chips and compiler."""
+    """The compiler's figures on a step, from the cache if it has the same program and compiler."""
     path = None if cache is None else cache / f"{_key(step, topology)}.json"
     try:
         return _read(recall(path))
@@ -211,7 +218,7 @@ def _read(content: dict[str, Any]) -> Figures:
 
 
 def _key(step: LoweredStep, topology: Topology) -> str:
-    """Of everything that decides what is compiled, and by what."""
+    """Digest of everything that the figures depend on: program, chips and compiler."""
     versions = {name: version(name) for name in ("jax", "jaxlib", "libtpu", "xception-jax")}
-    content = [topology.name, topology.memory_bytes, versions, step.rows, step.step_spec.as_text()]
+    content = [topology.name, topology.memory_bytes, versions, step.rows, step.lowered.as_text()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""TPU chips that need not be there, as devices to compile for."""
+"""TPU topologies as devices to compile for; the chips need not be present."""
 
 import importlib
 import os
@@ -14,16 +14,16 @@ from jax.sharding import NamedSharding
 from xception_jax.errors import InputError, nearest_name
 from xception_jax.training.sharding import REPLICATED, make_mesh
 
-# Slices as they are rented, of two or three dimensions. Those between them are the compiler's to
-# judge: these are the ones to name to who asked for one that does not exist.
+# Slices that are offered for rent, of two or three dimensions. The compiler accepts others as well:
+# these serve to suggest one to a user who asked for one that does not exist.
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _DEEP = (
     *("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16"),
     *("8x16x16", "16x16x16"),
 )
 SLICES = {"v4": _DEEP, "v5e": _FLAT, "v5p": _DEEP, "v6e": _FLAT}
-# Else libtpu asks Google's metadata server what machine this is, says at length that it cannot
-# tell, and lets no other process use it meanwhile.
+# Without these libtpu queries Google's metadata server, logs at length that it does not answer, and
+# lets no other process use the library meanwhile.
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -42,9 +42,9 @@ class Topology:
     """Chips of one generation and how they are connected.
 
     Attributes:
-        name: such as "v5e:4x4".
-        devices: to compile for; one a chip.
-        memory_bytes: that a program may use of each chip's HBM, as the compiler has it.
+        name: name of the topology, such as "v5e:4x4".
+        devices: devices to compile for, one per chip.
+        memory_bytes: part of each chip's HBM that the compiler lets a program use.
     """
 
     name: str
@@ -53,15 +53,15 @@ class Topology:
 
     @property
     def generation(self) -> str:
-        """Such as "v5e"."""
+        """Generation of the chips, such as "v5e"."""
         return self.name.partition(":")[0]
 
 
 def open_topology(name: str) -> Topology:
-    """The chips of `name`; this process computes on the CPU from here on.
+    """Opens a topology by name; from then on this process computes on the CPU.
 
     Raises:
-        InputError: a name that the compiler does not know, or no compiler.
+        InputError: the compiler does not know the name, or is not installed.
     """
     generation, _, shape = name.partition(":")
     if generation not in SLICES or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
@@ -71,14 +71,14 @@ def open_topology(name: str) -> Topology:
         raise InputError("--topology", name, reason)
     for variable, value in (_ENVIRONMENT | {"TPU_ACCELERATOR_TYPE": f"{generation}-8"}).items():
         os.environ.setdefault(variable, value)
-    # Chips that are there may be in use; and programs compiled without them cannot be read back.
+    # Chips of this machine may be in use, and programs for absent chips cannot be read back.
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
     topologies = importlib.import_module("jax.experimental.topologies")
     sizes = [int(size) for size in shape.split("x")]
     one_device_a_chip = {"chip_config_name": "megacore"} if generation == "v4" else {}
     try:
-        found = topologies.get_topology_desc(
+        description = topologies.get_topology_desc(
             platform="tpu",
             topology_name=name,
             chips_per_host_bounds=(*(min(size, 2) for size in sizes[:2]), 1),
@@ -86,12 +86,12 @@ def open_topology(name: str) -> Topology:
         )
     except jax.errors.JaxRuntimeError as error:
         raise InputError("--topology", name, "no such TPU topology", _nearest(name)) from error
-    devices = tuple(found.devices)
+    devices = tuple(description.devices)
     return Topology(name, devices, _memory_bytes(devices))
 
 
 def _nearest(name: str) -> str | None:
-    """A slice that exists: of the generation that is meant, the one with the most alike size."""
+    """The existing slice of the most similar generation whose number of chips is nearest."""
     generation, *sizes = re.split(r"[^a-z0-9]+|(?<=\d)x(?=\d)", name.lower())
     generation = generation.replace("v5litepod", "v5e")  # as Google's accelerator types call it
     nearest = nearest_name(generation, SLICES)
@@ -107,25 +107,25 @@ def _nearest(name: str) -> str | None:
 
 
 def _memory_bytes(devices: tuple[jax.Device, ...]) -> float:
-    """What the compiler allows a program, asked with one that needs far more."""
+    """The memory that the compiler allows a program, from its error on a program far too large."""
     sharding = NamedSharding(make_mesh(devices), REPLICATED)
     huge = jax.ShapeDtypeStruct((2**40,), jnp.float32, sharding=sharding)
     try:
         jax.jit(jnp.negative).lower(huge).compile()
     except jax.errors.JaxRuntimeError as error:
-        if found := needed_and_available(str(error)):
-            return found[1]
+        if memory := needed_and_available(str(error)):
+            return memory[1]
         raise
     raise AssertionError("a program of four terabytes fits")
 
 
 def needed_and_available(message: str) -> tuple[float, float] | None:
-    """Bytes that a program needs and may use, from the compiler's complaint; None: another one."""
+    """The bytes that a program needs and may use, from the compiler's out-of-memory error.
+
+    Returns None for any other error.
+    """
     for pattern in _TOO_LARGE:
         if match := pattern.search(message):
             needed, needed_unit, available, available_unit = match.groups()
-            return (
-                float(needed) * _UNITS[needed_unit],
-                float(available) * _UNITS[available_unit],
-            )
+            return float(needed) * _UNITS[needed_unit], float(available) * _UNITS[available_unit]
     return None

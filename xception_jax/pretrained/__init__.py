@@ -1,13 +1,8 @@
-"""Weights of other frameworks: reading Keras's and timm's files, writing Keras's."""
+"""Pretrained weights: files of Keras and timm are read, and files of Keras written."""
 
 from xception_jax.pretrained.files import SOURCES, TIMM, open_source
 from xception_jax.pretrained.layers import is_head
-from xception_jax.pretrained.loading import (
-    load_weights,
-    read_values,
-    save_keras_values,
-    save_keras_weights,
-)
+from xception_jax.pretrained.loading import load_weights, read_values, save_keras_weights
 from xception_jax.pretrained.preprocessing import Preprocessing, expected_by
 from xception_jax.pretrained.tensors import WeightsMismatch
 
@@ -21,6 +16,5 @@ __all__ = [
     "load_weights",
     "open_source",
     "read_values",
-    "save_keras_values",
     "save_keras_weights",
 ]

@@ -1,8 +1,8 @@
-"""Converted weights: a directory with a model's arrays and a description of what they are of.
+"""Directories of converted weights: a model's arrays and a description of the model.
 
 `weights.json` says how the model is built, what images it expects and where the weights come from;
-`arrays/` is written by Orbax. A directory is there whole or not at all, and each file of the arrays
-is checked against its SHA-256 in the description before Orbax sees it.
+`arrays/` is written by Orbax. Directories are written atomically, and each file of the arrays is
+checked against its SHA-256 in the description before Orbax reads it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from xception_jax.config import read_json, resolve
-from xception_jax.errors import InputError
+from xception_jax.errors import InputError, one_line
 from xception_jax.models import ModelFunction, model_function
 from xception_jax.models.functional import Params
 from xception_jax.pretrained import Preprocessing, is_head
@@ -26,12 +26,12 @@ from xception_jax.runtime.run_directory import write_whole
 
 DESCRIPTION, ARRAYS = "weights.json", "arrays"
 _FORMAT = 1
-_MOST_CLASSES = 10**6
+_MAX_CLASSES = 10**6
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights come from: the file's name, its kind and the SHA-256 of its bytes."""
+    """The file that weights come from: its name, its kind and the SHA-256 of its content."""
 
     file: str
     kind: str
@@ -40,17 +40,17 @@ class Origin:
 
 @dataclass(frozen=True)
 class Weights:
-    """A model with trained values.
+    """A model's weights, and what is needed to use them.
 
     Attributes:
-        model: its name.
-        settings: of `create_model`, but for the numbers of classes and channels.
-        num_classes: logits; None: there is no classifier.
-        preprocessing: what it expects of images.
-        class_names: of its logits, where they are known.
-        origin: where they come from.
-        parameters: without those of the classifier where there is none.
-        batch_stats: of batch normalization.
+        model: name of the model.
+        settings: arguments of `create_model` except for the numbers of classes and channels.
+        num_classes: number of logits; None without a classifier.
+        preprocessing: how images are prepared for the model.
+        class_names: name of each class, if known.
+        origin: the file that the weights come from.
+        parameters: trained parameters, except for those of a missing classifier.
+        batch_stats: statistics of batch normalization.
     """
 
     model: str
@@ -63,10 +63,10 @@ class Weights:
     batch_stats: Params
 
     def function(self) -> ModelFunction:
-        """The model.
+        """The model as a pure function.
 
         Raises:
-            InputError: it has no classifier, and so is not whole.
+            InputError: the weights lack a classifier.
         """
         if self.num_classes is None:
             reason = "hold no classifier; they serve to start training from"
@@ -74,7 +74,7 @@ class Weights:
         return model_of(self.model, self.settings, self.num_classes)
 
     def describe(self) -> dict[str, Any]:
-        """What `weights.json` holds, but for the digest of the arrays."""
+        """The content of `weights.json` except for the digests of the arrays."""
         return {
             "format": _FORMAT,
             "model": self.model,
@@ -87,35 +87,35 @@ class Weights:
 
 
 def model_of(name: str, settings: dict[str, Any], num_classes: int | None) -> ModelFunction:
-    """The model of a description; without a classifier it is built with one of one class."""
+    """The model with a number of classes; for None it gets a classifier of one class."""
     return model_function(name, num_classes=num_classes or 1, **settings)
 
 
 def checked_settings(name: str, settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """All settings of a model: the defaults, `settings` over them, `key=value` words over both.
+    """All settings of a model: defaults, updated with `settings`, then with `key=value` overrides.
 
     Raises:
-        InputError: a field or a value that does not exist, or a word about something else.
+        InputError: a setting or value does not exist, or an override is not one of the model's.
     """
-    for word in overrides:
-        if not word.startswith("model.") or word.startswith("model.name="):
-            raise InputError("override", word, "must be about model.…, and not about its name")
+    for override in overrides:
+        if not override.startswith("model.") or override.startswith("model.name="):
+            raise InputError("override", override, "must be about model.…, and not about its name")
     config = resolve({"model": {**settings, "name": name}}, overrides=overrides)
     return {key: value for key, value in config.to_dict()["model"].items() if key != "name"}
 
 
 def require_class_names(names: tuple[str, ...] | None, num_classes: int | None) -> None:
-    """Raises `InputError` unless there is a name for each class, or there are none."""
+    """Raises `InputError` unless there is one name for each class, or no names at all."""
     if names is not None and len(names) != num_classes:
         reason = f"there are {num_classes or 'no'} classes"
         raise InputError("class names", f"{len(names)} of them", reason)
 
 
 def write_weights(directory: Path, weights: Weights) -> None:
-    """Writes a directory that does not exist yet.
+    """Writes weights to a new directory.
 
     Raises:
-        InputError: it exists, or cannot be written.
+        InputError: the directory exists, or cannot be written.
     """
     if directory.exists():
         raise InputError("destination", str(directory), "exists; delete it or choose another")
@@ -135,41 +135,41 @@ def write_weights(directory: Path, weights: Weights) -> None:
 
 
 def read_weights(directory: str | Path) -> Weights:
-    """What `write_weights` wrote.
+    """Reads weights from a directory that `write_weights` wrote.
 
     Raises:
-        InputError: it is no such directory, or is damaged; says which file.
+        InputError: it is not such a directory, or one of its files is damaged; names the file.
     """
     directory = Path(directory)
     path = directory / DESCRIPTION
     if not path.is_file():
         reason = f"holds no {DESCRIPTION}; `xception-jax convert` makes such a directory"
         raise InputError("weights", str(directory), reason)
-    described = read_json(path)
+    description = read_json(path)
     try:
-        empty = _described(described)
+        weights = _parse(description)
     except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError("file", str(path), f"is not valid: {_say(error)}") from error
-    _require_whole(directory, described.get("files"))
+        raise InputError("file", str(path), f"is not valid: {_message(error)}") from error
+    _require_intact(directory, description.get("files"))
     try:
-        function = model_of(empty.model, empty.settings, empty.num_classes)
+        function = model_of(weights.model, weights.settings, weights.num_classes)
     except (InputError, TypeError) as error:
-        raise InputError("file", str(path), f"is not valid: {_say(error)}") from error
-    tree = _restored(directory / ARRAYS, function, without_head=empty.num_classes is None)
-    return replace(empty, parameters=tree["parameters"], batch_stats=tree["statistics"])
+        raise InputError("file", str(path), f"is not valid: {_message(error)}") from error
+    tree = _restore(directory / ARRAYS, function, without_head=weights.num_classes is None)
+    return replace(weights, parameters=tree["parameters"], batch_stats=tree["statistics"])
 
 
-def _require_whole(directory: Path, recorded: Any) -> None:
-    """Raises `InputError` unless the arrays' files are those that were written, bit for bit."""
+def _require_intact(directory: Path, recorded: Any) -> None:
+    """Raises `InputError` unless the files of the arrays are, bit for bit, the recorded ones."""
     try:
-        there = _digests(directory / ARRAYS)
+        digests = _digests(directory / ARRAYS)
     except OSError as error:
         reason = f"cannot be read: {error}; convert it again"
         raise InputError("weights", str(directory / ARRAYS), reason) from error
     recorded = recorded if isinstance(recorded, dict) else {}
-    for name in sorted({*recorded, *there}):
-        if there.get(name) != recorded.get(name):
-            state = "has changed" if name in there and name in recorded else "is missing"
+    for name in sorted({*recorded, *digests}):
+        if digests.get(name) != recorded.get(name):
+            state = "has changed" if name in digests and name in recorded else "is missing"
             if name not in recorded:
                 state = f"is not one that {DESCRIPTION} lists"
             raise InputError(
@@ -177,30 +177,33 @@ def _require_whole(directory: Path, recorded: Any) -> None:
             )
 
 
-def _described(described: dict[str, Any]) -> Weights:
-    """The description without the arrays. Its numbers decide what memory is taken: all checked."""
-    if described.get("format") != _FORMAT:
-        raise ValueError(f"format is {described.get('format')!r} instead of {_FORMAT}")
-    classes, names = described["num_classes"], described["class_names"]
-    if classes is not None and not (type(classes) is int and 1 <= classes <= _MOST_CLASSES):
-        raise InputError("num_classes", classes, f"must be from 1 to {_MOST_CLASSES}, or null")
+def _parse(description: dict[str, Any]) -> Weights:
+    """The weights of a description, still without arrays.
+
+    All values are checked, since they decide how much memory is allocated.
+    """
+    if description.get("format") != _FORMAT:
+        raise ValueError(f"format is {description.get('format')!r} instead of {_FORMAT}")
+    classes, names = description["num_classes"], description["class_names"]
+    if classes is not None and not (type(classes) is int and 1 <= classes <= _MAX_CLASSES):
+        raise InputError("num_classes", classes, f"must be from 1 to {_MAX_CLASSES}, or null")
     if names is not None and not all(isinstance(name, str) for name in names):
         raise InputError("class_names", None, "must be text")
     names = None if names is None else tuple(names)
     require_class_names(names, classes)
     return Weights(
-        model=str(described["model"]),
-        settings=checked_settings(described["model"], dict(described["settings"]), []),
+        model=str(description["model"]),
+        settings=checked_settings(description["model"], dict(description["settings"]), []),
         num_classes=classes,
-        preprocessing=Preprocessing.from_dict(described["preprocessing"]),
+        preprocessing=Preprocessing.from_dict(description["preprocessing"]),
         class_names=names,
-        origin=Origin(**{key: str(value) for key, value in described["source"].items()}),
+        origin=Origin(**{key: str(value) for key, value in description["source"].items()}),
         parameters={},
         batch_stats={},
     )
 
 
-def _restored(arrays: Path, function: ModelFunction, *, without_head: bool) -> dict[str, Params]:
+def _restore(arrays: Path, function: ModelFunction, *, without_head: bool) -> dict[str, Params]:
     shapes = {
         "parameters": {
             leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
@@ -213,18 +216,17 @@ def _restored(arrays: Path, function: ModelFunction, *, without_head: bool) -> d
     }
     try:
         return jax.tree.map(jnp.asarray, restore_tree(arrays, shapes))
-    except Exception as error:  # Orbax raises many kinds; each means the files are no use
-        reason = f"cannot be read ({_say(error)}); convert it again"
+    except Exception as error:  # Orbax raises many kinds; each means that the files are unusable
+        reason = f"cannot be read ({_message(error)}); convert it again"
         raise InputError("weights", str(arrays), reason) from error
 
 
-def _say(error: Exception) -> str:
-    said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return " ".join(said.split())[:300]
+def _message(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else one_line(error)
 
 
 def _digests(arrays: Path) -> dict[str, str]:
-    """The SHA-256 of every file below a directory, by its path from there."""
+    """The SHA-256 of every file below a directory, by its relative path."""
     digests = {}
     for path in sorted(arrays.rglob("*")):
         if path.is_file():

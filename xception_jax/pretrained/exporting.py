@@ -1,4 +1,4 @@
-"""A model with its values as one StableHLO artifact."""
+"""Export of a model with its weights as one StableHLO artifact."""
 
 from collections.abc import Sequence
 
@@ -21,17 +21,20 @@ def export_model(
     image_shape: tuple[int, int, int],
     platforms: Sequence[str],
 ) -> bytes:
-    """What `jax.export.deserialize` reads: a function of images alone, for batches of any size.
+    """Serializes a model as a function of images only, for `jax.export.deserialize` to read.
+
+    The artifact takes float32 images [batch, *image_shape] of any batch size and returns logits
+    [batch, classes].
 
     Args:
         function: the model.
-        parameters: its parameters; they become constants of the artifact.
-        batch_stats: its batch statistics, likewise.
-        image_shape: height, width and channels.
-        platforms: that it can run on, of `PLATFORMS`.
+        parameters: parameters of the model; they become constants of the artifact.
+        batch_stats: batch statistics of the model; they become constants as well.
+        image_shape: height, width and channels of an image.
+        platforms: the platforms to compile for, each one of `PLATFORMS`.
 
     Raises:
-        InputError: a platform that does not exist, or images that the model does not take.
+        InputError: a platform does not exist, or the model does not take images of this shape.
     """
     for platform in platforms:
         require_choice("--platforms", platform, PLATFORMS)

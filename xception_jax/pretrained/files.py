@@ -1,4 +1,4 @@
-"""From a path to the arrays of a weight file: which format it is, and what is refused unopened."""
+"""Opening weight files: their format is recognized, and unsafe files are refused unopened."""
 
 import io
 import zipfile
@@ -12,13 +12,13 @@ from xception_jax.errors import InputError, require_choice
 from xception_jax.models.functional import ModelFunction
 from xception_jax.pretrained import hdf5, keras, torch
 from xception_jax.pretrained.layers import Layer
-from xception_jax.pretrained.tensors import MAX_FILE_BYTES, Matched, damaged
+from xception_jax.pretrained.tensors import MAX_FILE_BYTES, Matched, readable
 
 KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM = "keras", "keras_archive", "keras_legacy", "timm"
 SOURCES = ("auto", KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM)
 _PICKLED = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt", ".tar", ".joblib", ".npy", ".npz")
 _MEMBER = "model.weights.h5"  # the only member of a `.keras` archive that is ever opened
-_MAX_EXPANSION = 100  # Keras stores its archives unpacked: 1
+_MAX_EXPANSION = 100  # largest compression ratio; Keras stores its archives uncompressed
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Source:
     """An open weight file.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         kind: a name in `SOURCES` other than "auto".
-        match: brings its arrays together with those of a model, given its table of layers.
+        match: pairs the arrays of the file with those of a model, given the model's layer table.
     """
 
     path: Path
@@ -38,15 +38,15 @@ class Source:
 
 @contextmanager
 def open_source(path: str | Path, source: str = "auto") -> Iterator[Source]:
-    """Opens a weight file. Nothing in it is executed or unpickled, no array is read yet.
+    """Opens a weight file without reading its arrays; nothing in it is executed or unpickled.
 
     Args:
-        path: `.weights.h5` or `.keras` of Keras 3, `.h5` of an older Keras, or `.safetensors`
-            with timm's names.
-        source: what it must be, a name in `SOURCES`; "auto": what it looks like.
+        path: a `.weights.h5` or `.keras` file of Keras 3, an `.h5` file of an older Keras, or a
+            `.safetensors` file with timm's names.
+        source: required format of the file, a name in `SOURCES`; "auto" accepts all.
 
     Raises:
-        InputError: no such file, a pickle, a format that is not known, or a damaged file.
+        InputError: the file does not exist, may be a pickle, is damaged, or has an unknown format.
     """
     require_choice("source", source, SOURCES)
     path = Path(path)
@@ -58,21 +58,19 @@ def open_source(path: str | Path, source: str = "auto") -> Iterator[Source]:
 
 
 def _recognize(path: Path) -> str:
-    """The container: "hdf5", "archive" or "safetensors"."""
+    """Recognizes the container of a weight file: "hdf5", "archive" or "safetensors"."""
     if path.suffix.lower() in _PICKLED:
         reason = (
             f"{path.suffix} files can hold a pickle, which can run any program, and are not opened"
         )
         raise InputError("weights", str(path), f"{reason}; convert it to .safetensors first")
-    try:
+    with readable(path):
         if not path.is_file():
             reason = "is not a file" if path.exists() else "no such file"
             raise InputError("weights", str(path), reason)
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(9)
-    except (OSError, ValueError) as error:
-        raise damaged(path, error) from error
     if size > MAX_FILE_BYTES:
         raise InputError(
             "weights", str(path), f"has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}"
@@ -90,11 +88,11 @@ def _recognize(path: Path) -> str:
 @contextmanager
 def _reader(path: Path, container: str) -> Iterator[Source]:
     if container == "safetensors":
-        with torch.opened(path) as tensors:
+        with torch.open_file(path) as tensors:
             yield Source(path, TIMM, partial(torch.match, tensors))
         return
     file = _weights_member(path) if container == "archive" else None
-    with hdf5.opened(path, file) as contents:
+    with hdf5.open_file(path, file) as contents:
         legacy = keras.is_legacy(contents)
         layers = keras.read_legacy(contents) if legacy else keras.read_keras3(contents)
         kind = KERAS_ARCHIVE if file else KERAS_LEGACY if legacy else KERAS
@@ -102,19 +100,14 @@ def _reader(path: Path, container: str) -> Iterator[Source]:
 
 
 def _weights_member(path: Path) -> io.BytesIO:
-    """The weights in a `.keras` archive, whose checksum the archive holds."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if _MEMBER not in archive.namelist():
-                reason = f"is an archive without {_MEMBER}; if PyTorch wrote it, it is a pickle"
-                raise InputError("weights", str(path), f"{reason}: convert it to .safetensors")
-            member = archive.getinfo(_MEMBER)
-            packed = max(member.compress_size, 1)
-            if member.file_size > min(MAX_FILE_BYTES, _MAX_EXPANSION * packed):
-                reason = f"{_MEMBER} unpacks to {member.file_size:,} bytes from {packed:,}"
-                raise InputError("weights", str(path), reason)
-            return io.BytesIO(archive.read(member))
-    except InputError:
-        raise
-    except Exception as error:  # zipfile raises many kinds on damage
-        raise damaged(path, error) from error
+    """The weights in a `.keras` archive, verified by the archive's checksum."""
+    with readable(path), zipfile.ZipFile(path) as archive:
+        if _MEMBER not in archive.namelist():
+            reason = f"is an archive without {_MEMBER}; if PyTorch wrote it, it is a pickle"
+            raise InputError("weights", str(path), f"{reason}: convert it to .safetensors")
+        member = archive.getinfo(_MEMBER)
+        packed = max(member.compress_size, 1)
+        if member.file_size > min(MAX_FILE_BYTES, _MAX_EXPANSION * packed):
+            reason = f"{_MEMBER} unpacks to {member.file_size:,} bytes from {packed:,}"
+            raise InputError("weights", str(path), reason)
+        return io.BytesIO(archive.read(member))

@@ -1,7 +1,7 @@
-"""Frozen models with batch normalization folded into the convolution before it.
+"""Folding of batch normalization into the convolution before it, for evaluation.
 
-In evaluation a normalization multiplies every channel by a number and adds another. The first
-belongs into the kernel whose output it is; only the second is left to be done.
+In evaluation a normalization multiplies every channel by a constant and adds another. The factor
+can be multiplied into the kernel of the convolution before, so that only the addition remains.
 """
 
 from collections.abc import Iterator
@@ -17,25 +17,28 @@ from xception_jax.models.xception import Xception, XceptionModule
 
 
 class Shift(nnx.Module):
-    """What is left of a normalization whose scale is in a kernel."""
+    """The addition that remains of a folded normalization."""
 
     def __init__(self, shift: Float[Array, " c"]) -> None:
         self.shift = nnx.Param(shift)
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:  # noqa: ARG002
-        """Adds to each channel, in the shift's type."""
+        """Adds the shift to each channel, computing in the shift's dtype."""
         return (x.astype(self.shift[...].dtype) + self.shift[...]).astype(x.dtype)
 
 
 def _kernels(block: SeparableConv) -> tuple[nnx.Param, nnx.Param]:
-    """In the order of their operations."""
+    """The kernels of a block in the order in which they are applied."""
     if block.config.order == "depthwise_first":
         return block.spatial_kernel, block.pointwise_kernel
     return block.pointwise_kernel, block.spatial_kernel
 
 
 def _normalizations(module: Any) -> Iterator[tuple[nnx.Param, Any, int | str]]:
-    """(kernel, what holds the normalization of its output, under which name or index)."""
+    """Yields (kernel, holder, name): `holder` has the normalization of its output under `name`.
+
+    A holder that is a list has it under an index.
+    """
     if isinstance(module, Xception):
         for index, stem in enumerate(module.stem):
             yield stem.kernel, module.stem_norms, index
@@ -55,13 +58,16 @@ def _normalizations(module: Any) -> Iterator[tuple[nnx.Param, Any, int | str]]:
 def fold(
     function: ModelFunction, parameters: Params, batch_stats: Params
 ) -> tuple[ModelFunction, Params, Params]:
-    """The function without its normalizations, its parameters, and the statistics it still has.
+    """Folds the normalizations of a model into its kernels, for evaluation.
 
-    For evaluation only. Pure: also inside `jit` and `vmap`, where XLA does the folding. The logits
-    are the unfolded ones up to rounding. What no model of the registry has stays as it is.
+    The logits are those of the unfolded model up to rounding. The function is pure and works inside
+    `jit` and `vmap`. Normalizations that no model of the registry has are left as they are.
+
+    Returns:
+        The folded model, its parameters, and its remaining batch statistics.
 
     Raises:
-        ValueError: the dictionaries are not those of this function.
+        ValueError: the parameters or statistics are not those of `function`.
     """
     model = function.bind(parameters, batch_stats)
     for _, module in list(nnx.iter_modules(model)):
@@ -83,6 +89,6 @@ def apply_folded(
     images: Float[Array, "batch height width channels"],
     **settings: Any,
 ) -> Float[Array, "batch classes"]:
-    """The logits of `function.apply(…, train=False, **settings)`, folded: see `fold`."""
+    """Folds a model and applies it: the logits of `function.apply(…, train=False, **settings)`."""
     folded, parameters, batch_stats = fold(function, parameters, batch_stats)
     return folded.apply(parameters, batch_stats, images, train=False, **settings)[0]

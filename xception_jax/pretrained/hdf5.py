@@ -1,8 +1,8 @@
-"""HDF5 files of strangers: plain arrays of numbers and lists of names, and nothing else.
+"""Safe reading of untrusted HDF5 files: plain numeric arrays and lists of names, nothing else.
 
-A file is walked once, along hard links only, before anything in it is read. Refused are soft and
-external links, virtual and externally stored arrays, filters that would load a plugin, references
-and other objects, and sizes over the limits below and in `tensors`.
+The whole structure of a file is checked, along hard links only, before anything in it is read.
+Refused are soft and external links, virtual and externally stored arrays, filters that would load a
+plugin, references and other objects, and sizes over the limits below and in `tensors`.
 """
 
 import math
@@ -16,23 +16,30 @@ import h5py
 import numpy as np
 
 from xception_jax.errors import InputError
-from xception_jax.pretrained.tensors import MAX_TENSORS, Tensor, damaged, require_small
+from xception_jax.pretrained.tensors import MAX_TENSORS, Tensor, readable, require_small
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 16
 MAX_ATTRIBUTE_BYTES = 2**20
 MAX_CHUNK_BYTES = 256 * 2**20
-_FILTERS = {"gzip", "shuffle", "fletcher32", "lzf"}
+# gzip, shuffle, Fletcher-32 and LZF: part of h5py, no plugins.
+_FILTERS = {
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_LZF,
+}
 
 
 @dataclass(frozen=True)
 class Contents:
-    """An open file.
+    """The checked contents of an open HDF5 file.
 
     Attributes:
-        path: of the file, for messages.
-        tensors: every array, by its name from the root, without the leading slash.
-        groups: the names of all groups; "" is the root.
+        path: path of the file, for messages.
+        file: the open `h5py.File`.
+        tensors: all arrays by full name, without the leading slash.
+        groups: full names of all groups; "" is the root.
     """
 
     path: Path
@@ -41,17 +48,17 @@ class Contents:
     groups: frozenset[str]
 
     def text(self, group: str, attribute: str) -> str | None:
-        """A group's attribute that is one string; None: there is none."""
+        """A group's attribute if it is a single string, else None."""
         values = self.texts(group, attribute)
         return values[0] if values is not None and len(values) == 1 else None
 
     def texts(self, group: str, attribute: str) -> list[str] | None:
-        """A group's attribute that is a list of strings; None: there is none.
+        """A group's attribute as a list of strings; None if there is no such attribute.
 
-        Keras splits a list that is too long for one attribute over `name0`, `name1`, …
+        Keras splits a list that is too long for one attribute into `name0`, `name1`, …
 
         Raises:
-            InputError: it is something else.
+            InputError: the attribute is not a list of strings.
         """
         attributes = (self.file[group] if group else self.file).attrs
         if attribute in attributes:
@@ -65,36 +72,31 @@ class Contents:
 
 
 @contextmanager
-def opened(path: Path, file: IO[bytes] | None = None) -> Iterator[Contents]:
-    """Walks an HDF5 file; it stays open for reading inside the context.
+def open_file(path: Path, file: IO[bytes] | None = None) -> Iterator[Contents]:
+    """Opens an HDF5 file for the duration of the context and checks its structure.
 
     Args:
-        path: where it is, or what to call it.
-        file: its bytes, if it does not lie at `path`.
+        path: path of the file, also for messages.
+        file: open file to read instead of `path`, such as a member of an archive.
 
     Raises:
-        InputError: it is damaged, or holds what is refused.
+        InputError: the file is damaged, or holds something that is refused.
     """
-    try:
+    with readable(path):
         handle = h5py.File(path if file is None else file, "r")
-    except Exception as error:  # h5py raises many kinds on damage; each means the file is no use
-        raise damaged(path, error) from error
     with handle:
-        try:
+        with readable(path):
             tensors, groups = _walk(path, handle)
-        except InputError:
-            raise
-        except Exception as error:
-            raise damaged(path, error) from error
         yield Contents(path, handle, tensors, groups)
 
 
 def _walk(path: Path, root: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
+    """Checks all objects of a file; returns its arrays and the names of its groups."""
     tensors: dict[str, Tensor] = {}
     groups = {""}
-    waiting = [("", root)]
-    while waiting:
-        prefix, group = waiting.pop()
+    pending = [("", root)]
+    while pending:
+        prefix, group = pending.pop()
         for name in group:
             full = f"{prefix}/{name}" if prefix else name
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -104,7 +106,7 @@ def _walk(path: Path, root: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
                 tensors[full] = _tensor(path, full, item)
             elif isinstance(item, h5py.Group):
                 groups.add(full)
-                waiting.append((full, item))
+                pending.append((full, item))
             else:
                 raise InputError("weights", str(path), f"{full} is neither a group nor an array")
             if full.count("/") > MAX_DEPTH or len(tensors) + len(groups) > MAX_TENSORS:
@@ -126,53 +128,38 @@ def _tensor(path: Path, name: str, dataset: Any) -> Tensor:
     filters = dataset.id.get_create_plist()
     for index in range(filters.get_nfilters()):
         code, *_, label = filters.get_filter(index)
-        if _FILTER_NAMES.get(code) not in _FILTERS:
+        if code not in _FILTERS:
             raise refuse(f"is packed with the filter {label.decode(errors='replace')!r}")
     if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MAX_CHUNK_BYTES:
         raise refuse(f"is packed in chunks over {MAX_CHUNK_BYTES:,} bytes")
 
     def read() -> np.ndarray:
         _require_stored(path, name, dataset)
-        try:
+        with readable(path, name):
             return np.asarray(dataset[()])
-        except Exception as error:
-            raise damaged(path, f"{name}: {type(error).__name__}: {error}") from error
 
     return Tensor(name, shape, dataset.dtype, read)
 
 
-_FILTER_NAMES = {
-    h5py.h5z.FILTER_DEFLATE: "gzip",
-    h5py.h5z.FILTER_SHUFFLE: "shuffle",
-    h5py.h5z.FILTER_FLETCHER32: "fletcher32",
-    h5py.h5z.FILTER_LZF: "lzf",
-}
-
-
 def _require_stored(path: Path, name: str, dataset: Any) -> None:
-    """HDF5 reads what was never written as zeros: here that is a damaged file."""
+    """Raises `InputError` if data is missing, which HDF5 would read as zeros."""
     if dataset.chunks:
         pairs = zip(dataset.shape, dataset.chunks, strict=True)
         expected = math.prod(-(-length // chunk) for length, chunk in pairs)
-        whole = dataset.id.get_num_chunks() == expected
+        complete = dataset.id.get_num_chunks() == expected
     else:
-        whole = dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
-    if not whole:
+        complete = dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
+    if not complete:
         raise InputError("weights", str(path), f"{name} declares more than is stored of it")
 
 
 def _strings(path: Path, name: str, attributes: Any, attribute: str) -> list[str]:
-    try:
-        described = attributes.get_id(attribute)
-        kind = described.dtype
-        text = kind.kind == "S" or h5py.check_string_dtype(kind) is not None
-        size = math.prod(described.shape or ()) * max(kind.itemsize, 1)
+    with readable(path, name):
+        stored = attributes.get_id(attribute)
+        is_text = stored.dtype.kind == "S" or h5py.check_string_dtype(stored.dtype) is not None
+        size = math.prod(stored.shape or ()) * max(stored.dtype.itemsize, 1)
         # Keras writes the empty list as an array of float64.
-        if not (text or math.prod(described.shape) == 0) or size > MAX_ATTRIBUTE_BYTES:
+        if not (is_text or math.prod(stored.shape) == 0) or size > MAX_ATTRIBUTE_BYTES:
             raise InputError("weights", str(path), f"{name} is not a short list of names")
         values = np.ravel(attributes[attribute]).tolist()
         return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-    except InputError:
-        raise
-    except Exception as error:
-        raise damaged(path, f"{name}: {type(error).__name__}: {error}") from error

@@ -1,7 +1,7 @@
-"""Weights from elsewhere: brought into a model of ours, and a start for training."""
+"""Import of weight files: as converted weights, or as initial values of a training run."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,8 @@ from xception_jax.pretrained.directory import (
 from xception_jax.pretrained.files import Source
 from xception_jax.pretrained.layers import layer_table
 
-# Whatever else timm's Xception has in common with Keras's, it has PyTorch's batch normalization
-# and padding of pools.
+# timm's Xception differs from Keras's in having PyTorch's batch normalization and pool padding.
 _SETTINGS = {TIMM: {"norm_epsilon": 1e-5, "norm_momentum": 0.9, "padding": "torch"}}
-# What decides the output and no shape shows; see `settings_unlike`.
-_UNSEEN = (
-    "order", "intermediate_activation", "residual", "norm_epsilon", "padding",
-)  # fmt: skip
 
 
 def import_file(
@@ -47,16 +42,16 @@ def import_file(
     size: int = 299,
     class_names: tuple[str, ...] | None = None,
 ) -> Weights:
-    """A weight file as a model of ours, as many classes as the file has.
+    """Reads a weight file as converted weights, with as many classes as the file has.
 
     Args:
-        path: see `load_weights`.
-        model: the name of the model the weights are of.
-        source: see `load_weights`.
-        overrides: words such as `model.middle_modules=2`, of a model that is not the published one.
-        head: False: the classifier is left out, whether or not the file has one.
-        size: of the images it expects, pixels.
-        class_names: of its logits.
+        path: the weight file; see `load_weights`.
+        model: name of the model.
+        source: required format of the file; see `load_weights`.
+        overrides: settings that differ from the published model, such as `model.middle_modules=2`.
+        head: whether to read the classifier; if False it is left out even if the file has one.
+        size: height and width, in pixels, of the images that the model expects.
+        class_names: name of each class, if known.
 
     Raises:
         WeightsMismatch: the file's arrays are not those of the model; lists them.
@@ -86,25 +81,25 @@ def import_file(
 
 def _count_classes(source: Source, model: str, settings: dict[str, Any]) -> int:
     function = model_of(model, settings, 1)
-    bias = source.match(function, layer_table(function)).found.get("classifier/bias")
+    bias = source.match(function, layer_table(function)).tensors.get("classifier/bias")
     return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else 1000
 
 
 def initial_from(
     path: str | Path, function: ModelFunction
 ) -> tuple[Params, Params, tuple[str, ...]]:
-    """Parameters and batch statistics to start training from.
+    """Reads parameters and batch statistics to start training from.
 
-    The classifier, and fully-connected layers before it, are taken over if they are the model's in
-    every shape, and otherwise left out, all of them: `function.init(key)[0] | parameters` has them
-    freshly drawn.
+    The classifier and the fully-connected layers before it are read if all their shapes are those
+    of the model, and left out otherwise: `function.init(key)[0] | parameters` then has them freshly
+    drawn.
 
     Args:
         path: a directory of converted weights, or a file that `load_weights` reads.
-        function: the model that is to be trained.
+        function: the model to train.
 
     Returns:
-        Parameters, statistics, and the paths of the parameters that were left out.
+        Parameters, batch statistics, and the paths of the parameters that were left out.
 
     Raises:
         WeightsMismatch: arrays other than the classifier's are not those of the model.
@@ -112,25 +107,13 @@ def initial_from(
     """
     path = Path(path)
     if path.is_dir():
-        values = _fitting(path, read_weights(path), function)
+        values = _matching_values(path, read_weights(path), function)
     else:
         with open_source(path) as source:
             values = read_values(source, function, head=None)
     parameters, batch_stats = _split(function, values)
     left_out = [leaf.path for leaf in function.parameters if leaf.path not in values]
     return parameters, batch_stats, tuple(left_out)
-
-
-def settings_unlike(weights: Weights, settings: Mapping[str, Any]) -> list[str]:
-    """Settings that differ from those the weights were trained with, and that no shape shows.
-
-    To start from weights trained with another epsilon is possible, and seldom meant.
-    """
-    return [
-        f"model.{name} is {settings[name]!r}, the weights are of {weights.settings[name]!r}"
-        for name in _UNSEEN
-        if name in settings and settings[name] != weights.settings.get(name)
-    ]
 
 
 def _split(function: ModelFunction, values: Params) -> tuple[Params, Params]:
@@ -141,21 +124,21 @@ def _split(function: ModelFunction, values: Params) -> tuple[Params, Params]:
     return parameters, batch_stats
 
 
-def _fitting(path: Path, weights: Weights, function: ModelFunction) -> Params:
-    """The weights that the model has too; the head whole or not at all."""
+def _matching_values(path: Path, weights: Weights, function: ModelFunction) -> Params:
+    """The converted weights by path, without the head unless all of it fits the model."""
     values = {**weights.parameters, **weights.batch_stats}
     shapes = {leaf.path: leaf.shape for leaf in (*function.parameters, *function.batch_stats)}
-    there = {name: np.shape(value) for name, value in values.items()}
-    heads = {name for name in (*values, *shapes) if is_head(name)}
-    if any(there.get(name) != shapes.get(name) for name in heads):
-        values = {name: value for name, value in values.items() if name not in heads}
-        shapes = {name: shape for name, shape in shapes.items() if name not in heads}
+    stored_shapes = {name: np.shape(value) for name, value in values.items()}
+    head = {name for name in (*values, *shapes) if is_head(name)}
+    if any(stored_shapes.get(name) != shapes.get(name) for name in head):
+        values = {name: value for name, value in values.items() if name not in head}
+        shapes = {name: shape for name, shape in shapes.items() if name not in head}
     missing = [name for name in shapes if name not in values]
     surplus = [name for name in values if name not in shapes]
     reshaped = [
-        f"{name} {there[name]} instead of {shape}"
+        f"{name} {stored_shapes[name]} instead of {shape}"
         for name, shape in shapes.items()
-        if name in values and there[name] != shape
+        if name in values and stored_shapes[name] != shape
     ]
     if missing or surplus or reshaped:
         raise WeightsMismatch(path, missing=missing, surplus=surplus, reshaped=reshaped)

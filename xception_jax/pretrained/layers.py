@@ -1,7 +1,7 @@
-"""What other frameworks call the layers of our models: tables made from the models' own structure.
+"""Layer tables: the names of our models' layers in Keras and timm.
 
-A table is a list of `Layer`, in the order in which Keras lists the layers of the same model. A
-model family is added by a function that makes such a list from the paths of the model's arrays.
+A table is a list of `Layer` in the order in which Keras lists the layers of the same model. To add
+a model family, add a function that builds such a list from the paths of the model's arrays.
 """
 
 import re
@@ -16,7 +16,7 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Variable:
-    """An array of a layer: its name here, in Keras and in PyTorch."""
+    """An array of a layer: its names in this package, in Keras and in PyTorch."""
 
     ours: str
     keras: str
@@ -25,12 +25,12 @@ class Variable:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of layer.
+    """A kind of layer, such as a convolution.
 
     Attributes:
-        keras: Keras's class, in the form in which its files and made-up names have it.
-        spellings: a regular expression for that, over the versions of Keras.
-        variables: in the order in which Keras stores them.
+        keras: Keras's class in snake case, as in its files and generated names.
+        spellings: regular expression for that name in all versions of Keras.
+        variables: arrays of the layer, in the order in which Keras stores them.
     """
 
     keras: str
@@ -64,15 +64,15 @@ KINDS = (CONV, DENSE, SEPARABLE, NORM)
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of ours and its names elsewhere.
+    """A layer of one of our models and its names in other frameworks.
 
     Attributes:
-        path: of its arrays' dictionary paths, what stands before the last slash.
-        kind: what it is.
-        keras: its name there; None where Keras makes one up (`conv2d_3`), by order of creation.
-        torch: its name in timm's `legacy_xception`; None where there is none.
-        created: orders those of a kind without names of their own, as Keras creates them, which
-            need not be the order in which it lists them.
+        path: path of the layer, a prefix of the paths of its arrays.
+        kind: kind of the layer.
+        keras: name in Keras; None if Keras generates it (`conv2d_3`) in order of creation.
+        torch: name in timm's `legacy_xception`; None if it has no such layer.
+        created: sort key for the order in which Keras creates the layers of a kind without fixed
+            names, which can differ from the order in which it lists them.
     """
 
     path: str
@@ -83,68 +83,70 @@ class Layer:
 
 
 def is_head(path: str) -> bool:
-    """Whether an array belongs to what is replaced for other classes."""
+    """Whether an array belongs to the head, which is replaced for another set of classes."""
     return path.startswith(("classifier/", "fully_connected/"))
 
 
 def layer_table(function: ModelFunction) -> list[Layer]:
-    """The layers of a model that other frameworks have too, in Keras's order.
+    """The layers of a model with their names in other frameworks, in Keras's order.
 
     Raises:
-        InputError: a model of a family for which there is no table.
+        InputError: there is no table for models of this family.
     """
     paths = [leaf.path for leaf in (*function.parameters, *function.batch_stats)]
     roots = {path.partition("/")[0] for path in paths}
     for needed, table in _TABLES:
         if needed <= roots:
             return table(paths)
-    known = "weights can be carried over for Xception and Inception V3"
-    raise InputError("model", ", ".join(sorted(roots)), f"a structure without a table: {known}")
+    reason = (
+        "a structure without a table: weights can be carried over for Xception and Inception V3"
+    )
+    raise InputError("model", ", ".join(sorted(roots)), reason)
 
 
 def array_paths(function: ModelFunction, layer: Layer) -> dict[str, Variable]:
-    """A layer's variables by our path; without those the model's layer does not have."""
-    there = {leaf.path for leaf in (*function.parameters, *function.batch_stats)}
-    named = {f"{layer.path}/{variable.ours}": variable for variable in layer.kind.variables}
-    return {path: variable for path, variable in named.items() if path in there}
+    """The variables of a layer by the paths of their arrays, as far as the model has them."""
+    existing = {leaf.path for leaf in (*function.parameters, *function.batch_stats)}
+    paths = {f"{layer.path}/{variable.ours}": variable for variable in layer.kind.variables}
+    return {path: variable for path, variable in paths.items() if path in existing}
 
 
 def axes_from_keras(variable: str, rank: int) -> Axes:
-    """The transposition from Keras's layout to ours; it is its own inverse.
+    """The permutation of axes from Keras's layout to ours; it is its own inverse.
 
-    Depthwise kernels are [k, k, channels, 1] there and [k, k, 1, channels] here.
+    Depthwise kernels are [k, k, channels, 1] in Keras and [k, k, 1, channels] here.
     """
     return (0, 1, 3, 2) if variable == "spatial_kernel" and rank == 4 else tuple(range(rank))
 
 
 def axes_from_torch(rank: int) -> Axes:
-    """The transposition from PyTorch's layout to ours.
+    """The permutation of axes from PyTorch's layout to ours.
 
-    Kernels are [out, in / groups, k, k] and [out, in] there, [k, k, in / groups, out] and
+    Kernels are [out, in / groups, k, k] and [out, in] in PyTorch, [k, k, in / groups, out] and
     [in, out] here.
     """
     return {4: (2, 3, 1, 0), 2: (1, 0)}.get(rank, tuple(range(rank)))
 
 
 def _xception(paths: Collection[str]) -> list[Layer]:
-    """Any depth and width of it: Keras calls the stem block 1 and counts on from there."""
+    """The table of an Xception of any depth and width; Keras counts the stem as block 1."""
     layers: list[Layer] = []
-    stem = _count(paths, "stem")
+    stem = _list_length(paths, "stem")
     for i in range(stem):
         keras = f"block1_conv{i + 1}"
         layers.append(Layer(f"stem/{i}", CONV, keras, f"conv{i + 1}"))
         layers.append(Layer(f"stem_norms/{i}", NORM, f"{keras}_bn", f"bn{i + 1}"))
     flows = ("entry", "middle", "exit")
-    modules = [f"{flow}/{i}" for flow in flows for i in range(_count(paths, flow))]
+    modules = [f"{flow}/{i}" for flow in flows for i in range(_list_length(paths, flow))]
     for number, module in enumerate(modules, start=1):
         last = module == modules[-1]
-        for i in range(_count(paths, f"{module}/convolutions")):
+        for i in range(_list_length(paths, f"{module}/convolutions")):
             keras = f"block{number + 1}_sepconv{i + 1}"
-            if last:  # timm numbers these on from the stem
+            if last:  # timm continues the numbers of the stem
                 convolution, norm = f"conv{stem + 1 + i}", f"bn{stem + 1 + i}"
-            else:  # a ReLU stands before each but the model's first, and counts in `rep`
-                at = 3 * i + (number > 1)
-                convolution, norm = f"block{number}.rep.{at}", f"block{number}.rep.{at + 1}"
+            else:  # a ReLU precedes each but the model's first, and counts in `rep`
+                index = 3 * i + (number > 1)
+                convolution, norm = f"block{number}.rep.{index}", f"block{number}.rep.{index + 1}"
             layers.append(Layer(f"{module}/convolutions/{i}", SEPARABLE, keras, convolution))
             layers.append(Layer(f"{module}/norms/{i}", NORM, f"{keras}_bn", norm))
         if any(path.startswith(f"{module}/projection/") for path in paths):
@@ -154,36 +156,36 @@ def _xception(paths: Collection[str]) -> list[Layer]:
     return [*layers, Layer("classifier", DENSE, "predictions", "fc")]
 
 
-def _count(paths: Collection[str], name: str) -> int:
-    """How many items the list `name` of a model has."""
-    found = [re.match(rf"{re.escape(name)}/(\d+)/", path) for path in paths]
-    return max((int(match[1]) + 1 for match in found if match), default=0)
+def _list_length(paths: Collection[str], name: str) -> int:
+    """The number of items of the list `name` in a model."""
+    matches = [re.match(rf"{re.escape(name)}/(\d+)/", path) for path in paths]
+    return max((int(match[1]) + 1 for match in matches if match), default=0)
 
 
 def _towers(paths: Collection[str]) -> list[Layer]:
-    """Inception V3 and its kin, whose convolutions and norms Keras numbers as it creates them.
+    """The table of Inception V3 and other networks of towers.
 
-    It creates tower by tower, but lists by depth: first what is farthest from the module's end,
-    where a convolution with its normalization and ReLU is three layers long, and the concatenation
-    that ends a fork is one.
+    Keras creates, and numbers, their convolutions and norms tower by tower, but lists them by
+    depth: those farthest from the module's end first. A convolution with its normalization and ReLU
+    counts as three layers of depth, the concatenation that ends a fork as one.
     """
     units = list(dict.fromkeys(path.rpartition("/")[0] for path in paths))
     convolutions = sorted(
         (unit.removesuffix("/convolution") for unit in units if unit.endswith("/convolution")),
-        key=lambda unit: (not unit.startswith("stem"), _numbers(unit)),
+        key=lambda unit: (not unit.startswith("stem"), _indices(unit)),
     )
-    created = {unit: place for place, unit in enumerate(convolutions)}
+    created = {unit: number for number, unit in enumerate(convolutions)}
 
     def position(unit: str) -> tuple[bool, int, int, int]:
         if unit.startswith("stem"):
             return False, 0, 0, created[unit]
-        module, tower, step, *branch = _numbers(unit)
-        later = {
-            tuple(_numbers(other)[:3]): "/branches/" in other
+        module, tower, step, *branch = _indices(unit)
+        later_steps = {
+            tuple(_indices(other)[:3]): "/branches/" in other
             for other in convolutions
-            if _numbers(other)[:2] == [module, tower] and _numbers(other)[2] > step
+            if _indices(other)[:2] == [module, tower] and _indices(other)[2] > step
         }
-        distance = 3 * len(later) + sum(later.values()) + bool(branch)
+        distance = 3 * len(later_steps) + sum(later_steps.values()) + bool(branch)
         return True, module, -distance, created[unit]
 
     layers = []
@@ -194,7 +196,7 @@ def _towers(paths: Collection[str]) -> list[Layer]:
     return [*layers, Layer("classifier", DENSE, "predictions", None)]
 
 
-def _numbers(path: str) -> list[int]:
+def _indices(path: str) -> list[int]:
     return [int(part) for part in path.split("/") if part.isdecimal()]
 
 

@@ -1,4 +1,4 @@
-"""Weights of other frameworks into our models, and ours into Keras's format."""
+"""Loading of weight files into models, and saving of models in Keras's format."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,23 +30,24 @@ _HEAD_HINT = "; head=False (on the command line --no-head) leaves the classifier
 def load_weights(
     model: nnx.Module, path: str | Path, source: str = "auto", *, head: bool = True
 ) -> None:
-    """Sets every parameter and batch statistic of a model from a file, in place.
+    """Loads every parameter and batch statistic of a model from a file, in place.
 
-    Either everything is set or, on an error, nothing. Values keep the model's types: a float32
-    file arrives bit for bit.
+    On an error the model is unchanged. Values are converted to the model's dtypes: those of a
+    float32 file are loaded bit for bit into a float32 model.
 
     Args:
-        model: of `create_model`, as deep and wide as the file's.
-        path: Keras's `.weights.h5`, `.keras` or older `.h5`, or timm's `legacy_xception` as
-            `.safetensors`. The latter computes with `norm_epsilon=1e-5` and PyTorch's padding of
-            pools, which the model must be created with.
+        model: a model of `create_model`, of the same depth and width as the file's.
+        path: a `.weights.h5`, `.keras` or older `.h5` file of Keras, or timm's `legacy_xception` as
+            `.safetensors`. For the latter the model has to be created with `norm_epsilon=1e-5` and
+            `padding="torch"`.
         source: "keras", "keras_archive", "keras_legacy" or "timm" to accept that format only.
-        head: False: the classifier is left as it is, whether or not the file has one.
+        head: whether to load the classifier; if False, it keeps its values.
 
     Raises:
-        WeightsMismatch: an `InputError` that lists what is missing, surplus or of another shape.
-        InputError: the file is of no known format, damaged, or larger than the limits; or there
-            is no table of names for the model.
+        WeightsMismatch: an `InputError` that lists arrays that are missing, surplus or of another
+            shape.
+        InputError: the file is damaged, larger than the limits or of an unknown format, or there is
+            no layer table for the model.
     """
     function, _, _ = functionalize(model)
     with open_source(path, source) as opened:
@@ -60,13 +61,13 @@ def load_weights(
 
 
 def read_values(source: Source, function: ModelFunction, *, head: bool | None = True) -> Params:
-    """The model's arrays by path, from a file.
+    """Reads the arrays of a model from an open file; returns them by path.
 
     Args:
         source: the file.
         function: the model.
-        head: True: the file must have the model's classifier; False: it is left out; None: it is
-            left out if the file has none, or another.
+        head: True requires the model's classifier, False leaves it out, None leaves it out if the
+            file has none or another one.
 
     Raises:
         WeightsMismatch: the file's arrays are not those of the model.
@@ -76,32 +77,33 @@ def read_values(source: Source, function: ModelFunction, *, head: bool | None = 
     matched = source.match(function, table)
     leaves = (*function.parameters, *function.batch_stats)
     problems = {
-        leaf.path: _difference(leaf, matched.found.get(leaf.path), source.kind) for leaf in leaves
+        leaf.path: _difference(leaf, matched.tensors.get(leaf.path), source.kind) for leaf in leaves
     }
     if head is None:
         head = not any(problem for path, problem in problems.items() if is_head(path))
     leaves = tuple(leaf for leaf in leaves if head or not is_head(leaf.path))
-    _require_fit(source.path, [leaf.path for leaf in leaves], matched, problems, table)
-    values = {leaf.path: _read(leaf, matched.found[leaf.path], source.kind) for leaf in leaves}
-    _require_usable(source.path, values)
+    _require_match(source.path, [leaf.path for leaf in leaves], matched, problems, table)
+    values = {leaf.path: _read(leaf, matched.tensors[leaf.path], source.kind) for leaf in leaves}
+    _require_plausible(source.path, values)
     return {path: jnp.asarray(value) for path, value in values.items()}
 
 
-def _require_fit(
+def _require_match(
     path: Path,
     wanted: Sequence[str],
     matched: Matched,
     problems: Mapping[str, str],
     table: Sequence[Layer],
 ) -> None:
+    """Raises `WeightsMismatch` unless the file has all wanted arrays, unchanged, and no others."""
     labels = {
         name: f"{name} ({layer.keras})"
         for layer in table
         if layer.keras
         for name in (f"{layer.path}/{variable.ours}" for variable in layer.kind.variables)
     }
-    missing = [labels.get(name, name) for name in wanted if name not in matched.found]
-    reshaped = [problems[name] for name in wanted if name in matched.found and problems[name]]
+    missing = [labels.get(name, name) for name in wanted if name not in matched.tensors]
+    reshaped = [problems[name] for name in wanted if name in matched.tensors and problems[name]]
     if missing or matched.surplus or reshaped:
         about_head = any(problems[name] for name in wanted if is_head(name))
         raise WeightsMismatch(
@@ -114,12 +116,13 @@ def _require_fit(
 
 
 def _axes(path: str, rank: int, kind: str) -> Axes:
+    """The permutation of axes from a file's layout to the model's."""
     name = path.rpartition("/")[2]
     return axes_from_torch(rank) if kind == TIMM else axes_from_keras(name, rank)
 
 
 def _difference(leaf: Leaf, tensor: Tensor | None, kind: str) -> str:
-    """How the file's array differs from the model's, in the file's layout; empty: it fits."""
+    """Describes how a file's array differs from the model's, in the file's layout; else empty."""
     if tensor is None:
         return "missing"
     axes = _axes(leaf.path, len(leaf.shape), kind)
@@ -127,8 +130,8 @@ def _difference(leaf: Leaf, tensor: Tensor | None, kind: str) -> str:
     floats = tensor.dtype.kind == "f" and tensor.dtype.itemsize in (2, 4, 8)
     if tensor.shape == expected and floats:
         return ""
-    said = f"{tensor.shape}" if floats else f"{tensor.dtype} {tensor.shape}"
-    return f"{tensor.name} {said} instead of {expected} for {leaf.path}"
+    actual = f"{tensor.shape}" if floats else f"{tensor.dtype} {tensor.shape}"
+    return f"{tensor.name} {actual} instead of {expected} for {leaf.path}"
 
 
 def _read(leaf: Leaf, tensor: Tensor, kind: str) -> np.ndarray:
@@ -136,8 +139,8 @@ def _read(leaf: Leaf, tensor: Tensor, kind: str) -> np.ndarray:
     return np.ascontiguousarray(value, dtype=leaf.dtype)
 
 
-def _require_usable(path: Path, values: dict[str, np.ndarray]) -> None:
-    """Damage that no checksum shows: numbers that no trained network has."""
+def _require_plausible(path: Path, values: dict[str, np.ndarray]) -> None:
+    """Raises `InputError` for numbers that no trained network has: damage without a checksum."""
     broken = [
         name
         for name, value in values.items()
@@ -149,30 +152,21 @@ def _require_usable(path: Path, values: dict[str, np.ndarray]) -> None:
 
 
 def save_keras_weights(model: nnx.Module, path: str | Path) -> None:
-    """Writes `.weights.h5` for `keras.applications.Xception(…).load_weights(path)`.
+    """Saves a model as `.weights.h5` for `keras.applications.Xception(…).load_weights(path)`.
 
-    Keras computes with its own settings, whatever the model's: epsilon 1e-3 in batch
+    Keras's model keeps its own settings, whatever those of this model: epsilon 1e-3 in batch
     normalization, and its padding of pools.
 
     Args:
-        model: of the paper's structure, of any depth and width.
-        path: must end in `.weights.h5`, as Keras demands; a file there is replaced.
+        model: a model with the paper's structure, of any depth and width.
+        path: must end in `.weights.h5`, as Keras requires; an existing file is replaced.
 
     Raises:
         InputError: the model has layers that Keras's has not, or the file cannot be written.
     """
     function, parameters, batch_stats = functionalize(model)
     _require_keras_blocks(model)
-    save_keras_values(function, {**parameters, **batch_stats}, path)
-
-
-def save_keras_values(function: ModelFunction, values: Params, path: str | Path) -> None:
-    """`save_keras_weights` of a model in parts; does not see what activations its blocks have.
-
-    Raises:
-        InputError: the model has arrays that Keras's has not, or the file cannot be written.
-    """
-    path = Path(path)
+    path, values = Path(path), {**parameters, **batch_stats}
     if not path.name.endswith(".weights.h5"):
         raise InputError("file", str(path), "must end in .weights.h5, as Keras demands")
     table = layer_table(function)
@@ -188,6 +182,7 @@ def save_keras_values(function: ModelFunction, values: Params, path: str | Path)
 
 
 def _require_keras_blocks(model: nnx.Module) -> None:
+    """Raises `InputError` unless all blocks are like Keras's `SeparableConv2D`."""
     for _, block in nnx.iter_graph(model):
         if isinstance(block, SeparableConv):
             for field, only in (("order", "depthwise_first"), ("intermediate_activation", "none")):

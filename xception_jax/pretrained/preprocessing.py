@@ -1,4 +1,4 @@
-"""What a source of weights expects of an image, as its own tools prepare it."""
+"""Preparation of images as the source of a model's weights prepares them."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -18,19 +18,19 @@ FILTERS = ("nearest", "bilinear", "bicubic")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an image to the array that a model takes.
+    """The preparation of images for a model: resizing and normalization.
 
     Attributes:
-        size: height and width, pixels.
-        resize: "squash" makes a square of the whole image, "crop" scales its shorter side to
-            `size / crop_fraction` and cuts out the centre.
-        crop_fraction: of the scaled image's shorter side that the crop keeps.
-        filter: of the scaling, "nearest", "bilinear" or "bicubic".
-        mean: of each channel, subtracted after scaling to 0 to 1.
-        std: of each channel, divided by after that.
+        size: height and width of the result, in pixels.
+        resize: "squash" scales the whole image to a square, "crop" scales its shorter side to
+            `size / crop_fraction` and crops the centre.
+        crop_fraction: fraction of the scaled image's shorter side that the crop keeps.
+        filter: resampling filter, "nearest", "bilinear" or "bicubic".
+        mean: mean of each channel, subtracted after scaling to the range 0 to 1.
+        std: standard deviation of each channel, by which the difference is divided.
 
     Raises:
-        InputError: a value that does not exist.
+        InputError: a value is not valid.
     """
 
     size: int
@@ -56,7 +56,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, fields: Any) -> "Preprocessing":
-        """The inverse of `to_dict`.
+        """Creates an instance from the dictionary that `to_dict` returns.
 
         Raises:
             InputError: fields are missing, unknown or not valid.
@@ -71,16 +71,16 @@ class Preprocessing:
             raise InputError("preprocessing", None, f"is not valid: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The fields as JSON data."""
         return asdict(self)
 
     @property
     def channels(self) -> int:
-        """1 for grey images, 3 for colour."""
+        """Number of channels: 1 for grey images, 3 for colour."""
         return len(self.mean)
 
     def __call__(self, image: "Image.Image") -> np.ndarray:
-        """float32 [size, size, channels] of an image in mode L or RGB."""
+        """Prepares an image of mode L or RGB; returns float32 [size, size, channels]."""
         pixels = np.asarray(self._resized(image), np.float32).reshape(self.size, self.size, -1)
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         return (pixels / np.float32(255) - mean) / std
@@ -104,16 +104,16 @@ def _real(value: object, low: float, high: float) -> bool:
 
 
 def expected_by(kind: str, size: int = 299, channels: int = 3) -> Preprocessing:
-    """What a source expects: its documented preparation of images.
+    """The preparation of images that a source of weights documents.
 
     Keras's applications take the whole image, scaled by `load_img` to `target_size` with its
-    default filter, then values from -1 to 1. timm evaluates `legacy_xception` on the centre of an
-    image scaled to 333 pixels, with mean and deviation 0.5, which is the same range.
+    default filter, with values from -1 to 1. timm evaluates `legacy_xception` on the centre of an
+    image scaled to 333 pixels, with mean and standard deviation 0.5, which is the same range.
 
     Args:
         kind: a name in `SOURCES`.
-        size: height and width, pixels.
-        channels: 1 or 3.
+        size: height and width, in pixels.
+        channels: number of channels, 1 or 3.
     """
     half = (0.5,) * channels
     if kind == TIMM:

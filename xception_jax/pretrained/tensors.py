@@ -1,6 +1,8 @@
-"""Arrays in a file, known by name, shape and type before any memory is taken for them."""
+"""Arrays of a weight file, known by name, shape and dtype before any memory is allocated."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,23 +10,23 @@ import numpy as np
 
 from xception_jax.errors import InputError
 
-# What a weight file may ask of this process. The largest published models of the families here
-# have tensors of some 10 MB in files of some 100 MB.
+# Limits on what a weight file may make this process allocate. The largest published models of the
+# families here have tensors of some 10 MB in files of some 100 MB.
 MAX_FILE_BYTES = 4 * 2**30
 MAX_TENSOR_BYTES = 2 * 2**30
 MAX_TENSORS = 20_000
-_SHOWN = 20  # names of a kind that a message lists; the error object holds all
+_MAX_LISTED = 20  # names of a kind in a message; the attributes of the error hold all
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One array of a file.
+    """One array of a file, not read yet.
 
     Attributes:
-        name: in the file.
-        shape: as the file declares it.
-        dtype: as the file declares it.
-        read: allocates and returns it.
+        name: name in the file.
+        shape: shape that the file declares.
+        dtype: dtype that the file declares.
+        read: function that allocates and returns the array.
     """
 
     name: str
@@ -35,24 +37,24 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Matched:
-    """A file's arrays, brought together with a model's.
+    """The arrays of a file, paired with those of a model.
 
     Attributes:
-        found: by the path of our parameter or statistic.
-        surplus: names of arrays in the file that the model has no place for.
+        tensors: arrays of the file by the path of the model's parameter or statistic.
+        surplus: names of arrays in the file that the model has not.
     """
 
-    found: dict[str, Tensor]
+    tensors: dict[str, Tensor]
     surplus: tuple[str, ...]
 
 
 class WeightsMismatch(InputError):
-    """A readable file whose arrays are not those of the model.
+    """Error for a readable file whose arrays are not those of the model.
 
     Attributes:
-        missing: what the file lacks.
-        surplus: what the model has no place for.
-        reshaped: what has another shape or type, with both.
+        missing: arrays of the model that the file lacks.
+        surplus: arrays of the file that the model has not.
+        reshaped: arrays whose shapes or dtypes differ, described with both.
     """
 
     def __init__(
@@ -71,28 +73,40 @@ class WeightsMismatch(InputError):
             ("surplus", self.surplus),
             ("of another shape or type", self.reshaped),
         )
-        said = "; ".join(f"{kind}: {listed(names)}" for kind, names in kinds if names)
-        super().__init__("weights", str(path), f"are not those of this model: {said}{hint}")
+        lists = "; ".join(f"{kind}: {listed(names)}" for kind, names in kinds if names)
+        super().__init__("weights", str(path), f"are not those of this model: {lists}{hint}")
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first of them, and how many more there are."""
+    """Joins names for a message: the first ones, and how many more there are."""
     names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
 
 
-def damaged(path: Path, error: object) -> InputError:
-    """What is raised for a file that a reader failed on."""
-    reason = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else error
+def damaged(path: Path, reason: str) -> InputError:
+    """The error for a weight file that cannot be read."""
     return InputError("weights", str(path), f"cannot be read: {reason}")
 
 
+@contextmanager
+def readable(path: Path, name: str = "") -> Iterator[None]:
+    """Context that turns any other error into an `InputError` that names the file and the array.
+
+    The libraries that read weight files raise many kinds of errors if a file is damaged.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        array = f"{name}: " if name else ""
+        raise damaged(path, f"{array}{type(error).__name__}: {error}") from error
+
+
 def require_small(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Raises `InputError` for an array that no model here could have."""
-    size = dtype.itemsize
-    for length in shape:
-        size *= int(length)
+    """Raises `InputError` for an array that is larger than any of a model here."""
+    size = dtype.itemsize * math.prod(shape)
     if size > MAX_TENSOR_BYTES:
         reason = f"{name} declares {size:,} bytes; the limit is {MAX_TENSOR_BYTES:,}"
         raise InputError("weights", str(path), reason)

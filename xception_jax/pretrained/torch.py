@@ -1,4 +1,4 @@
-"""PyTorch's weights in safetensors files: a header of names, shapes and types, then the bytes."""
+"""Reading of PyTorch weights from safetensors files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,35 +11,40 @@ from safetensors import safe_open
 from xception_jax.errors import InputError
 from xception_jax.models.functional import ModelFunction
 from xception_jax.pretrained.layers import Layer, array_paths
-from xception_jax.pretrained.tensors import MAX_TENSORS, Matched, Tensor, damaged, require_small
+from xception_jax.pretrained.tensors import (
+    MAX_TENSORS,
+    Matched,
+    Tensor,
+    damaged,
+    readable,
+    require_small,
+)
 
 MAX_HEADER_BYTES = 8 * 2**20
-# Others (bfloat16, 8 bits) have no type in NumPy, and none of the models here is published in them.
+# Other dtypes, such as bfloat16, do not exist in NumPy, and no model here is published in them.
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "<u1"}
-_COUNTER = "num_batches_tracked"  # of PyTorch's batch normalization; nothing depends on it
+_COUNTER = "num_batches_tracked"  # PyTorch's batch normalization counts, and uses it for nothing
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[dict[str, Tensor]]:
-    """The tensors of a safetensors file, by name; it stays open inside the context.
+def open_file(path: Path) -> Iterator[dict[str, Tensor]]:
+    """Opens a safetensors file for the duration of the context; yields its tensors by name.
 
     Raises:
-        InputError: it is damaged, or holds more than the limits allow.
+        InputError: the file is damaged, or holds more than the limits allow.
     """
     _require_header(path)
-    try:
+    with readable(path):
         handle = safe_open(path, framework="numpy")
-        described = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
-    except Exception as error:  # it has an exception type of its own, and raises others too
-        raise damaged(path, error) from error
-    if len(described) > MAX_TENSORS:
+        slices = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+    if len(slices) > MAX_TENSORS:
         raise InputError("weights", str(path), f"holds more than {MAX_TENSORS:,} tensors")
     with handle:
-        yield {name: _tensor(path, name, part, handle) for name, part in described.items()}
+        yield {name: _tensor(path, name, part, handle) for name, part in slices.items()}
 
 
 def _require_header(path: Path) -> None:
-    """The header's length stands in the first eight bytes: looked at before it is believed."""
+    """Raises `InputError` for an absurd length of the header, the first eight bytes of the file."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= MAX_HEADER_BYTES or length + 8 > path.stat().st_size:
@@ -54,10 +59,8 @@ def _tensor(path: Path, name: str, part: Any, handle: Any) -> Tensor:
     require_small(path, name, shape, np.dtype(_DTYPES[code]))
 
     def read() -> np.ndarray:
-        try:
+        with readable(path, name):
             return np.asarray(handle.get_tensor(name))
-        except Exception as error:
-            raise damaged(path, f"{name}: {type(error).__name__}: {error}") from error
 
     return Tensor(name, shape, np.dtype(_DTYPES[code]), read)
 
@@ -65,20 +68,20 @@ def _tensor(path: Path, name: str, part: Any, handle: Any) -> Tensor:
 def match(
     tensors: Mapping[str, Tensor], function: ModelFunction, table: Sequence[Layer]
 ) -> Matched:
-    """Brings the tensors together with the model's arrays, by timm's names for its layers.
+    """Pairs the tensors of a file with the arrays of a model, by timm's names of its layers.
 
     Raises:
-        InputError: the model is of a family whose names in PyTorch are not known here.
+        InputError: the model is not of a family whose names in timm are known.
     """
     if all(layer.torch is None for layer in table):
-        known = "is a PyTorch format, which is read for Xception only; for this model, use Keras's"
-        raise InputError("weights", ".safetensors", known)
-    found: dict[str, Tensor] = {}
-    used = set()
-    for layer in table:
-        for path, variable in array_paths(function, layer).items():
-            if (tensor := tensors.get(f"{layer.torch}.{variable.torch}")) is not None:
-                found[path] = tensor
-                used.add(tensor.name)
+        reason = "is a PyTorch format, which is read for Xception only; for this model, use Keras's"
+        raise InputError("weights", ".safetensors", reason)
+    names = {
+        path: f"{layer.torch}.{variable.torch}"
+        for layer in table
+        for path, variable in array_paths(function, layer).items()
+    }
+    matched = {path: tensors[name] for path, name in names.items() if name in tensors}
+    used = {*names.values()}
     surplus = [n for n in tensors if n not in used and n.rpartition(".")[2] != _COUNTER]
-    return Matched(found, tuple(surplus))
+    return Matched(matched, tuple(surplus))

@@ -1,1 +1,1 @@
-"""What a run needs besides its arithmetic: its directory and lock, its peers, its watchdog."""
+"""What a run needs besides its computation: directory, lock, multi-host support, watchdog."""

@@ -1,6 +1,6 @@
-"""The C library's memory, arranged for train steps that take and free the same blocks.
+"""Tuning of glibc's heap for train steps that allocate and free the same blocks over and over.
 
-Linux with glibc only; elsewhere nothing is done.
+It applies to Linux with glibc; elsewhere nothing is done.
 """
 
 import ctypes
@@ -13,58 +13,62 @@ from typing import Any
 
 from xception_jax.errors import require_choice
 
-# Of mallopt(3), by number as in malloc.h: nothing is given back to the system or mapped by itself,
-# the heap grows by 64 MiB at a time, and all threads share it.
+# Options of mallopt(3) by their number in malloc.h: no memory is returned to the system, no block
+# is mapped separately, the heap grows by 64 MiB at a time, and all threads share it.
 _KEEP_MEMORY = {-4: 0, -1: -1, -2: 64 << 20, -8: 1}  # MMAP_MAX, TRIM_THRESHOLD, TOP_PAD, ARENA_MAX
 
-# Bytes. glibc finds shorter pieces without a search; longer ones are what steps make blocks of.
+# Sizes in bytes of the free chunks that compilation leaves and steps should not search: glibc finds
+# shorter ones without a search, and steps allocate their blocks from longer ones.
 _SHORTEST_GAP, _LONGEST_GAP = 1040, 1 << 20
 
 
 def keep_memory() -> bool:
-    """Has the C library keep what is freed, for the next train step to take; whether it does.
+    """Makes glibc keep freed memory for the next train step instead of returning it.
 
-    A train step frees and takes hundreds of megabytes. By default glibc gives large blocks back to
-    the system at once, which has to clear every page of them anew in each step. The price: a
-    process stays as large as it ever was.
+    A train step allocates and frees hundreds of megabytes. By default glibc returns large blocks to
+    the system at once, and the kernel has to zero every page of them again in each step. The price
+    of keeping them: the process never shrinks.
 
-    For Linux with glibc; elsewhere, and where XCEPTION_JAX_ALLOCATOR=system, nothing is done. Call
-    it before JAX is imported. The environment does the same for a program of one's own:
-    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=67108864
-    MALLOC_ARENA_MAX=1.
+    It must be called before JAX is imported. It does nothing outside of Linux with glibc, or where
+    XCEPTION_JAX_ALLOCATOR=system. A program that does not call it can set MALLOC_MMAP_MAX_=0
+    MALLOC_TRIM_THRESHOLD_=16000000000 MALLOC_TOP_PAD_=67108864 MALLOC_ARENA_MAX=1 in its
+    environment to the same effect.
+
+    Returns:
+        Whether memory is kept.
 
     Raises:
         InputError: XCEPTION_JAX_ALLOCATOR is neither "keep" nor "system".
     """
-    asked = os.environ.get("XCEPTION_JAX_ALLOCATOR", "keep")
-    require_choice("XCEPTION_JAX_ALLOCATOR", asked, ("keep", "system"))
-    if asked == "system" or sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+    choice = os.environ.get("XCEPTION_JAX_ALLOCATOR", "keep")
+    require_choice("XCEPTION_JAX_ALLOCATOR", choice, ("keep", "system"))
+    if choice == "system" or sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    taken = [mallopt(option, value) == 1 for option, value in _KEEP_MEMORY.items()]
-    _heap.kept = all(taken)
+    succeeded = [mallopt(option, value) == 1 for option, value in _KEEP_MEMORY.items()]
+    _heap.kept = all(succeeded)
     return _heap.kept
 
 
 @contextmanager
 def without_gaps() -> Iterator[None]:
-    """Around a compilation: what it leaves of the heap in small pieces is not used by train steps.
+    """Context of a compilation that keeps train steps from searching the free chunks it leaves.
 
-    A compiler leaves tens of thousands of free pieces. On the one heap that `keep_memory` leaves,
-    larger blocks that a step takes or frees wait for walks through lists of them (issue 4). So the
-    pieces are taken, until the next compilation.
+    A compiler leaves tens of thousands of small free chunks. On the single heap that `keep_memory`
+    sets up, every larger block that a step allocates or frees would walk lists of them (issue 4).
+    So these chunks are allocated on exit and freed when the next compilation starts.
 
-    Without `keep_memory` there is nothing to mend, and nothing is done.
+    Without `keep_memory` it does nothing.
     """
-    _heap.give_gaps_back()
+    _heap.free_gaps()
     try:
         yield
     finally:
-        _heap.take_gaps()
+        _heap.allocate_gaps()
 
 
 class _Statistics(ctypes.Structure):
-    """glibc's `struct mallinfo2`, of numbers of bytes or blocks."""
+    """glibc's `struct mallinfo2`: statistics of the heap, in bytes or blocks."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
@@ -79,38 +83,38 @@ class _Heap:
     """The heap of this process.
 
     Attributes:
-        kept: `keep_memory` has been called, and did what it should.
+        kept: whether `keep_memory` has been called and succeeded.
     """
 
     def __init__(self) -> None:
         self.kept = False
         self._gaps: list[int] = []
 
-    def give_gaps_back(self) -> None:
+    def free_gaps(self) -> None:
         gaps, self._gaps = self._gaps, []
         if gaps:
             library = _library()
             for gap in gaps:
                 library.free(gap)
 
-    def take_gaps(self) -> None:
-        """Takes every free piece, the longest first, and gives back those that are no gaps."""
+    def allocate_gaps(self) -> None:
+        """Allocates every free chunk, longest first, and frees those that are too long for gaps."""
         if not self.kept or not hasattr(library := _library(), "mallinfo2"):
             return
-        library.malloc_trim(0)  # the pages of the pieces, which are not going to be used
-        # The heap's end is one free piece as well (`keepcost`), and no gap.
-        found = library.mallinfo2()
-        end, length = library.sbrk(0) - found.keepcost, found.fordblks - found.keepcost
-        pieces: list[int] = []
+        library.malloc_trim(0)  # returns the pages of the chunks, which will not be used
+        # The free chunk at the heap's end (`keepcost`) is no gap.
+        info = library.mallinfo2()
+        end, length = library.sbrk(0) - info.keepcost, info.fordblks - info.keepcost
+        long_chunks: list[int] = []
         while length >= _SHORTEST_GAP:
-            piece = library.malloc(length)
-            if piece and piece < end:
-                (self._gaps if length <= _LONGEST_GAP else pieces).append(piece)
+            chunk = library.malloc(length)
+            if chunk and chunk < end:
+                (self._gaps if length <= _LONGEST_GAP else long_chunks).append(chunk)
                 continue
-            library.free(piece)
+            library.free(chunk)
             length = length * 4 // 5
-        for piece in pieces:
-            library.free(piece)
+        for chunk in long_chunks:
+            library.free(chunk)
 
 
 def _library() -> Any:

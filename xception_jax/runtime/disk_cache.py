@@ -1,4 +1,4 @@
-"""What took long to find out and can be found out anew: one JSON file for each, in a cache."""
+"""A cache on disk of measurements that take long and can be repeated: one JSON file for each."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from xception_jax.runtime import run_directory as files
 
 
 def recall(path: Path | None) -> dict[str, Any]:
-    """What was noted in `path`; empty where there is nothing, or nothing that can be read."""
+    """The content that was stored at `path`; empty if there is none, or none that is readable."""
     try:
         return {} if path is None else read_json(path)
     except InputError:
@@ -18,11 +18,11 @@ def recall(path: Path | None) -> dict[str, Any]:
 
 
 def remember(path: Path | None, content: dict[Any, Any]) -> None:
-    """Notes `content` in `path`, if there is one and it can be written."""
+    """Stores `content` at `path`; does nothing without a path, or where it cannot be written."""
     if path is None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_whole(path, json.dumps(content))
-    except OSError:  # the next time it is found out anew
+    except OSError:  # it will be measured again
         return

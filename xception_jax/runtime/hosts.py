@@ -1,11 +1,11 @@
-"""The processes of one run on several hosts: how they meet, agree and part.
+"""Multi-host runs: how the processes of a run start together, agree, and shut down.
 
-They are equals under JAX's multi-controller runtime: every one runs the same program on its own
-devices and its own rows of each batch. The first alone writes files. A run in one process needs
-none of this, and every function here then does nothing but its caller's work.
+They follow JAX's multi-controller model: every process runs the same program on its own devices
+and its own rows of each batch. Only process 0, the leader, writes files. A run in a single process
+needs none of this, and the functions here then just call what they are given.
 
-Whatever only one process can see (a file, a signal, an error) is made known to all before any acts
-on it: a process that left alone would leave the others in a collective that never ends.
+Whatever only one process can see (a file, a signal, an error) is communicated to all before any of
+them acts on it: a process that left alone would leave the others in a collective that never ends.
 """
 
 import ctypes
@@ -29,79 +29,82 @@ from xception_jax.errors import LOST_PEER, InputError, one_line
 
 T = TypeVar("T")
 
-_HEARTBEAT_SECONDS = 15  # of silence, after which a process counts as gone
-_MEETING_SECONDS = 300  # for all to start
-_PARTING_SECONDS = 20  # for all to end, once one has
-_BLOCK = 1024  # bytes; what is gathered is padded to a multiple, so that few programs are compiled
+_HEARTBEAT_SECONDS = 15  # without a heartbeat, after which a process counts as lost
+_START_SECONDS = 300  # for all processes to connect
+_SHUTDOWN_SECONDS = 20  # for all processes to end, once the first has
+_BLOCK = 1024  # bytes; gathered data is padded to a multiple, so that few programs are compiled
 
 
 @contextmanager
 def together(
     coordinator: str | None, processes: int | None, process_id: int | None
 ) -> Iterator[None]:
-    """This process as one of a run's, until all have come to the end of the block.
+    """Connects the processes of a run for the duration of the block, which they leave together.
+
+    If all arguments are None, they are read from the environment of a TPU pod, Slurm or Open MPI;
+    without one, this process runs alone.
 
     Args:
-        coordinator: HOST:PORT that the first process listens on.
-        processes: how many there are.
-        process_id: this one's number, from 0. Where all three are None, a TPU pod, Slurm and Open
-            MPI say it; elsewhere this process is alone.
+        coordinator: HOST:PORT on which process 0 listens.
+        processes: number of processes.
+        process_id: number of this process, from 0.
 
     Raises:
-        InputError: the three do not fit together, or the address is no use.
+        InputError: the arguments are inconsistent, or the address cannot be used.
     """
-    if not _meet(coordinator, processes, process_id):
+    if not _connect(coordinator, processes, process_id):
         yield
         return
-    _leave_when_one_is_lost()
+    _exit_when_a_process_is_lost()
     try:
         yield
     finally:  # whatever the error: it is the same for all, or `leave_at_once` was called
-        _part()
+        _shut_down()
 
 
-def _meet(coordinator: str | None, processes: int | None, process_id: int | None) -> bool:
-    """Joins the others; False: there are none."""
+def _connect(coordinator: str | None, processes: int | None, process_id: int | None) -> bool:
+    """Connects to the other processes; returns whether there are any."""
     given = {"--coordinator": coordinator, "--processes": processes, "--process-id": process_id}
     if any(value is not None for value in given.values()):
-        _require_whole(given)
+        _require_valid(given)
         if processes == 1:
             return False
-    elif not _started_by_a_launcher():
+    elif not _may_be_one_of_several():
         return False
-    # JAX would take SIGTERM for itself; here it is a wish to stop: see `any_process`.
+    # JAX would handle SIGTERM itself; here it is a request to stop: see `any_process`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator,
             processes,
             process_id,
-            initialization_timeout=_MEETING_SECONDS,
+            initialization_timeout=_START_SECONDS,
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=_PARTING_SECONDS,
+            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
     except ValueError:  # a machine with a TPU that belongs to no pod
         if coordinator is not None:
             raise
         return False
     except Exception as error:
-        if jax.distributed.is_initialized():  # the address is right, and not all have come
-            said = f"not all processes came within {_MEETING_SECONDS} s"
-            leave_at_once(LOST_PEER, f"xception-jax: {said} ({one_line(error)})")
+        if jax.distributed.is_initialized():  # the address is right, but a process is missing
+            reason = f"not all processes came within {_START_SECONDS} s"
+            leave_at_once(LOST_PEER, f"xception-jax: {reason} ({one_line(error)})")
         raise InputError(
             "--coordinator", coordinator, f"cannot be used ({one_line(error)})"
         ) from None
     return jax.process_count() > 1
 
 
-def _require_whole(given: dict[str, Any]) -> None:
-    for name, value in given.items():
+def _require_valid(options: dict[str, Any]) -> None:
+    """Raises `InputError` unless all three options are given and valid."""
+    for name, value in options.items():
         if value is None:
-            known = ", ".join(other for other in given if given[other] is not None)
-            raise InputError(name, None, f"is missing; it is needed beside {known}")
-    coordinator, processes, process_id = given.values()
-    found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s:\[\]/]+):([0-9]{1,5})", coordinator)
-    if found is None or not 0 < int(found[2]) < 2**16:
+            given = ", ".join(other for other in options if options[other] is not None)
+            raise InputError(name, None, f"is missing; it is needed beside {given}")
+    coordinator, processes, process_id = options.values()
+    address = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s:\[\]/]+):([0-9]{1,5})", coordinator)
+    if address is None or not 0 < int(address[2]) < 2**16:
         raise InputError("--coordinator", coordinator, "must be HOST:PORT", "localhost:8476")
     if processes < 1:
         raise InputError("--processes", processes, "must be an integer from 1", 1)
@@ -110,63 +113,62 @@ def _require_whole(given: dict[str, Any]) -> None:
         raise InputError("--process-id", process_id, reason, min(max(process_id, 0), processes - 1))
 
 
-def _started_by_a_launcher() -> bool:
-    """Whether JAX may find out by itself who the others are.
+def _may_be_one_of_several() -> bool:
+    """Whether JAX should look for the other processes of this run in the environment.
 
-    It is not asked without a reason, for it would make a coordinator for one process as well. JAX
-    puts "tpu" among its platforms on a machine that has one; whether that belongs to a pod, it
-    knows from the pod's metadata.
+    It is asked only with a reason, since it would start a coordinator for a single process, too.
+    JAX lists "tpu" among its platforms on a machine that has one, and finds out from the metadata
+    whether the machine belongs to a pod.
     """
     platforms = getattr(jax.config, "jax_platforms", None) or ""
-    return _several_tasks() is not None or "tpu" in platforms
+    return _multi_process_launcher() is not None or "tpu" in platforms
 
 
-def _several_tasks() -> str | None:
-    """Who started this process as one of several, if the environment says so."""
-    for who, step, tasks in (
+def _multi_process_launcher() -> str | None:
+    """The launcher that started this process as one of several, according to the environment."""
+    for launcher, step, tasks in (
         ("Slurm", "SLURM_STEP_NODELIST", "SLURM_NTASKS"),
         ("Open MPI", "OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_SIZE"),
     ):
         if step in os.environ and os.environ.get(tasks, "1") != "1":
-            return f"{who} ({tasks}={os.environ[tasks]})"
+            return f"{launcher} ({tasks}={os.environ[tasks]})"
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
     return f"a TPU pod (TPU_WORKER_HOSTNAMES={hosts})" if "," in hosts else None
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
-def _leave(_: int) -> None:
+def _exit_on_abort(_: int) -> None:
     leave_at_once(LOST_PEER, "xception-jax: another process of this run is gone")
 
 
 def require_alone(what: str) -> None:
-    """Raises `InputError` where this process was started as one of several: `what` is for one."""
-    if (who := _several_tasks()) is not None:
-        reason = f"runs in one process, and {who} started several; only `train` joins them"
+    """Raises `InputError` if the single-process command `what` was started in several processes."""
+    if (launcher := _multi_process_launcher()) is not None:
+        reason = f"runs in one process, and {launcher} started several; only `train` joins them"
         raise InputError(what, None, reason)
 
 
-def _leave_when_one_is_lost() -> None:
-    """JAX aborts a process when it finds that another is gone: that gets an exit code of its own.
+def _exit_when_a_process_is_lost() -> None:
+    """Makes this process exit with `LOST_PEER` when JAX aborts it for the loss of another one.
 
-    By C's signal, for the abort comes from one of JAX's threads, while the main one waits in a
-    collective and could call no handler of Python's.
+    The handler is installed with C's `signal`: the abort comes from one of JAX's threads, while the
+    main thread waits in a collective and cannot run a Python handler.
     """
-    ctypes.CDLL(None).signal(int(signal.SIGABRT), _leave)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), _exit_on_abort)
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether an error of this process says that another one is gone."""
-    kinds = jax.errors.JaxRuntimeError, TimeoutError  # the latter of Orbax, when it waits for all
-    found = isinstance(error, kinds) and several()
-    return found and re.match(_LOSS, str(error)) is not None
+    """Whether an error of this process means that another process is gone."""
+    kinds = jax.errors.JaxRuntimeError, TimeoutError  # Orbax raises the latter, waiting for all
+    return isinstance(error, kinds) and several() and re.match(_LOSS, str(error)) is not None
 
 
-# Codes of gRPC, and what gloo says, which carries the computation between CPUs.
+# Status codes of gRPC, and messages of gloo, which carries collectives between CPUs.
 _LOSS = r"(?is)UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|.*gloo|.*barrier"
 
 
 def leave_at_once(code: int, message: str | None = None) -> NoReturn:
-    """Ends this process without waiting for the others, which will find it gone."""
+    """Exits without waiting for the other processes, which will notice the loss."""
     if message:
         os.write(2, f"{' '.join(message.split())}\n".encode())
     with suppress(Exception):
@@ -175,8 +177,8 @@ def leave_at_once(code: int, message: str | None = None) -> NoReturn:
     os._exit(code)
 
 
-def _part() -> None:
-    """Waits until all have come here."""
+def _shut_down() -> None:
+    """Disconnects this process, once all have called it."""
     try:
         jax.distributed.shutdown()
     except Exception as error:
@@ -184,17 +186,20 @@ def _part() -> None:
 
 
 def several() -> bool:
-    """Whether this process is one of several."""
+    """Whether the run has more than one process."""
     return jax.process_count() > 1
 
 
 def is_leader() -> bool:
-    """Whether this process is the one that writes files."""
+    """Whether this process is the leader, which writes the files."""
     return jax.process_index() == 0
 
 
 def gather(value: Any) -> list[Any]:
-    """What each process has, plain data, by its number; all call it at the same place."""
+    """The values of all processes, in the order of their numbers.
+
+    Like a collective, it has to be called by every process. The values are plain JSON data.
+    """
     if not several():
         return [value]
     content = json.dumps(value).encode()
@@ -206,29 +211,29 @@ def gather(value: Any) -> list[Any]:
 
 
 def all_or_raise(compute: Callable[[], T]) -> T:
-    """`compute()`, on every process; where it raises on one, all raise.
+    """Calls `compute()` on every process and raises on all of them if it fails on any.
 
     Raises:
-        InputError: of the first process that raised one.
-        RuntimeError: another one raised something else.
+        InputError: the one of the first process that failed, if it failed with one.
+        RuntimeError: another process failed in another way.
     """
     if not several():
         return compute()
-    mine: Exception | None = None
+    own_error: Exception | None = None
     try:
         result = compute()
     except Exception as error:
-        mine = error
-    for number, said in enumerate(gather(_described(mine))):
-        if said is not None:
-            if isinstance(said, list):
-                raise InputError(*said) from mine
-            raise mine or RuntimeError(f"process {number} of the run: {said}")
+        own_error = error
+    for number, failure in enumerate(gather(_serialize(own_error))):
+        if isinstance(failure, list):
+            raise InputError(*failure) from own_error
+        if failure is not None:
+            raise own_error or RuntimeError(f"process {number} of the run: {failure}")
     return result
 
 
 def broadcast_from_leader(compute: Callable[[], T]) -> T:
-    """The plain data that `compute()` gives the leader, which alone calls it.
+    """Calls `compute()` on the leader only and sends the result, plain JSON data, to every process.
 
     Raises as `all_or_raise` does.
     """
@@ -236,7 +241,8 @@ def broadcast_from_leader(compute: Callable[[], T]) -> T:
     return result
 
 
-def _described(error: Exception | None) -> Any:
+def _serialize(error: Exception | None) -> Any:
+    """An error as JSON data: the fields of an `InputError`, a line of text for any other."""
     if isinstance(error, InputError):
         plain = isinstance(error.value, (int, float, str, NoneType))
         value = error.value if plain else str(error.value)
@@ -245,31 +251,34 @@ def _described(error: Exception | None) -> Any:
 
 
 def any_process(stop: Callable[[], bool]) -> Callable[[], bool]:
-    """`stop` of any process, told to all at the same of their calls.
+    """A function that returns on every process, at the same call, whether `stop()` holds on any.
 
-    That is the call after the one at which it was true: the answers are added up on the devices
-    behind the work they already have, so that nobody waits for them.
+    The answer is late by one call: it is summed on the devices, behind the work they are already
+    given, so that no process waits for it.
     """
     if not several():
         return stop
     mesh = Mesh(np.array(jax.devices()), ("devices",))
-    each, all_of_them = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("devices",), ()))
-    add = jax.jit(jnp.sum, out_shardings=all_of_them)
+    per_device = NamedSharding(mesh, PartitionSpec("devices"))
+    add = jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
-    def ask(mine: bool) -> jax.Array:
-        flags = np.full(jax.local_device_count(), mine, np.int32)
-        return add(jax.make_array_from_process_local_data(each, flags))
+    def count(flag: bool) -> jax.Array:
+        flags = np.full(jax.local_device_count(), flag, np.int32)
+        return add(jax.make_array_from_process_local_data(per_device, flags))
 
     wait_for_all()
-    asked = [ask(False).block_until_ready()]
+    pending = [count(False).block_until_ready()]
 
     def stopped() -> bool:
-        asked.append(ask(stop()))
-        return bool(asked.pop(0))
+        pending.append(count(stop()))
+        return bool(pending.pop(0))
 
     return stopped
 
 
 def wait_for_all() -> None:
-    """Until all have come here: the first sum over some devices fails if one is 30 seconds late."""
+    """Blocks until every process has called it.
+
+    The first collective over a set of devices fails if one of them is 30 seconds late.
+    """
     gather(None)

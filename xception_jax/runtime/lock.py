@@ -1,9 +1,9 @@
-"""One process at a time in a directory, on one host and on several that share its file system.
+"""A lock that admits one process at a time to a directory, also across hosts that share it.
 
-On one host the system's own lock (`flock`) decides: it is gone when its process is, however that
-ended. Where hosts share a file system it may not reach from one to the other, so the file also
-says who holds it, and its holder renews that while it lives. Whoever finds another host's name in
-it looks on for `MISSED` renewals, by its own patience and nobody's clock, before it takes over.
+On one host the system's lock (`flock`) decides: it vanishes with its process, however that ended.
+On a shared file system it may not reach other hosts, so the file also names its holder, which
+renews the entry while it lives. A process that finds the name of another host in the file watches
+it for the time of `MISSED` renewals before it takes over; no clocks of two hosts are compared.
 """
 
 import fcntl
@@ -26,16 +26,16 @@ MISSED = 6  # renewals that a living process does not miss
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Holds the directory, which is made if need be, for this process.
+    """Locks a directory for this process, creating it if needed.
 
-    What a killed process has left half-written there is removed.
+    Partial files that a killed process has left there are removed.
 
     Raises:
-        InputError: another process holds it; says which, where, and since when.
+        InputError: another process holds the lock; the message says which, where and since when.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        held = _Lock(directory / LOCK)
+        lock = _Lock(directory / LOCK)
     except OSError as error:
         raise InputError("--workdir", str(directory), f"cannot be written: {error}") from error
     try:
@@ -43,58 +43,58 @@ def locked(directory: Path) -> Iterator[None]:
             partial.unlink(missing_ok=True)
         yield
     finally:
-        held.release()
+        lock.release()
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a living process holds the directory; needs no more than permission to read.
+    """Whether a living process holds the lock of a directory; permission to read it is enough.
 
-    Another host's counts as living while its last renewal is younger than it may be.
+    A process of another host counts as living until it has missed `MISSED` renewals.
     """
-    with suppress(OSError), (directory / LOCK).open() as file:  # none, or not to be read
-        if not _take(file.fileno()):
+    with suppress(OSError), (directory / LOCK).open() as file:  # absent, or not readable
+        if not _try_lock(file.fileno()):
             return True
         age = time.time() - os.fstat(file.fileno()).st_mtime
-        return age < RENEWED * MISSED and _is_elsewhere(_content(file.fileno()))
+        return age < RENEWED * MISSED and _names_another_host(_content(file.fileno()))
     return False
 
 
 class _Lock:
-    """The lock file in `path`, taken and kept."""
+    """A held lock file, whose entry a thread renews until `release`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._name = f"process {os.getpid()} on {socket.gethostname()} since {now()}"
-        self._over = threading.Event()
-        self._beat = 0
-        self._file = self._wait()
+        self._released = threading.Event()
+        self._renewals = 0
+        self._file = self._acquire()
         self._write()
         self._renewing = threading.Thread(target=self._renew, name="lock", daemon=True)
         self._renewing.start()
 
     def release(self) -> None:
-        """Lets go: an empty file holds nothing."""
-        self._over.set()
+        """Releases the lock and empties the file."""
+        self._released.set()
         self._renewing.join()
-        if self._is_there():
+        if self._is_still_held():
             os.ftruncate(self._file, 0)
         os.close(self._file)
 
-    def _wait(self) -> int:
-        """The file, once it is nobody's."""
+    def _acquire(self) -> int:
+        """The descriptor of the lock file, once no living process holds it."""
         file = _open(self._path)
-        # Tried for a moment, since `is_locked` of another process holds the lock for an instant.
+        # Retried for a moment, since `is_locked` of another process holds the lock for an instant.
         for attempt in range(5):
-            if _take(file):
+            if _try_lock(file):
                 break
             time.sleep(0.1 * attempt)
         else:
             self._refuse(file)
-        first = _content(file)
-        if _is_elsewhere(first):
+        entry = _content(file)
+        if _names_another_host(entry):
             for _ in range(MISSED):
                 time.sleep(RENEWED)
-                if _content(file) != first:
+                if _content(file) != entry:
                     self._refuse(file)
         return file
 
@@ -104,48 +104,47 @@ class _Lock:
         raise InputError("--workdir", str(self._path.parent), f"is in use by {holder}")
 
     def _write(self) -> None:
-        content = f"{self._name}, renewed {self._beat} times\n".encode()
-        os.pwrite(self._file, content, 0)  # over what is there: a reader never meets nothing
+        content = f"{self._name}, renewed {self._renewals} times\n".encode()
+        os.pwrite(self._file, content, 0)  # before truncation: a reader never finds it empty
         os.ftruncate(self._file, len(content))
 
     def _renew(self) -> None:
-        while not self._over.wait(RENEWED):
-            if not self._is_there():
+        while not self._released.wait(RENEWED):
+            if not self._is_still_held():
                 os.write(2, f"{self._path} is no longer this process's: it ends\n".encode())
                 os._exit(STUCK)
-            self._beat += 1
-            with suppress(OSError):  # a full disk; a renewal may be missed
+            self._renewals += 1
+            with suppress(OSError):  # the disk is full; a renewal may be missed
                 self._write()
 
-    def _is_there(self) -> bool:
-        """Whether the file is still this one; one that was deleted is made again.
+    def _is_still_held(self) -> bool:
+        """Whether the file is still this process's; a deleted file is created again.
 
-        Another process may have taken over while this one, or its machine, was stopped.
+        Another process may have taken over while this one, or its machine, was suspended.
         """
         try:
-            there = self._path.stat()
+            current = self._path.stat()
         except FileNotFoundError:
             with suppress(OSError):
                 file = _open(self._path)
-                if _take(file):
+                if _try_lock(file):
                     os.close(self._file)
                     self._file = file
                     self._write()
                     return True
                 os.close(file)
             return False
-        except OSError:  # the file system is away: nobody can have taken over
+        except OSError:  # the file system is unreachable: nobody can have taken over
             return True
-        ours = os.fstat(self._file)
-        mine = (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
-        return mine and _content(self._file).startswith(self._name)
+        same_file = os.path.samestat(current, os.fstat(self._file))
+        return same_file and _content(self._file).startswith(self._name)
 
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
-def _take(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -157,7 +156,7 @@ def _content(file: int) -> str:
     return os.pread(file, 1000, 0).decode(errors="replace")
 
 
-def _is_elsewhere(content: str) -> bool:
-    """Whether a process of another host says that it holds the file."""
-    said = re.match(r"process \d+ on (\S+) since \S+, renewed \d+ times\n", content)
-    return said is not None and said[1] != socket.gethostname()
+def _names_another_host(entry: str) -> bool:
+    """Whether a lock file's entry names a process of another host as the holder."""
+    holder = re.match(r"process \d+ on (\S+) since \S+, renewed \d+ times\n", entry)
+    return holder is not None and holder[1] != socket.gethostname()

@@ -1,7 +1,8 @@
-"""What a run leaves in its directory, but for its curve and its checkpoints.
+"""The files of a run's directory: names, atomic writes, status, and which run it belongs to.
 
-`config.json` says what the run is, `run.json` how it stands. Both are replaced whole, never
-rewritten in place, so that a reader or a kill never meets half a file.
+`config.json` says what the run is, `run.json` what became of it. Both are replaced whole, never
+rewritten in place, so that neither a reader nor a kill ever leaves half a file. Curves and
+checkpoints are written elsewhere.
 """
 
 import datetime
@@ -26,12 +27,12 @@ from xception_jax.records import CONFIG, FAILURE, RUN, STATUSES, SWEEP
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """The current time in UTC as ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never a part."""
+    """Writes a file atomically: a reader sees the old content or the new one, never a part."""
     partial = path.with_name(f".{path.name}.{threading.get_native_id()}.partial")
     data = content.encode() if isinstance(content, str) else content
     try:
@@ -40,13 +41,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError:  # a full disk: what is there of it helps nobody
+    except OSError:  # the disk is full: a part of the file is of no use
         partial.unlink(missing_ok=True)
         raise
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """`run.json` of a run, or `{"status": "planned"}` where the run has not begun.
+    """Reads a run's `run.json`; a run that has not begun gives `{"status": "planned"}`.
 
     Raises:
         InputError: the file is damaged.
@@ -70,14 +71,14 @@ def _is_result(result: Any) -> bool:
 
 
 def update_run(directory: Path, **changes: Any) -> dict[str, Any]:
-    """Lays `changes` over `run.json` and returns the whole, with its checksum."""
+    """Updates fields of a run's `run.json`; returns its new content, with its checksum."""
     content = with_checksum(read_run(directory) | changes)
     write_whole(directory / RUN, json.dumps(content, indent=2, sort_keys=True) + "\n")
     return content
 
 
 def digests(directory: Path, names: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of each of these files that is there."""
+    """SHA-256 digests, by name, of those of the named files that exist."""
     return {
         name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
         for name in names
@@ -86,26 +87,28 @@ def digests(directory: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def record_failure(directory: Path, error: Exception) -> dict[str, Any]:
-    """Says in `run.json` that the run failed and why, and leaves the trace in `failure.txt`."""
+    """Records in `run.json` why a run failed, and writes the trace to `failure.txt`."""
     trace = "".join(traceback.format_exception(error))
     return record_failed(directory, f"{type(error).__name__}: {error}", trace)
 
 
 def record_failed(directory: Path, reason: str, trace: str) -> dict[str, Any]:
-    """As `record_failure`, of what is no exception."""
+    """Records a failure that is not an exception of this process; see `record_failure`."""
     changes = {"status": "failed", "reason": " ".join(reason.split())[:500], "ended": now()}
     try:
         write_whole(directory / FAILURE, trace)
         return update_run(directory, **changes)
-    except OSError:  # the disk may be what failed: as it is recorded, the run goes on next time
+    except OSError:  # the disk may be what failed; by its old record the run resumes next time
         return changes
 
 
 def require_own(directory: Path, config: Config) -> None:
-    """Checks that `directory` is, or can become, the home of the run that `config` describes.
+    """Checks that a directory holds the run that `config` describes, or is free for it.
+
+    Nothing is created.
 
     Raises:
-        InputError: it cannot be written, or holds a sweep or another run. Nothing is created.
+        InputError: the directory cannot be written, or holds a sweep or another run.
     """
     require_writable(directory)
     if (directory / SWEEP).exists():
@@ -121,25 +124,24 @@ def require_own(directory: Path, config: Config) -> None:
 
 
 def require_writable(directory: Path) -> None:
-    """Raises `InputError` unless `directory` can be written, or created. Creates nothing."""
+    """Raises `InputError` unless `directory` can be written or created; creates nothing."""
     try:
-        there = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+        existing = next(p for p in (directory, *directory.absolute().parents) if p.exists())
     except (OSError, ValueError) as error:
         raise InputError("--workdir", str(directory), f"is no path: {error}") from error
-    if not there.is_dir():
-        is_file = "is a file" if there == directory else f"lies below a file, {there}"
-        raise InputError("--workdir", str(directory), f"{is_file}; a directory is needed")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(
-            "--workdir", str(directory), f"cannot be written: no permission in {there}"
-        )
+    if not existing.is_dir():
+        reason = "is a file" if existing == directory else f"lies below a file, {existing}"
+        raise InputError("--workdir", str(directory), f"{reason}; a directory is needed")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        reason = f"cannot be written: no permission in {existing}"
+        raise InputError("--workdir", str(directory), reason)
 
 
 def claim(directory: Path, config: Config) -> None:
-    """Makes `directory` the home of the run `config` describes, if it is not already.
+    """Creates the directory of the run that `config` describes and writes its `config.json`.
 
     Raises:
-        InputError: it is the home of something else, or cannot be written.
+        InputError: the directory holds something else, or cannot be written.
     """
     require_own(directory, config)
     try:
@@ -150,14 +152,14 @@ def claim(directory: Path, config: Config) -> None:
 
 
 def _difference(recorded: Path, config: Config) -> str:
-    """The fields by which two runs differ in what determines their results; empty: none."""
+    """Describes the settings of the run id in which two runs differ; empty if they are the same."""
     try:
-        there = resolve(read_json(recorded))
+        recorded_config = resolve(read_json(recorded))
     except InputError as error:  # written by a version with other fields, or damaged
         return f"its {recorded.name} is not valid here ({error})"
-    if run_id(there) == run_id(config):
+    if run_id(recorded_config) == run_id(config):
         return ""
-    old, new = flatten(there), flatten(config)
+    old, new = flatten(recorded_config), flatten(config)
     return ", ".join(
         f"{name} is {old[name]!r} there and {new[name]!r} here"
         for name in SETTINGS
@@ -167,20 +169,20 @@ def _difference(recorded: Path, config: Config) -> str:
 
 @lru_cache
 def provenance() -> dict[str, Any]:
-    """Versions of what computes, and the commit of this package where it is a checkout."""
+    """The versions of the libraries, and the commit of this package if it is a checkout."""
     return {"versions": versions(), "commit": _commit(Path(__file__).resolve().parents[2])}
 
 
 def versions() -> dict[str, str]:
-    """Of what computes."""
+    """The versions of Python, this package and the libraries that results depend on."""
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "xception-jax")
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def _commit(root: Path) -> str | None:
@@ -189,7 +191,10 @@ def _commit(root: Path) -> str | None:
     try:
         commit = _git(root, "rev-parse", "HEAD")
         changes = _git(root, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):  # no git, or not to be read by this user
+    except (
+        OSError,
+        subprocess.CalledProcessError,
+    ):  # no git, or no permission to read the checkout
         return None
     return commit + ("+changes" if changes else "")
 

@@ -1,10 +1,10 @@
-"""Traced programs, kept beside the compiled ones: the next process need not trace them again.
+"""A cache on disk of traced programs, beside JAX's cache of compiled ones.
 
-JAX finds a compiled program by its traced and lowered form, which takes longer to make than all the
-rest of a start. Here that form (StableHLO) is found by what it is made from: the program's
-settings, the shapes and places of its arguments, the code of this package, the versions and options
-of the others. Whoever can write to the directory of compiled programs decides what runs in any
-case: this adds nothing to that.
+JAX looks a compiled program up by its traced and lowered form, and tracing takes longer than all
+the rest of a start. Here that form (StableHLO) is looked up by what it is made from: the program's
+settings, the shapes and shardings of its arguments, the code of this package, and the versions and
+options of the libraries. Whoever can write to JAX's cache decides what runs in any case, so this
+one adds no risk.
 """
 
 import hashlib
@@ -31,35 +31,36 @@ def traced(
     arguments: Sequence[jax.ShapeDtypeStruct],
     about: Sequence[object],
 ) -> Callable[..., Any]:
-    """A function of arrays as this process traces it, or as an earlier one did.
+    """The traced form of a function, from the cache if an earlier process has traced it.
 
-    The process that traces goes on with what it keeps, so that both run the same program.
+    The process that traces it also continues with the exported form, so that all processes run the
+    same program.
 
     Args:
-        function: returns arrays, in lists and dictionaries if need be; pure.
-        arguments: shapes, types and shardings.
-        about: what the function is made from, but for this package's code: with equal `repr` it is
-            the same function.
+        function: pure function of arrays that returns arrays, also in lists and dictionaries.
+        arguments: shapes, dtypes and shardings of its arguments.
+        about: everything but this package's code that the function depends on: if its `repr` is
+            equal, the function is taken to be the same.
     """
     path = _path(about, arguments)
-    kept = _read(path)
-    if kept is None:
-        # Kernels are no risk here: what names them is found by their version only.
+    exported = _read(path)
+    if exported is None:
+        # Our kernels are safe to export: the cache's key holds their versions.
         checks = [export.DisabledSafetyCheck.custom_call(name) for name in native.targets()]
-        kept = export.export(jax.jit(function), disabled_checks=checks)(*arguments)
-        _write(path, bytes(kept.serialize()))
-    call: Callable[..., Any] = kept.call
+        exported = export.export(jax.jit(function), disabled_checks=checks)(*arguments)
+        _write(path, bytes(exported.serialize()))
+    call: Callable[..., Any] = exported.call
     return call
 
 
 def keeps(devices: Iterable[jax.Device]) -> bool:
-    """Whether programs for these devices are kept: on CPU, where JAX keeps the compiled ones.
+    """Whether traced programs for these devices are cached: on CPU, with JAX's cache on a disk.
 
-    Elsewhere this is not measured, and compiling takes much longer than tracing.
+    On accelerators it was not measured, and compiling takes much longer than tracing there.
     """
     directory = _compiled_programs()
-    here = directory is not None and "://" not in directory and jax.process_count() == 1
-    return here and all(device in jax.devices("cpu") for device in devices)
+    local = directory is not None and "://" not in directory and jax.process_count() == 1
+    return local and all(device in jax.devices("cpu") for device in devices)
 
 
 def _compiled_programs() -> str | None:
@@ -68,10 +69,9 @@ def _compiled_programs() -> str | None:
 
 
 def _path(about: Sequence[object], arguments: Sequence[jax.ShapeDtypeStruct]) -> Path:
-    described = [(x.shape, x.dtype.name, str(x.sharding)) for x in arguments]
     content = [
         repr(list(about)),
-        described,
+        [(x.shape, x.dtype.name, str(x.sharding)) for x in arguments],
         _code(),
         files.versions(),
         _options(),
@@ -83,7 +83,7 @@ def _path(about: Sequence[object], arguments: Sequence[jax.ShapeDtypeStruct]) ->
 
 @lru_cache(maxsize=1)
 def _code() -> str:
-    """A digest of this package's own."""
+    """Digest of this package's source code."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(f"{path.relative_to(_PACKAGE)} ".encode() + path.read_bytes())
@@ -91,12 +91,12 @@ def _code() -> str:
 
 
 def _options() -> str:
-    """Of JAX, here and now: any of them may change what is traced."""
+    """The current values of all options of JAX, any of which may change what is traced."""
     return repr([(name, getattr(jax.config, name, None)) for name in sorted(jax.config.values)])
 
 
 def _read(path: Path) -> export.Exported | None:
-    """What lies there; None: nothing that is whole."""
+    """The cached program at a path; None if there is none or it is damaged."""
     try:
         content = path.read_bytes()
     except OSError:

@@ -1,7 +1,7 @@
-"""Ends a process in which nothing moves any more: a hung device, a collective, a file system.
+"""A watchdog that ends a process that hangs in a device, a collective or a file system.
 
-Such a process would hold its machine, and its run, until someone looks. Ended, with its exit code
-70 and the run recorded as failed, it is tried again from its last checkpoint.
+Such a process would occupy its machine until someone looks. Once it is ended, with exit code 70 and
+the run recorded as failed, the run is retried from its last checkpoint.
 """
 
 import os
@@ -16,39 +16,38 @@ from xception_jax.errors import STUCK
 
 Record = Callable[[str, str], None]
 
-_UNUSUAL = 10  # times the patience: compiling, evaluating, saving, and the first steps
-_SLOW = 20  # times what is usual
-_LAST_WORDS = 30.0  # seconds for the record, which may hang like everything else
+_UNTIMED_FACTOR = 10  # longer limit of compilation, evaluation, saving and the first steps
+_SLOW_FACTOR = 20  # limit of a step, in units of its usual duration
+_RECORD_SECONDS = 30.0  # for the record of the failure, which may hang like everything else
 
 
 class Watchdog:
-    """Within it (`with`), `alive` has to be called now and then, or the process ends.
+    """Context in which `alive` has to be called regularly, or the process ends.
 
-    A thread that waits in the system or in XLA is seen; one that never lets go of Python's lock is
-    not. Time in which this thread itself did not run, the process stopped or the machine suspended,
-    does not count, nor does the clock.
+    It notices a thread that waits in the system or in XLA, but not one that never releases Python's
+    global lock. Time while the process is stopped or the machine suspended does not count.
 
     Args:
-        seconds: of patience; None: without end.
-        record: called with the reason and every thread's stack, from another thread, just before
-            the process ends.
+        seconds: time limit between two calls of `alive`; None disables the watchdog.
+        record: function called with the reason and the stacks of all threads, from another thread,
+            just before the process ends.
     """
 
     def __init__(self, seconds: float | None, record: Record) -> None:
         self._seconds, self._record = seconds, record
-        self._over = threading.Event()
-        self._idle, self._limit, self._doing = 0.0, 0.0, ""
+        self._closed = threading.Event()
+        self._idle, self._limit, self._activity = 0.0, 0.0, ""
 
     def alive(self, doing: str, usual: float | None = None) -> None:
-        """Something has ended, and the next thing begins.
+        """Restarts the time limit, since the previous activity has ended and the next one begins.
 
         Args:
-            doing: what, for the record.
-            usual: seconds it usually takes; None: nobody knows, so it has ten times the patience.
+            doing: name of the next activity, for the record.
+            usual: seconds that it usually takes; None if unknown, which raises the limit tenfold.
         """
         seconds = self._seconds or 0.0
-        limit = _UNUSUAL * seconds if usual is None else max(seconds, _SLOW * usual)
-        self._idle, self._limit, self._doing = 0.0, limit, doing
+        limit = _UNTIMED_FACTOR * seconds if usual is None else max(seconds, _SLOW_FACTOR * usual)
+        self._idle, self._limit, self._activity = 0.0, limit, doing
 
     def __enter__(self) -> "Watchdog":
         self.alive("start")
@@ -62,13 +61,13 @@ class Watchdog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
+        self._closed.set()
 
     def _watch(self) -> None:
         assert self._seconds is not None
         tick = min(1.0, self._seconds / 10)
         before = time.monotonic()
-        while not self._over.wait(tick):
+        while not self._closed.wait(tick):
             now = time.monotonic()
             self._idle += min(now - before, 2 * tick)
             before = now
@@ -76,10 +75,10 @@ class Watchdog:
                 self._end()
 
     def _end(self) -> None:
-        late = threading.Timer(_LAST_WORDS, os._exit, (STUCK,))
-        late.daemon = True
-        late.start()
-        reason = f"stuck: nothing ended in {self._limit:.0f} s ({self._doing})"
+        deadline = threading.Timer(_RECORD_SECONDS, os._exit, (STUCK,))
+        deadline.daemon = True
+        deadline.start()
+        reason = f"stuck: nothing ended in {self._limit:.0f} s ({self._activity})"
         try:
             self._record(reason, _stacks())
         finally:
@@ -88,7 +87,7 @@ class Watchdog:
 
 
 def _stacks() -> str:
-    """Where every thread is."""
+    """The stack of every thread, as text."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     return "\n".join(
         f"Thread {names.get(number, number)}:\n{''.join(traceback.format_stack(frame))}"

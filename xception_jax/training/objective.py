@@ -4,7 +4,7 @@ The labels of the data decide on the task; nothing else in training knows the di
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ Logits = Float[Array, "batch classes"]
 Examples = dict[str, np.ndarray]
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a model is trained for: a frozen, hashable object, part of what a run compiles.
 

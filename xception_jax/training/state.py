@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from xception_jax.models.functional import Params
 Sums = dict[str, Array | np.ndarray]
 
 
+@no_type_check  # at run time: JAX also makes it of shapes, shardings and None
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
@@ -29,7 +31,7 @@ class TrainState:
         sums: metrics added up since the last row of the log.
     """
 
-    step: Int[Array, ""]
+    step: Int[Array, "*slots"]
     parameters: Params
     batch_stats: Params
     averages: Params
@@ -37,6 +39,7 @@ class TrainState:
     sums: Sums
 
 
+@no_type_check  # at run time, as above
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -52,11 +55,11 @@ class Hyperparameters:
         activation_index: index of the intermediate activation among those of the program.
     """
 
-    seed: Int[Array, ""]
-    learning_rate: Float[Array, ""]
-    weight_decay: Float[Array, ""]
-    dropout: Float[Array, ""]
-    activation_index: Int[Array, ""]
+    seed: Int[Array, "*slots"]
+    learning_rate: Float[Array, "*slots"]
+    weight_decay: Float[Array, "*slots"]
+    dropout: Float[Array, "*slots"]
+    activation_index: Int[Array, "*slots"]
 
 
 def hyperparameters(config: Config, activations: Sequence[str] | None = None) -> Hyperparameters:

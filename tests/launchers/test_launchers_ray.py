@@ -1,0 +1,108 @@
+"""Sweeps on a real Ray cluster of two nodes: workers, nodes and drivers are killed.
+
+`make test-slow` installs Ray for these.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.launchers.worker_sweeps import (
+    LONG,
+    assert_done_as,
+    finish,
+    in_the_middle,
+    kill_one,
+    record,
+    run_dirs,
+    start,
+    wait_until,
+    words,
+    workers,
+)
+
+pytestmark = pytest.mark.slow
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "120",
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, call) -> Path:
+    home = tmp_path_factory.mktemp("sweep") / "whole"
+    code, _, err = call(*words(home, *LONG))
+    assert (code, err) == (0, "")
+    return home
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head that runs nothing, and two nodes with room for one run each."""
+    os.environ.update(ENVIRONMENT)
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    cluster.add_node(num_cpus=0)
+    cluster.nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
+    cluster.wait_for_nodes()
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def sweep(cluster, tmp_path) -> Callable[..., tuple[Path, object]]:
+    """`sweep()`: a sweep's directory, and its command, started on the cluster."""
+    home = tmp_path / "sweep"
+    return lambda *more: (
+        home,
+        start(home, "--launcher", "ray", *more, RAY_ADDRESS=cluster.address),
+    )
+
+
+def assert_resumed(home: Path) -> None:
+    assert any(record(run)["resumed_from"] for run in run_dirs(home).values())
+
+
+def test_a_killed_worker_is_started_again(sweep, whole):
+    home, process = sweep()
+    wait_until(lambda: in_the_middle(home), process)
+    kill_one(home)
+    code, out = finish(process)
+    assert code == 0, out
+    assert "attempt 1 of 3: killed by SIGKILL" in out
+    assert_resumed(home)
+    assert_done_as(whole, home)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_driver_leaves_no_worker_and_the_same_command_goes_on(sweep, whole, number):
+    home, process = sweep()
+    wait_until(lambda: in_the_middle(home), process)
+    process.send_signal(number)
+    code, out = finish(process)
+    if number == signal.SIGTERM:
+        assert code == 75, out
+        assert "the same command goes on from there" in out
+        assert not list(workers(home))
+        logs = [path.read_text() for path in (home / "workers").glob("*.log")]
+        assert any("stopped after step" in text for text in logs)
+    code, out = finish(sweep()[1])  # at once: what is still in use is waited for
+    assert code == 0, out
+    assert_resumed(home)
+    assert_done_as(whole, home)
+
+
+def test_the_runs_of_a_lost_node_go_on_elsewhere(sweep, whole, cluster):
+    home, process = sweep()
+    wait_until(lambda: in_the_middle(home, runs=2), process)
+    cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
+    code, out = finish(process)
+    assert code == 0, out
+    assert "its node was lost (NodeDiedError); it goes on" in out
+    assert_resumed(home)
+    assert_done_as(whole, home)

@@ -1,0 +1,96 @@
+"""Sweeps in worker processes for the tests of launchers: start, watch, kill, compare."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.shrunk import EXPERIMENT, SHRUNK
+from xception_jax.tracking import read_metrics
+
+# Long enough to be interrupted: 60 steps, with a validation and a checkpoint every few steps.
+LONG = ("train.epochs=20", "train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
+
+
+def words(home: Path, *more: str) -> list[str]:
+    """The command of a sweep of three runs of 9 steps, or 60 with the words of LONG."""
+    fixed = ("--seeds", "1", "--packing", "off")
+    return ["sweep", str(EXPERIMENT), "--workdir", str(home), *fixed, *SHRUNK, *more]
+
+
+def start(home: Path, *more: str, **environment: str) -> subprocess.Popen:
+    """Starts a sweep of long runs as a process whose standard error goes to its output."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "xception_jax", *words(home, *LONG, *more)],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str]:
+    out, _ = process.communicate(timeout=400)
+    return process.returncode, out
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
+    end = time.monotonic() + 400
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def run_dirs(sweep: Path) -> dict[str, Path]:
+    rows = json.loads((sweep / "sweep.json").read_text())["runs"]
+    return {f"{row['arm']}-s{row['seed']}": sweep / row["directory"] for row in rows}
+
+
+def record(home: Path) -> dict:
+    return json.loads((home / "run.json").read_text())
+
+
+def in_the_middle(sweep: Path, runs: int = 1) -> bool:
+    """Whether at least `runs` runs are past their first checkpoint and have not ended."""
+    active = [
+        run_dir
+        for run_dir in sweep.glob("runs/*")
+        if (run_dir / "run.json").exists()
+        and record(run_dir)["status"] == "running"
+        and (run_dir / "metrics.jsonl").exists()
+        and len(read_metrics(run_dir / "metrics.jsonl")) > 8
+    ]
+    return len(active) >= runs
+
+
+def workers(sweep: Path) -> Iterator[int]:
+    """Ids of a sweep's worker processes on this machine."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            if "--unit" in command and str(sweep / "sweep.json") in command:
+                yield int(entry.name)
+
+
+def kill_one(sweep: Path) -> None:
+    os.kill(next(workers(sweep)), signal.SIGKILL)
+
+
+def assert_done_as(whole: Path, sweep: Path) -> None:
+    """Fails unless every run is done, with the curve of the uninterrupted sweep `whole`."""
+    for name, expected in run_dirs(whole).items():
+        actual = run_dirs(sweep)[name]
+        assert record(actual)["status"] == "done"
+        assert read_metrics(actual / "metrics.jsonl") == read_metrics(expected / "metrics.jsonl")
+        for file in ("pairing.json", "config.json"):
+            assert (actual / file).read_bytes() == (expected / file).read_bytes()
+    assert not list(workers(sweep))

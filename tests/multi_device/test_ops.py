@@ -1,0 +1,71 @@
+"""The operations on a mesh of 8 devices, and on one of 1: values and gradients."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from tests.ops.built_kernels import with_kernels
+from tests.ops.conftest import kernels, kernels_home  # noqa: F401 - fixtures
+from xception_jax import ops
+
+REFERENCE = {"convolution": "lax", "norm": "lax", "pooling": "lax"}
+FAST = {"convolution": "matmul", "norm": "sums", "pooling": "argmax"}
+Parameters = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+
+def loss(
+    parameters: Parameters,
+    x: jax.Array,
+    depthwise: str,
+    names: Mapping[str, str],
+    axis: str | None = None,
+) -> jax.Array:
+    """A sum over images of what every operation does to them, by the implementations named."""
+    kernel, pointwise, stem, scale = parameters
+    y = ops.conv2d(x, stem, implementation=names["convolution"])
+    y = ops.depthwise_conv2d(y, kernel, implementation=depthwise)
+    y = ops.pointwise_conv2d(y, pointwise, implementation=names["convolution"])
+    y, _, _ = ops.batch_norm(
+        y, scale, scale, epsilon=1e-3, axis_name=axis, implementation=names["norm"]
+    )
+    return jnp.sum(jnp.sin(ops.max_pool(y, implementation=names["pooling"])))
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("check", [False, True], ids=["unchecked", "check_vma"])
+@pytest.mark.parametrize("devices", [8, 1])
+@pytest.mark.parametrize("depthwise", with_kernels(ops.DEPTHWISE_IMPLEMENTATIONS))
+def test_split_batch_gives_the_whole_batch_gradient(
+    depthwise: str, devices: int, check: bool, rng: np.random.Generator
+) -> None:
+    assert depthwise in ops.DEPTHWISE_IMPLEMENTATIONS
+    mesh = jax.make_mesh(
+        (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
+    )
+
+    def draw(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    x = draw(16, 6, 5, 4)
+    parameters = draw(3, 3, 1, 4), draw(1, 1, 4, 3), draw(3, 3, 4, 4), draw(3)
+    names = REFERENCE if depthwise == "lax" else FAST
+
+    def part(parameters: Parameters, x: jax.Array) -> Sequence[jax.Array]:
+        mine = jax.grad(loss)(parameters, x, depthwise, names, "data")
+        # With the check, JAX has summed the gradient of what is replicated already.
+        return mine if check else jax.lax.psum(mine, "data")
+
+    whole = jax.jit(
+        jax.shard_map(part, mesh=mesh, in_specs=(P(), P("data")), out_specs=P(), check_vma=check)
+    )
+    right = jax.grad(loss)(parameters, x, "lax", REFERENCE)
+    for mine, expected in zip(whole(parameters, x), right, strict=True):
+        # Sums of 500 products in another order, at float32; the normalization of what is summed
+        # cancels digits.
+        size = float(jnp.max(jnp.abs(expected)))
+        np.testing.assert_allclose(mine, expected, rtol=0, atol=5e-5 * size)

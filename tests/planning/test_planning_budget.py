@@ -1,0 +1,146 @@
+"""Costs of arms, and widths that make them equal."""
+
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from xception_jax.config import resolve
+from xception_jax.errors import InputError
+from xception_jax.models import model_function
+from xception_jax.planning.budget import TOLERANCE, arm_cost, equalize
+from xception_jax.sweep import Experiment, load_experiment, plan_runs
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
+BASE = {"data.name": "digits", "data.image_size": 8, "model.name": "xception_tiny"}
+
+
+def parameters(name: str, **settings) -> int:
+    function = model_function(name, num_classes=10, in_channels=1, **settings)
+    return sum(prod(leaf.shape) for leaf in function.parameters)
+
+
+def test_arms_get_the_width_of_equal_parameters():
+    arms = {"deep": {"model.middle_modules": 4}, "shallow": {"model.middle_modules": 0}}
+    experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="parameters")
+    equal = equalize(experiment, resolve(BASE))
+    assert equal.arms["deep"] == arms["deep"]  # the first arm is the measure
+    target = parameters("xception_tiny", middle_modules=4)
+    width = equal.arms["shallow"]["model.width"]
+    reached = parameters("xception_tiny", middle_modules=0, width=width)
+    assert width > 1
+    assert abs(reached / target - 1) <= TOLERANCE
+
+
+def test_equal_multiply_adds():
+    arms = {"with": {}, "without": {"model.middle_modules": 0}}
+    experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="macs")
+    equal = equalize(experiment, resolve(BASE))
+    costs = [arm_cost(resolve(BASE, settings)) for settings in equal.arms.values()]
+    assert abs(costs[1].macs / costs[0].macs - 1) <= TOLERANCE
+
+
+def test_a_budget_that_cannot_be_met_is_said():
+    arms = {"fine": {}, "coarse": {"model.segments": 16}}
+    experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="parameters")
+    with pytest.raises(InputError, match=r"arm 'coarse' comes no closer than"):
+        equalize(experiment, resolve(BASE))
+
+
+def test_an_image_more_keeps_what_its_layers_need_and_no_parameters():
+    narrow, wide = (arm_cost(resolve(BASE, {"model.width": width})) for width in (0.5, 1.0))
+    # Activations grow with the features, parameters with their square.
+    assert 1.7 < wide.activation_bytes / narrow.activation_bytes < 2.3
+    assert wide.parameters / narrow.parameters > 3
+
+
+def test_plan_lists_what_cannot_be_built_and_what_changes_nothing(call, tmp_path: Path):
+    (tmp_path / "base.py").write_text(f"def get_config(): return {BASE!r}")
+    arms = {
+        "good": {"model.order": "pointwise_first"},
+        "bad": {"model.segments": 7},
+        "inert": {"model.name": "inception_tiny", "model.intermediate_activation": "relu"},
+    }
+    (tmp_path / "three.py").write_text(
+        "from xception_jax.sweep import Experiment\n"
+        f"def get_experiment(): return Experiment('three', '…', 'base.py', {arms!r}, 1)"
+    )
+    words = ("plan", str(tmp_path / "three.py"), "data.image_size=28")
+    code, out, _ = call(*words)
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert f"{parameters('xception_tiny', order='pointwise_first'):,}" in lines["good"]
+    assert "cannot be built: model.segments=7: must divide" in out
+    assert "model.intermediate_activation changes nothing in this model" in out
+
+
+def test_plan_of_the_papers_own_setting_needs_no_data(call, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    config = Path(__file__).parents[2] / "configs" / "imagenet.py"
+    code, out, _ = call("plan", str(config), "--modules")
+    assert code == 0
+    assert "22,855,952" in out
+    assert "8.36 G" in out  # published: 8.4 G
+    assert "middle/7/convolutions/2" in out
+
+
+IMAGENET = ROOT / "configs" / "imagenet.py"
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_on_the_papers_base_an_experiment_asks_the_same_of_the_papers_models(path):
+    described, base = load_experiment(path, base=IMAGENET)
+    own, _ = load_experiment(path)
+    assert (described.claims, [*described.arms]) == (own.claims, [*own.arms])
+    assert described.base == "../configs/imagenet.py"
+    for run in plan_runs(described, base):
+        assert run.config.model.name in ("xception", "inception_v3", "alexnet")
+        assert run.config.data.image_size == 299
+        assert run.config.model.width == 1.0
+        assert run.config.model.fully_connected in (None, (), (4096, 4096))
+
+
+def test_arms_that_name_models_follow_the_models_name_of_the_command_line():
+    (path,) = (path for path in EXPERIMENTS if path.stem == "fully_connected")
+    runs = plan_runs(*load_experiment(path, overrides=["model.name=xception_small"]))
+    assert {(run.config.model.name, *(run.config.model.fully_connected or ())) for run in runs} == {
+        ("xception_small",), ("xception_small", 1536, 1536),
+        ("inception_small",), ("inception_small", 1536, 1536),
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"model.name='alexnet' is none of xception, xception_sm"):
+        load_experiment(path, overrides=["model.name=alexnet"])
+
+
+def test_plan_on_the_papers_base_needs_no_data(call, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    path = ROOT / "experiments" / "inception_vs_xception.py"
+    code, out, _ = call("plan", path, "--base", IMAGENET)
+    assert code == 0
+    assert "22,855,952" in out  # both as in Keras
+    assert "23,817,352" in out
+
+
+def test_the_paper_model_is_the_budget_of_the_segments_on_its_base(call):
+    code, out, _ = call("plan", ROOT / "experiments" / "segments.py", "--base", IMAGENET)
+    assert code == 0
+    (first, *others) = (line.split() for line in out.splitlines()[1:11])
+    assert first[1:3] == ["1", "22,855,952"]
+    assert all(
+        abs(int(count.replace(",", "")) / 22_855_952 - 1) <= 0.01 for _, _, count, *_ in others
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("experiments/order.py", "configs/imagnet.py"), "'configs/imagenet.py'"),
+        (("configs/imagenet.py", "configs/imagenet.py"), "goes with an experiment"),
+    ],
+)
+def test_a_base_that_cannot_be_is_one_line(call, monkeypatch, words, message):
+    monkeypatch.chdir(ROOT)
+    file, base = words
+    code, out, err = call("plan", file, "--base", base)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert message in err

@@ -1,0 +1,48 @@
+"""How the largest batch is found, and what does not fit."""
+
+from dataclasses import replace
+
+import pytest
+
+from xception_jax.commands.forecast import faults_of
+from xception_jax.planning.ahead import Figures
+from xception_jax.planning.forecast import Forecast, best_step, search_largest
+from xception_jax.planning.topology import Topology
+
+
+def test_a_step_that_does_not_fit_takes_no_time_and_is_a_fault():
+    chips = Topology("v5e:4x4", (None,) * 16, 15.75 * 2**30)
+    large = best_step(Figures(17.6e9, 100.0, fits=False), chips)
+    small = best_step(Figures(1e9, 100.0, flops=197e9, accessed_bytes=8.19e9), chips)
+    assert large.best is None
+    assert small.seconds == pytest.approx(0.01)
+    forecast = Forecast("none", 2048, large, small, 10, 1, None, 2048)
+    assert (forecast.run_seconds, forecast.chip_hours(chips)) == (None, None)
+    assert faults_of(forecast) == ["does not fit"]
+    gathered = replace(small, figures=replace(small.figures, gathered=("all-gather of …",)))
+    assert faults_of(replace(forecast, train=gathered)) == ["all-gather of …"]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "per_image", "start", "unit", "available"),
+    [(0.5, 6 / 1024, 2048, 16, 15.75), (1, 1, 64, 8, 1000), (1, 1, 2048, 16, 100)],
+)
+def test_the_largest_batch_is_found_in_a_few_tries(fixed, per_image, start, unit, available):
+    tried = []
+
+    def needed(size):
+        tried.append(size)
+        return fixed + per_image * size
+
+    known = {start: fixed + per_image * start}
+    largest, too_large = search_largest(needed, known, unit=unit, available=available)
+    assert largest is not None
+    assert too_large is not None
+    assert fixed + per_image * largest <= available < fixed + per_image * too_large
+    assert too_large <= largest * 1.25
+    assert len(tried) <= 3
+    assert all(size % unit == 0 for size in tried)
+
+
+def test_where_the_smallest_batch_is_too_large_none_fits():
+    assert search_largest(lambda size: size + 1, {16: 17}, unit=16, available=10) == (None, 16)

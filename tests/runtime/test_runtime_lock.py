@@ -1,0 +1,117 @@
+"""Locks of directories: who holds one, and who may take it over."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.programs import start_program, stdout_of
+from xception_jax.errors import InputError
+from xception_jax.runtime import lock
+from xception_jax.runtime.lock import is_locked, locked
+
+ELSEWHERE = "process 7 on another-host since 2026-01-01T00:00:00+00:00, renewed {} times\n"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Renewals in fractions of a second; a process takes over after six missed ones."""
+    monkeypatch.setattr(lock, "RENEWED", 0.05)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock of `tmp_path`."""
+    process = start_program("hold_lock", tmp_path)
+    assert stdout_of(process).readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def write_elsewhere(home: Path, renewal: int) -> None:
+    (home / ".lock").write_text(ELSEWHERE.format(renewal))
+
+
+def test_the_second_is_told_who_where_and_since_when(holder, tmp_path):
+    with pytest.raises(InputError) as refused, locked(tmp_path):
+        pass
+    expected = rf"is in use by process {holder.pid} on \S+ since 20\S+$"
+    assert refused.match(expected)
+    assert is_locked(tmp_path)
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path):  # without waiting, since the holder was on this host
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_a_living_process_of_another_host_is_left_alone(tmp_path, monkeypatch):
+    write_elsewhere(tmp_path, 0)
+    assert is_locked(tmp_path)
+    renewals = iter(range(1, 100))
+
+    def renew(seconds: float) -> None:
+        if (renewal := next(renewals)) == 3:  # two were missed
+            write_elsewhere(tmp_path, renewal)
+
+    monkeypatch.setattr("time.sleep", renew)
+    with pytest.raises(InputError, match="in use by process 7 on another-host since 2026-01-01"):
+        locked(tmp_path).__enter__()
+    assert (tmp_path / ".lock").read_text() == ELSEWHERE.format(3)
+
+
+def test_a_dead_one_is_taken_over_after_six_missed_renewals(tmp_path, monkeypatch):
+    write_elsewhere(tmp_path, 5)
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    with locked(tmp_path):
+        assert slept == [0.05] * 6
+        assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
+    assert (tmp_path / ".lock").read_text() == ""
+
+
+def test_an_old_claim_of_another_host_does_not_count_as_alive(tmp_path):
+    write_elsewhere(tmp_path, 5)
+    long_ago = time.time() - 3600
+    os.utime(tmp_path / ".lock", (long_ago, long_ago))
+    assert not is_locked(tmp_path)
+
+
+def test_whoever_was_taken_over_ends(holder, tmp_path):
+    (tmp_path / "next").write_text(ELSEWHERE.format(0))
+    (tmp_path / "next").replace(tmp_path / ".lock")
+    _, err = holder.communicate(timeout=60)
+    assert holder.returncode == 70
+    assert err == f"{tmp_path}/.lock is no longer this process's: it ends\n"
+
+
+def test_a_deleted_lock_is_made_again(holder, tmp_path):
+    (tmp_path / ".lock").unlink()
+    end = time.monotonic() + 60
+    while not is_locked(tmp_path):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert holder.poll() is None
+
+
+@pytest.mark.parametrize("content", ["", "process", "\x00\xff nonsense", "process 1 on b"])
+def test_a_damaged_lock_that_nobody_holds_is_taken(content, tmp_path):
+    (tmp_path / ".lock").write_text(content)
+    assert not is_locked(tmp_path)
+    with locked(tmp_path):
+        pass
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    (tmp_path / ".run.json.12345.partial").write_text("{")
+    with locked(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_lock_that_is_a_directory_is_said(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(InputError, match="cannot be written"), locked(tmp_path):
+        pass
+    assert not is_locked(tmp_path)
