@@ -171,7 +171,7 @@ def test_a_step_of_the_model_equals_plain_jax(opened):
     model = functional_model(replace(config.model, num_classes=10, in_channels=1))
     index = next(pipeline.train_batches(0))["index"]
     device_data = pipeline.device_data["train"]
-    images = device_data["image"][index] / np.float32(127.5) - np.float32(1)
+    images = jnp.asarray(device_data["image"][index] / np.float32(127.5) - np.float32(1))
     labels = device_data["label"][index]
     start = program.init(0)
 

@@ -86,8 +86,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_config(path: str | Path) -> Mapping[str, Any]:
-    """The settings that a config file's `get_config()` returns, not checked yet.
+def load_config(path: str | Path) -> dict[str, Any]:
+    """The settings that a config file's `get_config()` returns, by dotted name, not checked yet.
 
     Args:
         path: path of a config file; or of a JSON file that holds the settings, such as a run's
@@ -97,12 +97,12 @@ def load_config(path: str | Path) -> Mapping[str, Any]:
         InputError: the file is missing, fails, or returns something else.
     """
     if Path(path).suffix == ".json":
-        return read_json(Path(path))
+        return flatten(read_json(Path(path)))
     return require_settings(path, load_file(path, "get_config"))
 
 
-def require_settings(path: str | Path, settings: Any) -> Mapping[str, Any]:
-    """Checks that a config file returned settings, and returns them.
+def require_settings(path: str | Path, settings: Any) -> dict[str, Any]:
+    """Checks that a config file returned settings, and returns them by dotted name.
 
     Args:
         path: path of the file.
@@ -115,10 +115,9 @@ def require_settings(path: str | Path, settings: Any) -> Mapping[str, Any]:
         kind = type(settings).__name__
         raise InputError("file", str(path), f"get_config() returns {kind}, not a ConfigDict")
     try:
-        flatten(settings)
+        return flatten(settings)
     except RecursionError as error:
         raise InputError("file", str(path), "its settings hold themselves") from error
-    return settings
 
 
 def parse_override(word: str) -> tuple[str, Any]:
@@ -162,7 +161,9 @@ def flatten(settings: Mapping[str, Any] | ConfigDict | Config, prefix: str = "")
     return flat
 
 
-def resolve(*layers: Mapping[str, Any] | Config, overrides: Iterable[str] = ()) -> Config:
+def resolve(
+    *layers: Mapping[str, Any] | ConfigDict | Config, overrides: Iterable[str] = ()
+) -> Config:
     """The whole checked config: the defaults, each layer over them, then `key=value` words.
 
     Args:
