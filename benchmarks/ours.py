@@ -15,9 +15,9 @@ from xception_jax.data import DatasetInfo
 from xception_jax.models import model_function
 from xception_jax.runtime.allocator import keep_memory
 from xception_jax.training.compile import compile_train_steps, initial_state, shapes_of
-from xception_jax.training.hyperparameters import hyperparameters
 from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import Layout, make_mesh, replicate
+from xception_jax.training.state import hyperparameters
 
 # The step that every framework does here: no more than SGD with momentum.
 PLAIN_STEP: dict[str, Any] = {

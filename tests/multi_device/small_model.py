@@ -14,11 +14,10 @@ from xception_jax.config.schema import OptimizerConfig
 from xception_jax.models.functional import functionalize
 from xception_jax.models.layers import BatchNorm, Conv, Dense, dropout
 from xception_jax.training.compile import compile_train_steps, place_states, shapes_of
-from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import SingleLabel
 from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.sharding import Layout, make_mesh, replicate
-from xception_jax.training.state import TrainState
+from xception_jax.training.state import Hyperparameters, TrainState
 from xception_jax.training.step import StepSpec
 
 SGD = OptimizerSpec(

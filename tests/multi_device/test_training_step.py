@@ -9,9 +9,9 @@ from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.config import load_config, resolve
 from xception_jax.models.functional import Params
 from xception_jax.training.compile import compile_train_steps, shapes_of
-from xception_jax.training.hyperparameters import hyperparameters
 from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import Layout, make_mesh, replicate
+from xception_jax.training.state import hyperparameters
 
 
 def distance(one: Params, other: Params) -> float:

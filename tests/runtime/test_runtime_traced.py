@@ -13,9 +13,9 @@ from xception_jax.runtime import run_directory
 from xception_jax.runtime import traced as module
 from xception_jax.runtime.traced import traced
 from xception_jax.training.compile import compile_train_steps, initial_state, shapes_of
-from xception_jax.training.hyperparameters import hyperparameters
 from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import Layout, make_mesh
+from xception_jax.training.state import hyperparameters
 
 ARGUMENT = jax.ShapeDtypeStruct((3,), jnp.float32)
 

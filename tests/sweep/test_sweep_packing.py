@@ -16,7 +16,7 @@ from xception_jax.errors import InputError
 from xception_jax.runtime import lock, run_directory
 from xception_jax.sweep import load_experiment, local, plan_runs, sizing
 from xception_jax.sweep.experiment import parse_packing
-from xception_jax.sweep.measurement import Measured
+from xception_jax.sweep.measurement import Measurement
 from xception_jax.sweep.packing import even_size, plan_packs
 from xception_jax.tracking import read_metrics
 from xception_jax.training import train_together
@@ -223,7 +223,7 @@ class _Machine:
         rate = self.rates[slots or 1] if timed and fits else None
         schedule = make_schedule(config, pipeline.info.examples["train"])
         seconds = 6 * schedule.total * schedule.examples_per_step / 100
-        return Measured(rate, self.share * seconds, fits)
+        return Measurement(rate, self.share * seconds, fits)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,13 @@ from xception_jax.errors import InputError
 from xception_jax.tracking import read_metrics
 from xception_jax.training import Interrupted, Labels, train
 from xception_jax.training.checkpoint import Checkpoints
-from xception_jax.training.metrics import any_in_top, in_top, sigmoid_cross_entropy
-from xception_jax.training.ranking import average_precision, mean_average_precision
+from xception_jax.training.metrics import (
+    any_in_top,
+    average_precision,
+    in_top,
+    mean_average_precision,
+    sigmoid_cross_entropy,
+)
 from xception_jax.training.setup import make_step_spec, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
 from xception_jax.training.state import TrainState
@@ -159,7 +164,7 @@ def test_order_of_classes_and_size_of_chunks_change_nothing(monkeypatch):
     expected = mean_average_precision(scores, labels, weights, k=6)
     shuffled = scores[:, order], labels[:, order], weights[order]
     assert mean_average_precision(*shuffled, k=6) == pytest.approx(expected, rel=1e-12)
-    monkeypatch.setattr("xception_jax.training.ranking._ROWS", 7)
+    monkeypatch.setattr("xception_jax.training.metrics._ROWS", 7)
     assert mean_average_precision(scores, labels, weights, k=6) == pytest.approx(expected)
 
 

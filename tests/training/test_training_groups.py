@@ -14,7 +14,7 @@ def test_a_group_that_does_not_fit_is_refused(shrunk):
 
 
 def test_the_learning_rate_scales_with_the_batch(shrunk):
-    from xception_jax.training.hyperparameters import hyperparameters
+    from xception_jax.training.state import hyperparameters
 
     words = ("optimizer.learning_rate=0.1", "train.batch_size=64")
     plain, scaled = (

@@ -13,11 +13,11 @@ from flax import nnx
 from xception_jax.config.schema import OptimizerConfig
 from xception_jax.models.functional import functionalize
 from xception_jax.training.compile import compile_train_steps, shapes_of
-from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.objective import SingleLabel
 from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.setup import make_step_spec, open_data
 from xception_jax.training.sharding import Layout, make_mesh, replicate
+from xception_jax.training.state import Hyperparameters, hyperparameters
 from xception_jax.training.step import StepSpec
 
 SGD = OptimizerSpec(

@@ -72,11 +72,11 @@ def _name(event: SweepProgress) -> str:
     first, last = event.numbers[0], event.numbers[-1]
     if len(event.numbers) == 1:
         number = f"[{first:>{len(str(event.runs))}}/{event.runs}] " if event.runs > 1 else ""
-        return f"{number}{event.members[0].arm} seed {event.members[0].seed}"
+        return f"{number}{event.current_runs[0].arm} seed {event.current_runs[0].seed}"
     gapless = last - first + 1 == len(event.numbers)
     which = f"{first}-{last}" if gapless else ", ".join(map(str, event.numbers))
-    arms = ", ".join(dict.fromkeys(run.arm for run in event.members))
-    seeds = sorted({run.seed for run in event.members})
+    arms = ", ".join(dict.fromkeys(run.arm for run in event.current_runs))
+    seeds = sorted({run.seed for run in event.current_runs})
     which_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}-{seeds[-1]}"
     return f"[runs {which} of {event.runs}] {arms}, {which_seeds}"
 
@@ -128,7 +128,7 @@ def _plain_listener(console: Console, estimate: _Estimate) -> Callable[[SweepPro
         nonlocal last
         left, now = estimate(event), time.monotonic()
         # The first run of an arm compiles, which can take a while: a line says so.
-        current_arms = {run.arm for run in event.members}
+        current_arms = {run.arm for run in event.current_runs}
         new_arm = not current_arms <= arms
         arms.update(current_arms)
         if event.ended is not None or new_arm or now - last > _PLAIN_SECONDS:

@@ -1,4 +1,4 @@
-"""The settings of a run: their one definition, how files and words set them, what names a run."""
+"""The settings of a run: their definitions, their loading from files and words, and the run id."""
 
 from xception_jax.config.identity import (
     canonical_json,

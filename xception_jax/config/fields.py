@@ -1,8 +1,8 @@
-"""Settings as fields of frozen dataclasses: how one is declared, checked and found by its name.
+"""Settings as fields of frozen dataclasses: their declaration, their checks and their names.
 
-`setting` declares one in a class that inherits from `Checked`. Its type is the field's annotation;
-default, range and help text stand beside it. All the rest is derived from that: dotted names,
-checks of overrides, canonical JSON, what belongs to a run's id, what may differ within a pack.
+`setting` declares a setting in a class that inherits from `Checked`. The field's annotation is its
+type; default, range and help text stand beside it. Everything else is derived from that: dotted
+names, checks of overrides, canonical JSON, what determines a run's id, what may differ in a pack.
 """
 
 import math
@@ -33,11 +33,11 @@ class Setting:
     """One setting of a run.
 
     Attributes:
-        name: dotted, as users write it: "model.norm_momentum".
+        name: dotted name, as users write it: "model.norm_momentum".
         path: attributes that lead to it from the config: ("model", "block", "norm", "momentum").
-        default: the value where nothing sets it.
-        valid: the values it takes, in words; empty where `help` says them.
-        help: one line for people.
+        default: default value.
+        valid: the valid values, in words; empty where `help` says them.
+        help: help text of one line.
         identity: whether the value can change a run's result, and so is part of the run's id.
         in_pack: whether the runs of a pack must have equal values, may differ freely, or may differ
             as long as all are above zero or none is.
@@ -66,7 +66,7 @@ class Options(tuple[tuple[str, Any], ...]):
 
 def setting(
     default: Any,
-    help: str,  # noqa: A002 - what it is called everywhere else
+    help: str,  # noqa: A002 - the name that it has everywhere else
     *,
     low: float | None = None,
     high: float | None = None,
@@ -77,15 +77,15 @@ def setting(
     """A field of a `Checked` dataclass that is a setting.
 
     Args:
-        default: the value where nothing sets it.
-        help: one line for people.
-        low: smallest number that is valid.
-        high: largest number that is valid; None: the largest 32-bit integer.
-        check: in place of the check that follows from the annotation.
+        default: default value.
+        help: help text of one line.
+        low: smallest valid number; None: any.
+        high: largest valid number; None: any, or the largest 32-bit integer.
+        check: check of the value; None: the one that follows from the annotation.
         identity: see `Setting`.
         in_pack: see `Setting`.
     """
-    described = {
+    declaration = {
         "help": help,
         "low": low,
         "high": high,
@@ -93,32 +93,37 @@ def setting(
         "identity": identity,
         "in_pack": in_pack,
     }
-    return field(default=default, metadata={"setting": described})
+    return field(default=default, metadata={"setting": declaration})
 
 
 def group(kind: type) -> Any:
-    """A field of a `Checked` dataclass that holds settings of its own."""
+    """A field of a `Checked` dataclass that is itself a group of settings.
+
+    Args:
+        kind: class of the group.
+    """
     return field(default_factory=kind, metadata={"group": kind})
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A group of settings: every value is checked, and made canonical, when one is made.
+    """A group of settings, whose values are checked and made canonical when it is created.
 
     Raises:
-        InputError: a value that is not valid, with the setting's dotted name and the nearest valid
-            value.
+        InputError: a value is not valid; the error has the setting's dotted name and the nearest
+            valid value.
     """
 
     PREFIX: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for name, one in own_settings(type(self)).items():
-            object.__setattr__(self, name, one.check(one.name, getattr(self, name)))
+        for attribute, declared in own_settings(type(self)).items():
+            checked = declared.check(declared.name, getattr(self, attribute))
+            object.__setattr__(self, attribute, checked)
 
 
 def own_settings(kind: type[Checked]) -> Mapping[str, Setting]:
-    """The settings that are fields of `kind` itself, by the field's name."""
+    """The settings of a group, without those of the groups in it, by the field's name."""
     if kind not in _DECLARED:
         _DECLARED[kind] = _declared(kind)
     return _DECLARED[kind]
@@ -130,50 +135,63 @@ _DECLARED: dict[type[Checked], Mapping[str, Setting]] = {}
 def _declared(kind: type[Checked]) -> Mapping[str, Setting]:
     hints = get_type_hints(kind)
     declared: dict[str, Setting] = {}
-    for one in fields(kind):
-        if "setting" not in one.metadata:
+    for attribute in fields(kind):
+        if "setting" not in attribute.metadata:
             continue
-        described = one.metadata["setting"]
-        check, valid = _check_of(hints[one.name], described["low"], described["high"])
-        declared[one.name] = Setting(
-            name=f"{kind.PREFIX}{one.name}",
-            path=(one.name,),
-            default=one.default,
-            valid="" if described["check"] else valid,
-            help=described["help"],
-            identity=described["identity"],
-            in_pack=described["in_pack"],
-            check=described["check"] or check,
+        declaration = attribute.metadata["setting"]
+        check, valid = _check_of(hints[attribute.name], declaration["low"], declaration["high"])
+        declared[attribute.name] = Setting(
+            name=f"{kind.PREFIX}{attribute.name}",
+            path=(attribute.name,),
+            default=attribute.default,
+            valid="" if declaration["check"] else valid,
+            help=declaration["help"],
+            identity=declaration["identity"],
+            in_pack=declaration["in_pack"],
+            check=declaration["check"] or check,
         )
     return declared
 
 
 def groups_of(kind: type[Checked]) -> Mapping[str, type[Checked]]:
-    """The classes of the fields of `kind` that hold settings of their own, by the field's name."""
-    return {one.name: one.metadata["group"] for one in fields(kind) if "group" in one.metadata}
+    """The classes of the groups in a group of settings, by the field's name."""
+    return {f.name: f.metadata["group"] for f in fields(kind) if "group" in f.metadata}
 
 
 def walk(kind: type[Checked], path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """Every setting of `kind` and of the groups in it, in the order of their declaration."""
+    """Every setting of a group and of the groups in it, in the order of their declaration.
+
+    Args:
+        kind: class of the group.
+        path: attributes that lead to the group from the config.
+    """
     declared, groups = own_settings(kind), groups_of(kind)
-    for one in fields(kind):
-        if one.name in declared:
-            yield replace(declared[one.name], path=(*path, one.name))
-        elif one.name in groups:
-            yield from walk(groups[one.name], (*path, one.name))
+    for attribute in fields(kind):
+        name = attribute.name
+        if name in declared:
+            yield replace(declared[name], path=(*path, name))
+        elif name in groups:
+            yield from walk(groups[name], (*path, name))
 
 
 def assemble(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A `kind` with these values by dotted name, and defaults for those that are not named."""
-    chosen = {
-        name: values[one.name] for name, one in own_settings(kind).items() if one.name in values
+    """A group of settings from values by dotted name; settings without a value have the default.
+
+    Args:
+        kind: class of the group.
+        values: values by dotted name.
+    """
+    given = {
+        attribute: values[declared.name]
+        for attribute, declared in own_settings(kind).items()
+        if declared.name in values
     }
-    inner = {name: assemble(held, values) for name, held in groups_of(kind).items()}
-    return kind(**chosen, **inner)
+    groups = {attribute: assemble(inner, values) for attribute, inner in groups_of(kind).items()}
+    return kind(**given, **groups)
 
 
 def plain(value: Any) -> Any:
-    """The value of a setting as JSON has it."""
+    """The value of a setting as plain data for JSON."""
     if isinstance(value, Options):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
@@ -183,7 +201,7 @@ def plain(value: Any) -> Any:
 
 
 def _check_of(hint: Any, low: float | None, high: float | None) -> tuple[Check, str]:
-    """The check that an annotation stands for, and what it accepts in words."""
+    """The check that follows from an annotation, and the valid values in words."""
     simple: dict[Any, tuple[Check, str]] = {
         bool: (_flag, "true or false"),
         int: _number(int, low, LARGEST_INTEGER if high is None else high),
@@ -204,7 +222,7 @@ def _check_of(hint: Any, low: float | None, high: float | None) -> tuple[Check, 
 
 
 def _union(kinds: tuple[Any, ...], low: float | None, high: float | None) -> tuple[Check, str]:
-    """Of `X | None`, of a literal beside numbers, or of one value beside a list."""
+    """The check of a union: `X | None`, a literal or a number, or one value or a list."""
     checks = {kind: _check_of(kind, low, high) for kind in kinds if kind is not types.NoneType}
     valid = " or ".join(words for _, words in checks.values())
     literals = [check for kind, (check, _) in checks.items() if get_origin(kind) is Literal]
@@ -252,14 +270,14 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def text(name: str, value: Any) -> str:
-    """Text of at most 300 printable characters."""
+    """Checks that a value is text of at most 300 printable characters, and returns it."""
     if not isinstance(value, str) or len(value) > 300 or not value.isprintable():
         raise InputError(name, value, "must be text of at most 300 printable characters")
     return value
 
 
 def path_or_none(name: str, value: Any) -> str | None:
-    """A path, each part of at most 255 bytes, or nothing."""
+    """Checks that a value is a path, each part of at most 255 bytes, or None, and returns it."""
     if value is None:
         return None
     path = text(name, value)

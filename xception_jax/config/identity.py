@@ -1,4 +1,4 @@
-"""What names a run and its files: canonical JSON, digests, the run id, what a pack shares."""
+"""The identity of a run: its canonical JSON, its id, and the settings that a pack shares."""
 
 import json
 from typing import Any
@@ -14,10 +14,10 @@ def canonical_json(config: Config) -> str:
 
 
 def run_id(config: Config) -> str:
-    """64 hex digits that name the run's result.
+    """The id of a run, 64 hex digits: a hash of every setting that determines its result.
 
-    A hash of every setting that determines the result: all but logging, checkpointing, paths,
-    devices and threads. Two configs with the same id give the same curve.
+    These are all but logging, checkpointing, paths, devices and threads. Two configs with the same
+    id give the same curve.
     """
     return digest(
         {name: plain(value) for name, value in config.flat().items() if SETTINGS[name].identity}
@@ -25,7 +25,7 @@ def run_id(config: Config) -> str:
 
 
 def shared_settings(config: Config) -> dict[str, Any]:
-    """What two runs must have in common to train in one pack, by dotted name."""
+    """The settings that runs must have in common to train in one pack, by dotted name."""
     shared = {}
     for name, value in config.flat().items():
         in_pack = SETTINGS[name].in_pack

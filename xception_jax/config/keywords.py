@@ -1,4 +1,4 @@
-"""Settings as keyword arguments: how functions of a model take them without naming each again."""
+"""Settings as keyword arguments of functions, which need not name each of them again."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -11,16 +11,20 @@ T = TypeVar("T")
 
 
 def keywords(kind: type[Checked]) -> dict[str, Setting]:
-    """Every setting of `kind` and of its groups, by its name as a keyword: `norm_momentum`."""
-    return {one.name.removeprefix(kind.PREFIX): one for one in walk(kind)}
+    """Every setting of a group and of the groups in it, by keyword, such as `norm_momentum`."""
+    return {declared.name.removeprefix(kind.PREFIX): declared for declared in walk(kind)}
 
 
 def from_keywords(kind: type[Any], given: Mapping[str, Any]) -> Any:
-    """A `kind` with the settings that are given by `keywords`.
+    """A group of settings from values by keyword; settings that are not given have the default.
+
+    Args:
+        kind: class of the group.
+        given: values by the names of `keywords`.
 
     Raises:
-        TypeError: one that does not exist.
-        InputError: a value that is not valid.
+        TypeError: a setting does not exist.
+        InputError: a value is not valid.
     """
     known = keywords(kind)
     for name in given:
@@ -32,25 +36,25 @@ def from_keywords(kind: type[Any], given: Mapping[str, Any]) -> Any:
 
 
 def takes_settings(source: type[Checked] | Callable[..., Any]) -> Callable[[T], T]:
-    """Decorator that completes the signature of what takes settings as `**settings`.
+    """A decorator that names every setting in the signature of what takes `**settings`.
 
     Args:
-        source: a class of settings, or the function that they are handed on to.
+        source: class of the settings, or the function to which they are passed on.
     """
     if isinstance(source, type):
         keyword = inspect.Parameter.KEYWORD_ONLY
-        taken = [
-            inspect.Parameter(name, keyword, default=one.default)
-            for name, one in keywords(source).items()
+        parameters = [
+            inspect.Parameter(name, keyword, default=declared.default)
+            for name, declared in keywords(source).items()
         ]
     else:
-        taken = list(inspect.signature(source).parameters.values())
+        parameters = list(inspect.signature(source).parameters.values())
 
     def decorate(function: T) -> T:
         signature = inspect.signature(cast(Callable[..., Any], function))
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         named = {parameter.name for parameter in own}
-        more = [parameter for parameter in taken if parameter.name not in named]
+        more = [parameter for parameter in parameters if parameter.name not in named]
         cast(Any, function).__signature__ = signature.replace(parameters=[*own, *more])
         return function
 

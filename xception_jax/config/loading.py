@@ -1,9 +1,8 @@
-"""From a config file to the whole, checked config of a run.
+"""Loading of config files, and their resolution to the whole, checked config of a run.
 
-A config file (`configs/*.py`) returns the settings it makes as an `ml_collections.ConfigDict`;
-`resolve` lays them over the defaults of `schema.py`, lays `key=value` overrides over both, and
-checks every one by name, type and range before anything heavy is imported. From there on a config
-is typed.
+A config file (`configs/*.py`) returns its settings as an `ml_collections.ConfigDict`. `resolve`
+lays them over the defaults of `schema.py`, lays `key=value` overrides over both, and checks every
+setting by name, type and range before anything heavy is imported. From then on a config is typed.
 """
 
 import ast
@@ -25,7 +24,7 @@ from xception_jax.errors import InputError, nearest_name
 
 @contextmanager
 def _running(path: Path) -> Iterator[None]:
-    """Turns any error of the user's own code into bad input of the file it is in."""
+    """Raises any error of the user's own code as an `InputError` of the file it is in."""
     try:
         yield
     except InputError:
@@ -39,8 +38,8 @@ def load_function(path: str | Path, *names: str) -> Callable[..., Any]:
     """Runs the Python file `path` and returns the first of the functions `names` that it defines.
 
     Raises:
-        InputError: the file is missing, fails, or defines none of them; also from the returned
-            function, if its own code fails.
+        InputError: the file is missing, fails, or defines none of them; the returned function
+            raises it too, if its own code fails.
     """
     path = Path(path)
     with _running(path):
@@ -62,7 +61,7 @@ def load_function(path: str | Path, *names: str) -> Callable[..., Any]:
 
 
 def load_file(path: str | Path, *functions: str) -> Any:
-    """Runs the Python file `path` and returns what the first of `functions` it has returns.
+    """Runs the Python file `path`, calls the first of `functions` in it and returns its result.
 
     Raises:
         InputError: the file is missing, fails, or defines none of `functions`.
@@ -71,7 +70,7 @@ def load_file(path: str | Path, *functions: str) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The content of a JSON file that holds an object.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -87,38 +86,48 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_config(path: str | Path) -> Mapping[str, Any]:
-    """The settings that a config file's `get_config()` returns, not checked yet.
+def load_config(path: str | Path) -> dict[str, Any]:
+    """The settings that a config file's `get_config()` returns, by dotted name, not checked yet.
 
-    Of a file that ends in .json, such as a run's `config.json`, the object it holds: no code is
-    run.
+    Args:
+        path: path of a config file; or of a JSON file that holds the settings, such as a run's
+            `config.json`: no code is run then.
 
     Raises:
         InputError: the file is missing, fails, or returns something else.
     """
     if Path(path).suffix == ".json":
-        return read_json(Path(path))
+        return flatten(read_json(Path(path)))
     return require_settings(path, load_file(path, "get_config"))
 
 
-def require_settings(path: str | Path, settings: Any) -> Mapping[str, Any]:
-    """What the `get_config()` of `path` returned, if it is settings.
+def require_settings(path: str | Path, settings: Any) -> dict[str, Any]:
+    """Checks that a config file returned settings, and returns them by dotted name.
+
+    Args:
+        path: path of the file.
+        settings: what its `get_config()` returned.
 
     Raises:
-        InputError: it is something else, or holds itself.
+        InputError: it is no mapping, or it contains itself.
     """
     if not isinstance(settings, (Mapping, ConfigDict)):
         kind = type(settings).__name__
         raise InputError("file", str(path), f"get_config() returns {kind}, not a ConfigDict")
     try:
-        flatten(settings)
+        return flatten(settings)
     except RecursionError as error:
         raise InputError("file", str(path), "its settings hold themselves") from error
-    return settings
 
 
 def parse_override(word: str) -> tuple[str, Any]:
-    """`"train.epochs=3"` -> `("train.epochs", 3)`; what is no Python or JSON literal is text."""
+    """The name and value in a word: `"train.epochs=3"` -> `("train.epochs", 3)`.
+
+    A value that is no Python or JSON literal is text.
+
+    Raises:
+        InputError: the word has no such form.
+    """
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise InputError("override", word, "must have the form key=value")
@@ -132,9 +141,13 @@ def parse_override(word: str) -> tuple[str, Any]:
 
 
 def flatten(settings: Mapping[str, Any] | ConfigDict | Config, prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted name, `{"a": {"b": 1}}` -> `{"a.b": 1}`.
+    """Settings by dotted name: `{"a": {"b": 1}}` -> `{"a.b": 1}`.
 
-    A mapping that is the value of a setting, such as `optimizer.options`, stays whole.
+    A mapping that is the value of a setting, such as `optimizer.options`, is kept as it is.
+
+    Args:
+        settings: nested or dotted settings, or a config.
+        prefix: start of the dotted names.
     """
     if isinstance(settings, Config):
         return settings.flat()
@@ -148,16 +161,18 @@ def flatten(settings: Mapping[str, Any] | ConfigDict | Config, prefix: str = "")
     return flat
 
 
-def resolve(*layers: Mapping[str, Any] | Config, overrides: Iterable[str] = ()) -> Config:
-    """The whole checked config: defaults, then each layer over it, then `key=value` words.
+def resolve(
+    *layers: Mapping[str, Any] | ConfigDict | Config, overrides: Iterable[str] = ()
+) -> Config:
+    """The whole checked config: the defaults, each layer over them, then `key=value` words.
 
     Args:
         layers: nested (`{"model": {"order": …}}`) or dotted (`{"model.order": …}`) settings, or a
-            config.
+            config; later ones win.
         overrides: words of the command line, such as `model.order=pointwise_first`.
 
     Raises:
-        InputError: a field that does not exist, or a value that is not valid for it.
+        InputError: a field does not exist, or a value is not valid for it.
     """
     values: dict[str, Any] = {}
     for layer in (*layers, *(dict([parse_override(word)]) for word in overrides)):

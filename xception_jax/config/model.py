@@ -1,6 +1,6 @@
-"""The settings of a model: the one place where type, default, range and help of each stand.
+"""The settings of a model: the only definition of their types, defaults, ranges and help texts.
 
-A new knob of the block is a field of `BlockConfig` and its use in `models/blocks.py`.
+A new setting of the block is a field of `BlockConfig` and its use in `models/blocks.py`.
 """
 
 from dataclasses import dataclass
@@ -32,11 +32,12 @@ def _kernel_size(name: str, value: Any) -> KernelSize:
 
 @dataclass(frozen=True)
 class NormConfig(Checked):
-    """Batch normalization.
+    """The settings of batch normalization.
 
     Attributes:
-        axis_name: mesh axis over which the statistics are reduced, as the training step says.
-        scale: multiplies by a parameter; a ReLU with a linear map behind it makes that redundant.
+        axis_name: mesh axis over which the statistics are reduced; the training step sets it.
+        scale: whether a trained parameter multiplies the output; it is redundant where a ReLU and a
+            linear map follow.
     """
 
     PREFIX: ClassVar[str] = "model.norm_"
@@ -60,12 +61,12 @@ class NormConfig(Checked):
 
 @dataclass(frozen=True)
 class BlockConfig(Checked):
-    """The block under study: a spatial convolution over segments, and a pointwise convolution.
+    """The settings of the block under study: a spatial and a pointwise convolution.
 
     Attributes:
-        activation_choices: the intermediate activations of a pack, of which each run picks one by
+        norm: settings of every batch normalization of the model.
+        activation_choices: the intermediate activations of a pack, of which each run selects one by
             its index; empty: `intermediate_activation` alone.
-        norm: every batch normalization of the model.
     """
 
     PREFIX: ClassVar[str] = "model."
@@ -78,7 +79,7 @@ class BlockConfig(Checked):
         in_pack="free",
     )
     segments: Segments = setting(
-        "per_channel", "independent channel groups of the spatial convolution", low=1
+        "per_channel", "number of independent channel groups of the spatial convolution", low=1
     )
     kernel_size: KernelSize = setting(
         3, "size of the spatial convolution, pixels, odd, from 1 to 31", check=_kernel_size
@@ -102,21 +103,22 @@ class BlockConfig(Checked):
 
     @property
     def activations(self) -> tuple[str, ...]:
-        """The intermediate activation, or those of which each run of a pack picks one."""
+        """The intermediate activation, or those from which each run of a pack selects one."""
         return self.activation_choices or (self.intermediate_activation,)
 
     def spatial_channels(self, in_features: int, out_features: int) -> int:
-        """Channels that the spatial convolution of a block works on."""
+        """The number of channels that the spatial convolution of a block works on."""
         return in_features if self.order == "depthwise_first" else out_features
 
 
 @dataclass(frozen=True)
 class ModelConfig(Checked):
-    """The model: an architecture by name, and how its blocks are built.
+    """The settings of a model: an architecture by name, and its variations.
 
     Attributes:
-        num_classes: number of logits; the data say it.
-        in_channels: channels of the images; the data say it.
+        block: settings of every block.
+        num_classes: number of logits; in a run the data set determines it.
+        in_channels: channels of the images; in a run the data set determines it.
     """
 
     PREFIX: ClassVar[str] = "model."

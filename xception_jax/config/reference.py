@@ -1,6 +1,6 @@
-"""The reference of all settings, made from their definitions.
+"""The reference page of all settings, generated from their definitions.
 
-`python -m xception_jax.config.reference > docs/settings.md` writes the page anew.
+`python -m xception_jax.config.reference > docs/settings.md` writes the page.
 """
 
 import sys
@@ -16,16 +16,15 @@ _HEADINGS = ("setting", "default", "values", "meaning", "in the run id", "may di
 
 def shown(value: Any) -> str:
     """The value of a setting as a word of the command line: `true`, `null`, `0.9`, `[8,8]`."""
-    words = {True: "true", False: "false"}
     if value is None:
         return "null"
     if isinstance(value, bool):
-        return words[value]
+        return str(value).lower()
     return str(plain(value)).replace(" ", "")
 
 
 def reference_page() -> str:
-    """The page of all settings as Markdown, a table for each group."""
+    """The page of all settings in Markdown, with a table for each group."""
     lines = [
         "# Settings",
         "",

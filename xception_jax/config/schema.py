@@ -1,7 +1,8 @@
-"""Every setting of a run but the model's: the one place where type, default, range and help stand.
+"""The settings of a run: the only definition of their types, defaults, ranges and help texts.
 
-A field's annotation is its type, and `setting` says the rest. A setting's dotted name is the prefix
-of its class and the name of the field: `TrainConfig.epochs` is `train.epochs`.
+Those of the model are in `model.py`. A field's annotation is its type, and `setting` says the rest.
+A setting's dotted name is the prefix of its class and the name of the field: `TrainConfig.epochs`
+is `train.epochs`.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def _step_range(name: str, value: Any) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
-    """Where the images come from, and what is done to them."""
+    """The settings of the data: the source of the images, and their augmentation."""
 
     PREFIX: ClassVar[str] = "data."
 
@@ -68,14 +69,14 @@ class DataConfig(Checked):
         2, "largest number of pixels by which shift_flip moves an image", low=0, high=512
     )
     corrupt_images: Literal["stop", "skip"] = setting(
-        "stop", "what happens at an image that cannot be decoded"
+        "stop", "what to do with an image that cannot be decoded"
     )
     threads: int = setting(8, "decoding threads per host", low=1, high=1024, identity=False)
 
 
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
-    """The optimizer and its learning-rate schedule (paper section 4.3)."""
+    """The settings of the optimizer and its learning-rate schedule (paper section 4.3)."""
 
     PREFIX: ClassVar[str] = "optimizer."
 
@@ -133,7 +134,7 @@ class OptimizerConfig(Checked):
 
 @dataclass(frozen=True)
 class TrainConfig(Checked):
-    """How long and in which steps a run trains."""
+    """The settings of training: its length, its steps and its initial weights."""
 
     PREFIX: ClassVar[str] = "train."
 
@@ -145,16 +146,16 @@ class TrainConfig(Checked):
         check=path_or_none,
     )
     accumulation_steps: int = setting(
-        1, "parts of a batch that are computed one after another", low=1, high=4096
+        1, "parts of a batch whose gradients are computed in turn and averaged", low=1, high=4096
     )
     shard_optimizer: bool = setting(
         False,
-        "each device keeps a part of the optimizer's state and of the averages, not all of it",
+        "each device keeps a shard of the optimizer's state and of the averages, not all of it",
         identity=False,
     )
     steps_per_dispatch: int | None = setting(
         None,
-        "training steps per dispatched call, at most; null: by backend",
+        "most training steps per dispatched call; null: by backend",
         low=1,
         high=1024,
         identity=False,
@@ -184,7 +185,7 @@ class TrainConfig(Checked):
 
 @dataclass(frozen=True)
 class EvaluationConfig(Checked):
-    """Evaluation."""
+    """The settings of evaluation."""
 
     PREFIX: ClassVar[str] = "evaluation."
 
@@ -195,7 +196,7 @@ class EvaluationConfig(Checked):
 
 @dataclass(frozen=True)
 class CheckpointConfig(Checked):
-    """Which checkpoints a run keeps."""
+    """The settings of checkpoints: how often a run saves them, and which it keeps."""
 
     PREFIX: ClassVar[str] = "checkpoint."
 
@@ -207,7 +208,7 @@ class CheckpointConfig(Checked):
     )
     keep_best: int = setting(
         1,
-        "number of checkpoints kept by their validation (top-1, or MAP@100)",
+        "number of checkpoints kept for their validation top-1 (or MAP@100)",
         low=0,
         high=1000,
         identity=False,
@@ -216,12 +217,12 @@ class CheckpointConfig(Checked):
 
 @dataclass(frozen=True)
 class WandbConfig(Checked):
-    """The mirror at Weights & Biases."""
+    """The settings of the mirror at Weights & Biases."""
 
     PREFIX: ClassVar[str] = "wandb."
 
     mode: Literal["offline", "online", "disabled"] = setting(
-        "offline", "W&B beside the local log", identity=False, in_pack="free"
+        "offline", "mode of the mirror at W&B", identity=False, in_pack="free"
     )
     project: str = setting("xception-jax", "W&B project", identity=False, in_pack="free")
     entity: str | None = setting(None, "W&B team or user", identity=False, in_pack="free")
@@ -230,7 +231,7 @@ class WandbConfig(Checked):
 
 @dataclass(frozen=True)
 class Config(Checked):
-    """A run's whole, checked config."""
+    """The whole config of a run, checked."""
 
     seed: int = setting(
         0,
@@ -247,8 +248,8 @@ class Config(Checked):
     wandb: WandbConfig = group(WandbConfig)
 
     def flat(self) -> dict[str, Any]:
-        """Every setting's value by its dotted name."""
-        return {one.name: reduce(getattr, one.path, self) for one in SETTINGS.values()}
+        """The value of every setting, by its dotted name."""
+        return {name: reduce(getattr, known.path, self) for name, known in SETTINGS.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as nested plain data, as `config.json` holds them."""
@@ -259,5 +260,5 @@ class Config(Checked):
         return nested
 
 
-SETTINGS: dict[str, Setting] = {one.name: one for one in walk(Config)}
+SETTINGS: dict[str, Setting] = {declared.name: declared for declared in walk(Config)}
 """Every setting by its dotted name, in the order of their declaration."""

@@ -10,9 +10,9 @@ from xception_jax.records import CHECKPOINTS, CONFIG, RUN
 from xception_jax.runtime import run_directory as files
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.evaluate import Evaluator
-from xception_jax.training.hyperparameters import hyperparameters
 from xception_jax.training.setup import evaluation_batch_size, make_step_spec, open_data
 from xception_jax.training.sharding import Layout, make_mesh
+from xception_jax.training.state import hyperparameters
 
 
 def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, Any]:

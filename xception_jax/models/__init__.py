@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of `xception_jax.pretrained` that users find here."""
+    """The functions of `xception_jax.pretrained` that this package offers too."""
     if name in ("load_weights", "save_keras_weights"):
         return getattr(import_module("xception_jax.pretrained"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""Activations by name, and a module with several of which one is picked at run time.
+"""Activations by name, and the selection of one among several at run time.
 
-Runs that differ in nothing else can then train in one compiled program. Under `vmap` every member
-of a pack computes all alternatives and keeps its own.
+Runs that differ in nothing else can then train in one compiled program. Under `vmap` every run of a
+pack computes all alternatives and keeps its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from xception_jax.errors import InputError, nearest_name
 
 Elementwise = Callable[[Array], Array]
 
-# Those that act on each number alone: glu halves the channels, softmax mixes them.
+# The activations that act on each number alone: glu halves the channels, softmax mixes them.
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "none": lambda x: x,
     **{
@@ -40,7 +40,7 @@ def require_activation(field: str, name: str) -> None:
 
 
 class ActivationIndex(nnx.Variable):
-    """The number of the alternative that a module takes, int32 []; given at run time."""
+    """The index of the activation that a module applies, int32 []; given at run time."""
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -49,23 +49,23 @@ def select_activation(
 ) -> Float[Array, "..."]:
     """`functions[index](x)`, with exactly the derivatives of that function, of any order.
 
-    The derivative is picked as the value is. That of a plain select would multiply the slopes of
-    the other functions by zero, and a slope that overflows would make it NaN.
+    The derivative is selected as the value is. The derivative of a plain select would multiply the
+    slopes of the other functions by zero, and a slope that overflows would make it NaN.
 
     Args:
-        functions: that act on each number alone.
-        index: of one of them.
-        x: of any shape.
+        functions: functions that act on each number alone.
+        index: index of one of them.
+        x: array of any shape.
     """
     values = [function(x) for function in functions]
     numbered = enumerate(values[1:], start=1)
     return reduce(
-        lambda chosen, item: jnp.where(index == item[0], item[1], chosen), numbered, values[0]
+        lambda selected, item: jnp.where(index == item[0], item[1], selected), numbered, values[0]
     )
 
 
 @select_activation.defjvp
-def _choose_jvp(
+def _select_activation_jvp(
     functions: tuple[Elementwise, ...],
     primals: tuple[Array, Array],
     tangents: tuple[Array, Array],

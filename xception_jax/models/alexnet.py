@@ -1,11 +1,11 @@
 """AlexNet with one tower, regular or separable: the experiment of Sifre (paper section 2).
 
-The paper tells of it in one sentence, so the details are our choice. The numbers of features, the
-kernel sizes and the places of the pools are those of 2012's network, whose two halves (one for each
-GPU) are one here. Batch normalization after every convolution takes the place of local response
-normalization, as in the other models, so that a comparison is one of convolutions. The last image
-(6x6 pixels of images of 224) is averaged over 6x6 parts, which does nothing to 6x6 pixels; dropout
-is before the classifier only.
+The paper describes it in one sentence, so the details are our choice. The numbers of features, the
+kernel sizes and the positions of the pools are those of the network of 2012, whose two halves (one
+for each GPU) are one here. Batch normalization after every convolution replaces local response
+normalization, as in the other models, so that a comparison is one of convolutions. The last feature
+map is averaged over 6x6 parts, which changes nothing for images of 224 pixels: it then has 6x6
+pixels. Dropout is before the classifier only.
 
 With `separable` all convolutions but the first, which sees the image's three channels, are
 separable.
@@ -21,14 +21,14 @@ from xception_jax.models.towers import (
 )
 
 
-def _one_tower(*steps: Layer) -> tuple[Towers, ...]:
-    """Modules of one tower of one convolution, and of the pool behind it."""
-    modules: list[list[Layer]] = []
-    for step in steps:
-        if isinstance(step, Convolution):
-            modules.append([])
-        modules[-1].append(step)
-    return tuple((tuple(tower),) for tower in modules)
+def _one_tower(*layers: Layer) -> tuple[Towers, ...]:
+    """Modules of one tower each: one convolution, and the pool after it if there is one."""
+    towers: list[list[Layer]] = []
+    for layer in layers:
+        if isinstance(layer, Convolution):
+            towers.append([])
+        towers[-1].append(layer)
+    return tuple((tuple(tower),) for tower in towers)
 
 
 ALEXNETS: dict[str, InceptionSpec] = {
@@ -45,7 +45,7 @@ ALEXNETS: dict[str, InceptionSpec] = {
         fully_connected=(4096, 4096),
         grid=6,
     ),
-    # For images of 28 to 64 pixels on small machines: averaged globally.
+    # For images of 28 to 64 pixels on small machines, with global average pooling.
     "alexnet_tiny": InceptionSpec(
         stem=(convolution(24, 5, 5, 2), MaxPool()),
         modules=_one_tower(

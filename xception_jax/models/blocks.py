@@ -1,7 +1,7 @@
 """The block under study: a spatial and a pointwise convolution, in either order.
 
-Paper sections 1.1 and 1.2. Between a regular and a depthwise convolution lies a spectrum, set by
-the number of independent channel segments the spatial convolution works on.
+See paper sections 1.1 and 1.2. Between a regular and a depthwise convolution lies a spectrum, set
+by the number of independent channel segments that the spatial convolution works on.
 """
 
 from collections.abc import Iterable
@@ -39,18 +39,23 @@ from xception_jax.models.layers import (
 def require_block(config: BlockConfig) -> None:
     """Raises `InputError` unless the names in a block's config exist.
 
-    All else was checked when the config was made, where neither JAX nor the operations are known.
+    Everything else was checked when the config was made, which does not import JAX.
     """
     for name in config.activations:
         require_activation("model.intermediate_activation", name)
-    names = ("auto", *ops.DEPTHWISE_IMPLEMENTATIONS)
-    require_choice("model.depthwise_implementation", config.depthwise_implementation, names)
+    implementations = ("auto", *ops.DEPTHWISE_IMPLEMENTATIONS)
+    chosen = config.depthwise_implementation
+    require_choice("model.depthwise_implementation", chosen, implementations)
 
 
 def require_segments(config: BlockConfig, blocks: Iterable[tuple[int, int]]) -> None:
-    """Raises `InputError` unless all `blocks`, (input, output) features, can have the segments.
+    """Raises `InputError` unless the segments divide the channels of all `blocks`.
 
-    The nearest valid number that the error names is one that all blocks can have.
+    The nearest valid number that the error names is one that divides the channels of all.
+
+    Args:
+        config: config of the blocks.
+        blocks: (input, output) features of each block.
     """
     channels = [config.spatial_channels(*features) for features in blocks]
     if isinstance(config.segments, int) and channels:
@@ -59,12 +64,12 @@ def require_segments(config: BlockConfig, blocks: Iterable[tuple[int, int]]) -> 
 
 
 def count_segments(segments: Segments, channels: int, meaning: str = "channels") -> int:
-    """The number of segments `channels` channels fall into.
+    """The number of segments of a spatial convolution.
 
     Args:
-        segments: a number of them, or "per_channel".
-        channels: of the spatial convolution.
-        meaning: what `channels` is, for the message.
+        segments: number of segments, or "per_channel".
+        channels: number of channels of the spatial convolution.
+        meaning: what `channels` counts, for the error.
 
     Raises:
         InputError: `segments` does not divide `channels`.
@@ -79,7 +84,7 @@ def count_segments(segments: Segments, channels: int, meaning: str = "channels")
 
 
 class SqueezeExcite(nnx.Module):
-    """Scales every channel of an image by a function of all channels' means (Hu et al. 2018).
+    """A scale for every channel of an image from the means of all channels (Hu et al. 2018).
 
     Args:
         features: channels of the image.
@@ -93,7 +98,7 @@ class SqueezeExcite(nnx.Module):
         self.expand = Dense(hidden, features, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """[batch, height, width, channels], each channel scaled by a number from 0 to 1."""
+        """The image [batch, height, width, channels], each channel scaled by 0 to 1."""
         means = jnp.mean(x, axis=(1, 2))
         scales = jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(means))))
         return x * scales[:, None, None, :]
@@ -112,7 +117,7 @@ class SeparableConv(nnx.Module):
         out_features: channels of the output.
         kernel_size: size of the spatial convolution, pixels, or (height, width); odd.
         strides: strides of the spatial convolution; the pointwise one has none in either order.
-        padding: of the spatial convolution, "SAME", "VALID" or "SYMMETRIC" (PyTorch's).
+        padding: padding of the spatial convolution, "SAME", "VALID" or "SYMMETRIC" (PyTorch's).
         config: all settings at once, in place of `kernel_size` and `settings`.
         rngs: keys of the initial values; None: seed 0.
         **settings: fields of `BlockConfig`: `order`, `intermediate_activation`, `segments`, …
@@ -162,14 +167,14 @@ class SeparableConv(nnx.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> Float[Array, "b h2 w2 f"]:
-        """[batch, height, width, in] -> [batch, new height, new width, out].
+        """Applies both operations: [b, h, w, in] -> [b, h2, w2, out].
 
         Args:
             x: the input.
-            train: matters only to the optional normalization between the operations.
+            train: whether the optional normalization between the operations is in training.
 
         Raises:
-            ValueError: `x` of another rank or number of channels.
+            ValueError: `x` has another rank or number of channels.
         """
         x = ops.require_images("x", x).astype(self.config.dtype)
         if x.shape[-1] != self.in_features:
@@ -231,7 +236,7 @@ def build_block(
         config: how every block of the model is built.
         in_features: channels of the input.
         out_features: channels of the output.
-        kernel_size: the size that the model's table asks for here; None: that of the config.
+        kernel_size: kernel size that the model's table fixes for this block; None: the config's.
         strides: see `SeparableConv`.
         padding: see `SeparableConv`.
         rngs: keys of the initial values.

@@ -1,7 +1,7 @@
-"""Parameters and multiply-adds of every module of a model, counted and not measured.
+"""Parameters and multiply-adds of every module of a model, counted from its traced program.
 
-The model is traced, not compiled: from the traced program come the shapes of its convolutions and
-matrix products, and each is told the module it stands in by JAX's name stack.
+The traced program gives the shapes of the convolutions and matrix products, and JAX's name stack
+the module of each. Nothing is compiled or measured.
 """
 
 import re
@@ -25,15 +25,15 @@ _SCOPE = re.compile(r"\[([^][]*)\]")
 
 @dataclass(frozen=True)
 class Row:
-    """One module, and all that is inside of it.
+    """The counts of one module, with all modules inside it.
 
     Attributes:
-        path: where it lies in the model, as in the paths of parameters; "" is the model itself.
-        kind: name of its class.
-        parameters: trainable numbers in it.
-        macs: multiply-adds of its convolutions and matrix products for one image. Those with the
-            zeros of a padding count; normalizations, activations and pools do not, as is usual.
-        output_shape: without the batch; of the last call where there are several.
+        path: path of the module in the model, as in those of parameters; "" is the model itself.
+        kind: name of the module's class.
+        parameters: number of trainable values.
+        macs: multiply-adds of convolutions and matrix products for one image. Those with the zeros
+            of padding count; normalizations, activations and pools do not, as is usual.
+        output_shape: shape of the output of the last call, without the batch.
     """
 
     path: str
@@ -46,16 +46,15 @@ class Row:
 def count(model: ModelFunction | nnx.Module, image_shape: tuple[int, int, int]) -> list[Row]:
     """A row for the whole model, then one for each module in it in the order of their calls.
 
-    The rows of a module and of what is inside of it both count the same numbers: add up the ones
-    of one level only.
+    The row of a module includes those of the modules inside it: add up rows of one level only.
 
     Args:
-        model: called as `model(images, train=False)`.
-        image_shape: (height, width, channels).
+        model: model that is called as `model(images, train=False)`.
+        image_shape: (height, width, channels) of the images.
 
     Raises:
-        InputError: images too small for the model.
-        ValueError: images with another number of channels.
+        InputError: the images are too small for the model.
+        ValueError: the images have another number of channels than the model.
     """
     function = model if isinstance(model, ModelFunction) else functionalize(model)[0]
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -83,9 +82,9 @@ def _call(
     batch_stats: Params,
     images: Any,
 ) -> Any:
-    """The model, its modules marked, and a depthwise convolution left as a convolution.
+    """Calls the model with its modules marked and depthwise convolutions as XLA's convolutions.
 
-    The bound model is this call's own, so that nothing else sees what is done to it.
+    The model is bound for this call alone, so the changes to its modules reach nothing else.
     """
     model = function.bind(parameters, batch_stats)
     for keys, module in list(nnx.iter_modules(model)):
@@ -96,7 +95,7 @@ def _call(
 
 
 def _mark(path: str, module: nnx.Module, shapes: dict[str, Any]) -> None:
-    """Makes calls of `module` note its output's shape, under the name of its path."""
+    """Makes calls of `module` record its output's shape, within a name scope of its path."""
     kind = type(module)
     original: Callable[..., Any] | None = getattr(kind, "__call__", None)  # noqa: B004
     if original is None:
@@ -113,7 +112,7 @@ def _mark(path: str, module: nnx.Module, shapes: dict[str, Any]) -> None:
 
 
 def _ancestors(path: str) -> Iterable[str]:
-    """`path`, then all that it lies in: a/b, a, and the model itself."""
+    """`path` and the paths of all modules around it: a/b, a, and "" for the model itself."""
     yield path
     while path:
         path = path.rpartition("/")[0]
@@ -124,23 +123,23 @@ def _shape(variable: Any) -> tuple[int, ...]:
     return tuple(variable.aval.shape)
 
 
-def _multiply_adds(jaxpr: Jaxpr, place: str) -> Iterator[tuple[str, int]]:
+def _multiply_adds(jaxpr: Jaxpr, outer_path: str) -> Iterator[tuple[str, int]]:
     """(path of the innermost module, multiply-adds) of every convolution and matrix product."""
     for equation in jaxpr.eqns:
         scopes = _SCOPE.findall(str(equation.source_info.name_stack))
-        here, parameters = (scopes[-1] if scopes else place), equation.params
+        path, parameters = (scopes[-1] if scopes else outer_path), equation.params
         if equation.primitive.name == "conv_general_dilated":
             kernel = _shape(equation.invars[1])
             features = kernel[parameters["dimension_numbers"].rhs_spec[0]]
-            yield here, prod(_shape(equation.outvars[0])) * prod(kernel) // features
+            yield path, prod(_shape(equation.outvars[0])) * prod(kernel) // features
         elif equation.primitive.name == "dot_general":
             (contracted, _), _ = parameters["dimension_numbers"]
             depth = prod(_shape(equation.invars[0])[axis] for axis in contracted)
-            yield here, prod(_shape(equation.outvars[0])) * depth
+            yield path, prod(_shape(equation.outvars[0])) * depth
         else:
             repeats = parameters.get("length", 1) if equation.primitive.name == "scan" else 1
             for value in parameters.values():
                 inner = getattr(value, "jaxpr", value)
                 if isinstance(inner, Jaxpr):
-                    for path, number in _multiply_adds(inner, here):
-                        yield path, repeats * number
+                    for inner_path, number in _multiply_adds(inner, path):
+                        yield inner_path, repeats * number

@@ -1,8 +1,8 @@
-"""Modules as pure functions of flat dictionaries: the one place that splits and merges.
+"""Modules as pure functions of flat dictionaries: the one place that splits and merges them.
 
-Everything outside sees `{"middle/0/convolutions/1/pointwise_kernel": array}`; JAX's own
-transformations work on that, checkpoints store it, and two models share a parameter when they
-share its path and shape.
+The rest of the package sees `{"middle/0/convolutions/1/pointwise_kernel": array}`. JAX's
+transformations work on that, checkpoints store it, and two models share a parameter when they share
+its path and shape.
 """
 
 import zlib
@@ -21,8 +21,8 @@ from xception_jax.models.activations import ActivationIndex
 from xception_jax.models.layers import Initializer
 
 Params = dict[str, Array]
-Values = dict[str, Any]  # arrays, or of an abstract module their shapes
-Described = dict[str, jax.ShapeDtypeStruct]
+Values = dict[str, Any]  # arrays, or the shapes of those of an abstract module
+Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Leaf:
     """One array of a module, without its value.
 
     Attributes:
-        keys: attributes, indices and names that lead to it from the module.
-        shape: its shape.
-        dtype: its type.
-        initializer: draws its first value from (key, shape, dtype); None where the module does
+        keys: attributes, indices and names that lead from the module to the array.
+        shape: shape of the array.
+        dtype: type of the array.
+        initializer: draws the initial value from (key, shape, dtype); None where the module does
             not say how.
     """
 
@@ -44,7 +44,7 @@ class Leaf:
 
     @property
     def path(self) -> str:
-        """Its name in a flat dictionary."""
+        """The array's name in a flat dictionary."""
         return "/".join(map(str, self.keys))
 
 
@@ -56,20 +56,20 @@ def _draw(
     key: Key[Array, ""],
     path_hash: np.uint32 | UInt[Array, ""],
 ) -> Array:
-    """One program a shape, so that the bits do not depend on what else a model draws."""
+    """Draws one array, in a program of its own: its bits depend on nothing else that is drawn."""
     return initializer(jax.random.fold_in(key, path_hash), shape, dtype)
 
 
 @dataclass(frozen=True)
 class ModelFunction:
-    """A module without its values: hashable, so that it can be a static argument of a jit.
+    """A module without its values: hashable, so that it can be a static argument of `jax.jit`.
 
     Attributes:
         graph: NNX's description of the module.
-        parameters: its trainable parameters.
-        batch_stats: its batch statistics.
+        parameters: the module's trainable parameters.
+        batch_stats: the module's batch statistics.
         activation_indices: variables that hold the index of the run's intermediate activation, one
-            a block; none where the model has one activation.
+            per block; none where the model has one activation.
     """
 
     graph: nnx.GraphDef
@@ -77,8 +77,8 @@ class ModelFunction:
     batch_stats: tuple[Leaf, ...]
     activation_indices: tuple[Leaf, ...] = ()
 
-    def shapes(self) -> tuple[Described, Described]:
-        """Of parameters and batch statistics."""
+    def shapes(self) -> tuple[Shapes, Shapes]:
+        """Shapes and types of the parameters and of the batch statistics."""
         parameters, batch_stats = (
             {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
             for leaves in (self.parameters, self.batch_stats)
@@ -88,8 +88,8 @@ class ModelFunction:
     def init(self, key: Key[Array, ""]) -> tuple[Params, Params]:
         """Initial parameters and batch statistics.
 
-        Each is a function of the key and its own path and shape alone, so that arms of one seed
-        start from the same value wherever they share a parameter.
+        Each value is a function of the key and of its own path and shape alone, so that arms of one
+        seed start from the same value wherever they share a parameter.
 
         Raises:
             ValueError: a variable does not say how it is drawn.
@@ -107,7 +107,7 @@ class ModelFunction:
         dropout_rate: Float[Array, ""] | None = None,
         activation_index: Int[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch classes"], Params]:
-        """Logits, and the batch statistics after them (unchanged in evaluation).
+        """Logits, and the batch statistics after the call (unchanged in evaluation).
 
         The module is called as `module(images, train=train)`, and with `dropout_keys=…` and
         `dropout_rate=…` where they are given. Pure: safe inside every transformation of JAX.
@@ -116,8 +116,8 @@ class ModelFunction:
             ValueError: the dictionaries are not those of this module.
         """
         model = self.bind(parameters, batch_stats, activation_index)
-        given = {"dropout_keys": dropout_keys, "dropout_rate": dropout_rate}
-        dropout = {name: value for name, value in given.items() if value is not None}
+        optional = {"dropout_keys": dropout_keys, "dropout_rate": dropout_rate}
+        dropout = {name: value for name, value in optional.items() if value is not None}
         logits = model(images, train=train, **dropout)
         return logits, _flat(model, nnx.BatchStat)
 
@@ -127,11 +127,11 @@ class ModelFunction:
         batch_stats: Params,
         activation_index: Int[Array, ""] | None = None,
     ) -> Any:
-        """The module with these values, in variables of its own.
+        """A new module with these values.
 
         Args:
-            parameters: arrays by path.
-            batch_stats: arrays by path.
+            parameters: parameters by path.
+            batch_stats: batch statistics by path.
             activation_index: index of the intermediate activation among the model's; None: 0.
 
         Raises:
@@ -169,9 +169,9 @@ def _require_match(name: str, leaves: tuple[Leaf, ...], values: Params) -> None:
         if path in values and np.shape(values[path]) != shape
     ]
     kinds = (("missing", missing), ("surplus", surplus), ("of another shape", reshaped))
-    if any(found for _, found in kinds):
-        shown = "; ".join(f"{kind}: {', '.join(found)}" for kind, found in kinds if found)
-        raise ValueError(f"{name} are not those of this model: {shown}")
+    problems = [f"{kind}: {', '.join(paths)}" for kind, paths in kinds if paths]
+    if problems:
+        raise ValueError(f"{name} are not those of this model: {'; '.join(problems)}")
 
 
 def _flat(model: nnx.Module, kind: type) -> Values:
@@ -187,9 +187,10 @@ def _leaf(keys: tuple[Any, ...], variable: Any) -> Leaf:
 def functionalize(model: nnx.Module) -> tuple[ModelFunction, Values, Values]:
     """A module (also an abstract one) as a pure function, its parameters and its statistics.
 
-    Any NNX module will do whose variables are `nnx.Param`, `nnx.BatchStat` and `ActivationIndex`
-    and which is called as `module(images, train=…)`. For `ModelFunction.init` those of the first
-    two kinds must carry the metadata `initializer`.
+    Args:
+        model: an NNX module whose variables are `nnx.Param`, `nnx.BatchStat` and `ActivationIndex`,
+            called as `module(images, train=…)`. For `ModelFunction.init` variables of the first two
+            kinds must carry the metadata `initializer`.
 
     Raises:
         ValueError: the module holds variables of another kind, such as the state of a random

@@ -1,8 +1,8 @@
-"""Inception: the modules of the paper's figures 1 to 4, and Inception V3 whole.
+"""Inception: the modules of the paper's figures 1 to 4, and the whole of Inception V3.
 
-"inception_v3" has the layout of `keras.applications.InceptionV3`, whose 23,817,352 trainable
-parameters are not the 23,626,728 of the paper's table 3: that is of another version, which was not
-published. As in the paper's experiments there is no auxiliary tower.
+"inception_v3" has the layout of `keras.applications.InceptionV3`, with 23,817,352 trainable
+parameters. The paper's table 3 has 23,626,728: those of another version, which was not published.
+As in the paper's experiments there is no auxiliary tower.
 """
 
 from flax import nnx
@@ -23,27 +23,39 @@ from xception_jax.models.towers import (
 
 
 def canonical_towers(features: int) -> Towers:
-    """Figure 1, the canonical module: every convolution with as many features.
+    """The towers of figure 1, the canonical module: all convolutions have equally many features.
 
     Args:
-        features: of each of the four towers; the module has four times as many.
+        features: features of each of the four towers; the module has four times as many.
     """
     point, spatial = convolution(features), convolution(features, 3, 3)
     return (point,), (point, spatial), (point, spatial, spatial), (AveragePool(), point)
 
 
 def simplified_towers(count: int, features: int) -> Towers:
-    """Figure 2, the simplified module: `count` towers of a 1x1 and a 3x3 convolution, no pool."""
+    """The towers of figure 2, the simplified module: a 1x1 and a 3x3 convolution each, no pool.
+
+    Args:
+        count: number of towers.
+        features: features of each convolution.
+    """
     return ((convolution(features), convolution(features, 3, 3)),) * count
 
 
 def segmented_module(
     in_features: int, features: int, segments: Segments, norm: NormConfig, *, rngs: nnx.Rngs
 ) -> ConvUnit:
-    """Figure 3: one large 1x1 convolution, then a 3x3 one over `segments` of its channels.
+    """The module of figure 3: one large 1x1 convolution, then a 3x3 one over `segments`.
 
-    Strictly equivalent to `simplified_towers(segments, features // segments)`: each convolution is
-    followed by batch normalization and ReLU, also the 1x1 one.
+    It is strictly equivalent to `simplified_towers(segments, features // segments)`: each
+    convolution is followed by batch normalization and ReLU, also the 1x1 one.
+
+    Args:
+        in_features: channels of the input.
+        features: channels of both convolutions' outputs.
+        segments: channel segments of the 3x3 convolution.
+        norm: config of both batch normalizations.
+        rngs: keys of the initial values.
     """
     block = BlockConfig(
         order="pointwise_first",
@@ -58,7 +70,7 @@ def segmented_module(
 def extreme_module(
     in_features: int, features: int, norm: NormConfig, *, rngs: nnx.Rngs
 ) -> ConvUnit:
-    """Figure 4, the "extreme" module: one segment per channel, ReLU after both operations."""
+    """The "extreme" module of figure 4: one segment per channel, ReLU after both operations."""
     return segmented_module(in_features, features, "per_channel", norm, rngs=rngs)
 
 
@@ -66,7 +78,7 @@ def extreme_module(
 
 
 def _square(direct: int, five: tuple[int, int], double: tuple[int, int], pooled: int) -> Towers:
-    """On the largest images: a 5x5 tower, and one of two 3x3 convolutions."""
+    """The towers on the largest images: one with a 5x5 convolution, one with two 3x3 ones."""
     return (
         (convolution(direct),),
         (convolution(five[0]), convolution(five[1], 5, 5)),
@@ -76,7 +88,7 @@ def _square(direct: int, five: tuple[int, int], double: tuple[int, int], pooled:
 
 
 def _factorized(narrow: int, wide: int, size: int = 7) -> Towers:
-    """On images of a middle size: convolutions along one dimension after the other."""
+    """The towers on images of a middle size: convolutions along one dimension at a time."""
     across, down = (1, size), (size, 1)
     return (
         (convolution(wide),),
@@ -93,7 +105,7 @@ def _factorized(narrow: int, wide: int, size: int = 7) -> Towers:
 
 
 def _spread(direct: int, single: int, double: tuple[int, int], pooled: int) -> Towers:
-    """On the smallest images: towers that end in two convolutions beside each other."""
+    """The towers on the smallest images, which end in two convolutions side by side."""
 
     def ends(features: int) -> Fork:
         return Fork((convolution(features, 1, 3), convolution(features, 3, 1)))
@@ -106,8 +118,8 @@ def _spread(direct: int, single: int, double: tuple[int, int], pooled: int) -> T
     )
 
 
-# For images of 28 to 64 pixels on small machines, and ours: modules of the same kinds, with about
-# as many parameters as the Xception of that name, and padded throughout.
+# "small" and "tiny" are ours, for images of 28 to 64 pixels on small machines: modules of the same
+# kinds, with about as many parameters as the Xception of that name, and padded throughout.
 INCEPTIONS: dict[str, InceptionSpec] = {
     "inception_v3": InceptionSpec(
         stem=(

@@ -1,4 +1,4 @@
-"""The layers every model is made of: parameters in float32, computation in a chosen type."""
+"""The layers of all models: their parameters are float32, their computation of a chosen type."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -16,7 +16,7 @@ from xception_jax.errors import InputError
 Initializer = Callable[..., Array]
 # "SYMMETRIC" is PyTorch's: half the window on every side, whatever the stride and the size.
 Padding = Literal["SAME", "VALID", "SYMMETRIC"]
-# Variance 1 / fan-in, truncated normal: our choice, the paper does not state its initialization.
+# Truncated normal of variance 1 / fan-in: our choice, the paper does not state its initialization.
 KERNEL_INITIALIZER: Initializer = jax.nn.initializers.lecun_normal()
 ONES: Initializer = jax.nn.initializers.ones
 ZEROS: Initializer = jax.nn.initializers.zeros
@@ -30,15 +30,20 @@ def require_count(field: str, value: object, least: int = 1) -> None:
 
 
 def kernel_shape(kernel_size: KernelSize) -> tuple[int, int]:
-    """(height, width)."""
+    """A kernel size as (height, width)."""
     return (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
 
 
 def padded_like(style: str, padding: Padding, strides: int) -> Padding:
-    """What `padding` is in the style "same" (TensorFlow, Keras, JAX) or "torch".
+    """The padding that stands for `padding` in a style.
 
-    The two differ only where a stride leaves an odd number of pixels to pad: TensorFlow puts the
-    odd one at the end, PyTorch pads alike on both sides.
+    The styles differ only where a stride leaves an odd number of pixels to pad: TensorFlow puts the
+    odd one at the end, PyTorch pads equally on both sides.
+
+    Args:
+        style: "same" (TensorFlow, Keras, JAX) or "torch".
+        padding: padding in the style "same".
+        strides: strides of the convolution or pool.
     """
     return "SYMMETRIC" if (style, padding) == ("torch", "SAME") and strides > 1 else padding
 
@@ -46,7 +51,14 @@ def padded_like(style: str, padding: Padding, strides: int) -> Padding:
 def pad_explicit(
     x: Float[Array, "b h w c"], window: Sequence[int], padding: Padding, fill: float = 0.0
 ) -> tuple[Float[Array, "b h2 w2 c"], ops.Padding]:
-    """`x` and a padding that `ops` knows: "SYMMETRIC" is done here, with the value `fill`."""
+    """The input and a padding for `ops`, which does not know "SYMMETRIC": `x` is then padded here.
+
+    Args:
+        x: images [batch, height, width, channels].
+        window: (height, width) of the convolution's or pool's window.
+        padding: the padding.
+        fill: value of the padded pixels.
+    """
     if padding != "SYMMETRIC":
         return x, padding
     rows, columns = ((side // 2, side // 2) for side in window)
@@ -54,18 +66,28 @@ def pad_explicit(
 
 
 def parameter(rngs: nnx.Rngs, initializer: Initializer, shape: tuple[int, ...]) -> nnx.Param:
-    """A float32 parameter that remembers how it is drawn, so that it can be drawn by its path."""
+    """A float32 parameter that carries its initializer, with which it can be drawn by its path."""
     if isinstance(rngs, AbstractRngs):
         return nnx.Param(jnp.zeros(shape), initializer=initializer)
     return nnx.Param(initializer(rngs.params(), shape, jnp.float32), initializer=initializer)
 
 
 class AbstractRngs(nnx.Rngs):
-    """In the place of keys where only the shapes of parameters count: drawing takes long."""
+    """A stand-in for keys where only the shapes of parameters count: drawing them takes long."""
 
 
 class Conv(nnx.Module):
-    """Regular convolution without bias (batch normalization follows)."""
+    """Regular convolution without bias (batch normalization follows).
+
+    Args:
+        in_features: channels of the input.
+        out_features: channels of the output.
+        kernel_size: size of the kernel, pixels, or (height, width).
+        strides: strides of the convolution.
+        padding: "SAME", "VALID" or "SYMMETRIC" (PyTorch's).
+        dtype: type of the computation.
+        rngs: keys of the initial values.
+    """
 
     def __init__(
         self,
@@ -83,7 +105,7 @@ class Conv(nnx.Module):
         self.strides, self.padding, self.dtype = strides, padding, dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
-        """[batch, height, width, in] -> [batch, new height, new width, out]."""
+        """Convolves images: [b, h, w, in] -> [b, h2, w2, out]."""
         kernel, x = self.kernel[...].astype(self.dtype), x.astype(self.dtype)
         if kernel.shape[:2] == (1, 1):
             return ops.pointwise_conv2d(x, kernel, strides=self.strides)
@@ -94,14 +116,14 @@ class Conv(nnx.Module):
 class BatchNorm(nnx.Module):
     """Batch normalization as in Keras: epsilon 1e-3, momentum 0.99, biased variance.
 
-    The statistics are those of the whole batch: reduced over the mesh axis `config.axis_name` where
-    the batch is split over one; or of each `config.group_size` rows of it, whose mean is tracked.
-    Computed in float32 whatever the type of the input, which it returns.
+    The statistics are those of the whole batch, reduced over the mesh axis `config.axis_name` where
+    the batch is split over one; or those of each group of `config.group_size` rows, whose mean is
+    tracked. They are computed in float32; the output has the type of the input.
 
     Args:
         features: channels of the input.
         config: momentum, epsilon, mesh axis and group size; None: Keras's.
-        rngs: draw nothing here, for the initial values are ones and zeros.
+        rngs: keys of the initial values, which are ones and zeros: nothing is drawn.
     """
 
     def __init__(self, features: int, config: NormConfig | None = None, *, rngs: nnx.Rngs) -> None:
@@ -112,14 +134,17 @@ class BatchNorm(nnx.Module):
         self.variance = nnx.BatchStat(jnp.ones(features), initializer=ONES)
 
     def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b *s c"]:
-        """Normalizes by the batch's statistics in training (and tracks them), else by these."""
+        """Normalizes by the batch's statistics in training, and else by the moving ones.
+
+        In training the moving statistics are updated.
+        """
         if train:
             return self._normalize_batch(x)
         scale, shift = self.frozen()
         return (x.astype(scale.dtype) * scale + shift).astype(x.dtype)
 
     def frozen(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-        """What evaluation multiplies by, then adds."""
+        """The factor and the summand that evaluation applies to each channel."""
         scale = jax.lax.rsqrt(self.variance[...] + self.config.epsilon)
         if self.scale is not None:
             scale = self.scale[...] * scale
@@ -143,7 +168,14 @@ class BatchNorm(nnx.Module):
 
 
 class Dense(nnx.Module):
-    """Fully-connected layer with bias."""
+    """Fully-connected layer with bias.
+
+    Args:
+        in_features: features of the input.
+        out_features: features of the output.
+        dtype: type of the computation.
+        rngs: keys of the initial values.
+    """
 
     def __init__(
         self, in_features: int, out_features: int, *, dtype: str = "float32", rngs: nnx.Rngs
@@ -153,7 +185,7 @@ class Dense(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b f"]:
-        """[batch, in] -> [batch, out]."""
+        """Maps features: [batch, in] -> [batch, out]."""
         kernel, bias = (value[...].astype(self.dtype) for value in (self.kernel, self.bias))
         return x.astype(self.dtype) @ kernel + bias
 
@@ -163,7 +195,12 @@ def dropout(
 ) -> Float[Array, "b c"]:
     """Drops features at `rate` and scales up the rest; without keys (evaluation) does nothing.
 
-    One key an example, so that what is dropped does not depend on how a batch is split.
+    Each example has its own key, so that what is dropped does not depend on how a batch is split.
+
+    Args:
+        x: features [batch, features].
+        rate: probability with which a feature is dropped.
+        keys: keys of the examples [batch]; None: nothing is dropped.
     """
     if keys is None:
         return x

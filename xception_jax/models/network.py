@@ -1,4 +1,4 @@
-"""What all models share: the head that makes logits of their last image, and their width."""
+"""What all models share: the head, from the last feature map to logits, and the width."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,17 +17,17 @@ from xception_jax.models.pooling import pool_to_grid
 
 
 class Network(nnx.Module):
-    """Images to logits: `features` of a model of its own, then the head that all share.
+    """A model from images to logits: `features`, which each subclass defines, then the head.
 
-    A subclass builds its modules first, then calls this constructor with what they end in.
+    A subclass builds its modules first, then calls this constructor.
 
     Args:
-        features: channels of the last image.
-        config: the model's settings.
-        smallest_image: height and width of the smallest images it takes, pixels.
+        features: channels of the last feature map.
+        config: config of the model.
+        smallest_image: height and width of the smallest images that the model takes, pixels.
         fully_connected: units of the layers before the classifier where `config` leaves them open.
-        grid: the last image is averaged over grid x grid parts; 1: over all of it.
-        rngs: for the initial values.
+        grid: the last feature map is averaged over grid x grid parts; 1: over all of it.
+        rngs: keys of the initial values.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Network(nnx.Module):
         """Logits, in float32 at least.
 
         Args:
-            images: values about -1 to 1.
-            train: normalize by the batch's statistics, and track them.
-            dropout_keys: one key an example; without them, or in evaluation, nothing is dropped.
-            dropout_rate: instead of the model's own.
+            images: images [batch, height, width, channels], values about -1 to 1.
+            train: whether to normalize by the batch's statistics, and to track them.
+            dropout_keys: a key for each example; without, or in evaluation, nothing is dropped.
+            dropout_rate: dropout rate in place of the model's own.
 
         Raises:
-            InputError: images smaller than the unpadded convolutions allow.
-            ValueError: images of another rank or number of channels.
+            InputError: the images are smaller than the unpadded convolutions allow.
+            ValueError: the images have another rank or number of channels.
         """
         x = ops.require_images("images", images)
         if x.shape[-1] != self.in_channels:
@@ -87,17 +87,17 @@ class Network(nnx.Module):
         return self.classifier(x)
 
     def features(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
-        """The image the last module makes, before pooling."""
+        """The last feature map, before pooling."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Width:
-    """What every number of features of a table is multiplied by.
+    """The width of a model: a factor of every number of features in its table.
 
     Attributes:
-        factor: 1: they stay as they are.
-        multiple: others are rounded to multiples of it, so that segments still divide them.
+        factor: the factor; 1: the table's numbers.
+        multiple: scaled numbers are rounded to multiples of this, so that segments divide them.
     """
 
     factor: float
@@ -110,5 +110,5 @@ class Width:
         return max(1, round(features * self.factor / self.multiple)) * self.multiple
 
 
-# The type of the computation is that of all layers, not of blocks alone.
+# All of a block's own settings but the type of the computation, which all layers share.
 BLOCK_SETTINGS = frozenset(own_settings(BlockConfig)) - {"dtype"}

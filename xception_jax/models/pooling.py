@@ -1,4 +1,4 @@
-"""The pools of the models: over windows, and of a whole image before the classifier."""
+"""The pools of the models: over windows, and over the last feature map before the classifier."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,14 @@ from xception_jax.models.layers import Padding, pad_explicit
 def max_pool(
     x: Float[Array, "b h w c"], *, window: int = 3, strides: int = 2, padding: Padding = "SAME"
 ) -> Float[Array, "b h2 w2 c"]:
-    """`ops.max_pool` that also pads as PyTorch does ("SYMMETRIC")."""
+    """Maximum over square windows: `ops.max_pool`, with PyTorch's padding ("SYMMETRIC") too.
+
+    Args:
+        x: images [batch, height, width, channels].
+        window: side of the window, pixels.
+        strides: strides of the windows.
+        padding: "SAME", "VALID" or "SYMMETRIC".
+    """
     x, ops_padding = pad_explicit(x, (window, window), padding, fill=-jnp.inf)
     return ops.max_pool(x, window=window, strides=strides, padding=ops_padding)
 
@@ -20,11 +27,11 @@ def max_pool(
 def average_pool(x: Float[Array, "b h w c"], *, window: int = 3) -> Float[Array, "b h w c"]:
     """Mean over square windows of stride 1, 'SAME'; as in Keras, padding is not averaged over.
 
-    One dimension after the other, each a sum of shifted images: XLA makes fast code of it, and of
-    its gradient, on every backend. In float32 at least.
+    It sums shifted images along one dimension after the other, in float32 at least: XLA makes fast
+    code of that, and of its gradient, on every backend.
 
     Args:
-        x: [batch, height, width, channels].
+        x: images [batch, height, width, channels].
         window: side of the window, pixels; odd.
     """
     dtype, half = x.dtype, window // 2
@@ -34,9 +41,9 @@ def average_pool(x: Float[Array, "b h w c"], *, window: int = 3) -> Float[Array,
         pads = [(half, half) if i == axis else (0, 0) for i in range(4)]
         padded = jnp.pad(x, pads)
         shifted = [lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(window)]
-        place = np.arange(size)
-        seen = np.minimum(place + half, size - 1) - np.maximum(place - half, 0) + 1
-        weights = (1 / seen).reshape([-1 if i == axis else 1 for i in range(4)])
+        position = np.arange(size)
+        count = np.minimum(position + half, size - 1) - np.maximum(position - half, 0) + 1
+        weights = (1 / count).reshape([-1 if i == axis else 1 for i in range(4)])
         x = sum(shifted[1:], start=shifted[0]) * jnp.asarray(weights, x.dtype)
     return x.astype(dtype)
 
@@ -47,11 +54,11 @@ def pool_to_grid(x: Float[Array, "b h w c"], grid: int) -> Float[Array, "b featu
     Where the size is no multiple of `grid`, neighbouring parts share pixels.
 
     Args:
-        x: [batch, height, width, channels].
-        grid: parts in each direction; 1 is global average pooling.
+        x: feature maps [batch, height, width, channels].
+        grid: number of parts in each direction; 1 is global average pooling.
 
     Returns:
-        [batch, grid * grid * channels].
+        The means [batch, grid * grid * channels].
     """
     if grid == 1:
         return jnp.mean(x, axis=(1, 2))
@@ -62,7 +69,7 @@ def pool_to_grid(x: Float[Array, "b h w c"], grid: int) -> Float[Array, "b featu
 
 
 def _parts(size: int, grid: int) -> np.ndarray:
-    """[grid, size]: each row averages the pixels of one part."""
+    """Weights [grid, size] of which each row averages the pixels of one part."""
     weights = np.zeros((grid, size))
     for part in range(grid):
         first, last = part * size // grid, -(-(part + 1) * size // grid)

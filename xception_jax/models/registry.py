@@ -1,4 +1,4 @@
-"""Models by name: one registry of all families, and one function that builds any of them."""
+"""Models by name: a registry of all families, and functions that build any of them."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -29,7 +29,7 @@ MODELS: dict[str, XceptionSpec | InceptionSpec] = {
 
 
 def list_models() -> list[str]:
-    """The names that `create_model` knows."""
+    """The names of all models, sorted, as `create_model` takes them."""
     return sorted(MODELS)
 
 
@@ -44,21 +44,21 @@ def model_config(
     activation_choices: tuple[str, ...] = (),
     **settings: Any,
 ) -> ModelConfig:
-    """The config of a model on its own, with the paper's dropout.
+    """The config of a model outside a run, with the paper's dropout.
 
     Args:
-        name: one of `list_models()`.
+        name: name of the model, one of `list_models()`.
         num_classes: number of logits.
         in_channels: channels of the images.
-        dropout: rate before the classifier, in training where the call is given keys.
+        dropout: dropout rate before the classifier, in training where the call is given keys.
         axis_name: mesh axis over which batch normalization is reduced; None: none.
         activation_choices: see `BlockConfig`.
         **settings: fields of `ModelConfig`, `BlockConfig` and `NormConfig` by the names that they
-            have behind `model.`: `order`, `segments`, `norm_momentum`, …
+            have after `model.`: `order`, `segments`, `norm_momentum`, …
 
     Raises:
-        InputError: a value that is not valid.
-        TypeError: a setting that does not exist.
+        InputError: a value is not valid.
+        TypeError: a setting does not exist.
     """
     config: ModelConfig = from_keywords(ModelConfig, {"name": name, "dropout": dropout, **settings})
     norm = replace(config.block.norm, axis_name=axis_name)
@@ -72,16 +72,16 @@ def create_model(name: str, *, rngs: nnx.Rngs | None = None, **settings: Any) ->
 
     Each initial value is a function of `rngs` and of the parameter's path and shape, so that two
     models made from the same seed agree wherever they share a parameter. Settings that a model does
-    not read are taken and change nothing; `unused_settings` names them.
+    not use are accepted and change nothing; `unused_settings` names them.
 
     Args:
-        name: one of `list_models()`.
+        name: name of the model, one of `list_models()`.
         rngs: key of the initial values; None: seed 0.
         **settings: see `model_config`.
 
     Raises:
-        InputError: a name or value that does not exist, with the nearest one that does.
-        TypeError: a setting that does not exist.
+        InputError: a name or value does not exist; the error names the nearest one that does.
+        TypeError: a setting does not exist.
     """
     function = model_function(name, **settings)
     key = (nnx.Rngs(0) if rngs is None else rngs).params()
@@ -90,7 +90,7 @@ def create_model(name: str, *, rngs: nnx.Rngs | None = None, **settings: Any) ->
 
 
 def model_function(name: str, **settings: Any) -> ModelFunction:
-    """`create_model(name, **settings)` without its values: nothing is computed or compiled."""
+    """The model of `create_model(name, **settings)` as a pure function; nothing is compiled."""
     return functional_model(model_config(name, **settings))
 
 
@@ -99,7 +99,7 @@ def functional_model(config: ModelConfig) -> ModelFunction:
     """The model that a config describes, as a pure function; nothing is computed or compiled.
 
     Raises:
-        InputError: a name or value that does not exist, with the nearest one that does.
+        InputError: a name or value does not exist; the error names the nearest one that does.
     """
     require_choice("model.name", config.name, list_models())
     require_block(config.block)
@@ -120,10 +120,10 @@ def _build(table: XceptionSpec | InceptionSpec, config: ModelConfig) -> Network:
 def unused_settings(config: ModelConfig) -> list[str]:
     """The settings that change nothing for the model of this config, whatever their value.
 
-    Named as `create_model` takes them.
+    They have the names by which `create_model` takes them.
 
     Raises:
-        InputError: a model or value that does not exist.
+        InputError: the model or a value does not exist.
     """
     require_choice("model.name", config.name, list_models())
     unused = MODELS[config.name].unused(config.separable)

@@ -1,4 +1,4 @@
-"""Rematerialization: modules that are computed again for the gradient, instead of kept."""
+"""Rematerialization: activations that are computed again in the backward pass, not stored."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ Image = Float[Array, "b h w c"]
 
 
 def rematerialized(module: Any, x: Image, train: bool) -> Image:
-    """`module(x, train)`, of which only `x` is kept for the backward pass.
+    """The result of `module(x, train)`, of which only `x` is stored for the backward pass.
 
-    What is inside is computed again there: less memory for more time (Chen et al. 2016).
+    The module's activations are computed again there: less memory for more time (Chen et al. 2016).
     """
     graph = nnx.graphdef(module)
 

@@ -1,9 +1,9 @@
 """Stacks of separable convolutions without residual connections, in the style of VGG.
 
-Paper section 4.6 says that such stacks did well, and gives no details. Ours are VGG-16's numbers of
-features and places of pools, with batch normalization and ReLU after every convolution. Pools and
-the head are those of all models here (3x3 windows of stride 2; global average pooling). The first
-convolution is a regular one: the image's three channels are no space to separate.
+Paper section 4.6 says that such stacks did well, and gives no details. The numbers of features and
+the positions of the pools are those of VGG-16, with batch normalization and ReLU after every
+convolution. Pools and head are those of all models here (3x3 windows of stride 2; global average
+pooling). The first convolution is a regular one, for the image has only three channels.
 """
 
 from xception_jax.models.xception import Stage, StemConv, XceptionSpec

@@ -1,9 +1,8 @@
-"""Models of `towers` tables: modules of towers side by side.
+"""Models that are built from the tables of `towers`: modules of towers side by side.
 
-With `separable`, the spatial convolutions of the modules (not of the stem) are separable ones, with
-the block's settings, but with the kernel size (also 1x7 and 7x1), the stride and the padding that
-the table says: these are the spatial convolution's, in either order. 1x1 convolutions stay what
-they are.
+With `separable`, the spatial convolutions of the modules (not of the stem) are separable ones with
+the block's settings. Kernel size (also 1x7 and 7x1), stride and padding are those of the table, and
+apply to the spatial convolution in either order. 1x1 convolutions stay as they are.
 """
 
 from dataclasses import replace
@@ -32,7 +31,7 @@ from xception_jax.models.towers import (
 
 
 class ConvUnit(nnx.Module):
-    """A convolution of whatever kind, batch normalization and ReLU."""
+    """A regular or separable convolution, batch normalization and ReLU."""
 
     def __init__(
         self, convolution: Conv | SeparableConv, norm: NormConfig, features: int, *, rngs: nnx.Rngs
@@ -41,7 +40,7 @@ class ConvUnit(nnx.Module):
         self.norm: BatchNorm = BatchNorm(features, norm, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
-        """[batch, height, width, in] -> [batch, new height, new width, out]."""
+        """Applies all three: [b, h, w, in] -> [b, h2, w2, out]."""
         if isinstance(self.convolution, SeparableConv):
             x = self.convolution(x, train)
         else:
@@ -50,26 +49,26 @@ class ConvUnit(nnx.Module):
 
 
 class PoolUnit(nnx.Module):
-    """A `MaxPool` or an `AveragePool`."""
+    """The module of a `MaxPool` or an `AveragePool`."""
 
-    def __init__(self, step: MaxPool | AveragePool) -> None:
-        self.step = step
+    def __init__(self, layer: MaxPool | AveragePool) -> None:
+        self.layer = layer
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c"]:  # noqa: ARG002
-        """[batch, height, width, channels] -> [batch, new height, new width, channels]."""
-        if isinstance(self.step, AveragePool):
+        """Pools: [b, h, w, channels] -> [b, h2, w2, channels]."""
+        if isinstance(self.layer, AveragePool):
             return average_pool(x)
-        return max_pool(x, strides=self.step.strides, padding=self.step.padding)
+        return max_pool(x, strides=self.layer.strides, padding=self.layer.padding)
 
 
 class ForkUnit(nnx.Module):
-    """A `Fork`."""
+    """The module of a `Fork`: its branches' outputs are concatenated."""
 
     def __init__(self, branches: list[ConvUnit]) -> None:
         self.branches: nnx.List[ConvUnit] = nnx.List(branches)
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w f"]:
-        """[batch, height, width, in] -> [batch, height, width, sum of the branches' features]."""
+        """Applies all branches: [b, h, w, in] -> [b, h, w, sum of features]."""
         return jnp.concatenate([branch(x, train) for branch in self.branches], axis=-1)
 
 
@@ -77,57 +76,65 @@ Unit = ConvUnit | PoolUnit | ForkUnit
 
 
 def build_unit(
-    step: Layer, in_features: int, config: ModelConfig, *, separable: bool, rngs: nnx.Rngs
+    layer: Layer, in_features: int, config: ModelConfig, *, separable: bool, rngs: nnx.Rngs
 ) -> Unit:
-    """The module of one step of a table."""
-    if isinstance(step, Fork):
+    """The module of one layer of a table.
+
+    Args:
+        layer: the layer.
+        in_features: channels of its input.
+        config: config of the model.
+        separable: whether a spatial convolution is a separable one.
+        rngs: keys of the initial values.
+    """
+    if isinstance(layer, Fork):
         return ForkUnit(
-            [_conv_unit(branch, in_features, config, separable, rngs) for branch in step.branches]
+            [_conv_unit(branch, in_features, config, separable, rngs) for branch in layer.branches]
         )
-    if isinstance(step, Convolution):
-        return _conv_unit(step, in_features, config, separable, rngs)
-    if isinstance(step, MaxPool):
-        step = replace(step, padding=padded_like(config.padding, step.padding, step.strides))
-    return PoolUnit(step)
+    if isinstance(layer, Convolution):
+        return _conv_unit(layer, in_features, config, separable, rngs)
+    if isinstance(layer, MaxPool):
+        layer = replace(layer, padding=padded_like(config.padding, layer.padding, layer.strides))
+    return PoolUnit(layer)
 
 
 def _conv_unit(
-    step: Convolution, in_features: int, config: ModelConfig, separable: bool, rngs: nnx.Rngs
+    layer: Convolution, in_features: int, config: ModelConfig, separable: bool, rngs: nnx.Rngs
 ) -> ConvUnit:
     block = replace(config.block, norm=replace(config.block.norm, scale=False))
-    padding, strides = padded_like(config.padding, step.padding, step.strides), step.strides
-    spatial: Conv | SeparableConv
-    if separable and step.kernel != (1, 1):
-        spatial = build_block(
+    padding, strides = padded_like(config.padding, layer.padding, layer.strides), layer.strides
+    convolution: Conv | SeparableConv
+    if separable and layer.kernel != (1, 1):
+        convolution = build_block(
             block,
             in_features,
-            step.features,
-            kernel_size=step.kernel,
+            layer.features,
+            kernel_size=layer.kernel,
             strides=strides,
             padding=padding,
             rngs=rngs,
         )
     else:
-        spatial = Conv(
+        convolution = Conv(
             in_features,
-            step.features,
-            step.kernel,
+            layer.features,
+            layer.kernel,
             strides=strides,
             padding=padding,
             dtype=block.dtype,
             rngs=rngs,
         )
-    return ConvUnit(spatial, block.norm, step.features, rngs=rngs)
+    return ConvUnit(convolution, block.norm, layer.features, rngs=rngs)
 
 
 class TowerModule(nnx.Module):
-    """Towers side by side on one image, their outputs concatenated: an Inception module.
+    """An Inception module: towers side by side on one image, their outputs concatenated.
 
     Args:
         in_features: channels of the image.
-        towers: what each of them is made of.
-        config: the model's settings.
-        rngs: for the initial values.
+        towers: the layers of each tower.
+        config: config of the model.
+        rngs: keys of the initial values.
     """
 
     def __init__(
@@ -138,28 +145,34 @@ class TowerModule(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
-        """[batch, height, width, in] -> [batch, new height, new width, sum of features]."""
-        ends = []
+        """Applies all towers: [b, h, w, in] -> [b, h2, w2, sum of features]."""
+        outputs = []
         for tower in self.towers:
-            end = x
+            output = x
             for unit in tower:
-                end = unit(end, train)
-            ends.append(end)
-        return jnp.concatenate(ends, axis=-1)
+                output = unit(output, train)
+            outputs.append(output)
+        return jnp.concatenate(outputs, axis=-1)
 
 
 def _units(
     tower: Tower, features: int, config: ModelConfig, separable: bool, rngs: nnx.Rngs
 ) -> nnx.List[Unit]:
     units: nnx.List[Unit] = nnx.List()
-    for step in tower:
-        units.append(build_unit(step, features, config, separable=separable, rngs=rngs))
-        features = out_features((step,), features)
+    for layer in tower:
+        units.append(build_unit(layer, features, config, separable=separable, rngs=rngs))
+        features = out_features((layer,), features)
     return units
 
 
 class InceptionNetwork(Network):
-    """Images to logits, by a `InceptionSpec`. Build one with `create_model`."""
+    """The model of an `InceptionSpec`; build one with `create_model`.
+
+    Args:
+        table: the architecture.
+        config: config of the model.
+        rngs: keys of the initial values.
+    """
 
     def __init__(self, table: InceptionSpec, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         if config.separable:
@@ -180,7 +193,7 @@ class InceptionNetwork(Network):
         )
 
     def features(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
-        """The image the last module makes, before pooling."""
+        """The last feature map, before pooling."""
         for unit in self.stem:
             x = unit(x, train)
         for module in self.modules:

@@ -1,7 +1,7 @@
 """Architectures of parallel towers of convolutions, as data: Inception's, and AlexNet's of one.
 
-An architecture is a table of steps. Every convolution stands for one without bias, batch
-normalization without scale, and a ReLU: `tower_network` builds them.
+An architecture is a table of layers. Every convolution in it stands for a convolution without bias,
+batch normalization without scale, and a ReLU: `tower_network` builds them.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from xception_jax.models.network import BLOCK_SETTINGS, Width
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution, batch normalization and ReLU."""
+    """A convolution with batch normalization and ReLU."""
 
     features: int
     kernel: tuple[int, int] = (1, 1)
@@ -36,7 +36,7 @@ class AveragePool:
 
 @dataclass(frozen=True)
 class Fork:
-    """Convolutions of the same image, their outputs concatenated."""
+    """Convolutions of the same input, their outputs concatenated."""
 
     branches: tuple[Convolution, ...]
 
@@ -49,19 +49,19 @@ Towers = tuple[Tower, ...]
 def convolution(
     features: int, height: int = 1, width: int = 1, strides: int = 1, padding: Padding = "SAME"
 ) -> Convolution:
-    """A `Convolution` in as few words as a table wants."""
+    """A `Convolution`, written short for the tables."""
     return Convolution(features, (height, width), strides, padding)
 
 
 @dataclass(frozen=True)
 class InceptionSpec:
-    """The stem, the modules, and what the head needs to know.
+    """An architecture of towers: the stem, the modules, and the sizes of the head.
 
     Attributes:
         stem: one tower, never separable: it sees the image.
-        modules: towers side by side, their outputs concatenated.
+        modules: for each module its towers, side by side, their outputs concatenated.
         fully_connected: units of the layers before the classifier.
-        grid: parts in each direction that the last image is averaged over.
+        grid: number of parts in each direction over which the last feature map is averaged.
     """
 
     stem: Tower
@@ -70,86 +70,102 @@ class InceptionSpec:
     grid: int = 1
 
     def resized(self, width: Width, middle_modules: int | None) -> "InceptionSpec":  # noqa: ARG002
-        """Every number of features times `width`; there is no flow of equal modules to lengthen."""
+        """The architecture with every number of features times `width`.
 
-        def wide(tower: Tower) -> Tower:
-            return tuple(_scaled(step, width) for step in tower)
+        `middle_modules` changes nothing: there is no flow of equal modules to lengthen.
+        """
+
+        def scaled(tower: Tower) -> Tower:
+            return tuple(_scaled(layer, width) for layer in tower)
 
         return InceptionSpec(
-            wide(self.stem),
-            tuple(tuple(map(wide, towers)) for towers in self.modules),
+            scaled(self.stem),
+            tuple(tuple(map(scaled, towers)) for towers in self.modules),
             tuple(width.of(units) for units in self.fully_connected),
             self.grid,
         )
 
     def unused(self, separable: bool) -> frozenset[str]:
-        """Settings of blocks where there are none, and of what other families have."""
+        """The names of settings that change nothing for this architecture.
+
+        Args:
+            separable: whether the model has blocks.
+        """
         unused = {"residual", "middle_modules", "rematerialize", "kernel_size"}
-        strided = any(
-            isinstance(step, Convolution | MaxPool)
-            and padded_like("torch", step.padding, step.strides) != step.padding
-            for step in self.steps()
+        styles_differ = any(
+            isinstance(layer, Convolution | MaxPool)
+            and padded_like("torch", layer.padding, layer.strides) != layer.padding
+            for layer in self.layers()
         )
-        if not strided:
+        if not styles_differ:
             unused.add("padding")
         return frozenset(unused if separable else unused | BLOCK_SETTINGS)
 
-    def steps(self) -> Iterator[Layer]:
-        """All steps of the stem and the modules."""
+    def layers(self) -> Iterator[Layer]:
+        """All layers of the stem and the modules."""
         yield from self.stem
         for towers in self.modules:
             for tower in towers:
                 yield from tower
 
     def separable_convolutions(self, in_channels: int) -> list[tuple[int, int]]:
-        """(input, output) features of every spatial convolution of the modules."""
-        found: list[tuple[int, int]] = []
+        """(input, output) features of every spatial convolution of the modules.
+
+        Args:
+            in_channels: channels of the images.
+        """
+        pairs: list[tuple[int, int]] = []
         features = out_features(self.stem, in_channels)
         for towers in self.modules:
             for tower in towers:
-                inside = features
-                for step in tower:
-                    branches = step.branches if isinstance(step, Fork) else (step,)
-                    found += [
-                        (inside, branch.features)
+                in_tower = features
+                for layer in tower:
+                    branches = layer.branches if isinstance(layer, Fork) else (layer,)
+                    pairs += [
+                        (in_tower, branch.features)
                         for branch in branches
                         if isinstance(branch, Convolution) and branch.kernel != (1, 1)
                     ]
-                    inside = out_features((step,), inside)
+                    in_tower = out_features((layer,), in_tower)
             features = sum(out_features(tower, features) for tower in towers)
-        return found
+        return pairs
 
     def smallest_image(self) -> int:
-        """Height and width of the smallest images, pixels: what unpadded windows leave one of."""
+        """The height and width, pixels, of the smallest images that leave a feature map."""
         size = 1
         for towers in (*reversed(self.modules), (self.stem,)):
             size = max(_in_size(tower, size) for tower in towers)
         return size
 
 
-def _scaled(step: Layer, width: Width) -> Layer:
-    if isinstance(step, Convolution):
-        return replace(step, features=width.of(step.features))
-    if isinstance(step, Fork):
-        branches = (replace(b, features=width.of(b.features)) for b in step.branches)
+def _scaled(layer: Layer, width: Width) -> Layer:
+    if isinstance(layer, Convolution):
+        return replace(layer, features=width.of(layer.features))
+    if isinstance(layer, Fork):
+        branches = (replace(b, features=width.of(b.features)) for b in layer.branches)
         return Fork(tuple(branches))
-    return step
+    return layer
 
 
 def out_features(tower: Tower, features: int) -> int:
-    """Channels that `tower` makes of `features` channels."""
-    for step in tower:
-        if isinstance(step, Convolution):
-            features = step.features
-        elif isinstance(step, Fork):
-            features = sum(branch.features for branch in step.branches)
+    """The number of channels of a tower's output.
+
+    Args:
+        tower: layers of the tower.
+        features: channels of its input.
+    """
+    for layer in tower:
+        if isinstance(layer, Convolution):
+            features = layer.features
+        elif isinstance(layer, Fork):
+            features = sum(branch.features for branch in layer.branches)
     return features
 
 
 def _in_size(tower: Tower, size: int) -> int:
-    """The smallest image of which `tower` makes one of `size`."""
-    for step in reversed(tower):
-        if isinstance(step, Convolution | MaxPool):
-            window = max(step.kernel) if isinstance(step, Convolution) else 3
-            size = (size - 1) * step.strides + (window if step.padding == "VALID" else 1)
+    """The height and width of the smallest input for which a tower's output has `size`."""
+    for layer in reversed(tower):
+        if isinstance(layer, Convolution | MaxPool):
+            window = max(layer.kernel) if isinstance(layer, Convolution) else 3
+            size = (size - 1) * layer.strides + (window if layer.padding == "VALID" else 1)
     return size

@@ -1,4 +1,4 @@
-"""Xception (paper section 3, figure 5): an architecture is a table, one module class builds it."""
+"""Xception (paper section 3, figure 5): architectures as tables, and the model of a table."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,7 +18,7 @@ from xception_jax.models.rematerialization import rematerialized
 
 @dataclass(frozen=True)
 class StemConv:
-    """A regular 3x3 convolution, batch normalization and ReLU."""
+    """A regular 3x3 convolution with batch normalization and ReLU."""
 
     features: int
     strides: int = 1
@@ -30,11 +30,11 @@ class Stage:
     """A module of separable convolutions, each followed by batch normalization.
 
     Attributes:
-        features: of its separable convolutions, in order.
-        pool: ends with a 3x3 max-pool of stride 2.
+        features: output channels of the separable convolutions, in order.
+        pool: whether the module ends with a 3x3 max-pool of stride 2.
         shortcut: "projection" (1x1 convolution of the pool's stride), "identity" or "none".
         activation: ReLU "before" each separable convolution or "after" its normalization.
-        first_activation: whether there is one before the first separable convolution.
+        first_activation: whether there is a ReLU before the first separable convolution.
     """
 
     features: tuple[int, ...]
@@ -46,7 +46,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class XceptionSpec:
-    """The stem, then the entry, the (repeated) middle and the exit flow."""
+    """An architecture: the stem, then the entry, the (repeated) middle and the exit flow."""
 
     stem: tuple[StemConv, ...]
     entry: tuple[Stage, ...]
@@ -55,9 +55,17 @@ class XceptionSpec:
     exit: tuple[Stage, ...]
 
     def resized(self, width: Width, middle_modules: int | None) -> "XceptionSpec":
-        """Every number of features times `width`, and another number of middle modules."""
+        """The architecture with every number of features times `width`.
 
-        def wide(stage: Stage) -> Stage:
+        Args:
+            width: width of the model.
+            middle_modules: number of middle modules; None: the architecture's own.
+
+        Raises:
+            InputError: the number of middle modules is not valid.
+        """
+
+        def scaled(stage: Stage) -> Stage:
             return replace(stage, features=tuple(width.of(f) for f in stage.features))
 
         if middle_modules is None:
@@ -65,14 +73,14 @@ class XceptionSpec:
         require_count("model.middle_modules", middle_modules, least=0)
         return XceptionSpec(
             tuple(replace(conv, features=width.of(conv.features)) for conv in self.stem),
-            tuple(map(wide, self.entry)),
-            wide(self.middle),
+            tuple(map(scaled, self.entry)),
+            scaled(self.middle),
             middle_modules,
-            tuple(map(wide, self.exit)),
+            tuple(map(scaled, self.exit)),
         )
 
-    def unused(self, separable: bool) -> frozenset[str]:  # noqa: ARG002 - inert itself
-        """`separable`: all is; `residual` where there are none to leave out."""
+    def unused(self, separable: bool) -> frozenset[str]:  # noqa: ARG002 - unused itself
+        """The names of settings that change nothing for this architecture."""
         residual = any(stage.shortcut != "none" for stage in (*self.stages(), self.middle))
         return frozenset({"separable"} | (set() if residual else {"residual"}))
 
@@ -81,20 +89,20 @@ class XceptionSpec:
         return *self.entry, *(self.middle,) * self.middle_modules, *self.exit
 
     def separable_convolutions(self) -> list[tuple[int, int]]:
-        """(input, output) features of every one, in order."""
+        """(input, output) features of every separable convolution, in order."""
         features = [self.stem[-1].features]
         features += [out for stage in self.stages() for out in stage.features]
         return list(pairwise(features))
 
     def smallest_image(self) -> int:
-        """Height and width of the smallest images, pixels: what unpadded convolutions leave one of.
+        """The height and width, pixels, of the smallest images that leave a feature map.
 
         'SAME' convolutions and pools leave a pixel of any image.
         """
         size = 1
         for conv in reversed(self.stem):
-            lost = 3 if conv.padding == "VALID" else 1
-            size = (size - 1) * conv.strides + lost
+            window = 3 if conv.padding == "VALID" else 1
+            size = (size - 1) * conv.strides + window
         return size
 
 
@@ -129,7 +137,14 @@ XCEPTIONS: dict[str, XceptionSpec] = {
 
 
 class XceptionModule(nnx.Module):
-    """One `Stage`: separable convolutions, an optional pool, an optional residual connection."""
+    """The module of a `Stage`: separable convolutions, perhaps a pool, perhaps a shortcut.
+
+    Args:
+        in_features: channels of the input.
+        stage: the stage.
+        config: config of the model.
+        rngs: keys of the initial values.
+    """
 
     def __init__(
         self, in_features: int, stage: Stage, config: ModelConfig, *, rngs: nnx.Rngs
@@ -156,7 +171,7 @@ class XceptionModule(nnx.Module):
             self.projection_norm = BatchNorm(out, block.norm, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
-        """[batch, height, width, in] -> [batch, height / 2 if pooled, …, out]."""
+        """Applies the stage: [b, h, w, in] -> [b, h2, w2, out]."""
         inputs, stage = x, self.stage
         for index, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
@@ -176,12 +191,12 @@ class XceptionModule(nnx.Module):
 
 
 class Xception(Network):
-    """Images to logits. Build one with `create_model`, which also draws the initial values.
+    """The model of an `XceptionSpec`; build one with `create_model`.
 
     Args:
-        table: its modules.
-        config: its settings.
-        rngs: for the initial values.
+        table: the architecture.
+        config: config of the model.
+        rngs: keys of the initial values.
     """
 
     def __init__(self, table: XceptionSpec, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
@@ -219,7 +234,7 @@ class Xception(Network):
         super().__init__(features, config, smallest_image=table.smallest_image(), rngs=rngs)
 
     def features(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 f"]:
-        """The image the last module makes, before pooling."""
+        """The last feature map, before pooling."""
         for conv, norm in zip(self.stem, self.stem_norms, strict=True):
             x = jax.nn.relu(norm(conv(x), train))
         x = self._through(self.entry, x, train)
@@ -230,6 +245,8 @@ class Xception(Network):
         self, flow: nnx.List[XceptionModule], x: Float[Array, "b h w c"], train: bool
     ) -> Float[Array, "b h2 w2 f"]:
         for module in flow:
-            again = self.rematerialize and train
-            x = rematerialized(module, x, train) if again else module(x, train)
+            if self.rematerialize and train:
+                x = rematerialized(module, x, train)
+            else:
+                x = module(x, train)
         return x

@@ -21,7 +21,7 @@ from xception_jax.planning.ahead import (
 from xception_jax.planning.budget import dataset_info
 from xception_jax.planning.roofline import CHIPS, HOUR, Roofline, roofline
 from xception_jax.planning.topology import Topology
-from xception_jax.runtime.disk_cache import recall, remember
+from xception_jax.runtime.disk_cache import load, store
 from xception_jax.training.setup import evaluation_batch_size, make_schedule
 from xception_jax.training.sharding import Layout, make_mesh
 
@@ -205,10 +205,10 @@ def figures_of(step: LoweredStep, topology: Topology, cache: Path | None) -> Fig
     """The compiler's figures on a step, from the cache if it has the same program and compiler."""
     path = None if cache is None else cache / f"{_key(step, topology)}.json"
     try:
-        return _read(recall(path))
+        return _read(load(path))
     except (KeyError, TypeError):
         figures = compile_figures(step, topology)
-        remember(path, asdict(figures))
+        store(path, asdict(figures))
         return figures
 
 

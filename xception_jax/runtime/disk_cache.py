@@ -9,7 +9,7 @@ from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory as files
 
 
-def recall(path: Path | None) -> dict[str, Any]:
+def load(path: Path | None) -> dict[str, Any]:
     """The content that was stored at `path`; empty if there is none, or none that is readable."""
     try:
         return {} if path is None else read_json(path)
@@ -17,7 +17,7 @@ def recall(path: Path | None) -> dict[str, Any]:
         return {}
 
 
-def remember(path: Path | None, content: dict[Any, Any]) -> None:
+def store(path: Path | None, content: dict[Any, Any]) -> None:
     """Stores `content` at `path`; does nothing without a path, or where it cannot be written."""
     if path is None:
         return

@@ -24,14 +24,14 @@ class Claim:
     """A contrast between two arms, or an interaction of four, decided before the runs.
 
     Attributes:
-        arm: the arm the claim is about.
-        baseline: the arm it is compared with.
+        arm: the arm that the claim is about.
+        baseline: the arm with which it is compared.
         direction: "better", "worse" or "equivalent".
-        endpoints: what is compared; several must all hold.
-        margin: of equivalence, in units of the endpoint.
+        endpoints: the endpoints that are compared; the claim must hold for all of them.
+        margin: margin of equivalence, in units of the endpoint.
         target: validation accuracy of "steps_to_target"; None: 95% of what the compared runs
             reach on average at their end.
-        pilot_seeds: the target comes from this many of the first seeds, which are then not tested.
+        pilot_seeds: number of first seeds that give the target and are then not tested.
         versus: two more arms: the claim is then that arm − baseline is better, worse, or
             equivalent, compared with the difference of these two.
     """
@@ -93,7 +93,7 @@ class Claim:
         return (self.arm, self.baseline, *(self.versus or ()))
 
     def describe(self) -> dict[str, Any]:
-        """The claim as plain data; what it leaves open is left out."""
+        """The claim as plain data, without the optional fields that are not set."""
         content = asdict(self) | {"endpoints": list(self.endpoints)}
         if self.versus:
             content["versus"] = list(self.versus)
@@ -107,19 +107,19 @@ def _is_number(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What an experiment file returns.
+    """An experiment, as the function of an experiment file returns it.
 
     Attributes:
-        name: of the experiment; a letter or digit, then letters, digits, '_', '.', '-'.
-        hypothesis: what is thought to be so, in a sentence.
-        base: path of the config file all arms start from, relative to the experiment file; with
-            `--base` another one takes its place.
-        arms: for each arm's name the settings, with dotted names, that make it what it is.
-        seeds: how many; they are 0, 1, …
-        claims: decided before the runs.
-        reference: where the question comes from.
-        equal: "parameters" or "macs": every arm gets the width that gives it as many as the first
-            arm has, within 1% (`sweep.budget`); empty: widths are as they are.
+        name: name of the experiment; a letter or digit, then letters, digits, '_', '.', '-'.
+        hypothesis: the hypothesis, in a sentence.
+        base: path of the config file that all arms start from, relative to the experiment file;
+            with `--base` another one takes its place.
+        arms: for each arm's name the settings, with dotted names, that it changes.
+        seeds: number of seeds; they are 0, 1, …
+        claims: claims, decided before the runs.
+        reference: the source of the question.
+        equal: "parameters" or "macs": every arm gets the width at which it has as many as the
+            first arm, within 1% (`planning.budget`); empty: widths are as they are.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Experiment:
                     raise InputError("claim", arm, "names an arm that does not exist", near)
 
     def _require_types(self) -> None:
-        """Whoever wrote the file, or edited `sweep.json`, may have put anything anywhere."""
+        """Raises `InputError` unless all fields have their types: a file may hold anything."""
         for name in ("hypothesis", "base", "reference", "equal"):
             if not isinstance(value := getattr(self, name), str):
                 raise InputError(f"experiment.{name}", value, "must be text")
@@ -187,10 +187,10 @@ def require_seeds(field: str, seeds: Any) -> None:
 
 
 def parse_packing(text: str) -> str | int:
-    """The value of `--packing`: "auto", "off", or how many runs train together at most.
+    """The value of `--packing`: "auto", "off", or the most runs that train together.
 
     Raises:
-        InputError: it is something else.
+        InputError: `text` is something else.
     """
     if text in ("auto", "off"):
         return text
@@ -204,7 +204,7 @@ def parse_packing(text: str) -> str | int:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """An arm with a seed, and the directory it is to have below the sweep's own."""
+    """A run of a sweep: an arm with a seed, and the config that follows from them."""
 
     arm: str
     seed: int
@@ -212,17 +212,17 @@ class PlannedRun:
 
     @cached_property
     def id(self) -> str:
-        """The hash of what determines the run's result."""
+        """The id of the run: a hash of what determines its result."""
         return run_id(self.config)
 
     @property
     def name(self) -> str:
-        """What people see, `<arm>-s<seed>`."""
+        """The name of the run, `<arm>-s<seed>`."""
         return f"{self.arm}-s{self.seed}"
 
     @property
     def directory(self) -> str:
-        """Relative to the sweep's directory; ends in the first 8 digits of the id."""
+        """The run's directory, relative to the sweep's; ends in the first 8 digits of the id."""
         return f"runs/{self.name}-{self.id[:8]}"
 
 
@@ -235,7 +235,7 @@ def load_experiment(
     models can give them the size of that one.
 
     Args:
-        path: of the experiment file.
+        path: path of the experiment file.
         base: a config file in place of the one the experiment names; None: that one.
         overrides: `key=value` words, see `apply_overrides`. If the file's function takes `model`,
             `model.name=…` sets the base's model, and with it those of the arms.
@@ -278,9 +278,9 @@ def apply_overrides(
     differently is what they compare, and cannot be changed.
 
     Args:
-        experiment: whose arms lie over the base.
+        experiment: experiment whose arms lie over the base.
         base: nested or dotted settings, or a config.
-        overrides: the words.
+        overrides: `key=value` words.
         followed: names of settings that the arms derived from the base: no word replaces them.
 
     Raises:
@@ -291,14 +291,14 @@ def apply_overrides(
         name, value = parse_override(word)
         if name == "seed":
             raise InputError("override", word, "an experiment sets its seeds itself: see --seeds")
-        theirs = {
+        overlapping = {
             arm: {other: setting for other, setting in settings.items() if _overlap(name, other)}
             for arm, settings in arms.items()
         }
-        setting_it = [arm for arm, settings in theirs.items() if settings]
+        setting_it = [arm for arm, settings in overlapping.items() if settings]
         if not setting_it or name in followed:
             continue
-        if any(settings != theirs[setting_it[0]] for settings in theirs.values()):
+        if any(settings != overlapping[setting_it[0]] for settings in overlapping.values()):
             raise InputError("override", word, f"is what the arm {setting_it[0]!r} sets itself")
         for settings in arms.values():
             settings[name] = value
@@ -323,9 +323,9 @@ def plan_runs(experiment: Experiment, base: Mapping[str, Any] | Config) -> list[
         for arm, settings in experiment.arms.items():
             config = resolve(base, settings, {"seed": seed})
             runs.append(PlannedRun(arm, seed, config))
-    first: dict[str, str] = {}
+    arms: dict[str, str] = {}
     for run in runs:
-        if run.id in first:
-            raise InputError("arm", run.arm, f"is the same run as arm {first[run.id]!r}")
-        first[run.id] = run.arm
+        if run.id in arms:
+            raise InputError("arm", run.arm, f"is the same run as arm {arms[run.id]!r}")
+        arms[run.id] = run.arm
     return runs

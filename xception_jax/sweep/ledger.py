@@ -1,7 +1,7 @@
-"""The record of a sweep: what it consists of, and how each run stands.
+"""The record of a sweep, `sweep.json`, and the status of each of its runs.
 
-`sweep.json` says what the sweep is; how a run stands is read from the run's own directory, so
-there is no second truth that could disagree with it.
+The record says what the sweep consists of. The status of a run is read from the run's own directory
+alone, so no other record can disagree with it.
 """
 
 import json
@@ -21,13 +21,15 @@ from xception_jax.sweep.experiment import Experiment, PlannedRun
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands.
+    """The status of a run.
 
     Attributes:
-        status: as in `run.json`, or "interrupted": it says running, but no process holds it; or
-            "unreadable": the file is damaged.
-        reason: why, where there is something to say.
-        record: `run.json`.
+        arm: arm of the run.
+        seed: seed of the run.
+        status: the status in `run.json`; or "interrupted", where that is "running" but no process
+            has locked the directory; or "unreadable", where the file is damaged.
+        reason: the reason of the status, where there is one.
+        record: the content of `run.json`.
     """
 
     arm: str
@@ -40,16 +42,21 @@ class RunStatus:
 def require_home(
     directory: Path, experiment: Experiment, runs: Iterable[PlannedRun]
 ) -> dict[str, Any]:
-    """Checks that `directory` is, or can become, the home of this sweep.
+    """Checks that `directory` is, or can become, the directory of this sweep.
 
-    Seeds, arms and claims may be added to a recorded sweep. What it has recorded stays as it is:
-    the settings of its runs, and the claims that were made before them.
+    Seeds, arms and claims may be added to a recorded sweep. What is recorded does not change: the
+    settings of its runs, and the claims that were made before them.
+
+    Args:
+        directory: the directory.
+        experiment: experiment of the sweep.
+        runs: runs of the sweep.
 
     Returns:
-        What `sweep.json` holds; empty: nothing is recorded yet.
+        The content of `sweep.json`; empty: nothing is recorded yet.
 
     Raises:
-        InputError: it cannot be written, or holds a single run or another sweep.
+        InputError: the directory cannot be written, or holds a single run or another sweep.
     """
     files.require_writable(directory)
 
@@ -61,20 +68,20 @@ def require_home(
         refuse("a single run")
     if not (directory / SWEEP).exists():
         return {}
-    there = read_ledger(directory / SWEEP)
-    name = there["experiment"].get("name")
+    recorded = read_ledger(directory / SWEEP)
+    name = recorded["experiment"].get("name")
     if name != experiment.name:
         refuse(f"another sweep: its experiment is {name!r}, not {experiment.name!r}")
-    recorded = {(row["arm"], row["seed"]): row["id"] for row in there["runs"]}
-    base = there["experiment"].get("base")
+    ids = {(row["arm"], row["seed"]): row["id"] for row in recorded["runs"]}
+    base = recorded["experiment"].get("base")
     for run in runs:
-        if recorded.get((run.arm, run.seed), run.id) != run.id:
+        if ids.get((run.arm, run.seed), run.id) != run.id:
             if base != experiment.base:
                 refuse(f"another sweep: its base config is {base!r}, not {experiment.base!r}")
             refuse(f"another sweep: its {run.arm!r} with seed {run.seed} has other settings")
-    if missing := {arm for arm, _ in recorded} - set(experiment.arms):
+    if missing := {arm for arm, _ in ids} - set(experiment.arms):
         refuse(f"another sweep: it has the arm {min(missing)!r}")
-    return there
+    return recorded
 
 
 def write_ledger(
@@ -87,62 +94,62 @@ def write_ledger(
     """Records the sweep in `directory`, which the caller has locked.
 
     Args:
-        directory: of the sweep.
-        experiment: that the runs belong to.
-        base: every setting as it is where an arm says nothing else, overrides included; with the
-            arms and the seeds it is all that `recorded.load_recorded` needs.
-        runs: of the sweep.
-        command: what the person typed.
+        directory: directory of the sweep.
+        experiment: experiment of the sweep.
+        base: the config from which the arms start, overrides included; with the arms and the seeds
+            it is all that `recorded.load_recorded` needs.
+        runs: runs of the sweep.
+        command: command line that the user typed.
 
     Raises:
         InputError: see `require_home`.
     """
     runs = list(runs)
-    there = require_home(directory, experiment, runs)
+    recorded = require_home(directory, experiment, runs)
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs
     ]
-    listed = {row["directory"] for row in rows}
-    kept = [row for row in there.get("runs", []) if row["directory"] not in listed]
+    directories = {row["directory"] for row in rows}
+    kept = [row for row in recorded.get("runs", []) if row["directory"] not in directories]
     described = experiment.describe()
     described["seeds"] = sorted({row["seed"] for row in [*rows, *kept]})
-    described["claims"], claims = _claims(directory, described["claims"], there)
+    described["claims"], claim_fields = _claims(directory, described["claims"], recorded)
     content = {
         "schema": SWEEP_SCHEMA,
         "experiment": described,
-        **claims,
+        **claim_fields,
         "base": base.to_dict(),
         "runs": [*rows, *kept],
-        "packs": there.get("packs", []),
+        "packs": recorded.get("packs", []),
         "command": command,
-        "created": there.get("created") or files.now(),
+        "created": recorded.get("created") or files.now(),
         **files.provenance(),
     }
     files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
 
 
 def _claims(
-    directory: Path, claims: list[dict[str, Any]], there: dict[str, Any]
+    directory: Path, claims: list[dict[str, Any]], recorded: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The claims made before the runs, and beside them their hash and the later ones.
+    """The claims made before the runs, and the fields with their hash and the later claims.
 
-    Once a run has begun no recorded claim is taken away, and what is new or changed is post hoc.
-    The hash stays as it was recorded, so that an edit of `sweep.json` shows.
+    Once a run has begun no recorded claim is removed, and a new or changed one is post hoc. The
+    hash stays as it was recorded, so that an edit of `sweep.json` shows.
     """
-    if not there or all(run.status == "planned" for run in read_statuses(directory)):
+    if not recorded or all(run.status == "planned" for run in read_statuses(directory)):
         return claims, {"claims_sha256": digest(claims), "post_hoc_claims": []}
-    recorded = there["experiment"].get("claims", [])
-    late = there.get("post_hoc_claims", [])
-    new = [claim for claim in claims if claim not in recorded and claim not in late]
-    recorded_hash = there.get("claims_sha256") or digest(recorded)
-    return recorded, {"claims_sha256": recorded_hash, "post_hoc_claims": [*late, *new]}
+    before_runs = recorded["experiment"].get("claims", [])
+    post_hoc = recorded.get("post_hoc_claims", [])
+    new = [claim for claim in claims if claim not in before_runs and claim not in post_hoc]
+    checksum = recorded.get("claims_sha256") or digest(before_runs)
+    return before_runs, {"claims_sha256": checksum, "post_hoc_claims": [*post_hoc, *new]}
 
 
 def read_ledger(path: Path) -> dict[str, Any]:
-    """`sweep.json`, with what is relied on in its place.
+    """The content of `sweep.json`; the fields that the sweep relies on are present.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is damaged.
     """
     content = read_json(path)
     rows = content.get("runs")
@@ -162,7 +169,7 @@ def read_ledger(path: Path) -> dict[str, Any]:
 
 
 def read_packs(directory: Path) -> list[dict[str, Any]]:
-    """The packs that `record_packs` has recorded, oldest first."""
+    """The packs that `record_packs` recorded, oldest first."""
     packs: list[dict[str, Any]] = read_ledger(directory / SWEEP).get("packs", [])
     return packs
 
@@ -171,26 +178,26 @@ def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> list[int]:
     """Adds packs to the record, before their runs begin; the caller has locked `directory`.
 
     Returns:
-        the place of each in the record, where it stays.
+        The index of each pack in the record, which never changes.
     """
     content = read_ledger(directory / SWEEP)
     packs = content.setdefault("packs", [])
-    places = {(row["size"], *row["runs"]): place for place, row in enumerate(packs)}
-    numbers = []
+    indices = {(row["size"], *row["runs"]): index for index, row in enumerate(packs)}
+    of_rows = []
     for row in rows:
-        number = places.setdefault((row["size"], *row["runs"]), len(packs))
-        if number == len(packs):
+        index = indices.setdefault((row["size"], *row["runs"]), len(packs))
+        if index == len(packs):
             packs.append(row)
-        numbers.append(number)
+        of_rows.append(index)
     files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
-    return numbers
+    return of_rows
 
 
 def read_statuses(directory: Path) -> list[RunStatus]:
-    """How every run of the sweep (or the one run) in `directory` stands.
+    """The status of every run of the sweep, or of the one run, in `directory`.
 
     Raises:
-        InputError: there is neither a sweep nor a run; `sweep.json` is damaged.
+        InputError: there is neither a sweep nor a run, or `sweep.json` is damaged.
     """
     if (directory / SWEEP).exists():
         rows = read_ledger(directory / SWEEP)["runs"]

@@ -1,4 +1,4 @@
-"""Runs of a sweep in this process: together as far as they can, one pack after another."""
+"""Training of a sweep's runs in this process, one pack after another."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,19 +22,19 @@ from xception_jax.training.sharding import make_mesh
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """Where a sweep stands.
+    """The progress of a sweep.
 
     Attributes:
-        members: the runs at hand.
-        numbers: of those among the runs of the sweep, from 1.
-        runs: of the sweep, those already done included.
-        steps: optimizer steps of all runs together.
-        steps_left: of those that remain.
-        progress: of the runs at hand.
-        ended: `run.json`, where a run has just ended.
+        current_runs: the runs that are training now, or the one that has just ended.
+        numbers: numbers of these among the runs of the sweep, from 1.
+        runs: number of runs of the sweep, those already done included.
+        steps: number of optimizer steps of all runs together.
+        steps_left: number of those that remain.
+        progress: progress of the current runs.
+        ended: content of `run.json`, where a run has just ended.
     """
 
-    members: tuple[PlannedRun, ...]
+    current_runs: tuple[PlannedRun, ...]
     numbers: tuple[int, ...]
     runs: int
     steps: int
@@ -43,7 +43,7 @@ class SweepProgress:
     ended: dict[str, Any] | None = None
 
 
-_AT_A_TIME = 16  # files written, each of which waits for the disk, or a file server
+_THREADS = 16  # that write files: each waits for the disk, or a file server
 
 Listener = Callable[[SweepProgress], None]
 
@@ -51,11 +51,14 @@ Listener = Callable[[SweepProgress], None]
 def check_runs(runs: Sequence[PlannedRun]) -> dict[str, int]:
     """Checks every arm against its data, model and devices; compiles and trains nothing.
 
+    Args:
+        runs: runs of the sweep.
+
     Returns:
-        the optimizer steps of a run of each arm.
+        The number of optimizer steps of a run, for each arm.
 
     Raises:
-        InputError: an arm that cannot run; the message names it.
+        InputError: an arm cannot be trained; the message names it.
     """
     mesh = make_mesh()
     steps: dict[str, int] = {}
@@ -86,49 +89,47 @@ def run_missing(
     """Trains every run that has not ended; a run that fails does not stop the others.
 
     Args:
-        directory: of the sweep; the caller holds its lock.
-        experiment: that the runs belong to.
-        runs: all of the sweep's; those that are done or have diverged are left as they are.
-        steps: of a run of each arm, as `check_runs` returns them.
-        listener: told of every step and every end of a run.
-        stop: asked before every step.
+        directory: directory of the sweep, which the caller has locked.
+        experiment: experiment of the sweep.
+        runs: all runs of the sweep; those that are done or have diverged are left as they are.
+        steps: number of steps of a run for each arm, as `check_runs` returns them.
+        listener: called after every dispatched call and at the end of every run.
+        stop: asked before every dispatched call.
         warn: takes a line of text for people.
         sizes: how many runs train together, see `plan_packs`; None: each trains alone.
 
     Returns:
-        `run.json` of every run, in order.
+        The content of `run.json` of every run, in order.
 
     Raises:
         InputError: a run's directory holds another run.
-        Interrupted: `stop` said so; the runs at hand have saved where they stand.
+        Interrupted: `stop` said so; the current runs have saved their states.
     """
     records, packs = plan_missing(directory, runs, sizes=sizes, warn=warn)
     record_packs(directory, [pack.row(runs) for pack in packs if pack.slots is not None])
     total = sum(steps[run.arm] for run in runs)
     left = sum(steps[run.arm] for run, r in zip(runs, records, strict=True) if not _ended(r))
     for pack in packs:
-        going = [number for number in pack.numbers if not _ended(records[number])]
-        members = tuple(runs[number] for number in going)
+        unfinished = [number for number in pack.numbers if not _ended(records[number])]
+        current_runs = tuple(runs[number] for number in unfinished)
         if stop():
-            raise Interrupted(f"stopped before {members[0].name}")
-        here = SweepProgress(members, tuple(n + 1 for n in going), len(runs), total, left)
+            raise Interrupted(f"stopped before {current_runs[0].name}")
+        numbers = tuple(number + 1 for number in unfinished)
+        at_start = SweepProgress(current_runs, numbers, len(runs), total, left)
 
-        def tell(progress: Progress, here: SweepProgress = here) -> None:
-            left = here.steps_left - progress.step * len(here.members)
-            listener(replace(here, steps_left=left, progress=progress))
+        def report(progress: Progress, at_start: SweepProgress = at_start) -> None:
+            left = at_start.steps_left - progress.step * len(at_start.current_runs)
+            listener(replace(at_start, steps_left=left, progress=progress))
 
-        run_dirs = [directory / runs[number].directory for number in pack.numbers]
-        together = [
-            RunSpec(runs[number].config, home, _labels(runs[number], experiment.name))
-            for number, home in zip(pack.numbers, run_dirs, strict=True)
-        ]
-        ended = _train(together, pack.slots, listener=tell, stop=stop, warn=warn)
-        for number, record in zip(pack.numbers, ended, strict=True):
+        in_pack = [runs[number] for number in pack.numbers]
+        run_specs = [_run_spec(run, directory / run.directory, experiment) for run in in_pack]
+        new_records = _train(run_specs, pack.slots, listener=report, stop=stop, warn=warn)
+        for number, record in zip(pack.numbers, new_records, strict=True):
             records[number] = record
-        for number in going:
+        for number in unfinished:
             left -= steps[runs[number].arm]
-            one = SweepProgress((runs[number],), (number + 1,), len(runs), total, left)
-            listener(replace(one, ended=records[number]))
+            at_end = SweepProgress((runs[number],), (number + 1,), len(runs), total, left)
+            listener(replace(at_end, ended=records[number]))
     return records
 
 
@@ -139,12 +140,20 @@ def plan_missing(
     sizes: Sizes | None,
     warn: Callable[[str], None],
 ) -> tuple[list[dict[str, Any]], list[Pack]]:
-    """`run.json` of every run, and how those that have not ended are to train; see `run_missing`.
+    """The records of all runs, and the packs in which those that have not ended are to train.
+
+    Runs without a record get one, with the status "planned".
+
+    Args:
+        directory: see `run_missing`.
+        runs: see `run_missing`.
+        sizes: see `run_missing`.
+        warn: see `run_missing`.
 
     Raises:
         InputError: a run's directory holds another run.
     """
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         records = list(pool.map(lambda run: _planned(directory / run.directory, run), runs))
     waiting = [number for number, record in enumerate(records) if not _ended(record)]
     recorded = read_packs(directory)
@@ -159,12 +168,19 @@ def run_unit(
     stop: Callable[[], bool],
     warn: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Trains the unit with this number among the packs of `sweep.json`; see `run_missing`.
+    """Trains one unit, a pack that `sweep.json` records.
 
     Nothing is written but in the directories of its runs.
 
+    Args:
+        directory: directory of the sweep.
+        number: number of the unit, its index among the packs.
+        listener: see `run_missing`; its counts are those of the unit's runs.
+        stop: see `run_missing`.
+        warn: see `run_missing`.
+
     Returns:
-        `run.json` of the unit's runs.
+        The content of `run.json` of the unit's runs.
 
     Raises:
         InputError: there is no such unit, or the record is damaged.
@@ -174,67 +190,67 @@ def run_unit(
     if not 0 <= number < len(sweep.packs):
         raise InputError("--unit", number, "is not recorded", max(0, len(sweep.packs) - 1))
     pack, rows = sweep.packs[number], {row["directory"]: row for row in sweep.rows}
-    members = tuple(sweep.run(rows[name]) for name in pack["runs"])
-    places = {name: place for place, name in enumerate(rows, 1)}
-    numbers = tuple(places[name] for name in pack["runs"])
+    runs = tuple(sweep.run(rows[name]) for name in pack["runs"])
+    number_of = {name: number for number, name in enumerate(rows, 1)}
+    numbers = tuple(number_of[name] for name in pack["runs"])
 
-    def tell(progress: Progress) -> None:
-        steps = progress.total_steps * len(members)
-        left = steps - progress.step * len(members)
-        listener(SweepProgress(members, numbers, len(rows), steps, left, progress))
+    def report(progress: Progress) -> None:
+        steps = progress.total_steps * len(runs)
+        left = steps - progress.step * len(runs)
+        listener(SweepProgress(runs, numbers, len(rows), steps, left, progress))
 
-    together = [
-        RunSpec(run.config, directory / name, _labels(run, sweep.experiment.name))
-        for run, name in zip(members, pack["runs"], strict=True)
+    run_specs = [
+        _run_spec(run, directory / name, sweep.experiment)
+        for run, name in zip(runs, pack["runs"], strict=True)
     ]
-    return _train(together, pack["size"], listener=tell, stop=stop, warn=warn)
+    return _train(run_specs, pack["size"], listener=report, stop=stop, warn=warn)
 
 
 def _train(
-    together: Sequence[RunSpec],
+    run_specs: Sequence[RunSpec],
     slots: int | None,
     *,
     listener: Callable[[Progress], None],
     stop: Callable[[], bool],
     warn: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """`run.json` of every run; what makes them fail is recorded there."""
+    """Trains runs together and returns their records; an error of theirs is recorded there."""
     try:
-        return train_together(together, slots, listener=listener, stop=stop, warn=warn)
+        return train_together(run_specs, slots, listener=listener, stop=stop, warn=warn)
     except Interrupted:
         raise
     except Exception as error:
-        return [_failed(run.directory, error) for run in together]
+        return [_failed(run.directory, error) for run in run_specs]
 
 
-def _labels(run: PlannedRun, experiment: str) -> Labels:
-    return Labels(run.name, experiment, run.arm)
+def _run_spec(run: PlannedRun, run_dir: Path, experiment: Experiment) -> RunSpec:
+    return RunSpec(run.config, run_dir, Labels(run.name, experiment.name, run.arm))
 
 
 def _ended(record: Mapping[str, Any]) -> bool:
     return record["status"] in ENDED
 
 
-def _planned(home: Path, run: PlannedRun) -> dict[str, Any]:
-    """The record of a run in its home, which is made if need be and left alone if it has ended.
+def _planned(run_dir: Path, run: PlannedRun) -> dict[str, Any]:
+    """The record of a run; directory and record are created if there are none.
 
     Raises:
         InputError: the directory holds another run.
     """
-    files.require_own(home, run.config)
-    record = files.read_run(home)
+    files.require_own(run_dir, run.config)
+    record = files.read_run(run_dir)
     if _ended(record):
         return record
-    files.claim(home, run.config)
-    if (home / RUN).exists():
+    files.claim(run_dir, run.config)
+    if (run_dir / RUN).exists():
         return record
-    return files.update_run(home, id=run.id, arm=run.arm, seed=run.seed, status="planned")
+    return files.update_run(run_dir, id=run.id, arm=run.arm, seed=run.seed, status="planned")
 
 
-def _failed(home: Path, error: Exception) -> dict[str, Any]:
-    """The record of a run that failed; not written where another process is training it."""
-    if is_locked(home):
+def _failed(run_dir: Path, error: Exception) -> dict[str, Any]:
+    """The record of a run that failed; not written while another process trains the run."""
+    if is_locked(run_dir):
         return {"status": "failed", "reason": str(error)}
-    if _ended(record := files.read_run(home)):  # before the others of its pack
+    if _ended(record := files.read_run(run_dir)):  # before the others of its pack
         return record
-    return files.record_failure(home, error)
+    return files.record_failure(run_dir, error)

@@ -1,4 +1,4 @@
-"""Which runs of a sweep train together in one compiled program."""
+"""Packing: which runs of a sweep train together in one compiled program."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +17,12 @@ from xception_jax.training.checkpoint import saved_steps
 
 @dataclass(frozen=True)
 class Pack:
-    """Runs that train together, or one alone.
+    """Runs that train together, or one run alone.
 
     Attributes:
-        numbers: of the runs in the sweep's order.
-        slots: at least as many; None: a run alone, in a program without slots.
-        chosen: how the number of slots came about, for the record.
+        numbers: numbers of the runs in the sweep's order.
+        slots: number of slots, at least one per run; None: a run alone, in a program without slots.
+        chosen: how the number of slots was chosen, for the record.
     """
 
     numbers: tuple[int, ...]
@@ -30,7 +30,11 @@ class Pack:
     chosen: str = "given"
 
     def row(self, runs: Sequence[PlannedRun]) -> dict[str, Any]:
-        """What `sweep.json` says of it."""
+        """The row of the pack in `sweep.json`.
+
+        Args:
+            runs: all runs of the sweep.
+        """
         directories = [runs[number].directory for number in self.numbers]
         return {"size": self.slots, "runs": directories, "chosen": self.chosen}
 
@@ -47,44 +51,44 @@ def plan_packs(
     sizes: Sizes | None,
     warn: Callable[[str], None],
 ) -> list[Pack]:
-    """How the waiting runs are to train, in the order of their first.
+    """The packs in which the waiting runs are to train, in the order of their first runs.
 
     A pack that has begun is formed again as it was, so that it goes on to the same bits.
 
     Args:
-        directory: of the sweep.
-        runs: all of the sweep's.
-        waiting: numbers of those that have not ended.
+        directory: directory of the sweep.
+        runs: all runs of the sweep.
+        waiting: numbers of the runs that have not ended.
         recorded: the packs in `sweep.json`.
-        sizes: of runs that can train together, how many should, and how that was found; None: every
-            run alone.
+        sizes: takes runs that can train together; returns how many should, and how that was found.
+            None: every run alone.
         warn: takes a line of text for people.
     """
     numbers = {run.directory: number for number, run in enumerate(runs)}
-    left, packs = dict.fromkeys(waiting), []
+    unassigned, packs = dict.fromkeys(waiting), []
     for row in recorded:
         if row["size"] is None:  # a run alone, recorded for a launcher
             continue
-        members = [numbers[name] for name in row["runs"] if name in numbers]
-        going = [number for number in members if number in left]
-        if not going or not all(_is_packed(directory / runs[n].directory) for n in going):
-            continue  # ended, not begun, or taken over as single runs
-        for number in going:
-            del left[number]
-        obstacle = "packing is off" if sizes is None else _obstacle(directory, runs, row, members)
+        in_pack = [numbers[name] for name in row["runs"] if name in numbers]
+        unfinished = [number for number in in_pack if number in unassigned]
+        if not unfinished or not all(_is_packed(directory / runs[n].directory) for n in unfinished):
+            continue  # all ended, not begun, or resumed as single runs
+        for number in unfinished:
+            del unassigned[number]
+        obstacle = "packing is off" if sizes is None else _obstacle(directory, runs, row, in_pack)
         if obstacle is None:
-            packs.append(Pack(tuple(members), row["size"], str(row.get("chosen", "given"))))
+            packs.append(Pack(tuple(in_pack), row["size"], str(row.get("chosen", "given"))))
             continue
-        names = ", ".join(runs[number].name for number in going)
+        names = ", ".join(runs[number].name for number in unfinished)
         warn(f"{names} trained together and each go on alone: {obstacle}")
-        packs += [Pack((number,)) for number in going]
-    for group in _groups(directory, runs, list(left)):
+        packs += [Pack((number,)) for number in unfinished]
+    for group in _groups(directory, runs, list(unassigned)):
         packs += [Pack((n,)) for n in group] if sizes is None else _split(runs, group, sizes)
     return sorted(packs, key=lambda pack: pack.numbers[0])
 
 
 def even_size(runs: int, most: int) -> int:
-    """Slots of packs of at most `most` that hold so many runs with the fewest slots left over."""
+    """The size, up to `most`, of equal packs that hold so many runs with the fewest empty slots."""
     return ceil(runs / ceil(runs / most))
 
 
@@ -98,35 +102,35 @@ def _split(runs: Sequence[PlannedRun], group: list[int], sizes: Sizes) -> list[P
     return [Pack(part, size, chosen) for part in parts]
 
 
-def _groups(directory: Path, runs: Sequence[PlannedRun], left: list[int]) -> list[list[int]]:
-    """Runs that can train together: of one program, standing at one step, held by no one else."""
+def _groups(directory: Path, runs: Sequence[PlannedRun], numbers: list[int]) -> list[list[int]]:
+    """The runs grouped by program and newest checkpoint; a locked run is a group of its own."""
     groups: dict[Any, list[int]] = {}
-    for number in left:
-        home = directory / runs[number].directory
-        step = max(saved_steps(home / CHECKPOINTS), default=0)
-        own = number if is_locked(home) else None
+    for number in numbers:
+        run_dir = directory / runs[number].directory
+        step = max(saved_steps(run_dir / CHECKPOINTS), default=0)
+        alone = number if is_locked(run_dir) else None
         shared = json.dumps(shared_settings(runs[number].config), sort_keys=True)
-        groups.setdefault((shared, step, own), []).append(number)
+        groups.setdefault((shared, step, alone), []).append(number)
     return list(groups.values())
 
 
-def _is_packed(home: Path) -> bool:
-    """Whether the run has begun in a pack, as far as its files are there to say so."""
-    return not (home / RUN).exists() or files.read_run(home).get("pack") is not None
+def _is_packed(run_dir: Path) -> bool:
+    """Whether the run has begun in a pack; also true where its `run.json` is gone."""
+    return not (run_dir / RUN).exists() or files.read_run(run_dir).get("pack") is not None
 
 
 def _obstacle(
-    directory: Path, runs: Sequence[PlannedRun], row: Mapping[str, Any], members: list[int]
+    directory: Path, runs: Sequence[PlannedRun], row: Mapping[str, Any], in_pack: list[int]
 ) -> str | None:
     """Why a pack that has begun cannot be formed again; None: it can."""
-    if len(members) != len(row["runs"]):
+    if len(in_pack) != len(row["runs"]):
         return "the sweep is asked for without some of the others"
-    for number in members:
-        home, name = directory / runs[number].directory, runs[number].name
-        if is_locked(home):
+    for number in in_pack:
+        run_dir, name = directory / runs[number].directory, runs[number].name
+        if is_locked(run_dir):
             return f"{name} is in use by another process"
-        if files.read_run(home)["status"] in ENDED:
+        if files.read_run(run_dir)["status"] in ENDED:
             continue
-        if not (home / RUN).exists() or not (home / CHECKPOINTS).is_dir():
+        if not (run_dir / RUN).exists() or not (run_dir / CHECKPOINTS).is_dir():
             return f"files of {name} are gone"
     return None

@@ -1,4 +1,4 @@
-"""A sweep from its record: `sweep.json` holds, as plain data, all that trains it again."""
+"""Loading of a sweep from its record: `sweep.json` holds all that is needed to train it again."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -20,14 +20,14 @@ from xception_jax.sweep.ledger import read_ledger
 
 @dataclass(frozen=True)
 class RecordedSweep:
-    """What `sweep.json` says of a sweep; no code is run to read it.
+    """A sweep as its `sweep.json` records it; no code is run to read it.
 
     Attributes:
-        path: of the file.
-        experiment: as it was when the runs were planned; its widths are those that made arms equal.
-        base: every setting where an arm says nothing else.
-        rows: of the runs: arm, seed, id, directory.
-        packs: see `packing.Pack.row`.
+        path: path of the file.
+        experiment: the experiment when the runs were planned, with the widths that make arms equal.
+        base: the settings from which the arms start.
+        rows: for each run its arm, seed, id and directory.
+        packs: the packs, see `packing.Pack.row`.
     """
 
     path: Path
@@ -37,10 +37,10 @@ class RecordedSweep:
     packs: list[dict[str, Any]]
 
     def run(self, row: Mapping[str, Any]) -> PlannedRun:
-        """The run that `row` lists.
+        """The run that a row describes.
 
         Raises:
-            InputError: its settings are not valid, or not those its id was made of.
+            InputError: its settings are not valid, or not those from which its id was made.
         """
         arm, seed = row["arm"], row["seed"]
         if arm not in self.experiment.arms:
@@ -56,7 +56,7 @@ def load_recorded(path: Path) -> RecordedSweep:
     """Reads `sweep.json`.
 
     Raises:
-        InputError: it is missing, damaged, or of a version that did not record the settings.
+        InputError: it is missing, damaged, or from a version that did not record the settings.
     """
     content = read_ledger(path)
     base, packs = content.get("base"), content.get("packs", [])
@@ -89,9 +89,9 @@ def load_sweep(
     """An experiment, its base config and its runs, from its own file or from a `sweep.json`.
 
     Args:
-        path: a file that ends in .json is a record.
+        path: path of an experiment file, or of a record, whose name ends in .json.
         base: a config file in place of the experiment's own base; not with a record.
-        seeds: how many; None: as many as the experiment says, or the runs that are recorded.
+        seeds: number of seeds; None: the experiment's, or the runs that are recorded.
         overrides: `key=value` words.
 
     Raises:
@@ -116,6 +116,6 @@ def load_sweep(
     experiment, settings = apply_overrides(experiment, recorded.base, overrides)
     runs = plan_runs(experiment, settings)
     if seeds is None:
-        there = {(row["arm"], row["seed"]) for row in recorded.rows}
-        runs = [run for run in runs if (run.arm, run.seed) in there]
+        in_record = {(row["arm"], row["seed"]) for row in recorded.rows}
+        runs = [run for run in runs if (run.arm, run.seed) in in_record]
     return experiment, settings, runs

@@ -1,8 +1,8 @@
-"""Checkpoints of a run. The one module that imports Orbax.
+"""Checkpoints of a run; the one module that imports Orbax.
 
 Beside its arrays a checkpoint holds a digest of each, taken before they were saved, and one of the
-run's log up to there. What is restored must have them: Orbax itself does not notice a flipped bit,
-and a checkpoint without digests is not trusted.
+run's log up to its step. What is restored must match them: Orbax itself does not notice a flipped
+bit, and a checkpoint without digests is not trusted.
 """
 
 import hashlib
@@ -27,22 +27,21 @@ _ITEMS = _STATE, _DIGESTS = "default", "digests"
 
 
 class Damaged(Exception):
-    """A checkpoint is not what was saved; says in what."""
+    """A checkpoint is not what was saved; the message says what differs."""
 
 
 class Checkpoints:
     """The checkpoints in one directory, saved in the background.
 
-    Kept are the last `keep_last` and the `keep_best` whose validation `metric` is highest. A
-    checkpoint is there whole or not at all; what a kill left half-written is removed at the next
-    start.
+    A checkpoint exists as a whole or not at all; what a kill left half-written is removed at the
+    next start.
 
     Args:
-        directory: made if need be.
-        keep_last: see above.
-        keep_best: see above.
-        metric: see above.
-        run: the id of the run; checkpoints of another are not restored.
+        directory: directory of the checkpoints, created if need be.
+        keep_last: number of most recent checkpoints kept.
+        keep_best: number of checkpoints kept for the highest `metric`.
+        metric: name of the validation metric by which checkpoints are compared.
+        run: id of the run; checkpoints of another run are not restored.
 
     Raises:
         InputError: `directory` is a file.
@@ -81,16 +80,16 @@ class Checkpoints:
     def save(
         self, step: int, state: TrainState, metrics: Mapping[str, float] | None, log: bytes
     ) -> None:
-        """Starts saving; returns once the arrays are copied off the devices.
+        """Starts saving a checkpoint; returns once the arrays are copied off the devices.
 
         Args:
-            step: the number of steps the state has taken.
-            state: whole on every host; may be used up by the next step afterwards.
-            metrics: of the validation at this step, if there was one.
-            log: the run's, up to this step.
+            step: number of steps that the state has taken.
+            state: the state, whole on every host; its buffers may be donated afterwards.
+            metrics: metrics of the validation at this step, if there was one.
+            log: the run's log up to this step.
         """
-        # Of NumPy's arrays Orbax asks nothing about devices: of the hundreds of a small run's state
-        # that took twice as long as all the rest of a checkpoint.
+        # For NumPy arrays Orbax does not ask about devices: for the hundreds of arrays of a small
+        # run's state that took twice as long as all the rest of a checkpoint.
         state = jax.device_get(state)
         digests = {"run": self._run, METRICS_LOG: _sha256(log), "arrays": _digests(state)}
         arguments = ocp.args.Composite(
@@ -99,21 +98,21 @@ class Checkpoints:
         self._manager.save(step, args=arguments, metrics=dict(metrics) if metrics else None)
 
     def steps(self) -> list[int]:
-        """Of the checkpoints there are, ascending."""
+        """The steps of the checkpoints, ascending."""
         return sorted(self._manager.all_steps())
 
     def restore(self, step: int, shapes: TrainState, mesh: Mesh, log: bytes) -> TrainState:
         """The state saved at `step`, on every device of `mesh`.
 
         Args:
-            step: of the checkpoint.
-            shapes: of the state.
-            mesh: of its devices.
-            log: the run's as it is now, up to this step.
+            step: step of the checkpoint.
+            shapes: shapes of the state.
+            mesh: the devices.
+            log: the run's log as it is now, up to this step.
 
         Raises:
-            Damaged: it, or the log, is not as it was saved.
-            Exception: Orbax cannot read it; it raises many kinds.
+            Damaged: the checkpoint or the log is not as it was when it was saved.
+            Exception: Orbax cannot read the checkpoint; it raises many kinds.
         """
         state, digests = _restore(self._manager, step, shapes, mesh)
         if digests.get("run") != self._run:
@@ -129,11 +128,11 @@ class Checkpoints:
                 self._manager.delete(later)
 
     def wait(self) -> None:
-        """Blocks until what was saved is on disk."""
+        """Blocks until every checkpoint is on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits and releases the directory."""
+        """Waits as `wait` does, and releases the directory."""
         self._manager.close()
 
 
@@ -144,20 +143,23 @@ def restore_newest(
     logs: Sequence[Callable[[int], bytes]],
     warn: Callable[[str], None],
 ) -> tuple[int, list[TrainState]] | None:
-    """The states of all `runs` at the newest step at which each can be read; None: no such step.
+    """The newest step at which every run has a readable checkpoint, and their states there.
 
-    Checkpoints that are newer are deleted, for the runs will save them again; `warn` is told of
-    each that is damaged.
+    Newer checkpoints are deleted, for the runs will save them again; `warn` is told of each that is
+    damaged.
 
     Args:
-        runs: the checkpoints of each.
-        shapes: of a state.
-        mesh: of the devices.
-        logs: of each run, from a step to its log up to there.
+        runs: checkpoints of each run.
+        shapes: shapes of a state.
+        mesh: the devices.
+        logs: for each run, a function from a step to the run's log up to that step.
         warn: takes a line of text for people.
 
+    Returns:
+        The step and the states; None: the runs have no step in common.
+
     Raises:
-        InputError: there are such steps, and none can be read of all; nothing is deleted.
+        InputError: the runs have steps in common, but at none can all be read; nothing is deleted.
     """
     common = set.intersection(*(set(run.steps()) for run in runs))
     damaged: list[tuple[Path, Exception]] = []
@@ -174,14 +176,16 @@ def restore_newest(
                 break
         else:
             for path, cause in damaged:
-                warn(f"{path} cannot be read ({_said(cause)}); going on from {step}")
+                warn(f"{path} cannot be read ({_message(cause)}); going on from {step}")
             for run in runs:
                 run.delete_after(step)
             return step, states
     if damaged:
         newest, cause = damaged[0]
-        said = f"no checkpoint can be read ({newest.name}: {_said(cause)})"
-        reason = f"{said}; delete {newest.parent.name}/ to start over"
+        reason = (
+            f"no checkpoint can be read ({newest.name}: {_message(cause)}); "
+            f"delete {newest.parent.name}/ to start over"
+        )
         raise InputError("checkpoints", str(newest.parent), reason) from cause
     for run in runs:
         run.delete_after(-1)
@@ -189,7 +193,7 @@ def restore_newest(
 
 
 def saved_steps(directory: Path) -> list[int]:
-    """Of the checkpoints in `directory`, ascending; empty where there is none."""
+    """The steps of the checkpoints in `directory`, ascending; empty where there is none."""
     if not directory.is_dir():
         return []
     return sorted(ocp.utils.checkpoint_steps(directory.absolute()))
@@ -198,7 +202,13 @@ def saved_steps(directory: Path) -> list[int]:
 def read_state(
     directory: Path, shapes: TrainState, mesh: Mesh, step: int | None
 ) -> tuple[int, TrainState]:
-    """The state saved at `step` (None: the newest), without a change to the directory.
+    """The step of a checkpoint and its state, read without a change to the directory.
+
+    Args:
+        directory: directory of the checkpoints.
+        shapes: shapes of the state.
+        mesh: the devices that the state is put on.
+        step: step of the checkpoint; None: the newest.
 
     Raises:
         InputError: there is no such checkpoint, or it is damaged.
@@ -209,36 +219,36 @@ def read_state(
     with ocp.CheckpointManager(directory.absolute(), item_names=_ITEMS, options=options) as manager:
         steps = sorted(manager.all_steps())
         if not steps or (step is not None and step not in steps):
-            near = min(steps, key=lambda there: abs(there - (step or 0))) if steps else None
+            near = min(steps, key=lambda saved: abs(saved - (step or 0))) if steps else None
             raise InputError("checkpoints", step, f"no such checkpoint in {directory}", near)
         chosen = steps[-1] if step is None else step
         try:
             return chosen, _restore(manager, chosen, shapes, mesh)[0]
         except Exception as error:  # Orbax raises many kinds; each means the files are no use
-            reason = f"cannot be read ({_said(error)})"
+            reason = f"cannot be read ({_message(error)})"
             raise InputError("checkpoints", str(directory / str(chosen)), reason) from error
 
 
 def _restore(
     manager: ocp.CheckpointManager, step: int, shapes: TrainState, mesh: Mesh
 ) -> tuple[TrainState, dict[str, Any]]:
-    """A state with the digests it was saved with, and all digests."""
-    asked = ocp.args.Composite(
+    """A state that matches the digests it was saved with, and these digests."""
+    arguments = ocp.args.Composite(
         default=ocp.args.StandardRestore(_targets(shapes, mesh)), digests=ocp.args.JsonRestore()
     )
-    there = manager.restore(step, args=asked)
-    state, digests = there[_STATE], there[_DIGESTS]
+    restored = manager.restore(step, args=arguments)
+    state, digests = restored[_STATE], restored[_DIGESTS]
     if not isinstance(digests, dict) or not isinstance(digests.get("arrays"), dict):
         raise Damaged("it has no digests")
-    found = _digests(state)
-    for path in sorted(found.keys() | digests["arrays"].keys()):
-        if found.get(path) != digests["arrays"].get(path):
+    actual, saved = _digests(state), digests["arrays"]
+    for path in sorted(actual.keys() | saved.keys()):
+        if actual.get(path) != saved.get(path):
             raise Damaged(f"{path} is not what was saved")
     return state, digests
 
 
 def _digests(state: TrainState) -> dict[str, str]:
-    """Of every array, which each host has whole, by path; the type and the shape count."""
+    """A digest of the type, shape and values of each array of a state, by path."""
     return {
         _path(keys): _sha256(f"{value.dtype}{value.shape}".encode(), np.ascontiguousarray(value))
         for keys, value in jax.tree_util.tree_leaves_with_path(jax.device_get(state))
@@ -252,7 +262,7 @@ def _sha256(*parts: Any) -> str:
     return digest.hexdigest()
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) if isinstance(error, Damaged) else type(error).__name__
 
 

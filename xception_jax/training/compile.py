@@ -1,4 +1,4 @@
-"""The steps as compiled programs: for one run or for a pack, over a mesh, one step or several."""
+"""The steps as compiled programs: for one run or a pack, over a mesh, one step or several."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,21 +15,20 @@ from xception_jax.models.functional import Params
 from xception_jax.ops import COMPILER_OPTIONS
 from xception_jax.runtime.allocator import without_gaps
 from xception_jax.runtime.traced import keeps, traced
-from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.sharding import REPLICATED, Layout, make_mesh
-from xception_jax.training.state import TrainState
+from xception_jax.training.state import Hyperparameters, TrainState
 from xception_jax.training.step import Batch, Outcome, StepSpec, evaluation_step, train_step
 
-Described = tuple[Any, ...]
+Shapes = tuple[Any, ...]
 
 
-def shapes_of(tree: PyTree) -> Described:
-    """A hashable description of a tree of arrays."""
+def shapes_of(tree: PyTree) -> Shapes:
+    """The structure, shapes and types of a tree of arrays, hashable."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
 
 
-def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
+def _train_steps(  # noqa: PLR0917 - shard_map passes its arguments by position
     step_spec: StepSpec,
     layout: Layout,
     state: TrainState,
@@ -39,7 +38,7 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
     count: Int[Array, ""],
     hparams: Hyperparameters,
 ) -> tuple[TrainState, Outcome]:
-    """The first `count` of the steps whose batches are given (inside `shard_map`)."""
+    """Takes the first `count` of the steps whose batches are given (inside `shard_map`)."""
     step = partial(train_step, step_spec)
     if layout.slots is not None:
         step = jax.vmap(step, in_axes=(0, 0, None, 0))
@@ -52,35 +51,41 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes them by position
     before = state, {"active": active, "step": state.step, "learning_rate": rate}
     if all(len(rows) == 1 for rows in batches.values()):
         return take(0, before)
-    taken: tuple[TrainState, Outcome] = lax.fori_loop(0, count, take, before)
-    return taken
+    after: tuple[TrainState, Outcome] = lax.fori_loop(0, count, take, before)
+    return after
 
 
 @lru_cache(maxsize=64)
 def compile_train_steps(
-    step_spec: StepSpec, layout: Layout, device_data: Described, batches: Described
+    step_spec: StepSpec, layout: Layout, device_data: Shapes, batches: Shapes
 ) -> jax.stages.Compiled:
-    """Of `lower_train_steps`; a call with other shapes is an error, so nothing compiles twice."""
+    """The compiled `lower_train_steps`.
+
+    A call with other shapes is an error, so nothing compiles twice.
+    """
     return _compile(lower_train_steps(step_spec, layout, device_data, batches))
 
 
 @lru_cache(maxsize=64)
 def compile_evaluation_step(
-    step_spec: StepSpec, layout: Layout, device_data: Described, batch: Described
+    step_spec: StepSpec, layout: Layout, device_data: Shapes, batch: Shapes
 ) -> jax.stages.Compiled:
-    """Of `lower_evaluation_step`, as above."""
+    """The compiled `lower_evaluation_step`; a call with other shapes is an error."""
     return _compile(lower_evaluation_step(step_spec, layout, device_data, batch))
 
 
 def lower_train_steps(
-    step_spec: StepSpec, layout: Layout, device_data: Described, batches: Described
+    step_spec: StepSpec, layout: Layout, device_data: Shapes, batches: Shapes
 ) -> jax.stages.Lowered:
-    """(state, active, resident, batches, count, own) -> (state, outcome); the state is used up.
+    """The program of the training steps of one call.
+
+    It takes (state, active, device_data, batches, count, hparams) and returns (state, outcome), see
+    `train_step`; the buffers of the state are donated.
 
     Args:
-        step_spec: of every run.
-        layout: of the run or the pack.
-        device_data: `shapes_of` the arrays on the devices.
+        step_spec: what is fixed in the step of every run.
+        layout: how the arrays of the run or the pack lie on the devices.
+        device_data: `shapes_of` the data set's arrays that are kept on the devices.
         batches: `shapes_of` the batches of the most steps that a call takes, arrays
             [steps, …] of the layout's `steps_spec`. With one there is no loop in the program.
     """
@@ -100,12 +105,12 @@ def lower_train_steps(
         check_vma=False,
     )
     arguments = (
-        _state(step_spec, layout),
-        _members(layout, jax.ShapeDtypeStruct((), jnp.bool_)),
-        _abstract(device_data, layout, REPLICATED),
-        _abstract(batches, layout, layout.steps_spec),
-        _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32)),
-        _members(layout, _hyperparameters()),
+        _state_shapes(step_spec, layout),
+        _per_run(layout, jax.ShapeDtypeStruct((), jnp.bool_)),
+        _array_shapes(device_data, layout, REPLICATED),
+        _array_shapes(batches, layout, layout.steps_spec),
+        _with_sharding(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32)),
+        _per_run(layout, _hyperparameter_shapes()),
     )
     outcome = dict.fromkeys(("active", "step", "learning_rate"), 0)
     results = jax.tree.structure((arguments[0], outcome))
@@ -113,11 +118,12 @@ def lower_train_steps(
 
 
 def lower_evaluation_step(
-    step_spec: StepSpec, layout: Layout, device_data: Described, batch: Described
+    step_spec: StepSpec, layout: Layout, device_data: Shapes, batch: Shapes
 ) -> jax.stages.Lowered:
-    """(parameters, statistics, own, resident, batch) -> values per run and example.
+    """The program of one evaluation step.
 
-    All runs of a pack see the same batch.
+    It takes (parameters, batch_stats, hparams, device_data, batch) and returns the outputs of each
+    run and example, see `evaluation_step`. All runs of a pack see the same batch.
     """
 
     def step(
@@ -133,44 +139,45 @@ def lower_evaluation_step(
 
     if layout.slots is not None:
         step = jax.vmap(step, in_axes=(0, 0, 0, None, None))
-    members = layout.run_spec
+    per_run = layout.run_spec
     sharded = jax.shard_map(
         step,
         mesh=layout.mesh,
-        in_specs=(members, members, members, REPLICATED, layout.shared_batch_spec),
+        in_specs=(per_run, per_run, per_run, REPLICATED, layout.shared_batch_spec),
         out_specs=layout.batch_spec,
         check_vma=False,
     )
-    state = _state(step_spec, layout)
+    state = _state_shapes(step_spec, layout)
     arguments = (
         state.parameters,
         state.batch_stats,
-        _members(layout, _hyperparameters()),
-        _abstract(device_data, layout, REPLICATED),
-        _abstract(batch, layout, layout.shared_batch_spec),
+        _per_run(layout, _hyperparameter_shapes()),
+        _array_shapes(device_data, layout, REPLICATED),
+        _array_shapes(batch, layout, layout.shared_batch_spec),
     )
     return _lower(sharded, arguments, ("evaluate", step_spec, layout))
 
 
 def place_states(step_spec: StepSpec, layout: Layout, states: Sequence[TrainState]) -> TrainState:
-    """The states of all slots, whole, as the training step takes them."""
+    """The states of all slots, whole on every host, as the training step takes them."""
     return layout.stack(states, _state_specs(step_spec, layout))
 
 
 def _state_specs(step_spec: StepSpec, layout: Layout) -> TrainState:
-    """How each array of the runs' states lies."""
+    """The PartitionSpec of each array of the runs' states."""
     shapes = step_spec.shapes()
     specs: TrainState = jax.tree.map(lambda _: layout.run_spec, shapes)
     if step_spec.shard_optimizer:
-        share = partial(jax.tree.map, lambda x: layout.shard_spec(x.shape))
-        specs = replace(specs, averages=share(shapes.averages), optimizer=share(shapes.optimizer))
+        shard = partial(jax.tree.map, lambda x: layout.shard_spec(x.shape))
+        specs = replace(specs, averages=shard(shapes.averages), optimizer=shard(shapes.optimizer))
     return specs
 
 
 def initial_state(step_spec: StepSpec, seed: int) -> TrainState:
-    """`StepSpec.init` in one program, the same on every host, and within a bit or two of that.
+    """`StepSpec.init` as one program: equal on every host, and to `init` within a bit or two.
 
-    Programs of one shape each take longer to find than to run. What is fused is rounded otherwise.
+    A program for each shape would take longer to find than to run. Fused operations are rounded
+    differently, hence the bits.
     """
     state: TrainState = _compile_init(step_spec)(jnp.int32(seed))
     return state
@@ -179,12 +186,12 @@ def initial_state(step_spec: StepSpec, seed: int) -> TrainState:
 @lru_cache(maxsize=64)
 def _compile_init(step_spec: StepSpec) -> jax.stages.Compiled:
     layout = Layout(make_mesh(jax.local_devices()[:1]))
-    seed = _placed(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32))
+    seed = _with_sharding(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32))
     results = jax.tree.structure(step_spec.shapes())
     # A higher level takes three times as long to compile, and draws no faster.
     options = {"xla_backend_optimization_level": 1}
-    about = "initialize", step_spec, layout
-    return _compile(_lower(step_spec.init, (seed,), about, results, compiler_options=options))
+    made_from = "initialize", step_spec, layout
+    return _compile(_lower(step_spec.init, (seed,), made_from, results, compiler_options=options))
 
 
 def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
@@ -195,67 +202,68 @@ def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 def _lower(
     function: Callable[..., Any],
     arguments: Sequence[PyTree],
-    about: tuple[str, StepSpec, Layout],
+    made_from: tuple[str, StepSpec, Layout],
     results: jax.tree_util.PyTreeDef | None = None,
     **options: Any,
 ) -> jax.stages.Lowered:
-    """Traces, where no earlier process has done it, and lowers.
+    """Traces a function, unless an earlier process has done it, and lowers it.
 
     Args:
-        function: of `arguments`.
+        function: function of `arguments`.
         arguments: trees of shapes.
-        about: what the function is, and is made from.
+        made_from: name of the function, and what it was made from.
         results: structure of what it returns; None: a dictionary.
-        options: of `jax.jit`; those of the compiler come on top of every program's.
+        options: options of `jax.jit`; its compiler options come on top of those of every program.
     """
-    what, step_spec, layout = about
+    name, step_spec, layout = made_from
     if step_spec.settings and keeps(layout.mesh.devices.flat):
         leaves, structure = jax.tree.flatten(tuple(arguments))
 
-        def plain(*leaves: Array) -> Any:
-            returned = whole(*jax.tree.unflatten(structure, leaves))
+        def of_leaves(*leaves: Array) -> Any:
+            returned = of_trees(*jax.tree.unflatten(structure, leaves))
             return returned if results is None else jax.tree.leaves(returned)
 
-        whole, made_from = function, (what, step_spec.settings, layout.slots, structure)
-        known = traced(plain, leaves, made_from)
+        of_trees, key = function, (name, step_spec.settings, layout.slots, structure)
+        traced_function = traced(of_leaves, leaves, key)
 
         def function(*arguments: PyTree) -> Any:
-            returned = known(*jax.tree.leaves(arguments))
+            returned = traced_function(*jax.tree.leaves(arguments))
             return returned if results is None else jax.tree.unflatten(results, returned)
 
-    every = COMPILER_OPTIONS.get(layout.mesh.devices.flat[0].platform, {})
-    options["compiler_options"] = every | options.get("compiler_options", {})
+    of_every_program = COMPILER_OPTIONS.get(layout.mesh.devices.flat[0].platform, {})
+    options["compiler_options"] = of_every_program | options.get("compiler_options", {})
     return jax.jit(function, **options).lower(*arguments)
 
 
-def _hyperparameters() -> Any:
+def _hyperparameter_shapes() -> Any:
     return jax.eval_shape(lambda: Hyperparameters(*(jnp.int32(0), *jnp.zeros(3), jnp.int32(0))))
 
 
-def _state(step_spec: StepSpec, layout: Layout) -> Any:
+def _state_shapes(step_spec: StepSpec, layout: Layout) -> Any:
     return jax.tree.map(
-        partial(_placed, layout),
+        partial(_with_sharding, layout),
         _state_specs(step_spec, layout),
-        _stacked(layout, step_spec.shapes()),
+        _with_slots(layout, step_spec.shapes()),
     )
 
 
-def _members(layout: Layout, one: Any) -> Any:
-    """What each run has for itself, from the shapes of one run's."""
-    return _placed(layout, layout.run_spec, _stacked(layout, one))
+def _per_run(layout: Layout, shapes: Any) -> Any:
+    """The shapes of per-run arrays, from the shapes of one run's."""
+    return _with_sharding(layout, layout.run_spec, _with_slots(layout, shapes))
 
 
-def _stacked(layout: Layout, one: Any) -> Any:
+def _with_slots(layout: Layout, shapes: Any) -> Any:
+    """The shapes of one run with the leading axis of the slots, in a pack."""
     leading = () if layout.slots is None else (layout.slots,)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype), one)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype), shapes)
 
 
-def _placed(layout: Layout, spec: PartitionSpec, tree: Any) -> Any:
+def _with_sharding(layout: Layout, spec: PartitionSpec, shapes: Any) -> Any:
     sharding = NamedSharding(layout.mesh, spec)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
 
 
-def _abstract(description: Described, layout: Layout, spec: PartitionSpec) -> Any:
-    structure, leaves = description
-    shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves]
-    return _placed(layout, spec, structure.unflatten(shapes))
+def _array_shapes(shapes: Shapes, layout: Layout, spec: PartitionSpec) -> Any:
+    structure, leaves = shapes
+    arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves]
+    return _with_sharding(layout, spec, structure.unflatten(arrays))

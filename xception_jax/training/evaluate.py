@@ -1,4 +1,4 @@
-"""Evaluation of states on a split: every example counted once, on the averaged weights."""
+"""Evaluation of a split with the averaged weights: every example counts once."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,10 +11,9 @@ from jax.experimental.multihost_utils import process_allgather
 
 from xception_jax.data import Pipeline
 from xception_jax.training.compile import compile_evaluation_step, shapes_of
-from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.objective import Task
 from xception_jax.training.sharding import Layout, replicate
-from xception_jax.training.state import TrainState
+from xception_jax.training.state import Hyperparameters, TrainState
 from xception_jax.training.step import StepSpec
 
 _BATCHES_IN_FLIGHT = 2
@@ -22,31 +21,31 @@ _BATCHES_IN_FLIGHT = 2
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model said of each example of a split, in the split's order.
+    """The outputs of a model for each example of a split, in the split's order.
 
     Attributes:
-        examples: arrays [n, …] by name: `index`, and what the task notes (`Task.outputs`).
-        task: of the model.
+        examples: arrays [n, …] by name: `index`, and the outputs of the task (`Task.outputs`).
+        task: the task of the model.
     """
 
     examples: dict[str, np.ndarray]
     task: Task
 
     def metrics(self) -> dict[str, float]:
-        """Of the split, by name; see `Task.metrics`."""
+        """The metrics of the split, by name; see `Task.metrics`."""
         return self.task.metrics(self.examples)
 
 
 class Evaluator:
-    """Evaluates states of one program, of a run or of a pack, on the splits of one pipeline.
+    """Evaluates states of a run or a pack on the splits of one pipeline.
 
     Args:
-        step_spec: of the states.
-        layout: of the states.
-        hparams: the runs' hyperparameters, laid out in the same way.
-        pipeline: of any of the runs.
-        batch_size: examples a step, of each run.
-        alive: told of every batch that is done.
+        step_spec: what is fixed in the compiled step of the runs.
+        layout: how the arrays of the runs lie on the devices.
+        hparams: the runs' hyperparameters, on the devices.
+        pipeline: the pipeline of any of the runs.
+        batch_size: examples per step, of each run.
+        alive: called after every batch.
     """
 
     def __init__(
@@ -60,30 +59,32 @@ class Evaluator:
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._alive = alive
-        self._program, self._layout, self._own = step_spec, layout, hparams
+        self._step_spec, self._layout, self._hparams = step_spec, layout, hparams
         self._pipeline, self._batch_size = pipeline, batch_size
-        self._resident: dict[str, Any] = {}
+        self._device_data: dict[str, Any] = {}
 
     def __call__(self, state: TrainState, split: str) -> list[Evaluation]:
-        """For each slot every readable example of `split` once; padding is thrown away."""
-        if split not in self._resident:
+        """An `Evaluation` for each slot: every readable example of `split` once, no padding."""
+        if split not in self._device_data:
             arrays = self._pipeline.device_data.get(split, {})
-            self._resident[split] = replicate(arrays, self._layout.mesh)
-        parts = list(self._evaluate(state, split, self._resident[split]))
-        whole = {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
-        slots = self._layout.slots or 1
+            self._device_data[split] = replicate(arrays, self._layout.mesh)
+        batches = list(self._evaluate(state, split, self._device_data[split]))
+        examples = {name: np.concatenate([b[name] for b in batches], axis=1) for name in batches[0]}
+        task, slots = self._step_spec.task, self._layout.slots or 1
         return [
-            Evaluation({name: values[slot] for name, values in whole.items()}, self._program.task)
+            Evaluation({name: values[slot] for name, values in examples.items()}, task)
             for slot in range(slots)
         ]
 
     def _evaluate(
         self, state: TrainState, split: str, device_data: dict[str, jax.Array]
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Batch by batch, fetched late: devices do not wait for the host, nor batches pile up.
+        """Evaluates batch by batch, and fetches the outputs of each some batches later.
+
+        So the devices do not wait for the host, nor do batches pile up on them.
 
         Yields:
-            `index` and what the task notes, [slots, n, …].
+            The examples of a batch: `index` and the outputs of the task, [slots, n, …].
         """
         parameters = self._layout.replicate(state.averages or state.parameters)
         dispatched: deque[tuple[np.ndarray, np.ndarray, dict[str, jax.Array]]] = deque()
@@ -91,24 +92,24 @@ class Evaluator:
             mask, index = batch.pop("mask"), batch["index"]
             rows = self._layout.put(batch, self._layout.shared_batch_spec)
             step = compile_evaluation_step(
-                self._program, self._layout, shapes_of(device_data), shapes_of(rows)
+                self._step_spec, self._layout, shapes_of(device_data), shapes_of(rows)
             )
-            values = step(parameters, state.batch_stats, self._own, device_data, rows)
-            dispatched.append((mask, index, values))
+            outputs = step(parameters, state.batch_stats, self._hparams, device_data, rows)
+            dispatched.append((mask, index, outputs))
             if len(dispatched) > _BATCHES_IN_FLIGHT:
                 yield self._fetch(*dispatched.popleft())
         for entry in dispatched:
             yield self._fetch(*entry)
 
     def _fetch(
-        self, mask: np.ndarray, index: np.ndarray, values: dict[str, jax.Array]
+        self, mask: np.ndarray, index: np.ndarray, outputs: dict[str, jax.Array]
     ) -> dict[str, np.ndarray]:
-        if jax.process_count() > 1:  # each has rows of its own: put together, they are in order
-            mask, index, values = process_allgather((mask, index, values), tiled=True)
-        fetched = jax.device_get(values)
+        if jax.process_count() > 1:  # each has its own rows: in the order of processes, all of them
+            mask, index, outputs = process_allgather((mask, index, outputs), tiled=True)
+        fetched = jax.device_get(outputs)
         self._alive()
         if self._layout.slots is None:
-            fetched = {name: value[None] for name, value in fetched.items()}
+            fetched = {name: values[None] for name, values in fetched.items()}
         slots = self._layout.slots or 1
         indices = np.broadcast_to(index[mask], (slots, int(mask.sum())))
-        return {"index": indices} | {name: value[:, mask] for name, value in fetched.items()}
+        return {"index": indices} | {name: values[:, mask] for name, values in fetched.items()}

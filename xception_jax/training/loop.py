@@ -17,11 +17,10 @@ from xception_jax.runtime.watchdog import Watchdog
 from xception_jax.training.compile import compile_train_steps, shapes_of
 from xception_jax.training.divergence import find_origin
 from xception_jax.training.evaluate import Evaluator
-from xception_jax.training.hyperparameters import Hyperparameters
 from xception_jax.training.run_writer import RunWriter
 from xception_jax.training.setup import Schedule
 from xception_jax.training.sharding import Layout, replicate
-from xception_jax.training.state import Sums, TrainState, zero_sums
+from xception_jax.training.state import Hyperparameters, Sums, TrainState, zero_sums
 from xception_jax.training.step import Outcome, StepSpec
 
 

@@ -1,6 +1,6 @@
-"""What a model is trained for: its loss, what is noted of each example, and the metrics of a split.
+"""Tasks: the loss, what evaluation records of each example, and the metrics of a split.
 
-The data decide which it is; nothing else in training knows the difference.
+The labels of the data decide on the task; nothing else in training knows the difference.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,13 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from xception_jax.data import DatasetInfo
 from xception_jax.errors import InputError
-from xception_jax.training.metrics import any_in_top, cross_entropy, in_top, sigmoid_cross_entropy
-from xception_jax.training.ranking import mean_average_precision
+from xception_jax.training.metrics import (
+    any_in_top,
+    cross_entropy,
+    in_top,
+    mean_average_precision,
+    sigmoid_cross_entropy,
+)
 
 Labels = Int[Array, " batch"] | UInt8[Array, "batch classes"]
 Logits = Float[Array, "batch classes"]
@@ -23,36 +28,40 @@ Examples = dict[str, np.ndarray]
 
 @runtime_checkable
 class Task(Protocol):
-    """A frozen, hashable object; it is part of what a run compiles.
+    """What a model is trained for: a frozen, hashable object, part of what a run compiles.
 
     Attributes:
-        metric: the one of `metrics` that says how good a model is; the higher, the better.
+        metric: name of the one of `metrics` by which models are compared; higher is better.
     """
 
     metric: ClassVar[str]
 
     def loss(self, logits: Logits, labels: Labels) -> Float[Array, " batch"]:
-        """What training minimizes the mean of."""
+        """The loss of each example; training minimizes its mean."""
 
     def in_top(self, logits: Logits, labels: Labels, k: int) -> Bool[Array, " batch"]:
-        """Whether the `k` best-scoring classes hold a right one."""
+        """Whether a correct class is among the `k` best-scoring ones."""
 
     def outputs(self, logits: Logits, labels: Labels) -> dict[str, Array]:
-        """What evaluation notes of each example, computed on the devices; arrays [batch, …]."""
+        """What evaluation records of each example, computed on the devices; arrays [batch, …]."""
 
     def metrics(self, examples: Examples) -> dict[str, float]:
-        """Of a split, from the `outputs` of all its examples, added up in float64."""
+        """The metrics of a split from the `outputs` of all its examples, averaged in float64."""
 
 
 @dataclass(frozen=True)
 class SingleLabel:
-    """One class an image: softmax cross-entropy, top-1 and top-5 accuracy."""
+    """The task of one class per image: softmax cross-entropy, top-1 and top-5 accuracy.
+
+    Attributes:
+        label_smoothing: probability spread over all classes in the training loss.
+    """
 
     label_smoothing: float = 0.0
     metric: ClassVar[str] = "top1"
 
     def loss(self, logits: Logits, labels: Labels) -> Float[Array, " batch"]:
-        """Cross-entropy with smoothed labels."""
+        """Cross-entropy of each example with smoothed labels."""
         return cross_entropy(logits, labels, self.label_smoothing)
 
     def in_top(self, logits: Logits, labels: Labels, k: int) -> Bool[Array, " batch"]:
@@ -70,17 +79,17 @@ class SingleLabel:
 
 @dataclass(frozen=True)
 class MultiLabel:
-    """A set of classes an image: sigmoid cross-entropy, and MAP@100 weighted by frequency.
+    """The task of a set of classes per image: sigmoid cross-entropy, MAP@100 by frequency.
 
     Attributes:
-        class_frequencies: how common each class is.
+        class_frequencies: how common each class is; weights of the classes in MAP@100.
     """
 
     class_frequencies: tuple[float, ...]
     metric: ClassVar[str] = "map100"
 
     def loss(self, logits: Logits, labels: Labels) -> Float[Array, " batch"]:
-        """Cross-entropy of every class for itself, summed."""
+        """Cross-entropy of each example, summed over its classes as independent ones."""
         return sigmoid_cross_entropy(logits, labels)
 
     def in_top(self, logits: Logits, labels: Labels, k: int) -> Bool[Array, " batch"]:
@@ -88,7 +97,7 @@ class MultiLabel:
         return any_in_top(logits, labels, k)
 
     def outputs(self, logits: Logits, labels: Labels) -> dict[str, Array]:
-        """As of a single label, and `scores`, the logits, float32 [batch, classes]."""
+        """The outputs of `SingleLabel`, and `scores`, the logits, float32 [batch, classes]."""
         return _outputs(self, logits, labels) | {"scores": logits.astype(jnp.float32)}
 
     def metrics(self, examples: Examples) -> dict[str, float]:
@@ -101,8 +110,12 @@ class MultiLabel:
 def make_task(info: DatasetInfo, *, label_smoothing: float) -> Task:
     """The task that a data set's labels ask for.
 
+    Args:
+        info: description of the data set.
+        label_smoothing: probability spread over all classes in the training loss.
+
     Raises:
-        InputError: label smoothing, with labels that are sets of classes.
+        InputError: label smoothing with labels that are sets of classes.
     """
     if info.class_frequencies is None:
         return SingleLabel(label_smoothing)

@@ -1,8 +1,8 @@
-"""What arms of one seed must share, written down as it happens: `pairing.json`, for the audit.
+"""The record of what arms of one seed must share: `pairing.json`, which the audit reads.
 
-Initial values, and for each epoch the training examples in order and the draws of augmentation, as
-hashes. Two runs are paired as far as these agree. All of it is a function of the run's settings and
-the step, so a run that was interrupted leaves the same file.
+It holds hashes of the initial values, and for each epoch of the training examples in order and of
+the augmentation's draws. Two runs are paired as far as these agree. All of it is a function of the
+run's settings and the step, so a run that was interrupted leaves the same file.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ _DIGITS = 16
 
 
 class Pairing:
-    """Writes the file of one run.
+    """Writes `pairing.json` of one run.
 
     Args:
-        path: of the file.
-        config: of the run.
-        schedule: of the run.
-        pipeline: of the run.
+        path: path of the file.
+        config: config of the run.
+        schedule: schedule of the run.
+        pipeline: the run's data.
         initial: the parameters before the first step.
-        step: that the run goes on from; what came before it is computed again, not read.
+        step: step from which the run resumes, or 0; earlier epochs are computed again, not read.
     """
 
     def __init__(
@@ -47,28 +47,33 @@ class Pairing:
         step: int,
     ) -> None:
         self._path, self._config, self._schedule = path, config, schedule
-        self._initial = {name: _described(value) for name, value in sorted(initial.items())}
+        self._initial = {name: _summary(value) for name, value in sorted(initial.items())}
         self._epochs: list[dict[str, Any]] = []
         self._order, self._rows = hashlib.sha256(), 0
         for earlier in range(step):
-            self._take(pipeline.train_indices(earlier))
+            self._add(pipeline.train_indices(earlier))
         self._write()
 
     def dispatched(self, step: int, indices: np.ndarray) -> None:
-        """The devices have been given the batch of step 1, 2, …: these examples, int32 [batch]."""
-        before = len(self._epochs)
-        self._take(indices)
+        """Adds the examples that the devices have been given as the batch of a step.
+
+        Args:
+            step: number of the step, from 1.
+            indices: indices of the examples, int32 [batch].
+        """
+        epochs_before = len(self._epochs)
+        self._add(indices)
         if step == self._schedule.total and self._rows:
-            self._close()  # an epoch that the run does not end
-        if len(self._epochs) > before:
+            self._close_epoch()  # the run ends within it
+        if len(self._epochs) > epochs_before:
             self._write()
 
-    def _take(self, indices: np.ndarray) -> None:
+    def _add(self, indices: np.ndarray) -> None:
         left = self._examples - self._rows
         while len(indices) >= left:
             self._order.update(_bytes(indices[:left]))
             self._rows += left
-            self._close()
+            self._close_epoch()
             indices, left = indices[left:], self._examples
         self._order.update(_bytes(indices))
         self._rows += len(indices)
@@ -77,31 +82,31 @@ class Pairing:
     def _examples(self) -> int:
         return self._schedule.examples_per_epoch
 
-    def _close(self) -> None:
+    def _close_epoch(self) -> None:
         epoch = len(self._epochs) + 1
-        draws = self._draws((epoch - 1) * self._examples, self._rows)
+        draws = self._hash_of_draws((epoch - 1) * self._examples, self._rows)
         order = self._order.hexdigest()[:_DIGITS]
         self._epochs.append({"epoch": epoch, "batches": order, "augmentation": draws})
         self._order, self._rows = hashlib.sha256(), 0
 
-    def _draws(self, first: int, count: int) -> str:
-        """Of `count` rows from the run's row `first` on: what their draws are a function of."""
+    def _hash_of_draws(self, first: int, count: int) -> str:
+        """A hash of all that the draws of `count` rows from the run's row `first` depend on."""
         data, key = self._config.data, stream_key(self._config.seed, "augmentation")
-        drawn = {
+        depends_on = {
             "augmentation": data.augmentation,
             "padding": data.padding,
             "key": jax.random.key_data(key).tolist(),
             "rows": [first, count],
             "batch": self._schedule.examples_per_step,
         }
-        return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()[:_DIGITS]
+        return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:_DIGITS]
 
     def _write(self) -> None:
         content = {"schema": PAIRING_SCHEMA, "initial": self._initial, "epochs": self._epochs}
         files.write_whole(self._path, json.dumps(content, indent=1) + "\n")
 
 
-def _described(value: Any) -> dict[str, Any]:
+def _summary(value: Any) -> dict[str, Any]:
     array = np.asarray(value, np.float32)
     digest = hashlib.sha256(array.tobytes()).hexdigest()[:_DIGITS]
     return {"shape": list(array.shape), "sha256": digest}

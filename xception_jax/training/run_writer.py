@@ -1,4 +1,4 @@
-"""A run while this process trains it, alone or in a pack: its place in the pack and its files."""
+"""What a run writes while it trains, alone or in a pack: its record, log and checkpoints."""
 
 import io
 import math
@@ -24,14 +24,14 @@ from xception_jax.training.setup import Schedule
 from xception_jax.training.state import TrainState
 from xception_jax.training.step import StepSpec
 
-# What predictions.npz takes of one kind. The scores of 1,500 examples and 10 classes are 60 kB and
-# worth keeping; those of the paper's 14,000 examples and 17,000 classes are 950 MB.
-_LARGEST = 64 * 2**20
+# The largest array that predictions.npz takes, bytes. The scores of 1,500 examples and 10 classes
+# are 60 kB and worth keeping; those of the paper's 14,000 examples and 17,000 classes are 950 MB.
+_LARGEST_ARRAY = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a run is called: its name, and its place in an experiment if it has one."""
+    """What a run is called: its name, and its experiment and arm if it has any."""
 
     name: str
     experiment: str | None = None
@@ -40,7 +40,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What is to be trained: a resolved config, a directory for its files, and its name."""
+    """A run that is to be trained: its resolved config, its directory and its labels."""
 
     config: Config
     directory: Path
@@ -48,18 +48,19 @@ class RunSpec:
 
 
 class RunWriter:
-    """A run and what it leaves; nothing is written of one that has ended.
+    """Writes the files of one run; none of a run that has ended.
 
-    On several hosts each has one, and that of the first alone writes; checkpoints are of all.
+    Every host has one. That of the first host writes `run.json` and the logs; checkpoints are
+    written by all together.
 
     Args:
-        run: the directory is locked by the caller, unless the run has ended.
-        pipeline: of the run.
+        run: the run; the caller has locked its directory, unless the run has ended.
+        pipeline: the run's data.
         warn: takes a line of text for people.
 
     Attributes:
-        record: `run.json`.
-        checkpoints: see `open`.
+        record: the content of `run.json`.
+        checkpoints: the run's checkpoints, once `open` was called.
     """
 
     checkpoints: Checkpoints
@@ -73,7 +74,7 @@ class RunWriter:
 
     @property
     def active(self) -> bool:
-        """Whether there is anything left to train or to evaluate."""
+        """Whether anything of the run is left to train or to evaluate."""
         return self.record["status"] not in ENDED
 
     @property
@@ -82,7 +83,11 @@ class RunWriter:
         return self.directory / "profile"
 
     def open(self, *, keep_at_least: int) -> Checkpoints:
-        """Opens `checkpoints`; the caller closes them."""
+        """Opens `checkpoints`; the caller closes them.
+
+        Args:
+            keep_at_least: number of most recent checkpoints kept, whatever the config says.
+        """
         self.checkpoints = Checkpoints(
             self.directory / CHECKPOINTS,
             keep_last=max(keep_at_least, self.config.checkpoint.keep_last),
@@ -103,11 +108,11 @@ class RunWriter:
         """Records the start, or the resumption after step `resumed`, and opens the logs.
 
         Args:
-            resumed: see `open_tracker`.
-            schedule: of the run.
-            step_spec: of the run.
+            resumed: step of the checkpoint from which the run resumes; None: it starts.
+            schedule: schedule of the run.
+            step_spec: what is fixed in the run's compiled step.
             initial: the parameters before the first step.
-            facts: for `run.json`.
+            facts: further fields of `run.json`.
 
         Raises:
             InputError: the log cannot be read.
@@ -173,69 +178,75 @@ class RunWriter:
         )
 
     def log(self, row: dict[str, Any]) -> None:
-        """Adds a row to the curve."""
+        """Adds a row to the log."""
         if self._tracker is not None:
             self._tracker.log(row)
 
     def dispatched(self, step: int, indices: np.ndarray) -> None:
-        """The devices have been given the batch of `step`: see `Pairing.dispatched`."""
+        """Notes the examples of a step's batch; see `Pairing.dispatched`."""
         if self._pairing is not None:
             self._pairing.dispatched(step, indices)
 
     def log_until(self, step: int) -> bytes:
-        """The lines of the curve up to a step, as they are in the file; empty without one."""
+        """The lines of the log up to a step, as they are in the file; empty without a file."""
         path = self.directory / METRICS_LOG
         return read_lines(path, step) if path.exists() else b""
 
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
-        """Starts saving a checkpoint, unless there is one; the rows up to it are durable first."""
+        """Starts saving a checkpoint, unless there is one; first the log up to it is on disk."""
         if self.checkpoints.latest_step != step:
             if self._tracker is not None:
                 self._tracker.sync()
             self.checkpoints.save(step, state, metrics, self.log_until(step))
 
     def end(self, status: str, **outcome: Any) -> None:
-        """Records that the run is done or has diverged."""
-        seen = hosts.gather(list(self.pipeline.corrupt_images))
+        """Records that the run is done or has diverged.
+
+        Args:
+            status: "done" or "diverged".
+            outcome: further fields of `run.json`.
+        """
+        of_hosts = hosts.gather(list(self.pipeline.corrupt_images))
         names = (METRICS_LOG, PAIRING, PREDICTIONS)
         self._write(
             status=status,
             ended=files.now(),
-            skipped_images=list(dict.fromkeys(name for some in seen for name in some)),
+            skipped_images=list(dict.fromkeys(name for names in of_hosts for name in names)),
             files=hosts.broadcast_from_leader(lambda: files.digests(self.directory, names)),
             **outcome,
         )
 
     def write_predictions(self, final: Evaluation, split: str) -> None:
-        """Per-example results of the final evaluation."""
+        """Writes the outputs of the final evaluation for each example of a split."""
         if not hosts.is_leader():
             return
+        examples = final.examples
         arrays: dict[str, Any] = {
-            name: values for name, values in final.examples.items() if values.nbytes <= _LARGEST
+            name: values for name, values in examples.items() if values.nbytes <= _LARGEST_ARRAY
         }
-        arrays |= {"correct": final.examples["top1"], "split": np.array(split)}
+        arrays |= {"correct": examples["top1"], "split": np.array(split)}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         files.write_whole(self.directory / PREDICTIONS, buffer.getvalue())
 
     def finish(self) -> None:
-        """Closes the log, however the run stands."""
+        """Closes the log, whatever the status of the run."""
         if self._tracker is not None:
             self._tracker.finish(summary_of(self.record), failed=self.record["status"] != "done")
             self._tracker = None
 
     def fail(self, error: Exception) -> None:
-        """Records that the run failed."""
+        """Records that the run failed, with the error's trace."""
         if hosts.is_leader():
             self.record = files.record_failure(self.directory, error)
 
     def stuck(self, reason: str, stacks: str) -> None:
-        """Records that the process is about to end itself; called from a thread of its own."""
+        """Records that the process is about to end itself; called from the watchdog's thread."""
         if hosts.is_leader():
             files.record_failed(self.directory, reason, stacks)
 
     def _cut_log(self, step: int) -> None:
-        """Drops what comes after a step, damaged or not: it is written again."""
+        """Removes what the log holds after a step, damaged or not: it is written again."""
         path, kept = self.directory / METRICS_LOG, self.log_until(step)
         if path.exists() and path.read_bytes() != kept:
             files.write_whole(path, kept)

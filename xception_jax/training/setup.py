@@ -1,4 +1,4 @@
-"""From a config to what it trains: the data, the program and the schedule of a run."""
+"""From a config to what it trains: the data, the model, the step and the schedule of a run."""
 
 import json
 from collections.abc import Sequence
@@ -24,16 +24,16 @@ _STEPS_PER_DISPATCH = 16
 
 @dataclass(frozen=True)
 class Schedule:
-    """When things happen, in optimizer steps.
+    """When a run logs, validates and saves, in optimizer steps.
 
-    What recurs every so many epochs has a period of a broken number of steps, and each time is
-    rounded by itself: the tenth half epoch is the end of the fifth epoch, not four steps before.
+    A period in epochs need not be a whole number of steps. Each of its multiples is rounded by
+    itself: the tenth half epoch is the end of the fifth epoch, not four steps before.
 
     Attributes:
-        total: of the run.
-        log: between rows of training metrics.
-        evaluate: between validations; the last step is always validated.
-        checkpoint: between checkpoints; the last step always leaves one. Those that fall together
+        total: number of steps of the run.
+        log: steps between rows of training metrics.
+        evaluate: steps between validations; the last step is always validated.
+        checkpoint: steps between checkpoints; the last step always leaves one. Those that coincide
             with a validation are the ones that can be kept as the best.
         examples_per_step: the batch size.
         examples_per_epoch: the size of the training split.
@@ -47,27 +47,31 @@ class Schedule:
     examples_per_epoch: int
 
     def epoch(self, step: int) -> float:
-        """Passes over the training split after `step` steps."""
+        """The number of passes over the training split after `step` steps."""
         return step * self.examples_per_step / self.examples_per_epoch
 
-    def due(self, every: float, step: int) -> bool:
-        """Whether what happens `every` so many steps happens after `step`."""
-        return _times(every, step) > _times(every, step - 1) or step == self.total
+    def due(self, period: float, step: int) -> bool:
+        """Whether what has this period is due after `step`; after the last step everything is."""
+        return _multiples(period, step) > _multiples(period, step - 1) or step == self.total
 
     def rows(self, split: str, step: int) -> int:
-        """How many rows the log has of a split ("train" or "valid") after `step` steps."""
-        every = self.log if split == "train" else self.evaluate
-        last = step == self.total and _times(every, step) == _times(every, step - 1)
-        return _times(every, step) + last
+        """The number of rows that the log has of "train" or "valid" after `step` steps."""
+        period = self.log if split == "train" else self.evaluate
+        multiples = _multiples(period, step)
+        last = step == self.total and multiples == _multiples(period, step - 1)
+        return multiples + last
 
 
-def _times(every: float, step: int) -> int:
-    """How many multiples of `every`, rounded to whole steps, are at most `step`."""
-    return floor((step + 0.5) / every)
+def _multiples(period: float, step: int) -> int:
+    """The number of multiples of `period`, rounded to whole steps, that are at most `step`."""
+    return floor((step + 0.5) / period)
 
 
 def open_data(config: Config) -> Pipeline:
     """This host's pipeline of the run's data set.
+
+    Args:
+        config: config of the run.
 
     Raises:
         InputError: see `data.open_pipeline`.
@@ -93,18 +97,23 @@ def open_data(config: Config) -> Pipeline:
 
 
 def make_schedule(config: Config, examples: int) -> Schedule:
-    """Epochs of `examples` training examples in steps, at least one."""
-    batch = config.train.batch_size
+    """The schedule of a run, its epochs turned into steps, each period at least one.
+
+    Args:
+        config: config of the run.
+        examples: number of training examples.
+    """
+    batch_size = config.train.batch_size
 
     def steps(epochs: float) -> float:
-        return max(1.0, epochs * examples / batch)
+        return max(1.0, epochs * examples / batch_size)
 
     return Schedule(
         total=round(steps(config.train.epochs)),
         log=config.train.log_every_steps,
         evaluate=steps(config.train.evaluate_every_epochs),
         checkpoint=steps(config.checkpoint.every_epochs),
-        examples_per_step=batch,
+        examples_per_step=batch_size,
         examples_per_epoch=examples,
     )
 
@@ -114,8 +123,8 @@ def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
 
     Args:
         config: config of the run.
-        info: what its data are.
-        mesh: its devices.
+        info: description of its data set.
+        mesh: the devices it trains on.
 
     Raises:
         InputError: a setting that does not fit the others, with the nearest value that does.
@@ -143,13 +152,13 @@ def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
 def make_model(
     config: Config, info: DatasetInfo, activations: Sequence[str] | None = None
 ) -> ModelFunction:
-    """The config's model for the data set's images and classes.
+    """The model of a run or a pack, for the images and classes of its data set.
 
-    The dropout rate comes at run time, and so does the choice among several activations.
+    The dropout rate is given at run time, and so is the index of the activation among several.
 
     Args:
         config: config of the run, or of any run of a pack.
-        info: what its data are.
+        info: description of the data set.
         activations: the intermediate activations of the pack; None: the run's own.
 
     Raises:
@@ -177,11 +186,11 @@ def make_model(
 def make_step_spec(
     config: Config, info: DatasetInfo, activations: Sequence[str] | None = None
 ) -> StepSpec:
-    """What is fixed in the compiled code of a run, or of a pack; see `require_trainable`.
+    """What is fixed in the compiled code of a run or a pack that `require_trainable` has checked.
 
     Args:
         config: config of the run, or of any run of a pack.
-        info: what its data are.
+        info: description of the data set.
         activations: the intermediate activations of the pack; None: the run's own.
 
     Raises:
@@ -211,7 +220,7 @@ def make_step_spec(
 
 
 def _require_weights(path: str, model: ModelFunction) -> None:
-    """Reads initial weights to see that a run can start from them, before anything is made."""
+    """Raises `InputError` unless the weights in `path` can be the model's initial ones."""
     try:
         initial_from(path, model)
     except InputError as error:
@@ -219,7 +228,7 @@ def _require_weights(path: str, model: ModelFunction) -> None:
 
 
 def _require_groups(config: Config, mesh: Mesh) -> None:
-    """Raises `InputError` unless groups of batch normalization and devices' rows nest."""
+    """Raises `InputError` unless groups of batch normalization divide, or join, devices' rows."""
     size, devices = config.model.block.norm.group_size, mesh.shape[DATA_AXIS]
     rows = config.train.batch_size // (devices * config.train.accumulation_steps)
     within = [part for part in range(2, rows + 1) if rows % part == 0]
@@ -231,19 +240,26 @@ def _require_groups(config: Config, mesh: Mesh) -> None:
 
 
 def evaluation_batch_size(config: Config, layout: Layout) -> int:
-    """Of each run: the config's share, raised to a multiple of the devices that share a batch.
+    """The examples per evaluation step of each run.
 
-    Padding changes no result.
+    The config's number is shared by the runs of a pack, and raised to a multiple of the devices
+    that share a batch. Padding changes no result.
     """
     devices = layout.mesh.shape[DATA_AXIS]
     return ceil(config.evaluation.batch_size / (layout.slots or 1) / devices) * devices
 
 
 def steps_per_dispatch(config: Config, mesh: Mesh, *, device_data: bool) -> int:
-    """The config's, or by where the program and the data are.
+    """The largest number of training steps per dispatched call.
 
-    XLA:CPU runs the same operations inside a loop several times slower, and its host has nothing
-    else to do; images from the host come one batch at a time, so that few of them are in memory.
+    The config says it, or it follows from where the program and the data are: XLA:CPU runs the same
+    operations inside a loop several times slower, and its host has nothing else to do; images from
+    the host come one batch at a time, so that few of them are in memory.
+
+    Args:
+        config: config of the run.
+        mesh: the devices it trains on.
+        device_data: whether the data set is kept on the devices.
     """
     if config.train.steps_per_dispatch is not None:
         return int(config.train.steps_per_dispatch)

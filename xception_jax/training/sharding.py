@@ -1,4 +1,4 @@
-"""The devices of a run or a pack of runs as a mesh, and how arrays lie on it."""
+"""The devices of a run or a pack as a mesh, and how arrays lie on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ REPLICATED = PartitionSpec()
 class Layout:
     """How the arrays of a program lie on its devices; hashable.
 
-    A run alone is on the data axis with every device. Runs in a pack have a leading axis in
-    common, of their slots, which is split over the mesh's seed axis.
+    A run alone has all devices on the data axis. The arrays of a pack have a leading axis of slots,
+    one for each run, which is split over the mesh's seed axis.
 
     Attributes:
-        mesh: of axes (seed, data).
-        slots: of the pack; None: a run alone.
+        mesh: the devices, with the axes (seed, data).
+        slots: number of slots of the pack; None: a run alone.
     """
 
     mesh: Mesh
@@ -35,27 +35,31 @@ class Layout:
 
     @property
     def run_spec(self) -> PartitionSpec:
-        """Of what each run has for itself."""
+        """PartitionSpec of per-run arrays: split over the seed axis in a pack, else replicated."""
         return REPLICATED if self.slots is None else PartitionSpec(SEED_AXIS)
 
     @property
     def batch_spec(self) -> PartitionSpec:
-        """Of what each run has of each row of a batch."""
+        """PartitionSpec of arrays with a row for each example of each run's batch."""
         return PartitionSpec(*self.run_spec, DATA_AXIS)
 
     @property
     def steps_spec(self) -> PartitionSpec:
-        """Of the batches of several steps."""
+        """PartitionSpec of the batches of several steps, which are the leading axis."""
         return PartitionSpec(None, *self.batch_spec)
 
     @property
     def shared_batch_spec(self) -> PartitionSpec:
-        """Of a batch that all runs see."""
+        """PartitionSpec of a batch that all runs share."""
         return PartitionSpec(DATA_AXIS)
 
     def shard_spec(self, shape: Sequence[int]) -> PartitionSpec:
-        """Of what a run has once, as an array of this shape of which each device keeps a part."""
-        axis = shared_axis(shape, self.mesh.shape[DATA_AXIS])
+        """PartitionSpec of a per-run array that the devices of the data axis share in shards.
+
+        Args:
+            shape: shape of one run's array.
+        """
+        axis = shard_axis(shape, self.mesh.shape[DATA_AXIS])
         return (
             self.run_spec
             if axis is None
@@ -63,11 +67,11 @@ class Layout:
         )
 
     def stack(self, values: Sequence[Tree], specs: Any = None) -> Tree:
-        """One value for each slot (alone, the only one), on the devices.
+        """The values of all slots, stacked and put on the devices; alone, the only value.
 
         Args:
-            values: trees of arrays, of each slot.
-            specs: for each array how it lies; None: as `run_spec`.
+            values: a tree of arrays for each slot.
+            specs: PartitionSpecs, a tree of the same structure or one for all; None: `run_spec`.
         """
         if self.slots is None:
             (stacked,) = values
@@ -76,46 +80,49 @@ class Layout:
         return _place(stacked, self.mesh, self.run_spec if specs is None else specs)
 
     def take(self, values: Tree, slot: int) -> Tree:
-        """The value of one slot, whole: of a pack in one process NumPy arrays, else on devices."""
+        """The values of one slot, with no array in shards.
+
+        Those of a pack in one process are NumPy arrays, all others lie on the devices.
+        """
         if self.slots is None:
             return self.replicate(values)
         if jax.process_count() > 1:
-            taken: Tree = _take(self.mesh, values, slot)
-            return taken
-        one: Tree = jax.tree.map(lambda x: x[slot, ...], jax.device_get(values))
-        return one
+            on_devices: Tree = _replicate_slot(self.mesh, values, slot)
+            return on_devices
+        on_host: Tree = jax.tree.map(lambda x: x[slot, ...], jax.device_get(values))
+        return on_host
 
     def replicate(self, values: Tree) -> Tree:
-        """As `run_spec`, whatever parts of them the devices keep."""
+        """Per-run arrays laid out as `run_spec` says: those in shards are gathered."""
         sharding = NamedSharding(self.mesh, self.run_spec)
         if all(x.sharding.is_equivalent_to(sharding, x.ndim) for x in jax.tree.leaves(values)):
             return values
-        gathered: Tree = _laid_out(sharding, values)
+        gathered: Tree = _with_sharding(sharding, values)
         return gathered
 
     def interleave_shards(
         self, batches: dict[str, np.ndarray], parts: int
     ) -> dict[str, np.ndarray]:
-        """Of batches that are made of `parts`: to each device in turn its rows of every part.
+        """Reorders batches made of `parts` so that each device gets its rows of every part.
 
         Args:
             batches: arrays [steps, rows, …], or [steps, slots, rows, …] of a pack: this host's rows
                 of the first part, then of the second, ….
-            parts: of each batch.
+            parts: number of parts of each batch.
         """
         devices = self.mesh.shape[DATA_AXIS] // jax.process_count()
         if 1 in {parts, devices}:
             return batches
         axis = len(self.steps_spec) - 1
 
-        def deal(rows: np.ndarray) -> np.ndarray:
+        def interleaved(rows: np.ndarray) -> np.ndarray:
             shape = *rows.shape[:axis], parts, devices, -1, *rows.shape[axis + 1 :]
             return rows.reshape(shape).swapaxes(axis, axis + 1).reshape(rows.shape)
 
-        return {name: deal(rows) for name, rows in batches.items()}
+        return {name: interleaved(rows) for name, rows in batches.items()}
 
     def put(self, batch: dict[str, np.ndarray], spec: PartitionSpec) -> dict[str, jax.Array]:
-        """This host's part of global arrays, split as `spec` says."""
+        """Global arrays on the devices, laid out by `spec`, from this host's rows of them."""
         sharding = NamedSharding(self.mesh, spec)
         return {
             name: jax.make_array_from_process_local_data(sharding, rows)
@@ -124,30 +131,30 @@ class Layout:
 
 
 @partial(jax.jit, static_argnums=0)
-def _laid_out(sharding: NamedSharding, values: Tree) -> Tree:
+def _with_sharding(sharding: NamedSharding, values: Tree) -> Tree:
     return jax.lax.with_sharding_constraint(values, sharding)
 
 
 @partial(jax.jit, static_argnums=0)
-def _take(mesh: Mesh, values: Tree, slot: int) -> Tree:
+def _replicate_slot(mesh: Mesh, values: Tree, slot: int) -> Tree:
     sharding = NamedSharding(mesh, REPLICATED)
-    taken: Tree = jax.tree.map(
+    of_slot: Tree = jax.tree.map(
         lambda x: jax.lax.with_sharding_constraint(x[slot], sharding), values
     )
-    return taken
+    return of_slot
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, slots: int | None = None) -> Mesh:
-    """A mesh of axes (seed, data) for a run alone (None) or a pack with so many slots.
+    """A mesh with the axes (seed, data) for a run alone or a pack.
 
     The seed axis takes as many devices as divide the slots, the data axis the rest. Axis types are
     Auto: under JAX's default, Explicit, vmapped convolutions are refused.
 
     Args:
-        devices: None: all; or, where a device of JAX's is set as the default (as the command line
-            does on a CPU: `commands.process.prepare_jax`), that one for a run alone, and for a pack
-            as many as share its slots evenly.
-        slots: see above.
+        devices: devices of the mesh. None: all; or, where JAX has a default device (the command
+            line sets one on a CPU: `commands.process.prepare_jax`), that one for a run alone, and
+            for a pack as many as share its slots evenly.
+        slots: number of slots of the pack; None: a run alone.
     """
     devices = list(devices or _devices(slots))
     axes, types = (SEED_AXIS, DATA_AXIS), (AxisType.Auto,) * 2
@@ -167,7 +174,7 @@ def _devices(slots: int | None) -> Sequence[jax.Device]:
 
 
 def devices_of_packs() -> int:
-    """Over how many devices the slots of a pack can be spread while a run alone has but one."""
+    """The number of devices over which a pack can be spread where a run alone has only one."""
     return 1 if _default_device() is None else jax.device_count()
 
 
@@ -177,18 +184,18 @@ def _default_device() -> jax.Device | None:
 
 
 def _by_process(devices: Sequence[jax.Device]) -> list[jax.Device]:
-    """In the order of the batch's rows, of which each process holds a consecutive part.
+    """The devices in the order of the batch's rows, of which each process has consecutive ones.
 
-    `jax.make_mesh` would go by the network alone, and a row's place, which its random draws hang
-    on, would depend on that.
+    `jax.make_mesh` would order them by the network alone, and the position of a row, which its
+    random draws are a function of, would depend on that.
     """
     return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
-def shared_axis(shape: Sequence[int], devices: int) -> int | None:
-    """The longest axis that can be dealt out to so many devices; None: there is none."""
-    able = [axis for axis, size in enumerate(shape) if size and size % devices == 0]
-    return max(able, key=lambda axis: shape[axis], default=None)
+def shard_axis(shape: Sequence[int], devices: int) -> int | None:
+    """The longest axis that splits evenly over so many devices; None: there is none."""
+    divisible = [axis for axis, size in enumerate(shape) if size and size % devices == 0]
+    return max(divisible, key=lambda axis: shape[axis], default=None)
 
 
 def require_divisible(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
@@ -201,17 +208,17 @@ def require_divisible(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -
 
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
-    """Every device holds the whole of every array."""
+    """Arrays of which every device of the mesh holds the whole."""
     return _place(tree, mesh, REPLICATED)
 
 
 def _place(tree: Tree, mesh: Mesh, specs: Any) -> Tree:
-    """Arrays that every process has whole, on the devices of all.
+    """Arrays on the devices of all processes, from arrays that every process has whole.
 
     Args:
-        tree: of the arrays.
-        mesh: of the devices.
-        specs: a tree of the same form, or one for all.
+        tree: the arrays.
+        mesh: the devices.
+        specs: PartitionSpecs, a tree of the same structure or one for all.
     """
     shardings = jax.tree.map(partial(NamedSharding, mesh), specs)
     if jax.process_count() == 1:
@@ -224,5 +231,5 @@ def _place(tree: Tree, mesh: Mesh, specs: Any) -> Tree:
     def place(x: Any, sharding: NamedSharding) -> jax.Array:
         return jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__)
 
-    spread: Tree = jax.tree.map(place, tree, shardings)
-    return spread
+    placed_by_all: Tree = jax.tree.map(place, tree, shardings)
+    return placed_by_all

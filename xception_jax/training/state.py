@@ -1,5 +1,6 @@
-"""What a run carries from step to step; a checkpoint holds all of it."""
+"""The arrays of a run: what it carries from step to step, and what varies within a pack."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import no_type_check
 
@@ -9,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from xception_jax.config import Config
 from xception_jax.models.functional import Params
 
 Sums = dict[str, Array | np.ndarray]
@@ -18,11 +20,11 @@ Sums = dict[str, Array | np.ndarray]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """Plain arrays only.
+    """What a run carries from step to step, plain arrays; a checkpoint holds all of it.
 
     Attributes:
-        step: optimizer steps taken.
-        parameters: trainable, by path.
+        step: number of optimizer steps taken.
+        parameters: trainable parameters, by path.
         batch_stats: batch normalization's moving means and variances, by path.
         averages: Polyak averages of the parameters, used in evaluation; empty if none are kept.
         optimizer: Optax's state.
@@ -37,13 +39,56 @@ class TrainState:
     sums: Sums
 
 
+@no_type_check  # at run time, as above
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What runs may differ in and still share a compiled program, which takes it at run time.
+
+    The hyperparameters are those of one run, or of the runs of a pack with a leading axis.
+
+    Attributes:
+        seed: seed of augmentation and dropout; initial values and data order have been drawn.
+        learning_rate: the highest one of the schedule.
+        weight_decay: weight decay of the kernels.
+        dropout: dropout rate before the classifier.
+        activation_index: index of the intermediate activation among those of the program.
+    """
+
+    seed: Int[Array, "*slots"]
+    learning_rate: Float[Array, "*slots"]
+    weight_decay: Float[Array, "*slots"]
+    dropout: Float[Array, "*slots"]
+    activation_index: Int[Array, "*slots"]
+
+
+def hyperparameters(config: Config, activations: Sequence[str] | None = None) -> Hyperparameters:
+    """The hyperparameters of a run.
+
+    Args:
+        config: config of the run.
+        activations: the intermediate activations of its pack; None: the run's own.
+    """
+    optimizer, train = config.optimizer, config.train
+    # Scaled linearly with the batch, where the config says for which one the rate is stated.
+    scale = train.batch_size / (optimizer.reference_batch_size or train.batch_size)
+    activation = config.model.block.intermediate_activation
+    return Hyperparameters(
+        seed=jnp.int32(config.seed),
+        learning_rate=jnp.float32(optimizer.learning_rate * scale),
+        weight_decay=jnp.float32(optimizer.weight_decay),
+        dropout=jnp.float32(config.model.dropout),
+        activation_index=jnp.int32((activations or (activation,)).index(activation)),
+    )
+
+
 def zero_sums() -> Sums:
     """The sums of metrics before any step, as NumPy arrays."""
     return {name: np.zeros((), np.float32) for name in ("examples", "loss", "top1", "top5")}
 
 
 def polyak(averages: Params, parameters: Params, step: Int[Array, ""], decay: float) -> Params:
-    """Averages after one more step.
+    """The Polyak averages after one more step.
 
     The decay is the smaller of `decay` and (1 + step) / (10 + step), the usual warm-up, so that
     short runs do not evaluate their initial values.

@@ -1,4 +1,4 @@
-"""A run, or a pack of runs, from start or from where it was interrupted to its end."""
+"""Training of a run or a pack of runs to its end, from its start or its newest checkpoint."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,7 +24,6 @@ from xception_jax.runtime.watchdog import Watchdog
 from xception_jax.training.checkpoint import restore_newest
 from xception_jax.training.compile import initial_state, place_states
 from xception_jax.training.evaluate import Evaluator
-from xception_jax.training.hyperparameters import Hyperparameters, hyperparameters
 from xception_jax.training.loop import Interrupted, Listener, Loop
 from xception_jax.training.run_writer import Labels, RunSpec, RunWriter
 from xception_jax.training.setup import (
@@ -37,11 +36,11 @@ from xception_jax.training.setup import (
     steps_per_dispatch,
 )
 from xception_jax.training.sharding import Layout, make_mesh
-from xception_jax.training.state import TrainState
+from xception_jax.training.state import Hyperparameters, TrainState, hyperparameters
 from xception_jax.training.step import StepSpec
 
 _logger = logging.getLogger(__name__)
-# Of a pack that is killed while it saves, some writers have the newest checkpoint and some do not:
+# If a pack is killed while it saves, some of its runs have the newest checkpoint and some do not:
 # the one before must still be there. A run alone keeps what its config says.
 _KEEP_IN_PACK = 2
 
@@ -55,19 +54,19 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], None] = _logger.warning,
 ) -> dict[str, Any]:
-    """Trains the run that `config` describes in `directory`, or goes on with it.
+    """Trains the run that `config` describes, or resumes it if `directory` holds a part of it.
 
     Args:
-        config: resolved and checked.
-        directory: created if need be; one that holds another run is refused.
+        config: resolved and checked config of the run.
+        directory: directory of the run, created if need be; one that holds another run is refused.
         labels: what the run is called.
-        listener: told of every step.
-        stop: asked before every step; once true, the run saves where it stands and ends.
+        listener: called after every dispatched call.
+        stop: asked before every dispatched call; once true, the run saves its state and ends.
         warn: takes a line of text for people, possibly from another thread; the default logs it.
 
     Returns:
-        What `run.json` holds: status "done" or "diverged". Its `images_per_second` and
-        `compile_seconds` are of the process that ended the run, not of those before it.
+        The content of `run.json`, with the status "done" or "diverged". Its `images_per_second` and
+        `compile_seconds` are those of the process that ended the run, not of earlier ones.
 
     Raises:
         InputError: the config does not fit the data, the model, the devices or the directory.
@@ -87,27 +86,27 @@ def train_together(
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], None] = _logger.warning,
 ) -> list[dict[str, Any]]:
-    """Trains runs in one program, as `train` does one; what each leaves is what it leaves alone.
+    """Trains runs in one program; each leaves the same files as a run that `train` trains.
 
-    All go on from the newest step at which every one that has not ended has a checkpoint. Those
-    that have ended keep their slots, and nothing of theirs is written.
+    All resume from the newest step at which every run that has not ended has a checkpoint. Runs
+    that have ended keep their slots, and none of their files is written.
 
     Args:
-        runs: that have `hyperparameters.shared_settings` in common.
-        slots: of the pack, at least as many as runs: with the same number, later packs find the
-            program compiled. None: a run alone, in a program without slots.
+        runs: runs that have `config.shared_settings` in common.
+        slots: slots of the pack, at least as many as runs: with the same number, later packs find
+            the program compiled. None: a run alone, in a program without slots.
         listener: see `train`; its steps are those of each run.
         stop: see `train`.
         warn: see `train`.
 
     Returns:
-        `run.json` of every run.
+        The content of `run.json` of every run.
 
     Raises:
-        InputError, Interrupted, Exception: see `train`; of whatever fails, all runs fail.
+        InputError, Interrupted, Exception: see `train`; where one run fails, all fail.
     """
     _require_same_everywhere(runs)
-    records = [hosts.broadcast_from_leader(partial(_record, run)) for run in runs]
+    records = [hosts.broadcast_from_leader(partial(_read_record, run)) for run in runs]
     if all(record["status"] in ENDED for record in records):
         return records
     layout = Layout(make_mesh(slots=slots), slots)
@@ -122,7 +121,7 @@ def train_together(
         step_spec = make_step_spec(config, info, activations)
         for run, record in zip(runs, records, strict=True):
             if record["status"] not in ENDED:
-                hosts.broadcast_from_leader(partial(_hold, run, stack))
+                hosts.broadcast_from_leader(partial(_claim, run, stack))
         writers = [RunWriter(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(writer.active for writer in writers):  # not ended by another process meanwhile
             session = TrainingSession(writers, layout, step_spec, activations, warn)
@@ -141,36 +140,47 @@ def train_together(
 
 
 def activations_of(runs: Sequence[RunSpec]) -> tuple[str, ...]:
-    """The intermediate activations of a pack's program; in an order that later packs share."""
+    """The intermediate activations of a pack's program, sorted as in those of later packs."""
     return tuple(sorted({run.config.model.block.intermediate_activation for run in runs}))
 
 
 def _require_same_everywhere(runs: Sequence[RunSpec]) -> None:
-    """Raises `InputError` unless all processes were told alike; each may have data of its own."""
-    hparams = ("data.directory", "data.threads")
-    every = hosts.gather([flatten(run.config) for run in runs])
-    for number, others in enumerate(every):
-        for here, there in zip(every[0], others, strict=True):
-            for name in here:
-                if name not in hparams and there[name] != here[name]:
-                    reason = f"process 0 was given {here[name]!r}, process {number} {there[name]!r}"
-                    raise InputError(name, None, reason)
+    """Raises `InputError` unless all processes were given the same settings.
+
+    The directory and the threads of the data may differ: each process reads from its own machine.
+    """
+    may_differ = ("data.directory", "data.threads")
+    of_processes = hosts.gather([flatten(run.config) for run in runs])
+    for number, configs in enumerate(of_processes):
+        for first, other in zip(of_processes[0], configs, strict=True):
+            for name in first:
+                if name not in may_differ and other[name] != first[name]:
+                    values = f"{first[name]!r}, process {number} {other[name]!r}"
+                    raise InputError(name, None, f"process 0 was given {values}")
 
 
-def _record(run: RunSpec) -> dict[str, Any]:
+def _read_record(run: RunSpec) -> dict[str, Any]:
     files.require_own(run.directory, run.config)
     return files.read_run(run.directory)
 
 
-def _hold(run: RunSpec, stack: ExitStack) -> None:
-    """Takes the run's directory for as long as `stack` is open."""
+def _claim(run: RunSpec, stack: ExitStack) -> None:
+    """Locks the run's directory for as long as `stack` is open."""
     stack.enter_context(locked(run.directory))
     files.claim(run.directory, run.config)
 
 
 @dataclass
 class TrainingSession:
-    """Runs while this process trains them; at least one has not ended."""
+    """The training of runs by this process; at least one of them has not ended.
+
+    Attributes:
+        writers: the runs by slot.
+        layout: how the arrays of the runs lie on the devices.
+        step_spec: what is fixed in the compiled step of the runs.
+        activations: the intermediate activations among which the runs' indices select.
+        warn: takes a line of text for people.
+    """
 
     writers: list[RunWriter]
     layout: Layout
@@ -180,15 +190,15 @@ class TrainingSession:
 
     def __post_init__(self) -> None:
         seconds = self.writers[0].config.train.stuck_after_seconds
-        self.watchdog = Watchdog(seconds, self._stuck)
+        self.watchdog = Watchdog(seconds, self._record_stuck)
 
-    def _stuck(self, reason: str, stacks: str) -> None:
+    def _record_stuck(self, reason: str, stacks: str) -> None:
         for writer in self.writers:
             if writer.active:
                 writer.stuck(reason, stacks)
 
     def run(self, listener: Listener, stop: Callable[[], bool]) -> None:
-        """Restores or initializes, trains, evaluates, records."""
+        """Restores or initializes the states, trains, evaluates and records the results."""
         first = self.writers[0]
         schedule = make_schedule(first.config, first.pipeline.info.examples["train"])
         keep = 1 if self.layout.slots is None else _KEEP_IN_PACK
@@ -198,16 +208,17 @@ class TrainingSession:
             stack.callback(self._finish)
             for writer in active:
                 stack.enter_context(closing(writer.open(keep_at_least=keep)))
-            initial = [self._initial(writer) for writer in active]
+            initial = [self._initial_state(writer) for writer in active]
             resumed, state = self._first_state(active, initial)
-            for writer, start in zip(active, initial, strict=True):
-                writer.start(resumed, schedule, self.step_spec, start.parameters, **self._facts())
+            facts = self._facts()
+            for writer, of_run in zip(active, initial, strict=True):
+                writer.start(resumed, schedule, self.step_spec, of_run.parameters, **facts)
             loop = self._loop(schedule, listener, stop)
             self._complete(loop, loop.run(state, resumed or 0))
 
     def _loop(self, schedule: Schedule, listener: Listener, stop: Callable[[], bool]) -> Loop:
         first, layout = self.writers[0], self.layout
-        hparams = layout.stack(self._filled([self._hparams(writer) for writer in self.writers]))
+        hparams = layout.stack(self._fill([self._hparams(writer) for writer in self.writers]))
         batch_size = evaluation_batch_size(first.config, layout)
         return Loop(
             step_spec=self.step_spec,
@@ -235,12 +246,12 @@ class TrainingSession:
     def _hparams(self, writer: RunWriter) -> Hyperparameters:
         return hyperparameters(writer.config, self.activations)
 
-    def _filled(self, values: list[Any]) -> list[Any]:
-        """One value for each slot: those without a run have the first run's."""
+    def _fill(self, values: list[Any]) -> list[Any]:
+        """A value for every slot: those without a run have the first run's."""
         return values + values[:1] * ((self.layout.slots or 1) - len(values))
 
     def _facts(self) -> dict[str, Any]:
-        """What `run.json` says of how the runs are computed."""
+        """What `run.json` records of how the runs are computed."""
         kinds = [device.device_kind for device in self.layout.mesh.devices.flat]
         names = [writer.labels.name for writer in self.writers]
         pack = None if self.layout.slots is None else {"size": self.layout.slots, "runs": names}
@@ -259,7 +270,12 @@ class TrainingSession:
     def _first_state(
         self, active: list[RunWriter], initial: list[TrainState]
     ) -> tuple[int | None, TrainState]:
-        """The step of the checkpoints the runs go on from (None: from the start), and the state."""
+        """The step from which the runs resume (None: they start), and the states of all slots.
+
+        Args:
+            active: the runs that have not ended.
+            initial: their states before the first step.
+        """
         shapes = self.step_spec.shapes()
         restored = restore_newest(
             [writer.checkpoints for writer in active],
@@ -269,15 +285,18 @@ class TrainingSession:
             self.warn,
         )
         resumed, states = restored or (None, initial)
-        at_hand = iter(states)
-        every = [
-            next(at_hand) if writer.active else initial_state(self.step_spec, writer.config.seed)
+        of_active = iter(states)
+        of_all = [
+            next(of_active) if writer.active else initial_state(self.step_spec, writer.config.seed)
             for writer in self.writers
         ]
-        return resumed, place_states(self.step_spec, self.layout, self._filled(every))
+        return resumed, place_states(self.step_spec, self.layout, self._fill(of_all))
 
-    def _initial(self, writer: RunWriter) -> TrainState:
-        """As drawn, or from elsewhere; what is lacking there, a classifier, stays as drawn."""
+    def _initial_state(self, writer: RunWriter) -> TrainState:
+        """The state of a run before its first step: drawn at random, or from weights in a file.
+
+        What the file lacks, such as a classifier, is drawn.
+        """
         state = initial_state(self.step_spec, writer.config.seed)
         path = writer.config.train.initial_weights
         if path is None:
@@ -295,19 +314,19 @@ class TrainingSession:
         )
 
     def _complete(self, loop: Loop, state: TrainState) -> None:
-        """The final evaluation of those that have not diverged, and the end of their records."""
+        """Evaluates the runs that have not diverged once more, and ends their records."""
         if not any(writer.active for writer in self.writers):
             return
         if loop.stop():
             raise Interrupted("stopped before the final evaluation")
         info = self.writers[0].pipeline.info
         split = "test" if info.examples.get("test") else "valid"
-        finals = loop.evaluator(state, split)[: len(self.writers)]
-        for writer, final in zip(self.writers, finals, strict=True):
+        evaluations = loop.evaluator(state, split)[: len(self.writers)]
+        for writer, evaluation in zip(self.writers, evaluations, strict=True):
             if writer.active:
-                writer.write_predictions(final, split)
-                count = len(final.examples["index"])
-                result = {"split": split, "examples": count, **final.metrics()}
+                writer.write_predictions(evaluation, split)
+                count = len(evaluation.examples["index"])
+                result = {"split": split, "examples": count, **evaluation.metrics()}
                 writer.checkpoints.wait()
                 writer.end("done", reason=None, result=result, **loop.speed())
 
