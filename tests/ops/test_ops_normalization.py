@@ -94,6 +94,7 @@ def test_gradient_of_gradient_vmap_and_scan_agree_with_xla(rng):
                 np.testing.assert_allclose(mine, wanted, rtol=0, atol=1e-10 * scale)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_statistics_have_no_gradient_and_names_are_checked(rng):
     x, one = jnp.asarray(rng.normal(size=(4, 3))), jnp.ones(3)
     for implementation in NORM_IMPLEMENTATIONS:
