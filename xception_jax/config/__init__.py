@@ -6,6 +6,7 @@ from xception_jax.config.identity import (
     shared_settings,
 )
 from xception_jax.config.loading import (
+    Settings,
     flatten,
     load_config,
     load_file,
@@ -24,6 +25,7 @@ __all__ = [
     "Config",
     "ModelConfig",
     "NormConfig",
+    "Settings",
     "canonical_json",
     "flatten",
     "load_config",

@@ -14,13 +14,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
 from xception_jax.config.fields import Options, assemble
 from xception_jax.config.schema import SETTINGS, Config
 from xception_jax.errors import InputError, nearest_name
+
+# What a config file returns, or the object in a JSON file; its keys are checked by `resolve`. A
+# ConfigDict is no Mapping.
+Settings: TypeAlias = Mapping[Any, Any] | ConfigDict
 
 
 @contextmanager
@@ -87,7 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_config(path: str | Path) -> Mapping[str, Any]:
+def load_config(path: str | Path) -> Settings:
     """The settings that a config file's `get_config()` returns, not checked yet.
 
     Of a file that ends in .json, such as a run's `config.json`, the object it holds: no code is
@@ -101,7 +105,7 @@ def load_config(path: str | Path) -> Mapping[str, Any]:
     return require_settings(path, load_file(path, "get_config"))
 
 
-def require_settings(path: str | Path, settings: Any) -> Mapping[str, Any]:
+def require_settings(path: str | Path, settings: Any) -> Settings:
     """What the `get_config()` of `path` returned, if it is settings.
 
     Raises:
@@ -131,7 +135,7 @@ def parse_override(word: str) -> tuple[str, Any]:
         return key, text
 
 
-def flatten(settings: Mapping[str, Any] | ConfigDict | Config, prefix: str = "") -> dict[str, Any]:
+def flatten(settings: Settings | Config, prefix: str = "") -> dict[str, Any]:
     """Settings by dotted name, `{"a": {"b": 1}}` -> `{"a.b": 1}`.
 
     A mapping that is the value of a setting, such as `optimizer.options`, stays whole.
@@ -148,7 +152,7 @@ def flatten(settings: Mapping[str, Any] | ConfigDict | Config, prefix: str = "")
     return flat
 
 
-def resolve(*layers: Mapping[str, Any] | Config, overrides: Iterable[str] = ()) -> Config:
+def resolve(*layers: Settings | Config, overrides: Iterable[str] = ()) -> Config:
     """The whole checked config: defaults, then each layer over it, then `key=value` words.
 
     Args:

@@ -10,7 +10,15 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from xception_jax.config import Config, load_config, load_function, parse_override, resolve, run_id
+from xception_jax.config import (
+    Config,
+    Settings,
+    load_config,
+    load_function,
+    parse_override,
+    resolve,
+    run_id,
+)
 from xception_jax.errors import InputError, nearest_name, require_choice
 from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET
 
@@ -267,7 +275,7 @@ def _require_experiment(path: str | Path, content: Any) -> Experiment:
 
 def apply_overrides(
     experiment: Experiment,
-    base: Mapping[str, Any] | Config,
+    base: Settings | Config,
     overrides: Collection[str],
     *,
     followed: Collection[str] = (),
@@ -310,7 +318,7 @@ def _overlap(name: str, other: str) -> bool:
     return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
 
 
-def plan_runs(experiment: Experiment, base: Mapping[str, Any] | Config) -> list[PlannedRun]:
+def plan_runs(experiment: Experiment, base: Settings | Config) -> list[PlannedRun]:
     """Every run of the experiment, all arms of a seed before the next seed.
 
     In that order a sweep that is stopped early still has pairs to compare.
