@@ -242,6 +242,17 @@ def test_names_are_text_and_never_formulas(new_sweep: Callable[..., SweepWriter]
     assert b"$x_1$ &lt;b&gt;&amp;amp;, n = 1" in export_svg(figure)
 
 
+def test_svg_has_no_more_digits_than_show_and_its_text_whole() -> None:
+    figure = Figure()
+    figure.add_subplot().plot([0, 1 / 3, 1], [0, 1 / 7, 1])
+    figure.text(0.5, 0.5, '<path d="0.123456">')
+    root = ElementTree.fromstring(export_svg(figure))
+    assert any(each.text == '<path d="0.123456">' for each in root.iter())
+    paths = [each.attrib["d"] for each in root.iter() if "d" in each.attrib]
+    assert not re.search(r"\.\d{3}", "".join(paths))
+    assert not [each for each in root.iter() if "rotate(-0" in each.get("transform", "")]
+
+
 def test_svg_of_a_page_has_classes_variables_and_no_inline_style(
     finished_sweep: SweepWriter,
 ) -> None:
