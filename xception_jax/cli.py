@@ -78,12 +78,13 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def _show_version(asked: bool) -> None:
+def _show_version(asked: bool) -> bool:
     if asked:
         from xception_jax import __version__
 
         console.print(f"xception-jax {__version__}")
         raise typer.Exit
+    return asked  # Typer hands this on as the value of the option
 
 
 @app.callback()

@@ -174,6 +174,7 @@ def test_config_files(text, named, command, refused, tmp_path):
     refused((command, str(path), *rest), named)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(("changes", "named"), DECLARED, ids=[text for text, _ in DECLARED])
 def test_experiment_files(changes, named, refused, tmp_path):
     (tmp_path / "base.py").write_text(BASE)

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from tests.report.figure_checks import artists, points, texts
+from tests.report.figure_checks import artists, outline, points, texts
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.report import differences
 from xception_jax.report.canvas import NARROW, WIDE, set_count_ticks
@@ -15,6 +17,7 @@ from xception_jax.report.differences import difference_figure
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import seed_table
+from xception_jax.statistics.bands import Band, simultaneous_band
 
 NewSweep = Callable[..., SweepWriter]
 
@@ -29,10 +32,11 @@ NewSweep = Callable[..., SweepWriter]
     ],
 )
 def test_counts_are_whole_and_large_ones_short(high: float, words: list[str]) -> None:
-    axes = Figure().add_subplot()
+    figure = Figure()
+    axes = figure.add_subplot()
     axes.set_xlim(0, high)
     set_count_ticks(axes, 4)
-    axes.figure.draw_without_rendering()
+    figure.draw_without_rendering()
     assert [label.get_text() for label in axes.get_xticklabels()] == words
 
 
@@ -52,9 +56,13 @@ def test_differences_are_paired_by_seed(new_sweep: NewSweep, monkeypatch) -> Non
     sweep = read_directory(
         planted(new_sweep, claims=[interaction, {"arm": "b", "baseline": "a"}]).directory
     )
-    seen = []
-    kept = differences.simultaneous_band
-    monkeypatch.setattr(differences, "simultaneous_band", lambda d: seen.append(d) or kept(d))
+    seen: list[np.ndarray] = []
+
+    def banded(of_pairs: np.ndarray) -> Band:
+        seen.append(of_pairs)
+        return simultaneous_band(of_pairs)
+
+    monkeypatch.setattr(differences, "simultaneous_band", banded)
     figure = difference_figure(sweep)
     assert figure is not None
     assert "(d − c) − (b − a), 3 pairs" in texts(figure.draw(WIDE))
@@ -75,15 +83,15 @@ def test_panels_show_the_differences_of_the_frames(new_sweep: NewSweep, width: f
     for index, contrast in enumerate(found):
         panel = f"panel-{index}-arm-{index + 1}-arm-0"
         assert drawn.axes[index].get_gid() == panel
-        steps, values = points(artists(drawn, "mean-")[f"mean-{panel}"])
+        steps, values = points(artists(drawn, "mean-", Line2D)[f"mean-{panel}"])
         np.testing.assert_array_equal(steps, contrast.steps)
         np.testing.assert_array_equal(values, contrast.band.mean)
         for seed, row in zip(contrast.seeds, contrast.differences, strict=True):
-            line = artists(drawn, f"seed-{seed}-")[f"seed-{seed}-{panel}"]
+            line = artists(drawn, f"seed-{seed}-", Line2D)[f"seed-{seed}-{panel}"]
             np.testing.assert_array_equal(points(line)[1], row)
-        outline = artists(drawn, "band-")[f"band-{panel}"].get_paths()[0].vertices
-        np.testing.assert_allclose(outline[:, 1].min(), contrast.band.low.min())
-        np.testing.assert_allclose(outline[:, 1].max(), contrast.band.high.max())
+        edges = outline(artists(drawn, "band-", Collection)[f"band-{panel}"])[:, 1]
+        np.testing.assert_allclose(edges.min(), contrast.band.low.min())
+        np.testing.assert_allclose(edges.max(), contrast.band.high.max())
     assert len({axes.get_ylim() for axes in drawn.axes}) == 1
 
 
@@ -109,8 +117,14 @@ def test_costs_that_differ_have_a_panel_and_the_others_a_word(new_sweep: NewSwee
     sweep = new_sweep(arms={"a": {}, "b": {}}, seeds=(0, 1))
     for size, arm in enumerate(sweep.arms, 1):
         for seed in sweep.seeds:
-            costs = {"parameters": 1000 * size, "macs": 5, "images_per_second": 100.0 + seed}
-            sweep.add_run(arm, seed, test_top1=0.8 + 0.01 * seed, **costs)
+            sweep.add_run(
+                arm,
+                seed,
+                test_top1=0.8 + 0.01 * seed,
+                parameters=1000 * size,
+                macs=5,
+                images_per_second=100.0 + seed,
+            )
     figure = cost_figure(read_directory(sweep.directory))
     assert figure is not None
     drawn = figure.draw(WIDE)
@@ -119,11 +133,12 @@ def test_costs_that_differ_have_a_panel_and_the_others_a_word(new_sweep: NewSwee
     note = "Not drawn, because every run has the same: multiply-adds per image."
     assert figure.caption[1:] == (note,)
     for index, cost in enumerate((1000, 2000)):
-        at, reached = points(artists(drawn, "runs-")[f"runs-parameters-arm-{index}"])
+        at, reached = points(artists(drawn, "runs-", Line2D)[f"runs-parameters-arm-{index}"])
         np.testing.assert_array_equal(at, [cost, cost])
         np.testing.assert_allclose(reached, [0.8, 0.81])
-        at, reached = points(artists(drawn, "mean-")[f"mean-parameters-arm-{index}"])
-        np.testing.assert_allclose((at, reached), [[cost], [0.805]])
+        at, reached = points(artists(drawn, "mean-", Line2D)[f"mean-parameters-arm-{index}"])
+        np.testing.assert_allclose(at, [cost])
+        np.testing.assert_allclose(reached, [0.805])
 
 
 def test_table_of_seeds_has_values_and_differences(new_sweep: NewSweep) -> None:

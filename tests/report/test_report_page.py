@@ -11,8 +11,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
-from tests.report.figure_checks import artists, texts
+from tests.report.figure_checks import artists, points, texts
 from tests.report.headless_browser import CHROMIUM, chromium
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 from xception_jax.errors import InputError
@@ -308,12 +310,12 @@ def test_forest_has_a_row_an_effect_and_a_margin(finished_sweep: SweepWriter, wi
     assert figure is not None
     drawn = figure.draw(width)
     assert sum("+0.0120 [+0.0030, +0.0210]" in text for text in texts(drawn)) == 2
-    (margin,) = artists(drawn, "margin-").values()
+    (margin,) = artists(drawn, "margin-", Rectangle).values()
     assert (margin.get_x(), margin.get_width()) == (-0.01, 0.02)
-    effects = artists(drawn, "effect-")
+    effects = artists(drawn, "effect-", Line2D)
     assert list(effects) == ["effect-0.0-arm-0-arm-1", "effect-0.1-arm-0-arm-1"]
-    assert [effect.get_xdata()[0] for effect in effects.values()] == [0.012, 0.012]
-    ends = [list(line.get_xdata()) for line in artists(drawn, "interval-").values()]
+    assert [points(effect)[0][0] for effect in effects.values()] == [0.012, 0.012]
+    ends = [points(line)[0].tolist() for line in artists(drawn, "interval-", Line2D).values()]
     assert ends == [[0.003, 0.021]] * 2
     assert len({(effect.get_color(), effect.get_marker()) for effect in effects.values()}) == 2
     assert sum("equivalent" in text for text in texts(drawn)) == 1

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ml_collections import ConfigDict
 
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from xception_jax.config import resolve
 from xception_jax.errors import InputError
 from xception_jax.report.reading import read_directory
 from xception_jax.runtime.run_directory import update_run
@@ -26,9 +26,9 @@ EXPERIMENT = Experiment("q", "so", "base.py", ARMS, 2, (Claim("relu", "none", "w
 def recorded(home: Path, *claims: Claim) -> list[tuple[str, bool]]:
     """(title, post hoc) of every claim after a sweep with these claims was started in `home`."""
     experiment = replace(EXPERIMENT, claims=claims)
-    write_ledger(
-        home, experiment, ConfigDict(), plan_runs(experiment, {}), "xception-jax sweep q.py"
-    )
+    base = resolve()
+    runs = plan_runs(experiment, base)
+    write_ledger(home, experiment, base, runs, "xception-jax sweep q.py")
     return [(claim.title, claim.post_hoc) for claim in recorded_claims(read_directory(home))]
 
 
@@ -68,6 +68,7 @@ def test_claims_made_or_changed_after_the_first_run_are_post_hoc(tmp_path: Path)
         ({"baseline": "relu"}, "own arm"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_what_cannot_be_tested_is_refused_in_one_line(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         Claim(**({"arm": "relu", "baseline": "none"} | settings))

@@ -53,7 +53,7 @@ Overrides = Annotated[
 ]
 
 
-def _list_settings(asked: bool) -> None:
+def _list_settings(asked: bool) -> bool:
     if asked:
         from rich.table import Table
 
@@ -66,6 +66,7 @@ def _list_settings(asked: bool) -> None:
             table.add_row(setting.name, shown(setting.default), f"{setting.help}{valid}")
         console.print(table)
         raise typer.Exit
+    return asked  # Typer hands this on as the value of the option
 
 
 ListSettings = Annotated[

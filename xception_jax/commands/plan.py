@@ -68,11 +68,7 @@ def plan(
         seeds = 1 if experiment is None else experiment.seeds
         return show_forecast(configs, seeds, topology, search=largest_batch, as_json=as_json)
     power = _power_lines(experiment, pilot)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
-        justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
-        table.add_column(heading, justify=justify, overflow="fold")
-    costs, notes, reference, refusal = [], [], None, None
+    costs, notes, refusal = [], [], None
     for arm, config, named in arms:
         try:
             cost = _cost(config, named)
@@ -80,13 +76,11 @@ def plan(
             refusal = refusal or error
             notes.append(f"{arm} cannot be built: {error}")
             continue
-        reference = reference or cost
         costs.append((arm, cost))
-        table.add_row(arm, *_cells(cost, reference))
         notes += [f"{arm}: {name} changes nothing in this model" for name in cost.unused]
     if refusal and not costs:
         raise refusal
-    console.print(table)
+    console.print(_cost_table(costs))
     for line in (*notes, *_LEGEND, *power):
         console.print(line)
     for arm, cost in costs if modules else ():
@@ -151,6 +145,17 @@ def _cost(config: "Config", named: list[str]) -> "Cost":
     from xception_jax.planning.budget import arm_cost
 
     return arm_cost(config, named)
+
+
+def _cost_table(costs: list[tuple[str, "Cost"]]) -> Table:
+    """A row per arm, with what it costs and how much that is above or below the first arm."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
+        justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
+        table.add_column(heading, justify=justify, overflow="fold")
+    for arm, cost in costs:
+        table.add_row(arm, *_cells(cost, costs[0][1]))
+    return table
 
 
 def _cells(cost: "Cost", reference: "Cost") -> tuple[str, ...]:

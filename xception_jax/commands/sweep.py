@@ -104,8 +104,7 @@ def sweep(
     """
     if unit is not None:
         return _train_unit(workdir, unit)
-    from xception_jax.sweep import plan_runs
-    from xception_jax.sweep.experiment import parse_packing
+    from xception_jax.sweep.experiment import parse_packing, plan_runs
     from xception_jax.sweep.recorded import load_sweep
 
     asked = parse_packing(packing)
@@ -128,22 +127,24 @@ def sweep(
         if launcher not in (None, "local"):
             reason = f"is worked on here and kept there; --launcher {launcher} has other machines"
             require_local("--workdir", workdir, reason)
-        arms, seeds_per_arm = len(experiment.arms), experiment.seeds
         with mirrored(workdir, warn) as home:
             require_home(home, experiment, runs)
             opened = engine.open(home)
             with locked(home):
                 write_ledger(home, experiment, settings, runs, command_line())
-                console.print(
-                    f"{experiment.name}: {arms} arms x {seeds_per_arm} seeds = {len(runs)} runs"
-                )
+                console.print(_counts(experiment, len(runs)))
                 sizes = _sizes(asked, measured=opened is None)
                 if launcher == "slurm":
                     return _submit(opened, home, runs, sizes)
-                common: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
+                how: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
                 if opened is None:
-                    return _train(home, experiment, runs, steps, **common)
-                return _launch(home, runs, steps, opened, retries=engine.tries, **common)
+                    return _train(home, experiment, runs, steps, **how)
+                return _launch(home, runs, steps, opened, retries=engine.tries, **how)
+
+
+def _counts(experiment: "Experiment", runs: int) -> str:
+    arms, seeds = len(experiment.arms), experiment.seeds
+    return f"{experiment.name}: {arms} arms x {seeds} seeds = {runs} runs"
 
 
 def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **how: Any) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from xception_jax.report.arm_styles import COLORS, INK
 from xception_jax.report.canvas import WIDE, house_style
@@ -76,10 +76,16 @@ def _bars(axes: Axes, case: pl.DataFrame) -> None:
     numbers.set_ylim(axes.get_ylim())
     numbers.grid(visible=False)
     pairs = zip(case["median"], case["ratio"], strict=True)
-    numbers.set_yticks(rows, [f"{median:.4g} ({ratio:.2f})" for median, ratio in pairs])
+    numbers.set_yticks(rows, [f"{_short(median)} ({ratio:.2f})" for median, ratio in pairs])
     axes.set_xlim(0, 1.02 * float(case["high"].max()))  # type: ignore[arg-type]
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="x", length=0)
+
+
+def _short(number: float) -> str:
+    """Formats a number with four digits, or as a whole one: 21.12, 12,150."""
+    return f"{number:,.0f}" if number >= 1e3 else f"{number:.4g}"

@@ -104,7 +104,7 @@ def target_accuracy(finals: Iterable[Mean]) -> float | None:
 
 
 def first_crossing(
-    steps: Sequence[int], values: Sequence[float], target: float | None, *, budget: int | None
+    steps: Sequence[float], values: Sequence[float], target: float | None, *, budget: int | None
 ) -> Crossing:
     """When a validation curve first reaches `target`, linear between evaluations.
 

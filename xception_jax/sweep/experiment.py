@@ -10,7 +10,14 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from xception_jax.config import Config, load_config, load_function, parse_override, resolve, run_id
+from xception_jax.config import (
+    Config,
+    load_config,
+    load_function,
+    parse_override,
+    resolve,
+    run_id,
+)
 from xception_jax.errors import InputError, nearest_name, require_choice
 from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET
 
