@@ -51,6 +51,11 @@ def test_the_first_module_is_named(factors, found, broken):
     assert broken(factors).startswith(found)
 
 
+def test_a_run_without_dropout_is_searched_too(broken):
+    factors = {"classifier/bias": np.nan}
+    assert broken(factors, "model.dropout=0").startswith("output of classifier (Dense)")
+
+
 @pytest.mark.slow
 def test_a_module_that_is_computed_again_is_named_too(broken):
     factor = {"middle/1/convolutions/0/pointwise_kernel": np.nan}
