@@ -23,6 +23,22 @@ _LEGEND = (
 )
 
 
+Pilot = Annotated[
+    Path | None,
+    typer.Option(help="A sweep of the same arms, whose spread tells what can be detected."),
+]
+TopologyName = Annotated[
+    str | None,
+    typer.Option(help="TPU topology to compile every step for, such as v5e:4x4; no TPU is needed."),
+]
+LargestBatch = Annotated[
+    bool,
+    typer.Option(
+        "--largest-batch", help="With --topology: search for the largest batch that fits; slower."
+    ),
+]
+
+
 def plan(
     file: Annotated[Path, typer.Argument(help="An experiment or config file.")],
     overrides: Overrides = None,
@@ -30,23 +46,9 @@ def plan(
     settings_asked: ListSettings = False,  # noqa: ARG001 - its callback lists them
     base: Base = None,
     modules: Annotated[bool, typer.Option(help="Also list the modules of each arm.")] = False,
-    pilot: Annotated[
-        Path | None,
-        typer.Option(help="A sweep of the same arms, whose spread tells what can be detected."),
-    ] = None,
-    topology: Annotated[
-        str | None,
-        typer.Option(
-            help="TPU topology to compile every step for, such as v5e:4x4; no TPU is needed."
-        ),
-    ] = None,
-    largest_batch: Annotated[
-        bool,
-        typer.Option(
-            "--largest-batch",
-            help="With --topology: search for the largest batch that fits; slower.",
-        ),
-    ] = False,
+    pilot: Pilot = None,
+    topology: TopologyName = None,
+    largest_batch: LargestBatch = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --topology: print one JSON object.")
     ] = False,

@@ -25,6 +25,7 @@ from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
 
 if TYPE_CHECKING:
+    from xception_jax.config import Config
     from xception_jax.launchers import Launcher
     from xception_jax.launchers.slurm import SlurmArray
     from xception_jax.sweep import Experiment, PlannedRun
@@ -104,7 +105,7 @@ def sweep(
     """
     if unit is not None:
         return _train_unit(workdir, unit)
-    from xception_jax.sweep.experiment import parse_packing, plan_runs
+    from xception_jax.sweep.experiment import parse_packing
     from xception_jax.sweep.recorded import load_sweep
 
     asked = parse_packing(packing)
@@ -118,11 +119,8 @@ def sweep(
         from xception_jax.sweep.local import check_runs
 
         hosts.require_alone("sweep")
-        if experiment.equal and file.suffix != ".json":  # in a record, arms have widths
-            from xception_jax.planning.budget import equalize
-
-            experiment = equalize(experiment, settings)
-            runs = plan_runs(experiment, settings)
+        if file.suffix != ".json":  # in a record, arms have their widths
+            experiment, runs = _equalized(experiment, settings, runs)
         steps = check_runs(runs)
         if launcher not in (None, "local"):
             reason = f"is worked on here and kept there; --launcher {launcher} has other machines"
@@ -140,6 +138,19 @@ def sweep(
                 if opened is None:
                     return _train(home, experiment, runs, steps, **how)
                 return _launch(home, runs, steps, opened, retries=engine.tries, **how)
+
+
+def _equalized(
+    experiment: "Experiment", base: "Config", runs: "Runs"
+) -> tuple["Experiment", "Runs"]:
+    """The experiment with arms of equal cost, if it asks for that, and its runs."""
+    if not experiment.equal:
+        return experiment, runs
+    from xception_jax.planning.budget import equalize
+    from xception_jax.sweep import plan_runs
+
+    experiment = equalize(experiment, base)
+    return experiment, plan_runs(experiment, base)
 
 
 def _counts(experiment: "Experiment", runs: int) -> str:
