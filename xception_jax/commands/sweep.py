@@ -141,8 +141,8 @@ def sweep(
 
 
 def _equalized(
-    experiment: "Experiment", base: "Config", runs: "Runs"
-) -> tuple["Experiment", "Runs"]:
+    experiment: "Experiment", base: "Config", runs: list["PlannedRun"]
+) -> tuple["Experiment", list["PlannedRun"]]:
     """The experiment with arms of equal cost, if it asks for that, and its runs."""
     if not experiment.equal:
         return experiment, runs
