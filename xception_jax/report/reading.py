@@ -207,8 +207,8 @@ def _read_record(path: Path, notes: list[str]) -> dict[str, Any] | None:
 
 
 def _unlisted(directory: Path, listed: set[str]) -> list[str]:
-    homes = (path.parent for path in sorted(directory.glob(f"{RUNS}/*/{RUN}")))
-    names = (path.relative_to(directory).as_posix() for path in homes)
+    run_dirs = (path.parent for path in sorted(directory.glob(f"{RUNS}/*/{RUN}")))
+    names = (path.relative_to(directory).as_posix() for path in run_dirs)
     return [name for name in names if name not in listed]
 
 

@@ -93,17 +93,17 @@ class Runs:
         }
         self._predictions: dict[int, Predictions | None] = {}
 
-    def __getitem__(self, place: tuple[str, int]) -> Run:
-        return self.sweep.runs[self._index[place]]
+    def __getitem__(self, run_key: tuple[str, int]) -> Run:
+        return self.sweep.runs[self._index[run_key]]
 
     def seeds(self, arms: Iterable[str]) -> list[int]:
         """The seeds that all the arms have a run of, ended or not."""
         return sorted(set.intersection(*({s for a, s in self._index if a == arm} for arm in arms)))
 
-    def curve(self, place: tuple[str, int], metric: str) -> tuple[Evaluations, Evaluations]:
+    def curve(self, run_key: tuple[str, int], metric: str) -> tuple[Evaluations, Evaluations]:
         """Steps and values of every validation whose value is finite."""
         empty = np.zeros(0), np.zeros(0)
-        return self._curves[metric].get(self._index[place], empty)
+        return self._curves[metric].get(self._index[run_key], empty)
 
     @cached_property
     def _curves(self) -> dict[str, dict[int, tuple[Evaluations, Evaluations]]]:
@@ -116,9 +116,9 @@ class Runs:
             for metric in METRICS
         }
 
-    def predictions(self, place: tuple[str, int]) -> Predictions | None:
+    def predictions(self, run_key: tuple[str, int]) -> Predictions | None:
         """Per-example results of a run, read once."""
-        at = self._index[place]
+        at = self._index[run_key]
         if at not in self._predictions:
             home = self.sweep.directory / self.sweep.runs[at].directory
             self._predictions[at] = read_predictions(home)
@@ -127,8 +127,8 @@ class Runs:
     @cached_property
     def top1_chance(self) -> float | None:
         """Accuracy of guessing, from the labels of any finished run: all share the test split."""
-        done = (place for place in self._index if self[place].status == "done")
-        predictions = (self.predictions(place) for place in done)
+        done = (run_key for run_key in self._index if self[run_key].status == "done")
+        predictions = (self.predictions(run_key) for run_key in done)
         chances = (of_run.chance for of_run in predictions if of_run)
         known = (chance for chance in chances if chance is not None)
         classes = (run.classes for run in self.sweep.runs)
@@ -138,10 +138,10 @@ class Runs:
         """Value that a diverged run counts as; 0 where it is not known, as of a ranking."""
         return (self.top1_chance or 0.0) if metric == "top1" else 0.0
 
-    def budget(self, place: tuple[str, int]) -> float:
+    def budget(self, run_key: tuple[str, int]) -> float:
         """Number of steps that a run has to train for."""
-        steps, _ = self.curve(place, self.sweep.metric)
-        return float(self[place].steps or (steps[-1] if steps.size else 0))
+        steps, _ = self.curve(run_key, self.sweep.metric)
+        return float(self[run_key].steps or (steps[-1] if steps.size else 0))
 
 
 # -- one number a run --------------------------------------------------------------------------
@@ -149,23 +149,23 @@ class Runs:
 Measure = Callable[[tuple[str, int]], float | None]
 
 
-def final_value(runs: Runs, place: tuple[str, int], metric: str, split: str) -> float | None:
+def final_value(runs: Runs, run_key: tuple[str, int], metric: str, split: str) -> float | None:
     """The metric after the last step, of the averaged weights."""
-    run = runs[place]
+    run = runs[run_key]
     if run.status == "diverged":
         return runs.chance(metric)
     if split == "test":
         return run.test_top1 if metric == "top1" else run.test_map100
-    _, values = runs.curve(place, metric)
+    _, values = runs.curve(run_key, metric)
     return float(values[-1]) if values.size else None
 
 
 def curve_area(
-    runs: Runs, place: tuple[str, int], metric: str, start: float, end: float
+    runs: Runs, run_key: tuple[str, int], metric: str, start: float, end: float
 ) -> float | None:
     """The mean of the validation curve from step `start` to `end`, linear between evaluations."""
-    steps, values = runs.curve(place, metric)
-    has_diverged = runs[place].status == "diverged"
+    steps, values = runs.curve(run_key, metric)
+    has_diverged = runs[run_key].status == "diverged"
     if end <= start or not (steps.size or has_diverged):
         return None
     alive, area = end, 0.0
@@ -179,14 +179,14 @@ def curve_area(
 
 
 def steps_to(
-    runs: Runs, place: tuple[str, int], metric: str, target: float, budget: float
+    runs: Runs, run_key: tuple[str, int], metric: str, target: float, budget: float
 ) -> float | None:
     """Steps until the validation curve reaches `target`, or `budget` if it has not by then.
 
     The mean over seeds is the restricted mean of the time to the target.
     """
-    steps, values = runs.curve(place, metric)
-    if runs[place].status == "diverged":
+    steps, values = runs.curve(run_key, metric)
+    if runs[run_key].status == "diverged":
         return budget
     if not steps.size:
         return None
@@ -206,13 +206,13 @@ def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
     statuses = {seed: {runs[arm, seed].status for arm in claim.arms} for seed in planned}
     ended = [seed for seed in planned if statuses[seed] <= set(ENDED)]
     completed = sum(statuses[seed] == {"done"} for seed in planned)
-    places = [(arm, seed) for seed in ended for arm in claim.arms]
-    notes = _diverged_notes(runs, places)
+    run_keys = [(arm, seed) for seed in ended for arm in claim.arms]
+    notes = _diverged_notes(runs, run_keys)
     rows, definitions = [], []
     for name in claim.endpoints:
         if name not in ENDPOINTS:
             return Outcome(len(planned), problem=f"there is no endpoint {name!r}")
-        definition, value = _define(runs, claim, name, places, pilot)
+        definition, value = _define(runs, claim, name, run_keys, pilot)
         definitions.append(definition)
         rows.append([[value((arm, seed)) for arm in claim.arms] for seed in ended])
     known = [at for at in range(len(ended)) if all(v is not None for row in rows for v in row[at])]
@@ -224,7 +224,7 @@ def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
         examples = _example_differences(runs, claim.arms, seeds) if name == "final_top1" else None
         endpoints.append(Measured(name, unit, label, higher, values, examples))
         if name == STEPS_TO_TARGET and seeds:
-            notes += _censored_notes(values, runs, places)
+            notes += _censored_notes(values, runs, run_keys)
     return Outcome(
         planned=len(planned),
         completed=completed,
@@ -236,54 +236,58 @@ def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
     )
 
 
-Places = list[tuple[str, int]]
+RunKeys = list[tuple[str, int]]
 Definition = tuple[str, str, str, bool]
 
 
 def _define(
-    runs: Runs, claim: RecordedClaim, name: str, places: Places, pilot: list[int]
+    runs: Runs, claim: RecordedClaim, name: str, run_keys: RunKeys, pilot: list[int]
 ) -> tuple[Definition, Measure]:
     """The first four fields of an endpoint's `Measured`, and what gives a run's value."""
     if name in _FINALS:
         final = _FINALS[name]
-        done = [runs[place] for place in places if runs[place].status == "done"]
+        done = [runs[run_key] for run_key in run_keys if runs[run_key].status == "done"]
         results = [run.test_top1 if final == "top1" else run.test_map100 for run in done]
         split = "valid" if None in results else "test"
         label = f"final {'validation ' * (split == 'valid')}{METRIC_NAMES[final]}"
         return (name, UNITS[final], label, True), lambda at: final_value(runs, at, final, split)
-    metric, budget = runs.sweep.metric, _horizon(runs, places)
+    metric, budget = runs.sweep.metric, _horizon(runs, run_keys)
     validation = f"validation {METRIC_NAMES[metric]}"
     if name == "curve_area":
-        firsts = [steps[0] for place in places if (steps := runs.curve(place, metric)[0]).size]
+        firsts = [
+            steps[0] for run_key in run_keys if (steps := runs.curve(run_key, metric)[0]).size
+        ]
         start, label = min(firsts, default=0.0), f"mean {validation} over training"
         return (name, UNITS[metric], label, True), lambda at: curve_area(
             runs, at, metric, start, budget
         )
     target = claim.target
     if target is None:
-        target = _common_target(runs, metric, [(a, s) for a in claim.arms for s in pilot] or places)
+        target = _common_target(
+            runs, metric, [(a, s) for a in claim.arms for s in pilot] or run_keys
+        )
     label = f"steps to {target:.3g} {validation}"
     return (name, "steps", label, False), lambda at: steps_to(runs, at, metric, target, budget)
 
 
-def _horizon(runs: Runs, places: Places) -> float:
+def _horizon(runs: Runs, run_keys: RunKeys) -> float:
     """The steps that all of these runs have to train for."""
-    return min((runs.budget(place) for place in places), default=0.0)
+    return min((runs.budget(run_key) for run_key in run_keys), default=0.0)
 
 
-def _common_target(runs: Runs, metric: str, places: Places) -> float:
+def _common_target(runs: Runs, metric: str, run_keys: RunKeys) -> float:
     """95% of the mean final validation value over all of these runs.
 
     Which arm a run is of makes no difference to it: so a test that swaps the arms of a seed, as the
     sign-flip test does, stays exact although the target comes from the runs that it tests.
     """
-    finals = [final_value(runs, p, metric, "valid") for p in places if runs[p].status in ENDED]
+    finals = [final_value(runs, p, metric, "valid") for p in run_keys if runs[p].status in ENDED]
     known = [value for value in finals if value is not None]
     return TARGET_SHARE * float(np.mean(known)) if known else 1.0
 
 
-def _diverged_notes(runs: Runs, places: Places) -> list[str]:
-    count = sum(runs[place].status == "diverged" for place in places)
+def _diverged_notes(runs: Runs, run_keys: RunKeys) -> list[str]:
+    count = sum(runs[run_key].status == "diverged" for run_key in run_keys)
     if not count:
         return []
     subject = f"{count} runs that diverged count" if count > 1 else "1 run that diverged counts"
@@ -293,9 +297,9 @@ def _diverged_notes(runs: Runs, places: Places) -> list[str]:
 
 
 def _censored_notes(
-    values: Float[np.ndarray, "arms seeds"], runs: Runs, places: Places
+    values: Float[np.ndarray, "arms seeds"], runs: Runs, run_keys: RunKeys
 ) -> list[str]:
-    budget = _horizon(runs, places)
+    budget = _horizon(runs, run_keys)
     count = int(np.count_nonzero(values >= budget))
     if not count:
         return []

@@ -175,14 +175,14 @@ def require_optimizer(config: OptimizerConfig, *, sharded: bool) -> None:
         near = nearest_name(config.name, [*_PAPER, *known])
         reason = "must be sgd, rmsprop or an optimizer of Optax that gradients alone suffice for"
         raise InputError("optimizer.name", config.name, reason, near)
-    taken = set(inspect.signature(known[config.name]).parameters)
+    accepted = set(inspect.signature(known[config.name]).parameters)
     for name, value in options.items():
         if name in _SET_ELSEWHERE:
             raise InputError(
                 f"optimizer.options.{name}", value, f"follows from {_SET_ELSEWHERE[name]}"
             )
-        if name not in taken:
-            near = nearest_name(name, taken - set(_SET_ELSEWHERE))
+        if name not in accepted:
+            near = nearest_name(name, accepted - set(_SET_ELSEWHERE))
             reason = f"is no argument of optax's {config.name}"
             raise InputError(f"optimizer.options.{name}", value, reason, near)
     _require_works(config)
@@ -228,11 +228,11 @@ def _from_optax(
 ) -> optax.GradientTransformation:
     """Optax's optimizer of this name with the config's options."""
     factory = _factories()[config.name]
-    taken = inspect.signature(factory).parameters
+    accepted = inspect.signature(factory).parameters
     arguments = config.options.to_dict()
-    if "weight_decay" in taken:
+    if "weight_decay" in accepted:
         arguments["weight_decay"] = decay
-    if "mask" in taken:
+    if "mask" in accepted:
         arguments["mask"] = _kernels
     if config.name == "muon":
         arguments["muon_weight_dimension_numbers"] = _matrices
