@@ -15,11 +15,11 @@ def page(results: Mapping[str, Any]) -> str:
     lines = [
         "# Reliability",
         "",
-        "What a sweep survives, and how that was tested: `make faults` drives the command line",
-        "over a small sweep of the real experiment (three arms, 36 steps a run) and writes this",
-        "table; each count and result is that of the last time.",
+        "This page shows which faults a sweep survives, and how that was tested. `make faults`",
+        "runs the command line on a small sweep of the real experiment (three arms, 36 steps per",
+        "run) and writes this table. Each row is from the last time that its test ran.",
         "",
-        f"On {results['machine']}, {versions}.",
+        f"Machine and versions: {results['machine']}, {versions}.",
         "",
         "| promise | how it is tested | times | last result |",
         "|---|---|---|---|",
@@ -29,9 +29,9 @@ def page(results: Mapping[str, Any]) -> str:
         if "moments" in row:
             how += "; " + ", ".join(f"{name}: {n}" for name, n in row["moments"].items())
         if "repeated_steps" in row:
-            how += f"; {row['repeated_steps']} steps were repeated in all"
+            how += f"; repeated steps: {row['repeated_steps']} in total"
         if "speed" in row:
-            how += f"; median speed {row['speed']} of that without W&B, in turns"
+            how += f"; median speed: {row['speed']} of that without W&B, measured in turns"
         lines.append(
             f"| {row['promise']} | {how} | {row['times']} | {row['result']}, {row['date']} |"
         )

@@ -69,16 +69,16 @@ def kill_once(sweep: Path, command: Command, moment: Moment) -> bool:
 
 
 @pytest.mark.promise(
-    "A sweep that is killed at any moment and started again ends with the bits of one that was "
-    "not: parameters, predictions and every row"
+    "A sweep that is killed at any moment and started again ends with the same bits as an "
+    "undisturbed one: parameters, predictions and every row"
 )
 @pytest.mark.parametrize("packing", ["off", "3"])
 def test_kills_change_nothing(packing, command, reference, tmp_path, record_property):
     """Kill -9 at random moments of a sweep.
 
-    Starting, compiling, in a step, in a checkpoint, in the final evaluation, between runs. No step
-    twice and none missing, no orphan, no temporary file, and at most two checkpoint intervals
-    repeated a kill.
+    The moments: start-up, compilation, a step, a checkpoint, the final evaluation, between runs.
+    Afterwards no step is double or missing, no orphan process and no temporary file is left, and
+    each kill has repeated at most two checkpoint intervals.
     """
     expected, rng = reference(packing), random.Random(f"{packing} 7")
     kills, repeated, rounds, seen = 0, 0, 0, dict.fromkeys(MOMENTS, 0)
@@ -105,9 +105,9 @@ def test_kills_change_nothing(packing, command, reference, tmp_path, record_prop
     record_property("repeated_steps", repeated)
 
 
-@pytest.mark.promise("A report that is killed is written anew by the same command")
+@pytest.mark.promise("The same command writes the report again after it was killed")
 def test_a_killed_report_is_written_anew(command, reference, record_property, tmp_path):
-    """Kill -9 at random moments of `report`, then its table is that of an undisturbed one."""
+    """Kill -9 at random moments of `report`; its table then equals an undisturbed one."""
     sweep, rng = reference("off"), random.Random(3)
     assert command("report", sweep).finish() == 0
     table = (sweep / "report" / "results.csv").read_bytes()

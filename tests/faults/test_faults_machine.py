@@ -26,7 +26,9 @@ def wait_for_rows(sweep: Path, count: int, one) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.promise("A sweep that is asked to stop saves, says so, ends with 75 and goes on")
+@pytest.mark.promise(
+    "A sweep that is asked to stop saves, says so and ends with 75; it can be resumed"
+)
 def test_sigterm(command, reference, tmp_path):
     """SIGTERM in the middle of a run."""
     sweep = tmp_path / "sweep"
@@ -39,7 +41,7 @@ def test_sigterm(command, reference, tmp_path):
     assert_undisturbed(reference("off"), sweep)
 
 
-@pytest.mark.promise("A second interrupt ends a sweep at once, and it goes on all the same")
+@pytest.mark.promise("A second interrupt ends a sweep at once; it can still be resumed")
 def test_sigint_twice(command, reference, tmp_path):
     """SIGINT twice, a moment apart."""
     sweep = tmp_path / "sweep"
@@ -54,9 +56,9 @@ def test_sigint_twice(command, reference, tmp_path):
     assert_undisturbed(reference("off"), sweep)
 
 
-@pytest.mark.promise("A process that is stopped for a while goes on, and is not taken for stuck")
+@pytest.mark.promise("The watchdog does not end a process that was suspended for a while")
 def test_sigstop(command, reference, tmp_path):
-    """SIGSTOP, ten seconds later SIGCONT, with a watchdog of eight seconds."""
+    """SIGSTOP, and SIGCONT ten seconds later, with a watchdog of eight seconds."""
     sweep = tmp_path / "sweep"
     one = command(*sweep_words(sweep, "off"), "train.stuck_after_seconds=8")
     wait_for_rows(sweep, 5, one)
@@ -69,7 +71,7 @@ def test_sigstop(command, reference, tmp_path):
 
 @pytest.mark.promise("A second command on a directory says who holds it and exits 2")
 def test_two_at_once(command, reference, tmp_path):
-    """A second `sweep` beside the first, which ends as if alone (and waits, not to end before)."""
+    """A second `sweep` while the first is suspended; the first then ends as if alone."""
     sweep = tmp_path / "sweep"
     one = command(*sweep_words(sweep, "off"))
     wait_for_rows(sweep, 5, one)
@@ -99,9 +101,11 @@ def remount(place: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
 
 
-@pytest.mark.promise("A full disk ends in one line and exit 1; with space the same command goes on")
+@pytest.mark.promise(
+    "A full disk ends a sweep with one line and exit 1; with space it can be resumed"
+)
 def test_disk_full(command, reference, tmpfs, record_property):
-    """Three sizes of a file system too small for the sweep, then one that is large enough."""
+    """A file system of three sizes too small for the sweep, then of one large enough."""
     sweep = tmpfs / "sweep"
     for size in ("40k", "1200k", "2500k"):
         remount(tmpfs, f"size={size}")
@@ -116,7 +120,7 @@ def test_disk_full(command, reference, tmpfs, record_property):
 
 @pytest.mark.promise("A directory that cannot be written is refused in one line, before any work")
 def test_read_only(command, tmpfs):
-    """A file system mounted read-only, for `sweep`."""
+    """`sweep` on a file system that is mounted read-only."""
     remount(tmpfs, "ro")
     one = command(*sweep_words(tmpfs / "sweep", "off"))
     assert one.finish() == 2
@@ -126,12 +130,12 @@ def test_read_only(command, tmpfs):
     assert list(tmpfs.iterdir()) == []
 
 
-@pytest.mark.promise("A clock that jumps, forth or back, changes nothing in a result")
+@pytest.mark.promise("A clock that jumps forward or back changes no result")
 def test_clock_jump(command, reference, tmp_path, record_property):
-    """libfaketime: two days forth in one run, a day back in the next.
+    """libfaketime: two days forward in one run, a day back in the next.
 
-    TensorStore waits by the clock: where that is set back while it writes, the checkpoint does not
-    end, the watchdog ends the process with 70, and the same command goes on.
+    TensorStore waits by the clock. If the clock is set back during a write, the checkpoint does not
+    end, the watchdog ends the process with 70, and the same command resumes the sweep.
     """
     if FAKETIME is None:
         pytest.skip("libfaketime is not installed")
@@ -170,9 +174,9 @@ def small_memory() -> Iterator[Path]:
     group.rmdir()
 
 
-@pytest.mark.promise("A sweep that the system kills for want of memory goes on when there is more")
+@pytest.mark.promise("A sweep that the system kills for lack of memory can be resumed with more")
 def test_out_of_memory(command, reference, small_memory, tmp_path):
-    """The kernel's own kill, in a control group; then the same command outside it."""
+    """The kernel kills the sweep in a control group; then the same command runs outside it."""
     sweep = tmp_path / "sweep"
     one = command(*sweep_words(sweep, "off"))
     (small_memory / "cgroup.procs").write_text(str(one.process.pid))

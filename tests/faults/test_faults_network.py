@@ -24,8 +24,8 @@ pytestmark = pytest.mark.slow
 KEY = "5ec2e7" * 7  # as long as a real one
 PAIRS = 5  # of runs with and without W&B, in turns
 PROMISE = (
-    "Whatever W&B's server or disk does, training goes on with the same curve, says so once, and "
-    "`sync` makes W&B whole"
+    "If W&B's server or disk fails, training continues with the same curve and says so once, and "
+    "`sync` completes W&B's run"
 )
 # 900 steps: long enough for W&B's troubles to fall within the training.
 LONG = (*WORDS, "train.epochs=300", "train.evaluate_every_epochs=50", "checkpoint.every_epochs=50")
@@ -91,7 +91,7 @@ def speed(home: Path) -> float:
 @pytest.mark.promise(PROMISE)
 @pytest.mark.parametrize("kind", ["refuses", "hangs", "429", "500"])
 def test_a_bad_server(kind, command, train, tmp_path, record_property):
-    """A fake W&B that refuses, never answers, limits the rate or fails; a key to be kept."""
+    """A fake W&B server refuses, hangs, limits the rate or fails; the key is written nowhere."""
     speeds = []
     with server(kind) as address:
         for pair in range(PAIRS):
@@ -112,7 +112,7 @@ def test_a_bad_server(kind, command, train, tmp_path, record_property):
 
 @pytest.mark.promise(PROMISE)
 def test_a_full_disk_under_wandb(command, train, tmp_path):
-    """A file system of 16 KiB mounted as `wandb/` of an offline run."""
+    """An offline run has a file system of 16 KiB as its `wandb/`."""
     alone, beside = tmp_path / "alone", tmp_path / "beside"
     train("disabled", alone)
     place = beside / "wandb"
