@@ -4,8 +4,8 @@
     xception-jax data prepare cifar10
     xception-jax train configs/cifar10.py --workdir results/cifar10
 
-The extra brings TensorFlow, which only the preparation needs. Every choice here is ours. Not yet
-trained to the end.
+The extra installs TensorFlow, which only `data prepare` needs. No setting here is from the paper.
+No run of this config has been finished yet.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,9 @@
     xception-jax data prepare fashion_mnist --from DIR
     xception-jax train configs/fashion_mnist.py --workdir results/fashion_mnist
 
-DIR holds the set's four idx files, as Debian's package dataset-fashion-mnist installs them under
-/usr/share/datasets/fashion-mnist. Every choice here is ours. Not yet trained to the end.
+DIR holds the four idx files of Fashion-MNIST. Debian's package dataset-fashion-mnist installs them
+in /usr/share/datasets/fashion-mnist. No setting here is from the paper. No run of this config has
+been finished yet.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,8 @@
 
     xception-jax train configs/fashion_mnist_mini.py --workdir results/mini
 
-Small enough for two cores. Every choice here is ours: the paper trains on nothing this small.
+Two cores are enough for this config. No setting here is from the paper, which trains on nothing
+this small.
 """
 
 from ml_collections import ConfigDict

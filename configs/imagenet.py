@@ -4,9 +4,9 @@
     xception-jax data prepare imagenet2012 --from DIR
     xception-jax train configs/imagenet.py --workdir results/imagenet
 
-DIR holds the two archives ILSVRC2012 is given out as. What the paper does not say is marked "our
-choice". Not yet trained to the end. The paper reports 0.790 top-1 and 0.945 top-5 (its table 1) on
-the images that are the test split here.
+DIR holds the two archives of ILSVRC2012. Settings that the paper does not give are marked "our
+choice". No run of this config has been finished yet. The paper reports 0.790 top-1 and 0.945 top-5
+(its table 1) on the images that are the test split here.
 """
 
 from ml_collections import ConfigDict

@@ -2,16 +2,16 @@
 
     xception-jax train configs/jft_style.py --workdir results/jft_style
 
-JFT's 350 million images are not public. In their place stand 8,000 mosaics of four Fashion-MNIST
-images, labelled with the set of classes shown, and a tiny Xception instead of the full one.
+JFT's 350 million images are not public. 8,000 mosaics of four Fashion-MNIST images replace them,
+each labelled with the set of classes that it shows. A tiny Xception replaces the full one.
 
-The paper's are the optimizer with its momentum, rate and decay, the weight decay, no dropout, one
-sigmoid a class, averaged weights in evaluation, and MAP@100 weighted by how common a class is. At
-this scale a run ends before the first decay of the learning rate, after 3,000,000 images. The rest
-is ours, as marked.
+These settings are the paper's: the optimizer with its momentum, learning rate and decay, the weight
+decay, no dropout, one sigmoid per class, averaged weights in evaluation, and MAP@100 weighted by
+class frequency. At this scale a run ends before the first decay of the learning rate, after
+3,000,000 images. Settings marked "ours" are not from the paper.
 
-Measured once, on 2026-11-23, seed 0, on two CPU cores that others used too: 4.6 minutes; on the
-1,500 test mosaics MAP@100 0.965 and top-1 0.993.
+Measured once, on 2026-11-23, seed 0, on two shared CPU cores: 4.6 minutes; on the 1,500 test
+mosaics MAP@100 0.965 and top-1 0.993.
 """
 
 from ml_collections import ConfigDict

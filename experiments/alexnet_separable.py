@@ -2,8 +2,8 @@
 
 Run it with `xception-jax sweep experiments/alexnet_separable.py --workdir results/alexnet`.
 
-At full size, on ImageNet at AlexNet's 224 pixels; the paper does not give Sifre's settings, so that
-the rest is as for Xception in `configs/imagenet.py`. Not run:
+At full size, on ImageNet with AlexNet's 224 pixels (not run). The paper does not give Sifre's
+settings, so the others are those of Xception in `configs/imagenet.py`:
 
     xception-jax sweep experiments/alexnet_separable.py --base configs/imagenet.py \
 --workdir results/alexnet-imagenet data.image_size=224
@@ -13,10 +13,10 @@ from xception_jax.sweep import Claim, Experiment
 
 
 def get_experiment(model: str = "xception_tiny") -> Experiment:
-    """Two arms that differ in their convolutions, and so in their size.
+    """Two arms: AlexNet with regular and with separable convolutions, which have fewer parameters.
 
     Args:
-        model: of the base config: AlexNet is tiny where this is "tiny" or "small".
+        model: name of the base config's model. AlexNet is tiny if it ends in "_tiny" or "_small".
     """
     alexnet = "alexnet_tiny" if model.endswith(("_tiny", "_small")) else "alexnet"
     return Experiment(

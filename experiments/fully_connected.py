@@ -3,13 +3,13 @@
 Run it with `xception-jax sweep experiments/fully_connected.py --workdir results/fully_connected`.
 
 The paper compares MAP@100 on JFT with none and with two layers of 4096 units before the classifier,
-twice the features that both models end in. Here both models are tiny, and the layers have 384
-units, twice the features of the tiny Xception; the images are mosaics of Fashion-MNIST. The weight
-decays are the paper's, one for each model.
+twice the number of features of both models. Here both models are tiny, and the layers have 384
+units, twice the number of features of the tiny Xception. The images are mosaics of Fashion-MNIST.
+The weight decays are the paper's, one for each model.
 
-With the paper's models and layers, at 299 pixels; JFT is not public, so that the mosaics, scaled
-up, stand in its place, and the figures will be others than the paper's. Another base has to be of
-images with many labels, too: others have no MAP@100. Not run:
+With the paper's models and layers, at 299 pixels (not run). JFT is not public, so the mosaics are
+scaled up, and the results will differ from the paper's. A base given with `--base` must also be a
+multi-label one, since others have no MAP@100:
 
     xception-jax sweep experiments/fully_connected.py --workdir results/figure8 \
 model.name=xception data.image_size=299
@@ -17,7 +17,7 @@ model.name=xception data.image_size=299
 
 from xception_jax.sweep import Claim, Experiment
 
-# Of each Xception, the Inception of its size, and twice the features that it ends in.
+# For each Xception: the Inception of its size, and twice the number of its features.
 SIZES = {
     "xception": ("inception_v3", 4096),
     "xception_small": ("inception_small", 1536),
@@ -29,7 +29,7 @@ def get_experiment(model: str = "xception_tiny") -> Experiment:
     """Two models times two classifiers.
 
     Args:
-        model: of the base config: the Xception whose size both models have.
+        model: name of the base config's model, an Xception; the Inception has the same size.
     """
     if model not in SIZES:
         raise ValueError(f"the base's model.name={model!r} is none of {', '.join(SIZES)}")

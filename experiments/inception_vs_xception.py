@@ -2,9 +2,9 @@
 
 Run it with `xception-jax sweep experiments/inception_vs_xception.py --workdir results/inception`.
 
-As the paper set it up, on ImageNet: both models have the size they have, Xception 22,855,952
-parameters and Inception V3 23,817,352 as in Keras (the paper's own version 23,626,728), and the
-weight decay that the paper gives for each. Not run:
+As in the paper, on ImageNet (not run). Xception has 22,855,952 parameters, and Inception V3 has
+23,817,352 as in Keras (the paper's version has 23,626,728). Each model has its weight decay
+from the paper:
 
     xception-jax sweep experiments/inception_vs_xception.py --base configs/imagenet.py \
 --workdir results/figure6
@@ -20,10 +20,10 @@ INCEPTIONS = {
 
 
 def get_experiment(model: str = "xception_tiny") -> Experiment:
-    """Two architectures: at equal parameters, or with the paper's.
+    """Two architectures, with equal numbers of parameters or at the paper's sizes.
 
     Args:
-        model: of the base config: the Xception of one arm, whose size the other one's model has.
+        model: name of the base config's model, an Xception; the Inception has the same size.
     """
     if model not in INCEPTIONS:
         raise ValueError(f"the base's model.name={model!r} is none of {', '.join(INCEPTIONS)}")

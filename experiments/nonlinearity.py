@@ -2,7 +2,7 @@
 
 Run it with `xception-jax sweep experiments/nonlinearity.py --workdir results/nonlinearity`.
 
-As above, but with the paper's settings. Not run:
+With the paper's settings (not run):
 
     xception-jax sweep experiments/nonlinearity.py --base configs/imagenet.py \
 --workdir results/nonlinearity-imagenet
@@ -12,7 +12,7 @@ from xception_jax.sweep import Claim, Experiment
 
 
 def get_experiment() -> Experiment:
-    """Three arms that differ in nothing else."""
+    """Three arms that differ only in the intermediate activation."""
     return Experiment(
         name="nonlinearity",
         hypothesis="No activation between the depthwise and the pointwise convolution gives both "

@@ -1,8 +1,8 @@
-"""Does the order of the two operations matter? The paper argues it does not, without a test.
+"""Does the order of the two operations matter? The paper argues that it does not, without a test.
 
 Run it with `xception-jax sweep experiments/order.py --workdir results/order`.
 
-As above, but with the paper's settings. Not run:
+With the paper's settings (not run):
 
     xception-jax sweep experiments/order.py --base configs/imagenet.py \
 --workdir results/order-imagenet

@@ -2,7 +2,7 @@
 
 Run it with `xception-jax sweep experiments/residual.py --workdir results/residual`.
 
-As above, but with the paper's settings. Not run:
+With the paper's settings (not run):
 
     xception-jax sweep experiments/residual.py --base configs/imagenet.py \
 --workdir results/residual-imagenet
@@ -12,7 +12,7 @@ from xception_jax.sweep import Claim, Experiment
 
 
 def get_experiment() -> Experiment:
-    """Two arms that differ in nothing else."""
+    """Two arms that differ only in the residual connections."""
     return Experiment(
         name="residual",
         hypothesis="Residual connections help Xception converge faster and end higher.",
@@ -23,7 +23,7 @@ def get_experiment() -> Experiment:
             "plain": {"model.residual": False},
         },
         seeds=8,
-        # The paper speaks of both; the area under the curve asks for them without any target.
+        # The paper claims both; the area under the curve measures both without a target accuracy.
         claims=(
             Claim("residual", "plain", "better", ("final_top1", "steps_to_target")),
             Claim("residual", "plain", "better", ("curve_area",)),

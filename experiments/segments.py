@@ -1,12 +1,13 @@
 """The paper's untested conjecture (section 4.7): does depth decide what the nonlinearity does?
 
 Run it with `xception-jax sweep experiments/segments.py --workdir results/segments`.
-Inception modules profit from the activation between their operations, separable convolutions do
-not. The paper conjectures that the depth of the intermediate feature space decides: many channels
-in each segment, and the nonlinearity helps; one, and it loses information. Every arm gets the width
-at which it has as many parameters as the first.
 
-With the paper's settings; the first arm is its Xception, 22,855,952 parameters. Not run:
+Inception modules profit from the activation between their operations; separable convolutions do
+not. The paper conjectures that this depends on the depth of the intermediate feature space. With
+many channels in each segment the nonlinearity helps; with one channel it loses information. Each
+arm gets the width at which it has as many parameters as the first arm.
+
+With the paper's settings (not run). The first arm is its Xception with 22,855,952 parameters:
 
     xception-jax sweep experiments/segments.py --base configs/imagenet.py \
 --workdir results/segments-imagenet
@@ -22,9 +23,9 @@ def get_experiment(model: str = "xception_tiny") -> Experiment:
     """Segments of the spatial convolution times the intermediate activation.
 
     Args:
-        model: of the base config: the paper's has the paper's width, smaller ones are widened.
+        model: name of the base config's model. The paper's keeps its width; smaller ones get wider.
     """
-    # Widths come in steps, for segments must divide them: at this one, all arms meet.
+    # Segments must divide the widths, so widths come in steps; at this one all arms can be equal.
     width = {} if model == "xception" else {"model.width": 1.93}
     return Experiment(
         name="segments",
@@ -42,7 +43,7 @@ def get_experiment(model: str = "xception_tiny") -> Experiment:
             for activation in ACTIVATIONS
         },
         seeds=8,
-        # The conjecture is the interaction; that the effect changes sign is a stronger claim.
+        # The conjecture is the interaction; a change of the effect's sign is a stronger claim.
         claims=(
             Claim("1-relu", "1-none", "better", versus=("per_channel-relu", "per_channel-none")),
             Claim("per_channel-relu", "per_channel-none", "worse"),

@@ -72,7 +72,7 @@ def test_the_commands_of_the_documentation_are_valid():
                 continue
             given = parsed(words)
             engine_of(given)
-            assert (ROOT / given["experiment"]).exists(), line
+            assert (ROOT / given["file"]).exists(), line
             found += 1
     assert found >= 6
 
@@ -119,7 +119,7 @@ def test_a_sweep_is_one_pod_with_local_workers():
     given = parsed(command_of(manifest, 0))
     assert given["launcher"] == "local"
     engine_of(given)
-    assert (ROOT / given["experiment"]).exists()
+    assert (ROOT / given["file"]).exists()
     rows, columns = map(
         int, pod_of(manifest)["nodeSelector"]["cloud.google.com/gke-tpu-topology"].split("x")
     )
