@@ -161,10 +161,12 @@ def test_a_run_that_fails_or_diverges_does_not_stop_the_others(sweep, call, tmp_
         if config.model.block.intermediate_activation == "relu":
             raise RuntimeError("out of [memory]")
         if config.model.block.intermediate_activation == "elu":
-            config = config.copy_and_resolve_references()
-            with config.unlocked():
-                config.optimizer.learning_rate, config.optimizer.weight_decay = 1e3, 10.0
-                config.optimizer.momentum, config.train.epochs = 0.99, 40.0
+            diverging = {"learning_rate": 1e3, "weight_decay": 10.0, "momentum": 0.99}
+            config = replace(
+                config,
+                optimizer=replace(config.optimizer, **diverging),
+                train=replace(config.train, epochs=40.0),
+            )
             for name in ("config.json", "run.json"):
                 (run.directory / name).unlink()
         return train([replace(run, config=config)], slots, **arguments)

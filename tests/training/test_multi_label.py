@@ -183,6 +183,7 @@ def test_rows_and_result_hold_map100(whole):
     assert result["examples"] == 1500
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_the_best_checkpoint_is_the_one_of_the_best_map100(tmp_path):
     checkpoints = Checkpoints(tmp_path / "kept", keep_last=1, keep_best=1, metric="map100", run="")
     for step, (top1, map100) in enumerate([(0.1, 0.9), (0.9, 0.1), (0.2, 0.2)], start=1):

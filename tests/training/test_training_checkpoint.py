@@ -40,6 +40,7 @@ def assert_saved(checkpoints, expected, mesh):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.usefixtures("unchecked_types")
 def test_a_state_may_be_used_up_while_it_is_saved(devices, checkpoints):
     mesh = make_mesh(jax.devices()[:devices])
     expected = drawn()
@@ -51,6 +52,7 @@ def test_a_state_may_be_used_up_while_it_is_saved(devices, checkpoints):
 
 
 @pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.usefixtures("unchecked_types")
 def test_a_slot_of_a_pack_may_be_used_up_while_it_is_saved(devices, checkpoints):
     mesh = make_mesh(jax.devices()[:devices], slots=4)
     layout = Layout(mesh, 4)

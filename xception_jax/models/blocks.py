@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -165,7 +166,7 @@ class SeparableConv(nnx.Module):
             self.activation_index = ActivationIndex(jnp.int32(0))
 
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool = False
+        self, x: Float[Array | np.ndarray, "b h w c"], train: bool = False
     ) -> Float[Array, "b h2 w2 f"]:
         """Applies both operations: [b, h, w, in] -> [b, h2, w2, out].
 

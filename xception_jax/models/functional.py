@@ -106,7 +106,7 @@ class ModelFunction:
         dropout_keys: Key[Array, " batch"] | None = None,
         dropout_rate: Float[Array, ""] | None = None,
         activation_index: Int[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "batch classes"], Params]:
+    ) -> tuple[Float[Array, "batch *outputs"], Params]:
         """Logits, and the batch statistics after the call (unchanged in evaluation).
 
         The module is called as `module(images, train=train)`, and with `dropout_keys=…` and

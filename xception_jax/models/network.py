@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
@@ -55,7 +56,7 @@ class Network(nnx.Module):
 
     def __call__(
         self,
-        images: Float[Array, "batch height width channels"],
+        images: Float[Array | np.ndarray, "batch height width channels"],
         train: bool = False,
         *,
         dropout_keys: Key[Array, " batch"] | None = None,

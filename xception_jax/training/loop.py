@@ -128,12 +128,12 @@ class Loop:
                 rows = self._rows(next_batches)
                 train_steps = train_steps or self._compile(step, device_data, rows)
                 profiler.before(step)
+                steps = replicate(np.int32(count), mesh)
                 # On a GPU or TPU every transfer that is not asked for would be a wait.
                 with (
                     jax.transfer_guard("disallow"),
                     jax.profiler.StepTraceAnnotation("train", step_num=step),
                 ):
-                    steps = replicate(np.int32(count), mesh)
                     state, outcome = train_steps(
                         state, active, device_data, rows, steps, self.hparams
                     )
