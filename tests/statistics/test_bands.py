@@ -21,8 +21,9 @@ def test_one_step_has_the_t_interval_of_scipy(n: int, rng: np.random.Generator) 
     band = simultaneous_band(values, draws=200_000)
     low, high = scipy.stats.t.interval(0.95, n - 1, values.mean(), scipy.stats.sem(values)[0])
     # The quantile of 200,000 draws: its standard error is below 1% of it for n >= 3.
-    np.testing.assert_allclose([band.low[0], band.high[0]] - values.mean(),
-                               [low, high] - values.mean(), rtol=0.04)  # fmt: skip
+    bounds = np.array([band.low[0], band.high[0]]) - values.mean()
+    expected = np.array([low, high]) - values.mean()
+    np.testing.assert_allclose(bounds, expected, rtol=0.04)
     assert band.mean[0] == pytest.approx(values.mean())
 
 
