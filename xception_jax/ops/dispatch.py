@@ -18,12 +18,13 @@ REFERENCE = "lax"
 
 @dataclass(frozen=True)
 class Rule:
-    """On `backend`, `implementation` is the fastest for up to `max_channels` input channels."""
+    """On `backend`, `implementation` is the fastest for up to that many channels and groups."""
 
     operation: str
     backend: str
     implementation: str
     max_channels: float = inf
+    max_groups: float = inf
 
 
 # The first rule that applies and whose implementation is available decides.
@@ -35,8 +36,11 @@ RULES = (
     Rule("pointwise", "cpu", "matmul"),
     Rule("pointwise", "gpu", "matmul"),
     Rule("pointwise", "tpu", "matmul"),
-    # For stems: with more channels, the copies are not worth the time to compile them.
-    Rule("convolution", "cpu", "matmul", max_channels=32),
+    # For stems, where copies are cheap enough to be kept for the backward pass.
+    Rule("convolution", "cpu", "matmul", max_channels=32, max_groups=1),
+    # XLA's own operation is as fast for one group alone, but not in a pack, where vmap makes it a
+    # grouped one, nor inside a loop.
+    Rule("convolution", "cpu", "tiles"),
     # On a CPU without native kernels, JAX's own derivative was as fast as "sums".
     Rule("batch_norm", "cpu", "native"),
 )
@@ -48,7 +52,12 @@ COMPILER_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
 
 def choose_implementation(
-    operation: str, requested: str, implementations: Iterable[str], *, channels: int = 0
+    operation: str,
+    requested: str,
+    implementations: Iterable[str],
+    *,
+    channels: int = 0,
+    groups: int = 1,
 ) -> str:
     """Returns the name of the implementation to use.
 
@@ -57,6 +66,7 @@ def choose_implementation(
         requested: name of an implementation, or "auto".
         implementations: names of the available implementations.
         channels: number of input channels.
+        groups: number of groups of channels.
 
     Raises:
         InputError: `requested` is unknown.
@@ -72,6 +82,7 @@ def choose_implementation(
         if (rule.operation, rule.backend) == current
         and rule.implementation in implementations
         and channels <= rule.max_channels
+        and groups <= rule.max_groups
     )
     return next(applicable, REFERENCE)
 
