@@ -8,7 +8,8 @@ too. What is best depends on the shapes; see `fastest_columns`.
 Measured forward and backward on two cores at the shapes of `experiments/segments.py`, tiles took
 0.2 to 0.6 of the time of one product with a block-diagonal matrix, 0.4 to 0.9 of that of one column
 a tile, and 0.4 to 0.9 of that of a sum of products over taps. Block-diagonal products of several
-groups, batched over the rest, lay in between. XLA's grouped convolution took 50 to 80 times as long.
+groups, batched over the rest, lay in between. XLA's grouped convolution took 50 to 80 times as
+long.
 """
 
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ Matrices = Float[Array, "groups inputs outputs"]
 # computes at a time: fitted to the measurements above.
 _COPY, _VECTOR = 30, 16
 _MAX_COLUMNS = 16
+# The most numbers in patches that are kept for the backward pass, for each convolution.
+MAX_KEPT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,12 @@ class Tiling:
         left = self.pads[1][0]
         return min(left, self.span), min(left + self.size[1], self.span)
 
+    @property
+    def copies(self) -> int:
+        """Number of inputs that are read for one row of the output, for each channel."""
+        first, last = self.read
+        return self.tiles * self.window[0] * (last - first)
+
 
 def fastest_columns(tiling: Tiling, in_per_group: int, out_per_group: int) -> int:
     """Returns the number of columns a tile with the least work, by shapes alone.
@@ -86,21 +95,26 @@ def fastest_columns(tiling: Tiling, in_per_group: int, out_per_group: int) -> in
     """
 
     def work(columns: int) -> int:
-        tile = replace(tiling, columns=columns)
-        first, last = tile.read
-        inputs = tile.window[0] * (last - first) * in_per_group
         outputs = -(-columns * out_per_group // _VECTOR) * _VECTOR
-        return tile.tiles * inputs * (outputs + _COPY)
+        return replace(tiling, columns=columns).copies * in_per_group * (outputs + _COPY)
 
     width = tiling.out_size[1]
     return min(range(1, min(width, _MAX_COLUMNS) + 1), key=work)
 
 
-def tiled_products(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
+def tiled_conv2d(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
     """Convolves `x`, one matrix product for each group of channels.
 
-    JAX's derivative of it keeps the patches, kernel height x span / columns times the size of `x`.
+    Patches of at most `MAX_KEPT` numbers are kept for the backward pass: whole training steps of
+    small models took 3 to 9% less time. Larger ones are made again, from `x`.
     """
+    patches = x.shape[0] * tiling.out_size[0] * tiling.copies * x.shape[-1]
+    if patches <= MAX_KEPT:
+        return _products(x, kernel, tiling)
+    return jax.checkpoint(_products, static_argnums=2)(x, kernel, tiling)
+
+
+def _products(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
     # The barrier keeps XLA from compiling and repeating the computation of `x` for every tap.
     patches = _patches(lax.optimization_barrier(x), tiling)
     products = jnp.matmul(patches, _matrices(kernel, tiling))
@@ -108,11 +122,6 @@ def tiled_products(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
     whole = (tiling.groups, x.shape[0], height, tiling.tiles * tiling.columns, -1)
     out = jnp.moveaxis(jnp.reshape(products, whole)[:, :, :, :width], 0, -2)
     return jnp.reshape(out, (*out.shape[:3], kernel.shape[-1]))
-
-
-def tiled_conv2d(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
-    """Convolves like `tiled_products`, but keeps only `x` and `kernel` for the derivative."""
-    return jax.checkpoint(tiled_products, static_argnums=2)(x, kernel, tiling)
 
 
 def _patches(x: Images, tiling: Tiling) -> Patches:
