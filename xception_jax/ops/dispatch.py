@@ -28,7 +28,7 @@ class Rule:
 
 
 # The first rule that applies and whose implementation is available decides.
-RULES = (
+RULES: tuple[Rule, ...] = (
     Rule("depthwise", "cpu", "native"),
     Rule("depthwise", "cpu", "shift"),
     Rule("depthwise", "gpu", "shift"),
