@@ -76,7 +76,8 @@ def test_every_benchmark_runs(name, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     record = check(tmp_path / f"{name}.json", variants=set())
     missing = {entry["name"] for case in record["cases"] for entry in case["left_out"]}
-    assert all("PyTorch" in name or "Keras" in name for name in missing), record["cases"]
+    optional = ("PyTorch", "Keras", "kernels")  # peers that are not installed, kernels not built
+    assert all(any(word in name for word in optional) for name in missing), record["cases"]
 
 
 @pytest.mark.parametrize(

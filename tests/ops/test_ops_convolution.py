@@ -149,10 +149,10 @@ def test_a_pack_of_convolutions_is_each_of_them(implementation, groups, batched,
 
     packed = jax.jit(jax.vmap(partial(run, implementation=implementation), in_axes=axes))(x, kernel)
     for member in range(3):
-        alone = (
-            a if axis is None else a[member] for a, axis in zip((x, kernel), axes, strict=True)
+        image, taps = (
+            a if n is None else a[member] for a, n in zip((x, kernel), axes, strict=True)
         )
-        for mine, right in zip(packed, run(*alone, "lax"), strict=True):
+        for mine, right in zip(packed, run(image, taps, "lax"), strict=True):
             # At most 36 products of size 1 in another order, at float32's 6e-8.
             np.testing.assert_allclose(mine[member], right, rtol=0, atol=2e-5)
 
