@@ -7,7 +7,7 @@ matrix products, and each is told the module it stands in by JAX's name stack.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import Any
@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import Jaxpr
 
-from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.functional import ModelFunction, Params, functionalize
+from xception_jax.ops.dispatch import references_only
 
 _SCOPE = re.compile(r"\[([^][]*)\]")
 
@@ -83,16 +83,15 @@ def _call(
     batch_stats: Params,
     images: Any,
 ) -> Any:
-    """The model, its modules marked, and a depthwise convolution left as a convolution.
+    """The model, its modules marked, and each convolution left as one.
 
     The bound model is this call's own, so that nothing else sees what is done to it.
     """
     model = function.bind(parameters, batch_stats)
     for keys, module in list(nnx.iter_modules(model)):
-        if isinstance(module, SeparableConv):
-            module.config = replace(module.config, depthwise_implementation="lax")
         _mark("/".join(map(str, keys)), module, shapes)
-    return model(images, train=False)
+    with references_only():
+        return model(images, train=False)
 
 
 def _mark(path: str, module: nnx.Module, shapes: dict[str, Any]) -> None:

@@ -5,7 +5,9 @@ its compiler's counts (`benchmarks/topology.py`), not on measured times. Those f
 measured. If no rule applies, XLA's own operation is used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import inf
 
@@ -14,6 +16,7 @@ import jax
 from xception_jax.errors import require_choice
 
 REFERENCE = "lax"
+_references_only = ContextVar("references_only", default=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def choose_implementation(
     """
     implementations = tuple(implementations)
     require_choice("implementation", requested, ("auto", *implementations))
+    if _references_only.get():
+        return REFERENCE
     if requested != "auto":
         return requested
     current = operation, backend()
@@ -85,6 +90,19 @@ def choose_implementation(
         and groups <= rule.max_groups
     )
     return next(applicable, REFERENCE)
+
+
+@contextmanager
+def references_only() -> Iterator[None]:
+    """Makes operations traced inside it use their reference, whatever is requested.
+
+    Programs for counting need it: fast implementations may multiply zeros.
+    """
+    token = _references_only.set(True)
+    try:
+        yield
+    finally:
+        _references_only.reset(token)
 
 
 def backend() -> str:
