@@ -123,10 +123,11 @@ def inference(
 
 
 def _without_tiles() -> None:
-    """Removes "tiles" from this process's rules of what `auto` means."""
+    """Removes "tiles", also for packs, from this process's rules of what `auto` means."""
     # Programs are looked up by the code they are made from, which does not tell of this.
     jax.config.update("jax_compilation_cache_dir", None)
-    dispatch.RULES = tuple(rule for rule in dispatch.RULES if rule.implementation != "tiles")
+    left_out = ("tiles", "unpacked")
+    dispatch.RULES = tuple(r for r in dispatch.RULES if r.implementation not in left_out)
 
 
 def _prepare(*, packs: bool) -> None:

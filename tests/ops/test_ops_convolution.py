@@ -157,8 +157,24 @@ def test_a_pack_of_convolutions_is_each_of_them(implementation, groups, batched,
             np.testing.assert_allclose(mine[member], right, rtol=0, atol=2e-5)
 
 
+def test_a_regular_convolution_alone_has_the_bits_of_xlas_and_none_in_a_pack(rng):
+    x = jnp.asarray(rng.normal(size=(2, 2, 6, 5, 40)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(2, 3, 3, 40, 6)), jnp.float32)
+    gradient = jnp.ones((2, 6, 5, 6))
+
+    def run(x, kernel, implementation):
+        return values_and_gradients(
+            partial(conv2d, implementation=implementation), x, kernel, gradient
+        )
+
+    for mine, right in zip(run(x[0], kernel[0], "auto"), run(x[0], kernel[0], "lax"), strict=True):
+        np.testing.assert_array_equal(mine, right)
+    packed = jax.vmap(partial(run, implementation="auto"))
+    assert "conv_general_dilated" not in str(jax.make_jaxpr(packed)(x, kernel))
+
+
 @pytest.mark.parametrize("groups", [1, 3])
-@pytest.mark.parametrize("implementation", ["matmul", "tiles"])
+@pytest.mark.parametrize("implementation", ["matmul", "tiles", "unpacked"])
 def test_gradient_of_gradient_of_products_agrees_with_xla(implementation, groups, rng):
     with jax.enable_x64(True):
         x, kernel = (

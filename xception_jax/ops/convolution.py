@@ -22,9 +22,10 @@ from xception_jax.ops.shapes import (
     spatial_size,
 )
 from xception_jax.ops.tiles import Tiling, fastest_columns, tiled_conv2d
+from xception_jax.ops.unpacked import unpacked_conv2d
 
 POINTWISE_IMPLEMENTATIONS = ("lax", "matmul")
-CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul", "tiles")
+CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul", "tiles", "unpacked")
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
 Features = Float[Array, "batch new_height new_width out"]
 
@@ -76,7 +77,8 @@ def conv2d(
         groups: number of channel groups, which must divide both numbers of channels.
         implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`.
             "matmul" computes an output pixel of a group with one row of a matrix product, "tiles"
-            several neighbouring ones: see `tiles`.
+            several neighbouring ones: see `tiles`. "unpacked" is "lax" for one group and outside of
+            vmap, else "tiles".
 
     Raises:
         InputError: `implementation` or `padding` is unknown.
@@ -98,6 +100,7 @@ def conv2d(
         CONVOLUTION_IMPLEMENTATIONS,
         channels=x.shape[-1],
         groups=groups,
+        width=-(-x.shape[2] // strides),
     )
     if chosen == "lax":
         return lax_conv2d(x, kernel, strides, pads, groups)
@@ -105,9 +108,11 @@ def conv2d(
     if chosen == "matmul" and groups == 1:
         return _matmul(x, kernel, strides, pads)
     tiling = Tiling(spatial_size(x), window, strides, pads, groups)
-    if chosen == "tiles":
+    if chosen != "matmul":
         columns = fastest_columns(tiling, kernel.shape[2], kernel.shape[3] // groups)
         tiling = replace(tiling, columns=columns)
+    if chosen == "unpacked" and groups == 1:
+        return unpacked_conv2d(x, kernel, tiling)
     return tiled_conv2d(x, kernel, tiling)
 
 
