@@ -5,11 +5,11 @@ per group. A wider tile reads each input fewer times, and gives groups of few ch
 that is wide enough to be fast: its matrix is a band of shifted kernels, whose zeros are multiplied
 too. What is best depends on the shapes; see `fastest_columns`.
 
-Measured forward and backward on two cores at the shapes of `experiments/segments.py`, tiles took
-0.2 to 0.6 of the time of one product with a block-diagonal matrix, 0.4 to 0.9 of that of one column
-a tile, and 0.4 to 0.9 of that of a sum of products over taps. Block-diagonal products of several
-groups, batched over the rest, lay in between. XLA's grouped convolution took 50 to 80 times as
-long.
+Measured in turns, forward and backward, on two busy cores at shapes of `experiments/segments.py`,
+tiles took 0.2 to 0.8 of the time of one product with a block-diagonal matrix, 0.6 to 0.8 of that of
+one column a tile, and 0.4 to 0.9 of that of a sum of products over taps. Block-diagonal products of
+several groups, batched over the rest, lay in between. With 8 groups XLA's grouped convolution took
+80 times as long.
 """
 
 from dataclasses import dataclass, replace
