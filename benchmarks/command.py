@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import (
+    experiments,
     growth,
     inference,
     operations,
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Any] = {
     "train_step": train_step,
     "inference": inference,
     "packing": packing,
+    "experiments": experiments,
     "pipelines": pipelines,
     "startup": startup,
     "sweep": sweeps,

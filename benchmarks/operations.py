@@ -16,7 +16,7 @@ GPU_SIZE, GPU_BATCH = 299, 64
 IMPLEMENTATIONS: dict[str, Iterable[str]] = {
     "depthwise": ops.DEPTHWISE_IMPLEMENTATIONS,
     "max_pool": ops.POOLING_IMPLEMENTATIONS,
-    "pointwise": ops.CONVOLUTION_IMPLEMENTATIONS,
+    "pointwise": ops.POINTWISE_IMPLEMENTATIONS,
     "conv": ops.CONVOLUTION_IMPLEMENTATIONS,
     "batch_norm": ops.NORM_IMPLEMENTATIONS,
 }

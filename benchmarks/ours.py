@@ -13,6 +13,7 @@ from xception_jax.commands.process import take_cores
 from xception_jax.config import resolve
 from xception_jax.data import DatasetInfo
 from xception_jax.models import model_function
+from xception_jax.ops import dispatch
 from xception_jax.runtime.allocator import keep_memory
 from xception_jax.training.compile import compile_train_steps, initial_state, shapes_of
 from xception_jax.training.setup import make_step_spec
@@ -47,6 +48,7 @@ def train_step(
     classes: int = 1000,
     slots: int | None = None,
     steps: int = 1,
+    tiles: bool = True,
 ) -> Work:
     """Whole training steps of one run, or of a pack.
 
@@ -58,7 +60,10 @@ def train_step(
         classes: how many.
         slots: runs in the pack; None: one run, alone.
         steps: that the device takes at a time.
+        tiles: whether `auto` may compute convolutions in tiles; else XLA's own operation does.
     """
+    if not tiles:
+        _without_tiles()
     settings = {f"model.{name}": value for name, value in model.items()}
     _prepare(packs=slots is not None)
     config = resolve(PLAIN_STEP, settings, {"train.batch_size": batch, "data.image_size": size})
@@ -115,6 +120,14 @@ def inference(
     apply = jax.jit(lambda p, s, x: function.apply(p, s, x, train=False)[0])
     arguments = jax.device_put((parameters, batch_stats, jnp.asarray(images)))
     return Work(repeating(apply, arguments), batch, notes)
+
+
+def _without_tiles() -> None:
+    """Removes "tiles", also for packs, from this process's rules of what `auto` means."""
+    # Programs are looked up by the code they are made from, which does not tell of this.
+    jax.config.update("jax_compilation_cache_dir", None)
+    left_out = ("tiles", "unpacked")
+    dispatch.RULES = tuple(r for r in dispatch.RULES if r.implementation not in left_out)
 
 
 def _prepare(*, packs: bool) -> None:

@@ -69,14 +69,15 @@ def test_benchmarks_write_what_they_measured(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["train_step", "inference", "packing", "pipelines", "sweep", "growth"]
+    "name", ["train_step", "inference", "packing", "experiments", "pipelines", "sweep", "growth"]
 )
 def test_every_benchmark_runs(name, tmp_path):
     done = benchmarks(name, "--quick", "--output", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     record = check(tmp_path / f"{name}.json", variants=set())
     missing = {entry["name"] for case in record["cases"] for entry in case["left_out"]}
-    assert all("PyTorch" in name or "Keras" in name for name in missing), record["cases"]
+    optional = ("PyTorch", "Keras", "kernels")  # peers that are not installed, kernels not built
+    assert all(any(word in name for word in optional) for name in missing), record["cases"]
 
 
 @pytest.mark.parametrize(

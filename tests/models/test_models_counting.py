@@ -105,6 +105,15 @@ def test_rows_are_in_the_order_of_calls_and_add_up(name, separable):
     assert rows[0].macs == sum(row.macs for row in leaves)
 
 
+def test_zeros_that_fast_convolutions_multiply_do_not_count():
+    """Each output of a segmented convolution is 9 products for each channel of its segment."""
+    model = model_function("xception_tiny", num_classes=10, in_channels=1, segments=4)
+    rows = {row.path: row for row in count(model, (28, 28, 1))}
+    block = rows["middle/0/convolutions/0"]
+    side, _, channels = block.output_shape
+    assert block.macs == side**2 * channels * (9 * channels // 4 + channels)
+
+
 def test_alexnet_is_counted_by_hand():
     rows = {row.path: row for row in count(model_function("alexnet"), (224, 224, 3))}
     sides = {"stem/0": 56, "modules/0": 27, "modules/1": 13, "modules/2": 13, "modules/3": 13}

@@ -13,9 +13,15 @@ from tests.ops.built_kernels import with_kernels
 from tests.ops.conftest import kernels, kernels_home  # noqa: F401 - fixtures
 from xception_jax import ops
 
-REFERENCE = {"convolution": "lax", "norm": "lax", "pooling": "lax"}
-FAST = {"convolution": "matmul", "norm": "sums", "pooling": "argmax"}
-Parameters = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+REFERENCE = {"convolution": "lax", "stem": "lax", "grouped": "lax", "norm": "lax", "pooling": "lax"}
+FAST = {
+    "convolution": "matmul",
+    "stem": "unpacked",
+    "grouped": "tiles",
+    "norm": "sums",
+    "pooling": "argmax",
+}
+Parameters = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 def loss(
@@ -26,8 +32,9 @@ def loss(
     axis: str | None = None,
 ) -> jax.Array:
     """A sum over images of what every operation does to them, by the implementations named."""
-    kernel, pointwise, stem, scale = parameters
-    y = ops.conv2d(x, stem, implementation=names["convolution"])
+    kernel, pointwise, stem, grouped, scale = parameters
+    y = ops.conv2d(x, stem, implementation=names["stem"])
+    y = ops.conv2d(y, grouped, groups=2, implementation=names["grouped"])
     y = ops.depthwise_conv2d(y, kernel, implementation=depthwise)
     y = ops.pointwise_conv2d(y, pointwise, implementation=names["convolution"])
     y, _, _ = ops.batch_norm(
@@ -52,7 +59,7 @@ def test_split_batch_gives_the_whole_batch_gradient(
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
     x = draw(16, 6, 5, 4)
-    parameters = draw(3, 3, 1, 4), draw(1, 1, 4, 3), draw(3, 3, 4, 4), draw(3)
+    parameters = draw(3, 3, 1, 4), draw(1, 1, 4, 3), draw(3, 3, 4, 4), draw(3, 3, 2, 4), draw(3)
     names = REFERENCE if depthwise == "lax" else FAST
 
     def part(parameters: Parameters, x: jax.Array) -> Sequence[jax.Array]:

@@ -7,7 +7,7 @@ the module of each. Nothing is compiled or measured.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import Any
@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import Jaxpr
 
-from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.functional import ModelFunction, Params, functionalize
+from xception_jax.ops.dispatch import references_only
 
 _SCOPE = re.compile(r"\[([^][]*)\]")
 
@@ -82,16 +82,15 @@ def _call(
     batch_stats: Params,
     images: Any,
 ) -> Any:
-    """Calls the model with its modules marked and depthwise convolutions as XLA's convolutions.
+    """Calls the model with its modules marked and every convolution as one of XLA's.
 
     The model is bound for this call alone, so the changes to its modules reach nothing else.
     """
     model = function.bind(parameters, batch_stats)
     for keys, module in list(nnx.iter_modules(model)):
-        if isinstance(module, SeparableConv):
-            module.config = replace(module.config, depthwise_implementation="lax")
         _mark("/".join(map(str, keys)), module, shapes)
-    return model(images, train=False)
+    with references_only():
+        return model(images, train=False)
 
 
 def _mark(path: str, module: nnx.Module, shapes: dict[str, Any]) -> None:

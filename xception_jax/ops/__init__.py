@@ -1,6 +1,11 @@
 """The operations that models are built from, each with a reference beside fast implementations."""
 
-from xception_jax.ops.convolution import CONVOLUTION_IMPLEMENTATIONS, conv2d, pointwise_conv2d
+from xception_jax.ops.convolution import (
+    CONVOLUTION_IMPLEMENTATIONS,
+    POINTWISE_IMPLEMENTATIONS,
+    conv2d,
+    pointwise_conv2d,
+)
 from xception_jax.ops.depthwise import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d
 from xception_jax.ops.dispatch import COMPILER_OPTIONS, choose_implementation
 from xception_jax.ops.normalization import NORM_IMPLEMENTATIONS, batch_norm, batch_statistics
@@ -12,6 +17,7 @@ __all__ = [
     "CONVOLUTION_IMPLEMENTATIONS",
     "DEPTHWISE_IMPLEMENTATIONS",
     "NORM_IMPLEMENTATIONS",
+    "POINTWISE_IMPLEMENTATIONS",
     "POOLING_IMPLEMENTATIONS",
     "Images",
     "Padding",

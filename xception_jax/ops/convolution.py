@@ -1,5 +1,6 @@
 """Regular, grouped and pointwise convolutions."""
 
+from dataclasses import replace
 from itertools import chain
 
 import jax.numpy as jnp
@@ -21,8 +22,11 @@ from xception_jax.ops.shapes import (
     shifted_images,
     spatial_size,
 )
+from xception_jax.ops.tiles import Tiling, fastest_columns, tiled_conv2d
+from xception_jax.ops.unpacked import unpacked_conv2d
 
-CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul")
+POINTWISE_IMPLEMENTATIONS = ("lax", "matmul")
+CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul", "tiles", "unpacked")
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
 Features = Float[Array, "batch new_height new_width out"]
 
@@ -40,7 +44,11 @@ def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int)
 
 
 def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Features:
-    """Computes the convolution as one matrix product, with all kernel taps side by side."""
+    """Computes the convolution as one matrix product, with all kernel taps side by side.
+
+    The backward pass keeps a copy of `x` for each tap: of few channels, making them again costs
+    more.
+    """
     window, features = (kernel.shape[0], kernel.shape[1]), kernel.shape[-1]
     # The barrier keeps XLA from compiling and repeating the computation of `x` for every tap.
     x = lax.optimization_barrier(x)
@@ -68,8 +76,10 @@ def conv2d(
         strides: stride in both spatial dimensions.
         padding: "SAME" or "VALID".
         groups: number of channel groups, which must divide both numbers of channels.
-        implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`. "lax"
-            computes several groups in any case.
+        implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`.
+            "matmul" computes an output pixel of a group with one row of a matrix product, "tiles"
+            several neighbouring ones: see `tiles`. "unpacked" is "lax" for one group and outside of
+            vmap, else "tiles".
 
     Raises:
         InputError: `implementation` or `padding` is unknown.
@@ -86,11 +96,25 @@ def conv2d(
     window = kernel.shape[0], kernel.shape[1]
     pads = explicit_padding(spatial_size(x), window, strides, padding)
     chosen = choose_implementation(
-        "convolution", implementation, CONVOLUTION_IMPLEMENTATIONS, channels=x.shape[-1]
+        "convolution",
+        implementation,
+        CONVOLUTION_IMPLEMENTATIONS,
+        channels=x.shape[-1],
+        groups=groups,
+        width=-(-x.shape[2] // strides),
     )
-    if chosen == "lax" or groups > 1:
+    if chosen == "lax":
         return lax_conv2d(x, kernel, strides, pads, groups)
-    return _matmul(x, match_variance(x, kernel), strides, pads)
+    kernel = match_variance(x, kernel)
+    if chosen == "matmul" and groups == 1:
+        return _matmul(x, kernel, strides, pads)
+    tiling = Tiling(spatial_size(x), window, strides, pads, groups)
+    if chosen != "matmul":
+        columns = fastest_columns(tiling, kernel.shape[2], kernel.shape[3] // groups)
+        tiling = replace(tiling, columns=columns)
+    if chosen == "unpacked" and groups == 1:
+        return unpacked_conv2d(x, kernel, tiling)
+    return tiled_conv2d(x, kernel, tiling)
 
 
 def pointwise_conv2d(
@@ -109,7 +133,7 @@ def pointwise_conv2d(
         x: [batch, height, width, in].
         kernel: [1, 1, in, out], with the dtype of `x`.
         strides: stride in both spatial dimensions.
-        implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`.
+        implementation: a name in `POINTWISE_IMPLEMENTATIONS`, or "auto": see `dispatch`.
 
     Raises:
         InputError: `implementation` is unknown.
@@ -121,7 +145,7 @@ def pointwise_conv2d(
         raise ValueError(f"kernel must be [1, 1, {x.shape[-1]}, out]; got shape {kernel.shape}")
     require_same_dtype(x, kernel)
     require_positive("strides", strides)
-    if choose_implementation("pointwise", implementation, CONVOLUTION_IMPLEMENTATIONS) == "lax":
+    if choose_implementation("pointwise", implementation, POINTWISE_IMPLEMENTATIONS) == "lax":
         return lax_conv2d(x, kernel, strides, ((0, 0), (0, 0)), groups=1)
     if strides != 1:
         x = x[:, ::strides, ::strides]
