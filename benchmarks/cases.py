@@ -1,4 +1,4 @@
-"""What is compared: variants of the same work, measured side by side in one alternating run."""
+"""Cases: variants of the same work, measured side by side in one alternating run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ KEEP_MEMORY = {
 
 @dataclass(frozen=True)
 class Work:
-    """What a variant's target returns, in the worker process.
+    """The work of a variant, which its target returns in the worker process.
 
     Attributes:
         run: does the work so many times, and returns when the device has done it: None, or the
@@ -78,7 +78,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Settings:
-    """Of one call of the command.
+    """The settings of one call of the command.
 
     Attributes:
         quick: tiny shapes and two rounds, to see that everything runs; the figures mean nothing.

@@ -104,12 +104,12 @@ class _Sweep:
         self.units: list[Any] = []
 
     def prepare(self, stage: str) -> None:
-        """What a stage finds when it begins."""
+        """Brings the sweep into the state that a stage finds when it begins."""
         if stage == "plan":
             shutil.rmtree(self.directory)
         elif stage == "schedule":
             for unit in self.units:
-                (unit.homes[0] / "run.json").unlink(missing_ok=True)
+                (unit.run_dirs[0] / "run.json").unlink(missing_ok=True)
 
     def plan(self) -> None:
         """From the experiment to units, as the command does before anything trains."""
@@ -145,7 +145,7 @@ class _Sweep:
         write_report(self.directory)
 
     def finish(self) -> None:
-        """What the runs would have left."""
+        """Writes the files that the runs would have left."""
         rng = np.random.default_rng(0)
         for run in self.runs:
             _leave(self.directory / run.directory, run, rng)
@@ -157,7 +157,7 @@ class _Instant:
     most: int | None = None
 
     def submit(self, unit: Any, avoid: Collection[str]) -> None:  # noqa: ARG002 - there is one place
-        (unit.homes[0] / "run.json").write_text('{"status": "diverged"}')
+        (unit.run_dirs[0] / "run.json").write_text('{"status": "diverged"}')
 
     def status(self, unit: Any) -> Any:  # noqa: ARG002 - all have ended
         from xception_jax.launchers import Ended

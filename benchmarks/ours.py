@@ -1,4 +1,4 @@
-"""What is measured of this project, through its public functions; each returns a `Work`."""
+"""The variants of this project, through its public functions; each returns a `Work`."""
 
 import os
 from typing import Any
@@ -131,7 +131,7 @@ def _without_tiles() -> None:
 
 
 def _prepare(*, packs: bool) -> None:
-    """As the command line does before it computes; of malloc, what the variant asks for."""
+    """Prepares the process as the command line does; malloc is set as the variant asks."""
     if KEEP_MEMORY.items() <= os.environ.items():
         keep_memory()
     if packs:

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks leaves: JSON with all that was measured, a figure, a table."""
+"""The files of a benchmark: JSON with everything that was measured, a figure and a table."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Of the checkout, with a plus sign if it has changes."""
+    """The commit of the checkout, with a plus sign if it has changes."""
     commit = _git("rev-parse", "HEAD")
     return f"{commit}+" if commit and _git("status", "--porcelain") else commit
 

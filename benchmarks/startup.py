@@ -113,7 +113,7 @@ def process(
 
 
 def _built_kernels() -> Path:
-    """Where this user has them.
+    """The directory of this user's built kernels.
 
     Raises:
         RuntimeError: none are built.

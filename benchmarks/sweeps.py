@@ -79,7 +79,7 @@ def peer(*, module: str, seeds: int, epochs: float, cold: bool) -> Work:
 
 
 def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
-    """What the peers need to know of the sweep, from its own settings; writes the images."""
+    """Writes the images for the peers; returns what they need to know of the sweep."""
     from xception_jax.sweep import load_experiment, plan_runs
     from xception_jax.training.setup import make_schedule, open_data
 

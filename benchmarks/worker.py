@@ -59,7 +59,7 @@ def _repeats(work: Work, round_seconds: float) -> int:
 
 
 def _peak_memory() -> float:
-    """Of this process so far, host memory only."""
+    """The peak host memory of this process so far."""
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(kilobytes / (1024 if sys.platform == "linux" else 1024**2), 1)
 

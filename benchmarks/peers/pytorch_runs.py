@@ -53,7 +53,7 @@ def train_run(
 
 
 def _rate(step: int, runs: dict[str, Any]) -> float:
-    """Of the highest learning rate: a linear warm-up, then a cosine to zero."""
+    """The share of the highest learning rate: a linear warm-up, then a cosine to zero."""
     warmup, steps = runs["warmup_steps"], runs["steps"]
     if step < warmup:
         return step / warmup
