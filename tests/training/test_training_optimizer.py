@@ -250,13 +250,7 @@ def test_packed_runs_are_updated_as_each_alone(name):
         return ours(config, start, grads, rate, decay)
 
     def traced(rate, decay):
-        optimizer = config.transformation(rate, decay)
-        parameters = jax.tree.map(np.float32, start)
-        state = optimizer.init(parameters)
-        for gradient in grads:
-            updates, state = optimizer.update(jax.tree.map(np.float32, gradient), state, parameters)
-            parameters = optax.apply_updates(parameters, updates)
-        return parameters
+        return of_optax(config.transformation(rate, decay), start, grads)
 
     packed = jax.jit(jax.vmap(traced))(rates, decays)
     for number, pair in enumerate(zip(rates, decays, strict=True)):

@@ -214,9 +214,7 @@ def _factories() -> dict[str, Factory]:
     for module in (contrib, optax):
         for name, value in vars(module).items():
             hidden = name.startswith(("_", "scale_by_")) or name in _UNFIT
-            if hidden or not inspect.isfunction(
-                inspect.unwrap(value) if callable(value) else value
-            ):
+            if hidden or not inspect.isfunction(value):
                 continue
             if "learning_rate" in inspect.signature(value).parameters:
                 found[name] = value
