@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xception_jax.regular_files import read_regular
+
 _FIELD = "sha256"
 
 
@@ -36,7 +38,7 @@ def changed_files(directory: Path, record: Mapping[str, Any]) -> list[str]:
     files = record.get("files")
     for name, expected in (files if isinstance(files, dict) else {}).items():
         try:
-            content = (directory / Path(str(name)).name).read_bytes()
+            content = read_regular(directory / Path(str(name)).name)
         except OSError as error:
             lines.append(f"{name}, which the run left, cannot be read: {error.strerror}")
             continue

@@ -30,6 +30,7 @@ def sync(directory: Directory) -> int:
     require_local("directory", directory, "copy it to this machine first: W&B sends from there")
     from rich.progress import track
 
+    from xception_jax.regular_files import inside
     from xception_jax.report import write_report
     from xception_jax.report.reading import read_directory
     from xception_jax.runtime.lock import locked
@@ -43,7 +44,7 @@ def sync(directory: Directory) -> int:
         written = write_report(directory)
         values = _values(written.verdicts["claims"])
         for run in track(begun, "runs", console=console, disable=not console.is_terminal):
-            home = directory / run.directory
+            home = inside(directory, run.directory)
             if run.status == "unreadable":
                 problems.append(f"left out: {home / 'run.json'} does not say how the run stands")
             else:

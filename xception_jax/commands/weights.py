@@ -15,6 +15,7 @@ import typer
 from xception_jax.commands.console import console, warn
 from xception_jax.commands.process import prepare_jax
 from xception_jax.errors import InputError
+from xception_jax.regular_files import read_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +91,7 @@ def convert(
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        names = path.read_text(encoding="utf-8").splitlines()
+        names = read_regular(path).decode().splitlines()
     except (OSError, ValueError) as error:
         raise InputError("--class-names", str(path), f"cannot be read: {error}") from error
     return tuple(name.strip() for name in names)

@@ -20,6 +20,9 @@ from ml_collections import ConfigDict
 from xception_jax.config.fields import Options, assemble
 from xception_jax.config.schema import SETTINGS, Config
 from xception_jax.errors import InputError, nearest_name
+from xception_jax.regular_files import read_regular
+
+_MOST = 1 << 26  # bytes of a JSON file
 
 
 @contextmanager
@@ -76,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: the file is missing or damaged.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_regular(path, _MOST))
     except FileNotFoundError:
         raise InputError("file", str(path), "no such file") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xception_jax.errors import InputError
+from xception_jax.regular_files import read_regular
 
 _UNSIGNED_BYTE = 0x08
 
@@ -22,7 +23,7 @@ def read_idx(path: Path) -> np.ndarray:
         InputError: the file is missing, is not an idx file of unsigned bytes, or is truncated.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xception_jax.regular_files import read_regular
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -54,7 +56,7 @@ def decode(encoded: Encoded, channels: int, name: str) -> "Image.Image":
     if isinstance(encoded, np.ndarray):
         return Image.fromarray(encoded[..., 0] if encoded.shape[-1] == 1 else encoded).convert(mode)
     try:
-        content = encoded.read_bytes() if isinstance(encoded, Path) else encoded
+        content = read_regular(encoded) if isinstance(encoded, Path) else encoded
         image: Image.Image = Image.open(io.BytesIO(content))
         if image.mode.startswith("I;16"):
             # Pillow clips 16-bit grey to 255 instead of scaling it.

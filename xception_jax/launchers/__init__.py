@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from xception_jax.errors import INTERRUPTED
+from xception_jax.regular_files import open_for_reading
 
 _PARENT = "XCEPTION_JAX_PARENT"  # id of the process whose end ends a worker
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
@@ -98,7 +99,7 @@ def unit_command(directory: Path) -> tuple[str, ...]:
 def read_log(unit: Unit) -> str:
     """The end of a unit's log file; empty if there is none."""
     try:
-        with unit.log.open("rb") as file:
+        with open_for_reading(unit.log) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL))
             return file.read().decode(errors="replace")
     except FileNotFoundError:

@@ -11,6 +11,7 @@ from typing import Any
 from xception_jax.launchers import Launcher, Unit, unit_command
 from xception_jax.launchers.supervision import Supervisor
 from xception_jax.records import ENDED, METRICS_LOG
+from xception_jax.regular_files import inside, open_for_reading
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.ledger import record_packs
@@ -41,7 +42,7 @@ def plan_units(
     _, packs = plan_missing(directory, runs, sizes=sizes, warn=warn)
     numbers = record_packs(directory, [pack.row(runs) for pack in packs])
     absolute = directory.absolute()
-    (absolute / LOGS).mkdir(exist_ok=True)
+    inside(absolute, LOGS).mkdir(exist_ok=True)
     return [
         _unit(absolute, number, [runs[n] for n in pack.numbers])
         for number, pack in zip(numbers, packs, strict=True)
@@ -199,7 +200,7 @@ class _ProgressMonitor:
 def _last_row(path: Path) -> dict[str, Any] | None:
     """The last complete row of a log that another process writes; None if there is none."""
     try:
-        with path.open("rb") as file:
+        with open_for_reading(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             lines = file.read().splitlines(keepends=True)
     except FileNotFoundError:

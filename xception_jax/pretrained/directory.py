@@ -22,6 +22,7 @@ from xception_jax.models import ModelFunction, model_function
 from xception_jax.models.functional import Params
 from xception_jax.pretrained import Preprocessing, is_head
 from xception_jax.pretrained.arrays import restore_tree, save_tree
+from xception_jax.regular_files import open_for_reading
 from xception_jax.runtime.run_directory import write_whole
 
 DESCRIPTION, ARRAYS = "weights.json", "arrays"
@@ -230,7 +231,7 @@ def _digests(arrays: Path) -> dict[str, str]:
     digests = {}
     for path in sorted(arrays.rglob("*")):
         if path.is_file():
-            with path.open("rb") as file:
+            with open_for_reading(path) as file:
                 name = path.relative_to(arrays).as_posix()
                 digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests

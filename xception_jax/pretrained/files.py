@@ -13,6 +13,7 @@ from xception_jax.models.functional import ModelFunction
 from xception_jax.pretrained import hdf5, keras, torch
 from xception_jax.pretrained.layers import Layer
 from xception_jax.pretrained.tensors import MAX_FILE_BYTES, Matched, readable
+from xception_jax.regular_files import open_for_reading
 
 KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM = "keras", "keras_archive", "keras_legacy", "timm"
 SOURCES = ("auto", KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM)
@@ -69,7 +70,7 @@ def _recognize(path: Path) -> str:
             reason = "is not a file" if path.exists() else "no such file"
             raise InputError("weights", str(path), reason)
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_for_reading(path) as file:
             start = file.read(9)
     if size > MAX_FILE_BYTES:
         raise InputError(

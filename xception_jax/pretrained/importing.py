@@ -27,6 +27,7 @@ from xception_jax.pretrained.directory import (
 )
 from xception_jax.pretrained.files import Source
 from xception_jax.pretrained.layers import layer_table
+from xception_jax.regular_files import open_for_reading
 
 # timm's Xception differs from Keras's in having PyTorch's batch normalization and pool padding.
 _SETTINGS = {TIMM: {"norm_epsilon": 1e-5, "norm_momentum": 0.9, "padding": "torch"}}
@@ -64,7 +65,7 @@ def import_file(
         require_class_names(class_names, classes)
         function = model_of(model, settings, classes)
         values = read_values(opened, function, head=head)
-        with path.open("rb") as file:
+        with open_for_reading(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         parameters, batch_stats = _split(function, values)
         return Weights(

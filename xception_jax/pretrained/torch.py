@@ -19,6 +19,7 @@ from xception_jax.pretrained.tensors import (
     readable,
     require_small,
 )
+from xception_jax.regular_files import open_for_reading
 
 MAX_HEADER_BYTES = 8 * 2**20
 # Other dtypes, such as bfloat16, do not exist in NumPy, and no model here is published in them.
@@ -45,7 +46,7 @@ def open_file(path: Path) -> Iterator[dict[str, Tensor]]:
 
 def _require_header(path: Path) -> None:
     """Raises `InputError` for an absurd length of the header, the first eight bytes of the file."""
-    with path.open("rb") as file:
+    with open_for_reading(path) as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= MAX_HEADER_BYTES or length + 8 > path.stat().st_size:
             reason = f"declares a header of {length:,} bytes; the limit is {MAX_HEADER_BYTES:,}"

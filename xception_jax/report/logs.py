@@ -11,6 +11,7 @@ import polars as pl
 
 from xception_jax.json_values import as_real, as_text, as_whole
 from xception_jax.records import METRICS_LOG
+from xception_jax.regular_files import read_regular
 
 _LOG_SCHEMA = pl.Schema(
     {
@@ -69,7 +70,7 @@ def read_curves(runs: Sequence[tuple[Path, str, int | None]]) -> tuple[pl.DataFr
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError:
         return b""
 

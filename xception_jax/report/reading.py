@@ -34,8 +34,11 @@ from xception_jax.records import (
     SWEEP_SCHEMA,
     stays_inside,
 )
+from xception_jax.regular_files import read_regular
 from xception_jax.report.logs import read_curves
 from xception_jax.statistics.results import SHOWN_STATUSES, UNREADABLE, Run, Sweep
+
+_MOST = 1 << 26  # bytes of a JSON file
 
 
 def read_directory(directory: Path) -> Sweep:
@@ -72,7 +75,7 @@ def _sweep_near(directory: Path) -> str | None:
 def _read_sweep(directory: Path) -> Sweep:
     path = directory / SWEEP
     try:
-        sweep = json.loads(path.read_bytes())
+        sweep = json.loads(read_regular(path, _MOST))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(SWEEP, str(path), f"cannot be read: {error}") from error
     if not isinstance(sweep, dict) or not isinstance(sweep.get("experiment"), dict):
@@ -197,7 +200,7 @@ def _metric(known: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 def _read_record(path: Path, notes: list[str]) -> dict[str, Any] | None:
     """The JSON object in `path`; None if there is no file, empty if it cannot be understood."""
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(read_regular(path, _MOST))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

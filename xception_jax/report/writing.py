@@ -14,6 +14,7 @@ import polars as pl
 
 from xception_jax.errors import InputError
 from xception_jax.records import REPORT
+from xception_jax.regular_files import inside, write_regular
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import arm_table, headline, results_frame
@@ -84,7 +85,7 @@ def write_report(
     contents["verdicts.json"] = json.dumps(verdicts, indent=2, allow_nan=False).encode()
     contents["index.html"] = page.encode()
     table = arm_table(summary)
-    target = directory / REPORT
+    target = inside(directory, REPORT)
     return ReportResult(
         page=target / "index.html",
         paths=_write_files(target, contents),
@@ -137,7 +138,7 @@ def _write_files(directory: Path, contents: dict[str, bytes]) -> tuple[Path, ...
         directory.mkdir(exist_ok=True)
         with _temporary_names(directory, contents) as temporary:
             for name, content in contents.items():
-                temporary[name].write_bytes(content)
+                write_regular(temporary[name], content)
             for name, path in temporary.items():
                 path.replace(directory / name)
     except OSError as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from xception_jax.errors import STUCK, InputError
 from xception_jax.records import LOCK
+from xception_jax.regular_files import open_for_reading, open_regular
 from xception_jax.runtime.run_directory import now
 
 RENEWED = 10.0  # seconds between renewals
@@ -51,7 +52,7 @@ def is_locked(directory: Path) -> bool:
 
     A process of another host counts as living until it has missed `MISSED` renewals.
     """
-    with suppress(OSError), (directory / LOCK).open() as file:  # absent, or not readable
+    with suppress(OSError), open_for_reading(directory / LOCK) as file:  # absent, or not readable
         if not _try_lock(file.fileno()):
             return True
         age = time.time() - os.fstat(file.fileno()).st_mtime
@@ -141,7 +142,7 @@ class _Lock:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    return open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
 
 
 def _try_lock(file: int) -> bool:

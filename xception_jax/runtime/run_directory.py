@@ -24,6 +24,7 @@ from xception_jax.config import Config, canonical_json, flatten, read_json, reso
 from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
 from xception_jax.records import CONFIG, FAILURE, RUN, STATUSES, SWEEP
+from xception_jax.regular_files import read_regular, write_regular
 
 
 def now() -> str:
@@ -36,10 +37,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.{threading.get_native_id()}.partial")
     data = content.encode() if isinstance(content, str) else content
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_regular(partial, data)
         partial.replace(path)
     except OSError:  # the disk is full: a part of the file is of no use
         partial.unlink(missing_ok=True)
@@ -80,7 +78,7 @@ def update_run(directory: Path, **changes: Any) -> dict[str, Any]:
 def digests(directory: Path, names: Iterable[str]) -> dict[str, str]:
     """SHA-256 digests, by name, of those of the named files that exist."""
     return {
-        name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
+        name: hashlib.sha256(read_regular(directory / name)).hexdigest()
         for name in names
         if (directory / name).exists()
     }

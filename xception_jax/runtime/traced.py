@@ -19,6 +19,7 @@ import jax
 from jax import export
 
 from xception_jax.ops import native
+from xception_jax.regular_files import read_regular
 from xception_jax.runtime import run_directory as files
 
 _DIRECTORY = "traced"
@@ -98,7 +99,7 @@ def _options() -> str:
 def _read(path: Path) -> export.Exported | None:
     """The cached program at a path; None if there is none or it is damaged."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError:
         return None
     digest, traced = content[:_DIGEST], content[_DIGEST:]

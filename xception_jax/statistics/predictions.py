@@ -1,5 +1,6 @@
 """Reads `predictions.npz`: what the final evaluation of a run said of each example."""
 
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -9,6 +10,19 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from xception_jax.records import PREDICTIONS
+from xception_jax.regular_files import MAX_BYTES, read_regular
+
+# What NumPy raises for damaged files; MemoryError for a header that declares more than there is.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -36,10 +50,14 @@ class Predictions:
 def read_predictions(directory: Path) -> Predictions | None:
     """The predictions of the run in `directory`; None where there are none, or they are damaged."""
     try:
-        with np.load(directory / PREDICTIONS, allow_pickle=False) as arrays:
+        content = io.BytesIO(read_regular(directory / PREDICTIONS))
+        with zipfile.ZipFile(content) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                return None
+        with np.load(content, allow_pickle=False) as arrays:
             correct = np.asarray(arrays["correct"]).astype(bool)
             index, labels = (arrays.get(name) for name in ("index", "label"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except _DAMAGED:
         return None
     if correct.ndim != 1 or not correct.size:
         return None

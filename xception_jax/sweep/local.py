@@ -9,6 +9,7 @@ from typing import Any
 
 from xception_jax.errors import InputError
 from xception_jax.records import ENDED, RUN, SWEEP
+from xception_jax.regular_files import inside
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import Experiment, PlannedRun
@@ -151,10 +152,10 @@ def plan_missing(
         warn: see `run_missing`.
 
     Raises:
-        InputError: a run's directory holds another run.
+        InputError: a run's directory holds another run, or leads out of the sweep by a link.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        records = list(pool.map(lambda run: _planned(directory / run.directory, run), runs))
+        records = list(pool.map(lambda run: _planned(inside(directory, run.directory), run), runs))
     waiting = [number for number, record in enumerate(records) if not _ended(record)]
     recorded = read_packs(directory)
     return records, plan_packs(directory, runs, waiting, recorded=recorded, sizes=sizes, warn=warn)

@@ -19,6 +19,7 @@ from typing import Any
 
 from xception_jax.errors import InputError
 from xception_jax.records import SPLITS
+from xception_jax.regular_files import open_regular, read_regular, write_regular
 
 _LEADING = ("step", "epoch", "split")
 _NON_FINITE = "non_finite"
@@ -91,10 +92,7 @@ class MetricsLog:
         rows = _parse(lines, self.path)
         kept = [index for index, row in enumerate(rows) if row["step"] <= step]
         if len(kept) < len(rows):
-            with self._scratch.open("wb") as file:
-                file.write(b"".join(lines[index] for index in kept))
-                file.flush()
-                os.fsync(file.fileno())
+            write_regular(self._scratch, b"".join(lines[index] for index in kept))
             self._scratch.replace(self.path)
             os.close(self._file)
             self._file = _open_for_append(self.path)
@@ -153,14 +151,14 @@ def read_lines(path: Path, step: int) -> bytes:
 def _read_lines(path: Path) -> list[bytes]:
     """Reads the complete lines of a file, with their newlines; skips an incomplete last one."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise InputError("metrics", str(path), f"cannot be read: {error.strerror}") from error
     return [line + b"\n" for line in content.split(b"\n")[:-1]]
 
 
 def _open_for_append(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    return open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
 
 
 def _to_python(key: str, value: Any) -> Any:

@@ -13,6 +13,7 @@ from xception_jax.config import Config, run_id
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
 from xception_jax.records import CHECKPOINTS, ENDED, FAILURE, METRICS_LOG, PAIRING, PREDICTIONS
+from xception_jax.regular_files import inside, read_regular
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
 from xception_jax.tracking import Tracker, open_tracker, read_lines, summary_of
@@ -89,7 +90,7 @@ class RunWriter:
             keep_at_least: number of most recent checkpoints kept, whatever the config says.
         """
         self.checkpoints = Checkpoints(
-            self.directory / CHECKPOINTS,
+            inside(self.directory, CHECKPOINTS),
             keep_last=max(keep_at_least, self.config.checkpoint.keep_last),
             keep_best=self.config.checkpoint.keep_best,
             run=run_id(self.config),
@@ -248,7 +249,7 @@ class RunWriter:
     def _cut_log(self, step: int) -> None:
         """Removes what the log holds after a step, damaged or not: it is written again."""
         path, kept = self.directory / METRICS_LOG, self.log_until(step)
-        if path.exists() and path.read_bytes() != kept:
+        if path.exists() and read_regular(path) != kept:
             files.write_whole(path, kept)
 
     def _write(self, **changes: Any) -> None:

@@ -25,6 +25,7 @@ from jaxtyping import Array
 from xception_jax.cache import cache_directory
 from xception_jax.errors import one_line, require_choice
 from xception_jax.ops.dispatch import backend
+from xception_jax.regular_files import read_regular
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cc")))
 HEADER = Path(__file__).with_name("parts.h")
@@ -96,7 +97,7 @@ def handlers_of(path: Path) -> dict[str, Any]:
 
 def digest(path: Path) -> str:
     """Returns the digest of a library's content, which is part of its name."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(read_regular(path)).hexdigest()[:16]
 
 
 def targets() -> list[str]:

@@ -1,0 +1,131 @@
+"""A sweep handed over by somebody who means harm: pipes, devices, links and endless files in it.
+
+Every command runs in a process of its own, with a limit of time and memory, since a reader that
+waits for a pipe, or reads a device, would otherwise stop the tests with it.
+"""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xception_jax.errors import InputError
+from xception_jax.records import CONFIG, LOCK, METRICS_LOG, PAIRING, PREDICTIONS, RUN, SWEEP
+from xception_jax.regular_files import inside, read_regular, write_regular
+from xception_jax.runtime.lock import locked
+from xception_jax.statistics.predictions import read_predictions
+
+MEMORY = 6 << 30  # bytes of address space; a report needs less than two
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command that may neither wait for ever nor take all memory."""
+    limits = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))"
+    command = f"{limits}; from xception_jax.cli import main; main()"
+    arguments = [sys.executable, "-c", command, *map(str, words)]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+
+
+def pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("plant", [pipe, endless])
+def test_pipes_and_devices_in_runs_are_read_by_no_command(finished_sweep, plant):
+    runs = [(arm, seed) for arm in finished_sweep.arms for seed in finished_sweep.seeds]
+    names = (RUN, CONFIG, METRICS_LOG, PAIRING, PREDICTIONS, LOCK)
+    for (arm, seed), name in zip(runs, names, strict=False):
+        plant(finished_sweep.run_directory(arm, seed) / name)
+    for command in ("status", "report"):
+        done = run(command, finished_sweep.directory)
+        assert done.returncode in (0, 1), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("plant", [pipe, endless])
+def test_a_pipe_or_device_for_the_sweep_is_refused_in_a_line(finished_sweep, plant):
+    plant(finished_sweep.directory / SWEEP)
+    done = run("report", finished_sweep.directory)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "sweep.json" in done.stderr
+
+
+def test_predictions_that_unpack_to_gigabytes_are_taken_for_damaged(finished_sweep):
+    path = finished_sweep.run_directory("relu", 1) / PREDICTIONS
+    header = np.lib.format.header_data_from_array_1_0(np.zeros(1, bool)) | {"shape": (3 << 30,)}
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("correct.npy", "w", force_zip64=True) as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, header)
+        for _ in range(3 << 6):
+            member.write(bytes(1 << 24))
+    assert read_predictions(path.parent) is None
+
+
+@pytest.mark.parametrize("length", [2**40, 2**50, 2**63 - 1])
+def test_predictions_that_claim_more_than_there_is_are_taken_for_damaged(finished_sweep, length):
+    path = finished_sweep.run_directory("relu", 1) / PREDICTIONS
+    header = np.lib.format.header_data_from_array_1_0(np.zeros(1, bool)) | {"shape": (length,)}
+    with zipfile.ZipFile(path, "w") as archive, archive.open("correct.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, header)
+        member.write(bytes(64))
+    assert read_predictions(path.parent) is None
+
+
+def test_a_lock_that_is_a_link_empties_nothing(tmp_path):
+    victim, directory = tmp_path / "victim", tmp_path / "run"
+    victim.write_text("precious")
+    directory.mkdir()
+    (directory / LOCK).symlink_to(victim)
+    with pytest.raises(InputError, match="cannot be written"), locked(directory):
+        pytest.fail("locked by a link")
+    assert victim.read_text() == "precious"
+
+
+def test_a_report_is_not_written_through_a_link(finished_sweep, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (finished_sweep.directory / "report").symlink_to(elsewhere)
+    done = run("report", finished_sweep.directory)
+    assert done.returncode == 2
+    assert "leads out of" in done.stderr
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_workdir_may_be_a_link_and_so_may_what_stays_in_it(tmp_path):
+    (tmp_path / "disk" / "runs").mkdir(parents=True)
+    (tmp_path / "work").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "alias").symlink_to("runs")
+    assert inside(tmp_path / "work", "runs") == tmp_path / "work" / "runs"
+    inside(tmp_path / "work", "alias")
+    (tmp_path / "disk" / "out").symlink_to("..")
+    with pytest.raises(InputError, match="by a link"):
+        inside(tmp_path / "work", "out/other")
+
+
+def test_a_file_larger_than_the_limit_is_an_error_of_the_system(tmp_path):
+    write_regular(tmp_path / "file", bytes(11))
+    assert read_regular(tmp_path / "file", 11) == bytes(11)
+    with pytest.raises(OSError, match="more than 10 bytes"):
+        read_regular(tmp_path / "file", 10)
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "link").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic link"):
+        write_regular(tmp_path / "link", b"other")
+    assert victim.read_text() == "precious"
