@@ -1,5 +1,6 @@
 """Tests of damaged prepared data sets: they read bit for bit the same, or fail with one line."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests.damage import delete, empty, replace, scatter, truncate
 from xception_jax.data import opening
+from xception_jax.data.trusted_features import require_trusted_features
 from xception_jax.errors import InputError
 
 NAME = "fashion_mnist_mini"
@@ -60,3 +62,24 @@ def test_a_damaged_set_is_named(
         assert NAME in message or str(directory) in message or "test[" in message
     else:  # the damaged part, such as a description, is not read
         np.testing.assert_array_equal(images, expected)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"pythonClassName": "antigravity.Feature"},
+        {"python_class_name": "antigravity.Feature"},
+        {"type": "antigravity.Feature", "content": "{}"},
+        {"jsonFeature": {"json": json.dumps({"feature": {"type": "antigravity.Feature"}})}},
+        {"pythonClassName": "tensorflow_datasets.core.features_of_mine.Feature"},
+    ],
+)
+def test_no_class_but_those_of_tfds_is_imported_for_a_prepared_set(planted, directory):
+    (path,) = directory.rglob("features.json")
+    content = json.loads(path.read_text())
+    content["featuresDict"]["features"]["image"] |= planted
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"features\.json names .* no feature of TFDS"):
+        require_trusted_features(NAME, path.parent)
+    with pytest.raises(InputError, match="no feature of TFDS"):
+        images_of(directory, "in_memory")

@@ -23,6 +23,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from xception_jax.data.images import Encoded
 from xception_jax.data.splits import Label, Records
+from xception_jax.data.trusted_features import require_trusted_features
 from xception_jax.errors import InputError, refused
 
 _NAME = re.compile(
@@ -145,6 +146,7 @@ def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records
             or damaged.
     """
     with _damage_as_input_error(name, path):
+        require_trusted_features(name, path)
         builder = tfds.builder_from_directory(str(path))
     stored = builder.info.file_format
     if stored is not None and stored != tfds.core.FileFormat.ARRAY_RECORD:
