@@ -22,6 +22,7 @@ from xception_jax.commands.report import report
 from xception_jax.commands.runs import status, train
 from xception_jax.commands.sweep import sweep
 from xception_jax.commands.sync import sync
+from xception_jax.commands.terminal import open_standard_streams
 from xception_jax.commands.weights import convert, export, predict
 from xception_jax.errors import FAILED, InputError
 
@@ -43,6 +44,7 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    open_standard_streams()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except InputError as error:
@@ -50,7 +52,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

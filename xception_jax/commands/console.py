@@ -6,22 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from xception_jax.commands.terminal import open_console
 from xception_jax.errors import InputError
 
-
-def _console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    # No markup: brackets in the printed text are part of it. In a file or a pipe no line is cut: a
-    # table there is as wide as its content.
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 10_000
-    return Console(
-        stderr=stderr, quiet=quiet, width=width, soft_wrap=True, markup=False, highlight=False
-    )
-
-
-console, errors, nowhere = _console(), _console(stderr=True), _console(quiet=True)
+console, errors, nowhere = open_console(), open_console(stderr=True), open_console(quiet=True)
 
 Directory = Annotated[Path, typer.Argument(help="The directory of a sweep or a run.")]
 

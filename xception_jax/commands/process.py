@@ -61,20 +61,24 @@ def _cores() -> int:
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Yields a function that says whether a stop was requested.
 
-    SIGTERM and the first SIGINT request a stop at the next step; a second SIGINT kills the process.
-    That is safe: training resumes from whatever is in the directory.
+    SIGTERM, SIGHUP and the first SIGINT request a stop at the next step; a second SIGINT or SIGTERM
+    kills the process. That is safe: training resumes from whatever is in the directory. Under
+    `nohup`, SIGHUP stays ignored.
     """
     asked = False
 
     def ask(*_: Any) -> None:
         nonlocal asked
         asked = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         if errors.is_terminal:
             errors.show_cursor(True)  # a kill would leave it hidden
         warn("stopping after this step; interrupt again to stop at once")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    requests = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    obeyed = [number for number in requests if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in obeyed}
     try:
         yield lambda: asked
     finally:

@@ -112,7 +112,10 @@ class _Lock:
     def _renew(self) -> None:
         while not self._released.wait(RENEWED):
             if not self._is_still_held():
-                os.write(2, f"{self._path} is no longer this process's: it ends\n".encode())
+                directory = self._path.parent
+                gone = f"{directory} was moved or deleted while this process worked in it"
+                taken = f"{self._path} is no longer this process's"
+                os.write(2, f"{taken if directory.is_dir() else gone}: it ends\n".encode())
                 os._exit(STUCK)
             self._renewals += 1
             with suppress(OSError):  # the disk is full; a renewal may be missed

@@ -1,0 +1,96 @@
+"""Whatever the terminal is and whoever reads, every command prints, and no text commands it."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.synthetic_sweep import finished_sweep, new_sweep  # noqa: F401 - fixtures of these tests
+from xception_jax.commands.process import interruptible
+from xception_jax.commands.terminal import SafeConsole, open_console
+
+COMMAND = f"{sys.executable} -m xception_jax"
+HOSTILE = "none\x1b]0;owned\x07\x1b[2J\u202e\r\x9b31m"
+
+
+def shell(line: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        line, shell=True, capture_output=True, env=os.environ | variables, timeout=120, check=False
+    )
+
+
+def test_no_text_commands_the_terminal():
+    for terminal in (False, True):
+        stream = io.StringIO()
+        console = SafeConsole(file=stream, force_terminal=terminal, highlight=False, width=200)
+        console.print(HOSTILE, "second\nline")
+        assert not {"\x1b", "\x07", "\u202e", "\r", "\x9b"} & set(stream.getvalue())
+        assert "second\nline" in stream.getvalue()
+
+
+def test_what_a_foreign_sweep_says_commands_no_terminal(finished_sweep):  # noqa: F811
+    path = finished_sweep.directory / "sweep.json"
+    path.write_text(path.read_text().replace('"none"', '"none\\u001b[2J"'))
+    for command in ("status", "report", "audit"):
+        done = shell(f"{COMMAND} {command} {finished_sweep.directory}")
+        assert b"\x1b" not in done.stdout + done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_utf8_gets_plain_letters(finished_sweep, encoding):  # noqa: F811
+    done = shell(f"{COMMAND} report {finished_sweep.directory}", PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode(encoding)
+    assert b"?" not in done.stdout
+
+
+def test_plain_letters_stand_for_what_an_encoding_lacks(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii", newline=""))
+    open_console().print("0.9 ± 0.1 → ≤ 2 × 3 – 4…  \u6f22")
+    sys.stdout.flush()
+    assert raw.getvalue().split() == b"0.9 +- 0.1 -> <= 2 x 3 - 4... ?".split()
+
+
+def test_closed_streams_and_readers_that_leave_are_no_error(finished_sweep):  # noqa: F811
+    for end in (">&-", "2>&-", ">&- 2>&- <&-"):
+        done = shell(f"{COMMAND} status {finished_sweep.directory} {end}")
+        assert done.returncode == 0, done
+    done = shell(f"{COMMAND} status {finished_sweep.directory} | true")
+    assert b"Traceback" not in done.stderr
+    assert b"Error" not in done.stderr
+
+
+def test_a_console_whose_reader_left_goes_on():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stream:
+        console = SafeConsole(file=stream)
+        console.print("first")
+        console.print("second")
+        assert console.quiet
+
+
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_second_request_to_stop_ends_the_process(first):
+    with interruptible() as stop:
+        assert not stop()
+        os.kill(os.getpid(), first)
+        assert stop()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) not in (signal.SIG_DFL, signal.SIG_IGN)
+
+
+def test_under_nohup_a_hangup_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGHUP, before)
