@@ -17,9 +17,17 @@ class InputError(Exception):
 
     def __init__(self, field: str, value: object, reason: str, nearest: object = None) -> None:
         self.field, self.value, self.reason, self.nearest = field, value, reason, nearest
-        assignment = "" if value is None else f"={value!r}"
+        assignment = "" if value is None else f"={_short(repr(value))}"
         hint = "" if nearest is None else f"; nearest valid value: {nearest!r}"
-        super().__init__(" ".join(f"{field}{assignment}: {reason}{hint}".split()))
+        line = f"{_short(field)}{assignment}: {_short(reason, 1000)}{hint}"
+        super().__init__(" ".join(line.split()))
+
+
+def _short(text: str, most: int = 300) -> str:
+    """The text with its middle left out where it is long."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]} ... {text[-most // 3 :]}"
 
 
 def one_line(error: BaseException) -> str:

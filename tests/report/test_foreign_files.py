@@ -11,11 +11,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from xception_jax.errors import InputError
 from xception_jax.records import CONFIG, LOCK, METRICS_LOG, PAIRING, PREDICTIONS, RUN, SWEEP
 from xception_jax.regular_files import inside, read_regular, write_regular
+from xception_jax.report.writing import _data_files
 from xception_jax.runtime.lock import locked
 from xception_jax.statistics.predictions import read_predictions
 
@@ -129,3 +131,19 @@ def test_nothing_is_written_through_a_link(tmp_path):
     with pytest.raises(OSError, match="symbolic link"):
         write_regular(tmp_path / "link", b"other")
     assert victim.read_text() == "precious"
+
+
+def test_no_cell_of_a_table_is_a_formula():
+    names = ["=HYPERLINK(1)", "+1", "-none", "@x", "none", "a=b"]
+    frame = pl.DataFrame({"arm": names, "effect": [-1.5] * 6, "note": [None] * 6})
+    files = _data_files("results", frame)
+    rows = files["results.csv"].decode().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == [f"'{n}" for n in names[:4]] + names[4:]
+    assert all(row.split(",")[1] == "-1.5" for row in rows)
+    assert pl.read_parquet(files["results.parquet"])["arm"].to_list() == names
+
+
+def test_long_names_are_cut_in_error_lines():
+    error = InputError("arm" * 1000, "x" * 10**6, "is unknown " + "y" * 10**6, "none")
+    assert len(str(error)) < 2000
+    assert str(error).endswith("nearest valid value: 'none'")

@@ -127,7 +127,10 @@ def _draw(sweep: Sweep, verdicts: Mapping[str, Any]) -> tuple[list["PageFigure"]
 def _data_files(name: str, frame: pl.DataFrame) -> dict[str, bytes]:
     """The frame as CSV, for people, and as Parquet, which keeps the types."""
     csv, parquet = io.BytesIO(), io.BytesIO()
-    frame.write_csv(csv)
+    # In a spreadsheet a cell that begins with one of these would be a formula, and would be run.
+    texts = (pl.col(name) for name, kind in frame.schema.items() if kind == pl.String)
+    harmless = [text.str.replace(r"^([=+\-@\t\r])", "'${1}") for text in texts]
+    frame.with_columns(harmless).write_csv(csv)
     frame.write_parquet(parquet)
     return {f"{name}.csv": csv.getvalue(), f"{name}.parquet": parquet.getvalue()}
 
