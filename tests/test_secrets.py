@@ -10,6 +10,9 @@ import pytest
 
 from tests.programs import program
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
+from xception_jax.config import resolve
+from xception_jax.errors import InputError
+from xception_jax.remote.store import url_of
 
 SECRETS = {
     "WANDB_API_KEY": "5ec2e7" * 7,
@@ -76,3 +79,30 @@ def test_no_crash_tells_a_secret(say, tmp_path):
     assert "a fault of the program" in text
     assert not any(secret in text for secret in SECRETS.values())
     assert holding_a_secret(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "s3://AKIAPLANTED:SECRETPLANTED@bucket/sweep"),
+        ("report", "s3:/AKIAPLANTED:SECRETPLANTED@bucket/sweep"),
+        ("train", CONFIG, "--workdir", "W", "data.directory=https://me:SECRETPLANTED@host/set"),
+    ],
+)
+def test_a_password_in_a_url_is_refused_unsaid(say, words, tmp_path):
+    code, text = say(*words)
+    assert code == 2, text
+    assert len(text.splitlines()) == 1
+    assert "PLANTED" not in text
+    assert "environment" in text
+    assert not (tmp_path / "W").exists()
+
+
+def test_a_password_in_a_config_or_api_is_refused_unsaid():
+    url = "s3://AKIAPLANTED:SECRETPLANTED@bucket/sweep"
+    for use in (lambda: resolve({"data.directory": url}), lambda: url_of(url)):
+        with pytest.raises(InputError) as error:
+            use()
+        assert "PLANTED" not in str(error.value)
+    for plain in ("s3://bucket/a:b@c", "gs://bucket/me@host", "/data/a:b@c"):
+        resolve({"data.directory": plain})

@@ -24,7 +24,7 @@ from xception_jax.commands.sweep import sweep
 from xception_jax.commands.sync import sync
 from xception_jax.commands.terminal import open_standard_streams
 from xception_jax.commands.weights import convert, export, predict
-from xception_jax.errors import FAILED, InputError
+from xception_jax.errors import FAILED, InputError, require_no_password
 
 app = typer.Typer(
     add_completion=False,
@@ -46,6 +46,8 @@ def main() -> None:
     """Runs the command line and exits with its code."""
     open_standard_streams()
     try:
+        for word in sys.argv[1:]:
+            require_no_password("argument", word)
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except InputError as error:
         code = _refuse(str(error))

@@ -1,11 +1,15 @@
 """`InputError`, the error for input that the user can correct, and the exit codes of the CLI."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 # Exit codes of a process. 75 is EX_TEMPFAIL: a scheduler may start the same command again.
 DONE, FAILED, INVALID, STUCK, LOST_PEER, INTERRUPTED = 0, 1, 2, 70, 71, 75
+
+
+_PASSWORD = re.compile(r"\w:/{1,2}[^/\s]*:[^/\s]*@")  # a Path has one slash where its URL had two
 
 
 class InputError(Exception):
@@ -44,6 +48,19 @@ def refused(field: str, value: object, reason: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(field, value, f"{reason} ({one_line(error)})") from error
+
+
+def require_no_password(field: str, text: str) -> None:
+    """Raises `InputError` for a URL with a key or password, without repeating it.
+
+    Configs, commands and pages are recorded and shared with all that stands in them.
+    """
+    if _PASSWORD.search(text):
+        reason = (
+            "a URL in it holds a key or password, which records and pages would show: give it in "
+            "the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+        raise InputError(field, None, reason)
 
 
 def nearest_name(name: object, choices: Iterable[str]) -> str | None:

@@ -20,7 +20,7 @@ from typing import (
     get_type_hints,
 )
 
-from xception_jax.errors import InputError, nearest_name
+from xception_jax.errors import InputError, nearest_name, require_no_password
 
 T = TypeVar("T")
 Check = Callable[[str, Any], Any]
@@ -273,6 +273,7 @@ def text(name: str, value: Any) -> str:
     """Checks that a value is text of at most 300 printable characters, and returns it."""
     if not isinstance(value, str) or len(value) > 300 or not value.isprintable():
         raise InputError(name, value, "must be text of at most 300 printable characters")
+    require_no_password(name, value)
     return value
 
 

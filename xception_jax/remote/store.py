@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from xception_jax.cache import cache_directory
-from xception_jax.errors import InputError, refused
+from xception_jax.errors import InputError, refused, require_no_password
 
 _URL = re.compile(r"(gs|gcs|s3|s3a|abfs|az|memory|file):/+(.+)", re.DOTALL)
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
@@ -24,6 +24,7 @@ def url_of(location: Path | str) -> str | None:
     match = _URL.fullmatch(str(location))
     if match is None:
         return None
+    require_no_password("directory", match[0])
     scheme, rest = match.groups()
     return f"{scheme}://{'/' if scheme == 'file' else ''}{rest.rstrip('/')}"
 
