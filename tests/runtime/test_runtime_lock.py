@@ -1,5 +1,6 @@
 """Locks of directories: who holds one, and who may take it over."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -114,4 +115,54 @@ def test_a_lock_that_is_a_directory_is_said(tmp_path):
     (tmp_path / ".lock").mkdir()
     with pytest.raises(InputError, match="cannot be written"), locked(tmp_path):
         pass
+    assert not is_locked(tmp_path)
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def without_flock(request, monkeypatch):
+    """A file system without locks."""
+
+    def refuse(file: int, operation: int) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+
+
+def test_without_locks_of_the_system_one_process_is_admitted(without_flock, tmp_path, caplog):
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+        assert caplog.text.count("has no locks") == 1
+        with pytest.raises(InputError, match=f"in use by process {os.getpid()} on "):
+            locked(tmp_path).__enter__()
+    assert not is_locked(tmp_path)
+    assert not (tmp_path / lock.EXCLUSIVE).exists()
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+
+
+def test_without_locks_of_the_system_a_dead_process_is_taken_over(without_flock, tmp_path):
+    process = start_program("hold_lock", tmp_path, "without_flock")
+    assert stdout_of(process).readline() == "held\n"
+    process.kill()
+    process.communicate()
+    left = (tmp_path / lock.EXCLUSIVE).read_text()
+    assert f"process {process.pid} on" in left
+    with locked(tmp_path):
+        assert f"process {os.getpid()} on" in (tmp_path / lock.EXCLUSIVE).read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock"]
+
+
+def test_without_locks_of_the_system_the_slower_of_two_that_watched_puts_it_back(
+    without_flock, tmp_path
+):
+    (tmp_path / lock.EXCLUSIVE).write_text("process 1 on dead since long, renewed 3 times\n")
+    watched = os.open(tmp_path / lock.EXCLUSIVE, os.O_RDWR)
+    with locked(tmp_path):  # the faster one
+        held = (tmp_path / lock.EXCLUSIVE).read_text()
+        slower = object.__new__(lock._Lock)
+        slower._path = tmp_path / lock.EXCLUSIVE
+        slower._clear_away(watched)
+        assert (tmp_path / lock.EXCLUSIVE).read_text() == held
+        time.sleep(0.2)  # its renewals find it their own
+    os.close(watched)
     assert not is_locked(tmp_path)

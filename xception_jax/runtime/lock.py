@@ -4,9 +4,15 @@ On one host the system's lock (`flock`) decides: it vanishes with its process, h
 On a shared file system it may not reach other hosts, so the file also names its holder, which
 renews the entry while it lives. A process that finds the name of another host in the file watches
 it for the time of `MISSED` renewals before it takes over; no clocks of two hosts are compared.
+
+Some file systems have no locks: Lustre without its option, some of NFS and FUSE. There whoever
+creates `EXCLUSIVE` has the lock, and everybody else watches it in the same way, on the same host as
+well: after a kill, the next start waits for a minute.
 """
 
+import errno
 import fcntl
+import logging
 import os
 import re
 import socket
@@ -23,6 +29,8 @@ from xception_jax.runtime.run_directory import now
 
 RENEWED = 10.0  # seconds between renewals
 MISSED = 6  # renewals that a living process does not miss
+EXCLUSIVE = f"{LOCK}.exclusive"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -52,11 +60,12 @@ def is_locked(directory: Path) -> bool:
 
     A process of another host counts as living until it has missed `MISSED` renewals.
     """
+    with suppress(OSError), open_for_reading(directory / EXCLUSIVE) as file:
+        return _is_fresh(file.fileno())
     with suppress(OSError), open_for_reading(directory / LOCK) as file:  # absent, or not readable
         if not _try_lock(file.fileno()):
             return True
-        age = time.time() - os.fstat(file.fileno()).st_mtime
-        return age < RENEWED * MISSED and _names_another_host(_content(file.fileno()))
+        return _is_fresh(file.fileno()) and _names_another_host(_content(file.fileno()))
     return False
 
 
@@ -78,26 +87,68 @@ class _Lock:
         self._released.set()
         self._renewing.join()
         if self._is_still_held():
-            os.ftruncate(self._file, 0)
+            if self._path.name == EXCLUSIVE:
+                self._path.unlink(missing_ok=True)
+            else:
+                os.ftruncate(self._file, 0)
         os.close(self._file)
 
     def _acquire(self) -> int:
         """The descriptor of the lock file, once no living process holds it."""
         file = _open(self._path)
         # Retried for a moment, since `is_locked` of another process holds the lock for an instant.
-        for attempt in range(5):
-            if _try_lock(file):
-                break
-            time.sleep(0.1 * attempt)
-        else:
-            self._refuse(file)
-        entry = _content(file)
-        if _names_another_host(entry):
-            for _ in range(MISSED):
-                time.sleep(RENEWED)
-                if _content(file) != entry:
-                    self._refuse(file)
+        try:
+            for attempt in range(5):
+                if _try_lock(file):
+                    break
+                time.sleep(0.1 * attempt)
+            else:
+                self._refuse(file)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            os.close(file)
+            return self._create()
+        if _names_another_host(_content(file)):
+            self._watch(file)
         return file
+
+    def _create(self) -> int:
+        """The descriptor of `EXCLUSIVE`, once this process has created it."""
+        logging.getLogger(__name__).warning(
+            "the file system of %s has no locks (flock): a file that only one process can create "
+            "stands for one",
+            self._path.parent,
+        )
+        self._path = self._path.with_name(EXCLUSIVE)
+        while True:
+            with suppress(FileExistsError):
+                return _open(self._path, os.O_EXCL)
+            with suppress(FileNotFoundError):  # released meanwhile, or taken away by another
+                file = _open(self._path, create=False)
+                self._watch(file)
+                self._clear_away(file)
+                os.close(file)
+
+    def _clear_away(self, dead: int) -> None:
+        """Removes the file of a process that is gone; one that replaced it meanwhile is put back.
+
+        If another process watched the same file and was faster, the file is its own by now.
+        """
+        aside = self._path.with_name(f"{EXCLUSIVE}.{os.getpid()}.{socket.gethostname()}")
+        self._path.rename(aside)
+        if os.path.samestat(aside.stat(), os.fstat(dead)):
+            aside.unlink()
+        else:
+            aside.rename(self._path)
+
+    def _watch(self, file: int) -> None:
+        """Returns once the entry in a file was not renewed for long; refuses if it is."""
+        entry = _content(file)
+        for _ in range(MISSED):
+            time.sleep(RENEWED)
+            if _content(file) != entry:
+                self._refuse(file)
 
     def _refuse(self, file: int) -> None:
         holder = _content(file).partition(",")[0].strip() or "another process"
@@ -130,8 +181,9 @@ class _Lock:
             current = self._path.stat()
         except FileNotFoundError:
             with suppress(OSError):
-                file = _open(self._path)
-                if _try_lock(file):
+                exclusive = self._path.name == EXCLUSIVE
+                file = _open(self._path, os.O_EXCL if exclusive else 0)
+                if exclusive or _try_lock(file):
                     os.close(self._file)
                     self._file = file
                     self._write()
@@ -144,8 +196,13 @@ class _Lock:
         return same_file and _content(self._file).startswith(self._name)
 
 
-def _open(path: Path) -> int:
-    return open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+def _open(path: Path, flags: int = 0, *, create: bool = True) -> int:
+    return open_regular(path, os.O_RDWR | os.O_NOFOLLOW | flags | (os.O_CREAT if create else 0))
+
+
+def _is_fresh(file: int) -> bool:
+    """Whether the entry of a file was renewed as lately as a living process does."""
+    return time.time() - os.fstat(file).st_mtime < RENEWED * MISSED
 
 
 def _try_lock(file: int) -> bool:
