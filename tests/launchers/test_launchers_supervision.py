@@ -12,8 +12,8 @@ import pytest
 
 from xception_jax.launchers import Ended, Unit, supervision
 from xception_jax.launchers.supervision import Stopped, Supervisor
+from xception_jax.lock import locked
 from xception_jax.runtime import run_directory
-from xception_jax.runtime.lock import locked
 from xception_jax.training import Interrupted
 
 RESULT = {"split": "test", "examples": 9, "loss": 1.0, "top1": 0.5, "top5": 0.9}

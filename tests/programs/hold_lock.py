@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from xception_jax.runtime import lock
+from xception_jax import lock
 
 
 def refuse(*_: object) -> None:

@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 
 from xception_jax.errors import InputError
+from xception_jax.lock import locked
 from xception_jax.records import CONFIG, LOCK, METRICS_LOG, PAIRING, PREDICTIONS, RUN, SWEEP
 from xception_jax.regular_files import inside, read_regular, write_regular
 from xception_jax.report.writing import _data_files
-from xception_jax.runtime.lock import locked
 from xception_jax.statistics.predictions import read_predictions
 
 MEMORY = 6 << 30  # bytes of address space; a report needs less than two

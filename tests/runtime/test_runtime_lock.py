@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.programs import start_program, stdout_of
+from xception_jax import lock
 from xception_jax.errors import InputError
-from xception_jax.runtime import lock
-from xception_jax.runtime.lock import is_locked, locked
+from xception_jax.lock import is_locked, locked
 
 ELSEWHERE = "process 7 on another-host since 2026-01-01T00:00:00+00:00, renewed {} times\n"
 

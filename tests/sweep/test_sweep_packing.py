@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xception_jax import lock
 from xception_jax.errors import InputError
-from xception_jax.runtime import lock, run_directory
+from xception_jax.runtime import run_directory
 from xception_jax.sweep import load_experiment, local, plan_runs, sizing
 from xception_jax.sweep.experiment import parse_packing
 from xception_jax.sweep.measurement import Measurement

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xception_jax.runtime import lock, run_directory
+from xception_jax import lock
+from xception_jax.runtime import run_directory
 from xception_jax.sweep import local
 from xception_jax.training import Interrupted, train_together
 from xception_jax.training.compile import compile_train_steps

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
+from xception_jax import lock
 from xception_jax.config import resolve, run_id
 from xception_jax.errors import InputError
-from xception_jax.runtime import lock
 from xception_jax.tracking import read_metrics
 from xception_jax.training import Interrupted, Progress
 

@@ -113,8 +113,8 @@ def sweep(
     experiment, settings, runs = load_sweep(file, base=base, seeds=seeds, overrides=overrides or ())
     with interruptible() as stop:
         prepare_jax(devices=launcher is None, packs=launcher is None)
+        from xception_jax.lock import locked
         from xception_jax.runtime import hosts
-        from xception_jax.runtime.lock import locked
         from xception_jax.sweep.ledger import require_home, write_ledger
         from xception_jax.sweep.local import check_runs
 

@@ -30,10 +30,10 @@ def sync(directory: Directory) -> int:
     require_local("directory", directory, "copy it to this machine first: W&B sends from there")
     from rich.progress import track
 
+    from xception_jax.lock import locked
     from xception_jax.regular_files import inside
     from xception_jax.report import write_report
     from xception_jax.report.reading import read_directory
-    from xception_jax.runtime.lock import locked
 
     sweep = read_directory(directory)
     begun = [run for run in sweep.runs if run.status != "planned"]

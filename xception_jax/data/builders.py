@@ -6,7 +6,6 @@ ImageNet, …) need TensorFlow, once.
 """
 
 import contextlib
-import fcntl
 import importlib.util
 import io
 import re
@@ -25,6 +24,7 @@ from xception_jax.data.images import Encoded
 from xception_jax.data.splits import Label, Records
 from xception_jax.data.trusted_features import require_trusted_features
 from xception_jax.errors import InputError, refused
+from xception_jax.lock import locked
 
 _NAME = re.compile(
     r"(?P<set>\w{1,100})(/(?P<config>\w[\w.+-]{0,99}))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII
@@ -317,12 +317,10 @@ def _preparation_lock(name: str, directory: str | None) -> Iterator[Path]:
     set_name = base_name(name)
     try:
         (root / set_name).mkdir(parents=True, exist_ok=True)
-        lock = (root / f".{set_name}.lock").open("w")
     except OSError as error:
         reason = f"prepared data sets cannot be written to it: {error.strerror}"
         raise InputError("data.directory", str(root), reason) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(root / set_name, field="data.directory", wait=True):
         for leftover in (root / set_name).rglob("incomplete.*"):
             shutil.rmtree(leftover, ignore_errors=True)
         yield root

@@ -15,9 +15,9 @@ from typing import Any
 
 from xception_jax.errors import FAILED, STUCK, InputError
 from xception_jax.launchers import Ended, Launcher, Unit
+from xception_jax.lock import is_locked
 from xception_jax.records import ENDED
 from xception_jax.runtime import run_directory as files
-from xception_jax.runtime.lock import is_locked
 from xception_jax.training import Interrupted
 
 _POLL_SECONDS = 0.2

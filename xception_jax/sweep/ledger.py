@@ -13,9 +13,9 @@ from typing import Any
 from xception_jax.checksums import digest, has_valid_checksum
 from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
+from xception_jax.lock import is_locked
 from xception_jax.records import CONFIG, RUN, SWEEP, SWEEP_SCHEMA, stays_inside
 from xception_jax.runtime import run_directory as files
-from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 
 

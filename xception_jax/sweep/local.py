@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.errors import InputError
+from xception_jax.lock import is_locked
 from xception_jax.records import ENDED, RUN, SWEEP
 from xception_jax.regular_files import inside
 from xception_jax.runtime import run_directory as files
-from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.sweep.ledger import read_packs, record_packs
 from xception_jax.sweep.packing import Pack, Sizes, plan_packs

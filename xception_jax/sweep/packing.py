@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.config import shared_settings
+from xception_jax.lock import is_locked
 from xception_jax.records import CHECKPOINTS, ENDED, RUN
 from xception_jax.runtime import run_directory as files
-from xception_jax.runtime.lock import is_locked
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.training.checkpoint import saved_steps
 

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 
 from xception_jax.config import Config, flatten
 from xception_jax.errors import InputError
+from xception_jax.lock import locked
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, NORM_IMPLEMENTATIONS
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.pretrained.importing import initial_from
 from xception_jax.records import ENDED
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
-from xception_jax.runtime.lock import locked
 from xception_jax.runtime.watchdog import Watchdog
 from xception_jax.training.checkpoint import restore_newest
 from xception_jax.training.compile import initial_state, place_states

@@ -25,7 +25,6 @@ from pathlib import Path
 from xception_jax.errors import STUCK, InputError
 from xception_jax.records import LOCK
 from xception_jax.regular_files import open_for_reading, open_regular
-from xception_jax.runtime.run_directory import now
 
 RENEWED = 10.0  # seconds between renewals
 MISSED = 6  # renewals that a living process does not miss
@@ -34,19 +33,31 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path, *, field: str = "--workdir", wait: bool = False) -> Iterator[None]:
     """Locks a directory for this process, creating it if needed.
 
     Partial files that a killed process has left there are removed.
 
+    Args:
+        directory: the directory.
+        field: what names the directory, for error messages.
+        wait: wait until another process has released it.
+
     Raises:
         InputError: another process holds the lock; the message says which, where and since when.
+            Or the directory cannot be written.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = _Lock(directory / LOCK)
-    except OSError as error:
-        raise InputError("--workdir", str(directory), f"cannot be written: {error}") from error
+    while True:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = _Lock(directory / LOCK)
+            break
+        except _Held as held:
+            if not wait:
+                raise InputError(field, str(directory), str(held)) from None
+            time.sleep(1.0)
+        except OSError as error:
+            raise InputError(field, str(directory), f"cannot be written: {error}") from error
     try:
         for partial in directory.glob(".*.partial"):
             partial.unlink(missing_ok=True)
@@ -69,12 +80,17 @@ def is_locked(directory: Path) -> bool:
     return False
 
 
+class _Held(Exception):
+    """Another process holds the lock."""
+
+
 class _Lock:
     """A held lock file, whose entry a thread renews until `release`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._name = f"process {os.getpid()} on {socket.gethostname()} since {now()}"
+        since = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+        self._name = f"process {os.getpid()} on {socket.gethostname()} since {since}"
         self._released = threading.Event()
         self._renewals = 0
         self._file = self._acquire()
@@ -153,7 +169,7 @@ class _Lock:
     def _refuse(self, file: int) -> None:
         holder = _content(file).partition(",")[0].strip() or "another process"
         os.close(file)
-        raise InputError("--workdir", str(self._path.parent), f"is in use by {holder}")
+        raise _Held(f"is in use by {holder}")
 
     def _write(self) -> None:
         content = f"{self._name}, renewed {self._renewals} times\n".encode()
