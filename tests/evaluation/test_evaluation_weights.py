@@ -10,6 +10,9 @@ from PIL import Image
 
 from tests.weight_files import SMALL, random_model
 from xception_jax.data import load
+from xception_jax.errors import InputError
+from xception_jax.evaluation.weights import class_positions
+from xception_jax.models.functional import functionalize
 from xception_jax.pretrained import save_keras_weights
 
 SIZE = 71
@@ -87,3 +90,43 @@ def test_another_number_of_classes_is_said(call, rng, tmp_path: Path):
     assert code == 2
     assert "10 classes" in err
     assert "7 classes" in err
+
+
+def test_classes_are_matched_by_name(call, rng, tmp_path, model):
+    """Weights whose classes stand in another order say the same of the images."""
+    save_keras_weights(model, tmp_path / "ten.weights.h5")
+    (tmp_path / "config.py").write_text(CONFIG)
+    names = load("digits").class_names
+    order = rng.permutation(len(names))
+    shuffled = random_model(rng, num_classes=10)
+    _, parameters, statistics = functionalize(model)
+    values = {
+        path: value[..., order] if path.startswith("classifier/") else value
+        for path, value in parameters.items()
+    }
+    function, _, _ = functionalize(shuffled)
+    save_keras_weights(function.bind(values, statistics), tmp_path / "shuffled.weights.h5")
+    said = []
+    for stem, own in (("ten", names), ("shuffled", [names[place] for place in order])):
+        (tmp_path / "names").write_text("\n".join(own))
+        home = tmp_path / stem
+        words = (*SETTINGS, "--size", SIZE, "--class-names", tmp_path / "names")
+        assert call("convert", tmp_path / f"{stem}.weights.h5", home, *words)[0] == 0
+        words = ("--config", tmp_path / "config.py", *OF_DIGITS, "--json")
+        code, out, err = call("evaluate", home, *words)
+        assert (code, err) == (0, "")
+        said.append(json.loads(out))
+    assert {each.pop("split") for each in said} == {"test"}
+    assert said[0] == pytest.approx(said[1], rel=1e-5)
+
+
+def test_classes_that_cannot_be_matched_are_said():
+    assert [*class_positions(("b", "c", "a"), ("a", "b", "c"), "set")] == [2, 0, 1]
+    with pytest.raises(InputError, match=r"'cats' is none of the weights'.*'cat'"):
+        class_positions(("cat", "dog"), ("cats", "dog"), "set")
+    folders = tuple(sorted(map(str, range(12))))
+    with pytest.raises(InputError, match=r"numbers in the order of text \(0, 1, 10, 11, …\)"):
+        class_positions(None, folders, "set")
+    assert [*class_positions(None, ("ant", "bee"), "set")] == [0, 1]
+    mapped = class_positions(tuple(map(str, range(12))), folders, "set")
+    assert [*mapped] == [int(name) for name in folders]

@@ -78,12 +78,17 @@ def _read_split(root: Path, class_names: tuple[str, ...]) -> FolderRecords:
             nearest = nearest_name(name, class_names)
             raise InputError("data.directory", str(root / name), reason, nearest)
         with os.scandir(root / name) as entries:
-            files = sorted(e.path for e in entries if e.name.lower().endswith(_SUFFIXES))
+            files = sorted(e.path for e in entries if _is_image(e.name))
         if not files and root.name == "train":
             raise InputError("data.directory", str(root / name), "holds no images")
         paths += files
         labels += [class_names.index(name)] * len(files)
     return FolderRecords(paths, labels)
+
+
+def _is_image(name: str) -> bool:
+    """Whether a file is to be read, by its name; systems leave hidden files such as `._a.jpg`."""
+    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
 
 
 def _folders(root: Path) -> list[str]:

@@ -6,6 +6,7 @@ filters antialias.
 
 import io
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ _AREA = (0.08, 1.0)
 _ASPECT = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
 CROP_DRAWS = 2 * _ATTEMPTS + 3
+
+
+_OBJECT = re.compile(r"<\S+ object at 0x[0-9a-f]+>")
 
 
 class CorruptImage(Exception):
@@ -66,7 +70,8 @@ def decode(encoded: Encoded, channels: int, name: str) -> "Image.Image":
     # A damaged file can raise nearly anything in Pillow's parsers (SyntaxError, struct.error,
     # zlib.error, DecompressionBombError, …). Whatever it is, the image is unusable.
     except Exception as error:
-        raise CorruptImage(name, f"{type(error).__name__}: {error}") from error
+        message = _OBJECT.sub("it", f"{type(error).__name__}: {error}")
+        raise CorruptImage(name, message) from error
 
 
 def central_crop(image: "Image.Image", size: int, fraction: float) -> np.ndarray:

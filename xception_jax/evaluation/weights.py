@@ -7,11 +7,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from xception_jax.config import Config
 from xception_jax.data import DatasetInfo, Source, load
 from xception_jax.data.reading import CorruptImages, read_examples
-from xception_jax.errors import InputError, require_choice
+from xception_jax.errors import InputError, nearest_name, require_choice
 from xception_jax.pretrained import Preprocessing
 from xception_jax.pretrained.directory import Weights, read_weights
 from xception_jax.training.objective import make_task
@@ -52,10 +53,47 @@ def evaluate_weights(directory: Path, config: Config, *, split: str) -> dict[str
         raise InputError("data.name", data.name, reason)
     if not len(source.splits[split]):
         raise InputError("--split", split, f"{data.name} has no such split")
-    return {"split": split, **_measure(weights, source, config, split)}
+    positions = class_positions(weights.class_names, source.class_names, data.name)
+    return {"split": split, **_measure(weights, source, config, split, positions)}
 
 
-def _measure(weights: Weights, source: Source, config: Config, split: str) -> dict[str, Any]:
+def class_positions(
+    of_weights: tuple[str, ...] | None, of_data: tuple[str, ...], name: str
+) -> Int[np.ndarray, " classes"]:
+    """For each class of a data set, its position among those of the weights.
+
+    Args:
+        of_weights: names of the classes in the order of the weights' logits; None: not known.
+        of_data: names of the classes in the order of the data set's labels; as many.
+        name: name of the data set, for messages.
+
+    Raises:
+        InputError: the names are not the same; or the weights have none and the data set's, which
+            are numbers, are not in the order of the numbers.
+    """
+    hint = "`xception-jax convert --class-names FILE` names those of the weights"
+    if of_weights is None:
+        if all(map(str.isdecimal, of_data)) and list(map(int, of_data)) != [*range(len(of_data))]:
+            reason = (
+                f"its classes are numbers in the order of text ({', '.join(of_data[:4])}, …) and "
+                f"the weights do not name theirs, so that no class can be told; {hint}"
+            )
+            raise InputError("data.name", name, reason)
+        return np.arange(len(of_data))
+    places = {each: position for position, each in enumerate(of_weights)}
+    if unknown := [each for each in of_data if each not in places]:
+        reason = f"its class {unknown[0]!r} is none of the weights' classes; {hint}"
+        raise InputError("data.name", name, reason, nearest_name(unknown[0], of_weights))
+    return np.array([places[each] for each in of_data])
+
+
+def _measure(
+    weights: Weights,
+    source: Source,
+    config: Config,
+    split: str,
+    positions: Int[np.ndarray, " classes"],
+) -> dict[str, Any]:
     size, channels = weights.preprocessing.size, weights.preprocessing.channels
     counts = {name: len(part) for name, part in source.splits.items()}
     names, frequencies = source.class_names, source.class_frequencies
@@ -65,7 +103,7 @@ def _measure(weights: Weights, source: Source, config: Config, split: str) -> di
     @jax.jit
     def outputs(images: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
         logits, _ = model.apply(weights.parameters, weights.batch_stats, images, train=False)
-        return task.outputs(logits, labels)
+        return task.outputs(logits[:, positions], labels)
 
     parts = []
     for images, labels in _batches(weights.preprocessing, source, config, split):

@@ -18,7 +18,8 @@ from xception_jax.regular_files import open_for_reading
 KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM = "keras", "keras_archive", "keras_legacy", "timm"
 SOURCES = ("auto", KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM)
 _PICKLED = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt", ".tar", ".joblib", ".npy", ".npz")
-_MEMBER = "model.weights.h5"  # the only member of a `.keras` archive that is ever opened
+# The only members of a `.keras` archive that are ever opened.
+_WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
 _MAX_EXPANSION = 100  # largest compression ratio; Keras stores its archives uncompressed
 
 
@@ -30,11 +31,13 @@ class Source:
         path: path of the file.
         kind: a name in `SOURCES` other than "auto".
         match: pairs the arrays of the file with those of a model, given the model's layer table.
+        config: the configuration of a whole Keras model, JSON; None where the file has none.
     """
 
     path: Path
     kind: str
     match: Callable[[ModelFunction, Sequence[Layer]], Matched]
+    config: str | None = None
 
 
 @contextmanager
@@ -92,23 +95,27 @@ def _reader(path: Path, container: str) -> Iterator[Source]:
         with torch.open_file(path) as tensors:
             yield Source(path, TIMM, partial(torch.match, tensors))
         return
-    file = _weights_member(path) if container == "archive" else None
+    file, config = None, None
+    if container == "archive":
+        file, config = _member(path, _WEIGHTS), _member(path, _CONFIG).read().decode()
     with hdf5.open_file(path, file) as contents:
         legacy = keras.is_legacy(contents)
         layers = keras.read_legacy(contents) if legacy else keras.read_keras3(contents)
         kind = KERAS_ARCHIVE if file else KERAS_LEGACY if legacy else KERAS
-        yield Source(path, kind, partial(keras.match, layers))
+        if legacy:
+            config = contents.text("", "model_config")
+        yield Source(path, kind, partial(keras.match, layers), config)
 
 
-def _weights_member(path: Path) -> io.BytesIO:
-    """The weights in a `.keras` archive, verified by the archive's checksum."""
+def _member(path: Path, name: str) -> io.BytesIO:
+    """A file in a `.keras` archive, verified by the archive's checksum."""
     with readable(path), zipfile.ZipFile(path) as archive:
-        if _MEMBER not in archive.namelist():
-            reason = f"is an archive without {_MEMBER}; if PyTorch wrote it, it is a pickle"
+        if name not in archive.namelist():
+            reason = f"is an archive without {name}; if PyTorch wrote it, it is a pickle"
             raise InputError("weights", str(path), f"{reason}: convert it to .safetensors")
-        member = archive.getinfo(_MEMBER)
+        member = archive.getinfo(name)
         packed = max(member.compress_size, 1)
         if member.file_size > min(MAX_FILE_BYTES, _MAX_EXPANSION * packed):
-            reason = f"{_MEMBER} unpacks to {member.file_size:,} bytes from {packed:,}"
+            reason = f"{name} unpacks to {member.file_size:,} bytes from {packed:,}"
             raise InputError("weights", str(path), reason)
         return io.BytesIO(archive.read(member))

@@ -26,6 +26,7 @@ from xception_jax.pretrained.directory import (
     require_class_names,
 )
 from xception_jax.pretrained.files import Source
+from xception_jax.pretrained.keras_config import require_documented_range, with_own_preprocessing
 from xception_jax.pretrained.layers import layer_table
 from xception_jax.regular_files import open_for_reading
 
@@ -72,7 +73,9 @@ def import_file(
             model=model,
             settings=settings,
             num_classes=classes,
-            preprocessing=expected_by(opened.kind, size),
+            preprocessing=with_own_preprocessing(
+                path, opened.config, expected_by(opened.kind, size)
+            ),
             class_names=class_names,
             origin=Origin(path.name, opened.kind, sha256),
             parameters=parameters,
@@ -111,6 +114,7 @@ def initial_from(
         values = _matching_values(path, read_weights(path), function)
     else:
         with open_source(path) as source:
+            require_documented_range(path, source.config, expected_by(source.kind))
             values = read_values(source, function, head=None)
     parameters, batch_stats = _split(function, values)
     left_out = [leaf.path for leaf in function.parameters if leaf.path not in values]

@@ -85,9 +85,15 @@ def read_legacy(contents: Contents) -> list[KerasLayer]:
             missing = [weight for weight in weights if f"{group}/{weight}" not in contents.tensors]
             if missing:
                 raise damaged(contents.path, f"{group} lists {missing[0]!r}, which is not there")
-            tensors = tuple(contents.tensors[f"{group}/{weight}"] for weight in weights)
-            if tensors:
-                layers.append(KerasLayer(name, name, tensors))
+            # Weights of a model inside the model bear the names of its layers: `conv2d/kernel:0`.
+            named: dict[str, list[Tensor]] = {}
+            for weight in weights:
+                owner = weight.rpartition("/")[0].rpartition("/")[2]
+                named.setdefault(owner, []).append(contents.tensors[f"{group}/{weight}"])
+            nested = len(named) > 1
+            for owner, tensors in named.items():
+                layer = owner if nested else name
+                layers.append(KerasLayer(layer, layer, tuple(tensors)))
     return layers
 
 

@@ -13,6 +13,7 @@ from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.functional import Leaf, ModelFunction, Params, functionalize
 from xception_jax.pretrained import keras
 from xception_jax.pretrained.files import TIMM, Source, open_source
+from xception_jax.pretrained.keras_config import require_documented_range
 from xception_jax.pretrained.layers import (
     Axes,
     Layer,
@@ -22,6 +23,7 @@ from xception_jax.pretrained.layers import (
     is_head,
     layer_table,
 )
+from xception_jax.pretrained.preprocessing import expected_by
 from xception_jax.pretrained.tensors import Matched, Tensor, WeightsMismatch, damaged, listed
 
 _HEAD_HINT = "; head=False (on the command line --no-head) leaves the classifier out"
@@ -51,6 +53,7 @@ def load_weights(
     """
     function, _, _ = functionalize(model)
     with open_source(path, source) as opened:
+        require_documented_range(opened.path, opened.config, expected_by(opened.kind))
         values = read_values(opened, function, head=head)
     leaves: list[Any] = [
         (leaf.keys, values[leaf.path])

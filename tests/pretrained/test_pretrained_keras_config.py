@@ -1,0 +1,121 @@
+"""Whole Keras models that prepare their images themselves, with Keras's layers as the oracle."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.weight_files import assert_equal, draw, read
+from xception_jax.errors import InputError
+from xception_jax.models import model_function
+from xception_jax.pretrained.files import open_source
+from xception_jax.pretrained.importing import import_file, initial_from
+from xception_jax.pretrained.keras_config import with_own_preprocessing
+from xception_jax.pretrained.preprocessing import expected_by
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+keras = pytest.importorskip("keras")
+layers = keras.layers
+
+SIZE = 71
+
+
+@pytest.fixture(scope="module")
+def base(rng):
+    model = keras.applications.Xception(
+        weights=None, input_shape=(SIZE, SIZE, 3), classes=4, classifier_activation=None
+    )
+    for variable in model.weights:
+        variable.assign(draw(variable.name, tuple(variable.shape), rng))
+    return model
+
+
+@pytest.fixture(scope="module")
+def right(base, tmp_path_factory):
+    path = tmp_path_factory.mktemp("right") / "x.weights.h5"
+    base.save_weights(path)
+    return read(path, model_function("xception", num_classes=4))
+
+
+def saved(base, path, *preparing):
+    inputs = outputs = layers.Input((SIZE, SIZE, 3))
+    for layer in preparing:
+        outputs = layer(outputs)
+    keras.Model(inputs, base(outputs)).save(path)
+    return path
+
+
+PREPARATIONS = {
+    "from 0 to 1": lambda: [layers.Rescaling(1 / 255)],
+    "from -1 to 1": lambda: [layers.Rescaling(1 / 127.5, offset=-1)],
+    "by channel": lambda: [
+        layers.Normalization(mean=[120.0, 110, 100], variance=[3000.0, 3500, 4000])
+    ],
+    "twice": lambda: [
+        layers.Rescaling(1 / 255, offset=0.1),
+        layers.RandomFlip(),
+        layers.Normalization(mean=0.4, variance=0.05),
+    ],
+}
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("name", PREPARATIONS)
+def test_a_model_that_scales_its_images_is_fed_what_keras_feeds_it(
+    base, right, tmp_path, name, suffix
+):
+    rng, preparing = np.random.default_rng(), PREPARATIONS[name]()
+    path = saved(base, tmp_path / f"own{suffix}", *preparing)
+    weights = import_file(path, model="xception", size=SIZE)
+    assert_equal({**weights.parameters, **weights.batch_stats}, right)
+    pixels = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    theirs = pixels[np.newaxis].astype(np.float32)
+    for layer in preparing:
+        theirs = layer(theirs) if "Random" not in type(layer).__name__ else theirs
+    ours = weights.preprocessing(Image.fromarray(pixels))
+    np.testing.assert_allclose(ours, np.asarray(theirs)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_other_ranges_are_not_trained_from_in_silence(base, tmp_path):
+    function = model_function("xception", num_classes=4)
+    initial_from(saved(base, tmp_path / "usual.keras", layers.Rescaling(1 / 127.5, -1)), function)
+    with pytest.raises(InputError, match=r"other\.keras.*scales its images itself"):
+        initial_from(saved(base, tmp_path / "other.keras", layers.Rescaling(1 / 255)), function)
+
+
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (lambda: layers.Resizing(SIZE, SIZE), r"'resizing\w*' \(Resizing\) is not understood"),
+        (layers.Normalization, r"\(Normalization\) has no mean and variance"),
+        (lambda: layers.ZeroPadding2D(0), None),
+        (lambda: layers.UpSampling2D(1), r"\(UpSampling2D\) is not understood"),
+    ],
+)
+def test_layers_that_are_not_understood_are_named(base, tmp_path, layer, named):
+    path = saved(base, tmp_path / "own.keras", layer())
+    with open_source(path) as opened:
+        if named is None:
+            assert with_own_preprocessing(path, opened.config, expected_by("keras"))
+            return
+        with pytest.raises(InputError, match=named):
+            with_own_preprocessing(path, opened.config, expected_by("keras"))
+
+
+def test_arithmetic_on_images_is_named(base, tmp_path):
+    inputs = layers.Input((SIZE, SIZE, 3))
+    keras.Model(inputs, base(inputs / 127.5 - 1)).save(tmp_path / "own.keras")
+    with pytest.raises(InputError, match="is not understood"):
+        import_file(tmp_path / "own.keras", model="xception", size=SIZE)
+
+
+@pytest.mark.parametrize("text", ["", "[", "{", "nonsense", "[" * 100_000])
+def test_a_damaged_configuration_is_named(text, tmp_path):
+    with pytest.raises(InputError, match=r"x\.keras.*its configuration"):
+        with_own_preprocessing(tmp_path / "x.keras", text, expected_by("keras"))
+
+
+def test_files_of_weights_alone_are_prepared_as_documented(tmp_path):
+    expected = expected_by("keras")
+    assert with_own_preprocessing(tmp_path / "x", None, expected) == expected

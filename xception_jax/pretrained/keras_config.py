@@ -1,0 +1,162 @@
+"""Reads from a whole Keras model's configuration what its weights alone do not tell.
+
+A model may scale its images itself, by layers before the first convolution. Without them, the same
+weights would be fed numbers of another range, and would predict something else without a word.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xception_jax.errors import InputError
+from xception_jax.json_values import as_list, as_mapping, as_real, as_text
+from xception_jax.pretrained.preprocessing import Preprocessing
+from xception_jax.pretrained.tensors import damaged
+
+_MODELS = ("Functional", "Model", "Sequential")
+_INACTIVE = ("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "Identity")
+"""Layers that do nothing in evaluation; so do those whose names begin with `Random`."""
+_KNOWN = (
+    "Activation",
+    "Add",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "Concatenate",
+    "Conv2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "MaxPooling2D",
+    "ReLU",
+    "SeparableConv2D",
+    "Softmax",
+    "ZeroPadding2D",
+)
+"""Layers of the architectures whose weights are read; that they fit is checked by their arrays."""
+
+
+def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing) -> Preprocessing:
+    """The preparation of images for a model that may do a part of it itself.
+
+    Args:
+        path: path of the model's file, for messages.
+        text: the model's configuration, JSON; None where the file has none.
+        expected: the preparation for a model that does nothing itself.
+
+    Returns:
+        `expected`; or, of a model that scales its images, the same of pixels from 0 to 255 with
+        the model's own scaling.
+
+    Raises:
+        InputError: the configuration is damaged, or has a layer that is not understood.
+    """
+    if text is None:
+        return expected
+    try:
+        layers = list(_layers(as_mapping(json.loads(text))))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"its configuration: {error}") from error
+    scale, offset = [1.0] * expected.channels, [0.0] * expected.channels
+    scales_itself = False
+    for kind, settings in layers:
+        name = as_text(settings.get("name")) or kind
+        if kind in _KNOWN:
+            break
+        if kind in _INACTIVE or kind.startswith("Random"):
+            continue
+        factor, shift = _affine(path, kind, name, settings, expected.channels)
+        scale = [a * f for a, f in zip(scale, factor, strict=True)]
+        offset = [b * f + s for b, f, s in zip(offset, factor, shift, strict=True)]
+        scales_itself = True
+    for kind, settings in layers:
+        if kind not in (*_KNOWN, *_INACTIVE, "Rescaling", "Normalization") and not kind.startswith(
+            "Random"
+        ):
+            raise _not_understood(path, kind, as_text(settings.get("name")) or kind)
+    if not scales_itself:
+        return expected
+    # pixels * scale + offset = (pixels / 255 - mean) / std
+    std = tuple(1 / (255 * factor) for factor in scale)
+    mean = tuple(-shift * s for shift, s in zip(offset, std, strict=True))
+    return replace(expected, mean=mean, std=std)
+
+
+def require_documented_range(path: Path, text: str | None, expected: Preprocessing) -> None:
+    """Raises unless a model expects images as documented, where its own scaling would be lost.
+
+    Args:
+        path: path of the model's file, for messages.
+        text: see `with_own_preprocessing`.
+        expected: the preparation that the source of the weights documents.
+
+    Raises:
+        InputError: the model scales its images itself to another range.
+    """
+    own = with_own_preprocessing(path, text, expected)
+    if not np.allclose((own.mean, own.std), (expected.mean, expected.std), rtol=1e-5, atol=1e-7):
+        reason = (
+            "scales its images itself, to another range than -1 to 1, and only its weights would "
+            "be taken; `xception-jax convert` keeps the scaling"
+        )
+        raise InputError("weights", str(path), reason)
+
+
+def _layers(model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Class and settings of every layer in its order, those of models inside of models included."""
+    settings = as_mapping(model.get("config"))
+    for layer in as_list(settings.get("layers")):
+        if isinstance(layer, dict):
+            kind = as_text(layer.get("class_name"))
+            if kind in _MODELS:
+                yield from _layers(layer)
+            else:
+                yield kind, as_mapping(layer.get("config"))
+
+
+def _affine(
+    path: Path, kind: str, name: str, settings: dict[str, Any], channels: int
+) -> tuple[list[float], list[float]]:
+    """Factor and shift of each channel in a layer that scales images."""
+    if kind == "Rescaling":
+        return (
+            _numbers(path, name, settings.get("scale"), channels),
+            _numbers(path, name, settings.get("offset", 0.0), channels),
+        )
+    if kind == "Normalization":
+        if settings.get("mean") is None or settings.get("variance") is None:
+            reason = f"its layer {name!r} (Normalization) has no mean and variance of its own"
+            raise InputError("weights", str(path), f"{reason}; give them when it is made")
+        mean = _numbers(path, name, settings["mean"], channels)
+        variance = _numbers(path, name, settings["variance"], channels)
+        factor = [1 / max(value**0.5, 1e-7) for value in variance]
+        if settings.get("invert"):
+            raise _not_understood(path, "inverted Normalization", name)
+        return factor, [-m * f for m, f in zip(mean, factor, strict=True)]
+    raise _not_understood(path, kind, name)
+
+
+def _numbers(path: Path, name: str, value: object, channels: int) -> list[float]:
+    """A number for each channel, of one number or nested lists of one for each."""
+    values = [value]
+    while any(isinstance(each, list) for each in values):
+        values = [
+            inner for each in values for inner in (each if isinstance(each, list) else [each])
+        ]
+    numbers = [number for each in values if (number := as_real(each)) is not None]
+    if len(numbers) not in (1, channels) or len(numbers) != len(values):
+        reason = f"its layer {name!r} scales by {as_text(value)[:100]}"
+        raise InputError("weights", str(path), f"{reason}, which is no number for each channel")
+    return numbers * (channels // len(numbers))
+
+
+def _not_understood(path: Path, kind: str, name: str) -> InputError:
+    reason = (
+        f"its layer {name!r} ({kind}) is not understood; leave it out of the model, save the "
+        "weights alone, and prepare the images before"
+    )
+    return InputError("weights", str(path), reason)
