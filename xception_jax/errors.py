@@ -1,9 +1,11 @@
 """`InputError`, the error for input that the user can correct, and the exit codes of the CLI."""
 
 import difflib
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # Exit codes of a process. 75 is EX_TEMPFAIL: a scheduler may start the same command again.
 DONE, FAILED, INVALID, STUCK, LOST_PEER, INTERRUPTED = 0, 1, 2, 70, 71, 75
@@ -61,6 +63,16 @@ def require_no_password(field: str, text: str) -> None:
             "the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
         raise InputError(field, None, reason)
+
+
+def last_words(text: str) -> None:
+    """Writes one line on standard error at once, from any thread: the process is about to end."""
+    try:
+        descriptor = sys.stderr.fileno()  # not always 2: see `commands.library_output`
+    except (AttributeError, OSError, ValueError):
+        descriptor = 2
+    with suppress(OSError):
+        os.write(descriptor, f"{' '.join(text.split())}\n".encode(errors="replace"))
 
 
 def nearest_name(name: object, choices: Iterable[str]) -> str | None:

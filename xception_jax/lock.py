@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from xception_jax.errors import STUCK, InputError
+from xception_jax.errors import STUCK, InputError, last_words
 from xception_jax.records import LOCK
 from xception_jax.regular_files import open_for_reading, open_regular
 
@@ -182,7 +182,7 @@ class _Lock:
                 directory = self._path.parent
                 gone = f"{directory} was moved or deleted while this process worked in it"
                 taken = f"{self._path} is no longer this process's"
-                os.write(2, f"{taken if directory.is_dir() else gone}: it ends\n".encode())
+                last_words(f"{taken if directory.is_dir() else gone}: it ends")
                 os._exit(STUCK)
             self._renewals += 1
             with suppress(OSError):  # the disk is full; a renewal may be missed

@@ -15,6 +15,7 @@ from xception_jax.commands.console import (
     nowhere,
     warn,
 )
+from xception_jax.commands.library_output import kept_apart
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import FAILED, LOST_PEER, InputError
 from xception_jax.remote import copied, mirrored, require_local
@@ -78,7 +79,10 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
         console.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
     run = PlannedRun(name, settings.seed, settings)
     try:
-        with showing(console if hosts.is_leader() else nowhere) as show:
+        with (
+            kept_apart(workdir),
+            showing(console if hosts.is_leader() else nowhere) as show,
+        ):
 
             def listen(progress: Progress) -> None:
                 total = progress.total_steps

@@ -20,6 +20,7 @@ from xception_jax.commands.console import (
     warn,
 )
 from xception_jax.commands.engines import Engine
+from xception_jax.commands.library_output import kept_apart
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
@@ -128,7 +129,7 @@ def sweep(
         with mirrored(workdir, warn) as home:
             require_home(home, experiment, runs)
             opened = engine.open(home)
-            with locked(home):
+            with locked(home), kept_apart(home):
                 write_ledger(home, experiment, settings, runs, command_line())
                 console.print(_counts(experiment, len(runs)))
                 sizes = _sizes(asked, measured=opened is None)

@@ -25,7 +25,7 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from xception_jax.errors import LOST_PEER, InputError, one_line
+from xception_jax.errors import LOST_PEER, InputError, last_words, one_line
 
 T = TypeVar("T")
 
@@ -170,7 +170,7 @@ _LOSS = r"(?is)UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|.*gloo|.*barrier"
 def leave_at_once(code: int, message: str | None = None) -> NoReturn:
     """Exits without waiting for the other processes, which will notice the loss."""
     if message:
-        os.write(2, f"{' '.join(message.split())}\n".encode())
+        last_words(message)
     with suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from types import TracebackType
 
-from xception_jax.errors import STUCK
+from xception_jax.errors import STUCK, last_words
 
 Record = Callable[[str, str], None]
 
@@ -82,7 +82,7 @@ class Watchdog:
         try:
             self._record(reason, _stacks())
         finally:
-            os.write(2, f"{reason}; the same command tries again\n".encode())
+            last_words(f"{reason}; the same command tries again")
             os._exit(STUCK)
 
 
