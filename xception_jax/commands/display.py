@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from xception_jax.json_values import as_real
 from xception_jax.sweep.local import SweepProgress
 
 _PLAIN_SECONDS = 15.0  # between two plain lines
@@ -90,7 +91,7 @@ def _outcome(record: dict[str, Any]) -> str:
 
 def headline(values: Mapping[str, Any], *, digits: int = 4) -> str:
     """The main metric as text: `{"top1": 0.9, …}` -> "top-1 0.9000"."""
-    name = next(name for name in _METRICS if name in values)
+    name = next(name for name in _METRICS if as_real(values.get(name)) is not None)
     return f"{_METRICS[name]} {values[name]:.{digits}f}"
 
 

@@ -128,6 +128,8 @@ def status(directory: Directory) -> int:
     from rich.table import Table
 
     from xception_jax.commands.display import headline
+    from xception_jax.json_values import as_mapping, as_real, as_text
+    from xception_jax.records import METRICS
     from xception_jax.sweep.ledger import read_statuses
 
     table = Table(box=None, pad_edge=False)
@@ -136,14 +138,15 @@ def status(directory: Directory) -> int:
     with copied(directory) as local:
         runs = read_statuses(local)
     for run in runs:
-        result = run.record.get("result") or {}
-        speed = run.record.get("images_per_second")
+        result = as_mapping(run.record.get("result"))
+        speed = as_real(run.record.get("images_per_second"))
+        has_metric = any(as_real(result.get(metric)) is not None for metric in METRICS)
         table.add_row(
-            f"{run.arm} seed {run.seed}",
+            f"{as_text(run.arm)} seed {as_text(run.seed)}",
             run.status,
-            f"{result['split']} {headline(result)}" if result else "",
+            f"{as_text(result.get('split'))} {headline(result)}" if has_metric else "",
             f"{speed:,.0f}" if speed else "",
-            run.reason or "",
+            as_text(run.reason),
         )
     console.print(table)
     return 0

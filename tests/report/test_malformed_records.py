@@ -1,0 +1,81 @@
+"""Whatever stands in a field of a record, every command names the file or goes on."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xception_jax.records import RUN, SWEEP
+
+ANYTHING: tuple[Any, ...] = (
+    None,
+    "fast",
+    "zzz",
+    5,
+    -1,
+    2.5,
+    True,
+    [],
+    [[1]],
+    {},
+    {"a": {"b": 1}},
+    1e400,
+    "x" * 5000,
+)
+COMMANDS = ("status", "report", "audit")
+
+
+def paths(content, prefix=()):
+    """Every place in a JSON document that can hold something else."""
+    items = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in items:
+        yield (*prefix, key)
+        if isinstance(value, (dict, list)):
+            yield from paths(value, (*prefix, key))
+
+
+def put(content, path, value):
+    *above, last = path
+    for key in above:
+        content = content[key]
+    content[last] = value
+
+
+def left_out(content, path):
+    *above, last = path
+    for key in above:
+        content = content[key]
+    del content[last]
+
+
+@pytest.mark.parametrize("name", [RUN, SWEEP])
+@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
+def test_any_field_may_hold_anything(finished_sweep, call, name, count):
+    path = finished_sweep.directory / SWEEP
+    if name == RUN:
+        path = finished_sweep.run_directory("relu", 1) / RUN
+    original, rng = path.read_text(), np.random.default_rng()
+    every = list(paths(json.loads(original)))
+    for number in range(count):
+        content, place = json.loads(original), every[rng.integers(len(every))]
+        value = ANYTHING[rng.integers(len(ANYTHING))]
+        if rng.random() < 0.1:
+            left_out(content, place)
+        else:
+            put(content, place, value)
+        path.write_text(json.dumps(content))
+        for command in COMMANDS if number % 10 == 0 else COMMANDS[:1]:
+            code, _, err = call(command, finished_sweep.directory)
+            assert code in (0, 1, 2), (place, value)
+            assert code != 2 or len(err.splitlines()) == 1, err
+
+
+def test_a_result_that_is_no_number_is_left_out_of_the_table(finished_sweep, call):
+    path = finished_sweep.run_directory("relu", 1) / RUN
+    record = json.loads(path.read_text())
+    record |= {"result": {"top1": "fast"}, "images_per_second": "fast", "seed": None}
+    path.write_text(json.dumps(record))
+    code, out, err = call("status", finished_sweep.directory)
+    assert (code, err) == (0, "")
+    assert "fast" not in out
