@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from xception_jax.cache import cache_directory
 from xception_jax.commands.console import errors, warn
 from xception_jax.errors import INTERRUPTED
 from xception_jax.runtime.allocator import keep_memory
+from xception_jax.runtime.program_cache import program_directory
 
 
 def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
@@ -31,7 +31,7 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
     # Orbax logs its options there, and files that it cannot read, which are reported elsewhere.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "programs"))
+        jax.config.update("jax_compilation_cache_dir", str(program_directory()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if not devices:
         jax.config.update("jax_platforms", "cpu")
