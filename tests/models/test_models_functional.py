@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from xception_jax.config.model import NormConfig
 from xception_jax.models import create_model, functionalize, model_function
-from xception_jax.models.layers import KERNEL_INITIALIZER, dropout
+from xception_jax.models.layers import KERNEL_INITIALIZER, BatchNorm, dropout
 
 SETTINGS = [
     {},
@@ -213,6 +214,35 @@ def test_a_module_of_another_maker_is_applied():
     np.testing.assert_allclose(logits, model(images, True), rtol=1e-6)
     with pytest.raises(ValueError, match=r"(kernel|bias) does not say how it is drawn"):
         function.init(jax.random.key(0))
+
+
+class Normed(nnx.Module):
+    """Batch normalization of ours and of flax, which does not say its momentum in its variables."""
+
+    def __init__(self) -> None:
+        self.ours = BatchNorm(3, NormConfig(momentum=0.75), rngs=nnx.Rngs(0))
+        self.theirs = nnx.BatchNorm(3, momentum=0.75, rngs=nnx.Rngs(0))
+
+    def __call__(self, images, train):
+        return self.theirs(self.ours(images, train), use_running_average=not train).mean((1, 2))
+
+
+def test_statistics_of_a_batch_and_what_the_moving_ones_become(rng):
+    """From (2, 3), say, at momentum 0.75; a module of others is taken at its word."""
+    function, parameters, batch_stats = functionalize(Normed())
+    before = {path: value + 2 for path, value in batch_stats.items()}
+    images = jnp.float32(rng.normal(1, 2, size=(8, 4, 4, 3)))
+    logits, current = function.apply_in_training(parameters, before, images)
+    expected, after = function.apply(parameters, before, images, train=True)
+    np.testing.assert_array_equal(logits, expected)
+    wide = np.asarray(images, np.float64)
+    batch = {"ours/mean": wide.mean((0, 1, 2)), "ours/variance": wide.var((0, 1, 2))}
+    moved = function.move_stats(before, current)
+    assert moved.keys() == after.keys() == current.keys()
+    for path, value in after.items():
+        # Sums of 128 float32 numbers, in another order than NumPy's.
+        np.testing.assert_allclose(current[path], batch.get(path, value), rtol=1e-5, err_msg=path)
+        np.testing.assert_allclose(moved[path], value, rtol=1e-6, err_msg=path)
 
 
 def test_a_module_with_a_random_state_of_its_own_is_refused():

@@ -61,6 +61,8 @@ def test_plan_lists_what_cannot_be_built_and_what_changes_nothing(call, tmp_path
         "good": {"model.order": "pointwise_first"},
         "bad": {"model.segments": 7},
         "inert": {"model.name": "inception_tiny", "model.intermediate_activation": "relu"},
+        "averaged": {"model.norm_momentum": 0.5},
+        "moving": {"model.norm_momentum": 0.5, "train.average_decay": 0.0},
     }
     (tmp_path / "three.py").write_text(
         "from xception_jax.sweep import Experiment\n"
@@ -73,6 +75,8 @@ def test_plan_lists_what_cannot_be_built_and_what_changes_nothing(call, tmp_path
     assert f"{parameters('xception_tiny', order='pointwise_first'):,}" in lines["good"]
     assert "cannot be built: model.segments=7: must divide" in out
     assert "model.intermediate_activation changes nothing in this model" in out
+    assert "averaged: model.norm_momentum changes nothing in this model" in out
+    assert "moving: model.norm_momentum" not in out
 
 
 def test_plan_of_the_papers_own_setting_needs_no_data(call, tmp_path: Path, monkeypatch):

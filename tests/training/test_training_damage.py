@@ -10,13 +10,18 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace as with_changes
 from pathlib import Path
 
 import pytest
 
 from tests.damage import delete, empty, flip, replace, scatter, truncate
 from tests.shrunk import CONFIG, SHRUNK
+from xception_jax.config import run_id
 from xception_jax.training import Interrupted
+from xception_jax.training.checkpoint import Checkpoints, read_state
+from xception_jax.training.setup import make_step_spec, open_data
+from xception_jax.training.sharding import make_mesh
 
 CHECKPOINT = {
     "arrays": "default/ocdbt.process_0/d/*",
@@ -136,6 +141,30 @@ def test_checkpoints_of_another_run_are_not_gone_on_from(interrupted, call, tmp_
     code, _, err = call("train", CONFIG, "--workdir", home, *SHRUNK, "seed=3")
     assert code == 2
     assert "it is of another run" in err
+
+
+def test_checkpoints_of_another_version_are_refused_by_name(interrupted, call, shrunk, tmp_path):
+    """Of one whose averages had no statistics: zero and one must not take their place."""
+    home, config = tmp_path / "run", shrunk()
+    shutil.copytree(interrupted, home)
+    shapes = make_step_spec(config, open_data(config).info).shapes()
+    _, state = read_state(home / "checkpoints", shapes, make_mesh(), 7)
+    shutil.rmtree(home / "checkpoints")
+    averages = {path: state.averages[path] for path in state.parameters}
+    rows = (home / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    log = b"".join(row for row in rows if json.loads(row)["step"] <= 7)
+    older = Checkpoints(
+        home / "checkpoints", keep_last=1, keep_best=0, metric="top1", run=run_id(config)
+    )
+    older.save(7, with_changes(state, averages=averages), None, log)
+    older.close()
+    for words in (("train", CONFIG, "--workdir", home, *SHRUNK), ("evaluate", home)):
+        code, _, err = call(*words)
+        assert code == 2
+        assert len(err.splitlines()) == 1
+        assert "it lacks averages/" in err
+        assert "/mean: another version saved it" in err
+    assert [path.name for path in (home / "checkpoints").iterdir()] == ["7"]
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "predictions.npz"])

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import nnx
 
@@ -271,8 +270,3 @@ def test_arms_of_a_seed_share_initial_values_and_batches(shrunk):
     for _ in range(4):
         one, other = (next(batch)["index"] for batch in batches)
         assert np.array_equal(one, other)
-
-
-def test_polyak_average_starts_at_the_initial_values(opened):
-    state = opened[2].init(0)
-    assert optax.tree_utils.tree_allclose(state.averages, state.parameters, rtol=0, atol=0)

@@ -44,7 +44,8 @@ class NormConfig(Checked):
 
     momentum: float = setting(
         0.99,
-        "momentum of batch normalization's moving statistics; 0.99 lags for some hundred steps",
+        "momentum of batch normalization's moving statistics, which are evaluated only where "
+        "train.average_decay is 0; 0.99 lags for some hundred steps",
         low=0,
         high=0.99999,
     )

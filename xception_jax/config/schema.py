@@ -162,7 +162,11 @@ class TrainConfig(Checked):
     )
     label_smoothing: float = setting(0.0, "probability spread over all classes", low=0, high=0.999)
     average_decay: float = setting(
-        0.999, "decay of the Polyak average used in evaluation; 0: none", low=0, high=0.9999999
+        0.999,
+        "decay of the Polyak averages, of weights and of batch normalization's statistics, that "
+        "are used in evaluation; 0: none",
+        low=0,
+        high=0.9999999,
     )
     evaluate_every_epochs: float = setting(1.0, "epochs between validations", low=1e-6, high=1e6)
     log_every_steps: int = setting(50, "training steps that one row of the log averages", low=1)

@@ -35,12 +35,15 @@ class Leaf:
         dtype: type of the array.
         initializer: draws the initial value from (key, shape, dtype); None where the module does
             not say how.
+        momentum: of a batch statistic, the share of its old value that an update keeps; 0 where the
+            module does not say.
     """
 
     keys: tuple[Any, ...]
     shape: tuple[int, ...]
     dtype: np.dtype
     initializer: Initializer | None
+    momentum: float = 0.0
 
     @property
     def path(self) -> str:
@@ -121,6 +124,45 @@ class ModelFunction:
         logits = model(images, train=train, **dropout)
         return logits, _flat(model, nnx.BatchStat)
 
+    def apply_in_training(
+        self,
+        parameters: Params,
+        batch_stats: Params,
+        images: Float[Array, "batch height width channels"],
+        **options: Any,
+    ) -> tuple[Float[Array, "batch *outputs"], Params]:
+        """Logits as from `apply`, and the batch's own statistics instead of the moving ones.
+
+        What the moving statistics would be after the call is `move_stats` of the two. A statistic
+        that does not say its momentum is returned as the module leaves it.
+
+        Args:
+            parameters: parameters by path.
+            batch_stats: batch statistics by path, before the call.
+            images: images as for `apply`.
+            options: `dropout_keys`, `dropout_rate` and `activation_index` as for `apply`.
+        """
+        # From zero, an update leaves (1 - momentum) times what the batch has; to subtract the old
+        # value afterwards would lose digits.
+        start = {
+            leaf.path: jnp.zeros_like(batch_stats[leaf.path])
+            if leaf.momentum
+            else batch_stats[leaf.path]
+            for leaf in self.batch_stats
+        }
+        logits, moved = self.apply(parameters, start, images, train=True, **options)
+        return logits, {
+            leaf.path: moved[leaf.path] / (1 - leaf.momentum) for leaf in self.batch_stats
+        }
+
+    def move_stats(self, batch_stats: Params, current: Params) -> Params:
+        """The moving statistics after a batch that has the statistics `current`."""
+        return {
+            leaf.path: leaf.momentum * batch_stats[leaf.path]
+            + (1 - leaf.momentum) * current[leaf.path]
+            for leaf in self.batch_stats
+        }
+
     def bind(
         self,
         parameters: Params,
@@ -180,8 +222,9 @@ def _flat(model: nnx.Module, kind: type) -> Values:
 
 
 def _leaf(keys: tuple[Any, ...], variable: Any) -> Leaf:
-    initializer = variable.get_metadata().get("initializer")
-    return Leaf(keys, tuple(variable.shape), np.dtype(variable.dtype), initializer)
+    metadata = variable.get_metadata()
+    initializer, momentum = metadata.get("initializer"), metadata.get("momentum", 0.0)
+    return Leaf(keys, tuple(variable.shape), np.dtype(variable.dtype), initializer, momentum)
 
 
 def functionalize(model: nnx.Module) -> tuple[ModelFunction, Values, Values]:
@@ -190,7 +233,8 @@ def functionalize(model: nnx.Module) -> tuple[ModelFunction, Values, Values]:
     Args:
         model: an NNX module whose variables are `nnx.Param`, `nnx.BatchStat` and `ActivationIndex`,
             called as `module(images, train=…)`. For `ModelFunction.init` variables of the first two
-            kinds must carry the metadata `initializer`.
+            kinds must carry the metadata `initializer`. Batch statistics can carry their
+            `momentum`: the share of the old value that an update in training keeps.
 
     Raises:
         ValueError: the module holds variables of another kind, such as the state of a random

@@ -130,8 +130,9 @@ class BatchNorm(nnx.Module):
         self.config = NormConfig() if config is None else config
         self.scale = parameter(rngs, ONES, (features,)) if self.config.scale else None
         self.bias = parameter(rngs, ZEROS, (features,))
-        self.mean = nnx.BatchStat(jnp.zeros(features), initializer=ZEROS)
-        self.variance = nnx.BatchStat(jnp.ones(features), initializer=ONES)
+        momentum = self.config.momentum
+        self.mean = nnx.BatchStat(jnp.zeros(features), initializer=ZEROS, momentum=momentum)
+        self.variance = nnx.BatchStat(jnp.ones(features), initializer=ONES, momentum=momentum)
 
     def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b *s c"]:
         """Normalizes by the batch's statistics in training, and else by the moving ones.

@@ -42,7 +42,7 @@ class Cost:
         steps: optimizer steps of a run.
         width: the config's `model.width`.
         rows: parameters and multiply-adds of every module.
-        unused: settings of the arm that have no effect on its model.
+        unused: settings of the arm that have no effect on its results.
     """
 
     parameters: int
@@ -69,6 +69,8 @@ def arm_cost(config: Config, named: Iterable[str] = ()) -> Cost:
     function = functional_model(model)
     rows = tuple(count(function, info.image_shape))
     unused = {f"model.{name}" for name in unused_settings(model)}
+    if config.train.average_decay:  # what is evaluated has the window of the averages
+        unused.add("model.norm_momentum")
     return Cost(
         parameters=rows[0].parameters,
         macs=rows[0].macs,

@@ -233,16 +233,20 @@ def _restore(
     manager: ocp.CheckpointManager, step: int, shapes: TrainState, mesh: Mesh
 ) -> tuple[TrainState, dict[str, Any]]:
     """A state that matches the digests it was saved with, and these digests."""
-    arguments = ocp.args.Composite(
-        default=ocp.args.StandardRestore(_targets(shapes, mesh)), digests=ocp.args.JsonRestore()
-    )
-    restored = manager.restore(step, args=arguments)
-    state, digests = restored[_STATE], restored[_DIGESTS]
+    read = manager.restore(step, args=ocp.args.Composite(digests=ocp.args.JsonRestore()))
+    digests = read[_DIGESTS]
     if not isinstance(digests, dict) or not isinstance(digests.get("arrays"), dict):
         raise Damaged("it has no digests")
-    actual, saved = _digests(state), digests["arrays"]
-    for path in sorted(actual.keys() | saved.keys()):
-        if actual.get(path) != saved.get(path):
+    saved = digests["arrays"]
+    expected = {_path(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(shapes)}
+    # Before Orbax reads the arrays: what it says of other names tells nobody what happened.
+    if different := sorted(expected ^ saved.keys()):
+        verb = "lacks" if different[0] in expected else "holds"
+        raise Damaged(f"it {verb} {different[0]}: another version saved it")
+    arguments = ocp.args.Composite(default=ocp.args.StandardRestore(_targets(shapes, mesh)))
+    state: TrainState = manager.restore(step, args=arguments)[_STATE]
+    for path, digest in _digests(state).items():
+        if digest != saved[path]:
             raise Damaged(f"{path} is not what was saved")
     return state, digests
 

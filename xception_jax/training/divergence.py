@@ -102,9 +102,10 @@ def _check(
     for number in range(parts):
         part = {name: values[number] for name, values in split.items()}
         checks = _check_forward(step_spec, hparams, state.parameters, batch_stats, part)
-        gradients, batch_stats, sums = gradients_of(
+        gradients, current_stats, sums = gradients_of(
             step_spec, hparams, state.parameters, batch_stats, part
         )
+        batch_stats = step_spec.model.move_stats(batch_stats, current_stats)
         checks.append((None, "the loss", all_finite(sums["loss"])))
         for module, what, is_finite in checks + _check_gradients(gradients, checks):
             origins.append(Origin(module, what))

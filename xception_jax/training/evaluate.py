@@ -1,4 +1,4 @@
-"""Evaluation of a split with the averaged weights: every example counts once."""
+"""Evaluation of a split with averaged weights and statistics: every example counts once."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ class Evaluator:
         Yields:
             The examples of a batch: `index` and the outputs of the task, [slots, n, …].
         """
-        parameters = self._layout.replicate(state.averages or state.parameters)
+        parameters, batch_stats = self._layout.replicate(state.evaluated())
         dispatched: deque[tuple[np.ndarray, np.ndarray, dict[str, jax.Array]]] = deque()
         for batch in self._pipeline.eval_batches(split, self._batch_size):
             mask, index = batch.pop("mask"), batch["index"]
@@ -94,7 +94,7 @@ class Evaluator:
             step = compile_evaluation_step(
                 self._step_spec, self._layout, shapes_of(device_data), shapes_of(rows)
             )
-            outputs = step(parameters, state.batch_stats, self._hparams, device_data, rows)
+            outputs = step(parameters, batch_stats, self._hparams, device_data, rows)
             dispatched.append((mask, index, outputs))
             if len(dispatched) > _BATCHES_IN_FLIGHT:
                 yield self._fetch(*dispatched.popleft())

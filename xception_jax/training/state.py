@@ -26,7 +26,8 @@ class TrainState:
         step: number of optimizer steps taken.
         parameters: trainable parameters, by path.
         batch_stats: batch normalization's moving means and variances, by path.
-        averages: Polyak averages of the parameters, used in evaluation; empty if none are kept.
+        averages: Polyak averages of the parameters and of each batch's statistics, by path, used in
+            evaluation; empty if none are kept.
         optimizer: Optax's state.
         sums: metrics added up since the last row of the log.
     """
@@ -37,6 +38,16 @@ class TrainState:
     averages: Params
     optimizer: optax.OptState
     sums: Sums
+
+    def evaluated(self) -> tuple[Params, Params]:
+        """The parameters and batch statistics that evaluation uses: the averages if there are."""
+        if not self.averages:
+            return self.parameters, self.batch_stats
+        parameters, batch_stats = (
+            {path: self.averages[path] for path in part}
+            for part in (self.parameters, self.batch_stats)
+        )
+        return parameters, batch_stats
 
 
 @no_type_check  # at run time, as above
@@ -87,11 +98,11 @@ def zero_sums() -> Sums:
     return {name: np.zeros((), np.float32) for name in ("examples", "loss", "top1", "top5")}
 
 
-def polyak(averages: Params, parameters: Params, step: Int[Array, ""], decay: float) -> Params:
-    """The Polyak averages after one more step.
+def polyak(averages: Params, values: Params, step: Int[Array, ""], decay: float) -> Params:
+    """The Polyak averages after one more step, which gave `values`.
 
     The decay is the smaller of `decay` and (1 + step) / (10 + step), the usual warm-up, so that
     short runs do not evaluate their initial values.
     """
     warm: Float[Array, ""] = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return {path: warm * averages[path] + (1 - warm) * parameters[path] for path in averages}
+    return {path: warm * averages[path] + (1 - warm) * values[path] for path in averages}

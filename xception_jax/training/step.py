@@ -34,7 +34,8 @@ class StepSpec:
         model: the model as a pure function.
         task: the loss and the metrics.
         optimizer: the optimizer and its schedule.
-        average_decay: decay of the Polyak averages; 0: none are kept.
+        average_decay: decay of the Polyak averages of parameters and batch statistics; 0: none are
+            kept.
         accumulation_steps: parts of a batch that are computed one after another.
         augmentation: name of the augmentation of training images.
         padding: pixels by which the augmentation may move an image.
@@ -74,7 +75,8 @@ class StepSpec:
         return state
 
     def _first_state(self, parameters: Params, batch_stats: Params) -> TrainState:
-        averages = jax.tree.map(jnp.copy, parameters) if self.average_decay else {}
+        averaged = parameters | batch_stats if self.average_decay else {}
+        averages = jax.tree.map(jnp.copy, averaged)
         optimizer = self.optimizer.transformation(0.0, 0.0).init(parameters)
         step = jnp.zeros((), jnp.int32)
         sums = jax.tree.map(jnp.asarray, zero_sums())
@@ -129,26 +131,28 @@ def gradients_of(
     batch_stats: Params,
     batch: Batch,
 ) -> tuple[Params, Params, Sums]:
-    """The gradient of the mean loss, new statistics and summed metrics of one device's rows."""
+    """The gradient of the mean loss, the batch's statistics and summed metrics of a device's rows.
+
+    The statistics are `ModelFunction.apply_in_training`'s.
+    """
 
     def mean_loss(parameters: Params) -> tuple[Array, tuple[Array, Params]]:
-        logits, new_batch_stats = step_spec.model.apply(
+        logits, current_stats = step_spec.model.apply_in_training(
             parameters,
             batch_stats,
             batch["image"],
-            train=True,
             dropout_keys=batch.get("dropout"),
             dropout_rate=hparams.dropout if step_spec.dropout else None,
             activation_index=hparams.activation_index,
         )
-        return jnp.mean(step_spec.task.loss(logits, batch["label"])), (logits, new_batch_stats)
+        return jnp.mean(step_spec.task.loss(logits, batch["label"])), (logits, current_stats)
 
     value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
-    (loss, (logits, batch_stats)), gradients = value_and_grad(parameters)
+    (loss, (logits, current_stats)), gradients = value_and_grad(parameters)
     count = jnp.float32(len(logits))
     correct = {f"top{k}": step_spec.task.in_top(logits, batch["label"], k) for k in (1, 5)}
     hits = {name: jnp.sum(values, dtype=jnp.float32) for name, values in correct.items()}
-    return gradients, batch_stats, {"examples": count, "loss": loss * count, **hits}
+    return gradients, current_stats, {"examples": count, "loss": loss * count, **hits}
 
 
 def train_step(
@@ -178,7 +182,7 @@ def train_step(
         state, and the `learning_rate` of this step, also where it was not finite.
     """
     rows = training_rows(step_spec, hparams, state.step, device_data, batch)
-    gradients, batch_stats, sums = _accumulate(step_spec, hparams, state, rows)
+    gradients, current_stats, batch_stats, sums = _accumulate(step_spec, hparams, state, rows)
     # check_vma is off, so each device holds the gradient of its own rows' mean loss: average them.
     if lax.axis_size(DATA_AXIS) > 1:  # XLA:CPU copies even what comes of one device
         gradients, sums = lax.pmean(gradients, DATA_AXIS), lax.psum(sums, DATA_AXIS)
@@ -193,7 +197,10 @@ def train_step(
         shard(step_spec.optimizer.clipped(gradients)), state.optimizer, own_parameters
     )
     own_parameters = optax.apply_updates(own_parameters, updates)
-    averages = polyak(state.averages, own_parameters, state.step, step_spec.average_decay)
+    # The statistics are averaged with the same shares as the weights that they belong to. Averages
+    # of the moving ones would lag behind twice.
+    values = own_parameters | shard(current_stats)
+    averages = polyak(state.averages, values, state.step, step_spec.average_decay)
     parameters = gather(own_parameters, state.parameters)
     sums = jax.tree.map(jnp.add, state.sums, sums)
     after = TrainState(state.step + 1, parameters, batch_stats, averages, optimizer_state, sums)
@@ -231,34 +238,36 @@ def _unchanged(tree: Params, _: Params | None = None) -> Params:
 
 def _accumulate(
     step_spec: StepSpec, hparams: Hyperparameters, state: TrainState, rows: Batch
-) -> tuple[Params, Params, Sums]:
-    """The gradients of the whole batch, computed in parts one after another.
+) -> tuple[Params, Params, Params, Sums]:
+    """The gradients of the whole batch, its statistics, the moving ones after it, and its sums.
 
-    Batch normalization over groups of rows gives the same result as for the whole batch at once: no
-    group has rows of two parts, and the moving statistics are updated once, by the mean over the
-    parts. Otherwise each part is normalized by its own mean and variance, over all devices, and the
-    moving statistics are updated once per part.
+    They are computed in parts one after another. Batch normalization over groups of rows gives the
+    same result as for the whole batch at once: no group has rows of two parts, and the moving
+    statistics are updated once, by the mean over the parts. Otherwise each part is normalized by
+    its own mean and variance, over all devices, and the moving statistics are updated once per
+    part.
     """
-    parts = step_spec.accumulation_steps
+    parts, move = step_spec.accumulation_steps, step_spec.model.move_stats
     if parts == 1:
-        return gradients_of(step_spec, hparams, state.parameters, state.batch_stats, rows)
+        results = gradients_of(step_spec, hparams, state.parameters, state.batch_stats, rows)
+        gradients, current, sums = results
+        return gradients, current, move(state.batch_stats, current), sums
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
     def add_part(carry: Any, part: Batch) -> tuple[Any, None]:
-        totals, before = carry
-        gradients, after, sums = gradients_of(step_spec, hparams, state.parameters, before, part)
-        stats_to_add, last = (after, before) if step_spec.grouped else ({}, after)
-        return (jax.tree.map(jnp.add, totals, (gradients, sums, stats_to_add)), last), None
+        totals, moving = carry
+        results = gradients_of(step_spec, hparams, state.parameters, moving, part)
+        if not step_spec.grouped:
+            moving = move(moving, results[1])
+        return (jax.tree.map(jnp.add, totals, results), moving), None
 
-    zeros = partial(jax.tree.map, jnp.zeros_like)
-    totals = (
-        zeros(state.parameters),
-        jax.tree.map(jnp.asarray, zero_sums()),
-        zeros(state.batch_stats if step_spec.grouped else {}),
-    )
-    ((gradients, sums, stats), last), _ = lax.scan(add_part, (totals, state.batch_stats), split)
-    gradients, stats = jax.tree.map(lambda x: x / parts, (gradients, stats))
-    return gradients, stats if step_spec.grouped else last, sums
+    zeros = jax.tree.map(jnp.zeros_like, (state.parameters, state.batch_stats))
+    totals = (*zeros, jax.tree.map(jnp.asarray, zero_sums()))
+    (totals, moving), _ = lax.scan(add_part, (totals, state.batch_stats), split)
+    gradients, current = jax.tree.map(lambda x: x / parts, totals[:2])
+    if step_spec.grouped:
+        moving = move(state.batch_stats, current)
+    return gradients, current, moving, totals[2]
 
 
 def evaluation_step(

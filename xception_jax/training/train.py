@@ -304,14 +304,10 @@ class TrainingSession:
         parameters, batch_stats, left_out = initial_from(path, self.step_spec.model)
         if left_out:
             self.warn(f"drawn at random, not from {path}: {', '.join(left_out)}")
-        parameters = state.parameters | parameters
-        averages = {name: jnp.array(parameters[name]) for name in state.averages}
-        return replace(
-            state,
-            parameters=parameters,
-            batch_stats=state.batch_stats | batch_stats,
-            averages=averages,
-        )
+        parameters, batch_stats = state.parameters | parameters, state.batch_stats | batch_stats
+        values = parameters | batch_stats
+        averages = {name: jnp.array(values[name]) for name in state.averages}
+        return replace(state, parameters=parameters, batch_stats=batch_stats, averages=averages)
 
     def _complete(self, loop: Loop, state: TrainState) -> None:
         """Evaluates the runs that have not diverged once more, and ends their records."""
