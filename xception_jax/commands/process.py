@@ -9,6 +9,7 @@ from typing import Any
 
 from xception_jax.cache import cache_directory
 from xception_jax.commands.console import errors, warn
+from xception_jax.cores import runnable_cores, usable_cores
 from xception_jax.errors import INTERRUPTED
 from xception_jax.runtime.allocator import keep_memory
 
@@ -26,6 +27,7 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
             the threads of all cores. JAX_NUM_CPU_DEVICES or XLA_FLAGS set another number.
     """
     keep_memory()
+    _limit_threads()
     import jax
 
     # Orbax logs its options there, and files that it cannot read, which are reported elsewhere.
@@ -39,6 +41,16 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
         take_cores()
 
 
+def _limit_threads() -> None:
+    """Lets XLA have as many threads as the quota of a container has cores.
+
+    By itself XLA starts one for each core that the process may run on. PJRT_NPROC is XLA's own
+    variable; it has to be set before JAX starts.
+    """
+    if (cores := usable_cores()) < runnable_cores():
+        os.environ.setdefault("PJRT_NPROC", str(cores))
+
+
 def take_cores() -> None:
     """Makes each core of a CPU a device, for packs: see `prepare_jax`."""
     import jax
@@ -46,15 +58,9 @@ def take_cores() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" not in os.environ and "platform_device_count" not in flags:
         with suppress(RuntimeError):  # JAX has been initialized in this process before
-            jax.config.update("jax_num_cpu_devices", _cores())
+            jax.config.update("jax_num_cpu_devices", usable_cores())
             if jax.default_backend() == "cpu" and jax.device_count() > 1:
                 jax.config.update("jax_default_device", jax.devices()[0])
-
-
-def _cores() -> int:
-    """The number of CPU cores that this process may use."""
-    own = getattr(os, "sched_getaffinity", None)
-    return len(own(0)) if own else os.cpu_count() or 1
 
 
 @contextmanager
