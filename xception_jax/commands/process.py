@@ -11,7 +11,9 @@ from xception_jax.cache import cache_directory
 from xception_jax.commands.console import errors, warn
 from xception_jax.cores import runnable_cores, usable_cores
 from xception_jax.errors import INTERRUPTED
+from xception_jax.runtime.accelerators import unused_accelerator
 from xception_jax.runtime.allocator import keep_memory
+from xception_jax.runtime.determinism import is_deterministic
 
 
 def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
@@ -26,10 +28,14 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
             over the cores without waiting for each other. A run by itself has the first device and
             the threads of all cores. JAX_NUM_CPU_DEVICES or XLA_FLAGS set another number.
     """
+    if devices and (line := unused_accelerator(os.environ)) is not None:
+        warn(f"xception-jax: {line}")
+    is_deterministic()  # a wrong value is refused now, not when something compiles
     keep_memory()
     _limit_threads()
     import jax
 
+    logging.getLogger("jax._src.xla_bridge").addFilter(_is_news)
     # Orbax logs its options there, and files that it cannot read, which are reported elsewhere.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -39,6 +45,11 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
         jax.config.update("jax_platforms", "cpu")
     if packs:
         take_cores()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record of JAX's log says more than `unused_accelerator`, which has the remedy."""
+    return "may be present on this machine" not in record.getMessage()
 
 
 def _limit_threads() -> None:
