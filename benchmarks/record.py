@@ -13,6 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.rounds import ROOT
+from xception_jax.cores import usable_cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "keras", "torch", "numpy", "xception-jax")
 # In a process of its own: this one is to hold no accelerator.
@@ -42,7 +43,7 @@ def describe(command: str, device: tuple[str, str]) -> dict[str, Any]:
         "commit": _commit(),
         "device": {"platform": device[0], "kind": device[1]},
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": os.getloadavg()[0],
         "versions": versions,

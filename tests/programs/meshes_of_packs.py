@@ -11,8 +11,10 @@ def six_cores(_: int) -> set[int]:
 def main() -> None:
     os.sched_getaffinity = six_cores
 
+    from xception_jax import cores
     from xception_jax.commands.process import prepare_jax
 
+    cores._groups = lambda _: iter(())  # a quota of the machine that the test runs on
     prepare_jax(packs=True)
     import jax
 

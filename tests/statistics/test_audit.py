@@ -99,6 +99,12 @@ def change_epoch(stream: str) -> Change:
         ),
         (
             "run.json",
+            lambda r: r.update(deterministic=False),
+            "deterministic",
+            "relu ran with XCEPTION_JAX_DETERMINISTIC=off",
+        ),
+        (
+            "run.json",
             lambda r: r["versions"].update(jax="0.11"),
             "versions",
             "jax: 0.11 and",
@@ -190,5 +196,5 @@ def test_command_refuses_what_is_no_sweep(tmp_path: Path, call: Callable) -> Non
 def test_kinds_are_those_of_the_contract() -> None:
     assert set(KINDS) == {
         "initial", "batches", "augmentation", "settings",
-        "devices", "versions", "commit", "unrecorded",
+        "devices", "deterministic", "versions", "commit", "unrecorded",
     }  # fmt: skip

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ import pytest
 from xception_jax import lock
 from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory
+from xception_jax.runtime.disk_cache import store
 from xception_jax.sweep import load_experiment, local, plan_runs, sizing
 from xception_jax.sweep.experiment import parse_packing
-from xception_jax.sweep.measurement import Measurement
+from xception_jax.sweep.measurement import Trial
 from xception_jax.sweep.packing import even_size, plan_packs
 from xception_jax.tracking import read_metrics
 from xception_jax.training import train_together
@@ -206,25 +209,49 @@ def test_runs_at_different_steps_do_not_train_together(planned, tmp_path):
 
 @dataclass
 class _Machine:
-    """Measures sizes by a table of images per second.
+    """Measures sizes by a table of images per second, on a clock of its own.
 
-    To compile takes `share` of what the six runs train in at 100 images/s.
+    To compile takes `share` of what the six runs train in at 100 images/s. In the first two of
+    every ten seconds from `burst` on, another process leaves a tenth of the speed.
     """
 
     rates: dict[int, float]
     share: float = 0.0
     largest: int = 99
+    burst: float | None = None
 
     def __post_init__(self):
-        self.asked = []
+        self.asked, self.timings, self.seconds = [], Counter(), 0.0
 
-    def __call__(self, config, pipeline, slots, activations, *, timed):
-        self.asked.append(slots or 1)
-        fits = (slots or 1) <= self.largest
-        rate = self.rates[slots or 1] if timed and fits else None
+    def __call__(self, config, pipeline, slots, activations):
+        size = slots or 1
+        self.asked.append(size)
         schedule = make_schedule(config, pipeline.info.examples["train"])
         seconds = 6 * schedule.total * schedule.examples_per_step / 100
-        return Measurement(rate, self.share * seconds, fits)
+
+        def timed():
+            self.timings[size] += 1
+            busy = self.burst is not None and (self.seconds - self.burst) % 10 < 2
+            self.seconds += 0.3
+            return self.rates[size] * (0.1 if busy else 1.0)
+
+        return Trial(self.share * seconds, 1e6, size <= self.largest, timed)
+
+
+@pytest.fixture
+def choose(planned, tmp_path, monkeypatch):
+    """`choose(machine)`: the size of packs of six runs, how it was found, and the line said."""
+
+    def choose(machine):
+        said: list[str] = []
+        monkeypatch.setattr(sizing, "prepare_trial", machine)
+        monkeypatch.setattr(sizing, "_FEW_STEPS", 0)
+        clock = SimpleNamespace(perf_counter=lambda: machine.seconds)
+        monkeypatch.setattr(sizing, "time", clock)
+        runs = [planned[n] for n in (0, 1, 2, 4, 5, 6)]
+        return *sizing.choose_size(runs, tmp_path, said.append), *said
+
+    return choose
 
 
 @pytest.mark.parametrize(
@@ -237,19 +264,46 @@ class _Machine:
         (_Machine({3: 2.0, 1: 1.0}, largest=5), 3, [6, 3, 1]),
     ],
 )
-def test_the_fastest_size_is_measured_once(machine, best, asked, planned, tmp_path):
-    runs = [planned[n] for n in (0, 1, 2, 4, 5, 6)]
-    said: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sizing, "measure", machine)
-        patch.setattr(sizing, "_FEW_STEPS", 0)
-        size, how = sizing.choose_size(runs, tmp_path, said.append)
-        assert (size, machine.asked) == (best, asked)
-        assert how.startswith("measured, ")
-        assert len(said) == 1
-        assert sizing.choose_size(runs, tmp_path, said.append)[0] == best
+def test_the_fastest_size_is_found_and_remembered(machine, best, asked, choose):
+    size, how, _ = choose(machine)
+    assert (size, machine.asked) == (best, asked)
+    assert how.startswith("measured, ")
+    assert "medians of 3 rounds in turns" in how
+    size, how, said = choose(machine)
+    assert size == best
     assert machine.asked == asked
-    assert "remembered" in said[1]
+    assert how.startswith("remembered from 20")
+    assert "medians of 3 rounds in turns" in said
+
+
+@pytest.mark.parametrize("burst", np.arange(0, 10, 0.5))
+def test_the_choice_is_right_though_another_process_computes_now_and_then(
+    burst, choose, monkeypatch
+):
+    monkeypatch.setattr(sizing, "_SHARE_TO_TIME", 1.0)  # the runs are of seconds here
+    machine = _Machine({6: 100.0, 3: 85.0, 1: 40.0}, burst=burst)
+    assert choose(machine)[0] == 6
+    assert min(machine.timings.values()) >= 1 + 3  # the first one only says what is worth it
+
+
+def test_a_measurement_under_load_is_not_remembered(choose):
+    busy = _Machine({6: 100.0, 3: 85.0, 1: 40.0}, burst=1.0)
+    choose(busy)
+    quiet = _Machine({6: 100.0, 3: 85.0, 1: 40.0})
+    assert choose(quiet)[1].startswith("measured")
+
+
+@pytest.mark.parametrize("damage", [{}, {"rounds": {"6": [1.0]}}, {"6": 90.0, "3": 1.0}])
+def test_a_remembered_choice_rests_on_rounds(damage, choose, tmp_path):
+    machine = _Machine({6: 90.0, 3: 100.0, 1: 50.0})
+    choose(machine)
+    (stored,) = tmp_path.glob("*.json")
+    content = json.loads(stored.read_text())
+    assert {size: len(rounds) for size, rounds in content["rounds"].items()} == {
+        "6": 3, "3": 3, "1": 3,
+    }  # fmt: skip
+    store(stored, damage)
+    assert choose(machine)[1].startswith("measured")
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,20 @@ def plan(
     if refusal and not costs:
         raise refusal
     console.print(_cost_table(costs))
-    for line in (*notes, *_LEGEND, *power):
+    for line in (*notes, *_LEGEND, _kernels_line(), *power):
         console.print(line)
     for arm, cost in costs if modules else ():
         console.print(f"\n{arm}")
         console.print(_module_table(cost))
     return 0
+
+
+def _kernels_line() -> str:
+    """Says which operations activations are counted for: what these keep depends on the kernels."""
+    from xception_jax.ops import native
+
+    built = "with" if native.targets() else "without"
+    return f"They are those of this machine's operations, {built} the kernels of `make kernels`."
 
 
 def _load(

@@ -8,8 +8,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from xception_jax.commands.console import errors, warn
+from xception_jax.cores import runnable_cores, usable_cores
 from xception_jax.errors import INTERRUPTED
+from xception_jax.runtime.accelerators import unused_accelerator
 from xception_jax.runtime.allocator import keep_memory
+from xception_jax.runtime.determinism import is_deterministic
 from xception_jax.runtime.program_cache import program_directory
 
 
@@ -25,9 +28,14 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
             over the cores without waiting for each other. A run by itself has the first device and
             the threads of all cores. JAX_NUM_CPU_DEVICES or XLA_FLAGS set another number.
     """
+    if devices and (line := unused_accelerator(os.environ)) is not None:
+        warn(f"xception-jax: {line}")
+    is_deterministic()  # a wrong value is refused now, not when something compiles
     keep_memory()
+    _limit_threads()
     import jax
 
+    logging.getLogger("jax._src.xla_bridge").addFilter(_is_news)
     # Orbax logs its options there, and files that it cannot read, which are reported elsewhere.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -39,6 +47,21 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
         take_cores()
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record of JAX's log says more than `unused_accelerator`, which has the remedy."""
+    return "may be present on this machine" not in record.getMessage()
+
+
+def _limit_threads() -> None:
+    """Lets XLA have as many threads as the quota of a container has cores.
+
+    By itself XLA starts one for each core that the process may run on. PJRT_NPROC is XLA's own
+    variable; it has to be set before JAX starts.
+    """
+    if (cores := usable_cores()) < runnable_cores():
+        os.environ.setdefault("PJRT_NPROC", str(cores))
+
+
 def take_cores() -> None:
     """Makes each core of a CPU a device, for packs: see `prepare_jax`."""
     import jax
@@ -46,15 +69,9 @@ def take_cores() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" not in os.environ and "platform_device_count" not in flags:
         with suppress(RuntimeError):  # JAX has been initialized in this process before
-            jax.config.update("jax_num_cpu_devices", _cores())
+            jax.config.update("jax_num_cpu_devices", usable_cores())
             if jax.default_backend() == "cpu" and jax.device_count() > 1:
                 jax.config.update("jax_default_device", jax.devices()[0])
-
-
-def _cores() -> int:
-    """The number of CPU cores that this process may use."""
-    own = getattr(os, "sched_getaffinity", None)
-    return len(own(0)) if own else os.cpu_count() or 1
 
 
 @contextmanager

@@ -5,7 +5,6 @@ step (`gather`, `augment`), which is much faster than a loader that delivers ima
 """
 
 import itertools
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xception_jax.cores import usable_cores
 from xception_jax.data.images import central_crop
 from xception_jax.data.pipeline import Batch, DatasetInfo, Loading
 from xception_jax.data.reading import CorruptImages, Transform, read_examples, read_examples_or_next
@@ -61,7 +61,7 @@ def decode(source: Source, image_size: int, *, corrupt_images: str, threads: int
     # Small images contend for Python's lock: more threads than cores make loading slower, and for
     # the smallest images even a second one does (14,000 images of 28 pixels: 1.4 s with one thread,
     # 2.1 s with two, n = 2 each, on two cores).
-    useful_threads = 1 if image_size <= _SMALLEST else os.cpu_count() or 1
+    useful_threads = 1 if image_size <= _SMALLEST else usable_cores()
     with ThreadPoolExecutor(min(threads, useful_threads)) as pool:
         for name, split in source.splits.items():
             images = np.zeros((len(split), image_size, image_size, source.channels), np.uint8)

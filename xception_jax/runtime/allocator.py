@@ -50,6 +50,11 @@ def keep_memory() -> bool:
     return _heap.kept
 
 
+def is_memory_kept() -> bool:
+    """Whether `keep_memory` was called and has succeeded in this process."""
+    return _heap.kept
+
+
 @contextmanager
 def without_gaps() -> Iterator[None]:
     """Context of a compilation that keeps train steps from searching the free chunks it leaves.

@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import NoneType
@@ -22,10 +23,12 @@ from typing import Any, NoReturn, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import distributed
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from xception_jax.errors import LOST_PEER, InputError, last_words, one_line
+from xception_jax.runtime.launch import Launch, find_launch
 
 T = TypeVar("T")
 
@@ -41,8 +44,8 @@ def together(
 ) -> Iterator[None]:
     """Connects the processes of a run for the duration of the block, which they leave together.
 
-    If all arguments are None, they are read from the environment of a TPU pod, Slurm or Open MPI;
-    without one, this process runs alone.
+    If all arguments are None, they are read from the environment of a TPU pod, Slurm or Open MPI,
+    if that started this process as one of several (see `find_launch`); else it runs alone.
 
     Args:
         coordinator: HOST:PORT on which process 0 listens.
@@ -65,35 +68,78 @@ def together(
 def _connect(coordinator: str | None, processes: int | None, process_id: int | None) -> bool:
     """Connects to the other processes; returns whether there are any."""
     given = {"--coordinator": coordinator, "--processes": processes, "--process-id": process_id}
+    launch = _launch()
+    started_together = launch is not None and launch.alone is None
     if any(value is not None for value in given.values()):
         _require_valid(given)
         if processes == 1:
             return False
-    elif not _may_be_one_of_several():
+    elif started_together:
+        processes = launch.processes if launch else None
+    elif not _has_tpu():
+        if launch is not None:
+            _say_alone(launch)
         return False
     # JAX would handle SIGTERM itself; here it is a request to stop: see `any_process`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(
-            coordinator,
-            processes,
-            process_id,
-            initialization_timeout=_START_SECONDS,
-            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
-        )
-    except ValueError:  # a machine with a TPU that belongs to no pod
+        with _waiting_for(processes, coordinator):
+            jax.distributed.initialize(
+                coordinator,
+                processes,
+                process_id,
+                # Else flags in the shell of an allocation would come with its first GPU only.
+                cluster_detection_method=None
+                if started_together or not coordinator
+                else "deactivate",
+                initialization_timeout=2 * _START_SECONDS,
+                heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+                shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+            )
+    except ValueError as error:
         if coordinator is not None:
             raise
-        return False
+        if launch is None or launch.alone or "TPU" in launch.by:
+            return False  # a machine with a TPU that belongs to no pod
+        reason = f"is needed, since JAX does not find the others ({one_line(error)})"
+        raise InputError("--coordinator", None, f"{reason}, which {launch.by} names") from None
     except Exception as error:
-        if jax.distributed.is_initialized():  # the address is right, but a process is missing
-            reason = f"not all processes came within {_START_SECONDS} s"
-            leave_at_once(LOST_PEER, f"xception-jax: {reason} ({one_line(error)})")
         raise InputError(
             "--coordinator", coordinator, f"cannot be used ({one_line(error)})"
         ) from None
     return jax.process_count() > 1
+
+
+def _say_alone(launch: Launch) -> None:
+    """Says on standard error why this process does not wait for those that variables name."""
+    line = f"this process trains alone: {launch.by} names {launch.processes}, but {launch.alone}"
+    sys.stderr.write(f"xception-jax: {line}\n")
+
+
+@contextmanager
+def _waiting_for(processes: int | None, coordinator: str | None) -> Iterator[None]:
+    """Ends this process with one line if the block, which connects, takes `_START_SECONDS`.
+
+    JAX would end it too, but with a stack of C++ functions and no address.
+    """
+
+    def leave() -> None:
+        address = coordinator or distributed.global_state.coordinator_address
+        count = processes or distributed.global_state.num_processes
+        leave_at_once(
+            LOST_PEER,
+            f"xception-jax: not all of the {count} processes came to {address} within "
+            f"{_START_SECONDS:g} s: start the others too, and see that they reach that address; "
+            "or train alone, with --coordinator localhost:8476 --processes 1 --process-id 0",
+        )
+
+    timer = threading.Timer(_START_SECONDS, leave)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _require_valid(options: dict[str, Any]) -> None:
@@ -113,27 +159,17 @@ def _require_valid(options: dict[str, Any]) -> None:
         raise InputError("--process-id", process_id, reason, min(max(process_id, 0), processes - 1))
 
 
-def _may_be_one_of_several() -> bool:
-    """Whether JAX should look for the other processes of this run in the environment.
+def _launch() -> Launch | None:
+    """What started this process as one of several, according to the environment."""
+    return find_launch(os.environ, pid=os.getpid(), has_tpu=_has_tpu())
 
-    It is asked only with a reason, since it would start a coordinator for a single process, too.
-    JAX lists "tpu" among its platforms on a machine that has one, and finds out from the metadata
-    whether the machine belongs to a pod.
+
+def _has_tpu() -> bool:
+    """Whether this machine has a TPU that JAX may use: then "tpu" is among its platforms.
+
+    Whether the machine belongs to a pod, JAX finds out from the metadata.
     """
-    platforms = getattr(jax.config, "jax_platforms", None) or ""
-    return _multi_process_launcher() is not None or "tpu" in platforms
-
-
-def _multi_process_launcher() -> str | None:
-    """The launcher that started this process as one of several, according to the environment."""
-    for launcher, step, tasks in (
-        ("Slurm", "SLURM_STEP_NODELIST", "SLURM_NTASKS"),
-        ("Open MPI", "OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_SIZE"),
-    ):
-        if step in os.environ and os.environ.get(tasks, "1") != "1":
-            return f"{launcher} ({tasks}={os.environ[tasks]})"
-    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    return f"a TPU pod (TPU_WORKER_HOSTNAMES={hosts})" if "," in hosts else None
+    return "tpu" in (getattr(jax.config, "jax_platforms", None) or "")
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
@@ -143,8 +179,8 @@ def _exit_on_abort(_: int) -> None:
 
 def require_alone(what: str) -> None:
     """Raises `InputError` if the single-process command `what` was started in several processes."""
-    if (launcher := _multi_process_launcher()) is not None:
-        reason = f"runs in one process, and {launcher} started several; only `train` joins them"
+    if (launch := _launch()) is not None and launch.alone is None:
+        reason = f"runs in one process, and {launch.by} started several; only `train` joins them"
         raise InputError(what, None, reason)
 
 

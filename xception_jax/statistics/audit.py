@@ -19,7 +19,16 @@ from xception_jax.statistics.results import Run, Sweep
 
 SCHEMA = 1
 STREAMS = ("batches", "augmentation")
-KINDS = ("initial", *STREAMS, "settings", "devices", "versions", "commit", "unrecorded")
+KINDS = (
+    "initial",
+    *STREAMS,
+    "settings",
+    "devices",
+    "deterministic",
+    "versions",
+    "commit",
+    "unrecorded",
+)
 """Kinds of mismatches, in the order in which they are reported."""
 MISSING = "not set"
 
@@ -85,6 +94,7 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
         ("devices", _difference("devices", _devices(one), _devices(other))),
         ("devices", _depthwise_text(one, other)),
         ("devices", _batch_norm_text(one, other)),
+        ("deterministic", _deterministic_text(one, other)),
         ("versions", _versions_text(one, other)),
         ("commit", _difference("commit", one.commit, other.commit)),
         ("unrecorded", _unrecorded_text(one, other)),
@@ -116,6 +126,13 @@ def _depthwise_text(one: Run, other: Run) -> str:
 def _batch_norm_text(one: Run, other: Run) -> str:
     name = "batch_norm_implementation"
     return _difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
+
+
+def _deterministic_text(one: Run, other: Run) -> str:
+    """Says which of two runs gave up deterministic operations."""
+    given_up = " and ".join(run.arm for run in (one, other) if run.deterministic is False)
+    reason = "ran with XCEPTION_JAX_DETERMINISTIC=off, and need not repeat bit for bit"
+    return given_up and f"{given_up} {reason}"
 
 
 def _versions_text(one: Run, other: Run) -> str:

@@ -62,6 +62,7 @@ class Run:
     devices: tuple[str, ...] = ()
     depthwise_implementation: str | None = None
     batch_norm_implementation: str | None = None
+    deterministic: bool | None = None
     versions: tuple[tuple[str, str], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     determining: Mapping[str, Any] = field(default_factory=dict, repr=False)

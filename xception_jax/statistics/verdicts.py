@@ -39,7 +39,7 @@ from xception_jax.statistics.sentences import Finding, sentence
 
 SCHEMA = 1
 _LOWERS_TO = {
-    **dict.fromkeys(("versions", "commit", "devices", "unrecorded"), "B"),
+    **dict.fromkeys(("versions", "commit", "devices", "deterministic", "unrecorded"), "B"),
     **dict.fromkeys(("initial", "batches", "augmentation", "settings"), "C"),
 }
 

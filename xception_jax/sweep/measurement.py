@@ -1,8 +1,10 @@
-"""Measurement of the time and memory that the steps of a run or a pack take."""
+"""Trials of a run or a pack: its program compiled as training will, its memory and its speed."""
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 
 import jax
@@ -11,6 +13,7 @@ import numpy as np
 
 from xception_jax.config import Config
 from xception_jax.data import Pipeline
+from xception_jax.runtime.allocator import is_memory_kept
 from xception_jax.training.compile import (
     compile_train_steps,
     initial_state,
@@ -21,41 +24,42 @@ from xception_jax.training.setup import make_step_spec, steps_per_dispatch
 from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.state import TrainState, hyperparameters
 
-_SECONDS = 1.0
+_SECONDS = 0.3  # of one timing; sizes are timed in turns, several times each
 _SHARE_OF_MEMORY = 0.6
+# glibc's heap cannot give the block that a step has freed to the next step, which asks for a few
+# bytes more to align it, once small blocks lie around it. So a process comes to hold the scratch
+# memory of a step twice. It does so since freed memory is kept, see `keep_memory`.
+_SCRATCH_BLOCKS = 2
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """The time and memory that a compiled program takes.
+class Trial:
+    """A compiled program of a run or a pack, ready to be timed.
 
     Attributes:
-        images_per_second: training speed of all runs together; None: not timed.
         compile_seconds: time of compilation; near zero where an earlier process compiled it.
-        fits: whether the program fits into the memory that is free.
+        memory_bytes: memory that training with it adds to the process, on all devices together.
+        fits: whether that is free.
+        time: takes steps for a third of a second; returns the images per second of all runs
+            together, or None where memory runs out in spite of the forecast.
     """
 
-    images_per_second: float | None
     compile_seconds: float
+    memory_bytes: float
     fits: bool
+    time: Callable[[], float | None]
 
 
-def measure(
-    config: Config,
-    pipeline: Pipeline,
-    slots: int | None,
-    activations: tuple[str, ...],
-    *,
-    timed: bool,
-) -> Measurement:
-    """Compiles the program of a run or a pack, as training will, and times some steps.
+def prepare_trial(
+    config: Config, pipeline: Pipeline, slots: int | None, activations: tuple[str, ...]
+) -> Trial:
+    """Compiles the program of a run or a pack, as training will.
 
     Args:
         config: config of any of the runs.
         pipeline: data of that run.
         slots: slots of the pack; None: a run alone.
         activations: the intermediate activations of the pack.
-        timed: whether to take steps, for about a second, or compile only.
     """
     layout = Layout(make_mesh(slots=slots), slots)
     step_spec = make_step_spec(config, pipeline.info, activations)
@@ -69,15 +73,17 @@ def measure(
         batches = {name: np.stack([rows] * most) for name, rows in batch.items()}
         rows = layout.put(batches, layout.steps_spec)
         device_data = replicate(pipeline.device_data.get("train", {}), layout.mesh)
-        compile_start = time.perf_counter()
+        start = time.perf_counter()
         compiled = compile_train_steps(step_spec, layout, shapes_of(device_data), shapes_of(rows))
-        compile_seconds = time.perf_counter() - compile_start
-        fits = _needed_bytes(compiled) <= _SHARE_OF_MEMORY * _free_bytes(layout)
-        if not (fits and timed):
-            return Measurement(None, compile_seconds, fits)
+    except jax.errors.JaxRuntimeError:  # out of memory
+        return Trial(time.perf_counter() - start, inf, fits=False, time=lambda: None)
+    compile_seconds = time.perf_counter() - start
+    needed = _needed_bytes(compiled, layout)
+
+    @cache
+    def prepare() -> tuple[Callable[[TrainState], TrainState], list[TrainState]]:
         hparams = layout.stack([hyperparameters(config, activations)] * count)
         active = layout.stack([np.bool_(True)] * count)
-        state = place_states(step_spec, layout, [initial_state(step_spec, 0)] * count)
         steps = replicate(jnp.int32(most), layout.mesh)
 
         def take_steps(state: TrainState) -> TrainState:
@@ -85,26 +91,35 @@ def measure(
             ready: TrainState = jax.block_until_ready(after)
             return ready
 
-        state = take_steps(state)
-        calls, first_timed = 0, time.perf_counter()
-        while calls < 2 or time.perf_counter() - first_timed < _SECONDS:
-            state = take_steps(state)
-            calls += 1
-        images = calls * most * count * config.train.batch_size
-        speed = images / (time.perf_counter() - first_timed)
-        return Measurement(speed, compile_seconds, fits=True)
-    except jax.errors.JaxRuntimeError:  # out of memory, in spite of the estimate
-        return Measurement(None, time.perf_counter() - start, fits=False)
+        state = place_states(step_spec, layout, [initial_state(step_spec, 0)] * count)
+        return take_steps, [take_steps(state)]  # the first steps take longer
+
+    def timed() -> float | None:
+        try:
+            take_steps, states = prepare()
+            calls, start = 0, time.perf_counter()
+            while not calls or time.perf_counter() - start < _SECONDS:
+                states[0] = take_steps(states[0])
+                calls += 1
+        except jax.errors.JaxRuntimeError:  # out of memory, in spite of the forecast
+            return None
+        return calls * most * count * config.train.batch_size / (time.perf_counter() - start)
+
+    devices = layout.mesh.devices.size
+    fits = needed <= _SHARE_OF_MEMORY * _free_bytes(layout) * devices
+    return Trial(compile_seconds, needed, fits, timed)
 
 
-def _needed_bytes(compiled: jax.stages.Compiled) -> float:
-    """The memory that one device needs to run a program; 0 where the backend does not say."""
+def _needed_bytes(compiled: jax.stages.Compiled, layout: Layout) -> float:
+    """The memory that a program adds to the process; 0 where the backend does not say."""
     memory = compiled.memory_analysis()
     if memory is None:
         return 0
-    return float(
-        memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-    )
+    on_cpu = layout.mesh.devices.flat[0].platform == "cpu"
+    blocks = _SCRATCH_BLOCKS if on_cpu and is_memory_kept() else 1
+    buffers = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    per_device = blocks * memory.temp_size_in_bytes + buffers - memory.alias_size_in_bytes
+    return float(per_device * layout.mesh.devices.size)
 
 
 def _free_bytes(layout: Layout) -> float:

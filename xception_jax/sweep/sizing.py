@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import jax
@@ -15,7 +18,7 @@ from xception_jax.ops import native
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.disk_cache import load, store
 from xception_jax.sweep.experiment import PlannedRun
-from xception_jax.sweep.measurement import Measurement, measure
+from xception_jax.sweep.measurement import Trial, prepare_trial
 from xception_jax.sweep.packing import even_size
 from xception_jax.training.setup import make_schedule, open_data
 from xception_jax.training.sharding import devices_of_packs
@@ -29,6 +32,50 @@ _FEWEST_PER_CORE, _MOST_PER_CORE = 2, 5
 _FEW_STEPS = 50  # runs of so few steps are not worth timing any
 # The share of the time of all runs that compiling another size may take: it seldom saves more.
 _SHARE_TO_COMPILE = 0.05
+# Sizes are timed in turns, so that another process's load meets all of them, at least so often;
+# more often while it is not clear which is the fastest, within that share of the time of all runs.
+_FEWEST_ROUNDS, _MOST_ROUNDS = 3, 9
+_SHARE_TO_TIME = 0.02
+_STEADY = 1.5  # ratio of a size's fastest and slowest round up to which a choice is remembered
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a choice rests on.
+
+    Attributes:
+        rounds: for each size the images per second of every round, counting filled slots only; a
+            single size without any where no other was worth timing.
+        measured: when, in UTC.
+        memory_bytes: for each size the memory that training adds to the process.
+    """
+
+    rounds: dict[int, list[float]]
+    measured: str
+    memory_bytes: dict[int, float]
+
+    @property
+    def best(self) -> int:
+        """The size whose median is the largest."""
+        return max(self.rounds, key=self.speed)
+
+    def speed(self, size: int) -> float:
+        """The median of a size's rounds, 0 without any."""
+        return median(self.rounds[size] or [0.0])
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether no size has rounds that differ a lot."""
+        of_sizes = self.rounds.values()
+        return all(rounds and max(rounds) <= _STEADY * min(rounds) for rounds in of_sizes)
+
+    def describe(self) -> str:
+        """The speeds in words; empty where none was measured."""
+        figures = ", ".join(
+            f"{size}: {self.speed(size):,.0f} images/s" for size in self.rounds if self.rounds[size]
+        )
+        count = max(map(len, self.rounds.values()))
+        return figures and f"{figures}; medians of {count} rounds in turns"
 
 
 def choose_size(
@@ -37,9 +84,11 @@ def choose_size(
     """How many of these runs should train together, and how that was found, in words.
 
     The largest size that fits is compiled, which is no loss of time if it is chosen. Then packs
-    half as large and each run alone are compiled and timed for a second, but only while all runs
-    together take so long that a faster size would make up for it. The measurement is stored in
-    `cache` for the next sweep of this program on such devices.
+    half as large and each run alone are compiled too, but only while all runs together take so long
+    that a faster size would make up for it. All are timed in turns, for a third of a second at a
+    time, and the one with the largest median is chosen: a load that comes and goes slows some of
+    the rounds, seldom half of them. What was measured is stored in `cache` for the next sweep of
+    this program on such devices, unless the rounds differ a lot.
 
     Args:
         runs: at least two runs that can train together.
@@ -47,49 +96,71 @@ def choose_size(
         say: takes a line of text for people.
     """
     path = None if cache is None else cache / f"{_key(runs)}.json"
-    cached = _rates(load(path))
-    rates = cached or _measure_sizes(runs)
-    best = max(rates, key=lambda size: rates[size] or 0.0)
-    if not cached and all(rates.values()):
-        store(path, rates)
-    how = "remembered" if cached else "measured" if all(rates.values()) else "not timed"
-    figures = ", ".join(f"{size}: {rate:,.0f} images/s" for size, rate in rates.items() if rate)
-    chosen = f"{how}, {figures}" if figures else how
-    say(f"packing: {best} of {len(runs)} runs at a time ({chosen})")
-    return best, chosen
+    remembered = _read(load(path))
+    rates = remembered or _measure_sizes(runs)
+    if remembered is None and rates.is_steady:
+        store(path, asdict(rates))
+    figures, best = rates.describe(), rates.best
+    how = f"measured, {figures}" if figures else "not timed"
+    if remembered:
+        how = f"remembered from {rates.measured[:10]}, {figures}"
+    say(f"packing: {best} of {len(runs)} runs at a time ({how})")
+    return best, how
 
 
-def _measure_sizes(runs: Sequence[PlannedRun]) -> dict[int, float | None]:
-    """Images per second by size; a single size has None where it was not worth timing."""
+def _measure_sizes(runs: Sequence[PlannedRun]) -> Rates:
+    """Compiles and times the candidates."""
     config = runs[0].config
     activations = tuple(sorted({run.config.model.block.intermediate_activation for run in runs}))
-    rates: dict[int, float | None] = {}
     with closing(open_data(config)) as pipeline:
         schedule = make_schedule(config, pipeline.info.examples["train"])
         images = schedule.total * schedule.examples_per_step * len(runs)
-
-        def measured(size: int) -> Measurement:
+        trials: dict[int, Trial] = {}
+        fastest = compile_seconds = 0.0
+        for size in _candidates(len(runs)):
+            if trials and compile_seconds > _SHARE_TO_COMPILE * images / fastest:
+                break
             slots, choices = (None, activations[:1]) if size == 1 else (size, activations)
             of_run = next(
                 r.config for r in runs if r.config.model.block.intermediate_activation in choices
             )
-            return measure(of_run, pipeline, slots, choices, timed=schedule.total > _FEW_STEPS)
-
-        compile_seconds = 0.0  # the longest so far
-        for size in _candidates(len(runs)):
-            fastest = max(filter(None, rates.values()), default=0.0)
-            if rates and compile_seconds > _SHARE_TO_COMPILE * images / fastest:
-                break
-            measurement = measured(size)
-            compile_seconds = max(compile_seconds, measurement.compile_seconds)
-            if not measurement.fits and size > 1:
+            trial = prepare_trial(of_run, pipeline, slots, choices)
+            compile_seconds = max(compile_seconds, trial.compile_seconds)
+            if size > 1 and not trial.fits:
                 continue
-            if measurement.images_per_second is None:
-                rates[size] = None
+            if schedule.total <= _FEW_STEPS or not trial.fits:
+                trials = trials or {size: trial}
                 break
-            share_of_filled_slots = len(runs) / (ceil(len(runs) / size) * size)
-            rates[size] = measurement.images_per_second * share_of_filled_slots
-    return rates
+            speed = trial.time()
+            if speed is not None:
+                trials[size], fastest = trial, max(fastest, speed)
+        rounds = _time_in_turns(trials, len(runs), images) if fastest else {n: [] for n in trials}
+    memory = {size: trials[size].memory_bytes for size in rounds}
+    return Rates(rounds or {1: []}, files.now(), memory)
+
+
+def _time_in_turns(trials: dict[int, Trial], runs: int, images: int) -> dict[int, list[float]]:
+    """The images per second of every size in every round, those of empty slots not counted."""
+    rounds: dict[int, list[float]] = {size: [] for size in trials}
+    filled = {size: runs / (ceil(runs / size) * size) for size in trials}
+    seconds, order = 0.0, list(trials)
+    for number in range(_MOST_ROUNDS):
+        start = time.perf_counter()
+        for size in order:
+            rounds[size].append((trials[size].time() or 0.0) * filled[size])
+        seconds += time.perf_counter() - start
+        order.reverse()
+        allowed = _SHARE_TO_TIME * images / (max(map(max, rounds.values())) or 1.0)
+        if number + 1 >= _FEWEST_ROUNDS and (seconds > allowed or _is_clear(rounds)):
+            break
+    return rounds
+
+
+def _is_clear(rounds: dict[int, list[float]]) -> bool:
+    """Whether one size was faster in its slowest round than any other in its fastest."""
+    slowest = {size: min(of_size) for size, of_size in rounds.items()}
+    best = max(slowest, key=lambda size: slowest[size])
+    return all(max(rounds[size]) < slowest[best] for size in rounds if size != best)
 
 
 def _candidates(runs: int) -> list[int]:
@@ -123,8 +194,13 @@ def _key(runs: Sequence[PlannedRun]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _rates(stored: dict[str, Any]) -> dict[int, float | None]:
+def _read(stored: dict[str, Any]) -> Rates | None:
+    """A stored measurement; None where there is none, or it is damaged or rests on few rounds."""
     try:
-        return {int(size): float(rate) for size, rate in stored.items()}
-    except (TypeError, ValueError):
-        return {}
+        rounds = {int(n): [float(rate) for rate in rates] for n, rates in stored["rounds"].items()}
+        memory = {int(n): float(size) for n, size in stored["memory_bytes"].items()}
+        rates = Rates(rounds, str(stored["measured"]), memory)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    few = any(len(of_size) < _FEWEST_ROUNDS for of_size in rounds.values())
+    return None if few or not rounds else rates

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Int, PyTree
 from xception_jax.models.functional import Params
 from xception_jax.ops import COMPILER_OPTIONS
 from xception_jax.runtime.allocator import without_gaps
+from xception_jax.runtime.determinism import deterministic_options
 from xception_jax.runtime.traced import keeps, traced
 from xception_jax.training.sharding import REPLICATED, Layout, make_mesh
 from xception_jax.training.state import Hyperparameters, TrainState
@@ -230,7 +231,8 @@ def _lower(
             returned = traced_function(*jax.tree.leaves(arguments))
             return returned if results is None else jax.tree.unflatten(results, returned)
 
-    of_every_program = COMPILER_OPTIONS.get(layout.mesh.devices.flat[0].platform, {})
+    platform = layout.mesh.devices.flat[0].platform
+    of_every_program = COMPILER_OPTIONS.get(platform, {}) | deterministic_options(platform)
     options["compiler_options"] = of_every_program | options.get("compiler_options", {})
     return jax.jit(function, **options).lower(*arguments)
 

@@ -20,6 +20,7 @@ from xception_jax.pretrained.importing import initial_from
 from xception_jax.records import ENDED
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
+from xception_jax.runtime.determinism import is_deterministic
 from xception_jax.runtime.watchdog import Watchdog
 from xception_jax.training.checkpoint import restore_newest
 from xception_jax.training.compile import initial_state, place_states
@@ -260,6 +261,7 @@ class TrainingSession:
         return {
             "devices": kinds,
             "processes": jax.process_count(),
+            "deterministic": is_deterministic(),
             "pack": pack,
             "depthwise_implementation": depthwise,
             "batch_norm_implementation": choose_implementation(

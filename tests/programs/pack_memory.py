@@ -1,0 +1,35 @@
+"""Prints the MB that a process holds at most while a pack trains, and what was forecast.
+
+What is printed first is measured from before the pack's first step to its end, in Linux's terms the
+high-water mark of the resident set.
+"""
+
+import sys
+from pathlib import Path
+
+from xception_jax.commands.process import prepare_jax
+
+
+def resident(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024
+
+
+def main() -> None:
+    prepare_jax(packs=True)
+    from xception_jax.config import load_config, resolve
+    from xception_jax.sweep.measurement import prepare_trial
+    from xception_jax.training.setup import open_data
+
+    config = resolve(load_config(Path(sys.argv[1])), overrides=sys.argv[3:])
+    slots = None if sys.argv[2] == "none" else int(sys.argv[2])
+    trial = prepare_trial(config, open_data(config), slots, ("none",))
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    for _ in range(8):
+        trial.time()
+    print(resident("VmHWM") / 1e6, (before + trial.memory_bytes) / 1e6, trial.memory_bytes / 1e6)
+
+
+if __name__ == "__main__":
+    main()

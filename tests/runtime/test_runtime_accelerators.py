@@ -1,0 +1,86 @@
+"""A machine whose GPU or TPU lies idle for want of a plugin says so, and no other does."""
+
+from pathlib import Path
+
+import pytest
+
+from xception_jax.commands import process
+from xception_jax.runtime import accelerators
+from xception_jax.runtime.accelerators import unused_accelerator
+
+GPU = 'this machine has an NVIDIA GPU, but JAX runs on its CPU: pip install "jax[cuda13]"'
+TPU = 'this machine has a TPU, but JAX runs on its CPU: pip install "jax[tpu]"'
+
+
+def fabricate(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def pci(vendor: str, kind: str) -> dict[str, str]:
+    device = "sys/bus/pci/devices/0000:00:04.0"
+    return {f"{device}/vendor": f"{vendor}\n", f"{device}/class": f"{kind}\n"}
+
+
+@pytest.fixture
+def without_plugins(monkeypatch):
+    monkeypatch.setattr(accelerators, "find_spec", lambda _: None)
+
+
+@pytest.mark.usefixtures("without_plugins")
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"dev/nvidia0": ""}, GPU),
+        ({"proc/driver/nvidia/gpus/0000:01:00.0/information": ""}, GPU),
+        ({"dev/accel0": ""}, TPU),
+        (pci("0x1ae0", "0x120000"), TPU),
+        (pci("0x1ae0", "0x120000") | {"dev/vfio/0": ""}, TPU),
+        (pci("0x1ae0", "0x020000"), None),  # Google's network interface
+        (pci("0x8086", "0x120000") | {"dev/accel/accel0": ""}, None),  # a laptop's, of Intel
+        ({"dev/nvidiactl": "", "proc/driver/nvidia/version": ""}, None),  # a driver, but no GPU
+        ({}, None),
+    ],
+)
+def test_what_the_machine_has_is_named_with_the_remedy(files, said, tmp_path):
+    assert unused_accelerator({}, fabricate(tmp_path, files)) == said
+
+
+@pytest.mark.usefixtures("without_plugins")
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'", GPU),
+        ("echo 'No devices were found'; exit 6", None),
+        ("echo 'No devices were found'", None),
+    ],
+)
+def test_the_driver_is_asked_where_there_are_no_files(script, said, tmp_path):
+    command = tmp_path / "nvidia-smi"
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+    assert unused_accelerator({"PATH": str(tmp_path)}, tmp_path) == said
+
+
+@pytest.mark.usefixtures("without_plugins")
+@pytest.mark.parametrize("asked", ["cpu", "cuda"])
+def test_nothing_is_said_where_a_platform_is_asked_for(asked, tmp_path):
+    root = fabricate(tmp_path, {"dev/nvidia0": ""})
+    assert unused_accelerator({"JAX_PLATFORMS": asked}, root) is None
+
+
+def test_nothing_is_said_where_the_plugin_is_installed(tmp_path, monkeypatch):
+    root = fabricate(tmp_path, {"dev/nvidia0": ""})
+    monkeypatch.setattr(accelerators, "find_spec", lambda name: name == "jax_cuda12_plugin" or None)
+    assert unused_accelerator({}, root) is None
+
+
+def test_a_command_that_computes_says_it_first(monkeypatch, capsys):
+    monkeypatch.setattr(process, "unused_accelerator", lambda _: GPU)
+    process.prepare_jax()
+    assert capsys.readouterr().err == f"xception-jax: {GPU}\n"
+    process.prepare_jax(devices=False)
+    assert capsys.readouterr().err == ""
