@@ -69,14 +69,17 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
     from xception_jax.runtime import hosts
     from xception_jax.runtime.run_directory import read_run, require_own
     from xception_jax.sweep.experiment import PlannedRun
-    from xception_jax.sweep.local import SweepProgress
+    from xception_jax.sweep.local import SweepProgress, describe_data
     from xception_jax.training import Interrupted, Labels, Progress
     from xception_jax.training import train as train_run
 
     hosts.broadcast_from_leader(lambda: require_own(workdir, settings))
+    run = PlannedRun(name, settings.seed, settings)
     if hosts.is_leader() and read_run(workdir)["status"] in ENDED:
         console.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
-    run = PlannedRun(name, settings.seed, settings)
+    elif hosts.is_leader():
+        for note in describe_data([run]):
+            console.print(f"data: {note}")
     try:
         with showing(console if hosts.is_leader() else nowhere) as show:
 

@@ -116,7 +116,7 @@ def sweep(
         from xception_jax.runtime import hosts
         from xception_jax.runtime.lock import locked
         from xception_jax.sweep.ledger import require_home, write_ledger
-        from xception_jax.sweep.local import check_runs
+        from xception_jax.sweep.local import check_runs, describe_data, require_begun_data
 
         hosts.require_alone("sweep")
         if file.suffix != ".json":  # in a record, arms have their widths
@@ -127,10 +127,13 @@ def sweep(
             require_local("--workdir", workdir, reason)
         with mirrored(workdir, warn) as home:
             require_home(home, experiment, runs)
+            require_begun_data(home, runs)
             opened = engine.open(home)
             with locked(home):
                 write_ledger(home, experiment, settings, runs, command_line())
                 console.print(_counts(experiment, len(runs)))
+                for note in describe_data(runs):
+                    console.print(f"data: {note}")
                 sizes = _sizes(asked, measured=opened is None)
                 if launcher == "slurm":
                     return _submit(opened, home, runs, sizes)

@@ -16,6 +16,7 @@ from xception_jax.sweep.ledger import read_packs, record_packs
 from xception_jax.sweep.packing import Pack, Sizes, plan_packs
 from xception_jax.sweep.recorded import load_recorded
 from xception_jax.training import Interrupted, Labels, Progress, RunSpec, train_together
+from xception_jax.training.same_data import require_same_data
 from xception_jax.training.setup import make_schedule, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
 
@@ -73,6 +74,33 @@ def check_runs(runs: Sequence[PlannedRun]) -> dict[str, int]:
             reason = f"{error.reason} (arm {run.arm!r})"
             raise InputError(error.field, error.value, reason, error.nearest) from error
     return steps
+
+
+def require_begun_data(directory: Path, runs: Sequence[PlannedRun]) -> None:
+    """Checks that the runs that have begun, and not ended, still have the data they began with.
+
+    Args:
+        directory: directory of the sweep.
+        runs: runs of the sweep.
+
+    Raises:
+        InputError: a split is another; or the record of a run is damaged.
+    """
+    for run in sorted(runs, key=lambda run: run.arm):  # the runs of an arm share a data set
+        record = files.read_run(directory / run.directory)
+        if "data" in record and not _ended(record):
+            with closing(open_data(run.config)) as pipeline:
+                require_same_data([run.config], [record], [pipeline])
+
+
+def describe_data(runs: Sequence[PlannedRun]) -> list[str]:
+    """What people should know of the runs' data before they train: a sentence each."""
+    of_arms = {run.arm: run.config for run in runs}
+    notes: list[str] = []
+    for config in of_arms.values():
+        with closing(open_data(config)) as pipeline:
+            notes += pipeline.fingerprint().notes
+    return list(dict.fromkeys(notes))
 
 
 def run_missing(
