@@ -115,6 +115,7 @@ def sweep(
         prepare_jax(devices=launcher is None, packs=launcher is None)
         from xception_jax.runtime import hosts
         from xception_jax.runtime.lock import locked
+        from xception_jax.runtime.run_directory import keep_changes
         from xception_jax.sweep.ledger import require_home, write_ledger
         from xception_jax.sweep.local import check_runs, describe_data, require_begun_data
 
@@ -131,6 +132,7 @@ def sweep(
             opened = engine.open(home)
             with locked(home):
                 write_ledger(home, experiment, settings, runs, command_line())
+                keep_changes(home)
                 console.print(_counts(experiment, len(runs)))
                 for note in describe_data(runs):
                     console.print(f"data: {note}")
@@ -217,9 +219,11 @@ def _train_unit(workdir: Path, number: int) -> int:
         prepare_jax(packs=True)
         from xception_jax.commands.display import showing
         from xception_jax.records import ENDED
+        from xception_jax.runtime.run_directory import keep_changes
         from xception_jax.sweep.local import run_unit
         from xception_jax.training import Interrupted
 
+        keep_changes(workdir)  # of the checkout on this machine
         try:
             with showing(console) as show:
                 records = run_unit(workdir, number, listener=show, stop=stop, warn=warn)

@@ -141,6 +141,8 @@ class RunWriter:
         before = self.record.get("resumed_from")
         before = before if isinstance(before, list) else []
         (self.directory / FAILURE).unlink(missing_ok=True)
+        if labels.experiment is None:  # a sweep keeps them once for all of its runs
+            files.keep_changes(self.directory)
         self._write(
             id=run_id(config),
             name=labels.name,
