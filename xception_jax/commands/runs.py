@@ -1,6 +1,7 @@
 """`train` and `status`: train one run, and show the state of runs."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,19 +70,20 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
     from xception_jax.runtime import hosts
     from xception_jax.runtime.run_directory import read_run, require_own
     from xception_jax.sweep.experiment import PlannedRun
-    from xception_jax.sweep.local import SweepProgress, describe_data
+    from xception_jax.sweep.local import SweepProgress
     from xception_jax.training import Interrupted, Labels, Progress
     from xception_jax.training import train as train_run
 
     hosts.broadcast_from_leader(lambda: require_own(workdir, settings))
+    said = console if hosts.is_leader() else nowhere
+    if hosts.broadcast_from_leader(lambda: read_run(workdir)["status"] in ENDED):
+        said.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
+    else:
+        for note in hosts.all_or_raise(lambda: _data_notes(settings)):
+            said.print(f"data: {note}")
     run = PlannedRun(name, settings.seed, settings)
-    if hosts.is_leader() and read_run(workdir)["status"] in ENDED:
-        console.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
-    elif hosts.is_leader():
-        for note in describe_data([run]):
-            console.print(f"data: {note}")
     try:
-        with showing(console if hosts.is_leader() else nowhere) as show:
+        with showing(said) as show:
 
             def listen(progress: Progress) -> None:
                 total = progress.total_steps
@@ -108,6 +110,14 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
     if hosts.is_leader():
         _show_result(record["result"], workdir)
     return 0
+
+
+def _data_notes(settings: "Config") -> tuple[str, ...]:
+    """What people should know of the run's data before it trains."""
+    from xception_jax.training.setup import open_data
+
+    with closing(open_data(settings)) as pipeline:
+        return pipeline.fingerprint().notes
 
 
 def _show_result(result: dict[str, Any], workdir: Path) -> None:

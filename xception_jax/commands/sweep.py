@@ -117,12 +117,12 @@ def sweep(
         from xception_jax.runtime.lock import locked
         from xception_jax.runtime.run_directory import keep_changes
         from xception_jax.sweep.ledger import require_home, write_ledger
-        from xception_jax.sweep.local import check_runs, describe_data, require_begun_data
+        from xception_jax.sweep.local import check_runs, require_begun_data
 
         hosts.require_alone("sweep")
         if file.suffix != ".json":  # in a record, arms have their widths
             experiment, runs = _equalized(experiment, settings, runs)
-        steps = check_runs(runs)
+        steps = check_runs(runs, lambda note: console.print(f"data: {note}"))
         if launcher not in (None, "local"):
             reason = f"is worked on here and kept there; --launcher {launcher} has other machines"
             require_local("--workdir", workdir, reason)
@@ -134,8 +134,6 @@ def sweep(
                 write_ledger(home, experiment, settings, runs, command_line())
                 keep_changes(home)
                 console.print(_counts(experiment, len(runs)))
-                for note in describe_data(runs):
-                    console.print(f"data: {note}")
                 sizes = _sizes(asked, measured=opened is None)
                 if launcher == "slurm":
                     return _submit(opened, home, runs, sizes)

@@ -49,11 +49,15 @@ _THREADS = 16  # that write files: each waits for the disk, or a file server
 Listener = Callable[[SweepProgress], None]
 
 
-def check_runs(runs: Sequence[PlannedRun]) -> dict[str, int]:
+def check_runs(
+    runs: Sequence[PlannedRun], note: Callable[[str], None] | None = None
+) -> dict[str, int]:
     """Checks every arm against its data, model and devices; compiles and trains nothing.
 
     Args:
         runs: runs of the sweep.
+        note: takes each sentence that people should know of the data, once; None: they are not
+            looked for.
 
     Returns:
         The number of optimizer steps of a run, for each arm.
@@ -63,6 +67,7 @@ def check_runs(runs: Sequence[PlannedRun]) -> dict[str, int]:
     """
     mesh = make_mesh()
     steps: dict[str, int] = {}
+    notes: list[str] = []
     for run in runs:
         if run.arm in steps:
             continue
@@ -70,9 +75,13 @@ def check_runs(runs: Sequence[PlannedRun]) -> dict[str, int]:
             with closing(open_data(run.config)) as pipeline:
                 require_trainable(run.config, pipeline.info, mesh)
                 steps[run.arm] = make_schedule(run.config, pipeline.info.examples["train"]).total
+                notes += pipeline.fingerprint().notes if note is not None else ()
         except InputError as error:
             reason = f"{error.reason} (arm {run.arm!r})"
             raise InputError(error.field, error.value, reason, error.nearest) from error
+    for sentence in dict.fromkeys(notes):
+        if note is not None:
+            note(sentence)
     return steps
 
 
@@ -91,16 +100,6 @@ def require_begun_data(directory: Path, runs: Sequence[PlannedRun]) -> None:
         if "data" in record and not _ended(record):
             with closing(open_data(run.config)) as pipeline:
                 require_same_data([run.config], [record], [pipeline])
-
-
-def describe_data(runs: Sequence[PlannedRun]) -> list[str]:
-    """What people should know of the runs' data before they train: a sentence each."""
-    of_arms = {run.arm: run.config for run in runs}
-    notes: list[str] = []
-    for config in of_arms.values():
-        with closing(open_data(config)) as pipeline:
-            notes += pipeline.fingerprint().notes
-    return list(dict.fromkeys(notes))
 
 
 def run_missing(
