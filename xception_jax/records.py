@@ -69,10 +69,11 @@ def data_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[s
         fields += ["images", "labels"]
     ours, theirs = (_mapping(record.get("splits")) for record in (one, other))
     differences = {}
-    for split in ours:
-        mine, yours = _mapping(ours[split]), _mapping(theirs.get(split))
-        unlike = [name for name in fields if yours and mine.get(name) != yours.get(name)]
-        unlike += ["class names"] * (one.get("classes") != other.get("classes"))
+    for split in ("train", "valid", "test"):
+        mine, yours = _mapping(ours.get(split)), _mapping(theirs.get(split))
+        unlike = [name for name in fields if mine and yours and mine.get(name) != yours.get(name)]
+        if mine and yours and one.get("classes") != other.get("classes"):
+            unlike.append("class names")
         if unlike:
             differences[split] = unlike
     return differences
