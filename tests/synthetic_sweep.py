@@ -10,7 +10,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xception_jax.checksums import with_checksum
+
 VERSIONS = {"jax": "0.10.2", "xception-jax": "0.1.0"}
+
+DATA = {
+    "method": "pixels",
+    "classes": "c" * 64,
+    "splits": {
+        split: {"examples": count, "images": f"{count:064}", "labels": f"{count + 1:064}"}
+        for split, count in (("train", 10800), ("valid", 1200), ("test", 2000))
+    },
+    "repeated": [],
+    "notes": [],
+}
+CODE = {
+    "package": "d" * 64,
+    "files": {"experiments/mine.py": "e" * 64, "configs/mini.py": "f" * 64},
+    "changes": None,
+}
 
 
 @dataclass
@@ -107,6 +125,10 @@ def pairing(seed: int, epochs: int = 3) -> dict[str, Any]:
         "initial": {
             path: {"shape": shape, "sha256": digest(path, shape)} for path, shape in arrays.items()
         },
+        "first_batches": [
+            {"step": n, "rows": 64, "pixels": digest("pixels", n), "labels": digest("labels", n)}
+            for n in (1, 2)
+        ],
         "epochs": [
             {"epoch": n, "batches": digest("batches", n), "augmentation": digest("draws", n)}
             for n in range(1, epochs + 1)
@@ -145,12 +167,22 @@ def write_run(
         "steps": 1000,
         "epochs": 10.0,
         "examples": {"train": 10800, "valid": 1200, "test": 2000},
+        "data": DATA,
+        "code": CODE,
         "parameters": 123456,
         "images_per_second": 4000.0 + entry["seed"],
         "compile_seconds": 3.0,
         "result": None if test_top1 is None else result,
     }
-    (path / "run.json").write_text(json.dumps(record | changes))
+    (path / "run.json").write_text(json.dumps(with_checksum(record | changes)))
+
+
+def edit_run(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes a run's record, as if the run had written it so."""
+    path = directory / "run.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(with_checksum(record)))
 
 
 def write_log(

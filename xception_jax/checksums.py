@@ -23,8 +23,8 @@ def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_valid_checksum(record: Mapping[str, Any]) -> bool:
-    """Whether a record matches the checksum in it; one that has none is taken as it is."""
-    return _FIELD not in record or with_checksum(record) == record
+    """Whether a record has a checksum, and matches it."""
+    return with_checksum(record) == record
 
 
 def changed_files(directory: Path, record: Mapping[str, Any]) -> list[str]:
@@ -32,7 +32,7 @@ def changed_files(directory: Path, record: Mapping[str, Any]) -> list[str]:
 
     Args:
         directory: the run's directory.
-        record: its `run.json`. A run of a version that recorded no digests gives no lines.
+        record: its `run.json`; one without a checksum counts as changed.
     """
     lines = [] if has_valid_checksum(record) else ["run.json was changed after the run wrote it"]
     files = record.get("files")

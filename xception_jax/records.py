@@ -3,6 +3,7 @@
 This module is a leaf: it imports nothing of the package, so that both sides can stand on it.
 """
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -50,6 +51,36 @@ ENDPOINTS = tuple(ENDPOINT_NAMES)
 
 DIRECTIONS = ("better", "worse", "equivalent")
 """Directions a claim can have."""
+
+
+def data_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What differs between the data of two runs, by split.
+
+    Args:
+        one: the `data` of a `run.json`.
+        other: that of another. Images and labels are compared where both were fingerprinted by the
+            same method, and a split where both have it.
+
+    Returns:
+        For each split that differs, which of "examples", "images", "labels" and "class names" do.
+    """
+    fields = ["examples"]
+    if one.get("method") == other.get("method"):
+        fields += ["images", "labels"]
+    ours, theirs = (_mapping(record.get("splits")) for record in (one, other))
+    differences = {}
+    for split in ("train", "valid", "test"):
+        mine, yours = _mapping(ours.get(split)), _mapping(theirs.get(split))
+        unlike = [name for name in fields if mine and yours and mine.get(name) != yours.get(name)]
+        if mine and yours and one.get("classes") != other.get("classes"):
+            unlike.append("class names")
+        if unlike:
+            differences[split] = unlike
+    return differences
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def stays_inside(path: Any) -> bool:

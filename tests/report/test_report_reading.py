@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
+from xception_jax.checksums import with_checksum
 from xception_jax.errors import InputError
 from xception_jax.report import write_report
 from xception_jax.report.reading import read_directory
@@ -92,7 +93,8 @@ def test_broken_run_json_is_unreadable_not_planned(new_sweep: NewSweep) -> None:
 def test_fields_of_the_wrong_type_are_not_known(new_sweep: NewSweep) -> None:
     sweep, path = one_run(new_sweep)
     wrong = {"steps": "many", "parameters": True, "devices": "cpu", "result": 3, "examples": []}
-    (path / "run.json").write_text(json.dumps({"status": "done", "versions": None, **wrong}))
+    record = with_checksum({"status": "done", "versions": None, **wrong})
+    (path / "run.json").write_text(json.dumps(record))
     run = read_directory(sweep.directory).runs[0]
     assert (run.steps, run.parameters, run.devices, run.test_top1) == (None, None, (), None)
     write_report(sweep.directory)

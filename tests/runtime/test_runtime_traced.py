@@ -51,7 +51,7 @@ def test_whatever_can_change_the_program_has_it_traced_again(kept, monkeypatch, 
     if changed == "about":
         about = ["double", "otherwise"]
     elif changed == "code":
-        monkeypatch.setattr(module, "_code", lambda: "other")
+        monkeypatch.setattr(module, "package_digest", lambda: "other")
     elif changed == "versions":
         monkeypatch.setattr(run_directory, "versions", lambda: {"jax": "other"})
     elif changed == "options":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import KINDS, audit
 from xception_jax.statistics.contrasts import contrasts
@@ -18,6 +18,9 @@ Change = Callable[[dict[str, Any]], None]
 
 def edit(path: Path, change: Change) -> None:
     """Changes a JSON file in place."""
+    if path.name == "run.json":
+        edit_run(path.parent, change)
+        return
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
@@ -59,6 +62,14 @@ def change_start(record: dict[str, Any]) -> None:
 
 def change_shape(record: dict[str, Any]) -> None:
     record["initial"]["head/kernel"] = {"shape": [8, 11], "sha256": "0" * 16}
+
+
+def change_split(split: str, field: str) -> Change:
+    return lambda record: record["data"]["splits"][split].update({field: "0" * 64})
+
+
+def change_pixels(record: dict[str, Any]) -> None:
+    record["first_batches"][1]["pixels"] = "0" * 16
 
 
 def change_epoch(stream: str) -> Change:
@@ -109,7 +120,31 @@ def change_epoch(stream: str) -> Change:
             "versions",
             "jax: 0.11 and",
         ),
-        ("run.json", lambda r: r.update(commit="f" * 40), "commit", "commit: ffff"),
+        ("run.json", lambda r: r.update(commit="f" * 40, code={}), "commit", "commit: ffff"),
+        (
+            "run.json",
+            lambda r: (r.update(commit="f" * 40), r["code"].update(package="0")),
+            "commit",
+            "commit: ffff",
+        ),
+        ("run.json", change_split("train", "labels"), "data", "other labels in the train split"),
+        ("run.json", change_split("test", "images"), "data", "other images in the test split"),
+        ("run.json", lambda r: r["data"].update(classes="0"), "data", "other class names in the"),
+        ("run.json", lambda r: r.pop("data"), "unrecorded", "relu left no record of the data"),
+        ("run.json", lambda r: r["data"].update(method="records"), "unrecorded", "by records and"),
+        ("pairing.json", change_pixels, "pixels", "other pixels in the batch of step 2"),
+        (
+            "run.json",
+            lambda r: r["code"]["files"].update({"experiments/mine.py": "0"}),
+            "code",
+            "other content of experiments/mine.py",
+        ),
+        (
+            "run.json",
+            lambda r: (r.update(commit=r["commit"] + "+changes"), r["code"].update(package="0")),
+            "code",
+            "other sources of xception-jax, by changes that are in no commit",
+        ),
     ],
 )
 def test_every_way_of_not_pairing_is_named(
@@ -119,7 +154,10 @@ def test_every_way_of_not_pairing_is_named(
     found = audit(read_directory(finished_sweep.directory))["mismatches"]
     assert (kind, ["relu", "none"], 2) in mismatches(finished_sweep)
     assert any(words in each["text"] for each in found)
-    assert all("relu" in each["arms"] and each["seed"] == 2 for each in found)
+    assert all("relu" in each["arms"] for each in found)
+    assert all(
+        each["seed"] == 2 or "seed 2, compared with seed 0" in each["text"] for each in found
+    )
 
 
 def test_other_shapes_are_not_expected_to_start_alike(finished_sweep: SweepWriter) -> None:
@@ -195,6 +233,6 @@ def test_command_refuses_what_is_no_sweep(tmp_path: Path, call: Callable) -> Non
 
 def test_kinds_are_those_of_the_contract() -> None:
     assert set(KINDS) == {
-        "initial", "batches", "augmentation", "settings",
+        "initial", "batches", "augmentation", "settings", "data", "pixels", "code",
         "devices", "deterministic", "versions", "commit", "unrecorded",
     }  # fmt: skip

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
 from xception_jax.checksums import digest
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.verdicts import judge
@@ -104,10 +105,8 @@ def test_no_effect_is_inconclusive_and_says_what_would_decide(
     # Differences of both signs in equal parts: far from any verdict, whatever else is random.
     sweep = build(new_sweep, [Claim("a", "b")], {"a": 0.0, "b": 0.0}, rng, spread=0.0)
     for seed in range(8):
-        path = sweep.run_directory("a", seed) / "run.json"
-        record = json.loads(path.read_text())
-        record["result"]["top1"] += 0.01 * (-1) ** seed + 0.002
-        path.write_text(json.dumps(record))
+        gain = 0.01 * (-1) ** seed + 0.002
+        edit_run(sweep.run_directory("a", seed), partial(add_to_top1, gain))
     (claim,) = reported(call, sweep)
     assert claim["verdict"] == "inconclusive"
     needed = claim["endpoints"][0]["needed_n"]
@@ -157,9 +156,11 @@ def test_diverged_runs_count_as_chance_and_failed_ones_are_missing(
 
 def change_records(sweep: SweepWriter, change: Callable[[dict[str, Any]], None]) -> None:
     for path in sweep.directory.glob("runs/*/run.json"):
-        record = json.loads(path.read_text())
-        change(record)
-        path.write_text(json.dumps(record))
+        edit_run(path.parent, change)
+
+
+def add_to_top1(gain: float, record: dict[str, Any]) -> None:
+    record["result"]["top1"] += gain
 
 
 def test_chance_without_predictions_is_that_of_the_number_of_classes(

@@ -1,6 +1,7 @@
 """`train` and `status`: train one run, and show the state of runs."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,14 +76,15 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
     from xception_jax.training import train as train_run
 
     hosts.broadcast_from_leader(lambda: require_own(workdir, settings))
-    if hosts.is_leader() and read_run(workdir)["status"] in ENDED:
-        console.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
+    said = console if hosts.is_leader() else nowhere
+    if hosts.broadcast_from_leader(lambda: read_run(workdir)["status"] in ENDED):
+        said.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
+    else:
+        for note in hosts.all_or_raise(lambda: _data_notes(settings)):
+            said.print(f"data: {note}")
     run = PlannedRun(name, settings.seed, settings)
     try:
-        with (
-            kept_apart(workdir),
-            showing(console if hosts.is_leader() else nowhere) as show,
-        ):
+        with kept_apart(workdir), showing(said) as show:
 
             def listen(progress: Progress) -> None:
                 total = progress.total_steps
@@ -109,6 +111,14 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
     if hosts.is_leader():
         _show_result(record["result"], workdir)
     return 0
+
+
+def _data_notes(settings: "Config") -> tuple[str, ...]:
+    """What people should know of the run's data before it trains."""
+    from xception_jax.training.setup import open_data
+
+    with closing(open_data(settings)) as pipeline:
+        return pipeline.fingerprint().notes
 
 
 def _show_result(result: dict[str, Any], workdir: Path) -> None:

@@ -116,21 +116,24 @@ def sweep(
         prepare_jax(devices=launcher is None, packs=launcher is None)
         from xception_jax.lock import locked
         from xception_jax.runtime import hosts
+        from xception_jax.runtime.run_directory import keep_changes
         from xception_jax.sweep.ledger import require_home, write_ledger
-        from xception_jax.sweep.local import check_runs
+        from xception_jax.sweep.local import check_runs, require_begun_data
 
         hosts.require_alone("sweep")
         if file.suffix != ".json":  # in a record, arms have their widths
             experiment, runs = _equalized(experiment, settings, runs)
-        steps = check_runs(runs)
+        steps = check_runs(runs, lambda note: console.print(f"data: {note}"))
         if launcher not in (None, "local"):
             reason = f"is worked on here and kept there; --launcher {launcher} has other machines"
             require_local("--workdir", workdir, reason)
         with mirrored(workdir, warn) as home:
             require_home(home, experiment, runs)
+            require_begun_data(home, runs)
             opened = engine.open(home)
             with locked(home), kept_apart(home):
                 write_ledger(home, experiment, settings, runs, command_line())
+                keep_changes(home)
                 console.print(_counts(experiment, len(runs)))
                 sizes = _sizes(asked, measured=opened is None)
                 if launcher == "slurm":
@@ -215,9 +218,11 @@ def _train_unit(workdir: Path, number: int) -> int:
         prepare_jax(packs=True)
         from xception_jax.commands.display import showing
         from xception_jax.records import ENDED
+        from xception_jax.runtime.run_directory import keep_changes
         from xception_jax.sweep.local import run_unit
         from xception_jax.training import Interrupted
 
+        keep_changes(workdir)  # of the checkout on this machine
         try:
             with showing(console) as show:
                 records = run_unit(workdir, number, listener=show, stop=stop, warn=warn)

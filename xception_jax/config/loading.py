@@ -6,6 +6,7 @@ setting by name, type and range before anything heavy is imported. From then on 
 """
 
 import ast
+import hashlib
 import json
 import math
 import runpy
@@ -23,6 +24,13 @@ from xception_jax.errors import InputError, nearest_name
 from xception_jax.regular_files import read_regular
 
 _MOST = 1 << 26  # bytes of a JSON file
+
+_DIGESTS: dict[Path, str] = {}
+
+
+def files_run() -> dict[Path, str]:
+    """The SHA-256 of every config and experiment file that this process has run, by path."""
+    return dict(_DIGESTS)
 
 
 @contextmanager
@@ -49,6 +57,7 @@ def load_function(path: str | Path, *names: str) -> Callable[..., Any]:
         if not path.is_file():
             siblings = map(str, path.parent.glob("*.py"))
             raise InputError("file", str(path), "no such file", nearest_name(path, siblings))
+        _DIGESTS[path.resolve()] = hashlib.sha256(path.read_bytes()).hexdigest()
         namespace = runpy.run_path(str(path))
         defined = [name for name in names if name in namespace]
         if not defined:

@@ -1,4 +1,4 @@
-"""Building, finding and reading prepared data sets; the only module that imports TFDS.
+"""Building, finding and opening prepared data sets of TFDS.
 
 Neither reading data sets nor building those of this package needs TensorFlow: records are
 array_record files, and images reach TFDS as encoded bytes. Only TFDS's own builders (CIFAR,
@@ -10,7 +10,7 @@ import importlib.util
 import io
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.decode import DeserializeMethod
-from tensorflow_datasets.proto import tf_example_pb2
 
-from xception_jax.data.images import Encoded
-from xception_jax.data.splits import Label, Records
+from xception_jax.data.splits import Records
+from xception_jax.data.tfds_records import TfdsRecords, damage_as_input_error
 from xception_jax.data.trusted_features import require_trusted_features
-from xception_jax.errors import InputError, refused
+from xception_jax.errors import InputError
 from xception_jax.lock import locked
 
 _NAME = re.compile(
@@ -89,50 +88,6 @@ def _latest(root: Path, version: str | None) -> Path | None:
     return max(complete, key=lambda p: tuple(map(int, p.name.split("."))), default=None)
 
 
-@dataclass(frozen=True)
-class TfdsRecords:
-    """Records of a split that TFDS prepared.
-
-    Attributes:
-        set_name: name of the data set, as the user gave it.
-        path: directory of the prepared data set.
-        split: name of the split.
-        source: TFDS data source of serialized examples.
-        image: key of the image in an example.
-        label: key of the label in an example.
-    """
-
-    set_name: str
-    path: Path
-    split: str
-    source: Any
-    image: str
-    label: str
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
-        """Reads the images, still encoded, and the labels.
-
-        Raises:
-            InputError: a file of the data set is missing or damaged.
-        """
-        # Examples are parsed here, because TFDS's feature decoders take several times as long; and
-        # many at once, because array_record is slow at reading single records in random order.
-        examples: list[tuple[Encoded, Label]] = []
-        with _damage_as_input_error(self.set_name, self.path):
-            for record in self.source.__getitems__(list(indices)):
-                feature = tf_example_pb2.Example.FromString(record).features.feature
-                image = feature[self.image].bytes_list.value[0]
-                examples.append((image, feature[self.label].int64_list.value[0]))
-        return examples
-
-    def name(self, index: int) -> str:
-        """Returns the split and index, such as `train[17]`."""
-        return f"{self.split}[{index}]"
-
-
 def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records]]:
     """Opens the data set prepared in `path`.
 
@@ -145,7 +100,7 @@ def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records
         InputError: the data set is not one of image classification, not stored for random access,
             or damaged.
     """
-    with _damage_as_input_error(name, path):
+    with damage_as_input_error(name, path):
         require_trusted_features(name, path)
         builder = tfds.builder_from_directory(str(path))
     stored = builder.info.file_format
@@ -169,15 +124,6 @@ def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records
         raise InputError("data.name", name, f"has no split named train in {path}")
     channels = 1 if features[image].shape[-1] == 1 else 3
     return tuple(features[label].names), channels, parts
-
-
-def _damage_as_input_error(name: str, path: Path) -> contextlib.AbstractContextManager[None]:
-    """Reports any error in reading the files of a prepared data set as damage."""
-    reason = (
-        f"the prepared set in {path} is damaged; move that directory away and run "
-        f"`xception-jax data prepare {name}`"
-    )
-    return refused("data.name", name, reason)
 
 
 def _image_and_label_keys(name: str, info: Any) -> tuple[str, str]:

@@ -1,9 +1,11 @@
 """Reading an image folder as a data set: `train/<class>/*.jpg`, likewise `validation`, `test`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from xception_jax.data.images import Encoded
 from xception_jax.data.splits import Label, Records
@@ -30,6 +32,15 @@ class FolderRecords:
     def name(self, index: int) -> str:
         """Returns the path of the file."""
         return self.paths[index]
+
+    def known_labels(self) -> np.ndarray:
+        """Returns the labels, from the folders that the files lie in."""
+        return np.array(self.labels, np.int32)
+
+    def file_facts(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yields the name and size of each file; none is opened."""
+        for path in self.paths:
+            yield os.path.basename(path), _size(path), b""  # noqa: PTH119 - see `_size`
 
 
 def read_folder(directory: str | None) -> tuple[tuple[str, ...], dict[str, Records]]:
@@ -89,6 +100,14 @@ def _read_split(root: Path, class_names: tuple[str, ...]) -> FolderRecords:
 def _is_image(name: str) -> bool:
     """Whether a file is to be read, by its name; systems leave hidden files such as `._a.jpg`."""
     return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+
+
+def _size(path: str) -> int:
+    """The size of a file, bytes; -1 for one that is gone, which reading it will say."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - of 100,000 files, `Path` takes twice as long
+    except OSError:
+        return -1
 
 
 def _folders(root: Path) -> list[str]:

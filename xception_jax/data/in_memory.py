@@ -8,11 +8,13 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xception_jax.cores import usable_cores
+from xception_jax.data.fingerprint import DataFingerprint, fingerprint_pixels
 from xception_jax.data.images import central_crop
 from xception_jax.data.pipeline import Batch, DatasetInfo, Loading
 from xception_jax.data.reading import CorruptImages, Transform, read_examples, read_examples_or_next
@@ -31,14 +33,21 @@ class Decoded:
     """A data set decoded to arrays, which the runs of a sweep share.
 
     Attributes:
+        source: the data set.
         device_data: the arrays of each split, see `pipeline.Pipeline`.
         readable: for each split, whether each row could be decoded, bool [n].
         corrupt: the images that could not be decoded.
     """
 
+    source: Source
     device_data: dict[str, Batch]
     readable: dict[str, np.ndarray]
     corrupt: CorruptImages
+
+    @cached_property
+    def fingerprint(self) -> DataFingerprint:
+        """Digests of what was decoded."""
+        return fingerprint_pixels(self.source, self.device_data, self.readable)
 
 
 def decode(source: Source, image_size: int, *, corrupt_images: str, threads: int) -> Decoded:
@@ -53,7 +62,7 @@ def decode(source: Source, image_size: int, *, corrupt_images: str, threads: int
     Raises:
         InputError: an image cannot be decoded and the policy is `stop`.
     """
-    decoded = Decoded({}, {}, CorruptImages(corrupt_images))
+    decoded = Decoded(source, {}, {}, CorruptImages(corrupt_images))
 
     def to_pixels(image: "Image.Image", _: int) -> np.ndarray:
         return central_crop(image, image_size, 1.0)
@@ -121,6 +130,15 @@ class InMemoryPipeline:
     def train_indices(self, step: int) -> np.ndarray:
         """Returns the indices of the examples in a step's batch, int32 [batch_size]."""
         return self._order.batch(step)
+
+    def train_examples(self, step: int, count: int) -> Batch:
+        """Returns `image` and `label` of the first `count` rows of a step's batch."""
+        indices, arrays = self._order.batch(step)[:count], self.device_data["train"]
+        return {name: values[indices] for name, values in arrays.items()}
+
+    def fingerprint(self) -> DataFingerprint:
+        """Returns digests of the pixels, labels and class names of every split."""
+        return self._decoded.fingerprint
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """Yields `index` int32 [local] and `mask` bool [local], every readable example once."""

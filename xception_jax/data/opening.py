@@ -4,6 +4,7 @@ from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from xception_jax.data.fingerprint import DataFingerprint, fingerprint_records
 from xception_jax.data.pipeline import DatasetInfo, Loading, Pipeline
 from xception_jax.data.sources import load
 from xception_jax.errors import InputError, require_choice
@@ -92,7 +93,7 @@ def open_pipeline(
         return InMemoryPipeline(decoded, info, loading)
     from xception_jax.data.streaming import StreamingPipeline
 
-    return StreamingPipeline(source, info, loading)
+    return StreamingPipeline(source, info, loading, lambda: _fingerprint_records(**set_options))
 
 
 def lies_in_memory(info: DatasetInfo, *, pipeline: str, augmentation: str) -> bool:
@@ -104,6 +105,12 @@ def lies_in_memory(info: DatasetInfo, *, pipeline: str, augmentation: str) -> bo
 
 # The runs of a sweep that one process trains differ in their seed only: they share a data set.
 _load = lru_cache(maxsize=2)(load)
+
+
+@lru_cache(maxsize=2)
+def _fingerprint_records(**set_options: Any) -> DataFingerprint:
+    """The fingerprint of a streaming data set; `set_options` are the arguments of `load`."""
+    return fingerprint_records(_load(**set_options))
 
 
 @lru_cache(maxsize=1)

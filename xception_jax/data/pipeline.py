@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from xception_jax.data.fingerprint import DataFingerprint
 from xception_jax.data.order import TrainOrder, evaluation_rows
 
 Batch = dict[str, np.ndarray]
@@ -119,6 +120,18 @@ class Pipeline(Protocol):
 
         If an image cannot be decoded, its index stands for the example that replaces it.
         """
+
+    def train_examples(self, step: int, count: int) -> Batch:
+        """Returns the first `count` rows of a step's whole batch, as the devices get them.
+
+        What the compiled step augments is not augmented.
+
+        Returns:
+            `image` uint8 [count, height, width, channels] and `label` int32 [count].
+        """
+
+    def fingerprint(self) -> DataFingerprint:
+        """Returns digests of what was read; computed once for all runs on one data set."""
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """Yields this host's rows of batches that hold every readable example of a split once.

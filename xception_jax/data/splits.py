@@ -8,10 +8,12 @@ Only the final evaluation may use the test split, so a data set's splits are ass
   training examples.
 
 Examples are taken in a fixed pseudo-random order that depends on the number of examples alone, and
-not on a run's seed, so that runs of all seeds are compared on the same images. They are a simple
-random sample, with every class in about its proportion. The remaining training examples stay in
-that order, so that the first `train_examples` of them are a random sample too, even if the set is
-stored sorted by class.
+not on a run's seed, so that runs of all seeds are compared on the same images. Of every class the
+same share is taken, at least one example as long as one remains for training. Where labels are not
+known without reading a large set (`Records.known_labels`), and for multi-label sets, the examples
+are a simple random sample, with every class in about its proportion. The remaining training
+examples stay in that order, so that the first `train_examples` of them are a random sample too,
+even if the set is stored sorted by class.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +45,12 @@ class Records(Protocol):
     def name(self, index: int) -> str:
         """Returns a name that identifies the example to a user: a path, or split and index."""
 
+    def known_labels(self) -> np.ndarray | None:
+        """Returns all labels, [n] or [n, num_classes]; None if that means reading a large set."""
+
+    def file_facts(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yields name, size and some bytes of each file that holds the records."""
+
 
 @dataclass(frozen=True)
 class ArrayRecords:
@@ -73,6 +81,15 @@ class ArrayRecords:
         """Returns the split and index, such as `train[17]`."""
         return f"{self.split}[{index}]"
 
+    def known_labels(self) -> np.ndarray:
+        """Returns the labels."""
+        return self.labels
+
+    def file_facts(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yields the images and the labels, as if each were a file."""
+        for name, array in (("images", self.images), ("labels", self.labels)):
+            yield name, array.nbytes, np.ascontiguousarray(array).tobytes()
+
 
 @dataclass(frozen=True)
 class Split:
@@ -98,6 +115,11 @@ class Split:
     def name(self, index: int) -> str:
         """Returns a name that identifies example `index` to a user."""
         return self.records.name(int(self.indices[index]))
+
+    def known_labels(self) -> np.ndarray | None:
+        """Returns the labels, [n] or [n, num_classes], if the records know them without reading."""
+        labels = self.records.known_labels()
+        return None if labels is None else labels[self.indices]
 
     def empty_labels(self, count: int) -> np.ndarray:
         """Returns zeros for `count` labels: int32 [count] or uint8 [count, num_classes]."""
@@ -197,25 +219,71 @@ def assign_splits(
         test, valid = valid, None
     held_out = {"test": test, "valid": valid}
     missing = [split_name for split_name, records in held_out.items() if records is None]
-    share = max(1, round(validation_fraction * len(train)))
-    order = permutation(0, "splits", 0, len(train))
-    rest = order[share * len(missing) :]
-    if len(rest) == 0:
+    multi_label = class_frequencies is not None
+    labels = train.known_labels() if missing else None
+    if labels is not None and labels.ndim > 1:  # sets of classes, also where they should be one
+        labels = None
+    *taken, rest = _take(len(train), labels, validation_fraction, len(missing))
+    if not all(map(len, (*taken, rest))):
         raise InputError("data.name", name, f"{len(train)} training examples are too few to split")
     if train_examples is not None and train_examples > len(rest):
         reason = f"more than the {len(rest)} training examples of {name}"
         raise InputError("data.train_examples", train_examples, reason, len(rest))
 
     def split(records: Records, indices: np.ndarray) -> Split:
-        multi_label = class_frequencies is not None
         return Split(records, indices, channels, len(class_names), multi_label)
 
     splits = {"train": split(train, rest[:train_examples])}
-    for number, split_name in enumerate(missing):
-        splits[split_name] = split(train, np.sort(order[share * number : share * (number + 1)]))
+    for split_name, indices in zip(missing, taken, strict=True):
+        splits[split_name] = split(train, np.sort(indices))
     for split_name, records in held_out.items():
         if records is not None:
             splits[split_name] = split(records, np.arange(len(records)))
             if len(records) == 0:
                 raise InputError("data.name", name, f"its {split_name} split is empty")
     return Source(name, class_names, channels, splits, class_frequencies)
+
+
+def _take(count: int, labels: np.ndarray | None, fraction: float, splits: int) -> list[np.ndarray]:
+    """Takes `fraction` of `count` examples for each of `splits` splits; the rest comes last.
+
+    Args:
+        count: number of examples.
+        labels: the class of each, of every one of which that share is taken; None: of all together.
+        fraction: share to take for each split.
+        splits: number of splits to take examples for.
+
+    Returns:
+        Indices of the examples of each split, in the order of the permutation.
+    """
+    order = permutation(0, "splits", 0, count)
+    share = max(1, round(fraction * count))
+    if labels is None:
+        return np.split(order, [share * number for number in range(1, splits + 1)])
+    split_of = np.full(count, splits)  # by position in `order`
+    labels = labels[order]
+    by_class = np.argsort(labels, kind="stable")
+    classes = np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1)
+    exact = np.array([fraction * len(positions) for positions in classes])
+    for number in range(splits):
+        most = np.array([len(positions) - 1 for positions in classes])  # one remains for training
+        counts = _counts(exact, most, share)
+        for positions, taken in zip(classes, counts, strict=True):
+            split_of[positions[:taken]] = number
+        classes = [positions[taken:] for positions, taken in zip(classes, counts, strict=True)]
+    return [order[split_of == number] for number in range(splits + 1)]
+
+
+def _counts(exact: np.ndarray, most: np.ndarray, total: int) -> np.ndarray:
+    """How many examples to take of each class: `total` together, unless one of each are more.
+
+    Args:
+        exact: number to take of each class before rounding.
+        most: largest number that can be taken of each.
+        total: number to take of all classes together.
+    """
+    counts = np.minimum(np.maximum(np.floor(exact), 1), most).astype(int)
+    # What rounding down has left goes to the classes that lost most by it.
+    for label in np.argsort(counts - exact, kind="stable")[: max(0, total - counts.sum())]:
+        counts[label] += counts[label] < most[label]
+    return counts

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import grain
 import numpy as np
 
+from xception_jax.data.fingerprint import DataFingerprint
 from xception_jax.data.images import CROP_DRAWS, central_crop, random_resized_crop
 from xception_jax.data.order import uniforms
 from xception_jax.data.pipeline import Batch, DatasetInfo, Loading
@@ -35,10 +36,17 @@ _EVALUATION_FRACTION = 0.875
 class StreamingPipeline:
     """A `Pipeline` that reads and decodes images from disk as they are needed."""
 
-    def __init__(self, source: Source, info: DatasetInfo, loading: Loading) -> None:
+    def __init__(
+        self,
+        source: Source,
+        info: DatasetInfo,
+        loading: Loading,
+        fingerprint: Callable[[], DataFingerprint],
+    ) -> None:
         self.info = info
         self.device_data: dict[str, Batch] = {}
         self._splits = source.splits
+        self._fingerprint = fingerprint
         self._loading = loading
         self._corrupt = CorruptImages(loading.corrupt_images)
         self._order = loading.train_order(info)
@@ -56,6 +64,15 @@ class StreamingPipeline:
     def train_indices(self, step: int) -> np.ndarray:
         """Returns the indices of the examples in a step's batch, int32 [batch_size]."""
         return self._order.batch(step)
+
+    def train_examples(self, step: int, count: int) -> Batch:
+        """Returns `image` and `label` of the first `count` rows of a step's batch."""
+        indices = self._order.batch(step)[:count]
+        return self._read_rows(indices, step * self._loading.batch_size + np.arange(len(indices)))
+
+    def fingerprint(self) -> DataFingerprint:
+        """Returns digests of the files, of known labels, and of some examples of every split."""
+        return self._fingerprint()
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """Yields `image`, `label`, `index` and `mask` [local], every readable example once."""
@@ -79,10 +96,13 @@ class StreamingPipeline:
         self._open.discard(iterator)
 
     def _train_batch(self, step: int) -> Batch:
+        return self._read_rows(self._order.examples(step), self._order.positions(step))
+
+    def _read_rows(self, indices: np.ndarray, positions: np.ndarray) -> Batch:
+        """Reads training examples, each augmented by what its position in the run's rows draws."""
         split = self._splits["train"]
-        indices = self._order.examples(step)
         batch = self._empty_batch(split, len(indices))
-        transform = partial(self._train_pixels, positions=self._order.positions(step))
+        transform = partial(self._train_pixels, positions=positions)
         examples = read_examples_or_next(split, indices, transform, self._corrupt)
         for row, example in enumerate(examples):
             batch["image"][row], batch["label"][row] = example

@@ -90,6 +90,7 @@ def _read_sweep(directory: Path) -> Sweep:
     notes += [f"left out: {as_text(entry)} is not inside of the sweep" for entry in outside]
     listed = [entry for entry in listed if entry not in outside]
     runs = [_read_run(directory, entry, notes) for entry in listed]
+    notes += _data_notes(runs)
     strangers = _unlisted(directory, {run.directory for run in runs})
     if strangers:
         notes.append(f"left out, because sweep.json does not list them: {', '.join(strangers)}")
@@ -116,6 +117,7 @@ def _read_sweep(directory: Path) -> Sweep:
 def _read_single(directory: Path) -> Sweep:
     notes: list[str] = []
     run = _read_run(directory, {"directory": "."}, notes)
+    notes += _data_notes([run])
     return Sweep(
         directory=directory,
         name=directory.resolve().name,
@@ -138,8 +140,11 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
     directory = as_text(entry.get("directory"))
     record = _read_record(root / directory / RUN, notes)
     config = _read_record(root / directory / CONFIG, notes) or {}
-    known = {} if record is None else record
-    notes += changed_files(root / directory, known)
+    known = record or {}
+    changed = changed_files(root / directory, known) if known else []
+    notes += [f"{line}: the run is not used" for line in changed]
+    if changed:
+        known, config = {}, {}
     status = as_text(known.get("status")) or ("planned" if record is None else UNREADABLE)
     if status not in SHOWN_STATUSES:
         notes.append(f"{directory}/{RUN}: unknown status {status!r}")
@@ -153,7 +158,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         id=as_text(entry.get("id")) or as_text(known.get("id")),
         directory=directory,
         status=status,
-        reason=as_text(known.get("reason")) or None,
+        reason=as_text(known.get("reason")) or "; ".join(changed) or None,
         dataset=as_text(data.get("name")) or None,
         model=as_text(as_mapping(config.get("model")).get("name")) or None,
         steps=as_whole(known.get("steps")),
@@ -184,6 +189,8 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         settings=settings,
         determining={name: settings[name] for name in settings if _determines_result(name)},
         pairing=_read_record(root / directory / PAIRING, notes),
+        data=as_mapping(known.get("data")),
+        code=as_mapping(known.get("code")),
     )
 
 
@@ -216,8 +223,19 @@ def _unlisted(directory: Path, listed: set[str]) -> list[str]:
     return [name for name in names if name not in listed]
 
 
+def _data_notes(runs: list[Run]) -> list[str]:
+    """What the runs found in their data that people should know, once each."""
+    found = [as_text(note) for run in runs for note in as_list(run.data.get("notes"))]
+    return [f"data: {note}" for note in dict.fromkeys(found)]
+
+
 def _curves(root: Path, runs: list[Run], notes: list[str]) -> pl.DataFrame:
-    rows, lost = read_curves([(root / run.directory, run.arm, run.seed) for run in runs])
+    """The logs of all runs but those that are not used."""
+    nowhere = root / "no directory"
+    places = [nowhere if run.status == UNREADABLE else root / run.directory for run in runs]
+    rows, lost = read_curves(
+        [(place, run.arm, run.seed) for place, run in zip(places, runs, strict=True)]
+    )
     notes += [
         f"{run.directory}/{METRICS_LOG}: {count} broken or repeated rows left out"
         for run, count in zip(runs, lost, strict=True)

@@ -11,7 +11,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import threading
 import traceback
 from collections.abc import Iterable
@@ -25,6 +24,9 @@ from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
 from xception_jax.records import CONFIG, FAILURE, RUN, STATUSES, SWEEP
 from xception_jax.regular_files import read_regular, write_regular
+from xception_jax.runtime.source_code import commit, describe_code, uncommitted_changes
+
+_LARGEST_PATCH = 2**20  # bytes; of a larger one only the digest is kept
 
 
 def now() -> str:
@@ -165,12 +167,30 @@ def _difference(recorded: Path, config: Config) -> str:
     )
 
 
-@lru_cache
+def keep_changes(directory: Path) -> Path | None:
+    """Writes the changes that are in no commit into `directory`, as a patch.
+
+    The name of the file has the start of its SHA-256, `code.changes` in `run.json`, so that every
+    state of the code that took part is kept.
+
+    Returns:
+        The path of the patch; None: there are none, or they have more than 1 MiB.
+    """
+    changes = uncommitted_changes()
+    if changes is None or len(changes) > _LARGEST_PATCH:
+        return None
+    path = directory / f"changes-{hashlib.sha256(changes).hexdigest()[:12]}.patch"
+    if not path.exists():
+        write_whole(path, changes)
+    return path
+
+
 def provenance() -> dict[str, Any]:
-    """The versions of the libraries, and the commit of this package if it is a checkout."""
-    return {"versions": versions(), "commit": _commit(Path(__file__).resolve().parents[2])}
+    """The versions of the libraries, the commit if there is one, and digests of the code."""
+    return {"versions": versions(), "commit": commit(), "code": describe_code()}
 
 
+@lru_cache
 def versions() -> dict[str, str]:
     """The versions of Python, this package and the libraries that results depend on."""
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "xception-jax")
@@ -181,22 +201,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             installed[name] = "not installed"
     return installed
-
-
-def _commit(root: Path) -> str | None:
-    if not (root / ".git").exists():
-        return None
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        changes = _git(root, "status", "--porcelain", "--untracked-files=no")
-    except (
-        OSError,
-        subprocess.CalledProcessError,
-    ):  # no git, or no permission to read the checkout
-        return None
-    return commit + ("+changes" if changes else "")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from jax import export
 from xception_jax.ops import native
 from xception_jax.regular_files import read_regular
 from xception_jax.runtime import run_directory as files
+from xception_jax.runtime.source_code import package_digest
 
 _DIRECTORY = "traced"
-_PACKAGE = Path(__file__).resolve().parents[1]
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -73,22 +72,13 @@ def _path(about: Sequence[object], arguments: Sequence[jax.ShapeDtypeStruct]) ->
     content = [
         repr(list(about)),
         [(x.shape, x.dtype.name, str(x.sharding)) for x in arguments],
-        _code(),
+        package_digest(),
         files.versions(),
         _options(),
         native.targets(),
     ]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return Path(_compiled_programs() or "") / _DIRECTORY / key
-
-
-@lru_cache(maxsize=1)
-def _code() -> str:
-    """Digest of this package's source code."""
-    digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(f"{path.relative_to(_PACKAGE)} ".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _options() -> str:

@@ -1,8 +1,9 @@
 """Checks that the runs of a seed differ in what their arms declare, and in nothing else.
 
 Every pair of arms that is compared is checked seed by seed: the initial value of every parameter,
-the batches and the augmentation draws of every epoch, the settings, the devices, the versions and
-the commit. What is not as it should be is a mismatch, named in one line.
+the data, the batches and the augmentation draws of every epoch, the pixels of the first batches,
+the settings, the devices, the versions and the code. The seeds of an arm must have the same
+settings, data and code. What is not as it should be is a mismatch, named in one line.
 """
 
 import itertools
@@ -15,14 +16,26 @@ from typing import Any
 from xception_jax.json_values import as_list, as_mapping, as_text
 from xception_jax.records import ENDED
 from xception_jax.statistics.contrasts import Arms, has_begun, paired_runs, pairs
+from xception_jax.statistics.provenance import (
+    describe_code,
+    describe_commit,
+    describe_data,
+    describe_drift,
+    describe_origins,
+    describe_pixels,
+    describe_unrecorded,
+)
 from xception_jax.statistics.results import Run, Sweep
 
 SCHEMA = 1
 STREAMS = ("batches", "augmentation")
 KINDS = (
     "initial",
+    "data",
     *STREAMS,
+    "pixels",
     "settings",
+    "code",
     "devices",
     "deterministic",
     "versions",
@@ -35,7 +48,7 @@ MISSING = "not set"
 
 @dataclass(frozen=True)
 class Mismatch:
-    """One thing that differs and should not; `seed` is None where it is so for every seed."""
+    """One thing that differs and should not; `seed` is None where it is not of one seed alone."""
 
     kind: str
     arms: Arms
@@ -89,15 +102,19 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
         return
     texts = [
         ("initial", _initial_text(one, other)),
+        ("data", describe_data(one, other)),
         *((stream, _stream_text(stream, one, other)) for stream in STREAMS),
+        ("pixels", describe_pixels(one, other)),
         ("settings", _settings_text(sweep, arms, one, other)),
+        ("code", describe_code(one, other)),
         ("devices", _difference("devices", _devices(one), _devices(other))),
         ("devices", _depthwise_text(one, other)),
         ("devices", _batch_norm_text(one, other)),
         ("deterministic", _deterministic_text(one, other)),
         ("versions", _versions_text(one, other)),
-        ("commit", _difference("commit", one.commit, other.commit)),
+        ("commit", describe_commit(one, other)),
         ("unrecorded", _unrecorded_text(one, other)),
+        ("unrecorded", describe_unrecorded(one, other)),
     ]
     for kind, text in texts:
         if text:
@@ -242,7 +259,10 @@ def differing_settings(sweep: Sweep) -> dict[str, dict[str, Any]]:
 
 
 def _drift(sweep: Sweep, arm: str) -> Iterator[Mismatch]:
-    """Settings that are not the same in every seed of an arm."""
+    """Settings, data and code that are not the same in every seed of an arm."""
+    begun = [run for run in sweep.runs if run.arm == arm and has_begun(run)]
+    for kind, text in describe_drift(begun):
+        yield Mismatch(kind, (arm, arm), None, text)
     runs = [run for run in sweep.runs if run.arm == arm and run.settings]
     for run in runs[1:]:
         names = sorted({**runs[0].determining, **run.determining})
@@ -274,9 +294,9 @@ def _merged(sweep: Sweep, mismatches: list[Mismatch]) -> list[Mismatch]:
         kind, arms = mismatch.kind, mismatch.arms
         is_everywhere = repeats[kind, arms, mismatch.text] == compared[arms] > 1
         seed = None if is_everywhere else mismatch.seed
-        scope = "every seed" if is_everywhere else f"seed {seed}"
+        scope = ", every seed" if is_everywhere else "" if seed is None else f", seed {seed}"
         between = arms[0] if arms[0] == arms[1] else " and ".join(arms)
-        merged[Mismatch(kind, arms, seed, f"{between}, {scope}: {mismatch.text}")] = None
+        merged[Mismatch(kind, arms, seed, f"{between}{scope}: {mismatch.text}")] = None
     return sorted(merged, key=lambda mismatch: KINDS.index(mismatch.kind))
 
 
@@ -321,17 +341,7 @@ def _shared(sweep: Sweep, arms: Arms) -> dict[str, int] | None:
 
 def _notes(sweep: Sweep) -> list[str]:
     runs = [run for run in sweep.runs if has_begun(run)]
-    notes = []
-    if changed := sum("+" in (run.commit or "") for run in runs):
-        notes.append(
-            f"{changed} runs came from a checkout with changes that are in no commit: that their "
-            "code was the same cannot be checked."
-        )
-    if unknown := sum(run.commit is None for run in runs):
-        notes.append(
-            f"{unknown} runs do not know their commit: that their code was the same follows from "
-            "their versions alone."
-        )
+    notes = list(describe_origins(runs))
     for name, values in (
         ("devices", {_devices(run) for run in runs}),
         ("versions", {run.versions for run in runs}),

@@ -12,7 +12,7 @@ import polars as pl
 from xception_jax.records import METRICS
 
 UNREADABLE = "unreadable"
-"""Status of a run whose `run.json` cannot be understood."""
+"""Status of a run whose `run.json` cannot be understood, or whose files were changed afterwards."""
 SETTLED = ("done", "diverged", "failed", UNREADABLE)
 """Statuses that do not change without someone's doing."""
 SHOWN_STATUSES = ("done", "running", "planned", "diverged", "failed", UNREADABLE)
@@ -29,6 +29,8 @@ class Run:
         settings: `config.json` with dotted names.
         determining: those of `settings`, the seed apart, that can change the result.
         pairing: `pairing.json`: what it started from and what it was fed.
+        data: digests of its data, see `data.fingerprint`.
+        code: digests of the code it came from, see `runtime.source_code`.
     """
 
     arm: str
@@ -67,6 +69,8 @@ class Run:
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     determining: Mapping[str, Any] = field(default_factory=dict, repr=False)
     pairing: Mapping[str, Any] | None = field(default=None, repr=False)
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    code: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def test_metric(self) -> float | None:

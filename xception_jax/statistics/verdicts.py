@@ -41,6 +41,7 @@ SCHEMA = 1
 _LOWERS_TO = {
     **dict.fromkeys(("versions", "commit", "devices", "deterministic", "unrecorded"), "B"),
     **dict.fromkeys(("initial", "batches", "augmentation", "settings"), "C"),
+    **dict.fromkeys(("data", "pixels", "code"), "C"),
 }
 
 

@@ -17,6 +17,7 @@ from xception_jax.sweep.ledger import read_packs, record_packs
 from xception_jax.sweep.packing import Pack, Sizes, plan_packs
 from xception_jax.sweep.recorded import load_recorded
 from xception_jax.training import Interrupted, Labels, Progress, RunSpec, train_together
+from xception_jax.training.same_data import require_same_data
 from xception_jax.training.setup import make_schedule, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
 
@@ -49,11 +50,15 @@ _THREADS = 16  # that write files: each waits for the disk, or a file server
 Listener = Callable[[SweepProgress], None]
 
 
-def check_runs(runs: Sequence[PlannedRun]) -> dict[str, int]:
+def check_runs(
+    runs: Sequence[PlannedRun], note: Callable[[str], None] | None = None
+) -> dict[str, int]:
     """Checks every arm against its data, model and devices; compiles and trains nothing.
 
     Args:
         runs: runs of the sweep.
+        note: takes each sentence that people should know of the data, once; None: they are not
+            looked for.
 
     Returns:
         The number of optimizer steps of a run, for each arm.
@@ -63,6 +68,7 @@ def check_runs(runs: Sequence[PlannedRun]) -> dict[str, int]:
     """
     mesh = make_mesh()
     steps: dict[str, int] = {}
+    notes: list[str] = []
     for run in runs:
         if run.arm in steps:
             continue
@@ -70,10 +76,31 @@ def check_runs(runs: Sequence[PlannedRun]) -> dict[str, int]:
             with closing(open_data(run.config)) as pipeline:
                 require_trainable(run.config, pipeline.info, mesh)
                 steps[run.arm] = make_schedule(run.config, pipeline.info.examples["train"]).total
+                notes += pipeline.fingerprint().notes if note is not None else ()
         except InputError as error:
             reason = f"{error.reason} (arm {run.arm!r})"
             raise InputError(error.field, error.value, reason, error.nearest) from error
+    for sentence in dict.fromkeys(notes):
+        if note is not None:
+            note(sentence)
     return steps
+
+
+def require_begun_data(directory: Path, runs: Sequence[PlannedRun]) -> None:
+    """Checks that the runs that have begun, and not ended, still have the data they began with.
+
+    Args:
+        directory: directory of the sweep.
+        runs: runs of the sweep.
+
+    Raises:
+        InputError: a split is another; or the record of a run is damaged.
+    """
+    for run in sorted(runs, key=lambda run: run.arm):  # the runs of an arm share a data set
+        record = files.read_run(directory / run.directory)
+        if "data" in record and not _ended(record):
+            with closing(open_data(run.config)) as pipeline:
+                require_same_data([run.config], [record], [pipeline])
 
 
 def run_missing(

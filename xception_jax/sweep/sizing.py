@@ -17,6 +17,7 @@ from xception_jax.config import shared_settings
 from xception_jax.ops import native
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.disk_cache import load, store
+from xception_jax.runtime.source_code import package_digest
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.measurement import Trial, prepare_trial
 from xception_jax.sweep.packing import even_size
@@ -189,7 +190,8 @@ def _key(runs: Sequence[PlannedRun]) -> str:
         "sizes": _candidates(len(runs)),
         "devices": [devices[0].device_kind, len(devices)],
         "kernels": native.targets(),
-        **files.provenance(),
+        "versions": files.versions(),
+        "package": package_digest(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -1,8 +1,9 @@
 """The record of what arms of one seed must share: `pairing.json`, which the audit reads.
 
-It holds hashes of the initial values, and for each epoch of the training examples in order and of
-the augmentation's draws. Two runs are paired as far as these agree. All of it is a function of the
-run's settings and the step, so a run that was interrupted leaves the same file.
+It holds hashes of the initial values, of the augmented images and labels of the first batches, and
+for each epoch of the training examples in order and of the augmentation's draws. Two runs are
+paired as far as these agree. All of it is a function of the run's settings, its data and the step,
+so a run that was interrupted leaves the same file.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from xception_jax.config import Config
@@ -19,9 +21,13 @@ from xception_jax.models.functional import Params
 from xception_jax.records import PAIRING_SCHEMA
 from xception_jax.runtime import run_directory as files
 from xception_jax.training.setup import Schedule
-from xception_jax.training.step import stream_key
+from xception_jax.training.step import augmented_images, stream_key
 
 _DIGITS = 16
+# Of a streaming set these examples are read once more, when the run starts.
+_FIRST_BATCHES = 2
+_ROWS = 64
+_augment = jax.jit(augmented_images, static_argnames=("augmentation", "padding"))
 
 
 class Pairing:
@@ -48,6 +54,7 @@ class Pairing:
     ) -> None:
         self._path, self._config, self._schedule = path, config, schedule
         self._initial = {name: _summary(value) for name, value in sorted(initial.items())}
+        self._first_batches = _first_batches(config, pipeline)
         self._epochs: list[dict[str, Any]] = []
         self._order, self._rows = hashlib.sha256(), 0
         for earlier in range(step):
@@ -102,8 +109,39 @@ class Pairing:
         return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:_DIGITS]
 
     def _write(self) -> None:
-        content = {"schema": PAIRING_SCHEMA, "initial": self._initial, "epochs": self._epochs}
+        content = {
+            "schema": PAIRING_SCHEMA,
+            "initial": self._initial,
+            "first_batches": self._first_batches,
+            "epochs": self._epochs,
+        }
         files.write_whole(self._path, json.dumps(content, indent=1) + "\n")
+
+
+def _first_batches(config: Config, pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Hashes of the augmented images, and of the labels, that begin the first batches."""
+    rows = []
+    for step in range(_FIRST_BATCHES):
+        batch = pipeline.train_examples(step, _ROWS)
+        images = _augment(
+            batch["image"],
+            jnp.int32(config.seed),
+            jnp.int32(step),
+            jnp.arange(len(batch["image"])),
+            augmentation=config.data.augmentation,
+            padding=config.data.padding,
+        )
+        pixels = np.ascontiguousarray(images).tobytes()
+        labels = np.ascontiguousarray(batch["label"]).tobytes()
+        rows.append(
+            {
+                "step": step + 1,
+                "rows": len(batch["image"]),
+                "pixels": hashlib.sha256(pixels).hexdigest()[:_DIGITS],
+                "labels": hashlib.sha256(labels).hexdigest()[:_DIGITS],
+            }
+        )
+    return rows
 
 
 def _summary(value: Any) -> dict[str, Any]:

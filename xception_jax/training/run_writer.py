@@ -12,7 +12,15 @@ import numpy as np
 from xception_jax.config import Config, run_id
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
-from xception_jax.records import CHECKPOINTS, ENDED, FAILURE, METRICS_LOG, PAIRING, PREDICTIONS
+from xception_jax.records import (
+    CHECKPOINTS,
+    CONFIG,
+    ENDED,
+    FAILURE,
+    METRICS_LOG,
+    PAIRING,
+    PREDICTIONS,
+)
 from xception_jax.regular_files import inside, read_regular
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
@@ -134,6 +142,8 @@ class RunWriter:
         before = self.record.get("resumed_from")
         before = before if isinstance(before, list) else []
         (self.directory / FAILURE).unlink(missing_ok=True)
+        if labels.experiment is None:  # a sweep keeps them once for all of its runs
+            files.keep_changes(self.directory)
         self._write(
             id=run_id(config),
             name=labels.name,
@@ -148,6 +158,7 @@ class RunWriter:
             steps=schedule.total,
             epochs=config.train.epochs,
             examples=dict(self.pipeline.info.examples),
+            data=self.pipeline.fingerprint().describe(),
             classes=self.pipeline.info.num_classes,
             metric=step_spec.task.metric,
             parameters=sum(math.prod(leaf.shape) for leaf in step_spec.model.parameters),
@@ -208,7 +219,7 @@ class RunWriter:
             outcome: further fields of `run.json`.
         """
         of_hosts = hosts.gather(list(self.pipeline.corrupt_images))
-        names = (METRICS_LOG, PAIRING, PREDICTIONS)
+        names = (CONFIG, METRICS_LOG, PAIRING, PREDICTIONS)
         self._write(
             status=status,
             ended=files.now(),

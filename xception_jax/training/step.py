@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Int, Key, UInt8
 
 from xception_jax.data import augment, gather, normalize
 from xception_jax.models import ModelFunction
@@ -104,6 +104,29 @@ def _positions(count: int, parts: int) -> Int[Array, " batch"]:
     return jnp.reshape(first_of_parts[:, None] + own_rows, -1)
 
 
+def augmented_images(
+    images: UInt8[Array, "batch height width channels"],
+    seed: Int[Array, ""],
+    step: Int[Array, ""],
+    positions: Int[Array, " batch"],
+    *,
+    augmentation: str,
+    padding: int,
+) -> UInt8[Array, "batch height width channels"]:
+    """The images of a batch as the model gets them, before they are normalized.
+
+    Args:
+        images: the images at these positions of the global batch.
+        seed: the run's seed.
+        step: number of steps before this one.
+        positions: positions of the images in the global batch.
+        augmentation: see `StepSpec`.
+        padding: see `StepSpec`.
+    """
+    keys = _example_keys(seed, "augmentation", step, positions)
+    return augment(images, keys, augmentation=augmentation, padding=padding)
+
+
 def training_rows(
     step_spec: StepSpec,
     hparams: Hyperparameters,
@@ -114,9 +137,13 @@ def training_rows(
     """The model's input in the step after `step`: `image`, `label`, and the keys of `dropout`."""
     images, labels = gather(device_data, batch)
     positions = _positions(len(labels), step_spec.consecutive_parts)
-    keys = _example_keys(hparams.seed, "augmentation", step, positions)
-    augmented = augment(
-        images, keys, augmentation=step_spec.augmentation, padding=step_spec.padding
+    augmented = augmented_images(
+        images,
+        hparams.seed,
+        step,
+        positions,
+        augmentation=step_spec.augmentation,
+        padding=step_spec.padding,
     )
     rows: dict[str, Array] = {"image": normalize(augmented), "label": labels}
     if step_spec.dropout:

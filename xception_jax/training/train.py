@@ -27,6 +27,7 @@ from xception_jax.training.compile import initial_state, place_states
 from xception_jax.training.evaluate import Evaluator
 from xception_jax.training.loop import Interrupted, Listener, Loop
 from xception_jax.training.run_writer import Labels, RunSpec, RunWriter
+from xception_jax.training.same_data import require_same_data
 from xception_jax.training.setup import (
     Schedule,
     evaluation_batch_size,
@@ -117,6 +118,7 @@ def train_together(
             stack.enter_context(closing(hosts.all_or_raise(partial(open_data, run.config))))
             for run in runs
         ]
+        require_same_data([run.config for run in runs], records, pipelines)
         config, info = runs[0].config, pipelines[0].info
         hosts.all_or_raise(lambda: require_trainable(config, info, layout.mesh))
         step_spec = make_step_spec(config, info, activations)

@@ -1,0 +1,92 @@
+"""Records of a data set that TFDS prepared; with `builders`, all that imports TFDS."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorflow_datasets.proto import tf_example_pb2
+
+from xception_jax.data.images import Encoded
+from xception_jax.data.splits import Label
+from xception_jax.errors import refused
+
+# Reading the labels of 12,000 records takes 0.15 s, and those of ImageNet would take its 140 GB.
+_MOST_LABELS_READ = 100_000
+_END_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class TfdsRecords:
+    """Records of a split that TFDS prepared.
+
+    Attributes:
+        set_name: name of the data set, as the user gave it.
+        path: directory of the prepared data set.
+        split: name of the split.
+        source: TFDS data source of serialized examples.
+        image: key of the image in an example.
+        label: key of the label in an example.
+    """
+
+    set_name: str
+    path: Path
+    split: str
+    source: Any
+    image: str
+    label: str
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
+        """Reads the images, still encoded, and the labels.
+
+        Raises:
+            InputError: a file of the data set is missing or damaged.
+        """
+        # Examples are parsed here, because TFDS's feature decoders take several times as long; and
+        # many at once, because array_record is slow at reading single records in random order.
+        examples: list[tuple[Encoded, Label]] = []
+        with damage_as_input_error(self.set_name, self.path):
+            for record in self.source.__getitems__(list(indices)):
+                feature = tf_example_pb2.Example.FromString(record).features.feature
+                image = feature[self.image].bytes_list.value[0]
+                examples.append((image, feature[self.label].int64_list.value[0]))
+        return examples
+
+    def name(self, index: int) -> str:
+        """Returns the split and index, such as `train[17]`."""
+        return f"{self.split}[{index}]"
+
+    def known_labels(self) -> np.ndarray | None:
+        """Returns the labels of a set small enough to read them all, int64 [n]; else None."""
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> np.ndarray | None:
+        if len(self) > _MOST_LABELS_READ:
+            return None
+        return np.array([label for _, label in self.read(range(len(self)))])
+
+    def file_facts(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yields name, size, start and end of each file; the end locates the records in it."""
+        for file in sorted(self.path.glob(f"*-{self.split}.*")):
+            with file.open("rb") as content:
+                start = content.read(_END_BYTES)
+                size = content.seek(0, os.SEEK_END)
+                content.seek(max(0, size - _END_BYTES))
+                yield file.name, size, start + content.read()
+
+
+def damage_as_input_error(name: str, path: Path) -> contextlib.AbstractContextManager[None]:
+    """Reports any error in reading the files of a prepared data set as damage."""
+    reason = (
+        f"the prepared set in {path} is damaged; move that directory away and run "
+        f"`xception-jax data prepare {name}`"
+    )
+    return refused("data.name", name, reason)
