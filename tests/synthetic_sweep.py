@@ -145,6 +145,7 @@ def write_run(
         "steps": 1000,
         "epochs": 10.0,
         "examples": {"train": 10800, "valid": 1200, "test": 2000},
+        "classes": 10,
         "parameters": 123456,
         "images_per_second": 4000.0 + entry["seed"],
         "compile_seconds": 3.0,

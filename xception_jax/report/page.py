@@ -184,10 +184,11 @@ def _arm_notes(summary: Summary) -> list[str]:
         return [*notes, "Steps to a target need a done run: no target yet."]
     return [
         *notes,
-        f"Steps to {summary.target:.2f}: where validation {name} first reaches the target, linear "
+        f"Steps to {summary.target}: where validation {name} first reaches the target, linear "
         "between evaluations; in brackets the done or diverged runs that reached it. The target "
-        "is 95% of the lowest arm’s mean final value, rounded down to two decimals, so it follows "
-        "from the results of all arms and may change while the sweep is running. ≥: some runs did "
+        "is one for all arms and claims: what the experiment declares, or else 95% of the mean "
+        "final value over all done runs (of the pilot seeds, if there are any), to three digits, "
+        "so that it may change while the sweep is running. ≥: some runs did "
         "not reach it and count with their whole budget; ≤: some were there at their first "
         "evaluation.",
         "Images/s is what each run measured as it trained; what else the machine did is not known.",

@@ -76,7 +76,7 @@ def _result(outcome: RunSummary, target: float | None) -> dict[str, object]:
 
 def arm_table(summary: Summary) -> Table:
     """One row per arm: what the terminal and the page show first."""
-    target = "target" if summary.target is None else f"{summary.target:.2f}"
+    target = "target" if summary.target is None else f"{summary.target}"
     return Table(
         columns=(
             "arm",

@@ -7,8 +7,8 @@ from typing import Any
 
 from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
+from xception_jax.sweep.claim import Claim
 from xception_jax.sweep.experiment import (
-    Claim,
     Experiment,
     PlannedRun,
     apply_overrides,
