@@ -129,7 +129,8 @@ def sweep(
             require_home(home, experiment, runs)
             opened = engine.open(home)
             with locked(home):
-                write_ledger(home, experiment, settings, runs, command_line())
+                for line in write_ledger(home, experiment, settings, runs, command_line()):
+                    warn(line)
                 console.print(_counts(experiment, len(runs)))
                 sizes = _sizes(asked, measured=opened is None)
                 if launcher == "slurm":

@@ -37,6 +37,7 @@ from xception_jax.report.tables import (
     seed_table,
 )
 from xception_jax.statistics.contrasts import has_begun
+from xception_jax.statistics.declared import describe_history
 from xception_jax.statistics.results import SETTLED, Run, Sweep
 
 Definition = tuple[str, str | None, bool]
@@ -263,6 +264,7 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
     return [
         ("Sweep made with", sweep.command, True),
         ("Sweep made at", sweep.created, False),
+        ("Declared", describe_history(sweep), False),
         ("Report made with", made_by.command, True),
         ("Commit", describe_spread(commits), True),
         *((name, describe_spread(numbers), False) for name, numbers in versions.items()),

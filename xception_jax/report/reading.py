@@ -180,6 +180,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         settings=settings,
         determining={name: settings[name] for name in settings if _determines_result(name)},
         pairing=_read_record(root / directory / PAIRING, notes),
+        claims_sha256=as_text(known.get("claims_sha256")) or None,
     )
 
 

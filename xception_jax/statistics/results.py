@@ -29,6 +29,7 @@ class Run:
         settings: `config.json` with dotted names.
         determining: those of `settings`, the seed apart, that can change the result.
         pairing: `pairing.json`: what it started from and what it was fed.
+        claims_sha256: digest of the claims that its sweep had declared when it began.
     """
 
     arm: str
@@ -66,6 +67,7 @@ class Run:
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     determining: Mapping[str, Any] = field(default_factory=dict, repr=False)
     pairing: Mapping[str, Any] | None = field(default=None, repr=False)
+    claims_sha256: str | None = None
 
     @property
     def test_metric(self) -> float | None:
