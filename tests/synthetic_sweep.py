@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xception_jax.checksums import with_checksum
+from xception_jax.checksums import digest, with_checksum
+from xception_jax.sweep.declarations import Known, with_declaration
 
+DECLARED = "2025-01-02T03:04:05+00:00"  # when the runs begin, too
 VERSIONS = {"jax": "0.10.2", "xception-jax": "0.1.0"}
 
 DATA = {
@@ -56,9 +58,20 @@ class SweepWriter:
                 "claims": list(self.claims),
                 "reference": "paper section 4.7, figure 10",
             },
+            "claims_sha256": digest(list(self.claims)),
+            "post_hoc_claims": [],
+            "declarations": with_declaration(
+                [],
+                seeds=list(self.seeds),
+                arms=list(self.arms),
+                claims=list(self.claims),
+                known=Known(),
+                command="xception-jax sweep experiments/nonlinearity.py --workdir W",
+                at=DECLARED,
+            ),
             "runs": self.runs,
             "command": "xception-jax sweep experiments/nonlinearity.py --workdir W",
-            "created": "2025-01-02T03:04:05+00:00",
+            "created": DECLARED,
             "versions": VERSIONS,
             "commit": "0123456789abcdef0123456789abcdef01234567",
         }
@@ -162,13 +175,14 @@ def write_run(
         "devices": ["cpu"],
         "depthwise_implementation": "shift",
         "batch_norm_implementation": "lax",
-        "started": "2025-01-02T03:04:05+00:00",
+        "started": DECLARED,
         "ended": None if status == "running" else "2025-01-02T03:05:05+00:00",
         "steps": 1000,
         "epochs": 10.0,
         "examples": {"train": 10800, "valid": 1200, "test": 2000},
         "data": DATA,
         "code": CODE,
+        "classes": 10,
         "parameters": 123456,
         "images_per_second": 4000.0 + entry["seed"],
         "compile_seconds": 3.0,

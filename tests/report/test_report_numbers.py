@@ -10,7 +10,8 @@ import scipy.stats
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
-from xception_jax.statistics.descriptive import Mean, first_crossing, mean_band, target_accuracy
+from xception_jax.report.tables import arm_table
+from xception_jax.statistics.descriptive import Mean, first_crossing, mean_band
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])
@@ -46,15 +47,20 @@ def test_mean_of_known_values() -> None:
     assert Mean.of([]) == Mean(0, None, None)
 
 
-def test_target_is_a_share_of_the_lowest_arm_rounded_down() -> None:
-    def finals(*means: float | None) -> list[Mean]:
-        return [Mean(3, mean, 0.01) for mean in means]
-
-    assert target_accuracy(finals(0.9, 0.8)) == 0.76
-    assert target_accuracy(finals(0.8, 0.9)) == 0.76
-    assert target_accuracy(finals(0.85, None)) == 0.80
-    assert target_accuracy(finals(None)) is None
-    assert target_accuracy(finals(0.005)) is None
+def test_the_target_is_a_share_of_what_all_done_runs_reach_to_three_digits(
+    new_sweep: Callable[..., SweepWriter],
+) -> None:
+    sweep = new_sweep(arms={"none": {}, "relu": {}, "elu": {}}, seeds=(0, 1))
+    assert summarize(read_directory(sweep.directory)).target is None
+    finals = {"none": (0.9, 0.88), "relu": (0.7, 0.71), "elu": (0.6,)}
+    for arm, values in finals.items():
+        for seed, final in enumerate(values):
+            sweep.add_run(arm, seed, steps=(1, 2), top1=(0.5, final), test_top1=final)
+    sweep.add_run("elu", 1, status="diverged", steps=(1,), top1=(0.2,))
+    mean = np.mean([value for values in finals.values() for value in values])
+    summary = summarize(read_directory(sweep.directory))
+    assert summary.target == round(0.95 * mean, 3)
+    assert f"steps to {summary.target}" in arm_table(summary).columns
 
 
 def test_crossing_is_linear_between_evaluations() -> None:
@@ -103,7 +109,7 @@ def test_diverged_runs_count_as_not_reached_with_their_whole_budget(
     sweep.add_run("none", 1, status="diverged", steps=STEPS[:2], top1=[0.1, float("nan")])
     summary = summarize(read_directory(sweep.directory))
     arm = summary.arms[0]
-    assert summary.target == 0.85
+    assert summary.target == round(0.95 * saturating(0.9)[-1], 3)
     assert arm.valid_metric.n == 1
     assert arm.crossings == {"interpolated": 1, "not_reached": 1}
     assert summary.runs[1].crossing.steps == 1000

@@ -1,5 +1,7 @@
 """Sweeps of known truth end in the right verdict, end to end through the command line."""
 
+import csv
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -173,6 +175,49 @@ def test_chance_without_predictions_is_that_of_the_number_of_classes(
     change_records(sweep, lambda record: record.update(classes=20))
     (claim,) = reported(call, sweep)
     assert claim["endpoints"][0]["per_seed"][2]["baseline"] == 0.05
+
+
+def test_chance_is_that_of_all_classes_though_the_test_labels_lack_some(
+    call: Call, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    sweep = build(new_sweep, [Claim("a", "b")], {"a": 0.02, "b": 0.0}, rng, diverged=(("b", 2),))
+    for path in sweep.directory.glob("runs/*/predictions.npz"):
+        with np.load(path) as arrays:
+            np.savez(path, correct=arrays["correct"], label=arrays["label"] % 8)
+    (claim,) = reported(call, sweep)
+    assert claim["endpoints"][0]["per_seed"][2]["baseline"] == 0.1
+
+
+def test_a_sweep_has_one_target_whatever_its_claims_compare(
+    call: Call, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    claims = [Claim("a", other, "better", ("steps_to_target",)) for other in ("b", "c")]
+    sweep = build(new_sweep, claims, {"a": 0.0, "b": 0.03, "c": -0.1}, rng)
+    finals = read_directory(sweep.directory).curves.filter(split="valid", step=STEPS[-1])["top1"]
+    target = round(0.95 * float(np.mean(finals.to_numpy())), 3)
+    found = reported(call, sweep)
+    for claim in found:
+        assert f"steps to {target} validation top-1" in claim["sentence"]
+    assert f"Steps to {target}:" in (sweep.directory / "report" / "index.html").read_text()
+    results = (sweep.directory / "report" / "results.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO(results)))
+    assert {row["target"] for row in rows} == {str(target)}
+    steps = {(row["arm"], int(row["seed"])): float(row["steps_to_target"]) for row in rows}
+    for claim, other in zip(found, "bc", strict=True):
+        for row in claim["endpoints"][0]["per_seed"]:
+            assert row["difference"] == pytest.approx(
+                steps["a", row["seed"]] - steps[other, row["seed"]]
+            )
+
+
+def test_a_declared_target_is_shown_with_all_its_digits(
+    call: Call, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    claims = [Claim("a", "b", "better", ("steps_to_target",), target=0.70125)]
+    sweep = build(new_sweep, claims, {"a": 0.03, "b": 0.0}, rng)
+    (claim,) = reported(call, sweep)
+    assert "steps to 0.70125 validation top-1" in claim["sentence"]
+    assert "Steps to 0.70125:" in (sweep.directory / "report" / "index.html").read_text()
 
 
 def test_pilot_seeds_set_the_target_and_are_not_tested(

@@ -83,6 +83,38 @@ def test_a_claim_is_declared_once_and_about_arms_that_exist() -> None:
         replace(EXPERIMENT, claims=(replace(claim, versus=("rleu", "none")),))
 
 
+TIMED = Claim("relu", "none", "better", ("steps_to_target",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"target": 80}, "experiment.target=80: must be between 0 and 1"),
+        ({"target": 0.8, "claims": (replace(TIMED, target=0.7),)}, "nearest valid value: 0.8"),
+        ({"target": 0.8, "claims": (replace(TIMED, pilot_seeds=2),)}, "given already"),
+        (
+            {"claims": (TIMED, replace(TIMED, direction="worse", pilot_seeds=2))},
+            "gives a second target",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_second_target_is_refused_in_one_line(fields: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        replace(EXPERIMENT, **fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_target_of_an_experiment_is_that_of_all_its_claims() -> None:
+    claims = (TIMED, Claim("relu", "none"), replace(TIMED, direction="worse"))
+    declared = replace(EXPERIMENT, target=0.8, claims=claims)
+    assert [claim.target for claim in declared.claims] == [0.8, None, 0.8]
+    given = (replace(TIMED, target=0.7), replace(TIMED, direction="worse"))
+    assert [claim.target for claim in replace(EXPERIMENT, claims=given).claims] == [0.7, 0.7]
+    with pytest.raises(InputError, match="twice"):
+        replace(EXPERIMENT, claims=(replace(TIMED, target=0.7), TIMED))
+
+
 def test_the_plan_says_what_the_claims_can_detect(
     call: Callable, new_sweep: Callable[..., SweepWriter], tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from xception_jax import lock
+from xception_jax.checksums import digest
 from xception_jax.runtime import run_directory
 from xception_jax.sweep import local
 from xception_jax.training import Interrupted, train_together
@@ -96,6 +97,9 @@ def test_a_sweep_trains_every_run_and_compiles_once_an_arm(finished):
     assert [row["arm"] for row in ledger["runs"]] == ["none", "relu", "elu"] * 2
     names = [record["name"] for record in records(done).values()]
     assert names == [f"{row['arm']}-s{row['seed']}" for row in ledger["runs"]]
+    assert {record["claims_sha256"] for record in records(done).values()} == {
+        digest(ledger["experiment"]["claims"])
+    }
 
 
 def test_again_it_does_nothing(done, sweep):
@@ -196,6 +200,20 @@ def test_a_failed_run_is_tried_again(done, sweep, tmp_path):
     assert code == 0
     assert "[1/6] none seed 0: done" in out
     assert records(home)["none-s0"]["reason"] is None
+
+
+def test_a_run_that_goes_on_keeps_the_claims_of_when_it_began(done, sweep, tmp_path):
+    home = tmp_path / "copy"
+    shutil.copytree(done, home)
+    (failed,) = home.glob("runs/none-s0-*")
+    before = run_directory.record_failure(failed, RuntimeError("no disk"))
+    (home / "sweep.json").unlink()
+    code, _, err = sweep(home, "--seeds", 2)
+    assert (code, "made again from runs that had begun" in err) == (0, True)
+    after = records(home)["none-s0"]
+    assert after["status"] == "done"
+    assert after["claims_sha256"] == before["claims_sha256"]
+    assert after["claims_sha256"] != json.loads((home / "sweep.json").read_text())["claims_sha256"]
 
 
 def test_an_interrupt_ends_the_sweep_with_75(sweep, tmp_path, monkeypatch):

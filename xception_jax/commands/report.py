@@ -82,6 +82,8 @@ def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
     for number, claim in enumerate(claims, 1):
         grade = (claim["grade"] or "") + " post hoc" * (claim["declared"] == "post hoc")
         pairs = f"{claim['n']['pairs']} of {claim['n']['planned']}"
+        if added := claim["added_seeds"]:
+            pairs += f" + {len(added)} added"
         first = [f"{number}. {claim['title']}", claim["verdict"], grade, pairs]
         for endpoint in claim["endpoints"] or [{}]:
             low, high = endpoint.get("interval") or (None, None)

@@ -132,7 +132,8 @@ def sweep(
             require_begun_data(home, runs)
             opened = engine.open(home)
             with locked(home), kept_apart(home):
-                write_ledger(home, experiment, settings, runs, command_line())
+                for line in write_ledger(home, experiment, settings, runs, command_line()):
+                    warn(line)
                 keep_changes(home)
                 console.print(_counts(experiment, len(runs)))
                 sizes = _sizes(asked, measured=opened is None)

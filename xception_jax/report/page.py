@@ -37,6 +37,7 @@ from xception_jax.report.tables import (
     seed_table,
 )
 from xception_jax.statistics.contrasts import has_begun
+from xception_jax.statistics.declared import describe_history
 from xception_jax.statistics.results import SETTLED, Run, Sweep
 
 Definition = tuple[str, str | None, bool]
@@ -184,10 +185,11 @@ def _arm_notes(summary: Summary) -> list[str]:
         return [*notes, "Steps to a target need a done run: no target yet."]
     return [
         *notes,
-        f"Steps to {summary.target:.2f}: where validation {name} first reaches the target, linear "
+        f"Steps to {summary.target}: where validation {name} first reaches the target, linear "
         "between evaluations; in brackets the done or diverged runs that reached it. The target "
-        "is 95% of the lowest arm’s mean final value, rounded down to two decimals, so it follows "
-        "from the results of all arms and may change while the sweep is running. ≥: some runs did "
+        "is one for all arms and claims: what the experiment declares, or else 95% of the mean "
+        "final value over all done runs (of the pilot seeds, if there are any), to three digits, "
+        "so that it may change while the sweep is running. ≥: some runs did "
         "not reach it and count with their whole budget; ≤: some were there at their first "
         "evaluation.",
         "Images/s is what each run measured as it trained; what else the machine did is not known.",
@@ -262,6 +264,7 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
     return [
         ("Sweep made with", sweep.command, True),
         ("Sweep made at", sweep.created, False),
+        ("Declared", describe_history(sweep), False),
         ("Report made with", made_by.command, True),
         ("Commit", describe_spread(commits), True),
         *((name, describe_spread(numbers), False) for name, numbers in versions.items()),

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from xception_jax.records import ENDED
-from xception_jax.statistics.descriptive import Crossing, Mean, first_crossing, target_accuracy
+from xception_jax.statistics.descriptive import Crossing, Mean, first_crossing
+from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.results import SHOWN_STATUSES, Run, Sweep
 
 
@@ -74,11 +75,7 @@ class Summary:
 def summarize(sweep: Sweep) -> Summary:
     """All numbers of the report on `sweep`."""
     outcomes = _outcomes(sweep)
-    finals = [
-        Mean.of(outcome.valid_metric for outcome in outcomes if outcome.run.arm == arm)
-        for arm in sweep.arms
-    ]
-    target = target_accuracy(finals)
+    target = Runs(sweep).target
     runs = _with_crossings(sweep, outcomes, target)
     arms = tuple(_arm(arm, [each for each in runs if each.run.arm == arm]) for arm in sweep.arms)
     return Summary(sweep.metric, target, runs, arms, count_statuses(sweep.runs))

@@ -12,7 +12,7 @@ from xception_jax.statistics.descriptive import Crossing, Mean
 from xception_jax.statistics.results import Run, Sweep
 
 NOT_KNOWN = "—"
-_NOT_SHOWN = ("settings", "determining", "pairing", "data", "code")
+_NOT_SHOWN = ("settings", "determining", "pairing", "data", "code", "claims_sha256")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _result(outcome: RunSummary, target: float | None) -> dict[str, object]:
 
 def arm_table(summary: Summary) -> Table:
     """One row per arm: what the terminal and the page show first."""
-    target = "target" if summary.target is None else f"{summary.target:.2f}"
+    target = "target" if summary.target is None else f"{summary.target}"
     return Table(
         columns=(
             "arm",

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from xception_jax.checksums import digest
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
 from xception_jax.records import DIRECTIONS
+from xception_jax.statistics.declared import read_declared
 from xception_jax.statistics.results import Sweep
 
 
@@ -17,12 +17,14 @@ class RecordedClaim:
 
     Attributes:
         content: as declared.
-        post_hoc: whether it was made, or changed, after the first run had begun.
+        post_hoc: whether it was made, or changed, after the first run had begun; also where
+            nothing shows that it was not.
         arms: (arm, baseline), or of an interaction the four of (a - b) - (c - d).
         margin: of equivalence, in the endpoint's unit; None: the claim has a direction.
-        target: accuracy of "steps to target"; None: from the pilot seeds, or from all.
+        target: accuracy of "steps to target"; None: that of the sweep, see `endpoints`.
         pilot_seeds: how many of the first seeds set the target, and are not tested.
         problem: empty where the claim can be tested.
+        lateness: why it is post hoc; empty where it is not.
     """
 
     content: Mapping[str, Any]
@@ -34,6 +36,7 @@ class RecordedClaim:
     target: float | None = None
     pilot_seeds: int = 0
     problem: str = ""
+    lateness: str = ""
 
     @property
     def title(self) -> str:
@@ -58,16 +61,19 @@ class RecordedClaim:
 def recorded_claims(sweep: Sweep) -> list[RecordedClaim]:
     """All claims of a sweep, those declared before the runs first.
 
-    The ledger keeps the claims that were there before the first run under `experiment`, with a
-    hash, and later ones under `post_hoc_claims`. Where the hash is another, someone has edited the
-    record: then nothing shows that any of its claims is older than the runs.
+    The ledger keeps the claims that were there before the first run under `experiment`, and later
+    ones under `post_hoc_claims`. Where the record and the runs disagree, nothing shows that any of
+    the claims is older than the runs: see `declared.read_declared`.
     """
-    declared = as_list(as_mapping(sweep.record.get("experiment")).get("claims"))
-    hashed = sweep.record.get("claims_sha256")
-    edited = hashed is not None and hashed != digest(declared)
-    claims = [(claim, edited) for claim in declared]
-    claims += [(claim, True) for claim in as_list(sweep.record.get("post_hoc_claims"))]
-    return [read_claim(claim, post_hoc=late, arms=sweep.arms) for claim, late in claims]
+    doubt = read_declared(sweep).claims_doubt
+    lateness = f"nothing shows that it was declared before the runs: {doubt}" if doubt else ""
+    before_runs = as_list(as_mapping(sweep.record.get("experiment")).get("claims"))
+    claims = [(claim, lateness) for claim in before_runs]
+    claims += [(claim, _LATE) for claim in as_list(sweep.record.get("post_hoc_claims"))]
+    read = (
+        (read_claim(claim, post_hoc=bool(late), arms=sweep.arms), late) for claim, late in claims
+    )
+    return [replace(claim, lateness=late) for claim, late in read]
 
 
 def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -> RecordedClaim:
@@ -101,4 +107,5 @@ def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -
     )
 
 
+_LATE = "declared or changed after the runs had begun"
 _NOT_A_CLAIM = "it is not in the form of a claim that can be tested"

@@ -3,7 +3,6 @@
 All of it describes; nothing here tests a claim.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +11,6 @@ import polars as pl
 from scipy.special import stdtrit
 
 from xception_jax.statistics.paired import CONFIDENCE
-
-TARGET_SHARE = 0.95
-"""The target accuracy is this share of the lowest arm's mean final value."""
 
 
 @dataclass(frozen=True)
@@ -82,25 +78,6 @@ def mean_band(curves: pl.DataFrame, metric: str) -> pl.DataFrame:
     return frame.with_columns(low=pl.col("mean") - half, high=pl.col("mean") + half).select(
         "arm", "step", "n", "mean", "low", "high"
     )
-
-
-def target_accuracy(finals: Iterable[Mean]) -> float | None:
-    """The target of "steps to": 95% of the lowest arm mean, rounded down to two decimals.
-
-    The rule looks at all arms alike, and every arm reaches the target on average.
-
-    Args:
-        finals: per arm, the final headline metric over its done runs.
-
-    Returns:
-        None when no arm has a done run, or the target would be zero.
-    """
-    means = [final.mean for final in finals if final.mean is not None]
-    if not means:
-        return None
-    # The inner rounding keeps 0.95 * 0.8 = 0.7599999… at 0.76.
-    target = math.floor(round(100 * TARGET_SHARE * min(means), 6)) / 100
-    return target or None
 
 
 def first_crossing(

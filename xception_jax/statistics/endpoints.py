@@ -13,13 +13,16 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from xception_jax.json_values import as_mapping, as_real
 from xception_jax.records import ENDED, ENDPOINTS, METRIC_NAMES, METRICS, STEPS_TO_TARGET
-from xception_jax.statistics.claims import RecordedClaim
+from xception_jax.statistics.claims import RecordedClaim, recorded_claims
 from xception_jax.statistics.contrasts import SIGNS
-from xception_jax.statistics.descriptive import TARGET_SHARE, first_crossing
+from xception_jax.statistics.descriptive import first_crossing
 from xception_jax.statistics.predictions import Predictions, read_predictions
 from xception_jax.statistics.results import Run, Sweep
 
+TARGET_SHARE = 0.95
+"""The target of "steps to target" is this share of the mean final value, unless it is declared."""
 UNITS = {"top1": "accuracy", "map100": "MAP@100"}
 _FINALS = {"final_top1": "top1", "final_map100": "map100"}
 Evaluations = Float[np.ndarray, " evaluations"]
@@ -126,13 +129,38 @@ class Runs:
 
     @cached_property
     def top1_chance(self) -> float | None:
-        """Accuracy of guessing, from the labels of any finished run: all share the test split."""
+        """Accuracy of guessing a class; of sets of classes, from the labels of any finished run."""
+        classes = next((run.classes for run in self.sweep.runs if run.classes), None)
+        if self.sweep.metric == "top1":
+            return 1 / classes if classes else None
         done = (run_key for run_key in self._index if self[run_key].status == "done")
         predictions = (self.predictions(run_key) for run_key in done)
-        chances = (of_run.chance for of_run in predictions if of_run)
-        known = (chance for chance in chances if chance is not None)
-        classes = (run.classes for run in self.sweep.runs)
-        return next(known, next((1 / n for n in classes if n is not None and n > 0), None))
+        shares = (each.label_share for each in predictions if each and each.label_share)
+        return next(shares, None)
+
+    @cached_property
+    def target(self) -> float | None:
+        """The validation value of "steps to target", one for the whole sweep; None: not yet.
+
+        It is what a claim declares, or the experiment. Otherwise it is 95% of the mean final value
+        over the done runs of all arms, or over their pilot seeds, to three digits. Which arm a run
+        is of makes no difference to that: so a test that swaps the arms of a seed, as the sign-flip
+        test does, stays exact although the target comes from the runs that it tests.
+        """
+        claims = [c for c in recorded_claims(self.sweep) if STEPS_TO_TARGET in c.endpoints]
+        claims = [claim for claim in claims if not claim.post_hoc] or claims
+        declared = [claim.target for claim in claims]
+        if not claims:
+            experiment = as_mapping(self.sweep.record.get("experiment"))
+            declared = [as_real(experiment.get("target"))]
+        if known := [target for target in declared if target is not None]:
+            return known[0]
+        pilot = max((claim.pilot_seeds for claim in claims), default=0)
+        seeds = sorted({seed for _, seed in self._index})[: pilot or None]
+        done = [key for key in self._index if key[1] in seeds and self[key].status == "done"]
+        finals = (final_value(self, run_key, self.sweep.metric, "valid") for run_key in done)
+        values = [value for value in finals if value is not None]
+        return float(f"{TARGET_SHARE * np.mean(values):.3g}") or None if values else None
 
     def chance(self, metric: str) -> float:
         """Value that a diverged run counts as; 0 where it is not known, as of a ranking."""
@@ -201,8 +229,7 @@ def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
     """The endpoints of a claim over its runs, whatever is missing."""
     if claim.problem:
         return Outcome(problem=claim.problem)
-    planned = runs.seeds(claim.arms)
-    pilot, planned = planned[: claim.pilot_seeds], planned[claim.pilot_seeds :]
+    planned = runs.seeds(claim.arms)[claim.pilot_seeds :]
     statuses = {seed: {runs[arm, seed].status for arm in claim.arms} for seed in planned}
     ended = [seed for seed in planned if statuses[seed] <= set(ENDED)]
     completed = sum(statuses[seed] == {"done"} for seed in planned)
@@ -212,7 +239,7 @@ def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
     for name in claim.endpoints:
         if name not in ENDPOINTS:
             return Outcome(len(planned), problem=f"there is no endpoint {name!r}")
-        definition, value = _define(runs, claim, name, run_keys, pilot)
+        definition, value = _define(runs, claim, name, run_keys)
         definitions.append(definition)
         rows.append([[value((arm, seed)) for arm in claim.arms] for seed in ended])
     known = [at for at in range(len(ended)) if all(v is not None for row in rows for v in row[at])]
@@ -241,7 +268,7 @@ Definition = tuple[str, str, str, bool]
 
 
 def _define(
-    runs: Runs, claim: RecordedClaim, name: str, run_keys: RunKeys, pilot: list[int]
+    runs: Runs, claim: RecordedClaim, name: str, run_keys: RunKeys
 ) -> tuple[Definition, Measure]:
     """The first four fields of an endpoint's `Measured`, and what gives a run's value."""
     if name in _FINALS:
@@ -261,29 +288,14 @@ def _define(
         return (name, UNITS[metric], label, True), lambda at: curve_area(
             runs, at, metric, start, budget
         )
-    target = claim.target
-    if target is None:
-        target = _common_target(
-            runs, metric, [(a, s) for a in claim.arms for s in pilot] or run_keys
-        )
-    label = f"steps to {target:.3g} {validation}"
+    target = claim.target or runs.target or 1.0
+    label = f"steps to {target} {validation}"
     return (name, "steps", label, False), lambda at: steps_to(runs, at, metric, target, budget)
 
 
 def _horizon(runs: Runs, run_keys: RunKeys) -> float:
     """The steps that all of these runs have to train for."""
     return min((runs.budget(run_key) for run_key in run_keys), default=0.0)
-
-
-def _common_target(runs: Runs, metric: str, run_keys: RunKeys) -> float:
-    """95% of the mean final validation value over all of these runs.
-
-    Which arm a run is of makes no difference to it: so a test that swaps the arms of a seed, as the
-    sign-flip test does, stays exact although the target comes from the runs that it tests.
-    """
-    finals = [final_value(runs, p, metric, "valid") for p in run_keys if runs[p].status in ENDED]
-    known = [value for value in finals if value is not None]
-    return TARGET_SHARE * float(np.mean(known)) if known else 1.0
 
 
 def _diverged_notes(runs: Runs, run_keys: RunKeys) -> list[str]:

@@ -31,12 +31,13 @@ class Predictions:
 
     Attributes:
         index: which example each is; None where the run does not say.
-        chance: the accuracy of guessing a class; None where there are no labels.
+        label_share: of examples with sets of classes, the share of all classes that an example
+            shows on average; None for one class an example.
     """
 
     correct: Bool[np.ndarray, " examples"]
     index: Shaped[np.ndarray, " examples"] | None
-    chance: float | None
+    label_share: float | None
 
     def has_same_examples(self, other: "Predictions") -> bool:
         """Whether both hold the same examples in the same order, as far as their indices tell."""
@@ -61,13 +62,5 @@ def read_predictions(directory: Path) -> Predictions | None:
         return None
     if correct.ndim != 1 or not correct.size:
         return None
-    return Predictions(correct, index, None if labels is None else _chance(labels))
-
-
-def _chance(labels: Shaped[np.ndarray, "examples ..."]) -> float | None:
-    """1 / classes; of sets of classes, the share of all that an example shows."""
-    if labels.ndim == 2:
-        return float(np.mean(labels != 0))
-    if labels.ndim == 1 and labels.size and np.issubdtype(labels.dtype, np.integer):
-        return 1.0 / (int(labels.max()) + 1)
-    return None
+    has_sets = labels is not None and labels.ndim == 2 and labels.size > 0
+    return Predictions(correct, index, float(np.mean(labels != 0)) if has_sets else None)

@@ -31,6 +31,7 @@ class Run:
         pairing: `pairing.json`: what it started from and what it was fed.
         data: digests of its data, see `data.fingerprint`.
         code: digests of the code it came from, see `runtime.source_code`.
+        claims_sha256: digest of the claims that its sweep had declared when it began.
     """
 
     arm: str
@@ -71,6 +72,7 @@ class Run:
     pairing: Mapping[str, Any] | None = field(default=None, repr=False)
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     code: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    claims_sha256: str | None = None
 
     @property
     def test_metric(self) -> float | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xception_jax.statistics.claims import RecordedClaim
+from xception_jax.statistics.declared import Plan
 from xception_jax.statistics.endpoints import Measured, Outcome
 from xception_jax.statistics.paired import EXACT_UP_TO
 from xception_jax.statistics.power import (
@@ -16,12 +17,16 @@ from xception_jax.statistics.power import (
 )
 from xception_jax.statistics.results import Sweep
 
+_FRESH = "other seeds than these, in a new directory, since seeds added here come after results"
+_PLANNED_FIRST = "the planned seeds that are missing come first"
+
 
 @dataclass(frozen=True)
 class Finding:
     """What a sentence is made of.
 
     Attributes:
+        plan: the claim's seeds as planned and as tested.
         endpoints: as in `verdicts.json`, in the order of the outcome's.
         sides: of each tested endpoint whether the effect is where the claim has it.
         family: number of claims that the p-values are adjusted for.
@@ -29,6 +34,7 @@ class Finding:
 
     claim: RecordedClaim
     outcome: Outcome
+    plan: Plan
     verdict: str
     endpoints: Sequence[Mapping[str, Any]]
     sides: tuple[bool, ...]
@@ -109,8 +115,7 @@ def _basis(finding: Finding) -> str:
     """What the numbers rest on."""
     outcome, claims = finding.outcome, "claims" if finding.family > 1 else "claim"
     parts = [f"mean paired difference over n = {finding.n} seeds"]
-    if missing := outcome.planned - finding.n:
-        parts.append(f"{missing} of {outcome.planned} planned seeds missing")
+    parts += seed_marks(finding.plan)
     exact = "exact sign-flip" if finding.n <= EXACT_UP_TO else "sign-flip"
     kind = f"{exact} test" if finding.claim.margin is None else f"two one-sided {exact} tests"
     parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}", *outcome.notes]
@@ -139,9 +144,29 @@ def _what_next(finding: Finding) -> str:
         return "; ".join([*parts, f"the effect is too small for {MOST_SEEDS:,} seeds to decide it"])
     parts.append(
         f"about {max(needed)} seeds would decide it with a power of {POWER:.0%}, if effect and "
-        "spread are as seen here"
+        f"spread are as seen here: {_FRESH if not finding.plan.missing else _PLANNED_FIRST}"
     )
     return "; ".join(parts)
+
+
+def seed_marks(plan: Plan) -> tuple[str, ...]:
+    """What of the seeds of a claim was not as planned before there were results."""
+    if plan.doubt:
+        return (
+            f"nothing shows how many seeds were planned before there were results: {plan.doubt}",
+        )
+    marks, planned = [], len(plan.planned)
+    if plan.missing:
+        marks.append(
+            f"{len(plan.missing)} of {planned} planned seeds missing, so the sweep was judged "
+            "before it was complete"
+        )
+    if added := len(plan.added):
+        verb = "was" if added == 1 else "were"
+        marks.append(
+            f"{added} of these seeds {verb} added after there were results, {planned} were planned"
+        )
+    return tuple(marks)
 
 
 def _why_not(finding: Finding) -> str:

@@ -9,13 +9,16 @@ The rules, which were made before any run:
 * A claim of several endpoints holds only if all hold (intersection-union): its p is the largest.
 * P-values are Holm-adjusted over all claims that were declared before the runs, those that could
   not be tested included. A post hoc claim is adjusted over all claims, and adds nothing to others.
+* The number of seeds is declared before there are results. Seeds added later, and planned seeds
+  that are missing, are said in the sentence and lower the grade to C.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims
+from xception_jax.statistics.declared import Declared, Plan, plan_of, read_declared
 from xception_jax.statistics.endpoints import Measured, Outcome, Runs, measure
 from xception_jax.statistics.paired import (
     CONFIDENCE,
@@ -35,7 +38,7 @@ from xception_jax.statistics.power import (
     needed_n,
 )
 from xception_jax.statistics.results import Sweep
-from xception_jax.statistics.sentences import Finding, sentence
+from xception_jax.statistics.sentences import Finding, seed_marks, sentence
 
 SCHEMA = 1
 _LOWERS_TO = {
@@ -50,12 +53,14 @@ class Case:
     """A claim, its endpoints as the runs have them, and their tests.
 
     Attributes:
+        plan: its seeds as planned and as tested.
         p_values: of each endpoint; empty where there are too few pairs to test.
         sides: of each endpoint whether the effect is where the claim has it.
     """
 
     claim: RecordedClaim
     outcome: Outcome
+    plan: Plan
     p_values: tuple[float, ...] = ()
     sides: tuple[bool, ...] = ()
 
@@ -73,7 +78,8 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
         audit: what `audit.audit` has found; None: claims get no grade.
     """
     runs = Runs(sweep)
-    cases = [_case(claim, measure(runs, claim)) for claim in recorded_claims(sweep)]
+    declared_seeds = read_declared(sweep)
+    cases = [_case(runs, claim, declared_seeds) for claim in recorded_claims(sweep)]
     declared = [case for case in cases if not case.claim.post_hoc]
     return {
         "schema": SCHEMA,
@@ -85,12 +91,18 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
     }
 
 
-def _case(claim: RecordedClaim, outcome: Outcome) -> Case:
+def _case(runs: Runs, claim: RecordedClaim, declared: Declared) -> Case:
+    outcome = measure(runs, claim)
+    if claim.problem:
+        return Case(claim, outcome, Plan())
+    present, pilot = runs.seeds(claim.arms), claim.pilot_seeds
+    plan = plan_of(declared, present, outcome.seeds, pilot_seeds=pilot)
+    outcome = replace(outcome, planned=len(plan.planned))
     if len(outcome.seeds) < FEWEST_PAIRS:
-        return Case(claim, outcome)
+        return Case(claim, outcome, plan)
     tested = [_test(claim, endpoint) for endpoint in outcome.endpoints]
     p_values, sides = zip(*tested, strict=True)
-    return Case(claim, outcome, p_values, sides)
+    return Case(claim, outcome, plan, p_values, sides)
 
 
 def _test(claim: RecordedClaim, endpoint: Measured) -> tuple[float, bool]:
@@ -114,8 +126,8 @@ def _judged(
         _endpoint(case, at, family, is_open=verdict == "inconclusive")
         for at in range(len(outcome.endpoints))
     ]
-    grade, reasons = _grade(claim, audit)
-    finding = Finding(claim, outcome, verdict, endpoints, case.sides, len(family))
+    grade, reasons = _grade(claim, seed_marks(case.plan), audit)
+    finding = Finding(claim, outcome, case.plan, verdict, endpoints, case.sides, len(family))
     return {
         "claim": dict(claim.content),
         "title": claim.title,
@@ -130,6 +142,7 @@ def _judged(
             "diverged": outcome.diverged,
             "pairs": len(outcome.seeds),
         },
+        "added_seeds": list(case.plan.added),
         "endpoints": endpoints,
     }
 
@@ -189,14 +202,16 @@ def _endpoint(case: Case, at: int, family: Sequence[Case], *, is_open: bool) -> 
     }
 
 
-def _grade(claim: RecordedClaim, audit: Mapping[str, Any] | None) -> tuple[str | None, list[str]]:
-    """The grade, A if everything pairs and was declared before the runs, and why it is lower."""
+def _grade(
+    claim: RecordedClaim, marks: Sequence[str], audit: Mapping[str, Any] | None
+) -> tuple[str | None, list[str]]:
+    """The grade, A if everything pairs and is as declared before the runs, and why it is lower."""
     if audit is None:
         return None, []
     mismatches = [row for row in audit["mismatches"] if set(row["arms"]) <= set(claim.arms)]
     reasons = [mismatch["text"] for mismatch in mismatches]
     grade = max((_LOWERS_TO.get(row["kind"], "C") for row in mismatches), default="A")
     if claim.post_hoc:
-        reasons.append("declared or changed after the runs had begun")
+        reasons.append(claim.lateness)
         grade = {"A": "B"}.get(grade, "C")
-    return grade, reasons
+    return "C" if marks else grade, [*reasons, *marks]

@@ -1,6 +1,5 @@
 """An experiment: a question, a base config, arms, seeds and the claims made before the runs."""
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -19,97 +18,12 @@ from xception_jax.config import (
     run_id,
 )
 from xception_jax.errors import InputError, nearest_name, require_choice
-from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET
+from xception_jax.records import STEPS_TO_TARGET
+from xception_jax.sweep.claim import Claim, require_target
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MOST_SEEDS = 10_000
 LARGEST_PACK = 1024
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A contrast between two arms, or an interaction of four, decided before the runs.
-
-    Attributes:
-        arm: the arm that the claim is about.
-        baseline: the arm with which it is compared.
-        direction: "better", "worse" or "equivalent".
-        endpoints: the endpoints that are compared; the claim must hold for all of them.
-        margin: margin of equivalence, in units of the endpoint.
-        target: validation accuracy of "steps_to_target"; None: 95% of what the compared runs
-            reach on average at their end.
-        pilot_seeds: number of first seeds that give the target and are then not tested.
-        versus: two more arms: the claim is then that arm − baseline is better, worse, or
-            equivalent, compared with the difference of these two.
-    """
-
-    arm: str
-    baseline: str
-    direction: str = "better"
-    endpoints: tuple[str, ...] = ("final_top1",)
-    margin: float | None = None
-    target: float | None = None
-    pilot_seeds: int = 0
-    versus: tuple[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        for arm in (self.arm, self.baseline):
-            if not isinstance(arm, str):
-                raise InputError("claim", arm, "must be the name of an arm")
-        require_choice("claim.direction", self.direction, DIRECTIONS)
-        self._require_endpoints()
-        if (self.direction == "equivalent") != (self.margin is not None):
-            raise InputError("claim.margin", self.margin, "goes with equivalence, and only with it")
-        if self.margin is not None and not (_is_number(self.margin) and 0 < self.margin < math.inf):
-            raise InputError("claim.margin", self.margin, "must be a positive number")
-        if type(self.pilot_seeds) is not int or self.pilot_seeds < 0:
-            raise InputError("claim.pilot_seeds", self.pilot_seeds, "must be a whole number", 0)
-        if (self.target is not None or self.pilot_seeds) and STEPS_TO_TARGET not in self.endpoints:
-            raise InputError(
-                "claim.target", self.target, f"goes with {STEPS_TO_TARGET!r}, and only with it"
-            )
-        if self.target is not None and not (_is_number(self.target) and 0 < self.target < 1):
-            raise InputError("claim.target", self.target, "must be between 0 and 1")
-        if self.target is not None and self.pilot_seeds:
-            raise InputError("claim.pilot_seeds", self.pilot_seeds, "the target is given already")
-        versus: Any = self.versus
-        two = isinstance(versus, (tuple, list)) and len(versus) == 2 and versus[0] != versus[1]
-        if versus is not None and not (two and all(isinstance(arm, str) for arm in versus)):
-            raise InputError("claim.versus", self.versus, "must be two arms")
-        if self.arm == self.baseline:
-            raise InputError("claim.baseline", self.baseline, "is the claim's own arm")
-        if self.versus is not None and tuple(self.versus) == (self.arm, self.baseline):
-            raise InputError("claim.versus", self.versus, "is the claim's own contrast")
-
-    def _require_endpoints(self) -> None:
-        names: Any = self.endpoints  # whoever wrote the file
-        if not isinstance(names, (tuple, list)) or not names:
-            near = (names,) if names in ENDPOINTS else None
-            raise InputError("claim.endpoints", names, "must be a tuple of endpoints", near)
-        for endpoint in names:
-            require_choice("claim.endpoints", endpoint, ENDPOINTS)
-        if len(set(names)) < len(names):
-            once = tuple(dict.fromkeys(names))
-            raise InputError("claim.endpoints", names, "names an endpoint twice", once)
-        if self.margin is not None and STEPS_TO_TARGET in names and len(names) > 1:
-            raise InputError("claim.endpoints", names, "have units that share no margin")
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """The arms that are compared, two or four."""
-        return (self.arm, self.baseline, *(self.versus or ()))
-
-    def describe(self) -> dict[str, Any]:
-        """The claim as plain data, without the optional fields that are not set."""
-        content = asdict(self) | {"endpoints": list(self.endpoints)}
-        if self.versus:
-            content["versus"] = list(self.versus)
-        optional = ("target", "pilot_seeds", "versus")
-        return {name: value for name, value in content.items() if value or name not in optional}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -127,6 +41,8 @@ class Experiment:
         reference: the source of the question.
         equal: "parameters" or "macs": every arm gets the width at which it has as many as the
             first arm, within 1% (`planning.budget`); empty: widths are as they are.
+        target: validation accuracy of "steps to target", in all claims and tables; None: the one
+            that a claim declares, or else 95% of the mean that all runs reach at their end.
     """
 
     name: str
@@ -137,6 +53,7 @@ class Experiment:
     claims: tuple[Claim, ...] = ()
     reference: str = ""
     equal: str = ""
+    target: float | None = None
 
     def __post_init__(self) -> None:
         self._require_types()
@@ -149,6 +66,7 @@ class Experiment:
             raise InputError("experiment.arms", self.arms, "there must be at least one arm")
         require_seeds("experiment.seeds", self.seeds)
         require_choice("experiment.equal", self.equal, ("", "parameters", "macs"))
+        object.__setattr__(self, "claims", self._with_one_target())
         for number, claim in enumerate(self.claims):
             if claim in self.claims[:number]:
                 raise InputError("experiment.claims", claim, "is declared twice")
@@ -157,8 +75,29 @@ class Experiment:
                     near = nearest_name(arm, self.arms)
                     raise InputError("claim", arm, "names an arm that does not exist", near)
 
+    def _with_one_target(self) -> tuple[Claim, ...]:
+        """The claims, those about steps to a target with the one target of the experiment.
+
+        Raises:
+            InputError: there are several, or several ways to get it from the runs.
+        """
+        timed = [claim for claim in self.claims if STEPS_TO_TARGET in claim.endpoints]
+        declared = [self.target, *(claim.target for claim in timed)]
+        targets = list(dict.fromkeys(target for target in declared if target is not None))
+        for other in targets[1:]:
+            raise InputError("claim.target", other, "is a second target of a sweep", targets[0])
+        pilots = list(dict.fromkeys(claim.pilot_seeds for claim in timed))
+        if targets and any(pilots):
+            raise InputError("claim.pilot_seeds", max(pilots), "the target is given already", 0)
+        for pilot in pilots[1:]:
+            reason = "gives a second target of a sweep: all claims need the same"
+            raise InputError("claim.pilot_seeds", pilot, reason, pilots[0])
+        target = targets[0] if targets else None
+        return tuple(replace(c, target=target) if c in timed else c for c in self.claims)
+
     def _require_types(self) -> None:
         """Raises `InputError` unless all fields have their types: a file may hold anything."""
+        require_target("experiment.target", self.target)
         for name in ("hypothesis", "base", "reference", "equal"):
             if not isinstance(value := getattr(self, name), str):
                 raise InputError(f"experiment.{name}", value, "must be text")

@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xception_jax.checksums import digest, has_valid_checksum
+from xception_jax.checksums import has_valid_checksum
 from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
 from xception_jax.lock import is_locked
 from xception_jax.records import CONFIG, RUN, SWEEP, SWEEP_SCHEMA, stays_inside
 from xception_jax.runtime import run_directory as files
+from xception_jax.sweep.declarations import (
+    describe_lateness,
+    divide_claims,
+    read_known,
+    with_declaration,
+)
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 
 
@@ -90,7 +96,7 @@ def write_ledger(
     base: Config,
     runs: Iterable[PlannedRun],
     command: str,
-) -> None:
+) -> list[str]:
     """Records the sweep in `directory`, which the caller has locked.
 
     Args:
@@ -101,11 +107,15 @@ def write_ledger(
         runs: runs of the sweep.
         command: command line that the user typed.
 
+    Returns:
+        One line for each thing that is declared after results, for people.
+
     Raises:
         InputError: see `require_home`.
     """
     runs = list(runs)
     recorded = require_home(directory, experiment, runs)
+    known = read_known(directory)
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs
     ]
@@ -113,11 +123,21 @@ def write_ledger(
     kept = [row for row in recorded.get("runs", []) if row["directory"] not in directories]
     described = experiment.describe()
     described["seeds"] = sorted({row["seed"] for row in [*rows, *kept]})
-    described["claims"], claim_fields = _claims(directory, described["claims"], recorded)
+    declarations = with_declaration(
+        recorded.get("declarations", []),
+        seeds=described["seeds"],
+        arms=list(described["arms"]),
+        claims=described["claims"],
+        known=known,
+        command=command,
+    )
+    described["claims"], late, checksum = divide_claims(described["claims"], recorded, known)
     content = {
         "schema": SWEEP_SCHEMA,
         "experiment": described,
-        **claim_fields,
+        "claims_sha256": checksum,
+        "post_hoc_claims": late,
+        "declarations": declarations,
         "base": base.to_dict(),
         "runs": [*rows, *kept],
         "packs": recorded.get("packs", []),
@@ -126,23 +146,7 @@ def write_ledger(
         **files.provenance(),
     }
     files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
-
-
-def _claims(
-    directory: Path, claims: list[dict[str, Any]], recorded: dict[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """The claims made before the runs, and the fields with their hash and the later claims.
-
-    Once a run has begun no recorded claim is removed, and a new or changed one is post hoc. The
-    hash stays as it was recorded, so that an edit of `sweep.json` shows.
-    """
-    if not recorded or all(run.status == "planned" for run in read_statuses(directory)):
-        return claims, {"claims_sha256": digest(claims), "post_hoc_claims": []}
-    before_runs = recorded["experiment"].get("claims", [])
-    post_hoc = recorded.get("post_hoc_claims", [])
-    new = [claim for claim in claims if claim not in before_runs and claim not in post_hoc]
-    checksum = recorded.get("claims_sha256") or digest(before_runs)
-    return before_runs, {"claims_sha256": checksum, "post_hoc_claims": [*post_hoc, *new]}
+    return describe_lateness(recorded, content, known)
 
 
 def read_ledger(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from xception_jax.records import ENDED, RUN, SWEEP
 from xception_jax.regular_files import inside
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.experiment import Experiment, PlannedRun
-from xception_jax.sweep.ledger import read_packs, record_packs
+from xception_jax.sweep.ledger import read_ledger, read_packs, record_packs
 from xception_jax.sweep.packing import Pack, Sizes, plan_packs
 from xception_jax.sweep.recorded import load_recorded
 from xception_jax.training import Interrupted, Labels, Progress, RunSpec, train_together
@@ -135,6 +135,7 @@ def run_missing(
     """
     records, packs = plan_missing(directory, runs, sizes=sizes, warn=warn)
     record_packs(directory, [pack.row(runs) for pack in packs if pack.slots is not None])
+    claims_sha256 = read_ledger(directory / SWEEP).get("claims_sha256")
     total = sum(steps[run.arm] for run in runs)
     left = sum(steps[run.arm] for run, r in zip(runs, records, strict=True) if not _ended(r))
     for pack in packs:
@@ -150,7 +151,9 @@ def run_missing(
             listener(replace(at_start, steps_left=left, progress=progress))
 
         in_pack = [runs[number] for number in pack.numbers]
-        run_specs = [_run_spec(run, directory / run.directory, experiment) for run in in_pack]
+        run_specs = [
+            _run_spec(run, directory / run.directory, experiment, claims_sha256) for run in in_pack
+        ]
         new_records = _train(run_specs, pack.slots, listener=report, stop=stop, warn=warn)
         for number, record in zip(pack.numbers, new_records, strict=True):
             records[number] = record
@@ -228,7 +231,7 @@ def run_unit(
         listener(SweepProgress(runs, numbers, len(rows), steps, left, progress))
 
     run_specs = [
-        _run_spec(run, directory / name, sweep.experiment)
+        _run_spec(run, directory / name, sweep.experiment, sweep.claims_sha256)
         for run, name in zip(runs, pack["runs"], strict=True)
     ]
     return _train(run_specs, pack["size"], listener=report, stop=stop, warn=warn)
@@ -251,8 +254,11 @@ def _train(
         return [_failed(run.directory, error) for run in run_specs]
 
 
-def _run_spec(run: PlannedRun, run_dir: Path, experiment: Experiment) -> RunSpec:
-    return RunSpec(run.config, run_dir, Labels(run.name, experiment.name, run.arm))
+def _run_spec(
+    run: PlannedRun, run_dir: Path, experiment: Experiment, claims_sha256: str | None
+) -> RunSpec:
+    labels = Labels(run.name, experiment.name, run.arm, claims_sha256)
+    return RunSpec(run.config, run_dir, labels)
 
 
 def _ended(record: Mapping[str, Any]) -> bool:

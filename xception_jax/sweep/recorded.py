@@ -7,8 +7,8 @@ from typing import Any
 
 from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
+from xception_jax.sweep.claim import Claim
 from xception_jax.sweep.experiment import (
-    Claim,
     Experiment,
     PlannedRun,
     apply_overrides,
@@ -28,6 +28,7 @@ class RecordedSweep:
         base: the settings from which the arms start.
         rows: for each run its arm, seed, id and directory.
         packs: the packs, see `packing.Pack.row`.
+        claims_sha256: digest of the claims that were declared before any run began.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class RecordedSweep:
     base: Mapping[str, Any]
     rows: list[dict[str, Any]]
     packs: list[dict[str, Any]]
+    claims_sha256: str | None
 
     def run(self, row: Mapping[str, Any]) -> PlannedRun:
         """The run that a row describes.
@@ -75,7 +77,8 @@ def load_recorded(path: Path) -> RecordedSweep:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"does not describe an experiment: {type(error).__name__}: {error}"
         raise InputError("file", str(path), reason) from error
-    return RecordedSweep(path, experiment, base, content["runs"], packs)
+    claims_sha256 = content.get("claims_sha256")
+    return RecordedSweep(path, experiment, base, content["runs"], packs, claims_sha256)
 
 
 def _claim(described: Mapping[str, Any]) -> Claim:

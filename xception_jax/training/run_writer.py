@@ -40,11 +40,16 @@ _LARGEST_ARRAY = 64 * 2**20
 
 @dataclass(frozen=True)
 class Labels:
-    """What a run is called: its name, and its experiment and arm if it has any."""
+    """What a run is called: its name, and its experiment and arm if it has any.
+
+    Attributes:
+        claims_sha256: digest of the claims that its sweep had declared before any run began.
+    """
 
     name: str
     experiment: str | None = None
     arm: str | None = None
+    claims_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,9 @@ class RunWriter:
         config, labels = self.config, self.labels
         before = self.record.get("resumed_from")
         before = before if isinstance(before, list) else []
+        first_start = {"started": files.now(), "claims_sha256": labels.claims_sha256}
+        if self.record.get("started"):  # the claims, too, are those of when the run began
+            first_start = {name: self.record.get(name) for name in first_start}
         (self.directory / FAILURE).unlink(missing_ok=True)
         if labels.experiment is None:  # a sweep keeps them once for all of its runs
             files.keep_changes(self.directory)
@@ -152,7 +160,7 @@ class RunWriter:
             seed=config.seed,
             status="running",
             reason=None,
-            started=self.record.get("started") or files.now(),
+            **first_start,
             ended=None,
             resumed_from=before if resumed is None else [*before, resumed],
             steps=schedule.total,

@@ -1,0 +1,237 @@
+"""Sweeps of which something was chosen after seeing results, through the command line."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.shrunk import CONFIG, SHRUNK
+from tests.synthetic_sweep import STEPS, pairing, saturating, write_log
+from xception_jax.runtime import run_directory as files
+from xception_jax.sweep import local
+from xception_jax.training import Interrupted, RunSpec
+
+Call = Callable[..., tuple[int, str, str]]
+
+CLAIM = "Claim('relu', 'none', 'better')"
+OPPOSITE = "Claim('relu', 'none', 'worse')"
+
+
+class Study:
+    """A sweep with the commands that a user gives; its runs leave known results, untrained.
+
+    Attributes:
+        claims: source of the claims in the experiment file.
+        trainable: number of first seeds whose runs end when they are trained; the others wait.
+    """
+
+    def __init__(self, call: Call, directory: Path, patch: pytest.MonkeyPatch) -> None:
+        self.call, self.file, self.home = call, directory / "study.py", directory / "sweep"
+        self.claims, self.trainable, self.interrupted = CLAIM, 100, False
+        self.finals = {"none": 0.85, "relu": 0.88}
+        patch.setattr(local, "_train", self._train)
+
+    def sweep(self, *words: object) -> str:
+        """Runs `sweep`, and returns what it said on standard error."""
+        arms = {arm: {"model.intermediate_activation": arm} for arm in self.finals}
+        self.file.write_text(
+            "from xception_jax.sweep import Claim, Experiment\n\n"
+            "def get_experiment():\n"
+            f"    claims = ({self.claims},)\n"
+            f"    return Experiment('study', 'so', {str(CONFIG)!r}, {arms!r}, 8, claims)\n"
+        )
+        more = ("--packing", "off", *words, *SHRUNK)
+        code, _, err = self.call("sweep", self.file, "--workdir", self.home, *more)
+        assert code in (0, 1, 75), err
+        return err
+
+    def verdict(self) -> dict[str, Any]:
+        """The verdict on the last claim, as `report` leaves it."""
+        code, out, _ = self.call("report", self.home)
+        assert code == 0
+        content = json.loads((self.home / "report" / "verdicts.json").read_text())
+        claim: dict[str, Any] = content["claims"][-1]
+        assert claim["sentence"] in out.replace("\n", " ")
+        page = (self.home / "report" / "index.html").read_text()
+        assert f"grade {claim['grade']}" in page
+        return claim
+
+    def record(self) -> dict[str, Any]:
+        """The content of `sweep.json`."""
+        content: dict[str, Any] = json.loads((self.home / "sweep.json").read_text())
+        return content
+
+    def _train(self, run_specs: Sequence[RunSpec], *_: object, **__: object) -> list[dict]:
+        if self.interrupted:
+            raise Interrupted("stopped")
+        return [self._end(run) for run in run_specs]
+
+    def _end(self, run: RunSpec) -> dict[str, Any]:
+        seed, arm = run.config.seed, run.labels.arm or ""
+        if seed >= self.trainable:
+            return files.update_run(run.directory, status="planned")
+        final = self.finals[arm] + 0.001 * np.random.default_rng([seed, len(arm)]).normal()
+        write_log(run.directory / "metrics.jsonl", STEPS, saturating(final), [1.0] * len(STEPS))
+        (run.directory / "pairing.json").write_text(json.dumps(pairing(seed)))
+        result = {"split": "test", "loss": 1.0, "top1": final, "top5": 1.0, "examples": 1000}
+        return files.update_run(
+            run.directory,
+            status="done",
+            started=files.now(),
+            ended=files.now(),
+            claims_sha256=run.labels.claims_sha256,
+            devices=["cpu"],
+            depthwise_implementation="shift",
+            batch_norm_implementation="lax",
+            steps=STEPS[-1],
+            classes=10,
+            result=result,
+            **files.provenance(),
+        )
+
+
+@pytest.fixture
+def study(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    return Study(call, tmp_path, monkeypatch)
+
+
+def test_seeds_added_after_results_are_said_and_graded_c(study: Study) -> None:
+    study.sweep("--seeds", 6)
+    first = study.verdict()
+    assert (first["verdict"], first["grade"], first["declared"]) == (
+        "supported", "A", "before the runs",
+    )  # fmt: skip
+    assert "1 seed is added to the 6 declared before" in study.sweep("--seeds", 7)
+    claim = study.verdict()
+    assert claim["n"] == {"planned": 6, "completed": 7, "diverged": 0, "pairs": 7}
+    assert (claim["grade"], claim["added_seeds"]) == ("C", [6])
+    said = "1 of these seeds was added after there were results, 6 were planned"
+    assert said in claim["sentence"]
+    assert claim["grade_reasons"] == [said]
+    study.sweep("--seeds", 7)
+    history = study.record()["declarations"]
+    assert [entry["seeds"] for entry in history] == [list(range(6)), list(range(7))]
+    assert [entry["known"]["results"] for entry in history] == [0, 12]
+    assert "--seeds 6" in history[0]["command"]
+    assert study.verdict()["grade"] == "C"  # for ever
+    page = (study.home / "report" / "index.html").read_text()
+    times = [entry["at"] for entry in history]
+    later = "seeds 7, claims 1, runs begun 12, with results 12"
+    assert f"{times[0]}: seeds 6, claims 1; {times[1]}: {later}" in page
+
+
+def test_seeds_that_are_still_to_come_leave_the_planned_ones_as_they_are(study: Study) -> None:
+    study.trainable = 6
+    study.sweep("--seeds", 6)
+    study.sweep("--seeds", 8)
+    claim = study.verdict()
+    assert (claim["n"]["planned"], claim["n"]["pairs"], claim["grade"]) == (6, 6, "A")
+
+
+def test_seeds_may_change_until_there_is_a_result(study: Study) -> None:
+    study.interrupted = True
+    study.sweep("--seeds", 4)
+    study.interrupted = False
+    assert study.sweep("--seeds", 6) == ""
+    claim = study.verdict()
+    assert (claim["n"]["planned"], claim["grade"]) == (6, "A")
+
+
+def test_a_report_of_runs_that_are_gone_is_a_result(study: Study) -> None:
+    study.sweep("--seeds", 6)
+    study.verdict()
+    shutil.rmtree(study.home / "runs")
+    study.claims = OPPOSITE
+    study.sweep("--seeds", 7)
+    claim = study.verdict()
+    assert (claim["n"]["planned"], claim["added_seeds"]) == (6, [6])
+    assert (claim["declared"], claim["verdict"], claim["grade"]) == ("post hoc", "opposite", "C")
+
+
+def test_a_sweep_that_is_not_complete_is_graded_c_until_it_is(study: Study) -> None:
+    study.trainable = 6
+    study.sweep()
+    claim = study.verdict()
+    assert (claim["verdict"], claim["grade"], claim["n"]["pairs"]) == ("supported", "C", 6)
+    assert (
+        "2 of 8 planned seeds missing, so the sweep was judged before it was complete"
+        in (claim["sentence"])
+    )
+    study.trainable = 8
+    study.sweep()
+    assert study.verdict()["grade"] == "A"
+
+
+@pytest.mark.parametrize("claims", [CLAIM, OPPOSITE])
+def test_a_record_made_again_from_runs_is_post_hoc(study: Study, claims: str) -> None:
+    study.sweep("--seeds", 6)
+    (study.home / "sweep.json").unlink()
+    study.claims = claims
+    assert "made again from runs that had begun" in study.sweep("--seeds", 6)
+    claim = study.verdict()
+    assert (claim["declared"], claim["grade"]) == ("post hoc", "C")
+    assert claim["grade_reasons"][0] == "declared or changed after the runs had begun"
+    assert "nothing shows how many seeds were planned" in claim["sentence"]
+
+
+def test_runs_older_than_their_record_are_found_by_their_times(study: Study) -> None:
+    study.sweep("--seeds", 6)
+    aside = study.home.with_name("aside")
+    (study.home / "runs").rename(aside)
+    (study.home / "sweep.json").unlink()
+    study.interrupted = True
+    study.sweep("--seeds", 6)
+    shutil.rmtree(study.home / "runs")
+    aside.rename(study.home / "runs")
+    for path in study.home.glob("runs/*"):
+        earlier = "2020-01-01T00:00:00+00:00"
+        files.update_run(path, started=earlier, ended=earlier)
+    claim = study.verdict()
+    assert (claim["declared"], claim["grade"]) == ("post hoc", "C")
+    assert claim["grade_reasons"][0].endswith("runs had begun before they were declared")
+
+
+def test_runs_that_began_under_other_claims_are_found(study: Study) -> None:
+    study.sweep("--seeds", 6)
+    aside = study.home.with_name("aside")
+    (study.home / "runs").rename(aside)
+    (study.home / "sweep.json").unlink()
+    study.interrupted, study.claims = True, OPPOSITE
+    study.sweep("--seeds", 6)
+    shutil.rmtree(study.home / "runs")
+    aside.rename(study.home / "runs")
+    claim = study.verdict()
+    assert (claim["declared"], claim["verdict"]) == ("post hoc", "opposite")
+    assert "began under other claims" in claim["grade_reasons"][0]
+
+
+def test_a_claim_changed_after_the_runs_is_post_hoc_and_no_more(study: Study) -> None:
+    study.sweep("--seeds", 6)
+    study.claims = OPPOSITE
+    assert "1 claim was made or changed after the runs had begun" in study.sweep("--seeds", 6)
+    claim = study.verdict()
+    assert (claim["declared"], claim["grade"]) == ("post hoc", "B")
+    history = study.record()["declarations"]
+    assert [entry["claims"][0]["direction"] for entry in history] == ["better", "worse"]
+
+
+@pytest.mark.parametrize("edit", ["seeds", "removed", "claims_sha256", "all"])
+def test_an_edited_history_shows_nothing(study: Study, edit: str) -> None:
+    study.sweep("--seeds", 6)
+    study.sweep("--seeds", 7)
+    record = study.record()
+    if edit == "seeds":
+        record["declarations"][0]["seeds"] = list(range(7))
+    elif edit == "removed":
+        del record["declarations"][0]
+    elif edit == "all":
+        del record["declarations"]
+    else:
+        del record["claims_sha256"]
+    (study.home / "sweep.json").write_text(json.dumps(record))
+    claim = study.verdict()
+    assert (claim["declared"], claim["grade"]) == ("post hoc", "C")
