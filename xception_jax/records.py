@@ -51,6 +51,9 @@ ENDPOINTS = tuple(ENDPOINT_NAMES)
 DIRECTIONS = ("better", "worse", "equivalent")
 """Directions a claim can have."""
 
+TESTS = ("mean", "median")
+"""What a claim can be about: the mean paired difference (sign-flip test) or the median (sign test)."""
+
 
 def stays_inside(path: Any) -> bool:
     """Whether a path that a file names, relative to a directory, leads to something inside it."""

@@ -77,7 +77,7 @@ def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
     """A table with a row per claim and endpoint; a claim without endpoints has one row."""
     from rich.table import Table
 
-    columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "95% interval", "p")
+    columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "interval", "p")
     table = Table(*columns, "adjusted p", "P(improvement)", box=None, pad_edge=False)
     for number, claim in enumerate(claims, 1):
         grade = (claim["grade"] or "") + " post hoc" * (claim["declared"] == "post hoc")

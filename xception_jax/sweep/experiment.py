@@ -19,7 +19,7 @@ from xception_jax.config import (
     run_id,
 )
 from xception_jax.errors import InputError, nearest_name, require_choice
-from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET
+from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET, TESTS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MOST_SEEDS = 10_000
@@ -41,6 +41,8 @@ class Claim:
         pilot_seeds: number of first seeds that give the target and are then not tested.
         versus: two more arms: the claim is then that arm − baseline is better, worse, or
             equivalent, compared with the difference of these two.
+        test: "mean": a sign-flip test of the mean difference, exact where the differences are
+            symmetric about it; "median": a sign test of the median, exact for any differences.
     """
 
     arm: str
@@ -51,12 +53,14 @@ class Claim:
     target: float | None = None
     pilot_seeds: int = 0
     versus: tuple[str, str] | None = None
+    test: str = TESTS[0]
 
     def __post_init__(self) -> None:
         for arm in (self.arm, self.baseline):
             if not isinstance(arm, str):
                 raise InputError("claim", arm, "must be the name of an arm")
         require_choice("claim.direction", self.direction, DIRECTIONS)
+        require_choice("claim.test", self.test, TESTS)
         self._require_endpoints()
         if (self.direction == "equivalent") != (self.margin is not None):
             raise InputError("claim.margin", self.margin, "goes with equivalence, and only with it")
@@ -104,6 +108,8 @@ class Claim:
         content = asdict(self) | {"endpoints": list(self.endpoints)}
         if self.versus:
             content["versus"] = list(self.versus)
+        if self.test == TESTS[0]:
+            del content["test"]
         optional = ("target", "pilot_seeds", "versus")
         return {name: value for name, value in content.items() if value or name not in optional}
 
