@@ -52,7 +52,7 @@ DIRECTIONS = ("better", "worse", "equivalent")
 """Directions a claim can have."""
 
 TESTS = ("mean", "median")
-"""What a claim can be about: the mean paired difference (sign-flip test) or the median (sign test)."""
+"""What a claim can be about: the mean paired difference, or the median."""
 
 
 def stays_inside(path: Any) -> bool:

@@ -151,16 +151,16 @@ def _power_legend(rows: Sequence["Detectable"]) -> list[str]:
     """What the column of detectable effects means, in lines of at most 80 characters."""
     from xception_jax.statistics.detectable import HIGHEST_CORRELATION
 
-    error = max(row.power_error for row in rows)
+    error, alpha = max(row.power_error for row in rows), rows[0].alpha
     lines = [
-        "Detectable: what 80 of 100 such sweeps would find, if every endpoint of the claim has an",
-        "effect of as many standard deviations of its paired differences; of an equivalence the",
-        f"margin. Every test is at {rows[0].alpha:.3g}, which Holm's method asks of the first claim.",
-        f"By simulation: the power is 80% with a standard error of {error:.1%}.",
+        "Detectable: what 80 of 100 such sweeps would find, if every endpoint of the",
+        "claim has an effect of so many standard deviations of its paired differences;",
+        f"of an equivalence, the margin. Tests are at {alpha:.3g}, which Holm asks of the first",
+        f"claim. Simulated: the standard error of the power is {error:.1%}.",
     ]
     if any(row.effect != row.effect_if_correlated for row in rows):
-        lines[-1] += f" From endpoints correlated by {HIGHEST_CORRELATION:g}"
-        lines.append("to uncorrelated ones; a pilot tells the correlation.")
+        span = f"endpoints correlated by {HIGHEST_CORRELATION:g} to uncorrelated ones"
+        lines.append(f"A range: from {span}; a pilot tells it.")
     return lines
 
 

@@ -89,11 +89,11 @@ class LocationTest:
 
     def p_above(self, null: float = 0.0) -> float:
         """The one-sided p-value against the true value's being above `null`."""
-        return self._tail(np.count_nonzero(self._distances(null) <= 0))
+        return self._tail(int(np.count_nonzero(self._distances(null) <= 0)))
 
     def p_below(self, null: float = 0.0) -> float:
         """The one-sided p-value against the true value's being below `null`."""
-        return self._tail(np.count_nonzero(self._distances(null) >= 0))
+        return self._tail(int(np.count_nonzero(self._distances(null) >= 0)))
 
     def _tail(self, count: int) -> float:
         n = self.differences.size

@@ -125,7 +125,7 @@ def _basis(finding: Finding) -> str:
     skewed = zip(outcome.endpoints, finding.endpoints, strict=True)
     if labels := [measured.label for measured, endpoint in skewed if endpoint["is_skewed"]]:
         parts.append(
-            f"the differences in {' and '.join(labels)} are skewed, and test and interval are "
+            f"the differences in {' and '.join(labels)} look skewed, and test and interval are "
             "exact only for symmetric ones"
         )
     return "; ".join(parts + ["a post hoc claim"] * finding.claim.post_hoc)

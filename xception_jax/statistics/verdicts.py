@@ -225,7 +225,7 @@ def _plan(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int 
     deviations = np.array([row.std(ddof=1) for row in rows])
     known = Design(
         alpha=ALPHA / family,
-        correlation=correlation_matrix(rows, np.where(effects < 0, -1.0, 1.0)),
+        correlation=correlation_matrix(rows, [-1.0 if effect < 0 else 1.0 for effect in effects]),
         equivalence=margin is not None,
         test=claim.test,
     )
