@@ -60,10 +60,11 @@ def build(
     return sweep
 
 
-def reported(call: Call, sweep: SweepWriter) -> list[dict[str, Any]]:
-    """The claims of `verdicts.json`, as `xception-jax report` leaves them."""
+def reported(call: Call, sweep: SweepWriter, shown: str = "") -> list[dict[str, Any]]:
+    """The claims of `verdicts.json`, as `xception-jax report` leaves them; it prints `shown`."""
     code, out, _ = call("report", sweep.directory)
     assert code == 0
+    assert shown in out
     content = json.loads((sweep.directory / "report" / "verdicts.json").read_text())
     assert (content["schema"], content["confidence"]) == (1, 0.95)
     for claim in content["claims"]:
@@ -135,7 +136,7 @@ def test_equivalence_is_shown_within_the_margin_and_refuted_beyond(
         Claim("a", "b", "equivalent", margin=1e-6),
     ]
     sweep = build(new_sweep, claims, {"a": 0.0, "b": 0.0, "c": 0.05}, rng, spread=0.001, seeds=10)
-    found = reported(call, sweep)
+    found = reported(call, sweep, "(90%)")
     assert [claim["verdict"] for claim in found[:2]] == ["equivalent", "opposite"]
     assert found[2]["verdict"] != "equivalent"
     endpoint = found[0]["endpoints"][0]
@@ -236,7 +237,7 @@ def test_few_seeds_give_no_verdict(
     call: Call, new_sweep: NewSweep, rng: np.random.Generator, seeds: int, expected: tuple[str, str]
 ) -> None:
     sweep = build(new_sweep, [Claim("a", "b")], {"a": 0.1, "b": 0.0}, rng, seeds=seeds)
-    (claim,) = reported(call, sweep)
+    (claim,) = reported(call, sweep, "none that is finite")
     assert claim["verdict"] == expected[0]
     assert expected[1] in claim["sentence"]
 
