@@ -52,6 +52,9 @@ ENDPOINTS = tuple(ENDPOINT_NAMES)
 DIRECTIONS = ("better", "worse", "equivalent")
 """Directions a claim can have."""
 
+TESTS = ("mean", "median")
+"""What a claim can be about: the mean paired difference, or the median."""
+
 
 def data_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[str]]:
     """What differs between the data of two runs, by split.

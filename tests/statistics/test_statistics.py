@@ -6,27 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from xception_jax.statistics.location import LocationTest, least_count, smallest_n, smallest_p
 from xception_jax.statistics.paired import (
     bca_interval,
-    beyond_margin_p,
     correlation,
     crossed_interval,
     expanded,
     holm,
-    mean_interval,
+    is_skewed,
+    other_intervals,
     probability_of_improvement,
     sign_flip_p,
+    skewness,
     t_interval,
-    within_margin_p,
-)
-from xception_jax.statistics.power import (
-    POWER,
-    attainable_level,
-    equivalence_power,
-    minimum_detectable_effect,
-    needed_n,
-    power,
-    smallest_n,
 )
 
 
@@ -74,19 +66,32 @@ def test_random_sign_patterns_come_near_all_of_them(rng: np.random.Generator) ->
 def test_five_seeds_cannot_reach_five_percent_and_six_can() -> None:
     assert sign_flip_p(np.arange(1.0, 6.0)) == 0.0625
     assert sign_flip_p(np.arange(1.0, 7.0)) == 0.03125
-    assert smallest_n() == 6
-    assert attainable_level(5) == 0
+    assert smallest_n(0.05) == 6
+    assert smallest_p(5) == 0.0625
+    assert LocationTest(np.arange(1.0, 6.0)).interval(0.025) == (-np.inf, np.inf)
+    assert LocationTest(np.arange(1.0, 7.0)).interval(0.025) == (1.0, 6.0)
 
 
 @pytest.mark.parametrize("one_sided", [False, True])
 @pytest.mark.parametrize("n", [4, 5, 6, 8, 11])
-def test_attainable_level_is_the_largest_p_below_alpha(n: int, one_sided: bool) -> None:
+def test_the_least_count_is_that_of_the_largest_p_below_alpha(n: int, one_sided: bool) -> None:
     # With differences 1, 2, 4, … every sign pattern has a sum of its own.
     values = 2.0 ** np.arange(n)
     patterns = itertools.product((1, -1), repeat=n)
     p_values = {sign_flip_p(values * signs, one_sided=one_sided) for signs in patterns}
     below = max((p for p in p_values if p < 0.05), default=0.0)
-    assert attainable_level(n, one_sided=one_sided) == below
+    sides = 1 if one_sided else 2
+    assert sides * least_count(n, 0.05 / sides, "mean") / 2**n == below
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("n", [3, 25])
+def test_what_is_not_finite_is_refused(value: float, n: int) -> None:
+    differences = np.append(np.ones(n), value)
+    with pytest.raises(ValueError, match="finite"):
+        sign_flip_p(differences)
+    with pytest.raises(ValueError, match="finite"):
+        LocationTest(differences, "median")
 
 
 def test_equivalence_is_two_one_sided_tests(rng: np.random.Generator) -> None:
@@ -95,13 +100,14 @@ def test_equivalence_is_two_one_sided_tests(rng: np.random.Generator) -> None:
         scipy_sign_flip(differences + margin, "greater"),
         scipy_sign_flip(differences - margin, "less"),
     )
-    assert within_margin_p(differences, margin) == pytest.approx(expected, abs=1e-12)
+    test = LocationTest(differences)
+    assert test.p_within(margin) == pytest.approx(expected, abs=1e-12)
     beyond = min(
         scipy_sign_flip(differences - margin, "greater"),
         scipy_sign_flip(differences + margin, "less"),
     )
-    assert beyond_margin_p(differences, margin) == pytest.approx(min(1, 2 * beyond), abs=1e-12)
-    assert beyond_margin_p(differences, 0.0) == pytest.approx(sign_flip_p(differences))
+    assert test.p_beyond(margin) == pytest.approx(min(1, 2 * beyond), abs=1e-12)
+    assert test.p_beyond(0.0) == pytest.approx(sign_flip_p(differences))
 
 
 def test_holm_is_the_closure_of_bonferroni(rng: np.random.Generator) -> None:
@@ -116,9 +122,8 @@ def test_student_interval_is_scipys(rng: np.random.Generator) -> None:
     arm, baseline = rng.normal(size=(2, 7))
     expected = stats.ttest_rel(arm, baseline).confidence_interval(0.9)
     np.testing.assert_allclose(t_interval(arm - baseline, 0.9), expected, rtol=1e-10)
-    found = mean_interval(arm - baseline)
-    np.testing.assert_allclose((found.low, found.high), t_interval(arm - baseline, 0.95))
-    assert found.method == "paired t"
+    found = other_intervals(arm - baseline)
+    assert found == {"paired t": list(t_interval(arm - baseline, 0.95))}
 
 
 @pytest.mark.parametrize("decimals", [12, 1])
@@ -140,15 +145,13 @@ def test_bootstrap_interval_is_scipys(rng: np.random.Generator, decimals: int) -
     np.testing.assert_allclose(found, again.confidence_interval, rtol=1e-9)
 
 
-def test_from_ten_seeds_on_the_interval_is_the_bootstraps(rng: np.random.Generator) -> None:
+def test_from_ten_seeds_on_the_bootstraps_interval_stands_beside(rng: np.random.Generator) -> None:
     differences = rng.normal(size=10)
-    found = mean_interval(differences)
-    assert found.method == "BCa bootstrap"
+    found = other_intervals(differences)
     quantile = np.sqrt(10 / 9) * stats.t(9).ppf(0.975)
     assert expanded(0.95, 10) == pytest.approx(1 - 2 * stats.norm.sf(quantile), rel=1e-12)
-    assert (found.low, found.high) == bca_interval(differences, expanded(0.95, 10))
-    same = mean_interval(np.full(12, 0.25))
-    assert (same.low, same.high) == (0.25, 0.25)
+    assert found["BCa bootstrap"] == list(bca_interval(differences, expanded(0.95, 10)))
+    assert other_intervals(np.full(12, 0.25))["BCa bootstrap"] == [0.25, 0.25]
 
 
 def test_crossed_bootstrap_is_what_resampling_both_gives(rng: np.random.Generator) -> None:
@@ -171,50 +174,15 @@ def test_crossed_bootstrap_is_what_resampling_both_gives(rng: np.random.Generato
     assert length > high - low  # examples are noise, too
 
 
-def test_power_is_that_of_the_noncentral_t(rng: np.random.Generator) -> None:
-    for n in (6, 8, 15, 40):
-        # Much beyond 5 scipy's lower tail is not a number.
-        effect, level = rng.uniform(0.1, 5) / np.sqrt(n), attainable_level(n)
-        critical = stats.t(n - 1).isf(level / 2)
-        noncentral = stats.nct(n - 1, effect * np.sqrt(n))
-        expected = noncentral.sf(critical) + noncentral.cdf(-critical)
-        assert power(effect, n) == pytest.approx(expected, abs=1e-6)
-
-
-def test_detectable_effect_and_needed_number_invert_the_power() -> None:
-    for n in (6, 9, 30):
-        found = minimum_detectable_effect(n, 0.02, alpha=0.04)
-        assert found is not None
-        assert power(found / 0.02, n, 0.04) == pytest.approx(POWER, abs=1e-6)
-        margin = minimum_detectable_effect(n, 0.02, equivalence=True)
-        assert margin is not None
-        assert equivalence_power(0, margin / 0.02, n) == pytest.approx(POWER, abs=1e-6)
-    assert minimum_detectable_effect(5) is None
-    k = needed_n(-0.01, 0.02)
-    assert k is not None
-    assert power(0.5, k) >= POWER > power(0.5, k - 1)
-    m = needed_n(0.001, 0.01, margin=0.005)
-    assert m is not None
-    assert equivalence_power(0.1, 0.5, m) >= POWER > equivalence_power(0.1, 0.5, m - 1)
-    assert needed_n(0.03, 0.02, margin=0.01) == needed_n(0.02, 0.02)
-    assert needed_n(0.0, 0.02) is None
-    assert needed_n(0.001, 1.0) is None
-    assert needed_n(0.5, 0.0) == 6
-
-
-def test_equivalence_power_is_that_of_two_tests(rng: np.random.Generator) -> None:
-    n, effect, margin, draws = 12, 0.2, 1.0, 40_000
-    samples = rng.normal(effect, 1, (draws, n))
-    error = samples.std(axis=1, ddof=1) / np.sqrt(n)
-    critical = stats.t(n - 1).isf(attainable_level(n, one_sided=True))
-    mean = samples.mean(axis=1)
-    inside = np.mean(((mean + margin) / error > critical) & ((margin - mean) / error > critical))
-    assert equivalence_power(effect, margin, n) == pytest.approx(inside, abs=0.0125)  # 5 sd
-
-
 def test_descriptions_of_pairs(rng: np.random.Generator) -> None:
     arm, baseline = rng.normal(size=(2, 8))
     assert correlation(arm, baseline) == pytest.approx(stats.pearsonr(arm, baseline).statistic)
     assert correlation(np.full(8, 0.1), baseline) is None
     assert correlation(arm[:2], baseline[:2]) is None
+    assert correlation(np.zeros(0), np.zeros(0)) is None  # no "mean of empty slice"
+    assert skewness(arm) == pytest.approx(stats.skew(arm, bias=False))
+    assert skewness(np.full(8, 0.1)) is None
+    assert skewness(arm[:2]) is None
+    assert is_skewed(np.array([0.01, 0.0, -0.01, 0.02, 0.01, -0.75, 0.0, 0.01]))
+    assert not is_skewed(np.arange(8.0))
     assert probability_of_improvement(np.array([1.0, 0.0, -2.0, 3.0])) == 0.625

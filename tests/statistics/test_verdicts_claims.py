@@ -14,7 +14,12 @@ from xception_jax.errors import InputError
 from xception_jax.report.reading import read_directory
 from xception_jax.runtime.run_directory import update_run
 from xception_jax.statistics.claims import recorded_claims
-from xception_jax.statistics.power import ALPHA, minimum_detectable_effect
+from xception_jax.statistics.power import (
+    ALPHA,
+    Design,
+    equal_correlation,
+    minimum_detectable_effect,
+)
 from xception_jax.sweep import Claim, Experiment, plan_runs
 from xception_jax.sweep.ledger import write_ledger
 
@@ -62,6 +67,7 @@ def test_claims_made_or_changed_after_the_first_run_are_post_hoc(tmp_path: Path)
         ({"direction": "equivalent", "margin": "0.01"}, "positive"),
         ({"target": 0.8}, "goes with 'steps_to_target'"),
         ({"target": 80, "endpoints": ("steps_to_target",)}, "between 0 and 1"),
+        ({"test": "mode"}, "nearest valid value: 'mean'"),
         ({"pilot_seeds": -1, "endpoints": ("steps_to_target",)}, "nearest valid value: 0"),
         ({"versus": ("a",)}, "two arms"),
         ({"versus": ("relu", "none")}, "own contrast"),
@@ -129,7 +135,7 @@ def test_the_plan_says_what_the_claims_can_detect(
 
     code, out, _ = call("plan", with_seeds(5))
     assert code == 0
-    assert "none: 5 seeds cannot give p < 0.05" in out
+    assert "none: 5 seeds cannot give p < 0.025" in out
     arms: dict[str, dict[str, Any]] = {"residual": {}, "plain": {}}
     pilot = new_sweep(arms=arms, seeds=(0, 1, 2))
     finals = {"residual": (0.8, 0.82, 0.84), "plain": (0.79, 0.79, 0.79)}
@@ -138,7 +144,14 @@ def test_the_plan_says_what_the_claims_can_detect(
             pilot.add_run(arm, seed, steps=STEPS, top1=saturating(final), test_top1=final)
     code, out, _ = call("plan", with_seeds(12), "--pilot", pilot.directory)
     assert code == 0
-    effect = minimum_detectable_effect(12, 0.02, alpha=ALPHA / 2)
-    assert f"{effect:.3g} accuracy (spread of 3 pairs)" in out
+    # Three pairs tell the spread, and not how the two endpoints of each claim hang together.
+    low, high = (
+        minimum_detectable_effect(12, Design(ALPHA / 2, equal_correlation(2, value)))
+        for value in (0.9, 0.0)
+    )
+    assert low is not None
+    assert high is not None
+    assert f"{0.02 * low:.3g} to {0.02 * high:.3g} accuracy (spread of 3 pairs)" in out
+    assert "Tests are at 0.025, which Holm asks of the first" in out
     code, out, err = call("plan", ROOT / "experiments" / "order.py", "--pilot", pilot.directory)
     assert (code, len(err.splitlines())) == (2, 1)

@@ -1,5 +1,6 @@
 """`plan`: what an experiment or a config costs, before anything is trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,7 @@ from xception_jax.errors import InputError
 if TYPE_CHECKING:
     from xception_jax.config import Config
     from xception_jax.planning.budget import Cost
+    from xception_jax.statistics.detectable import Detectable
     from xception_jax.sweep import Experiment
 
     # (name, config, dotted names of the settings that the arm sets)
@@ -141,14 +143,33 @@ def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["T
         raise InputError("--pilot", str(pilot), "has no two finished pairs that a claim compares")
     table = Table("claim", "endpoint", "seeds", "detectable", box=None, pad_edge=False)
     for row in rows:
-        effect = f"none: {row.seeds} seeds cannot give p < 0.05, adjusted for the number of claims"
-        if row.effect is not None:
-            spread = f" (spread of {row.pilot_pairs} pairs)" * bool(row.pilot_pairs)
-            effect = f"{row.effect:.3g} {row.unit}{spread}"
-        table.add_row(row.claim, row.endpoint, str(row.seeds), effect)
-    note = "Detectable: what 80 of 100 such sweeps would find, at 5% over all claims; for an"
-    last = "equivalence, the margin. Standard deviations are of the paired differences."
-    return ["", table, note, last] if rows else []
+        table.add_row(row.claim, row.endpoint, str(row.seeds), _detectable(row))
+    return ["", table, *_power_legend(rows)] if rows else []
+
+
+def _detectable(row: "Detectable") -> str:
+    if row.effect is None or row.effect_if_correlated is None:
+        return f"none: {row.seeds} seeds cannot give p < {row.alpha:.3g}"
+    low, high = f"{row.effect_if_correlated:.3g}", f"{row.effect:.3g}"
+    effect = high if low == high else f"{low} to {high}"
+    return f"{effect} {row.unit}" + f" (spread of {row.pilot_pairs} pairs)" * bool(row.pilot_pairs)
+
+
+def _power_legend(rows: Sequence["Detectable"]) -> list[str]:
+    """What the column of detectable effects means, in lines of at most 80 characters."""
+    from xception_jax.statistics.detectable import HIGHEST_CORRELATION
+
+    error, alpha = max(row.power_error for row in rows), rows[0].alpha
+    lines = [
+        "Detectable: what 80 of 100 such sweeps would find, if every endpoint of the",
+        "claim has an effect of so many standard deviations of its paired differences;",
+        f"of an equivalence, the margin. Tests are at {alpha:.3g}, which Holm asks of the first",
+        f"claim. Simulated: the standard error of the power is {error:.1%}.",
+    ]
+    if any(row.effect != row.effect_if_correlated for row in rows):
+        span = f"endpoints correlated by {HIGHEST_CORRELATION:g} to uncorrelated ones"
+        lines.append(f"A range: from {span}; a pilot tells it.")
+    return lines
 
 
 def _cost(config: "Config", named: list[str]) -> "Cost":

@@ -77,7 +77,7 @@ def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
     """A table with a row per claim and endpoint; a claim without endpoints has one row."""
     from rich.table import Table
 
-    columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "95% interval", "p")
+    columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "interval", "p")
     table = Table(*columns, "adjusted p", "P(improvement)", box=None, pad_edge=False)
     for number, claim in enumerate(claims, 1):
         grade = (claim["grade"] or "") + " post hoc" * (claim["declared"] == "post hoc")
@@ -86,14 +86,25 @@ def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
             pairs += f" + {len(added)} added"
         first = [f"{number}. {claim['title']}", claim["verdict"], grade, pairs]
         for endpoint in claim["endpoints"] or [{}]:
-            low, high = endpoint.get("interval") or (None, None)
-            interval = "" if low is None else f"{_number(low)} to {_number(high)}"
+            interval = _interval(endpoint)
             effect = _number(endpoint.get("effect"))
             names = ("p", "p_adjusted", "probability_of_improvement")
             rest = [_number(endpoint.get(name)) for name in names]
             table.add_row(*first, endpoint.get("endpoint", ""), effect, interval, *rest)
             first = [""] * 4
     return table
+
+
+def _interval(endpoint: Mapping[str, Any]) -> str:
+    """`0.0115 to 0.0197`, with its confidence where that is not 95%."""
+    from xception_jax.statistics.paired import CONFIDENCE
+
+    if endpoint.get("interval") is None:
+        return "" if endpoint.get("effect") is None else "none that is finite"
+    low, high = endpoint["interval"]
+    confidence = endpoint["confidence"]
+    other = "" if round(confidence, 6) == CONFIDENCE else f" ({confidence:.0%})"
+    return f"{_number(low)} to {_number(high)}{other}"
 
 
 def _number(value: float | None) -> str:

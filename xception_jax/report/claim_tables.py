@@ -27,6 +27,7 @@ def endpoint_table(claim: Mapping[str, Any]) -> Table:
         "endpoint": "endpoint",
         "effect": "difference",
         "interval": "interval",
+        "confidence": "its confidence",
         "method": "interval by",
         "p": "p",
         "p_adjusted": "p, adjusted",

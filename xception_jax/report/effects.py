@@ -25,8 +25,12 @@ from xception_jax.statistics.contrasts import contrast_name
 from xception_jax.statistics.results import Sweep
 
 READING = (
-    "One row per claim and endpoint: the mean paired difference, arm minus baseline, and its "
-    "confidence interval. Shaded: the margin within which the claim calls two arms equivalent."
+    "One row per claim and endpoint: the paired difference, arm minus baseline, and the interval "
+    "that inverts its test: 95%, or 90% of an effect inside the margin, where each of two "
+    "one-sided tests has 5%. A mark without a line has too few seeds for a finite interval. "
+    "Shaded: the margin within which the claim calls two arms equivalent. The intervals hold for "
+    "differences that scatter symmetrically; what is rarer than one in n seeds, such as a "
+    "divergence, may be missing from all n."
 )
 # Color, marker and the marker's fill of each verdict; open marks decide nothing.
 VERDICTS = {

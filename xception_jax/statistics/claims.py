@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
-from xception_jax.records import DIRECTIONS
+from xception_jax.records import DIRECTIONS, TESTS
 from xception_jax.statistics.declared import read_declared
 from xception_jax.statistics.results import Sweep
 
@@ -23,6 +23,7 @@ class RecordedClaim:
         margin: of equivalence, in the endpoint's unit; None: the claim has a direction.
         target: accuracy of "steps to target"; None: that of the sweep, see `endpoints`.
         pilot_seeds: how many of the first seeds set the target, and are not tested.
+        test: "mean" or "median": of the paired differences.
         problem: empty where the claim can be tested.
         lateness: why it is post hoc; empty where it is not.
     """
@@ -35,6 +36,7 @@ class RecordedClaim:
     margin: float | None = None
     target: float | None = None
     pilot_seeds: int = 0
+    test: str = TESTS[0]
     problem: str = ""
     lateness: str = ""
 
@@ -47,7 +49,8 @@ class RecordedClaim:
         relation = f"{self.direction} than {other}"
         if self.margin is not None:
             relation = f"equivalent to {other} within {self.margin:g}"
-        return f"{one} {relation}: {' and '.join(self.endpoints)}"
+        median = " (median)" if self.test == "median" else ""
+        return f"{one} {relation}: {' and '.join(self.endpoints)}{median}"
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -84,12 +87,14 @@ def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -
     names = (claim.get("arm"), claim.get("baseline"), *as_list(claim.get("versus")))
     endpoints = tuple(as_text(name) for name in as_list(claim.get("endpoints")))
     direction, margin = as_text(claim.get("direction")), as_real(claim.get("margin"))
+    test = as_text(claim.get("test", TESTS[0]))
     is_equivalence = direction == "equivalent"
     if (
         len(names) not in (2, 4)
         or not all(isinstance(name, str) for name in names)
         or not endpoints
         or direction not in DIRECTIONS
+        or test not in TESTS
         or (is_equivalence and not (margin and margin > 0))
     ):
         return RecordedClaim(claim, post_hoc, problem=_NOT_A_CLAIM)
@@ -103,6 +108,7 @@ def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -
         margin=margin if is_equivalence else None,
         target=as_real(claim.get("target")),
         pilot_seeds=max(0, as_whole(claim.get("pilot_seeds")) or 0),
+        test=test,
         problem=f"the sweep has no arm {missing[0]!r}" if missing else "",
     )
 

@@ -4,29 +4,49 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xception_jax.statistics.claims import read_claim
-from xception_jax.statistics.endpoints import Runs, measure
-from xception_jax.statistics.power import ALPHA, minimum_detectable_effect
+from xception_jax.statistics.claims import RecordedClaim, read_claim
+from xception_jax.statistics.endpoints import Measured, Runs, measure
+from xception_jax.statistics.power import (
+    ALPHA,
+    FEWEST_PAIRS,
+    Design,
+    correlation_matrix,
+    equal_correlation,
+    minimum_detectable_effect,
+    power_error,
+)
 from xception_jax.statistics.results import Sweep
+
+HIGHEST_CORRELATION = 0.9
+"""Of the range of correlations that is assumed where no pilot tells it; the lowest is 0."""
 
 
 @dataclass(frozen=True)
 class Detectable:
-    """The smallest effect that one endpoint of a claim can show with the planned seeds.
+    """The smallest effect of one endpoint with which a claim is decided in 80 of 100 sweeps.
+
+    All endpoints of the claim have effects of as many standard deviations.
 
     Attributes:
-        effect: found with a probability of 80%, or of an equivalence the margin that can be shown;
-            None where so few seeds cannot reach the level, whatever the effect.
+        effect: of an equivalence the margin that can be shown; None where so few seeds cannot reach
+            the level, whatever the effect.
+        effect_if_correlated: where the endpoints' correlation is not known, and `effect` is for
+            none: the effect if it is `HIGHEST_CORRELATION`; else `effect`.
         unit: of `effect`: the endpoint's, or the standard deviation of the paired differences.
         pilot_pairs: from which the standard deviation comes; 0: it is not known.
+        alpha: level of the test, which Holm's method asks of the first of all claims.
+        power_error: Monte Carlo standard error of the power.
     """
 
     claim: str
     endpoint: str
     seeds: int
     effect: float | None
+    effect_if_correlated: float | None
     unit: str
     pilot_pairs: int
+    alpha: float
+    power_error: float
 
 
 def detectable_effects(
@@ -41,26 +61,61 @@ def detectable_effects(
         claims: as `Claim.describe` gives them.
         arms: of the experiment.
         seeds: that are planned.
-        pilot: a sweep with the same arms, whose spread is taken for that of the planned one.
+        pilot: a sweep with the same arms, whose spread, and correlation of the endpoints from
+            `FEWEST_PAIRS` pairs on, are taken for those of the planned one.
     """
     runs = Runs(pilot) if pilot else None
     rows = []
     for content in claims:
         claim = read_claim(content, arms=arms)
         n = seeds - claim.pilot_seeds
-        measured = {}
+        measured: dict[str, Measured] = {}
         if runs is not None:
             endpoints = measure(runs, replace(claim, pilot_seeds=0)).endpoints
             measured = {each.name: each for each in endpoints if each.deviation is not None}
+        alpha = ALPHA / len(claims)
+        least, most = (
+            minimum_detectable_effect(n, design) for design in _designs(claim, alpha, measured)
+        )
         for name in claim.endpoints:
             known = measured.get(name)
-            effect = minimum_detectable_effect(
-                n,
-                1.0 if known is None else known.deviation or 0.0,
-                equivalence=claim.margin is not None,
-                alpha=ALPHA / len(claims),
-            )
+            scale = 1.0 if known is None else known.deviation or 0.0
             unit = "standard deviations" if known is None else known.unit
-            pairs = 0 if known is None else known.differences.size
-            rows.append(Detectable(claim.title, name, n, effect, unit, pairs))
+            rows.append(
+                Detectable(
+                    claim=claim.title,
+                    endpoint=name,
+                    seeds=n,
+                    effect=None if most is None else most * scale,
+                    effect_if_correlated=None if least is None else least * scale,
+                    unit=unit,
+                    pilot_pairs=0 if known is None else known.differences.size,
+                    alpha=alpha,
+                    power_error=power_error(n),
+                )
+            )
     return rows
+
+
+def _designs(
+    claim: RecordedClaim, alpha: float, measured: Mapping[str, Measured]
+) -> tuple[Design, Design]:
+    """The claim's design with the highest and the lowest correlation that its endpoints may have.
+
+    A claim has its endpoints move in its direction; an equivalence, whose effects are zero, moves
+    them in none.
+    """
+    count = len(claim.endpoints)
+    both = [measured[name] for name in claim.endpoints if name in measured]
+    if len(both) == count and both[0].differences.size >= FEWEST_PAIRS:
+        is_signed = claim.margin is None
+        signs = [1.0 if each.higher_is_better or not is_signed else -1.0 for each in both]
+        correlations = [correlation_matrix([each.differences for each in both], signs)] * 2
+    else:
+        values = (HIGHEST_CORRELATION, 0.0) if count > 1 else (0.0, 0.0)
+        correlations = [equal_correlation(count, value) for value in values]
+    high, low = (
+        Design(alpha, correlation, equivalence=claim.margin is not None, test=claim.test)
+        for correlation in correlations
+    )
+    return high, low

@@ -1,35 +1,23 @@
-"""Tests and intervals for paired differences, one number a seed.
+"""Statistics of paired differences, one number a seed, and of p-values.
 
-The seed is the unit: what is tested is the mean difference between two arms over seeds. The tests
-are exact for any distribution that is symmetric about its mean, so they ask for no normality; the
-intervals and the power (`power.py`) are Student's and the bootstrap's.
+The seed is the unit: what is tested is the difference between two arms over seeds. The tests and
+the intervals that invert them are in `location.py`; Student's and the bootstrap's intervals here
+stand beside those and decide nothing.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtr, ndtri, stdtrit
 
+from xception_jax.statistics.location import DRAWS, Differences, LocationTest
+
 CONFIDENCE = 0.95
-EXACT_UP_TO = 20
-"""Seeds up to which every one of the 2^n sign patterns is counted."""
 FEWEST_FOR_BOOTSTRAP = 10
-DRAWS = 100_000
 RESAMPLES = 10_000
-_ROUNDING = 1e-9  # of sums that are equal but for rounding, in shares of the largest possible sum
-
-Differences = Float[np.ndarray, " seeds"]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval and the name of its method."""
-
-    low: float
-    high: float
-    method: str
+_ROUNDING = 1e-9  # of means that are equal but for rounding, in shares of the mean difference
 
 
 # -- tests -------------------------------------------------------------------------------------
@@ -40,54 +28,19 @@ def sign_flip_p(
 ) -> float:
     """The p-value of the sign-flip permutation test that the mean difference is zero.
 
-    Under the null each seed's difference is as likely to have the other sign. Up to 2^20 sign
-    patterns all are counted; above, `draws` random ones, and p is (b + 1) / (draws + 1).
-
     Args:
-        differences: one per seed, finite.
-        one_sided: count only sums as large as the observed one: the alternative is a positive mean.
-        draws: random sign patterns where there are too many to count.
+        differences: one per seed; of none the p-value is 1.
+        one_sided: the alternative is a positive mean.
+        draws: random sign patterns where there are more than 2^20 to count.
         seed: of the random patterns.
+
+    Raises:
+        ValueError: a difference is not finite.
     """
+    test = LocationTest(differences, draws=draws, seed=seed)
     if not differences.size:
         return 1.0
-    slack = _ROUNDING * np.abs(differences).sum()
-
-    def as_extreme(sums: Float[np.ndarray, " patterns"]) -> int:
-        observed = differences.sum()
-        if one_sided:
-            return int(np.count_nonzero(sums >= observed - slack))
-        return int(np.count_nonzero(np.abs(sums) >= abs(observed) - slack))
-
-    if differences.size <= EXACT_UP_TO:
-        sums = _every_sum(differences)
-        return as_extreme(sums) / sums.size
-    generator, drawn = np.random.default_rng(seed), np.zeros(draws)
-    for part in np.array_split(differences, -(-differences.size // 10)):
-        # A random pattern of ten signs is one of 1,024 sums, drawn at once.
-        sums = _every_sum(part)
-        drawn += sums[generator.integers(0, sums.size, draws)]
-    return (as_extreme(drawn) + 1) / (draws + 1)
-
-
-def _every_sum(differences: Differences) -> Float[np.ndarray, " patterns"]:
-    """The sums with all 2^n patterns of signs; the first is that of the differences as they are."""
-    sums = np.zeros(1)
-    for difference in differences:
-        sums = np.concatenate([sums + difference, sums - difference])
-    return sums
-
-
-def within_margin_p(differences: Differences, margin: float) -> float:
-    """The p-value of two one-sided tests (TOST) that the mean lies inside (-margin, margin)."""
-    above = sign_flip_p(differences + margin, one_sided=True)
-    return max(above, sign_flip_p(margin - differences, one_sided=True))
-
-
-def beyond_margin_p(differences: Differences, margin: float) -> float:
-    """The p-value that the mean lies outside [-margin, margin]; two-sided at a margin of zero."""
-    above = sign_flip_p(differences - margin, one_sided=True)
-    return min(1.0, 2 * min(above, sign_flip_p(-margin - differences, one_sided=True)))
+    return test.p_above() if one_sided else test.p()
 
 
 def holm(p_values: Sequence[float]) -> Float[np.ndarray, " tests"]:
@@ -103,17 +56,17 @@ def holm(p_values: Sequence[float]) -> Float[np.ndarray, " tests"]:
 # -- intervals ---------------------------------------------------------------------------------
 
 
-def mean_interval(differences: Differences, confidence: float = CONFIDENCE) -> Interval:
-    """The interval of the mean difference: paired t below 10 seeds, BCa bootstrap from there on.
+def other_intervals(differences: Differences) -> dict[str, list[float]]:
+    """95% intervals of the mean by other methods, for readers who want them; of two at least.
 
-    The bootstrap is taken at the `expanded` confidence, without which it is too short at such n:
-    see `tests/statistics/test_statistics_simulated.py` for the coverage of both.
+    The bootstrap's is taken from 10 differences on, at the `expanded` confidence, without which it
+    is too short at such n.
     """
-    n = differences.size
-    if n >= FEWEST_FOR_BOOTSTRAP:
-        low, high = bca_interval(differences, expanded(confidence, n))
-        return Interval(low, high, "BCa bootstrap")
-    return Interval(*t_interval(differences, confidence), "paired t")
+    intervals = {"paired t": list(t_interval(differences))}
+    if differences.size >= FEWEST_FOR_BOOTSTRAP:
+        confidence = expanded(CONFIDENCE, differences.size)
+        intervals["BCa bootstrap"] = list(bca_interval(differences, confidence))
+    return intervals
 
 
 def t_interval(differences: Differences, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -193,11 +146,36 @@ def correlation(
     arm: Float[np.ndarray, " seeds"], baseline: Float[np.ndarray, " seeds"]
 ) -> float | None:
     """Pearson's correlation of two arms over seeds; None where one of them does not vary."""
+    if arm.size < 3:
+        return None
     one, other = arm - arm.mean(), baseline - baseline.mean()
     scale = float(np.sqrt((one**2).sum() * (other**2).sum()))
-    if arm.size < 3 or scale <= _ROUNDING * float(np.sqrt((arm**2).sum() * (baseline**2).sum())):
+    if scale <= _ROUNDING * float(np.sqrt((arm**2).sum() * (baseline**2).sum())):
         return None
     return float(np.clip((one * other).sum() / scale, -1, 1))
+
+
+def skewness(differences: Differences) -> float | None:
+    """The adjusted sample skewness; None below three differences, or if they do not vary."""
+    n = differences.size
+    if n < 3:
+        return None
+    deviations = differences - differences.mean()
+    variance = float(np.mean(deviations**2))
+    if variance <= (_ROUNDING * float(np.abs(differences).max())) ** 2:
+        return None
+    return float(np.mean(deviations**3) / variance**1.5 * np.sqrt(n * (n - 1)) / (n - 2))
+
+
+def is_skewed(differences: Differences) -> bool:
+    """Whether the skewness is beyond two standard errors of that of Gaussian differences.
+
+    So it is in about 5% of Gaussian samples, and in few samples of fewer than six.
+    """
+    found, n = skewness(differences), differences.size
+    if found is None:
+        return False
+    return abs(found) > 2 * math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
 
 
 def probability_of_improvement(gains: Differences) -> float:

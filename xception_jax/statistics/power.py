@@ -1,125 +1,252 @@
 """What a number of seeds can find: power, minimum detectable effect, and the number it takes.
 
-The power is Student's (noncentral t) at the level that the sign-flip test can attain, for that test
-has no power function in closed form; `tests/statistics/test_statistics_simulated.py` measures how
-far the two are apart. Effects are differences of means between paired arms.
+The power is that of the tests in `location.py`, for a claim as it is declared: all of its endpoints
+at once, on the claim's side, at the level that the number of claims leaves. It is simulated with
+Gaussian differences. A test rejects zero when the lower end of its interval is above zero, and the
+interval moves with the differences; so the ends of the intervals of samples without an effect give
+the power at every effect.
+
+Up to `EXACT_ENDS_UP_TO` differences these ends are exact. Above, those of the sign-flip test come
+from the Cornish-Fisher expansion of its distribution to the sixth cumulant, which moves the power
+by less than 0.005 (`tests/statistics/test_power.py` measures it).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
-from scipy.special import nctdtr, stdtrit
+import numpy as np
+from jaxtyping import Float
+from scipy.special import ndtri
+
+from xception_jax.statistics.location import least_count, sign_patterns
+from xception_jax.statistics.paired import correlation
 
 ALPHA = 0.05
 POWER = 0.8
 FEWEST_PAIRS = 4
 """With fewer, no verdict is drawn at all."""
 MOST_SEEDS = 1_000
+EXACT_ENDS_UP_TO = 12
+DRAWS = 10_000
+"""Simulated sweeps, or as many as fit into `_NUMBERS`, but at least `FEWEST_DRAWS`."""
+FEWEST_DRAWS = 2_500
+_NUMBERS = 1e7
+
+Effects = Sequence[float]
 
 
-def attainable_level(n: int, alpha: float = ALPHA, *, one_sided: bool = False) -> float:
-    """The largest level below `alpha` of the sign-flip test on n differences; 0.0: there is none.
+@dataclass(frozen=True)
+class Design:
+    """How a claim is tested, apart from its effects and its number of seeds.
 
-    Its p-values are multiples of 2^-n, two-sided of 2 * 2^-n.
+    Attributes:
+        alpha: level of each endpoint's test, adjusted by the caller for the number of claims.
+        correlation: of the endpoints' differences with each other, each counted positive in the
+            direction of its effect; one row and column an endpoint.
+        equivalence: whether two one-sided tests look for equivalence within a margin.
+        test: "mean" or "median".
     """
-    patterns = 2.0 ** min(n if one_sided else n - 1, 60)
-    return max(0.0, (math.ceil(alpha * patterns) - 1) / patterns)
+
+    alpha: float = ALPHA
+    correlation: tuple[tuple[float, ...], ...] = ((1.0,),)
+    equivalence: bool = False
+    test: str = "mean"
+
+    @property
+    def tail(self) -> float:
+        """Level of each one-sided test."""
+        return self.alpha if self.equivalence else self.alpha / 2
 
 
-def smallest_n(alpha: float = ALPHA, *, one_sided: bool = False) -> int:
-    """The least number of differences with which p can come out below `alpha`."""
-    return next(n for n in range(2, 100) if attainable_level(n, alpha, one_sided=one_sided) > 0)
-
-
-def power(effect: float, n: int, alpha: float = ALPHA) -> float:
-    """The probability that the two-sided test finds an effect, in standard deviations."""
-    level = attainable_level(n, alpha)
-    if not level:
-        return 0.0
-    return _tail(effect, n, level / 2) + _tail(-effect, n, level / 2)
-
-
-def equivalence_power(effect: float, margin: float, n: int, alpha: float = ALPHA) -> float:
-    """The probability that two one-sided tests show equivalence; all in standard deviations."""
-    level = attainable_level(n, alpha, one_sided=True)
-    if not level:
-        return 0.0
-    return max(0.0, _tail(margin - effect, n, level) + _tail(margin + effect, n, level) - 1)
-
-
-def minimum_detectable_effect(
-    n: int, deviation: float = 1.0, *, equivalence: bool = False, alpha: float = ALPHA
-) -> float | None:
-    """The effect that n differences find with a probability of 80%.
+def correlation_matrix(
+    differences: Sequence[Float[np.ndarray, " seeds"]], signs: Sequence[float]
+) -> tuple[tuple[float, ...], ...]:
+    """The correlation of endpoints as a `Design` has it; 0 where the seeds do not tell.
 
     Args:
+        differences: of each endpoint, over the same seeds.
+        signs: of each endpoint's effect: 1 or -1.
+    """
+    signed = [row * sign for row, sign in zip(differences, signs, strict=True)]
+    return tuple(
+        tuple(
+            1.0 if at == other_at else correlation(one, other) or 0.0
+            for other_at, other in enumerate(signed)
+        )
+        for at, one in enumerate(signed)
+    )
+
+
+def equal_correlation(endpoints: int, value: float) -> tuple[tuple[float, ...], ...]:
+    """The correlation matrix of endpoints that are all correlated by `value`."""
+    matrix = np.full((endpoints, endpoints), value) + (1 - value) * np.eye(endpoints)
+    return tuple(map(tuple, matrix.tolist()))
+
+
+def draws_of(n: int, draws: int = DRAWS) -> int:
+    """How many sweeps of n seeds are simulated."""
+    per_sweep = 2.0**n if n <= EXACT_ENDS_UP_TO else 2.5 * n
+    return int(min(draws, max(FEWEST_DRAWS, _NUMBERS / per_sweep)))
+
+
+def power_error(n: int) -> float:
+    """The Monte Carlo standard error of a power of 80%."""
+    return math.sqrt(POWER * (1 - POWER) / draws_of(n))
+
+
+def claim_power(
+    effects: Effects, n: int, design: Design, margins: Effects = (), *, draws: int = DRAWS
+) -> float:
+    """The probability that every endpoint of a claim is found, in the direction of its effect.
+
+    Args:
+        effects: of each endpoint, in standard deviations of its differences.
         n: number of differences.
-        deviation: their standard deviation; 1: the result is in units of it.
-        equivalence: the least margin within which two arms that do not differ are shown to be
-            equivalent, instead.
-        alpha: the level, adjusted by the caller for the number of claims.
+        design: how the claim is tested.
+        margins: of an equivalence: of each endpoint, in its standard deviations.
+        draws: simulated sweeps at most.
+    """
+    low, high = _ends(n, design, draws_of(n, draws))
+    effect = np.asarray(effects, np.float64)[:, None]
+    if design.equivalence:
+        margin = np.asarray(margins, np.float64)[:, None]
+        return float(np.mean(((low + effect > -margin) & (high + effect < margin)).all(axis=0)))
+    return float(np.mean((low + effect > 0).all(axis=0)))
+
+
+def minimum_detectable_effect(n: int, design: Design) -> float | None:
+    """The effect, alike in all endpoints, with which n differences decide the claim in 80 of 100.
 
     Returns:
-        None where no effect is large enough, since n differences cannot reach that level.
+        In standard deviations of each endpoint's differences; for an equivalence the least margin
+        within which arms that do not differ are shown to be equivalent. None: n differences cannot
+        reach the level, whatever the effect.
     """
-    if not attainable_level(n, alpha, one_sided=equivalence):
+    if not least_count(n, design.tail, design.test):
         return None
-
-    def found(effect: float) -> bool:
-        if equivalence:
-            return equivalence_power(0.0, effect, n, alpha) >= POWER
-        return power(effect, n, alpha) >= POWER
-
-    return deviation * _least(found)
+    simulated = min(n, MOST_SEEDS)
+    low, high = _ends(simulated, design, draws_of(simulated))
+    needed = np.maximum(-low, high) if design.equivalence else -low
+    effect = float(np.quantile(needed.max(axis=0), POWER, method="inverted_cdf"))
+    return effect * math.sqrt(simulated / n)
 
 
-def needed_n(
-    effect: float, deviation: float, *, margin: float | None = None, alpha: float = ALPHA
-) -> int | None:
-    """How many differences decide with a probability of 80%, were effect and deviation the truth.
+def needed_n(effects: Effects, design: Design, margins: Effects = ()) -> int | None:
+    """How many differences decide a claim with a probability of 80%, if effects are as given.
 
     Args:
-        effect: mean difference, in the unit of `deviation`.
-        deviation: standard deviation of the differences.
-        margin: decide whether the effect is within it, instead of on which side of zero it is.
-        alpha: the level, adjusted by the caller for the number of claims.
+        effects: of each endpoint, in standard deviations, as in `claim_power`.
+        design: how the claim is tested.
+        margins: as in `claim_power`; the effects of an equivalence lie within them.
 
     Returns:
         None: more than `MOST_SEEDS`.
     """
-    distance = abs(effect) if margin is None else abs(abs(effect) - margin)
-    if distance <= 1e-9 * abs(effect):
+    distances = (
+        [margin - abs(effect) for effect, margin in zip(effects, margins, strict=True)]
+        if design.equivalence
+        else effects
+    )
+    least = min(distances)
+    # A single z test of one endpoint, whose true deviation is known, needs fewer than the claim.
+    fewest = ((-ndtri(design.tail) + ndtri(POWER)) / max(least, 1e-9)) ** 2
+    if least <= 0 or fewest > 1.1 * MOST_SEEDS:
         return None
-    inside = margin is not None and abs(effect) < margin
-    scale = max(deviation, 1e-9 * max(abs(effect), distance))
 
     def decides(n: int) -> bool:
-        if inside:
-            return equivalence_power(effect / scale, (margin or 0.0) / scale, n, alpha) >= POWER
-        return power(distance / scale, n, alpha) >= POWER
+        return claim_power(effects, n, design, margins, draws=FEWEST_DRAWS) >= POWER
 
-    if not decides(MOST_SEEDS):
-        return None
-    return next(n for n in range(2, MOST_SEEDS + 1) if decides(n))
-
-
-def _tail(effect: float, n: int, level: float) -> float:
-    """P(t statistic of n differences > its upper `level` quantile under the null)."""
-    shift = effect * math.sqrt(n)
-    critical = float(stdtrit(n - 1, 1 - level))
-    if abs(shift - critical) > 200:  # beyond what the noncentral t is computed for
-        return float(shift > critical)
-    below = float(nctdtr(n - 1, shift, critical))
-    return float(shift > critical) if math.isnan(below) else 1.0 - below
-
-
-def _least(holds: Callable[[float], bool]) -> float:
-    """The least positive number for which `holds`, which stays true above it."""
-    high = 1.0
-    while not holds(high):
-        high *= 2
-    low = 0.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
+    attainable = (n for n in range(2, MOST_SEEDS) if least_count(n, design.tail, design.test))
+    low = max(next(attainable, MOST_SEEDS), int(0.9 * fewest))
+    high, step = low, max(1, low // 8)
+    while not decides(high):
+        if high >= MOST_SEEDS:
+            return None
+        low, high, step = high + 1, min(high + step, MOST_SEEDS), 2 * step
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decides(middle) else (middle + 1, high)
     return high
+
+
+# -- ends of intervals -------------------------------------------------------------------------
+
+Samples = Float[np.ndarray, "draws seeds"]
+Ends = Float[np.ndarray, "endpoints draws"]
+
+
+@lru_cache(maxsize=64)
+def _ends(n: int, design: Design, draws: int) -> tuple[Ends, Ends]:
+    """The ends of every endpoint's interval, of samples with mean zero and deviation one.
+
+    The upper ends are only computed for an equivalence.
+    """
+    generator = np.random.default_rng([n, draws])
+    values, vectors = np.linalg.eigh(np.asarray(design.correlation))
+    mixing = vectors * np.sqrt(np.maximum(values, 0.0))
+    independent = generator.standard_normal((len(mixing), draws * n))
+    samples = (mixing @ independent).reshape(-1, draws, n)
+    low = np.array([lower_ends(sample, design.tail, design.test) for sample in samples])
+    if not design.equivalence:
+        return low, low
+    return low, -np.array([lower_ends(-sample, design.tail, design.test) for sample in samples])
+
+
+def lower_ends(samples: Samples, tail: float, test: str = "mean") -> Float[np.ndarray, " draws"]:
+    """The lower end of the interval of every sample, for a one-sided level `tail`."""
+    n = samples.shape[1]
+    count = least_count(n, tail, test)
+    if not count:
+        return np.full(len(samples), -math.inf)
+    if test == "median":
+        return np.partition(samples, count - 1, axis=1)[:, count - 1]
+    if n <= EXACT_ENDS_UP_TO:
+        return _smallest_subset_means(samples, count)
+    if count <= EXACT_ENDS_UP_TO:
+        # The k smallest subset means are among those of the k smallest differences.
+        smallest = np.partition(samples, EXACT_ENDS_UP_TO - 1, axis=1)[:, :EXACT_ENDS_UP_TO]
+        return _smallest_subset_means(smallest, count)
+    return _expanded_ends(samples, (count + 0.5) / sign_patterns(n))
+
+
+def _smallest_subset_means(samples: Samples, count: int) -> Float[np.ndarray, " draws"]:
+    """Of every sample, the `count`-th smallest of the means of its subsets."""
+    n = samples.shape[1]
+    members = (np.arange(1, 2**n) >> np.arange(n)[:, None]) & 1
+    weights = members / members.sum(axis=0)
+    blocks = np.array_split(samples, -(-samples.shape[0] * 2**n // int(_NUMBERS)))
+    return np.concatenate(
+        [np.partition(block @ weights, count - 1, axis=1)[:, count - 1] for block in blocks]
+    )
+
+
+def _expanded_ends(samples: Samples, tail: float) -> Float[np.ndarray, " draws"]:
+    """The ends at which the sign-flip p-value is `tail`, by Cornish and Fisher's expansion.
+
+    With random signs, the sum of the differences x from the end has the variance sum(x^2) and the
+    cumulants -2 sum(x^4) and 16 sum(x^6). The sums follow from those about the mean, and the end
+    is where the sum over its standard deviation equals its quantile.
+    """
+    n = samples.shape[1]
+    mean = samples.mean(axis=1)
+    deviations = samples - mean[:, None]
+    power, sums = deviations, []
+    for _ in range(5):
+        power = power * deviations
+        sums.append(power.sum(axis=1))
+    s2, s3, s4, s5, s6 = sums
+    normal = -ndtri(tail)
+    quantile = np.full(len(samples), normal)
+    for _ in range(5):  # each pass reduces what is missing by a factor of about ten
+        shift = quantile * np.sqrt(s2 / (n * (n - quantile**2)))
+        variance = s2 + n * shift**2
+        fourth = s4 + shift * (4 * s3 + shift * (6 * s2 + n * shift**2))
+        sixth = s6 + shift * (6 * s5 + shift * (15 * s4 + shift * (20 * s3 + shift * 15 * s2)))
+        k4 = -2 * fourth / variance**2
+        k6 = 16 * (sixth + n * shift**6) / variance**3
+        quantile = normal + k4 / 24 * (normal**3 - 3 * normal)
+        quantile += k6 / 720 * (normal**5 - 10 * normal**3 + 15 * normal)
+        quantile -= k4**2 / 384 * (3 * normal**5 - 24 * normal**3 + 29 * normal)
+    return mean - quantile * np.sqrt(s2 / (n * (n - quantile**2)))

@@ -7,14 +7,8 @@ from typing import Any
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.declared import Plan
 from xception_jax.statistics.endpoints import Measured, Outcome
-from xception_jax.statistics.paired import EXACT_UP_TO
-from xception_jax.statistics.power import (
-    ALPHA,
-    FEWEST_PAIRS,
-    MOST_SEEDS,
-    POWER,
-    attainable_level,
-)
+from xception_jax.statistics.location import EXACT_UP_TO, smallest_n, smallest_p
+from xception_jax.statistics.power import ALPHA, FEWEST_PAIRS, MOST_SEEDS, POWER
 from xception_jax.statistics.results import Sweep
 
 _FRESH = "other seeds than these, in a new directory, since seeds added here come after results"
@@ -30,6 +24,8 @@ class Finding:
         endpoints: as in `verdicts.json`, in the order of the outcome's.
         sides: of each tested endpoint whether the effect is where the claim has it.
         family: number of claims that the p-values are adjusted for.
+        least_p: the smallest adjusted p that so many seeds could have given this claim, beside the
+            p-values of the other claims.
     """
 
     claim: RecordedClaim
@@ -39,6 +35,7 @@ class Finding:
     endpoints: Sequence[Mapping[str, Any]]
     sides: tuple[bool, ...]
     family: int
+    least_p: float
 
     @property
     def n(self) -> int:
@@ -94,12 +91,21 @@ def _statement(finding: Finding) -> str:
 
 
 def _numbers(measured: Measured, endpoint: Mapping[str, Any]) -> str:
-    low, high = (_signed(end, measured.unit) for end in endpoint["interval"])
     return (
-        f"{measured.label} {_signed(endpoint['effect'], measured.unit)}, 95% interval {low} to "
-        f"{high} ({endpoint['method']}), p = {_p(endpoint['p'])}, adjusted p = "
+        f"{measured.label} {_signed(endpoint['effect'], measured.unit)}, "
+        f"{_interval(measured, endpoint)}, p = {_p(endpoint['p'])}, adjusted p = "
         f"{_p(endpoint['p_adjusted'])}"
     )
+
+
+def _interval(measured: Measured, endpoint: Mapping[str, Any]) -> str:
+    """`95% interval −141 to −55 (sign-flip)`, or in words that it has no ends."""
+    confidence = f"{endpoint['confidence']:.0%}"
+    if endpoint["interval"] is None:
+        fewest = smallest_n((1 - endpoint["confidence"]) / 2, one_sided=True)
+        return f"no finite {confidence} interval, which takes {fewest} seeds"
+    low, high = (_signed(end, measured.unit) for end in endpoint["interval"])
+    return f"{confidence} interval {low} to {high} ({endpoint['method']})"
 
 
 def _signed(value: float, unit: str) -> str:
@@ -114,11 +120,19 @@ def _p(value: float) -> str:
 def _basis(finding: Finding) -> str:
     """What the numbers rest on."""
     outcome, claims = finding.outcome, "claims" if finding.family > 1 else "claim"
-    parts = [f"mean paired difference over n = {finding.n} seeds"]
+    test = finding.claim.test
+    parts = [f"{test} paired difference over n = {finding.n} seeds"]
     parts += seed_marks(finding.plan)
-    exact = "exact sign-flip" if finding.n <= EXACT_UP_TO else "sign-flip"
-    kind = f"{exact} test" if finding.claim.margin is None else f"two one-sided {exact} tests"
+    kind = "exact sign-flip" if finding.n <= EXACT_UP_TO else "sign-flip"
+    kind = "exact sign" if test == "median" else kind
+    kind = f"{kind} test" if finding.claim.margin is None else f"two one-sided {kind} tests"
     parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}", *outcome.notes]
+    skewed = zip(outcome.endpoints, finding.endpoints, strict=True)
+    if labels := [measured.label for measured, endpoint in skewed if endpoint["is_skewed"]]:
+        parts.append(
+            f"the differences in {' and '.join(labels)} look skewed, and test and interval are "
+            "exact only for symmetric ones"
+        )
     return "; ".join(parts + ["a post hoc claim"] * finding.claim.post_hoc)
 
 
@@ -126,17 +140,19 @@ def _what_next(finding: Finding) -> str:
     """Why an inconclusive claim is so, and what would decide it."""
     one_sided, n = finding.claim.margin is not None and all(finding.sides), finding.n
     parts = []
-    least = 2.0**-n if one_sided else 2.0 ** (1 - n)
+    least = smallest_p(n, one_sided=one_sided)
     kind = "one-sided" if one_sided else "two-sided"
-    if not attainable_level(n, ALPHA, one_sided=one_sided):
+    if least >= ALPHA:
         parts.append(
             f"{n} seeds cannot reach p < {ALPHA:g}, since the smallest {kind} p is {_p(least)}"
         )
-    elif not attainable_level(n, ALPHA / finding.family, one_sided=one_sided):
+    elif finding.least_p >= ALPHA:
         parts.append(
-            f"{n} seeds cannot reach an adjusted p < {ALPHA:g} with {finding.family} claims, since "
-            f"the smallest is {_p(min(1.0, least * finding.family))}"
+            f"beside the other claims as they are, {n} seeds cannot reach an adjusted p < "
+            f"{ALPHA:g}, since the smallest is {_p(finding.least_p)}"
         )
+    if any(endpoint["p"] < ALPHA <= endpoint["p_adjusted"] for endpoint in finding.endpoints):
+        parts.append("intervals belong to p, and are not adjusted for the number of claims")
     if len(set(finding.sides)) > 1:
         return "; ".join([*parts, "the endpoints point different ways, and the claim needs all"])
     needed = [endpoint["needed_n"] for endpoint in finding.endpoints]

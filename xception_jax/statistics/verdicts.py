@@ -6,6 +6,8 @@ The rules, which were made before any run:
 * A claim with a direction is tested two-sided and takes its direction from the sign of the effect,
   so that `supported` and `opposite` are one test, and neither is easier to reach than the other.
 * Equivalence is tested by two one-sided tests (TOST); `opposite` is an effect beyond the margin.
+* An endpoint's interval inverts its test. It leaves out zero, or lies within or beyond the margin,
+  exactly where p, before it is adjusted for the number of claims, is below 5%.
 * A claim of several endpoints holds only if all hold (intersection-union): its p is the largest.
 * P-values are Holm-adjusted over all claims that were declared before the runs, those that could
   not be tested included. A post hoc claim is adjusted over all claims, and adds nothing to others.
@@ -13,27 +15,32 @@ The rules, which were made before any run:
   that are missing, are said in the sentence and lower the grade to C.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims
 from xception_jax.statistics.declared import Declared, Plan, plan_of, read_declared
 from xception_jax.statistics.endpoints import Measured, Outcome, Runs, measure
+from xception_jax.statistics.location import LocationTest, smallest_p
 from xception_jax.statistics.paired import (
     CONFIDENCE,
-    beyond_margin_p,
     correlation,
     crossed_interval,
     holm,
-    mean_interval,
+    is_skewed,
+    other_intervals,
     probability_of_improvement,
-    sign_flip_p,
-    within_margin_p,
+    skewness,
 )
 from xception_jax.statistics.power import (
     ALPHA,
     FEWEST_PAIRS,
+    Design,
+    correlation_matrix,
     minimum_detectable_effect,
     needed_n,
 )
@@ -41,6 +48,8 @@ from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.sentences import Finding, seed_marks, sentence
 
 SCHEMA = 1
+METHODS = {"mean": "sign-flip", "median": "sign test"}
+"""What the interval of each test is called."""
 _LOWERS_TO = {
     **dict.fromkeys(("versions", "commit", "devices", "deterministic", "unrecorded"), "B"),
     **dict.fromkeys(("initial", "batches", "augmentation", "settings"), "C"),
@@ -68,6 +77,11 @@ class Case:
     def p(self) -> float:
         """The largest p, if the endpoints agree on what is so; else nothing can be concluded."""
         return max(self.p_values, default=1.0) if len(set(self.sides)) == 1 else 1.0
+
+    @property
+    def is_one_sided(self) -> bool:
+        """Whether two one-sided tests look for equivalence, instead of one for a difference."""
+        return self.claim.margin is not None and bool(self.sides) and all(self.sides)
 
 
 def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -107,14 +121,13 @@ def _case(runs: Runs, claim: RecordedClaim, declared: Declared) -> Case:
 
 def _test(claim: RecordedClaim, endpoint: Measured) -> tuple[float, bool]:
     """P-value, and whether the effect is on the claim's side of zero, or inside its margin."""
-    differences = endpoint.differences
-    effect = float(differences.mean())
+    test = LocationTest(endpoint.differences, claim.test)
     if claim.margin is None:
         is_higher_meant = endpoint.higher_is_better == (claim.direction == "better")
-        return sign_flip_p(differences), effect >= 0 if is_higher_meant else effect <= 0
-    if abs(effect) < claim.margin:
-        return within_margin_p(differences, claim.margin), True
-    return beyond_margin_p(differences, claim.margin), False
+        return test.p(), test.estimate >= 0 if is_higher_meant else test.estimate <= 0
+    if abs(test.estimate) < claim.margin:
+        return test.p_within(claim.margin), True
+    return test.p_beyond(claim.margin), False
 
 
 def _judged(
@@ -122,12 +135,12 @@ def _judged(
 ) -> dict[str, Any]:
     claim, outcome = case.claim, case.outcome
     verdict = _verdict(case, _adjusted(case, family, case.p))
-    endpoints = [
-        _endpoint(case, at, family, is_open=verdict == "inconclusive")
-        for at in range(len(outcome.endpoints))
-    ]
+    power = _power(case, len(family), is_open=verdict == "inconclusive")
+    endpoints = [_endpoint(case, at, family, power) for at in range(len(outcome.endpoints))]
     grade, reasons = _grade(claim, seed_marks(case.plan), audit)
-    finding = Finding(claim, outcome, case.plan, verdict, endpoints, case.sides, len(family))
+    least = smallest_p(len(outcome.seeds), one_sided=case.is_one_sided)
+    least = _adjusted(case, family, least)
+    finding = Finding(claim, outcome, case.plan, verdict, endpoints, case.sides, len(family), least)
     return {
         "claim": dict(claim.content),
         "title": claim.title,
@@ -164,34 +177,38 @@ def _adjusted(case: Case, family: Sequence[Case], p: float) -> float:
     return float(holm(values)[at])
 
 
-def _endpoint(case: Case, at: int, family: Sequence[Case], *, is_open: bool) -> dict[str, Any]:
+def _endpoint(
+    case: Case, at: int, family: Sequence[Case], power: tuple[float | None, int | None]
+) -> dict[str, Any]:
     """One endpoint as plain data; what cannot be computed from so few pairs is null."""
     claim, endpoint = case.claim, case.outcome.endpoints[at]
     differences, n = endpoint.differences, len(case.outcome.seeds)
+    test = LocationTest(differences, claim.test)
     p = case.p_values[at] if case.p_values else None
-    alpha, margin = ALPHA / len(family), claim.margin
-    interval = mean_interval(differences) if n >= 2 else None
-    deviation = endpoint.deviation or 0.0
+    tail = ALPHA if claim.margin is not None and _is_inside(test, claim.margin) else ALPHA / 2
+    nulls = (0.0,) if claim.margin is None else (-claim.margin, claim.margin)
+    interval = list(test.interval(tail, nulls)) if n else []
+    detectable, needed = power
     gains = differences if endpoint.higher_is_better else -differences
-    needed = None
-    if is_open:
-        needed = needed_n(float(differences.mean()), deviation, margin=margin, alpha=alpha)
-    examples = endpoint.example_differences if n >= 2 else None
+    is_mean = claim.test == "mean"
+    examples = endpoint.example_differences if n >= 2 and is_mean else None
     one, other = endpoint.sides
     return {
         "endpoint": endpoint.name,
         "unit": endpoint.unit,
-        "effect": float(differences.mean()) if n else None,
-        "interval": [interval.low, interval.high] if interval else None,
-        "method": interval.method if interval else None,
+        "effect": test.estimate if n else None,
+        "interval": interval if interval and math.isfinite(interval[0]) else None,
+        "confidence": 1 - 2 * tail,
+        "method": METHODS[claim.test] if n else None,
+        "other_intervals": other_intervals(differences) if n >= 2 and is_mean else {},
+        "skewness": skewness(differences),
+        "is_skewed": is_mean and is_skewed(differences),
         "p": p,
         "p_adjusted": None if p is None else _adjusted(case, family, p),
-        "needed_n": max(needed, n + 1) if needed else None,
-        "minimum_detectable_effect": minimum_detectable_effect(
-            n, deviation, equivalence=margin is not None, alpha=alpha
-        )
-        if n >= 2
-        else None,
+        "needed_n": needed,
+        "minimum_detectable_effect": None
+        if detectable is None or n < 2
+        else detectable * (endpoint.deviation or 0.0),
         "correlation": correlation(one, other),
         "probability_of_improvement": probability_of_improvement(gains) if n else None,
         "example_interval": None if examples is None else list(crossed_interval(examples)),
@@ -200,6 +217,44 @@ def _endpoint(case: Case, at: int, family: Sequence[Case], *, is_open: bool) -> 
             for seed, a, b in zip(case.outcome.seeds, one, other, strict=True)
         ],
     }
+
+
+def _is_inside(test: LocationTest, margin: float) -> bool:
+    return bool(test.differences.size) and abs(test.estimate) < margin
+
+
+def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int | None]:
+    """What the claim's seeds can find, and how many would decide it, all endpoints at once.
+
+    Returns:
+        The smallest detectable effect, in standard deviations of each endpoint's differences; and
+        the number of seeds that would decide a claim that is open, if effects, spread and the
+        correlation of the endpoints are as seen. None: there is none, or too few pairs to tell.
+    """
+    claim, n, margin = case.claim, len(case.outcome.seeds), case.claim.margin
+    if n < 2:
+        return None, None
+    rows = [endpoint.differences for endpoint in case.outcome.endpoints]
+    effects = np.array([LocationTest(row, claim.test).estimate for row in rows])
+    deviations = np.array([row.std(ddof=1) for row in rows])
+    known = Design(
+        alpha=ALPHA / family,
+        correlation=correlation_matrix(rows, [-1.0 if effect < 0 else 1.0 for effect in effects]),
+        equivalence=margin is not None,
+        test=claim.test,
+    )
+    detectable = minimum_detectable_effect(n, known)
+    if not is_open or len(set(case.sides)) > 1:
+        return detectable, None
+    # Differences that are all alike have no spread to measure the effect by.
+    scale = np.maximum(deviations, 1e-9 * np.maximum(np.abs(effects), margin or 1e-300))
+    if case.is_one_sided:
+        assert margin is not None
+        needed = needed_n(list(effects / scale), known, list(margin / scale))
+    else:
+        distances = (np.abs(effects) - (margin or 0.0)) / scale
+        needed = needed_n(list(distances), replace(known, equivalence=False))
+    return detectable, needed and max(needed, n + 1)
 
 
 def _grade(

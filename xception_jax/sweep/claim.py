@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xception_jax.errors import InputError, require_choice
-from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET
+from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET, TESTS
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Claim:
         pilot_seeds: number of first seeds that give the target and are then not tested, likewise.
         versus: two more arms: the claim is then that arm − baseline is better, worse, or
             equivalent, compared with the difference of these two.
+        test: "mean": a sign-flip test of the mean difference, exact where the differences are
+            symmetric about it; "median": a sign test of the median, exact for any differences.
     """
 
     arm: str
@@ -33,12 +35,14 @@ class Claim:
     target: float | None = None
     pilot_seeds: int = 0
     versus: tuple[str, str] | None = None
+    test: str = TESTS[0]
 
     def __post_init__(self) -> None:
         for arm in (self.arm, self.baseline):
             if not isinstance(arm, str):
                 raise InputError("claim", arm, "must be the name of an arm")
         require_choice("claim.direction", self.direction, DIRECTIONS)
+        require_choice("claim.test", self.test, TESTS)
         self._require_endpoints()
         if (self.direction == "equivalent") != (self.margin is not None):
             raise InputError("claim.margin", self.margin, "goes with equivalence, and only with it")
@@ -85,6 +89,8 @@ class Claim:
         content = asdict(self) | {"endpoints": list(self.endpoints)}
         if self.versus:
             content["versus"] = list(self.versus)
+        if self.test == TESTS[0]:
+            del content["test"]
         optional = ("target", "pilot_seeds", "versus")
         return {name: value for name, value in content.items() if value or name not in optional}
 
