@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.architectures import architecture
+from benchmarks.architectures import describe
 from benchmarks.cases import Case, Settings, Variant, Work
 from benchmarks.startup import ROOT, process
 from benchmarks.train_step import PEERS, with_allocators
@@ -93,21 +93,17 @@ def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
         for name, values in batch.items()
     }
     np.savez(directory / "images.npz", **arrays)
+    channels = {
+        "num_classes": opened.info.num_classes,
+        "in_channels": opened.info.image_shape[-1],
+    }
     evaluations = [s for s in range(1, schedule.total + 1) if schedule.due(schedule.evaluate, s)]
     optimizer = config.optimizer
     warmup = optimizer.warmup_epochs * schedule.examples_per_epoch / schedule.examples_per_step
     return {
         "images": str(directory / "images.npz"),
         "architectures": [
-            architecture(
-                run.config.model.name,
-                num_classes=opened.info.num_classes,
-                in_channels=opened.info.image_shape[-1],
-                norm_momentum=run.config.model.block.norm.momentum,
-                intermediate_activation=run.config.model.block.intermediate_activation,
-            )
-            for run in runs
-            if run.seed < seeds
+            describe(run.config.model, **channels) for run in runs if run.seed < seeds
         ],
         "batch": config.train.batch_size,
         "steps": schedule.total,
