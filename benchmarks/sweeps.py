@@ -23,6 +23,7 @@ from benchmarks.startup import ROOT, process
 from benchmarks.train_step import PEERS, with_allocators
 
 OURS = "benchmarks.sweeps:ours"
+PEER = "benchmarks.sweeps:peer"
 EXPERIMENT = ROOT / "experiments" / "nonlinearity.py"
 
 
@@ -40,7 +41,7 @@ def cases(settings: Settings) -> Iterator[Case]:
     theirs = [
         Variant(
             name,
-            "benchmarks.sweeps:peer",
+            PEER,
             size | {"module": f"{PEERS}.{module}"},
             needs=needs,
         )
@@ -62,19 +63,34 @@ def cases(settings: Settings) -> Iterator[Case]:
     )
 
 
-def ours(*, seeds: int, epochs: float, cold: bool, packing: str, kernels: bool = False) -> Work:
-    """The command, without W&B; if `cold`, no compiled program is there to be found."""
-    command = [sys.executable, "-m", "xception_jax", "sweep", str(EXPERIMENT), "--workdir"]
-    command += ["{workdir}", "--seeds", str(seeds), "--packing", packing]
-    command += [f"train.epochs={epochs}", "wandb.mode=disabled"]
-    return process(command=command, cold=cold, kernels=kernels)
+def ours(
+    *,
+    seeds: int,
+    epochs: float,
+    cold: bool,
+    packing: str,
+    kernels: bool = False,
+    verdict: bool = False,
+) -> Work:
+    """The command, without W&B, and the report if a verdict is asked for.
+
+    If `cold`, no compiled program is there to be found.
+    """
+    program = [sys.executable, "-m", "xception_jax"]
+    train = [*program, "sweep", str(EXPERIMENT), "--workdir", "{workdir}", "--seeds", str(seeds)]
+    train += ["--packing", packing, f"train.epochs={epochs}", "wandb.mode=disabled"]
+    then = [[*program, "report", "{workdir}"]] if verdict else []
+    return process(command=train, then=then, cold=cold, kernels=kernels)
 
 
-def peer(*, module: str, seeds: int, epochs: float, cold: bool) -> Work:
+def peer(*, module: str, seeds: int, epochs: float, cold: bool, verdict: bool = False) -> Work:
     """`python -m module` with a description of the runs and their decoded images."""
     directory = Path(tempfile.mkdtemp(prefix="xception-jax-benchmarks-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    (directory / "runs.json").write_text(json.dumps(_describe(seeds, epochs, directory)))
+    described = _describe(seeds, epochs, directory)
+    if not verdict:
+        described["claims"] = []
+    (directory / "runs.json").write_text(json.dumps(described))
     return process(command=[sys.executable, "-m", module, str(directory / "runs.json")], cold=cold)
 
 
@@ -83,7 +99,8 @@ def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
     from xception_jax.sweep import load_experiment, plan_runs
     from xception_jax.training.setup import make_schedule, open_data
 
-    runs = plan_runs(*load_experiment(EXPERIMENT, overrides=[f"train.epochs={epochs}"]))
+    experiment, base = load_experiment(EXPERIMENT, overrides=[f"train.epochs={epochs}"])
+    runs = plan_runs(experiment, base)
     config = runs[0].config
     opened = open_data(config)
     schedule = make_schedule(config, opened.info.examples["train"])
@@ -102,9 +119,17 @@ def _describe(seeds: int, epochs: float, directory: Path) -> dict[str, Any]:
     warmup = optimizer.warmup_epochs * schedule.examples_per_epoch / schedule.examples_per_step
     return {
         "images": str(directory / "images.npz"),
-        "architectures": [
-            describe(run.config.model, **channels) for run in runs if run.seed < seeds
+        "runs": [
+            {
+                "arm": run.arm,
+                "seed": run.seed,
+                "architecture": describe(run.config.model, **channels),
+            }
+            for run in runs
+            if run.seed < seeds
         ],
+        "seeds": seeds,
+        "claims": [claim.describe() for claim in experiment.claims],
         "batch": config.train.batch_size,
         "steps": schedule.total,
         "evaluate_after": evaluations,

@@ -118,8 +118,8 @@ def main(path: str) -> None:
     """Trains the runs that a JSON file describes, one after another."""
     runs = json.loads(Path(path).read_text())
     data = jax.device_put(dict(np.load(runs["images"])))
-    for seed, architecture in enumerate(runs["architectures"]):
-        valid, test = train_run(architecture, runs, data, seed)
+    for run in runs["runs"]:
+        valid, test = train_run(run["architecture"], runs, data, run["seed"])
         print(json.dumps({"valid": valid, "test": test}), flush=True)
 
 
