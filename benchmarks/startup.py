@@ -105,8 +105,8 @@ def process(
                 }
                 if built is not None:
                     _link(built, Path(cache, "cache"))
-                for words in (command, *then):
-                    words = [word.replace("{workdir}", f"{work}/run") for word in words]
+                for started in (command, *then):
+                    words = [word.replace("{workdir}", f"{work}/run") for word in started]
                     done = subprocess.run(
                         words, env=environment, capture_output=True, text=True, check=False
                     )

@@ -14,7 +14,7 @@ from xception_jax.sweep import Claim
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.peers import scipy_claims  # noqa: E402
+from benchmarks.peers import scipy_claims
 
 STEPS = (100, 200, 300, 400)
 CLAIMS = [

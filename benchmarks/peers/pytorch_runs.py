@@ -1,6 +1,7 @@
 """The runs of a sweep in PyTorch, one by one: `python -m benchmarks.peers.pytorch_runs JSON`.
 
-If the description has claims, they are tested in the end (`scipy_claims`). What the runs do is said in `benchmarks.sweeps`. Images and model are on the GPU if there is one.
+What they do is said in `benchmarks.sweeps`. If the description has claims, they are tested in the
+end (`scipy_claims`). Images and model are on the GPU if there is one.
 """
 
 import json
