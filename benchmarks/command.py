@@ -21,6 +21,7 @@ from benchmarks import (
     startup,
     sweeps,
     train_step,
+    verdict,
 )
 from benchmarks.cases import Settings
 from benchmarks.rounds import measure
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Any] = {
     "pipelines": pipelines,
     "startup": startup,
     "sweep": sweeps,
+    "verdict": verdict,
     "growth": growth,
 }
 

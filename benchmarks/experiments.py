@@ -1,14 +1,14 @@
 """Whole training steps of every arm of every experiment, alone and in packs.
 
 What is compared: the same step with the convolutions between one group and one per channel, and the
-regular ones of more than 32 channels, by XLA's own operation; and PyTorch where a peer of the arm's
-model is written (`peers`), which so far is the Xception of one channel a segment at its own width.
+regular ones of more than 32 channels, by XLA's own operation; and the same models in PyTorch and in
+plain Flax, which build them from the same tables (`architectures`).
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.architectures import architecture
+from benchmarks.architectures import describe
 from benchmarks.cases import KEEP_MEMORY, Case, Settings, Variant
 from benchmarks.startup import ROOT
 from benchmarks.train_step import OURS, PEERS, with_kernels
@@ -18,9 +18,8 @@ from xception_jax.sweep import load_experiment, plan_runs
 
 EXPERIMENTS = ROOT / "experiments"
 SLOTS = 4
-QUICK = ("segments: 8-none",)
-# What the peers' description of a model says of it.
-DESCRIBED = {"name", "norm_momentum", "norm_epsilon", "intermediate_activation", "dropout"}
+TORCH = ("torch",)
+QUICK = ("segments: 8-none", "inception_vs_xception: inception")
 
 
 def cases(settings: Settings) -> Iterator[Case]:
@@ -66,15 +65,10 @@ def _case(name: str, config: Config, model: dict[str, Any], settings: Settings) 
         kernels_off = KEEP_MEMORY | {"XCEPTION_JAX_KERNELS": "off"}
         by_xla = ours | {"tiles": False}
         variants.append(Variant("alone, XLA's convolutions", OURS, by_xla, kernels_off))
-    if set(model) <= DESCRIBED and model["name"].startswith("xception"):
-        described = architecture(
-            model["name"],
-            num_classes=info.num_classes,
-            in_channels=info.image_shape[2],
-            norm_momentum=config.model.block.norm.momentum,
-            intermediate_activation=config.model.block.intermediate_activation,
-        )
-        theirs = {"architecture": described, **work}
-        torch = f"{PEERS}.pytorch:train_step"
-        variants.append(Variant("PyTorch, one by one", torch, theirs, KEEP_MEMORY, ("torch",)))
-    return Case(name, "images/s", tuple(variants), reference="alone")
+    channels = {"num_classes": info.num_classes, "in_channels": info.image_shape[2]}
+    theirs = {"architecture": describe(config.model, **channels), **work}
+    variants += [
+        Variant("PyTorch, one by one", f"{PEERS}.pytorch:train_step", theirs, KEEP_MEMORY, TORCH),
+        Variant("plain Flax, one by one", f"{PEERS}.flax_plain:train_step", theirs, KEEP_MEMORY),
+    ]
+    return Case(name, "images/s", tuple(variants), reference="PyTorch, one by one")

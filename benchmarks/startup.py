@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -67,12 +67,18 @@ def cases(settings: Settings) -> Iterator[Case]:
 
 
 def process(
-    *, command: list[str], cold: bool = False, kernels: bool = False, clock: str = ""
+    *,
+    command: list[str],
+    then: Sequence[list[str]] = (),
+    cold: bool = False,
+    kernels: bool = False,
+    clock: str = "",
 ) -> Work:
     """Runs a command once a time, with caches of its own.
 
     Args:
         command: what to start; "{workdir}" among its words is a path that does not exist yet.
+        then: commands to start after it, one when the other has ended.
         cold: with an empty cache of compiled programs each time; otherwise all times share one,
             which the first fills.
         kernels: whether the kernels in C++ that this user has built are found.
@@ -99,12 +105,13 @@ def process(
                 }
                 if built is not None:
                     _link(built, Path(cache, "cache"))
-                words = [word.replace("{workdir}", f"{work}/run") for word in command]
-                done = subprocess.run(
-                    words, env=environment, capture_output=True, text=True, check=False
-                )
-                if done.returncode:
-                    raise RuntimeError(done.stderr.strip().splitlines()[-1:] or done.returncode)
+                for started in (command, *then):
+                    words = [word.replace("{workdir}", f"{work}/run") for word in started]
+                    done = subprocess.run(
+                        words, env=environment, capture_output=True, text=True, check=False
+                    )
+                    if done.returncode:
+                        raise RuntimeError(done.stderr.strip().splitlines()[-1:] or done.returncode)
                 if clock:
                     seconds += json.loads(done.stdout.splitlines()[-1])[clock]
         return seconds if clock else None

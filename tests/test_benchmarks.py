@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.cases import Case, Variant  # noqa: E402
 from benchmarks.command import BENCHMARKS  # noqa: E402
 from xception_jax.models import count, model_function  # noqa: E402
-from xception_jax.models.xception import XCEPTIONS  # noqa: E402
 
 PARAMETERS = 22_855_952  # of Xception with 1,000 classes, in Keras and in the paper's table 3
 
@@ -69,7 +69,7 @@ def test_benchmarks_write_what_they_measured(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["train_step", "inference", "packing", "experiments", "pipelines", "sweep", "growth"]
+    "name", [name for name in BENCHMARKS if name not in ("operations", "startup")]
 )
 def test_every_benchmark_runs(name, tmp_path):
     done = benchmarks(name, "--quick", "--output", tmp_path)
@@ -151,7 +151,7 @@ def test_ratios_are_of_rounds_not_of_medians():
 
 def test_operations_are_those_of_the_model():
     """Multiply-adds of the operations listed, repeats included, are those counted in the model."""
-    listed = list(architectures._operations(XCEPTIONS["xception"], 96, 3))
+    listed = list(architectures.every_operation("xception", 96))
     taps = {"depthwise": lambda o: 9, "pointwise": lambda o: o.channels}
     taps["conv"] = lambda o: 9 * o.channels
     total = 0
@@ -167,22 +167,50 @@ def test_operations_are_those_of_the_model():
     assert total + 2048 * 1000 == whole.macs  # and the classifier
 
 
-def described(name: str, channels: int = 3, classes: int = 1000) -> dict:
-    return architectures.architecture(name, num_classes=classes, in_channels=channels)
-
-
-def test_peers_have_as_many_parameters():
+def parameters_of_peers(described: dict) -> dict[str, int]:
+    """The number of trainable parameters in plain Flax, and in PyTorch where it is installed."""
     from flax import nnx
 
     from benchmarks.peers import flax_plain
 
-    model = nnx.eval_shape(lambda: flax_plain.build(described("xception")))
-    assert flax_plain.count(model) == PARAMETERS
-    torch = pytest.importorskip("torch")
-    from benchmarks.peers import pytorch
+    model = nnx.eval_shape(lambda: flax_plain.build(described))
+    counts = {"flax": flax_plain.count(model)}
+    if find_spec("torch"):
+        import torch
 
-    with torch.device("meta"):
-        assert pytorch.count(pytorch.Xception(described("xception"))) == PARAMETERS
+        from benchmarks.peers import pytorch
+
+        with torch.device("meta"):
+            counts["torch"] = pytorch.count(pytorch.model_of(described))
+    return counts
+
+
+@pytest.mark.parametrize("name", ["xception", "inception_v3", "alexnet"])
+def test_peers_have_as_many_parameters(name):
+    function = model_function(name)
+    own = sum(int(np.prod(leaf.shape)) for leaf in function.parameters)
+    assert set(parameters_of_peers(architectures.architecture(name)).values()) == {own}
+    if name == "xception":
+        assert own == PARAMETERS
+
+
+def test_every_arm_of_every_experiment_has_peers():
+    """An arm that the peers could not build would raise; each has our number of parameters."""
+    from benchmarks import experiments
+    from benchmarks.cases import Settings
+
+    seen = 0
+    for case in experiments.cases(Settings()):
+        by_name = {variant.name: variant for variant in case.variants}
+        ours, theirs = (by_name[n].arguments for n in ("alone", "PyTorch, one by one"))
+        function = model_function(
+            num_classes=ours["classes"], in_channels=ours["channels"], **ours["model"]
+        )
+        own = sum(int(np.prod(leaf.shape)) for leaf in function.parameters)
+        assert set(parameters_of_peers(theirs["architecture"]).values()) == {own}, case.name
+        assert by_name["plain Flax, one by one"].arguments == theirs
+        seen += 1
+    assert seen > 20
 
 
 @pytest.mark.slow
@@ -193,11 +221,35 @@ def test_keras_has_as_many_parameters():
     assert keras_jax.count(keras_jax.build(size=96)) == PARAMETERS
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    """Our tiny model on images of 17 pixels, with random values everywhere; and its logits."""
-    rng = np.random.default_rng()
-    function = model_function("xception_tiny", num_classes=10, padding="same")
+# Between them: both orders, all kinds of segments, every activation of the experiments, plain
+# stacks, normalization between the operations, towers, forks, one-dimensional kernels, all pools
+# and heads.
+MODELS: dict[str, dict[str, Any]] = {
+    "relu": {"name": "xception_tiny", "intermediate_activation": "relu"},
+    "order": {
+        "name": "xception_tiny",
+        "order": "pointwise_first",
+        "intermediate_activation": "elu",
+        "segments": 4,
+        "width": 1.3,
+    },
+    "plain": {"name": "xception_tiny", "residual": False, "segments": 1, "middle_modules": 1},
+    "norm": {"name": "xception_tiny", "intermediate_norm": True, "middle_modules": 0},
+    "vgg": {"name": "separable_vgg_tiny", "kernel_size": 5, "fully_connected": (12, 8)},
+    "inception": {"name": "inception_v3", "width": 0.1},
+    "separable towers": {"name": "inception_tiny", "separable": True, "segments": 2},
+    "alexnet": {"name": "alexnet", "width": 0.05},
+    "separable alexnet": {"name": "alexnet_tiny", "separable": True},
+}
+PIXELS = {"inception": 75, "alexnet": 67}
+# Both compute in float32 through up to some 90 convolutions, each adding up at most 1,728 products.
+TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
+
+
+def ours(which: str, padding: str) -> tuple[dict, np.ndarray, np.ndarray]:
+    """Random values of everything in a model, images, and the model's logits."""
+    rng, size = np.random.default_rng(), PIXELS.get(which, 18)
+    function = model_function(num_classes=10, padding=padding, **MODELS[which])
     values = {
         leaf.path: jnp.asarray(
             rng.uniform(0.5, 1.5, leaf.shape)
@@ -207,7 +259,7 @@ def tiny():
         )
         for leaf in (*function.parameters, *function.batch_stats)
     }
-    images = rng.uniform(-1, 1, (2, 17, 17, 3)).astype(np.float32)
+    images = rng.uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
     split = [
         {leaf.path: values[leaf.path] for leaf in leaves}
         for leaves in (function.parameters, function.batch_stats)
@@ -216,51 +268,40 @@ def tiny():
     return values, images, np.asarray(logits)
 
 
-# Both compute in float32 through some 15 convolutions, each adding up at most 1,728 products.
-TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
-
-
-def test_plain_flax_gives_our_logits(tiny):
+@pytest.mark.parametrize(
+    "which",
+    # XLA takes long to compile so many convolutions.
+    [pytest.param(which, marks=[pytest.mark.slow] * (which == "inception")) for which in MODELS],
+)
+def test_plain_flax_gives_our_logits(which):
     from flax import nnx
 
     from benchmarks.peers import flax_plain
 
-    values, images, logits = tiny
-    model = flax_plain.build(described("xception_tiny", classes=10))
+    values, images, logits = ours(which, "same")
+    model = flax_plain.build(architectures.architecture(num_classes=10, **MODELS[which]))
     used = set()
-    for keys, variable in nnx.to_flat_state(nnx.state(model)):
-        path = our_path_of_flax("/".join(map(str, keys)))
+    for path, variable in flax_plain.arrays(model):
         used.add(path)
         variable.set_value(values[path].reshape(variable.get_value().shape))
-        nnx.update(model, nnx.from_flat_state([(keys, variable)]))
     assert used == values.keys()
     model.eval()
     theirs = nnx.jit(lambda model, images: model(images))(model, images)
     np.testing.assert_allclose(theirs, logits, **TOLERANCE)
 
 
-def our_path_of_flax(path: str) -> str:
-    for theirs, mine in (
-        ("spatial/kernel", "spatial_kernel"),
-        ("pointwise/kernel", "pointwise_kernel"),
-    ):
-        path = path.replace(theirs, mine)
-    holder, _, name = path.rpartition("/")
-    name = {"var": "variance"}.get(name, name)
-    return architectures.our_path("xception_tiny", f"{holder}/{name}")
-
-
-def test_pytorch_gives_our_logits(tiny):
-    """17 pixels become 9, 5, 3 and 2: where what is halved is odd, both pad alike."""
+@pytest.mark.parametrize("which", MODELS)
+def test_pytorch_gives_our_logits(which):
+    """Ours pads as PyTorch does, which differs where what is halved is even."""
     torch = pytest.importorskip("torch")
     from benchmarks.peers import pytorch
 
-    values, images, logits = tiny
-    model = pytorch.Xception(described("xception_tiny", classes=10)).eval()
+    values, images, logits = ours(which, "torch")
+    described = architectures.architecture(num_classes=10, **MODELS[which])
+    model = pytorch.model_of(described).eval()
     used = set()
     with torch.no_grad():
-        for theirs, tensor in pytorch.arrays(model):
-            path = architectures.our_path("xception_tiny", theirs)
+        for path, tensor in pytorch.arrays(model, described):
             used.add(path)
             value = np.asarray(values[path])
             value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T

@@ -1,10 +1,11 @@
-"""Xception as one writes it in Flax NNX: its own layers, its own optimizer, its own jit.
+"""The models as one writes them in Flax NNX: its own layers, its own optimizer, its own jit.
 
-The depthwise convolution is `nnx.Conv(feature_group_count=channels)`. The step is compiled by
+A convolution over segments is `nnx.Conv(feature_group_count=segments)`. The step is compiled by
 `nnx.jit` and held by `nnx.cached_partial`, which Flax recommends where the cost of a call matters.
 """
 
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,120 +16,152 @@ from flax import nnx
 
 from benchmarks.cases import Work
 
-
-class Separable(nnx.Module):
-    """A depthwise 3x3 convolution, an activation if one is wanted, a pointwise convolution."""
-
-    def __init__(self, before: int, after: int, activation: str, dtype: Any, rngs: nnx.Rngs):
-        plain: dict[str, Any] = {"use_bias": False, "dtype": dtype, "rngs": rngs}
-        self.spatial = nnx.Conv(before, before, (3, 3), feature_group_count=before, **plain)
-        self.pointwise = nnx.Conv(before, after, (1, 1), **plain)
-        self.activation = activation
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[batch, height, width, before] -> [batch, height, width, after]."""
-        x = self.spatial(x)
-        if self.activation != "none":
-            x = getattr(jax.nn, self.activation)(x)
-        return self.pointwise(x)
+Layer = dict[str, Any]
+PATH = "our_path"  # attribute of a module: where our model has its arrays
 
 
-class Stage(nnx.Module):
-    """Separable convolutions, a pool, what skips them."""
+class Parallel(nnx.Module):
+    """Branches on the same input, their outputs added up or concatenated."""
 
-    def __init__(
-        self,
-        before: int,
-        stage: dict[str, Any],
-        *,
-        norm: Any,
-        activation: str,
-        dtype: Any,
-        rngs: nnx.Rngs,
-    ):
-        self.stage, widths = dict(stage, features=tuple(stage["features"])), stage["features"]
-        self.convolutions = nnx.List(
-            Separable(a, b, activation, dtype, rngs) for a, b in pairwise((before, *widths))
-        )
-        self.norms = nnx.List(norm(width) for width in widths)
-        if stage["shortcut"] == "projection":
-            strides = 2 if stage["pool"] else 1
-            self.projection = nnx.Conv(
-                before, widths[-1], (1, 1), strides, use_bias=False, dtype=dtype, rngs=rngs
-            )
-            self.projection_norm = norm(widths[-1])
+    def __init__(self, branches: list[nnx.Sequential], join: str) -> None:
+        self.branches: nnx.List[nnx.Sequential] = nnx.List(branches)
+        self.join = join
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[batch, height, width, channels] -> [batch, height / 2 if pooled, …, features]."""
-        inputs, stage = x, self.stage
-        for index, (convolution, norm) in enumerate(
-            zip(self.convolutions, self.norms, strict=True)
-        ):
-            if stage["activation"] == "before" and (index > 0 or stage["first_activation"]):
-                x = nnx.relu(x)
-            x = norm(convolution(x))
-            if stage["activation"] == "after":
-                x = nnx.relu(x)
-        if stage["pool"]:
-            x = nnx.max_pool(x, (3, 3), (2, 2), "SAME")
-        if stage["shortcut"] == "projection":
-            x = x + self.projection_norm(self.projection(inputs))
-        return x + inputs if stage["shortcut"] == "identity" else x
+        """[batch, height, width, channels] -> [batch, height / strides, …, features]."""
+        outputs = [branch(x) for branch in self.branches]
+        return sum(outputs) if self.join == "sum" else jnp.concatenate(outputs, axis=-1)
 
 
-class Xception(nnx.Module):
-    """The model that `architecture` describes (`benchmarks.architectures`)."""
+class Model(nnx.Module):
+    """The model that an `architecture` describes (`benchmarks.architectures`)."""
 
-    def __init__(self, architecture: dict[str, Any], *, dtype: Any, rngs: nnx.Rngs):
-        momentum, epsilon = architecture["norm_momentum"], architecture["norm_epsilon"]
-
-        def norm(features: int) -> nnx.BatchNorm:
-            return nnx.BatchNorm(
-                features, momentum=momentum, epsilon=epsilon, dtype=dtype, rngs=rngs
-            )
-
-        features, stem = architecture["in_channels"], architecture["stem"]
-        activation = architecture["intermediate_activation"]
-        self.stem: nnx.List[nnx.Conv] = nnx.List()
-        self.stem_norms: nnx.List[nnx.BatchNorm] = nnx.List()
-        for conv in stem:
-            self.stem.append(
-                nnx.Conv(
-                    features,
-                    conv["features"],
-                    (3, 3),
-                    conv["strides"],
-                    padding=conv["padding"],
-                    use_bias=False,
-                    dtype=dtype,
-                    rngs=rngs,
-                )
-            )
-            features = conv["features"]
-            self.stem_norms.append(norm(features))
-        self.stages: nnx.List[Stage] = nnx.List()
-        for stage in architecture["stages"]:
-            self.stages.append(
-                Stage(features, stage, norm=norm, activation=activation, dtype=dtype, rngs=rngs)
-            )
-            features = stage["features"][-1]
-        self.classifier = nnx.Linear(features, architecture["num_classes"], rngs=rngs)
+    def __init__(self, architecture: dict[str, Any], *, dtype: Any, rngs: nnx.Rngs) -> None:
+        self.layers = _sequence(architecture["layers"], architecture, dtype, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Images [batch, height, width, channels] to logits."""
-        for conv, norm in zip(self.stem, self.stem_norms, strict=True):
-            x = nnx.relu(norm(conv(x)))
-        for stage in self.stages:
-            x = stage(x)
-        return self.classifier(jnp.mean(x, axis=(1, 2)).astype(jnp.float32))
+        return self.layers(x)
 
 
-def build(architecture: dict[str, Any], *, dtype: str = "float32", seed: int = 0) -> Xception:
+def _sequence(
+    layers: list[Layer], model: dict[str, Any], dtype: Any, rngs: nnx.Rngs
+) -> nnx.Sequential:
+    return nnx.Sequential(*(_layer(layer, model, dtype, rngs) for layer in layers))
+
+
+def _layer(layer: Layer, model: dict[str, Any], dtype: Any, rngs: nnx.Rngs) -> Callable[..., Any]:
+    """The module or function of a layer; modules with parameters get its `path`."""
+    kind = layer["kind"]
+    if kind == "parallel":
+        branches = [_sequence(branch, model, dtype, rngs) for branch in layer["branches"]]
+        return Parallel(branches, layer["join"])
+    if kind in MODULES:
+        module = MODULES[kind](layer, model, dtype, rngs)
+        setattr(module, PATH, layer.get("path", ""))
+        return module
+    function: Callable[..., Any] = FUNCTIONS[kind](layer)
+    return function
+
+
+def _conv(layer: Layer, _: dict[str, Any], dtype: Any, rngs: nnx.Rngs) -> nnx.Conv:
+    return nnx.Conv(
+        layer["inputs"],
+        layer["features"],
+        tuple(layer["kernel"]),
+        layer["strides"],
+        padding=layer["padding"],
+        feature_group_count=layer["groups"],
+        use_bias=False,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def _norm(layer: Layer, model: dict[str, Any], dtype: Any, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    return nnx.BatchNorm(
+        layer["features"],
+        momentum=model["norm_momentum"],
+        epsilon=model["norm_epsilon"],
+        use_scale=layer["scale"],
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def _dense(layer: Layer, _: dict[str, Any], dtype: Any, rngs: nnx.Rngs) -> nnx.Linear:
+    dtype = jnp.float32 if layer["path"] == "classifier" else dtype
+    return nnx.Linear(layer["inputs"], layer["features"], dtype=dtype, rngs=rngs)
+
+
+def _dropout(layer: Layer, _: dict[str, Any], __: Any, rngs: nnx.Rngs) -> nnx.Dropout:
+    return nnx.Dropout(layer["rate"], rngs=rngs)
+
+
+MODULES: dict[str, Callable[..., nnx.Module]] = {
+    "conv": _conv,
+    "norm": _norm,
+    "dense": _dense,
+    "dropout": _dropout,
+}
+
+
+FUNCTIONS: dict[str, Callable[[Layer], Callable[..., Any]]] = {
+    "activation": lambda layer: getattr(jax.nn, layer["name"]),
+    "max_pool": lambda layer: partial(
+        nnx.max_pool,
+        window_shape=(3, 3),
+        strides=(layer["strides"],) * 2,
+        padding=layer["padding"],
+    ),
+    "average_pool": lambda _: partial(
+        nnx.avg_pool,
+        window_shape=(3, 3),
+        strides=(1, 1),
+        padding="SAME",
+        count_include_pad=False,
+    ),
+    "mean": lambda layer: partial(_mean, grid=layer["grid"]),
+}
+
+
+def _mean(x: jax.Array, grid: int) -> jax.Array:
+    """[batch, height, width, features] -> [batch, grid * grid * features]."""
+    x = x.astype(jnp.float32)
+    if grid > 1:
+        (_, height, width, _) = x.shape
+        parts = [
+            jnp.mean(x[:, rows, columns], axis=(1, 2))
+            for rows in _parts(height, grid)
+            for columns in _parts(width, grid)
+        ]
+        return jnp.concatenate(parts, axis=-1)
+    return jnp.mean(x, axis=(1, 2))
+
+
+def _parts(size: int, grid: int) -> list[slice]:
+    return [slice(i * size // grid, -(-(i + 1) * size // grid)) for i in range(grid)]
+
+
+def build(architecture: dict[str, Any], *, dtype: str = "float32", seed: int = 0) -> Model:
     """A model with its own initial values."""
-    return Xception(architecture, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(seed))
+    return Model(architecture, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(seed))
 
 
-def loss_of(model: Xception, images: jax.Array, labels: jax.Array) -> jax.Array:
+def arrays(model: Model) -> Iterator[tuple[str, nnx.Variable]]:
+    """(path in our model, variable) of everything that the model holds."""
+    names = {"var": "variance"}
+    for _, module in nnx.iter_modules(model):
+        for name in ("kernel", "scale", "bias", "mean", "var"):
+            variable = getattr(module, name, None)
+            if isinstance(variable, nnx.Variable) and variable.get_value() is not None:
+                within = isinstance(module, nnx.Conv)  # whose path is that of its only kernel
+                path = getattr(module, PATH)
+                path = path if within else f"{path}/{names.get(name, name)}"
+                yield path, variable
+
+
+def loss_of(model: Model, images: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean softmax cross-entropy."""
     logits = model(images)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
@@ -136,7 +169,7 @@ def loss_of(model: Xception, images: jax.Array, labels: jax.Array) -> jax.Array:
 
 @nnx.jit
 def _step(
-    model: Xception, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array
+    model: Model, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array
 ) -> jax.Array:
     loss, gradients = nnx.value_and_grad(loss_of)(model, images, labels)
     optimizer.update(model, gradients)
@@ -144,7 +177,7 @@ def _step(
 
 
 @nnx.jit
-def _logits(model: Xception, images: jax.Array) -> jax.Array:
+def _logits(model: Model, images: jax.Array) -> jax.Array:
     return model(images)
 
 
@@ -196,6 +229,6 @@ def inference(
     return Work(run, batch, {"parameters": count(model)})
 
 
-def count(model: Xception) -> int:
+def count(model: Model) -> int:
     """Trainable parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))

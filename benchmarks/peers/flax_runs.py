@@ -15,12 +15,12 @@ import numpy as np
 import optax
 from flax import nnx
 
-from benchmarks.peers.flax_plain import Xception, build, loss_of
+from benchmarks.peers.flax_plain import Model, build, loss_of
 
 
 @nnx.jit(static_argnames=("padding", "decay"))
 def _augmented_step(  # noqa: PLR0917
-    model: Xception,
+    model: Model,
     optimizer: nnx.Optimizer,
     averages: Any,
     data: dict[str, jax.Array],
@@ -57,7 +57,7 @@ def _normalize(images: jax.Array) -> jax.Array:
 
 
 @nnx.jit
-def _hits(model: Xception, images: jax.Array, labels: jax.Array) -> jax.Array:
+def _hits(model: Model, images: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum(jnp.argmax(model(_normalize(images)), axis=-1) == labels)
 
 
@@ -102,7 +102,7 @@ def _orders(rng: np.random.Generator, examples: int, runs: dict[str, Any]) -> It
         left = left[batch:]
 
 
-def _accuracy(model: Xception, averages: Any, data: Any, split: str, batch: int) -> float:
+def _accuracy(model: Model, averages: Any, data: Any, split: str, batch: int) -> float:
     averaged = nnx.clone(model)
     nnx.update(averaged, averages)
     averaged.eval()
@@ -118,8 +118,8 @@ def main(path: str) -> None:
     """Trains the runs that a JSON file describes, one after another."""
     runs = json.loads(Path(path).read_text())
     data = jax.device_put(dict(np.load(runs["images"])))
-    for seed, architecture in enumerate(runs["architectures"]):
-        valid, test = train_run(architecture, runs, data, seed)
+    for run in runs["runs"]:
+        valid, test = train_run(run["architecture"], runs, data, run["seed"])
         print(json.dumps({"valid": valid, "test": test}), flush=True)
 
 

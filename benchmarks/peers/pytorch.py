@@ -1,4 +1,4 @@
-"""Xception as one writes it in PyTorch: channels_last, SGD fused, eager or compiled.
+"""The models as one writes them in PyTorch: channels_last, SGD fused, eager or compiled.
 
 On a GPU the step runs under autocast to bfloat16 if asked to, in float32 otherwise with TF32, as
 JAX does. It has not been run on one here.
@@ -6,7 +6,6 @@ JAX does. It has not been run on one here.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,102 +15,89 @@ from torch.nn import functional as F
 
 from benchmarks.cases import Work
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "none": nn.Identity,
-    "relu": lambda: nn.ReLU(inplace=True),
-    "elu": lambda: nn.ELU(inplace=True),
-}
-
-NORM_NAMES = {
-    "weight": "scale",
-    "bias": "bias",
-    "running_mean": "mean",
-    "running_var": "variance",
-}
+Layer = dict[str, Any]
+ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU}
 
 
-class Separable(nn.Module):
-    """A depthwise 3x3 convolution, an activation if one is wanted, a pointwise convolution."""
+class Parallel(nn.Module):
+    """Branches on the same input, their outputs added up or concatenated."""
 
-    def __init__(self, before: int, after: int, activation: str) -> None:
+    def __init__(self, branches: list[nn.Sequential], join: str) -> None:
         super().__init__()
-        self.spatial = nn.Conv2d(before, before, 3, padding=1, groups=before, bias=False)
-        self.activation = ACTIVATIONS[activation]()
-        self.pointwise = nn.Conv2d(before, after, 1, bias=False)
+        self.branches, self.join = nn.ModuleList(branches), join
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, before, height, width] -> [batch, after, height, width]."""
-        return self.pointwise(self.activation(self.spatial(x)))
+        """[batch, channels, height, width] -> [batch, features, height / strides, …]."""
+        outputs = [branch(x) for branch in self.branches]
+        return sum(outputs[1:], outputs[0]) if self.join == "sum" else torch.cat(outputs, 1)
 
 
-class Stage(nn.Module):
-    """Separable convolutions, a pool, what skips them."""
+class Mean(nn.Module):
+    """Means over grid x grid parts of the image, as one row of features."""
 
-    def __init__(self, before: int, stage: dict[str, Any], model: dict[str, Any]) -> None:
+    def __init__(self, grid: int) -> None:
         super().__init__()
-        self.pool, self.shortcut = stage["pool"], stage["shortcut"]
-        self.before, self.first = stage["activation"] == "before", stage["first_activation"]
-        widths, activation = stage["features"], model["intermediate_activation"]
-        self.convolutions = nn.ModuleList(
-            Separable(a, b, activation) for a, b in pairwise((before, *widths))
-        )
-        self.norms = nn.ModuleList(_norm(width, model) for width in widths)
-        if self.shortcut == "projection":
-            strides = 2 if self.pool else 1
-            self.projection = nn.Conv2d(before, widths[-1], 1, strides, bias=False)
-            self.projection_norm = _norm(widths[-1], model)
+        self.grid = grid
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, channels, height, width] -> [batch, features, height / 2 if pooled, …]."""
-        inputs = x
-        for index, (convolution, norm) in enumerate(
-            zip(self.convolutions, self.norms, strict=True)
-        ):
-            if self.before and (index > 0 or self.first):
-                # What comes in is needed once more, by what skips the convolutions.
-                x = F.relu(x, inplace=index > 0)
-            x = norm(convolution(x))
-            if not self.before:
-                x = F.relu(x, inplace=True)
-        if self.pool:
-            x = F.max_pool2d(x, 3, 2, padding=1)
-        if self.shortcut == "projection":
-            return x + self.projection_norm(self.projection(inputs))
-        return x + inputs if self.shortcut == "identity" else x
+        """[batch, features, height, width] -> [batch, grid * grid * features]."""
+        if self.grid == 1:
+            return x.mean((2, 3))
+        return F.adaptive_avg_pool2d(x, self.grid).movedim(1, -1).flatten(1)
 
 
-class Xception(nn.Module):
-    """The model that `architecture` describes, with PyTorch's symmetric padding."""
-
-    def __init__(self, architecture: dict[str, Any]) -> None:
-        super().__init__()
-        features = architecture["in_channels"]
-        self.stem, self.stem_norms = nn.ModuleList(), nn.ModuleList()
-        for conv in architecture["stem"]:
-            padding = 1 if conv["padding"] == "SAME" else 0
-            self.stem.append(
-                nn.Conv2d(features, conv["features"], 3, conv["strides"], padding, bias=False)
-            )
-            features = conv["features"]
-            self.stem_norms.append(_norm(features, architecture))
-        self.stages = nn.ModuleList()
-        for stage in architecture["stages"]:
-            self.stages.append(Stage(features, stage, architecture))
-            features = stage["features"][-1]
-        self.classifier = nn.Linear(features, architecture["num_classes"])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images [batch, channels, height, width] to logits."""
-        for conv, norm in zip(self.stem, self.stem_norms, strict=True):
-            x = F.relu(norm(conv(x)), inplace=True)
-        for stage in self.stages:
-            x = stage(x)
-        return self.classifier(x.mean((2, 3)))
+def _sequence(layers: list[Layer], model: dict[str, Any], *, shared: bool) -> nn.Sequential:
+    """The modules of layers; if their input is `shared`, the first may not overwrite it."""
+    return nn.Sequential(
+        *(_layer(layer, model, inplace=i > 0 or not shared) for i, layer in enumerate(layers))
+    )
 
 
-def _norm(features: int, model: dict[str, Any]) -> nn.BatchNorm2d:
+def _layer(layer: Layer, model: dict[str, Any], *, inplace: bool) -> nn.Module:
+    """The module of a layer; "SAME" pads equally on both sides, whatever the stride."""
+    if layer["kind"] == "parallel":
+        branches = [_sequence(branch, model, shared=True) for branch in layer["branches"]]
+        return Parallel(branches, layer["join"])
+    if layer["kind"] == "activation":
+        return ACTIVATIONS[layer["name"]](inplace=inplace)
+    return MODULES[layer["kind"]](layer, model)
+
+
+def _conv(layer: Layer, _: dict[str, Any]) -> nn.Module:
+    same = layer["padding"] == "SAME"
+    return nn.Conv2d(
+        layer["inputs"],
+        layer["features"],
+        layer["kernel"],
+        layer["strides"],
+        tuple(side // 2 if same else 0 for side in layer["kernel"]),
+        groups=layer["groups"],
+        bias=False,
+    )
+
+
+def _norm(layer: Layer, model: dict[str, Any]) -> nn.Module:
     momentum = 1 - model["norm_momentum"]
-    return nn.BatchNorm2d(features, eps=model["norm_epsilon"], momentum=momentum)
+    norm = nn.BatchNorm2d(layer["features"], eps=model["norm_epsilon"], momentum=momentum)
+    # PyTorch has no normalization with a bias and no scale: the scale stays one.
+    norm.weight.requires_grad_(layer["scale"])
+    return norm
+
+
+MODULES: dict[str, Callable[[Layer, dict[str, Any]], nn.Module]] = {
+    "conv": _conv,
+    "norm": _norm,
+    "max_pool": lambda layer, _: nn.MaxPool2d(3, layer["strides"], int(layer["padding"] == "SAME")),
+    "average_pool": lambda *_: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+    "mean": lambda layer, _: Mean(layer["grid"]),
+    "dense": lambda layer, _: nn.Linear(layer["inputs"], layer["features"]),
+    "dropout": lambda layer, _: nn.Dropout(layer["rate"]),
+}
+
+
+def model_of(architecture: dict[str, Any]) -> nn.Sequential:
+    """The model that `architecture` describes (`benchmarks.architectures`), from NCHW images."""
+    return _sequence(architecture["layers"], architecture, shared=True)
 
 
 def device() -> torch.device:
@@ -119,12 +105,12 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def build(architecture: dict[str, Any], *, seed: int = 0) -> Xception:
+def build(architecture: dict[str, Any], *, seed: int = 0) -> nn.Sequential:
     """A model with its own initial values, channels_last."""
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     torch.manual_seed(seed)
-    return Xception(architecture).to(device(), memory_format=torch.channels_last)
+    return model_of(architecture).to(device(), memory_format=torch.channels_last)
 
 
 def _autocast(dtype: str) -> AbstractContextManager[Any]:
@@ -211,7 +197,7 @@ def operation(
 ) -> Work:
     """One operation on [batch, height, width, channels], with its gradients if `backward`."""
     batch, height, width, channels = shape
-    layer = _layer(kind, channels, features, strides, padding)
+    layer = _alone(kind, channels, features, strides, padding)
     kind_of = {"dtype": getattr(torch, dtype), "device": device()}
     layer = layer.to(**kind_of, memory_format=torch.channels_last).train()
     x = torch.randn(batch, channels, height, width).to(**kind_of)
@@ -231,7 +217,7 @@ def operation(
     return Work(run, batch)
 
 
-def _layer(kind: str, channels: int, features: int, strides: int, padding: str) -> nn.Module:
+def _alone(kind: str, channels: int, features: int, strides: int, padding: str) -> nn.Module:
     if kind == "max_pool":
         return nn.MaxPool2d(3, strides, padding=1)
     if kind == "batch_norm":
@@ -243,23 +229,33 @@ def _layer(kind: str, channels: int, features: int, strides: int, padding: str) 
     return nn.Conv2d(channels, features, 3, strides, int(padding == "SAME"), bias=False)
 
 
-def arrays(model: Xception) -> Iterator[tuple[str, torch.Tensor]]:
-    """(path in the names of `benchmarks.architectures.our_path`, tensor) of all that it holds."""
-    for path, module in model.named_modules():
-        tensors = dict(module.named_parameters(recurse=False))
-        tensors |= dict(module.named_buffers(recurse=False))
-        holder, (place, _, last) = path, path.rpartition(".")
-        for name, tensor in tensors.items():
-            if isinstance(module, nn.BatchNorm2d):
-                ours = NORM_NAMES.get(name)
-            elif last in ("spatial", "pointwise"):
-                holder, ours = place, f"{last}_kernel"
-            else:
-                ours = {"weight": "kernel"}.get(name, name)
-            if ours:
-                yield f"{holder}.{ours}".replace(".", "/"), tensor
+def arrays(model: nn.Module, architecture: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """(path in our model, tensor) of everything that the model of an architecture holds."""
+    holders = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.Linear)]
+    for layer, module in zip(_with_paths(architecture["layers"]), holders, strict=True):
+        path = layer["path"]
+        if layer["kind"] == "conv":
+            yield path, module.weight
+        elif layer["kind"] == "dense":
+            yield from ((f"{path}/kernel", module.weight), (f"{path}/bias", module.bias))
+        else:
+            if layer["scale"]:
+                yield f"{path}/scale", module.weight
+            yield f"{path}/bias", module.bias
+            yield f"{path}/mean", module.running_mean
+            yield f"{path}/variance", module.running_var
+
+
+def _with_paths(layers: list[Layer]) -> Iterator[Layer]:
+    """The layers that hold arrays, in the order of the modules."""
+    for layer in layers:
+        if layer["kind"] == "parallel":
+            for branch in layer["branches"]:
+                yield from _with_paths(branch)
+        elif "path" in layer:
+            yield layer
 
 
 def count(model: nn.Module) -> int:
     """Trainable parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,6 +1,7 @@
 """The runs of a sweep in PyTorch, one by one: `python -m benchmarks.peers.pytorch_runs JSON`.
 
-What they do is said in `benchmarks.sweeps`. Images and model are on the GPU if there is one.
+What they do is said in `benchmarks.sweeps`. If the description has claims, they are tested in the
+end (`scipy_claims`). Images and model are on the GPU if there is one.
 """
 
 import json
@@ -21,8 +22,12 @@ from benchmarks.peers.pytorch import build, device
 
 def train_run(
     architecture: dict[str, Any], runs: dict[str, Any], data: dict[str, torch.Tensor], seed: int
-) -> tuple[float, float]:
-    """Trains one run of a sweep (`benchmarks.sweeps`); last validation and test accuracy."""
+) -> tuple[list[tuple[int, float]], float]:
+    """Trains one run of a sweep (`benchmarks.sweeps`).
+
+    Returns:
+        (step, accuracy) of each validation, and the accuracy on the test split.
+    """
     model = build(architecture, seed=seed).train()
     averaged = AveragedModel(
         model, multi_avg_fn=get_ema_multi_avg_fn(runs["average_decay"]), use_buffers=False
@@ -38,7 +43,8 @@ def train_run(
         fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, runs))
-    evaluate_after, accuracy = set(runs["evaluate_after"]), float("nan")
+    evaluate_after: set[int] = set(runs["evaluate_after"])
+    curve: list[tuple[int, float]] = []
     for step, rows in enumerate(_orders(len(data["train_label"]), runs), 1):
         images = _shift_and_flip(data["train_image"][rows], runs["padding"])
         optimizer.zero_grad(set_to_none=True)
@@ -48,8 +54,8 @@ def train_run(
         schedule.step()
         averaged.update_parameters(model)
         if step in evaluate_after:
-            accuracy = _accuracy(averaged, data, "valid", runs["evaluation_batch"])
-    return accuracy, _accuracy(averaged, data, "test", runs["evaluation_batch"])
+            curve.append((step, _accuracy(averaged, data, "valid", runs["evaluation_batch"])))
+    return curve, _accuracy(averaged, data, "test", runs["evaluation_batch"])
 
 
 def _rate(step: int, runs: dict[str, Any]) -> float:
@@ -98,7 +104,7 @@ def _accuracy(model: nn.Module, data: dict[str, torch.Tensor], split: str, batch
 
 
 def main(path: str) -> None:
-    """Trains the runs that a JSON file describes, one after another."""
+    """Trains the runs that a JSON file describes, one after another, and tests its claims."""
     runs = json.loads(Path(path).read_text())
     arrays = {
         name: torch.from_numpy(values).to(device())
@@ -108,9 +114,15 @@ def main(path: str) -> None:
         name: values.permute(0, 3, 1, 2) if name.endswith("image") else values.long()
         for name, values in arrays.items()
     }
-    for seed, architecture in enumerate(runs["architectures"]):
-        valid, test = train_run(architecture, runs, data, seed)
-        print(json.dumps({"valid": valid, "test": test}), flush=True)
+    results = {}
+    for run in runs["runs"]:
+        curve, test = train_run(run["architecture"], runs, data, run["seed"])
+        results[run["arm"], run["seed"]] = {"curve": curve, "test": test}
+        print(json.dumps({"arm": run["arm"], "seed": run["seed"], "test": test}), flush=True)
+    if runs["claims"]:
+        from benchmarks.peers.scipy_claims import judge
+
+        print(json.dumps(judge(runs["claims"], results, runs["seeds"])), flush=True)
 
 
 if __name__ == "__main__":

@@ -105,10 +105,15 @@ def functional_model(config: ModelConfig) -> ModelFunction:
     require_block(config.block)
     require_count("model.num_classes", config.num_classes)
     require_count("model.in_channels", config.in_channels)
+    table = resized_table(config)
+    return functionalize(nnx.eval_shape(lambda: _build(table, config)))[0]
+
+
+def resized_table(config: ModelConfig) -> XceptionSpec | InceptionSpec:
+    """The table of a config's model, at the config's width and number of middle modules."""
     segments = config.block.segments
     width = Width(config.width, segments if isinstance(segments, int) else 1)
-    table = MODELS[config.name].resized(width, config.middle_modules)
-    return functionalize(nnx.eval_shape(lambda: _build(table, config)))[0]
+    return MODELS[config.name].resized(width, config.middle_modules)
 
 
 def _build(table: XceptionSpec | InceptionSpec, config: ModelConfig) -> Network:
