@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.shrunk import CONFIG, SHRUNK
-from tests.synthetic_sweep import STEPS, pairing, saturating, write_log
+from tests.synthetic_sweep import DATA, STEPS, pairing, saturating, write_log
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep import local
 from xception_jax.training import Interrupted, RunSpec
@@ -89,6 +89,7 @@ class Study:
             batch_norm_implementation="lax",
             steps=STEPS[-1],
             classes=10,
+            data=DATA,
             result=result,
             **files.provenance(),
         )

@@ -9,6 +9,7 @@ from scipy import stats
 
 from tests.statistics.test_verdicts import Call, NewSweep, build, reported
 from tests.synthetic_sweep import SweepWriter
+from xception_jax.checksums import with_checksum
 from xception_jax.sweep import Claim
 
 
@@ -19,7 +20,7 @@ def set_finals(sweep: SweepWriter, arm: str, baseline: str, differences: list[fl
         path = sweep.run_directory(arm, seed) / "run.json"
         record = json.loads(path.read_text())
         record["result"]["top1"] = final["result"]["top1"] + difference
-        path.write_text(json.dumps(record))
+        path.write_text(json.dumps(with_checksum(record)))
 
 
 @pytest.mark.parametrize("other", ["rejected", "open"])
