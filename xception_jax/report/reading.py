@@ -184,7 +184,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         devices=tuple(as_text(device) for device in as_list(known.get("devices"))),
         depthwise_implementation=as_text(known.get("depthwise_implementation")) or None,
         batch_norm_implementation=as_text(known.get("batch_norm_implementation")) or None,
-        deterministic={True: True, False: False}.get(known.get("deterministic")),
+        deterministic=flag if isinstance(flag := known.get("deterministic"), bool) else None,
         versions=_versions(known.get("versions")),
         settings=settings,
         determining={name: settings[name] for name in settings if _determines_result(name)},
