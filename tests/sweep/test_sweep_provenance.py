@@ -3,8 +3,9 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_code_that_is_edited_between_seeds_is_named(call, shrunk_words, tmp_path
 
 def test_records_that_were_edited_are_not_used(call, tmp_path) -> None:
     claim = Claim("b", "a").describe()
-    arms = {"a": {}, "b": {}}
+    arms: dict[str, Any] = {"a": {}, "b": {}}
     sweep = SweepWriter(tmp_path / "sweep", arms=arms, seeds=range(8), claims=[claim])
     for seed in sweep.seeds:
         for arm, final in (("a", 0.8), ("b", 0.82)):
@@ -167,7 +168,7 @@ def test_records_that_were_edited_are_not_used(call, tmp_path) -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A checkout of a package with one file, in the place of this package's."""
     package = tmp_path / "checkout" / "package"
     package.mkdir(parents=True)
