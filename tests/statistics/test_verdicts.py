@@ -114,6 +114,7 @@ def test_no_effect_is_inconclusive_and_says_what_would_decide(
     assert claim["verdict"] == "inconclusive"
     needed = claim["endpoints"][0]["needed_n"]
     assert f"about {needed} seeds would decide it" in claim["sentence"]
+    assert "other seeds than these, in a new directory" in claim["sentence"]
     deviation = np.std([0.012, -0.008] * 4, ddof=1)
     noncentral = stats.nct(needed - 1, 0.002 * np.sqrt(needed) / deviation)
     assert noncentral.sf(stats.t(needed - 1).isf(0.025)) == pytest.approx(0.8, abs=0.01)
