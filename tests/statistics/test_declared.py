@@ -167,6 +167,15 @@ def test_a_sweep_that_is_not_complete_is_graded_c_until_it_is(study: Study) -> N
     assert study.verdict()["grade"] == "A"
 
 
+def test_an_open_claim_of_an_incomplete_sweep_waits_for_its_planned_seeds(study: Study) -> None:
+    study.trainable = 5  # their smallest p is 0.0625
+    study.sweep()
+    claim = study.verdict()
+    assert claim["verdict"] == "inconclusive"
+    assert "the planned seeds that are missing come first" in claim["sentence"]
+    assert "new directory" not in claim["sentence"]
+
+
 @pytest.mark.parametrize("claims", [CLAIM, OPPOSITE])
 def test_a_record_made_again_from_runs_is_post_hoc(study: Study, claims: str) -> None:
     study.sweep("--seeds", 6)

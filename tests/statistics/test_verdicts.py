@@ -121,6 +121,7 @@ def test_no_effect_is_inconclusive_and_says_what_would_decide(
     assert claim["verdict"] == "inconclusive"
     needed = claim["endpoints"][0]["needed_n"]
     assert f"about {needed} seeds would decide it" in claim["sentence"]
+    assert "other seeds than these, in a new directory" in claim["sentence"]
     deviation = np.std([0.012, -0.008] * 4, ddof=1)
     noncentral = stats.nct(needed - 1, 0.002 * np.sqrt(needed) / deviation)
     # The number comes from 2,500 simulated sweeps: three standard errors of the power are 0.024.

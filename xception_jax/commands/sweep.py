@@ -45,7 +45,12 @@ def _seeds(text: str) -> int:
 
 Seeds = Annotated[
     int | None,
-    typer.Option(parser=_seeds, metavar="N", help="Number of seeds; default: the experiment's."),
+    typer.Option(
+        parser=_seeds,
+        metavar="N",
+        help="Number of seeds; default: the experiment's. Those added after results lower the"
+        " grade of verdicts.",
+    ),
 ]
 Packing = Annotated[
     str,

@@ -167,15 +167,16 @@ def _what_next(finding: Finding) -> str:
 
 def seed_marks(plan: Plan) -> tuple[str, ...]:
     """What of the seeds of a claim was not as planned before there were results."""
-    if plan.doubt:
-        return (
-            f"nothing shows how many seeds were planned before there were results: {plan.doubt}",
-        )
     marks, planned = [], len(plan.planned)
-    if plan.missing:
+    if plan.doubt:
         marks.append(
-            f"{len(plan.missing)} of {planned} planned seeds missing, so the sweep was judged "
-            "before it was complete"
+            f"nothing shows how many seeds were planned before there were results: {plan.doubt}"
+        )
+    if plan.missing:
+        kind = "seeds" if plan.doubt else "planned seeds"
+        marks.append(
+            f"{len(plan.missing)} of {planned} {kind} missing, so the sweep was judged before it "
+            "was complete"
         )
     if added := len(plan.added):
         verb = "was" if added == 1 else "were"
