@@ -283,7 +283,7 @@ def test_few_seeds_give_no_verdict(
     call: Call, new_sweep: NewSweep, rng: np.random.Generator, seeds: int, expected: tuple[str, str]
 ) -> None:
     sweep = build(new_sweep, [Claim("a", "b")], {"a": 0.1, "b": 0.0}, rng, seeds=seeds)
-    (claim,) = reported(call, sweep, "none that is finite")
+    (claim,) = reported(call, sweep, "infinite")
     assert claim["verdict"] == expected[0]
     assert expected[1] in claim["sentence"]
 

@@ -100,7 +100,7 @@ def _interval(endpoint: Mapping[str, Any]) -> str:
     from xception_jax.statistics.paired import CONFIDENCE
 
     if endpoint.get("interval") is None:
-        return "" if endpoint.get("effect") is None else "none that is finite"
+        return "" if endpoint.get("effect") is None else "infinite"
     low, high = endpoint["interval"]
     confidence = endpoint["confidence"]
     other = "" if round(confidence, 6) == CONFIDENCE else f" ({confidence:.0%})"
