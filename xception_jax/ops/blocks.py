@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
+MergedKernel = Float[Array, "kernel_height kernel_width in_per_merged_group out"]
 
 # The most input channels of groups that are merged: the width of a TPU's registers.
 MAX_CHANNELS = 128
@@ -25,7 +26,7 @@ def groups_to_merge(groups: int, in_per_group: int, most: int = MAX_CHANNELS) ->
     return max(n for n in divisors if n == 1 or n * in_per_group <= most)
 
 
-def block_diagonal(kernel: Kernel, groups: int, merged: int) -> Kernel:
+def block_diagonal(kernel: Kernel, groups: int, merged: int) -> MergedKernel:
     """Returns the kernel of the same convolution over `groups / merged` groups.
 
     Args:
