@@ -194,10 +194,11 @@ def operation(
     padding: str,
     backward: bool,
     dtype: str,
+    groups: int = 1,
 ) -> Work:
     """One operation on [batch, height, width, channels], with its gradients if `backward`."""
     batch, height, width, channels = shape
-    layer = _alone(kind, channels, features, strides, padding)
+    layer = _alone(kind, channels, features, strides, padding, groups=groups)
     kind_of = {"dtype": getattr(torch, dtype), "device": device()}
     layer = layer.to(**kind_of, memory_format=torch.channels_last).train()
     x = torch.randn(batch, channels, height, width).to(**kind_of)
@@ -217,7 +218,9 @@ def operation(
     return Work(run, batch)
 
 
-def _alone(kind: str, channels: int, features: int, strides: int, padding: str) -> nn.Module:
+def _alone(
+    kind: str, channels: int, features: int, strides: int, padding: str, *, groups: int = 1
+) -> nn.Module:
     if kind == "max_pool":
         return nn.MaxPool2d(3, strides, padding=1)
     if kind == "batch_norm":
@@ -226,7 +229,8 @@ def _alone(kind: str, channels: int, features: int, strides: int, padding: str) 
         return nn.Conv2d(channels, channels, 3, strides, padding=1, groups=channels, bias=False)
     if kind == "pointwise":
         return nn.Conv2d(channels, features, 1, strides, bias=False)
-    return nn.Conv2d(channels, features, 3, strides, int(padding == "SAME"), bias=False)
+    pads = int(padding == "SAME")
+    return nn.Conv2d(channels, features, 3, strides, pads, groups=groups, bias=False)
 
 
 def arrays(model: nn.Module, architecture: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:

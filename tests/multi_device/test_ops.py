@@ -13,13 +13,17 @@ from tests.ops.built_kernels import with_kernels
 from tests.ops.conftest import kernels, kernels_home  # noqa: F401 - fixtures
 from xception_jax import ops
 
-REFERENCE = {"convolution": "lax", "stem": "lax", "grouped": "lax", "norm": "lax", "pooling": "lax"}
+REFERENCE = dict.fromkeys(
+    ("convolution", "stem", "grouped", "blocks", "norm", "pooling", "norm_pool"), "lax"
+)
 FAST = {
     "convolution": "matmul",
     "stem": "unpacked",
     "grouped": "tiles",
+    "blocks": "blocks",
     "norm": "sums",
     "pooling": "argmax",
+    "norm_pool": "pool_first",
 }
 Parameters = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
@@ -35,6 +39,16 @@ def loss(
     kernel, pointwise, stem, grouped, scale = parameters
     y = ops.conv2d(x, stem, implementation=names["stem"])
     y = ops.conv2d(y, grouped, groups=2, implementation=names["grouped"])
+    y = ops.conv2d(y, grouped, groups=2, implementation=names["blocks"])
+    y, _, _ = ops.batch_norm_max_pool(
+        y,
+        kernel[0, 0, 0],
+        kernel[0, 1, 0],
+        epsilon=1e-3,
+        axis_name=axis,
+        strides=1,
+        implementation=names["norm_pool"],
+    )
     y = ops.depthwise_conv2d(y, kernel, implementation=depthwise)
     y = ops.pointwise_conv2d(y, pointwise, implementation=names["convolution"])
     y, _, _ = ops.batch_norm(

@@ -20,6 +20,7 @@ IMPLEMENTATIONS: dict[str, Collection[str]] = {
     "pointwise": ops.POINTWISE_IMPLEMENTATIONS,
     "convolution": ops.CONVOLUTION_IMPLEMENTATIONS,
     "batch_norm": ops.NORM_IMPLEMENTATIONS,
+    "norm_pool": ops.NORM_POOL_IMPLEMENTATIONS,
 }
 
 
@@ -50,8 +51,8 @@ def test_kernels_are_taken_on_cpu_where_there_are_any(monkeypatch):
         ("cpu", 33, 1, 2, "tiles"),
         ("cpu", 32, 2, 9, "tiles"),
         ("cpu", 96, 8, 9, "tiles"),
-        ("tpu", 3, 1, 9, "lax"),
-        ("tpu", 96, 8, 9, "lax"),
+        ("tpu", 3, 1, 9, "blocks"),
+        ("tpu", 96, 8, 9, "blocks"),
         ("gpu", 96, 8, 9, "lax"),
     ],
 )
@@ -70,6 +71,12 @@ def test_the_table_decides_by_backend_and_shapes(
     assert choose("convolution", "lax") == "lax"
     with pytest.raises(InputError, match=r"implementation='matmull'.*'matmul'"):
         choose("convolution", "matmull")
+
+
+def test_on_a_tpu_pointwise_convolutions_are_products_unless_they_have_strides(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    choose = partial(choose_implementation, "pointwise", "auto", ops.POINTWISE_IMPLEMENTATIONS)
+    assert [choose(strides=strides) for strides in (1, 2)] == ["matmul", "lax"]
 
 
 @pytest.mark.parametrize(

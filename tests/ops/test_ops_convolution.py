@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from math import gcd
 from unittest import mock
 
 import jax
@@ -20,6 +21,8 @@ from xception_jax.ops import (
     pointwise_conv2d,
     tiles,
 )
+from xception_jax.ops.blocks import block_diagonal, groups_to_merge
+from xception_jax.ops.convolution import lax_conv2d
 from xception_jax.ops.shapes import explicit_padding
 from xception_jax.ops.tiles import MAX_KEPT, Tiling, fastest_columns, tiled_conv2d
 
@@ -128,6 +131,26 @@ def test_tiles_of_any_width_give_the_same(*, columns, kept, **case):
 
     with mock.patch.object(tiles, "MAX_KEPT", MAX_KEPT if kept else 0):
         check_against_loops(convolve, **case)
+
+
+@settings(few, max_examples=20)
+@given(**convolutions | {"groups": st.sampled_from([2, 4, 6])}, merged=st.integers(1, 12))
+def test_merged_groups_give_the_same(*, merged, **case):
+    """For every number of groups that may be merged, not only the one that is chosen."""
+    groups = case["groups"]
+    merged = gcd(merged, groups)
+
+    def convolve(x, kernel):
+        pads = explicit_padding(case["size"], case["window"], case["strides"], case["padding"])
+        larger = block_diagonal(kernel, groups, merged)
+        return lax_conv2d(x, larger, case["strides"], pads, groups // merged)
+
+    check_against_loops(convolve, **case)
+
+
+def test_groups_are_merged_up_to_a_tpus_width():
+    chosen = [groups_to_merge(*case) for case in ((8, 16), (8, 12), (8, 40), (8, 129), (9, 40))]
+    assert chosen == [8, 8, 2, 1, 3]
 
 
 @pytest.mark.parametrize("batched", ["kernels", "images", "both"])

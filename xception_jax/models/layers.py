@@ -1,6 +1,7 @@
 """The layers of all models: their parameters are float32, their computation of a chosen type."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import isfinite
 from typing import Literal
 
@@ -140,9 +141,17 @@ class BatchNorm(nnx.Module):
         In training the moving statistics are updated.
         """
         if train:
-            return self._normalize_batch(x)
+            return self._normalize_batch(ops.batch_norm, x)
         scale, shift = self.frozen()
         return (x.astype(scale.dtype) * scale + shift).astype(x.dtype)
+
+    def max_pooled(
+        self, x: Float[Array, "b h w c"], train: bool, padding: ops.Padding
+    ) -> Float[Array, "b h2 w2 c"]:
+        """Normalizes images, then takes the maximum over windows of 3x3 pixels at stride 2."""
+        if train:
+            return self._normalize_batch(partial(ops.batch_norm_max_pool, padding=padding), x)
+        return ops.max_pool(self(x, train), padding=padding)
 
     def frozen(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
         """The factor and the summand that evaluation applies to each channel."""
@@ -151,9 +160,11 @@ class BatchNorm(nnx.Module):
             scale = self.scale[...] * scale
         return scale, self.bias[...] - self.mean[...] * scale
 
-    def _normalize_batch(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
+    def _normalize_batch(
+        self, normalize: Callable[..., tuple[Array, Array, Array]], x: Float[Array, "b *s c"]
+    ) -> Float[Array, "b *s2 c"]:
         scale = jnp.ones(x.shape[-1]) if self.scale is None else self.scale[...]
-        x, mean, variance = ops.batch_norm(
+        x, mean, variance = normalize(
             x,
             scale,
             self.bias[...],

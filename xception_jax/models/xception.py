@@ -178,10 +178,16 @@ class XceptionModule(nnx.Module):
         ):
             if stage.activation == "before" and (index > 0 or stage.first_activation):
                 x = jax.nn.relu(x)
-            x = norm(convolution(x, train), train)
+            x = convolution(x, train)
+            last = index == len(self.norms) - 1
+            if stage.pool and last and self.pool_padding == "SAME":
+                x = norm.max_pooled(x, train, "SAME")
+            else:
+                x = norm(x, train)
+            # Behind a pool the values are the same: both rise.
             if stage.activation == "after":
                 x = jax.nn.relu(x)
-        if stage.pool:
+        if stage.pool and self.pool_padding != "SAME":
             x = max_pool(x, window=3, strides=2, padding=self.pool_padding)
         if self.shortcut == "identity":
             x = x + inputs

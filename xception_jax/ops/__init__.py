@@ -8,6 +8,7 @@ from xception_jax.ops.convolution import (
 )
 from xception_jax.ops.depthwise import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d
 from xception_jax.ops.dispatch import COMPILER_OPTIONS, choose_implementation
+from xception_jax.ops.norm_pool import NORM_POOL_IMPLEMENTATIONS, batch_norm_max_pool
 from xception_jax.ops.normalization import NORM_IMPLEMENTATIONS, batch_norm, batch_statistics
 from xception_jax.ops.pooling import POOLING_IMPLEMENTATIONS, max_pool
 from xception_jax.ops.shapes import Images, Padding, require_images
@@ -17,11 +18,13 @@ __all__ = [
     "CONVOLUTION_IMPLEMENTATIONS",
     "DEPTHWISE_IMPLEMENTATIONS",
     "NORM_IMPLEMENTATIONS",
+    "NORM_POOL_IMPLEMENTATIONS",
     "POINTWISE_IMPLEMENTATIONS",
     "POOLING_IMPLEMENTATIONS",
     "Images",
     "Padding",
     "batch_norm",
+    "batch_norm_max_pool",
     "batch_statistics",
     "choose_implementation",
     "conv2d",

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from xception_jax.ops.blocks import block_diagonal, groups_to_merge
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
     AnyImages,
@@ -26,7 +27,7 @@ from xception_jax.ops.tiles import Tiling, fastest_columns, tiled_conv2d
 from xception_jax.ops.unpacked import unpacked_conv2d
 
 POINTWISE_IMPLEMENTATIONS = ("lax", "matmul")
-CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul", "tiles", "unpacked")
+CONVOLUTION_IMPLEMENTATIONS = ("lax", "blocks", "matmul", "tiles", "unpacked")
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
 Features = Float[Array, "batch new_height new_width out"]
 
@@ -79,7 +80,7 @@ def conv2d(
         implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`.
             "matmul" computes an output pixel of a group with one row of a matrix product, "tiles"
             several neighbouring ones: see `tiles`. "unpacked" is "lax" for one group and outside of
-            vmap, else "tiles".
+            vmap, else "tiles". "blocks" is "lax" for fewer, larger groups: see `blocks`.
 
     Raises:
         InputError: `implementation` or `padding` is unknown.
@@ -103,7 +104,9 @@ def conv2d(
         groups=groups,
         width=-(-x.shape[2] // strides),
     )
-    if chosen == "lax":
+    if chosen == "blocks" and (merged := groups_to_merge(groups, kernel.shape[2])) > 1:
+        kernel, groups = block_diagonal(kernel, groups, merged), groups // merged
+    if chosen in ("lax", "blocks"):
         return lax_conv2d(x, kernel, strides, pads, groups)
     kernel = match_variance(x, kernel)
     if chosen == "matmul" and groups == 1:
@@ -145,7 +148,10 @@ def pointwise_conv2d(
         raise ValueError(f"kernel must be [1, 1, {x.shape[-1]}, out]; got shape {kernel.shape}")
     require_same_dtype(x, kernel)
     require_positive("strides", strides)
-    if choose_implementation("pointwise", implementation, POINTWISE_IMPLEMENTATIONS) == "lax":
+    chosen = choose_implementation(
+        "pointwise", implementation, POINTWISE_IMPLEMENTATIONS, strides=strides
+    )
+    if chosen == "lax":
         return lax_conv2d(x, kernel, strides, ((0, 0), (0, 0)), groups=1)
     if strides != 1:
         x = x[:, ::strides, ::strides]

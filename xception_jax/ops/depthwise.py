@@ -119,6 +119,25 @@ def _rows_at_a_time(height: int, max_terms: int = 24) -> int:
 _shift.defvjp(_shift_forward, _shift_backward)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _lax_shift(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
+    """Computes values by XLA's own operation and gradients as "shift" does.
+
+    On GPUs the former is reported fast, and the gradients of grouped convolutions slow
+    (jax-ml/jax#13800); not measured yet.
+    """
+    return _lax(x, kernel, strides, pads)
+
+
+def _lax_shift_forward(
+    x: Images, kernel: Kernel, strides: int, pads: Pads
+) -> tuple[Outputs, tuple[Images, Kernel]]:
+    return _lax_shift(x, kernel, strides, pads), (x, kernel)
+
+
+_lax_shift.defvjp(_lax_shift_forward, _shift_backward)
+
+
 def _native(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     """Calls the C++ kernel, in float32, for 3x3 windows at stride 1; otherwise uses `_shift`."""
     supported = strides == 1 and _window(kernel) == (3, 3) and 0 not in x.shape
@@ -181,7 +200,11 @@ _native_float32.defvjp(_native_forward, _native_backward)
 _native_gradients.defvjp(_gradients_forward, _gradients_backward)
 
 Implementation = Callable[[Images, Kernel, int, Pads], Outputs]
-DEPTHWISE_IMPLEMENTATIONS: dict[str, Implementation] = {"lax": _lax, "shift": _shift}
+DEPTHWISE_IMPLEMENTATIONS: dict[str, Implementation] = {
+    "lax": _lax,
+    "lax_shift": _lax_shift,
+    "shift": _shift,
+}
 if native.available():
     DEPTHWISE_IMPLEMENTATIONS["native"] = _native
 

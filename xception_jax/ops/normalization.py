@@ -17,6 +17,8 @@ from xception_jax.ops.shapes import match_variance, varying_axes
 
 Batch = Float[Array, "batch *spatial channels"]
 Normalized = tuple[Batch, Channels, Channels]
+# With images of another size: normalization may be followed by more.
+Pooled = tuple[Float[Array, "batch *new_spatial channels"], Channels, Channels]
 # A mesh axis over which a batch is split, or its name and the number of adjacent devices per group.
 Axis = str | tuple[str, int] | None
 
@@ -46,22 +48,23 @@ def batch_statistics(x: Batch, axis_name: Axis = None) -> tuple[Channels, Channe
     Raises:
         ValueError: `x` lacks a batch or channel dimension, or is empty.
     """
-    return _statistics(jnp.asarray(x), Reduction(axis_name, plain_sums))
+    return moments(jnp.asarray(x), Reduction(axis_name, plain_sums))
 
 
-def _statistics(x: Batch, over: Reduction) -> tuple[Channels, Channels]:
+def moments(x: Batch, over: Reduction) -> tuple[Channels, Channels]:
+    """Computes `batch_statistics` with the sums of `over`."""
     if x.ndim < 2 or 0 in x.shape:
         raise ValueError(f"x must be [batch, ..., channels], not empty; got shape {x.shape}")
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     rows = jnp.reshape(wide, (-1, x.shape[-1]))
     total, squares = over.sums(rows, rows)
     count = float(rows.shape[0])  # may exceed the range of int32
-    mean, square = _mean_over((total / count, squares / count), over.axis)
+    mean, square = mean_over((total / count, squares / count), over.axis)
     # Rounding can leave a tiny negative number where the variance is zero.
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
-def _mean_over(values: tuple[Channels, Channels], axis: Axis) -> tuple[Channels, Channels]:
+def mean_over(values: tuple[Channels, Channels], axis: Axis) -> tuple[Channels, Channels]:
     """Averages both values over the devices along `axis`, or over each group of adjacent ones."""
     groups = None
     if axis is None:
@@ -79,7 +82,7 @@ def _normalize(
     x: Batch, scale: Channels, bias: Channels, epsilon: float, over: Reduction
 ) -> Normalized:
     wide = x.astype(scale.dtype)  # once: otherwise each part of its gradient is rounded separately
-    mean, variance = _statistics(wide, over)
+    mean, variance = moments(wide, over)
     factor = scale * lax.rsqrt(variance + epsilon)
     normalized = wide * factor + (bias - mean * factor)
     return normalized.astype(x.dtype), mean, variance
@@ -117,7 +120,7 @@ def _backward(
     inverse = lax.rsqrt(variance + epsilon)
     bias_gradient, product = over.sums(out_gradient, rows)
     scale_gradient = (product - mean * bias_gradient) * inverse
-    mean_bias, mean_scale = _mean_over((bias_gradient, scale_gradient), over.axis)
+    mean_bias, mean_scale = mean_over((bias_gradient, scale_gradient), over.axis)
     factor, count = scale * inverse, float(rows.shape[0])
     slope = factor * inverse * mean_scale / count
     x_gradient = out_gradient * factor - rows * slope + (mean * slope - factor * mean_bias / count)
@@ -184,38 +187,47 @@ def batch_norm(
     x = jnp.asarray(x)
     wide = jnp.promote_types(x.dtype, jnp.float32)
     scale, bias = (match_variance(x, jnp.asarray(a, wide)) for a in (scale, bias))
-    normalize = NORM_IMPLEMENTATIONS[chosen]
-    if group_size is None:
-        normalized, *statistics = normalize(x, scale, bias, epsilon, axis_name)
-    else:
-        normalized, *statistics = _in_groups(
-            normalize, x, scale, bias, epsilon=epsilon, axis_name=axis_name, size=group_size
-        )
+    normalized, *statistics = normalize_groups(
+        NORM_IMPLEMENTATIONS[chosen],
+        x,
+        scale,
+        bias,
+        epsilon=epsilon,
+        axis_name=axis_name,
+        size=group_size,
+    )
     mean, variance = map(lax.stop_gradient, statistics)
     return normalized, mean, variance
 
 
-def _in_groups(
-    normalize: Implementation,
+def normalize_groups(
+    normalize: Callable[[Batch, Channels, Channels, float, Axis], Pooled],
     x: Batch,
     scale: Channels,
     bias: Channels,
     *,
     epsilon: float,
     axis_name: str | None,
-    size: int,
-) -> Normalized:
+    size: int | None,
+) -> Pooled:
+    """Normalizes by the statistics of each group of `size` rows; None: of the whole batch.
+
+    Raises:
+        ValueError: `size` does not fit the number of rows on a device.
+    """
+    if size is None:
+        return normalize(x, scale, bias, epsilon, axis_name)
     rows = len(x)
     if rows % size == 0:
         groups = jnp.reshape(x, (rows // size, size, *x.shape[1:]))
         normalized, *statistics = jax.vmap(
             lambda group: normalize(group, scale, bias, epsilon, None)
         )(groups)
-        normalized = jnp.reshape(normalized, x.shape)
+        normalized = jnp.reshape(normalized, (rows, *normalized.shape[2:]))
         mean, variance = (jnp.mean(values, axis=0) for values in statistics)
     elif axis_name and size % rows == 0 and lax.axis_size(axis_name) % (size // rows) == 0:
         axis = axis_name, size // rows
         normalized, mean, variance = normalize(x, scale, bias, epsilon, axis)
     else:
         raise ValueError(f"groups of {size} rows do not fit a device's {rows} rows of the batch")
-    return normalized, *_mean_over((mean, variance), axis_name)
+    return normalized, *mean_over((mean, variance), axis_name)
