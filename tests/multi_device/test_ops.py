@@ -21,6 +21,7 @@ FAST = {
     "norm": "sums",
     "pooling": "argmax",
 }
+NATIVE = FAST | {"stem": "native", "grouped": "native"}
 Parameters = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
 
@@ -60,7 +61,7 @@ def test_split_batch_gives_the_whole_batch_gradient(
 
     x = draw(16, 6, 5, 4)
     parameters = draw(3, 3, 1, 4), draw(1, 1, 4, 3), draw(3, 3, 4, 4), draw(3, 3, 2, 4), draw(3)
-    names = REFERENCE if depthwise == "lax" else FAST
+    names = {"lax": REFERENCE, "native": NATIVE}.get(depthwise, FAST)
 
     def part(parameters: Parameters, x: jax.Array) -> Sequence[jax.Array]:
         mine = jax.grad(loss)(parameters, x, depthwise, names, "data")

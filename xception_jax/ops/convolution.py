@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from xception_jax.ops import native
+from xception_jax.ops.compiled import native_conv2d
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
     AnyImages,
@@ -26,7 +28,9 @@ from xception_jax.ops.tiles import Tiling, fastest_columns, tiled_conv2d
 from xception_jax.ops.unpacked import unpacked_conv2d
 
 POINTWISE_IMPLEMENTATIONS = ("lax", "matmul")
-CONVOLUTION_IMPLEMENTATIONS = ("lax", "matmul", "tiles", "unpacked")
+CONVOLUTION_IMPLEMENTATIONS: tuple[str, ...] = ("lax", "matmul", "tiles", "unpacked")
+if native.available():
+    CONVOLUTION_IMPLEMENTATIONS += ("native",)
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
 Features = Float[Array, "batch new_height new_width out"]
 
@@ -79,7 +83,7 @@ def conv2d(
         implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`.
             "matmul" computes an output pixel of a group with one row of a matrix product, "tiles"
             several neighbouring ones: see `tiles`. "unpacked" is "lax" for one group and outside of
-            vmap, else "tiles".
+            vmap, else "tiles". "native" is the C++ kernel: see `compiled`.
 
     Raises:
         InputError: `implementation` or `padding` is unknown.
@@ -103,7 +107,7 @@ def conv2d(
         groups=groups,
         width=-(-x.shape[2] // strides),
     )
-    if chosen == "lax":
+    if chosen == "lax" or 0 in x.shape:  # the others reshape to sizes that an empty array lacks
         return lax_conv2d(x, kernel, strides, pads, groups)
     kernel = match_variance(x, kernel)
     if chosen == "matmul" and groups == 1:
@@ -112,6 +116,8 @@ def conv2d(
     if chosen != "matmul":
         columns = fastest_columns(tiling, kernel.shape[2], kernel.shape[3] // groups)
         tiling = replace(tiling, columns=columns)
+    if chosen == "native":
+        return native_conv2d(x, kernel, tiling)
     if chosen == "unpacked" and groups == 1:
         return unpacked_conv2d(x, kernel, tiling)
     return tiled_conv2d(x, kernel, tiling)
