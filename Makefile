@@ -33,7 +33,7 @@ MULTI_DEVICE = $(if $(findstring tests/,$(PYTEST_ARGS)),,$(BIN)/python -m pytest
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-ablation: $(INSTALLED) ## train every arm and seed of experiments/nonlinearity.py, then the report
+ablation: install ## train every arm and seed of experiments/nonlinearity.py, then the report
 	@# Runs that failed (status 1) do not keep the others from their report.
 	@set -x; status=0; \
 	$(BIN)/xception-jax sweep experiments/nonlinearity.py --workdir "$(WORKDIR)" \
@@ -42,9 +42,10 @@ ablation: $(INSTALLED) ## train every arm and seed of experiments/nonlinearity.p
 	$(BIN)/xception-jax report "$(WORKDIR)" || exit $$?; \
 	exit $$status
 
-install: $(INSTALLED) ## .venv with everything in requirements.lock and this project, editable
+install: $(INSTALLED) ## .venv with all of requirements.lock and this project, editable; C++ kernels if there is a compiler
+	@$(BIN)/python -m xception_jax.ops.native --if-possible
 
-kernels: $(INSTALLED) ## optional: build the C++ kernels for CPUs into the user's cache (needs a C++17 compiler)
+kernels: $(INSTALLED) ## build the C++ kernels for CPUs into the user's cache, or fail (needs a C++17 compiler)
 	$(BIN)/python -m xception_jax.ops.native
 
 test: $(INSTALLED) ## the tests, without those marked slow

@@ -25,6 +25,7 @@ FAST = {
     "pooling": "argmax",
     "norm_pool": "pool_first",
 }
+NATIVE = FAST | {"stem": "native", "grouped": "native"}
 Parameters = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
 
@@ -74,7 +75,7 @@ def test_split_batch_gives_the_whole_batch_gradient(
 
     x = draw(16, 6, 5, 4)
     parameters = draw(3, 3, 1, 4), draw(1, 1, 4, 3), draw(3, 3, 4, 4), draw(3, 3, 2, 4), draw(3)
-    names = REFERENCE if depthwise == "lax" else FAST
+    names = {"lax": REFERENCE, "native": NATIVE}.get(depthwise, FAST)
 
     def part(parameters: Parameters, x: jax.Array) -> Sequence[jax.Array]:
         mine = jax.grad(loss)(parameters, x, depthwise, names, "data")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xception_jax.ops import depthwise, native, normalization
+from xception_jax.ops import convolution, depthwise, native, normalization
 from xception_jax.ops.native.building import build, compiler
 
 
@@ -35,5 +35,7 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     assert native.load(library)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(depthwise.DEPTHWISE_IMPLEMENTATIONS, "native", depthwise._native)
+        names = dict.fromkeys((*convolution.CONVOLUTION_IMPLEMENTATIONS, "native"))
+        patch.setattr(convolution, "CONVOLUTION_IMPLEMENTATIONS", tuple(names))
         patch.setitem(normalization.NORM_IMPLEMENTATIONS, "native", normalization._native)
         yield

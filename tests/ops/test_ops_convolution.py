@@ -9,10 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ops import numpy_oracles as oracle
+from tests.ops.convolution_checks import (
+    check_against_loops,
+    convolutions,
+    few,
+    seeds,
+    values_and_gradients,
+)
 from xception_jax.ops import (
     CONVOLUTION_IMPLEMENTATIONS,
     POINTWISE_IMPLEMENTATIONS,
@@ -25,17 +32,6 @@ from xception_jax.ops.blocks import block_diagonal, groups_to_merge
 from xception_jax.ops.convolution import lax_conv2d
 from xception_jax.ops.shapes import explicit_padding
 from xception_jax.ops.tiles import MAX_KEPT, Tiling, fastest_columns, tiled_conv2d
-
-few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-seeds = st.integers(0, 2**32 - 1)
-
-
-def values_and_gradients(convolve, x, kernel, gradient):
-    def run(x, kernel, gradient):
-        out, pull = jax.vjp(convolve, x, kernel)
-        return out, *pull(gradient)
-
-    return jax.jit(run)(x, kernel, gradient)
 
 
 @few
@@ -64,41 +60,6 @@ def test_pointwise_is_a_matrix_product_at_every_stride(
     for mine, wanted in zip(ours, (exact, *right), strict=True):
         # At most 98 products of size 1 at float32's 6e-8.
         np.testing.assert_allclose(mine, wanted, rtol=0, atol=5e-5)
-
-
-# Kernels, strides and paddings that the models have, and images in which they do not come out even.
-convolutions = {
-    "size": st.tuples(st.integers(1, 13), st.integers(1, 13)),
-    "window": st.tuples(st.sampled_from([1, 3, 5, 7, 11]), st.sampled_from([1, 3, 5, 7, 11])),
-    "groups": st.sampled_from([1, 1, 2, 3]),
-    "per_group": st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    "strides": st.sampled_from([1, 1, 2, 4]),
-    "padding": st.sampled_from(["SAME", "VALID"]),
-    "seed": seeds,
-}
-
-
-def check_against_loops(
-    convolve, *, size, window, groups, per_group, strides, padding, seed, dtype="float32"
-):
-    """Compares values and both gradients of `convolve(x, kernel)` with those of float64 loops."""
-    assume(padding == "SAME" or (size[0] >= window[0] and size[1] >= window[1]))
-    rng = np.random.default_rng(seed)
-    x = jnp.asarray(rng.normal(size=(2, *size, groups * per_group[0])), dtype)
-    kernel = jnp.asarray(rng.normal(size=(*window, per_group[0], groups * per_group[1])), dtype)
-    exact_x, exact_kernel = (np.asarray(a, np.float64) for a in (x, kernel))
-    exact = oracle.convolution(exact_x, exact_kernel, strides, padding, groups)
-    gradient = jnp.asarray(rng.normal(size=exact.shape), dtype)
-    right = oracle.convolution_gradients(
-        exact_x, exact_kernel, np.asarray(gradient, np.float64), strides, padding, groups=groups
-    )
-    ours = values_and_gradients(convolve, x, kernel, gradient)
-    # At most 363 products of size 1, each rounded, in a sum of size 20 that may be rounded as
-    # often; in bfloat16, sums of a row of taps are rounded before they are added.
-    allowed = 1e-4 if dtype == "float32" else 1.0
-    for mine, wanted in zip(ours, (exact, *right), strict=True):
-        assert mine.dtype == dtype
-        np.testing.assert_allclose(np.asarray(mine, np.float64), wanted, rtol=0, atol=allowed)
 
 
 @settings(few, max_examples=40)
@@ -178,6 +139,15 @@ def test_a_pack_of_convolutions_is_each_of_them(implementation, groups, batched,
         for mine, right in zip(packed, run(image, taps, "lax"), strict=True):
             # At most 36 products of size 1 in another order, at float32's 6e-8.
             np.testing.assert_allclose(mine[member], right, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("implementation", [*CONVOLUTION_IMPLEMENTATIONS, "auto"])
+def test_an_empty_batch_has_an_empty_output_and_a_gradient_of_zeros(implementation):
+    x, kernel = jnp.ones((0, 5, 5, 4)), jnp.ones((3, 3, 2, 6))
+    convolve = partial(conv2d, groups=2, implementation=implementation)
+    out, for_x, for_kernel = values_and_gradients(convolve, x, kernel, jnp.ones((0, 5, 5, 6)))
+    assert (out.shape, for_x.shape) == ((0, 5, 5, 6), x.shape)
+    np.testing.assert_array_equal(for_kernel, np.zeros(kernel.shape))
 
 
 def test_a_regular_convolution_alone_has_the_bits_of_xlas_and_none_in_a_pack(rng):

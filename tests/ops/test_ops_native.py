@@ -139,6 +139,45 @@ def test_no_compiler_and_one_that_fails_are_one_line(environment, message, tmp_p
     assert not list(tmp_path.rglob("*.so"))
 
 
+def build_if_possible(cache, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "xception_jax.ops.native", "--if-possible"],
+        env=os.environ | {"XDG_CACHE_HOME": str(cache)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"PATH": "", "CXX": ""}, "none of c++, g++, clang++ is there: install one, or"),
+        ({"CXX": "false"}, "does not compile the kernels (it ended with 1)"),
+        ({"XCEPTION_JAX_KERNELS": "off"}, "none, because XCEPTION_JAX_KERNELS=off"),
+    ],
+)
+def test_an_installation_goes_on_without_them_and_says_why(environment, reason, tmp_path):
+    assert reason in build_if_possible(tmp_path, **environment)
+    assert not list(tmp_path.rglob("*.so"))
+
+
+@needs_compiler
+def test_an_installation_builds_them_once(kernels_home, tmp_path):
+    (library,) = (kernels_home / "xception_jax" / "kernels").glob(f"{native.version()}-*.so")
+    compiler = tmp_path / "compiler"  # takes no time: what it makes was compiled before
+    compiler.write_text(f'#!/bin/sh\nfor last do :; done\ncp "{library}" "$last"\n')
+    compiler.chmod(0o755)
+    built = build_if_possible(tmp_path, CXX=str(compiler))
+    assert built.startswith(f"C++ kernels: built {tmp_path}")
+    assert "already built" in build_if_possible(tmp_path, CXX="false")
+    listed = run_program("list_depthwise", XDG_CACHE_HOME=str(tmp_path))
+    assert "native" in listed.stdout.split(), listed.stderr
+
+
 @needs_compiler
 def test_what_is_exported_uses_none():
     x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 2))

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from xception_jax.ops import native
 from xception_jax.ops.blocks import block_diagonal, groups_to_merge
+from xception_jax.ops.compiled import native_conv2d
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import (
     AnyImages,
@@ -27,7 +29,9 @@ from xception_jax.ops.tiles import Tiling, fastest_columns, tiled_conv2d
 from xception_jax.ops.unpacked import unpacked_conv2d
 
 POINTWISE_IMPLEMENTATIONS = ("lax", "matmul")
-CONVOLUTION_IMPLEMENTATIONS = ("lax", "blocks", "matmul", "tiles", "unpacked")
+CONVOLUTION_IMPLEMENTATIONS: tuple[str, ...] = ("lax", "blocks", "matmul", "tiles", "unpacked")
+if native.available():
+    CONVOLUTION_IMPLEMENTATIONS += ("native",)
 Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
 Features = Float[Array, "batch new_height new_width out"]
 
@@ -80,7 +84,8 @@ def conv2d(
         implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`.
             "matmul" computes an output pixel of a group with one row of a matrix product, "tiles"
             several neighbouring ones: see `tiles`. "unpacked" is "lax" for one group and outside of
-            vmap, else "tiles". "blocks" is "lax" for fewer, larger groups: see `blocks`.
+            vmap, else "tiles". "blocks" is "lax" for fewer, larger groups: see `blocks`. "native"
+            is the C++ kernel: see `compiled`.
 
     Raises:
         InputError: `implementation` or `padding` is unknown.
@@ -106,7 +111,8 @@ def conv2d(
     )
     if chosen == "blocks" and (merged := groups_to_merge(groups, kernel.shape[2])) > 1:
         kernel, groups = block_diagonal(kernel, groups, merged), groups // merged
-    if chosen in ("lax", "blocks"):
+    # The others reshape to sizes that an empty array lacks.
+    if chosen in ("lax", "blocks") or 0 in x.shape:
         return lax_conv2d(x, kernel, strides, pads, groups)
     kernel = match_variance(x, kernel)
     if chosen == "matmul" and groups == 1:
@@ -115,6 +121,8 @@ def conv2d(
     if chosen != "matmul":
         columns = fastest_columns(tiling, kernel.shape[2], kernel.shape[3] // groups)
         tiling = replace(tiling, columns=columns)
+    if chosen == "native":
+        return native_conv2d(x, kernel, tiling)
     if chosen == "unpacked" and groups == 1:
         return unpacked_conv2d(x, kernel, tiling)
     return tiled_conv2d(x, kernel, tiling)

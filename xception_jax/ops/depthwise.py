@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from xception_jax.ops import native
 from xception_jax.ops.convolution import lax_conv2d
 from xception_jax.ops.dispatch import choose_implementation
+from xception_jax.ops.gradients import Gradients, with_gradients
 from xception_jax.ops.shapes import (
     AnyImages,
     Images,
@@ -146,8 +147,7 @@ def _native(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Outputs:
     return _native_float32(x.astype("float32"), kernel.astype("float32"), pads).astype(x.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _native_float32(x: Images, kernel: Kernel, pads: Pads) -> Outputs:
+def _call_forward(x: Images, kernel: Kernel, pads: Pads) -> Outputs:
     (top, bottom), (left, right) = pads
     batch, height, width, channels = x.shape
     size = height + top + bottom - 2, width + left + right - 2
@@ -156,20 +156,7 @@ def _native_float32(x: Images, kernel: Kernel, pads: Pads) -> Outputs:
     return out
 
 
-def _native_forward(x: Images, kernel: Kernel, pads: Pads) -> tuple[Outputs, tuple[Images, Kernel]]:
-    return _native_float32(x, kernel, pads), (x, kernel)
-
-
-def _native_backward(
-    pads: Pads, saved: tuple[Images, Kernel], gradient: Outputs
-) -> tuple[Images, Kernel]:
-    return _native_gradients(*saved, gradient, pads)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _native_gradients(
-    x: Images, kernel: Kernel, gradient: Outputs, pads: Pads
-) -> tuple[Images, Kernel]:
+def _call_backward(x: Images, kernel: Kernel, gradient: Outputs, pads: Pads) -> Gradients:
     (top, _), (left, _) = pads
     like = jax.typeof(x), jax.typeof(kernel)
     x_gradient, kernel_gradient = native.call(
@@ -178,26 +165,11 @@ def _native_gradients(
     return x_gradient, kernel_gradient
 
 
-def _gradients_forward(
-    x: Images, kernel: Kernel, gradient: Outputs, pads: Pads
-) -> tuple[tuple[Images, Kernel], tuple[Images, Kernel, Outputs]]:
-    return _native_gradients(x, kernel, gradient, pads), (x, kernel, gradient)
+def _formula(x: Images, kernel: Kernel, pads: Pads) -> Outputs:
+    return _shift(x, kernel, 1, pads)
 
 
-def _gradients_backward(
-    pads: Pads, saved: tuple[Images, Kernel, Outputs], second: tuple[Images, Kernel]
-) -> tuple[Images, Kernel, Outputs]:
-    """Differentiates the same formula in JAX, since second derivatives need not be fast."""
-
-    def first_gradients(x: Images, kernel: Kernel, gradient: Outputs) -> tuple[Images, Kernel]:
-        return _shift_backward(1, pads, (x, kernel), gradient)
-
-    gradients: tuple[Images, Kernel, Outputs] = jax.vjp(first_gradients, *saved)[1](second)
-    return gradients
-
-
-_native_float32.defvjp(_native_forward, _native_backward)
-_native_gradients.defvjp(_gradients_forward, _gradients_backward)
+_native_float32 = with_gradients(_call_forward, _call_backward, _formula)
 
 Implementation = Callable[[Images, Kernel, int, Pads], Outputs]
 DEPTHWISE_IMPLEMENTATIONS: dict[str, Implementation] = {

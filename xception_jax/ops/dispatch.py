@@ -49,6 +49,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pointwise", "gpu", "matmul"),
     # With strides, a product would take pixels out of an image that has to be written first.
     Rule("pointwise", "tpu", "matmul", max_strides=1),
+    Rule("convolution", "cpu", "native"),
     # For stems, where copies are cheap enough to be kept for the backward pass.
     Rule("convolution", "cpu", "matmul", max_channels=32, max_groups=1),
     # For the smallest images, a sixth of the time of XLA's own operation.
@@ -117,7 +118,8 @@ def choose_implementation(
 def references_only() -> Iterator[None]:
     """Makes operations traced inside it use their reference, whatever is requested.
 
-    Programs for counting need it: fast implementations may multiply zeros.
+    Programs for counting need it: fast implementations may multiply zeros. So does differentiation
+    in forward mode (`jax.jvp`, `jax.linearize`), which most fast implementations do not support.
     """
     token = _references_only.set(True)
     try:

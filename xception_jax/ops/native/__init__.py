@@ -1,8 +1,9 @@
 """Optional C++ kernels for CPUs; each `.cc` file says what it computes.
 
-`python -m xception_jax.ops.native` (or `make kernels`) builds them into the user's cache. They are
-never required: every operation also has an implementation in JAX, which is used if the kernels are
-not built or do not support the arguments. XCEPTION_JAX_KERNELS=off disables them.
+`make install` builds them into the user's cache if there is a compiler; elsewhere
+`python -m xception_jax.ops.native` (or `make kernels`) does. They are never required: every
+operation also has an implementation in JAX, which is used if the kernels are not built or do not
+support the arguments. With XCEPTION_JAX_KERNELS=off they are neither built nor used.
 """
 
 import ctypes
@@ -30,9 +31,16 @@ from xception_jax.regular_files import read_regular
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cc")))
 HEADER = Path(__file__).with_name("parts.h")
 # Flags that every compiler knows. No -march, because machines of several kinds may share the cache.
-FLAGS = ("-std=c++17", "-O2", "-ffp-contract=fast", "-fPIC", "-shared")
+FLAGS = ("-std=c++17", "-O2", "-ffp-contract=fast", "-fPIC")
 BUILD = "python -m xception_jax.ops.native"
-TARGETS = ("depthwise", "depthwise_gradients", "column_sums")
+TARGETS = (
+    "depthwise",
+    "depthwise_gradients",
+    "convolution",
+    "convolution_for_x",
+    "convolution_for_kernel",
+    "column_sums",
+)
 _portable = ContextVar("portable", default=False)
 
 
@@ -53,11 +61,20 @@ def available() -> bool:
     """Returns whether the library of this version is built, loads, and is not disabled.
 
     Raises:
+        InputError: see `enabled`.
+    """
+    return enabled() and any(map(load, sorted(directory().glob(f"{version()}-*.so"))))
+
+
+def enabled() -> bool:
+    """Returns whether kernels may be built and used: not if XCEPTION_JAX_KERNELS is "off".
+
+    Raises:
         InputError: XCEPTION_JAX_KERNELS is neither "on" nor "off".
     """
     setting = os.environ.get("XCEPTION_JAX_KERNELS", "on")
     require_choice("XCEPTION_JAX_KERNELS", setting, ("on", "off"))
-    return setting == "on" and any(map(load, sorted(directory().glob(f"{version()}-*.so"))))
+    return setting == "on"
 
 
 @lru_cache

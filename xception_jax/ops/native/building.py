@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -50,15 +51,27 @@ def build(directory: Path) -> Path:
 
 
 def _compile(command: list[str], directory: Path) -> Path:
-    """Compiles the library to kernels.so in `directory`, and returns its path."""
+    """Compiles the library to kernels.so in `directory`, on all cores; returns its path."""
     library = directory / "kernels.so"
-    sources = map(str, native.SOURCES)
-    arguments = [*native.FLAGS, f"-I{jax.ffi.include_dir()}", *sources, "-o", str(library)]
+    objects = [directory / f"{source.stem}.o" for source in native.SOURCES]
+    flags = *native.FLAGS, f"-I{jax.ffi.include_dir()}"
+
+    def compile_one(source: Path, made: Path) -> None:
+        _call_compiler(command, [*flags, "-c", str(source), "-o", str(made)], made)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(compile_one, native.SOURCES, objects))
+    _call_compiler(command, ["-shared", *map(str, objects), "-o", str(library)], library)
+    return library
+
+
+def _call_compiler(command: list[str], arguments: list[str], made: Path) -> None:
+    """Calls the compiler; raises InputError if it fails or leaves no file `made`."""
     try:
         done = subprocess.run(
             [*command, *arguments], capture_output=True, text=True, errors="replace", check=False
         )
-        failed = done.returncode != 0 or not library.is_file()
+        failed = done.returncode != 0 or not made.is_file()
         message = done.stderr.strip() or f"it ended with {done.returncode}"
     except OSError as error:
         failed, message = True, str(error)
@@ -67,4 +80,3 @@ def _compile(command: list[str], directory: Path) -> Path:
         first = next((line for line in lines if "error" in line), lines[0])
         reason = f"does not compile the kernels ({first[:300]}): name another in CXX (C++17)"
         raise InputError("C++ compiler", shlex.join(command), reason)
-    return library

@@ -97,6 +97,8 @@ INLINE void OverChannels(int64_t channel, int64_t channels, const Arguments&... 
 
 template <int... kSizes>
 struct Vectors {
+  static constexpr int kRegisters = std::max({kSizes...}) == 16 ? 32 : 16;
+
   template <class Body, class... Arguments>
   static INLINE void Over(int64_t channels, const Arguments&... arguments) {
     OverChannels<Body, kSizes...>(0, channels, arguments...);

@@ -1,0 +1,55 @@
+"""What tests of convolutions share: the cases that they draw, and float64 loops as their oracle."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import HealthCheck, assume, settings
+from hypothesis import strategies as st
+
+from tests.ops import numpy_oracles as oracle
+
+few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+seeds = st.integers(0, 2**32 - 1)
+
+
+def values_and_gradients(convolve, x, kernel, gradient):
+    def run(x, kernel, gradient):
+        out, pull = jax.vjp(convolve, x, kernel)
+        return out, *pull(gradient)
+
+    return jax.jit(run)(x, kernel, gradient)
+
+
+# Kernels, strides and paddings that the models have, and images in which they do not come out even.
+convolutions = {
+    "size": st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    "window": st.tuples(st.sampled_from([1, 3, 5, 7, 11]), st.sampled_from([1, 3, 5, 7, 11])),
+    "groups": st.sampled_from([1, 1, 2, 3]),
+    "per_group": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    "strides": st.sampled_from([1, 1, 2, 4]),
+    "padding": st.sampled_from(["SAME", "VALID"]),
+    "seed": seeds,
+}
+
+
+def check_against_loops(
+    convolve, *, size, window, groups, per_group, strides, padding, seed, dtype="float32"
+):
+    """Compares values and both gradients of `convolve(x, kernel)` with those of float64 loops."""
+    assume(padding == "SAME" or (size[0] >= window[0] and size[1] >= window[1]))
+    rng = np.random.default_rng(seed)
+    x = jnp.asarray(rng.normal(size=(2, *size, groups * per_group[0])), dtype)
+    kernel = jnp.asarray(rng.normal(size=(*window, per_group[0], groups * per_group[1])), dtype)
+    exact_x, exact_kernel = (np.asarray(a, np.float64) for a in (x, kernel))
+    exact = oracle.convolution(exact_x, exact_kernel, strides, padding, groups)
+    gradient = jnp.asarray(rng.normal(size=exact.shape), dtype)
+    right = oracle.convolution_gradients(
+        exact_x, exact_kernel, np.asarray(gradient, np.float64), strides, padding, groups=groups
+    )
+    ours = values_and_gradients(convolve, x, kernel, gradient)
+    # At most 363 products of size 1, each rounded, in a sum of size 20 that may be rounded as
+    # often; in bfloat16, sums of a row of taps are rounded before they are added.
+    allowed = 1e-4 if dtype == "float32" else 1.0
+    for mine, wanted in zip(ours, (exact, *right), strict=True):
+        assert mine.dtype == dtype
+        np.testing.assert_allclose(np.asarray(mine, np.float64), wanted, rtol=0, atol=allowed)
