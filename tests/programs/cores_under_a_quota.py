@@ -8,9 +8,9 @@ from xception_jax import cores
 
 
 def main() -> None:
-    root, real = Path(sys.argv[1]), cores._groups
+    given, real = Path(sys.argv[1]), cores._groups
     os.sched_getaffinity = lambda _: set(range(64))
-    cores._groups = lambda _: real(root)
+    cores._groups = lambda root: real(given)
 
     from xception_jax.commands.process import prepare_jax
 

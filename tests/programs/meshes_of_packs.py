@@ -14,7 +14,7 @@ def main() -> None:
     from xception_jax import cores
     from xception_jax.commands.process import prepare_jax
 
-    cores._groups = lambda _: iter(())  # a quota of the machine that the test runs on
+    cores._groups = lambda root: iter(())  # a quota of the machine that the test runs on
     prepare_jax(packs=True)
     import jax
 

@@ -54,7 +54,7 @@ def test_programs_are_compiled_with_the_option(monkeypatch):
         return jit(*functions, **options)
 
     monkeypatch.setattr(compiling, "deterministic_options", lambda _: deterministic_options("gpu"))
-    monkeypatch.setattr(compiling.jax, "jit", spied)
+    monkeypatch.setattr(jax, "jit", spied)
     config = resolve(load_config(CONFIG), overrides=SHRUNK)
     step_spec = make_step_spec(config, open_data(config).info)
     compiling._compile_init.__wrapped__(step_spec)

@@ -57,6 +57,7 @@ def test_variables_of_several_do_not_make_a_process_one_of_them(environment, why
     environment = {name: value for name, value in environment.items() if value is not None}
     launch = find_launch(environment, pid=PID, has_tpu=True)
     assert launch is not None
+    assert launch.alone is not None
     assert why in launch.alone
 
 

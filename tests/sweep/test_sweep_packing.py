@@ -221,7 +221,9 @@ class _Machine:
     burst: float | None = None
 
     def __post_init__(self):
-        self.asked, self.timings, self.seconds = [], Counter(), 0.0
+        self.asked: list[int] = []
+        self.timings: Counter[int] = Counter()
+        self.seconds = 0.0
 
     def __call__(self, config, pipeline, slots, activations):
         size = slots or 1
