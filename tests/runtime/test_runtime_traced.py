@@ -83,8 +83,9 @@ def test_only_programs_for_these_processors_are_kept(kept, monkeypatch):
     assert not module.keeps([object()])
     monkeypatch.setattr(module, "_compiled_programs", lambda: "gs://bucket/programs")
     assert not module.keeps(jax.devices())
-    monkeypatch.setattr(module, "_compiled_programs", lambda: None)
-    assert not module.keeps(jax.devices())
+    for nowhere in (None, ""):
+        monkeypatch.setattr(module, "_compiled_programs", lambda: nowhere)  # noqa: B023
+        assert not module.keeps(jax.devices())
 
 
 def made_program():

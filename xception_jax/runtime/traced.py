@@ -59,8 +59,9 @@ def keeps(devices: Iterable[jax.Device]) -> bool:
     On accelerators it was not measured, and compiling takes much longer than tracing there.
     """
     directory = _compiled_programs()
-    local = directory is not None and "://" not in directory and jax.process_count() == 1
-    return local and all(device in jax.devices("cpu") for device in devices)
+    if not directory or "://" in directory or jax.process_count() > 1:
+        return False
+    return all(device in jax.devices("cpu") for device in devices)
 
 
 def _compiled_programs() -> str | None:
