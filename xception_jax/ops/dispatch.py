@@ -55,7 +55,7 @@ RULES: tuple[Rule, ...] = (
     Rule("convolution", "cpu", "tiles", max_groups=1, max_width=2),
     Rule("convolution", "cpu", "unpacked", max_groups=1),
     Rule("convolution", "cpu", "tiles"),
-    # XLA's grouped convolutions move up to 1.8 times the bytes in a step of experiments/segments.py.
+    # A step of experiments/segments.py with grouped convolutions moves up to 1.8 times the bytes.
     Rule("convolution", "tpu", "blocks"),
     # On a CPU without native kernels, JAX's own derivative was as fast as "sums".
     Rule("batch_norm", "cpu", "native"),
