@@ -57,6 +57,13 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--case", default="", metavar="TEXT", help="only the cases with this text in their name"
     )
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="only the variants with this text in their name; may be given several times",
+    )
     return parser
 
 
@@ -78,6 +85,7 @@ def main(words: list[str]) -> int:
             output=asked.output,
             rounds=asked.rounds,
             only=asked.case,
+            variants=asked.variant,
             command=shlex.join(["python", "-m", "benchmarks", *words]),
             console=Console(soft_wrap=True, markup=False, highlight=False),
         )

@@ -4,7 +4,8 @@ Where JAX finds a GPU the same cases are measured there, larger, in float32 and 
 that has been run yet.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def run(
     output: Path,
     rounds: int | None,
     only: str,
+    variants: Sequence[str] = (),
     command: str,
     console: Console,
 ) -> int:
@@ -59,6 +61,7 @@ def run(
         output: a directory.
         rounds: of every case; None: 2 if quick, else 11, or 5 where a round takes seconds.
         only: a part of the names of the cases to run.
+        variants: parts of the names of the variants to run; none: all.
         command: for the record.
         console: for people.
 
@@ -73,8 +76,12 @@ def run(
     device = record.device()
     settings = Settings(quick=quick, gpu=device[0] == "gpu")
     every = {name: list(BENCHMARKS[name].cases(settings)) for name in names or BENCHMARKS}
-    chosen = {name: [c for c in cases if only in c.name] for name, cases in every.items()}
-    if not any(chosen.values()):
+    chosen = {
+        name: [_with(c, variants) for c in cases if only in c.name] for name, cases in every.items()
+    }
+    if not any(case.variants for cases in chosen.values() for case in cases):
+        if any(chosen.values()):
+            raise InputError("--variant", list(variants), "is in the name of no variant")
         near = nearest_name(only, [case.name for cases in every.values() for case in cases])
         raise InputError("--case", only, "is in the name of no case", near)
     empty = False
@@ -92,6 +99,12 @@ def run(
         if cases:
             console.print(f"{name}: {output / name}.json, .svg and .png\n")
     return int(empty)
+
+
+def _with(case: Any, texts: Sequence[str]) -> Any:
+    """The case with those of its variants that have one of the texts in their name."""
+    kept = (v for v in case.variants if not texts or any(text in v.name for text in texts))
+    return replace(case, variants=tuple(kept))
 
 
 def _measure(case: Any, rounds: int, quick: bool, tell: Callable[[str], None]) -> dict[str, Any]:
