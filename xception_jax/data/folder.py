@@ -12,6 +12,8 @@ from xception_jax.data.splits import Label, Records
 from xception_jax.errors import InputError, nearest_name
 
 _SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
+# Folders that operating systems and their disks leave beside one's own.
+_SYSTEM = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -112,4 +114,5 @@ def _size(path: str) -> int:
 
 def _folders(root: Path) -> list[str]:
     with os.scandir(root) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+        names = (e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+        return sorted(name for name in names if name not in _SYSTEM)

@@ -1,5 +1,6 @@
 """The data sets by name: where each comes from, and how it is prepared and opened."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def load(
     directory: str | None = None,
     validation_fraction: float = 0.1,
     train_examples: int | None = None,
+    upright: bool = True,
+    image_key: str | None = None,
+    label_key: str | None = None,
+    train_split: str | None = None,
 ) -> Source:
     """Opens a data set for reading.
 
@@ -56,14 +61,23 @@ def load(
             it is a URL, its content is downloaded once.
         validation_fraction: share of the training examples to take for each split that is missing.
         train_examples: number of training examples to use; None uses all.
+        upright: whether images are turned as EXIF's Orientation says.
+        image_key: feature of a prepared set that holds the image; None: the one it declares.
+        label_key: feature of a prepared set that holds the class; None: the one it declares.
+        train_split: split of a prepared set to train on; None: `train`.
 
     Raises:
-        InputError: the data set is unknown, not prepared, damaged, or too small.
+        InputError: the data set is unknown, not prepared, damaged, too small, or has no such
+            feature or split.
     """
     if directory is not None and url_of(directory) is not None:
         directory = _download(name, directory)
     channels = 3
     frequencies: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+    keys = {"image_key": image_key, "label_key": label_key, "train_split": train_split}
+    if name in _NEEDS_NO_PREPARATION:
+        _require_unset(name, keys)
     parts: dict[str, Records]
     if name == "folder":
         class_names, parts = read_folder(directory)
@@ -79,7 +93,9 @@ def load(
         path = prepare(name, directory) if name == shipped.NAME else builders.find(name, directory)
         if path is None:
             raise _not_prepared(name, directory)
-        class_names, channels, parts = builders.read(name, path)
+        stored = builders.read(name, path, **keys)
+        class_names, channels = stored.class_names, stored.channels
+        parts, notes = stored.parts, stored.notes
     return assign_splits(
         name,
         class_names,
@@ -88,7 +104,16 @@ def load(
         validation_fraction=validation_fraction,
         train_examples=train_examples,
         class_frequencies=frequencies,
+        upright=upright,
+        notes=notes,
     )
+
+
+def _require_unset(name: str, keys: Mapping[str, str | None]) -> None:
+    """Raises `InputError` for a setting of prepared sets beside a set that is none."""
+    for key, value in keys.items():
+        if value is not None:
+            raise InputError(f"data.{key}", value, f"is only for prepared sets, not for {name}")
 
 
 def prepare(
