@@ -216,14 +216,14 @@ def test_set_without_labelled_test_uses_its_validation_split(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     """Like imagenet2012: all test labels are -1, so `validation` becomes the test split."""
-    from xception_jax.data.builders import ArraySet, prepare_arrays
+    from xception_jax.data.storing import ArraySet, Description, store
 
     parts = {
         split: (rng.integers(0, 256, (n, 8, 8, 3), np.uint8), rng.integers(0, 3, n))
         for split, n in (("train", 40), ("validation", 10), ("test", 7))
     }
     parts["test"][1][:] = -1
-    prepare_arrays(ArraySet("few", "1.0.0", "", "", ("a", "b", "c"), parts), str(tmp_path))
+    store(ArraySet(Description("few", "1.0.0", "", "", ("a", "b", "c")), parts), str(tmp_path))
     source = load("few", directory=str(tmp_path))
     assert {name: len(split) for name, split in source.splits.items()} == {
         "train": 36,
@@ -270,7 +270,10 @@ def test_a_folder_with_train_alone_is_split(tmp_path: Path, rng: np.random.Gener
     source = load("folder", directory=str(tmp_path))
     sizes = {name: len(split) for name, split in source.splits.items()}
     assert sizes == {"train": 18, "valid": 3, "test": 3}
-    labels = {name: set(split.known_labels().tolist()) for name, split in source.splits.items()}
+    labels = {
+        name: {split.read(index)[1] for index in range(len(split))}
+        for name, split in source.splits.items()
+    }
     assert labels == {"train": {0, 1, 2}, "valid": {0, 1, 2}, "test": {0, 1, 2}}
 
 

@@ -7,15 +7,13 @@ ImageNet, …) need TensorFlow, once.
 
 import contextlib
 import importlib.util
-import io
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.decode import DeserializeMethod
 
@@ -191,94 +189,16 @@ def _feature(field: str, chosen: str | None, name: str, info: Any, kind: type) -
     raise InputError(field, chosen, reason, nearest_name(chosen, suitable) or suitable[0])
 
 
-@dataclass(frozen=True)
-class ArraySet:
-    """A data set in memory, to be stored by `prepare_arrays`.
-
-    Attributes:
-        name: name of the data set.
-        version: version of the data set, such as `1.2.3`.
-        description: description for TFDS.
-        homepage: address of the data set's home page, for TFDS.
-        class_names: names of the classes, in label order.
-        splits: images uint8 [n, height, width, channels] and labels [n] of each TFDS split.
-    """
-
-    name: str
-    version: str
-    description: str
-    homepage: str
-    class_names: tuple[str, ...]
-    splits: Mapping[str, tuple[np.ndarray, np.ndarray]]
-
-
-def prepare_arrays(content: ArraySet, directory: str | None) -> Path:
-    """Stores arrays as a TFDS data set, unless that version is stored already.
-
-    Args:
-        content: the data set to store.
-        directory: directory of all prepared data sets; None: TFDS's default.
-
-    Returns:
-        The directory of the prepared data set.
-
-    Raises:
-        InputError: the directory cannot be written.
-    """
-    with _preparation_lock(content.name, directory) as root:
-        builder = _builder_class(content)(data_dir=str(root), file_format="array_record")
-        # It takes seconds, and often runs in the middle of another progress display.
-        tfds.disable_progress_bar()
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                builder.download_and_prepare()
-        finally:
-            tfds.enable_progress_bar()
-        return Path(builder.data_path)
-
-
-def _builder_class(content: ArraySet) -> Any:
-    # Registered names must be unique in a process, and TFDS registers its own fashion_mnist.
-    with tfds.core.registered.skip_registration():
-
-        class Builder(tfds.core.GeneratorBasedBuilder):
-            """The data set in the form that TFDS requires."""
-
-            name = content.name
-            VERSION = tfds.core.Version(content.version)
-
-            def _info(self) -> Any:
-                shape = next(iter(content.splits.values()))[0].shape[1:]
-                features = {
-                    "image": tfds.features.Image(shape=shape, encoding_format="png"),
-                    "label": tfds.features.ClassLabel(names=list(content.class_names)),
-                }
-                return tfds.core.DatasetInfo(
-                    builder=self,
-                    description=content.description,
-                    homepage=content.homepage,
-                    features=tfds.features.FeaturesDict(features),
-                    supervised_keys=("image", "label"),
-                )
-
-            def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-                del dl_manager
-                return {split: self._generate_examples(split) for split in content.splits}
-
-            def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-                for index, (image, label) in enumerate(zip(*content.splits[split], strict=True)):
-                    yield index, {"image": _png(image), "label": int(label)}
-
-    return Builder
-
-
-def prepare_with_tfds(name: str, directory: str | None, manual_directory: str | None) -> Path:
+def prepare_with_tfds(
+    name: str, directory: str | None, manual_directory: str | None, hint: str | None = None
+) -> Path:
     """Downloads and stores one of TFDS's own data sets.
 
     Args:
         name: name in TFDS's form; its first part is one of `builder_names`.
         directory: directory of all prepared data sets; None: TFDS's default.
-        manual_directory: directory of files that must be downloaded by hand (ImageNet's archives).
+        manual_directory: directory of files that must be downloaded by hand.
+        hint: what else could be done without TensorFlow; None: nothing.
 
     Returns:
         The directory of the prepared data set.
@@ -288,9 +208,9 @@ def prepare_with_tfds(name: str, directory: str | None, manual_directory: str | 
     """
     if importlib.util.find_spec("tensorflow") is None:
         reason = "preparing it needs TensorFlow, once: pip install 'xception-jax[prepare]'"
-        raise InputError("data.name", name, reason)
+        raise InputError("data.name", name, reason if hint is None else f"{reason}; {hint}")
     config = tfds.download.DownloadConfig(manual_dir=manual_directory)
-    with _preparation_lock(name, directory) as root:
+    with preparation_lock(name, directory) as root:
         try:
             builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
             builder.download_and_prepare(
@@ -305,7 +225,7 @@ def prepare_with_tfds(name: str, directory: str | None, manual_directory: str | 
 
 
 @contextlib.contextmanager
-def _preparation_lock(name: str, directory: str | None) -> Iterator[Path]:
+def preparation_lock(name: str, directory: str | None) -> Iterator[Path]:
     """Holds the lock on a data set's preparation, and removes what a killed one left.
 
     TFDS writes into `incomplete.*` and renames it when it is complete, so that a kill leaves no
@@ -323,12 +243,3 @@ def _preparation_lock(name: str, directory: str | None) -> Iterator[Path]:
         for leftover in (root / set_name).rglob("incomplete.*"):
             shutil.rmtree(leftover, ignore_errors=True)
         yield root
-
-
-def _png(image: np.ndarray) -> io.BytesIO:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
-    buffer.seek(0)
-    return buffer
