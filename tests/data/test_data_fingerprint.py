@@ -82,7 +82,7 @@ def test_what_is_not_the_same_data_is_seen(
 
 def test_shifted_labels_are_seen_in_prepared_sets(tmp_path: Path, rng: np.random.Generator) -> None:
     """Sets of TFDS with the same images, in files that may be of the same size."""
-    from xception_jax.data.builders import ArraySet, prepare_arrays
+    from xception_jax.data.storing import ArraySet, Description, store
 
     images = rng.integers(0, 256, (60, 16, 16, 1), np.uint8)
     labels = rng.integers(0, 3, 60)
@@ -92,8 +92,8 @@ def test_shifted_labels_are_seen_in_prepared_sets(tmp_path: Path, rng: np.random
             "train": (images[:40], (labels[:40] + shift) % 3),
             "test": (images[40:], labels[40:]),
         }
-        content = ArraySet("tiny", "1.0.0", "", "", ("a", "b", "c"), splits)
-        prepare_arrays(content, str(tmp_path / name))
+        content = ArraySet(Description("tiny", "1.0.0", "", "", ("a", "b", "c")), splits)
+        store(content, str(tmp_path / name))
         for pipeline in ("in_memory", "streaming"):
             read = fingerprint(pipeline, name="tiny", directory=str(tmp_path / name))
             found[name, pipeline] = read.describe()

@@ -38,6 +38,126 @@ def test_sixteen_bit_grey_is_scaled() -> None:
     np.testing.assert_array_equal(image, [[0, 0, 1], [128, 255, 255]])
 
 
+def test_sixteen_bits_of_every_format_keep_the_upper_eight() -> None:
+    """PNG files of 16 bits are written here by the format's definition, as Pillow writes none."""
+    values = np.array([[0, 255, 256], [32768, 65279, 65535]], np.uint16)
+    for kind in ("PNG", "TIFF", "PPM"):
+        np.testing.assert_array_equal(np.asarray(decode(encode(values, kind), 1, "x")), values >> 8)
+    color = np.stack([values, values[:, ::-1], values[::-1]], -1)
+    np.testing.assert_array_equal(np.asarray(decode(png(color, 2), 3, "x")), color >> 8)
+    opaque = np.stack([values, np.full_like(values, 65535)], -1)
+    np.testing.assert_array_equal(np.asarray(decode(png(opaque, 4), 1, "x")), values >> 8)
+    declared = png(values[..., None], 0, tRNS=struct.pack(">H", 256))  # 256 is transparent
+    np.testing.assert_array_equal(
+        np.asarray(decode(declared, 1, "x")), [[0, 0, 255], [128, 254, 255]]
+    )
+
+
+def png(samples: np.ndarray, color_type: int, **chunks: bytes) -> bytes:
+    """The PNG file of samples uint16 [height, width, channels]."""
+    height, width, _ = samples.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
+    parts = {"IHDR": header, **chunks, "IDAT": zlib.compress(rows), "IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body))
+        + (named := name.encode() + body)
+        + struct.pack(">I", zlib.crc32(named))
+        for name, body in parts.items()
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "P", "RGB", "GIF", "WEBP", "TIFF"])
+def test_what_is_transparent_is_white(kind: str, channels: int) -> None:
+    """One pixel cannot be seen, one is half there where the mode knows halves, one is opaque."""
+    color, alpha = np.array([[80, 80, 80]] * 3), np.array([0, 128, 255])
+    pixels = np.concatenate([color, alpha[:, None]], 1).astype(np.uint8)[None]
+    image = Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    if kind in ("P", "RGB", "GIF"):
+        alpha = np.array([0, 255, 255])
+        solid = Image.fromarray(np.array([[[9, 9, 9], [80, 80, 80], [80, 80, 80]]], np.uint8))
+        if kind == "RGB":
+            solid.save(buffer, "PNG", transparency=(9, 9, 9))
+        else:
+            palette = solid.quantize(2, dither=Image.Dither.NONE)
+            clear = int(np.asarray(palette)[0, 0])
+            palette.save(buffer, "GIF" if kind == "GIF" else "PNG", transparency=clear)
+    elif kind in ("WEBP", "TIFF"):
+        image.save(buffer, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    else:
+        image.convert(kind).save(buffer, "PNG")
+    decoded = np.asarray(decode(buffer.getvalue(), channels, "x"))
+    expected = alpha / 255 * 80 + (1 - alpha / 255) * 255
+    # Half a unit, and half of one again, from rounding to uint8 and from grey to RGB and back.
+    np.testing.assert_allclose(decoded.reshape(3, channels), np.c_[[expected] * channels].T, atol=1)
+    assert decoded.reshape(3, channels)[0].tolist() == [255] * channels
+
+
+def test_cmyk_one_bit_and_32_bits() -> None:
+    inks = np.array([[[0, 0, 0, 0], [255, 0, 0, 0], [0, 100, 200, 50]]], np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(inks, "CMYK").save(buffer, "TIFF")
+    white = 255.0 - inks
+    expected = white[..., :3] * white[..., 3:] / 255
+    np.testing.assert_allclose(np.asarray(decode(buffer.getvalue(), 3, "x")), expected, atol=1)
+    bits = np.array([[True, False]])
+    np.testing.assert_array_equal(np.asarray(decode(encode(bits), 1, "x")), [[255, 0]])
+    for values in (np.array([[1 << 20]], np.int32), np.array([[0.5]], np.float32)):
+        with pytest.raises(CorruptImage, match="its pixels have 32 bits"):
+            decode(encode(values, "TIFF"), 1, "x")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_of_several_frames_the_first_counts(kind: str) -> None:
+    frames = [Image.new("RGB", (4, 3), color) for color in ("red", "blue", "lime")]
+    buffer = io.BytesIO()
+    options: dict = {"lossless": True} if kind == "WEBP" else {}
+    frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], **options)
+    pixels = np.asarray(decode(buffer.getvalue(), 3, "x"))
+    np.testing.assert_array_equal(pixels, np.full((3, 4, 3), [255, 0, 0], np.uint8))
+
+
+# What EXIF's table of the tag says: the row and column of the scene that lie at (0, 0).
+STORED = {
+    1: lambda scene: scene,
+    2: lambda scene: scene[:, ::-1],
+    3: lambda scene: scene[::-1, ::-1],
+    4: lambda scene: scene[::-1],
+    5: lambda scene: scene.swapaxes(0, 1),
+    6: lambda scene: scene.swapaxes(0, 1)[::-1],
+    7: lambda scene: scene[::-1, ::-1].swapaxes(0, 1),
+    8: lambda scene: scene.swapaxes(0, 1)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", list(STORED))
+def test_every_orientation_is_turned_upright(
+    rng: np.random.Generator, orientation: int, kind: str
+) -> None:
+    scene = rng.integers(0, 256, (4, 6, 3), np.uint8)
+    stored = np.ascontiguousarray(STORED[orientation](scene))
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    options: dict = {"lossless": True} if kind == "WEBP" else {}
+    Image.fromarray(stored).save(buffer, kind, exif=exif, **options)
+    content = buffer.getvalue()
+    np.testing.assert_array_equal(np.asarray(decode(content, 3, "x")), scene)
+    as_stored = np.asarray(decode(content, 3, "x", upright=False))
+    np.testing.assert_array_equal(as_stored, scene if kind == "TIFF" else stored)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"garbage", b""])
+def test_damaged_exif_leaves_the_image_as_it_is(rng: np.random.Generator, exif: bytes) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (4, 6, 3), np.uint8)).save(buffer, "JPEG", exif=exif)
+    with Image.open(buffer) as image:
+        expected = np.asarray(image)
+    np.testing.assert_array_equal(np.asarray(decode(buffer.getvalue(), 3, "x")), expected)
+
+
 def test_pixels_that_are_no_file_pass_through(rng: np.random.Generator) -> None:
     for channels in (1, 3):
         pixels = rng.integers(0, 256, (4, 4, channels), np.uint8)

@@ -216,14 +216,14 @@ def test_set_without_labelled_test_uses_its_validation_split(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     """Like imagenet2012: all test labels are -1, so `validation` becomes the test split."""
-    from xception_jax.data.builders import ArraySet, prepare_arrays
+    from xception_jax.data.storing import ArraySet, Description, store
 
     parts = {
         split: (rng.integers(0, 256, (n, 8, 8, 3), np.uint8), rng.integers(0, 3, n))
         for split, n in (("train", 40), ("validation", 10), ("test", 7))
     }
     parts["test"][1][:] = -1
-    prepare_arrays(ArraySet("few", "1.0.0", "", "", ("a", "b", "c"), parts), str(tmp_path))
+    store(ArraySet(Description("few", "1.0.0", "", "", ("a", "b", "c")), parts), str(tmp_path))
     source = load("few", directory=str(tmp_path))
     assert {name: len(split) for name, split in source.splits.items()} == {
         "train": 36,
@@ -253,6 +253,30 @@ def test_folder(tmp_path: Path, rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(np.asarray(image), expected)
 
 
+def test_photos_in_a_folder_are_upright_unless_told_otherwise(tmp_path: Path) -> None:
+    write_folder(tmp_path, np.random.default_rng(0), {"train": 4})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = Image.new("RGB", (20, 10))
+    for path in tmp_path.glob("train/*/*.png"):
+        lying.save(path, exif=exif)
+    for upright, size in ((True, (10, 20)), (False, (20, 10))):
+        source = load("folder", directory=str(tmp_path), upright=upright)
+        assert {part.read(0)[0].size for part in source.splits.values()} == {size}
+
+
+def test_a_folder_with_train_alone_is_split(tmp_path: Path, rng: np.random.Generator) -> None:
+    write_folder(tmp_path, rng, {"train": 8})
+    source = load("folder", directory=str(tmp_path))
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    assert sizes == {"train": 18, "valid": 3, "test": 3}
+    labels = {
+        name: {split.read(index)[1] for index in range(len(split))}
+        for name, split in source.splits.items()
+    }
+    assert labels == {"train": {0, 1, 2}, "valid": {0, 1, 2}, "test": {0, 1, 2}}
+
+
 def test_bad_folders_are_named(tmp_path: Path, rng: np.random.Generator) -> None:
     with pytest.raises(InputError, match="needs the folder's path"):
         load("folder")
@@ -265,6 +289,8 @@ def test_bad_folders_are_named(tmp_path: Path, rng: np.random.Generator) -> None
     with pytest.raises(InputError, match=r"bees': is a class that train does not have.*'bee'"):
         load("folder", directory=str(tmp_path / "images"))
     (tmp_path / "images" / "val" / "bees").rmdir()
+    (tmp_path / "images" / "train" / "__MACOSX").mkdir()
+    assert load("folder", directory=str(tmp_path / "images")).class_names == ("ant", "bee", "cat")
     (tmp_path / "images" / "train" / "dog").mkdir()
     with pytest.raises(InputError, match=r"train/dog': holds no images"):
         load("folder", directory=str(tmp_path / "images"))

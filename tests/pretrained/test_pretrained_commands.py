@@ -88,11 +88,17 @@ def images(rng, tmp_path_factory) -> list[Path]:
 def probabilities(model, paths: list[Path]) -> np.ndarray:
     """The model's probabilities for images prepared as Keras does: squashed, values -1 to 1."""
     pixels = [
-        np.asarray(Image.open(path).convert("RGB").resize((SIZE, SIZE), Image.Resampling.NEAREST))
-        for path in paths
+        np.asarray(_on_white(path).resize((SIZE, SIZE), Image.Resampling.NEAREST)) for path in paths
     ]
     logits = jax.jit(model)(np.stack(pixels).astype(np.float32) / 127.5 - 1)
     return np.asarray(jax.nn.softmax(logits))
+
+
+def _on_white(path: Path) -> Image.Image:
+    image = Image.open(path)
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
+    return white
 
 
 def test_convert_there_and_back_is_bit_for_bit(model, source, converted, tmp_path):
@@ -116,6 +122,24 @@ def test_predict_ranks_as_the_model_does(model, converted, images):
         assert [entry["name"] for entry in answer["top"]] == [
             ["ant", "bee [x]", "cat", "dog", "émeu", "fox", "gnu"][index] for index in best
         ]
+
+
+def test_predict_ranks_a_photo_as_its_upright_copy(model, converted, rng, tmp_path):
+    """`--as-stored` ranks it as Keras does, which ignores EXIF."""
+    upright = Image.fromarray(rng.integers(0, 256, (60, 90, 3), np.uint8))
+    stored, exif = upright.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    upright.save(tmp_path / "upright.png")
+    stored.save(tmp_path / "photo.png", exif=exif)
+
+    def ranking(name: str, *more: str) -> Any:
+        line = run("predict", tmp_path / name, "--weights", converted, "--json", *more)
+        return json.loads(line)["top"]
+
+    assert ranking("photo.png") == ranking("upright.png") != ranking("photo.png", "--as-stored")
+    row = probabilities(model, [tmp_path / "photo.png"])[0]  # Pillow's pixels, as stored
+    classes = [entry["class"] for entry in ranking("photo.png", "--as-stored")]
+    assert classes == np.argsort(-row)[:5].tolist()
 
 
 def test_predict_prints_a_table_whatever_the_batch(converted, images):

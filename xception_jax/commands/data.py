@@ -1,10 +1,16 @@
 """`data list` and `data prepare`: the data sets, and how they are made ready."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from xception_jax.commands.console import console
+from xception_jax.commands.console import console, warn
+
+_PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
+_LIVE_SECONDS = 0.1
 
 
 def list_sets(
@@ -30,8 +36,11 @@ def prepare_set(
     directory: Annotated[
         str | None, typer.Option(help="Directory for the prepared data set.")
     ] = None,
-    from_directory: Annotated[
-        str | None, typer.Option("--from", help="Directory of the files to import.")
+    from_path: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Archive to import, its unpacked folder, or a directory with either."
+        ),
     ] = None,
 ) -> int:
     """Prepare a data set for training.
@@ -40,6 +49,28 @@ def prepare_set(
     """
     from xception_jax.data import prepare
 
-    path = prepare(name, directory=directory, from_directory=from_directory)
+    with _progress() as report:
+        path = prepare(name, directory, from_path, report=report, note=warn)
     console.print(f"{name} is ready in {path}")
     return 0
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Yields a function that shows what is being done: live on a terminal, else now and then."""
+    shown = time.monotonic()
+    live = console.is_terminal
+    with console.status("opening") as status:
+
+        def report(text: str) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown < (_LIVE_SECONDS if live else _PLAIN_SECONDS):
+                return
+            shown = now
+            if live:
+                status.update(text)
+            else:
+                console.print(text)
+
+        yield report

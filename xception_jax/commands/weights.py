@@ -118,14 +118,24 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(help="Image files, in any format that Pillow reads.")
     ],
+    *,
     weights: Annotated[Path, typer.Option(help="Directory of converted weights.")],
     top: Annotated[int, typer.Option(min=1, help="Number of classes to show.")] = 5,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 32,
+    upright: Annotated[
+        bool,
+        typer.Option(
+            "--upright/--as-stored",
+            help="Turn photos as their EXIF orientation says; Keras and timm read them as stored.",
+        ),
+    ] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per image.")
     ] = False,
 ) -> int:
     """Show the most probable classes of images, preprocessed as the weights expect.
+
+    What is transparent shows a white background; of several frames the first counts.
 
     Example: `xception-jax predict cat.jpg dog.png --weights weights/xception`
     """
@@ -140,7 +150,7 @@ def predict(
     read = read_weights(weights)
     headings = [Column(name, overflow="fold") for name in ("image", "class", "name", "probability")]
     table = Table(*headings, box=None, pad_edge=False)
-    for image, ranking in _rank(read, images, top, batch_size):
+    for image, ranking in _rank(read, images, top, batch_size, upright):
         if as_json:
             answer = {
                 "image": str(image),
@@ -160,7 +170,7 @@ def predict(
 
 
 def _rank(
-    weights: "Weights", images: list[Path], top: int, batch_size: int
+    weights: "Weights", images: list[Path], top: int, batch_size: int, upright: bool
 ) -> Iterator[tuple[Path, list[tuple[int, str | None, float]]]]:
     """Yields each image with (index, name, probability) of its `top` classes, best first."""
     import jax
@@ -172,18 +182,18 @@ def _rank(
     names = weights.class_names
     for start in range(0, len(images), batch_size):
         paths = images[start : start + batch_size]
-        batch = np.stack([_prepared(weights, path) for path in paths])
+        batch = np.stack([_prepared(weights, path, upright) for path in paths])
         logits = apply(weights.parameters, weights.batch_stats, batch)
         for path, row in zip(paths, np.asarray(jax.nn.softmax(logits)), strict=True):
             best = np.argsort(-row, kind="stable")[:top].tolist()
             yield path, [(i, names[i] if names else None, float(row[i])) for i in best]
 
 
-def _prepared(weights: "Weights", path: Path) -> "np.ndarray":
+def _prepared(weights: "Weights", path: Path, upright: bool) -> "np.ndarray":
     from xception_jax.data.images import CorruptImage, decode
 
     try:
-        image = decode(path, weights.preprocessing.channels, str(path))
+        image = decode(path, weights.preprocessing.channels, str(path), upright=upright)
     except CorruptImage as error:
         reason = f"cannot be decoded: {error.reason}"
         raise InputError("image", str(path), reason) from error

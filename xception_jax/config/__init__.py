@@ -16,12 +16,13 @@ from xception_jax.config.loading import (
     resolve,
 )
 from xception_jax.config.model import BlockConfig, ModelConfig, NormConfig
-from xception_jax.config.schema import SETTINGS, Config
+from xception_jax.config.schema import SETTINGS, Config, DataConfig
 
 __all__ = [
     "SETTINGS",
     "BlockConfig",
     "Config",
+    "DataConfig",
     "ModelConfig",
     "NormConfig",
     "canonical_json",

@@ -32,6 +32,18 @@ def _step_range(name: str, value: Any) -> tuple[int, ...]:
     return tuple(steps)
 
 
+_OF_THE_SOURCE = (
+    "name",
+    "directory",
+    "validation_fraction",
+    "train_examples",
+    "upright",
+    "image_key",
+    "label_key",
+    "train_split",
+)
+
+
 @dataclass(frozen=True)
 class DataConfig(Checked):
     """The settings of the data: the source of the images, and their augmentation."""
@@ -57,6 +69,18 @@ class DataConfig(Checked):
     train_examples: int | None = setting(
         None, "number of training examples to use, from the first; null: all", low=1
     )
+    upright: bool = setting(
+        True, "turn images as their EXIF orientation says; Keras's and timm's own readers do not"
+    )
+    image_key: str | None = setting(
+        None, "feature of a prepared set that holds the image; null: the one the set declares"
+    )
+    label_key: str | None = setting(
+        None, "feature of a prepared set that holds the class; null: the one the set declares"
+    )
+    train_split: str | None = setting(
+        None, "split of a prepared set to train on, for sets that have no `train`; null: train"
+    )
     pipeline: Literal["auto", "in_memory", "streaming"] = setting(
         "auto",
         "in_memory: the set lies on the device; streaming: Grain reads it; auto: by its size",
@@ -72,6 +96,10 @@ class DataConfig(Checked):
         "stop", "what to do with an image that cannot be decoded"
     )
     threads: int = setting(8, "decoding threads per host", low=1, high=1024, identity=False)
+
+    def source(self) -> dict[str, Any]:
+        """The settings that say which examples there are: the arguments of `data.load`."""
+        return {name: getattr(self, name) for name in _OF_THE_SOURCE}
 
 
 @dataclass(frozen=True)

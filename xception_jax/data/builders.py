@@ -7,22 +7,20 @@ ImageNet, …) need TensorFlow, once.
 
 import contextlib
 import importlib.util
-import io
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.decode import DeserializeMethod
 
 from xception_jax.data.splits import Records
-from xception_jax.data.tfds_records import TfdsRecords, damage_as_input_error
+from xception_jax.data.tfds_records import TfdsRecords, damage_as_input_error, labelled
 from xception_jax.data.trusted_features import require_trusted_features
-from xception_jax.errors import InputError
+from xception_jax.errors import InputError, nearest_name, one_line
 from xception_jax.lock import locked
 
 _NAME = re.compile(
@@ -88,17 +86,46 @@ def _latest(root: Path, version: str | None) -> Path | None:
     return max(complete, key=lambda p: tuple(map(int, p.name.split("."))), default=None)
 
 
-def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records]]:
+@dataclass(frozen=True)
+class StoredSet:
+    """A prepared data set, opened.
+
+    Attributes:
+        class_names: names of the classes, in label order.
+        channels: number of channels, 1 or 3.
+        parts: the records of every labelled split, among them "train".
+        notes: what people should know of the data set, a sentence each.
+    """
+
+    class_names: tuple[str, ...]
+    channels: int
+    parts: dict[str, Records]
+    notes: tuple[str, ...]
+
+
+def read(
+    name: str,
+    path: Path,
+    *,
+    image_key: str | None = None,
+    label_key: str | None = None,
+    train_split: str | None = None,
+) -> StoredSet:
     """Opens the data set prepared in `path`.
 
-    A test split whose labels are withheld (-1, as ImageNet's) is left out.
+    A split whose labels are withheld (-1, as those of ImageNet's test images) is left out, and so
+    are single examples of other splits without a label; a note says how many.
 
-    Returns:
-        The class names, the number of channels (1 or 3), and the records of the labelled splits.
+    Args:
+        name: name of the data set, for messages.
+        path: directory of the prepared data set.
+        image_key: feature that holds the image; None: the one that the set declares, or its only.
+        label_key: feature that holds the class; None: likewise.
+        train_split: split to train on; None: `train`.
 
     Raises:
-        InputError: the data set is not one of image classification, not stored for random access,
-            or damaged.
+        InputError: the data set is not one of image classification, has no such feature or split,
+            is not stored for random access, or damaged.
     """
     with damage_as_input_error(name, path):
         require_trusted_features(name, path)
@@ -111,122 +138,67 @@ def read(name: str, path: Path) -> tuple[tuple[str, ...], int, dict[str, Records
             "`tfds convert_format`"
         )
         raise InputError("data.name", name, reason)
-    image, label = _image_and_label_keys(name, builder.info)
-    features = builder.info.features
-    raw = DeserializeMethod.RAW_BYTES
+    image = _feature("data.image_key", image_key, name, builder.info, tfds.features.Image)
+    label = _feature("data.label_key", label_key, name, builder.info, tfds.features.ClassLabel)
+    splits = list(builder.info.splits)
+    trained = train_split or "train"
+    if trained not in splits:
+        field, value = ("data.train_split", train_split) if train_split else ("data.name", name)
+        reason = f"has no split named {trained}; it has {', '.join(splits)}"
+        if not train_split:
+            reason += ", and data.train_split says which to train on"
+        raise InputError(field, value, reason, nearest_name(trained, splits))
     parts: dict[str, Records] = {}
-    for split in builder.info.splits:
-        source = builder.as_data_source(split, deserialize_method=raw)
-        records = TfdsRecords(name, path, split, source, image, label)
-        if len(records) > 0 and int(records.read([0])[0][1]) >= 0:
+    notes: list[str] = []
+    for split in splits:
+        source = builder.as_data_source(split, deserialize_method=DeserializeMethod.RAW_BYTES)
+        records = labelled(TfdsRecords(name, path, split, source, image, label))
+        if split == trained:
+            parts["train"] = records
+        elif len(records) > 0 and split != "train":
             parts["validation" if split in _VALIDATION else split] = records
-    if "train" not in parts:
-        raise InputError("data.name", name, f"has no split named train in {path}")
+        if 0 < len(records) < len(source):
+            missing = f"{len(source) - len(records)} of {len(source)}"
+            notes.append(f"{missing} examples of the {split} split have no label: left out")
+    if not len(parts["train"]):
+        raise InputError("data.name", name, f"its split {trained} has no example with a {label}")
+    features = builder.info.features
     channels = 1 if features[image].shape[-1] == 1 else 3
-    return tuple(features[label].names), channels, parts
+    return StoredSet(tuple(features[label].names), channels, parts, tuple(notes))
 
 
-def _image_and_label_keys(name: str, info: Any) -> tuple[str, str]:
-    image, label = info.supervised_keys if info.supervised_keys else ("image", "label")
-    features = info.features
-    if (
-        image not in features
-        or label not in features
-        or not isinstance(features[image], tfds.features.Image)
-        or not isinstance(features[label], tfds.features.ClassLabel)
-    ):
-        raise InputError("data.name", name, "is no image classification set: no image and class")
-    return image, label
-
-
-@dataclass(frozen=True)
-class ArraySet:
-    """A data set in memory, to be stored by `prepare_arrays`.
-
-    Attributes:
-        name: name of the data set.
-        version: version of the data set, such as `1.2.3`.
-        description: description for TFDS.
-        homepage: address of the data set's home page, for TFDS.
-        class_names: names of the classes, in label order.
-        splits: images uint8 [n, height, width, channels] and labels [n] of each TFDS split.
-    """
-
-    name: str
-    version: str
-    description: str
-    homepage: str
-    class_names: tuple[str, ...]
-    splits: Mapping[str, tuple[np.ndarray, np.ndarray]]
-
-
-def prepare_arrays(content: ArraySet, directory: str | None) -> Path:
-    """Stores arrays as a TFDS data set, unless that version is stored already.
-
-    Args:
-        content: the data set to store.
-        directory: directory of all prepared data sets; None: TFDS's default.
-
-    Returns:
-        The directory of the prepared data set.
+def _feature(field: str, chosen: str | None, name: str, info: Any, kind: type) -> str:
+    """The name of the feature of a kind that the user chose, the set declares, or alone has.
 
     Raises:
-        InputError: the directory cannot be written.
+        InputError: there is none, or there are several to choose from.
     """
-    with _preparation_lock(content.name, directory) as root:
-        builder = _builder_class(content)(data_dir=str(root), file_format="array_record")
-        # It takes seconds, and often runs in the middle of another progress display.
-        tfds.disable_progress_bar()
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                builder.download_and_prepare()
-        finally:
-            tfds.enable_progress_bar()
-        return Path(builder.data_path)
+    suitable = [key for key, feature in sorted(info.features.items()) if isinstance(feature, kind)]
+    if chosen is None:
+        declared = info.supervised_keys or ()
+        preferred = [key for key in suitable if key in declared] or suitable
+        if len(preferred) == 1:
+            return preferred[0]
+    elif chosen in suitable:
+        return chosen
+    if not suitable:
+        features = ", ".join(sorted(info.features))
+        reason = f"is no image classification set: none of its features ({features}) is of TFDS's"
+        raise InputError("data.name", name, f"{reason} kind {kind.__name__}")
+    reason = f"must be one of {', '.join(suitable)}, features of {name}"
+    raise InputError(field, chosen, reason, nearest_name(chosen, suitable) or suitable[0])
 
 
-def _builder_class(content: ArraySet) -> Any:
-    # Registered names must be unique in a process, and TFDS registers its own fashion_mnist.
-    with tfds.core.registered.skip_registration():
-
-        class Builder(tfds.core.GeneratorBasedBuilder):
-            """The data set in the form that TFDS requires."""
-
-            name = content.name
-            VERSION = tfds.core.Version(content.version)
-
-            def _info(self) -> Any:
-                shape = next(iter(content.splits.values()))[0].shape[1:]
-                features = {
-                    "image": tfds.features.Image(shape=shape, encoding_format="png"),
-                    "label": tfds.features.ClassLabel(names=list(content.class_names)),
-                }
-                return tfds.core.DatasetInfo(
-                    builder=self,
-                    description=content.description,
-                    homepage=content.homepage,
-                    features=tfds.features.FeaturesDict(features),
-                    supervised_keys=("image", "label"),
-                )
-
-            def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-                del dl_manager
-                return {split: self._generate_examples(split) for split in content.splits}
-
-            def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-                for index, (image, label) in enumerate(zip(*content.splits[split], strict=True)):
-                    yield index, {"image": _png(image), "label": int(label)}
-
-    return Builder
-
-
-def prepare_with_tfds(name: str, directory: str | None, manual_directory: str | None) -> Path:
+def prepare_with_tfds(
+    name: str, directory: str | None, manual_directory: str | None, hint: str | None = None
+) -> Path:
     """Downloads and stores one of TFDS's own data sets.
 
     Args:
         name: name in TFDS's form; its first part is one of `builder_names`.
         directory: directory of all prepared data sets; None: TFDS's default.
-        manual_directory: directory of files that must be downloaded by hand (ImageNet's archives).
+        manual_directory: directory of files that must be downloaded by hand.
+        hint: what else could be done without TensorFlow; None: nothing.
 
     Returns:
         The directory of the prepared data set.
@@ -236,23 +208,24 @@ def prepare_with_tfds(name: str, directory: str | None, manual_directory: str | 
     """
     if importlib.util.find_spec("tensorflow") is None:
         reason = "preparing it needs TensorFlow, once: pip install 'xception-jax[prepare]'"
-        raise InputError("data.name", name, reason)
+        raise InputError("data.name", name, reason if hint is None else f"{reason}; {hint}")
     config = tfds.download.DownloadConfig(manual_dir=manual_directory)
-    with _preparation_lock(name, directory) as root:
+    with preparation_lock(name, directory) as root:
         try:
             builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
             builder.download_and_prepare(
                 download_config=config, file_format=tfds.core.FileFormat.ARRAY_RECORD
             )
-        # TFDS raises AssertionError if a manual download is missing.
-        except (AssertionError, OSError, ValueError) as error:
-            reason = f"TFDS cannot prepare it: {str(error).strip()[:300]}"
+        # A builder can raise nearly anything: AssertionError if a manual download is missing,
+        # NonMatchingChecksumError for a changed file, or what the server's answer leads to.
+        except Exception as error:
+            reason = f"TFDS cannot prepare it: {one_line(error)}"
             raise InputError("data.name", name, reason) from error
         return Path(builder.data_path)
 
 
 @contextlib.contextmanager
-def _preparation_lock(name: str, directory: str | None) -> Iterator[Path]:
+def preparation_lock(name: str, directory: str | None) -> Iterator[Path]:
     """Holds the lock on a data set's preparation, and removes what a killed one left.
 
     TFDS writes into `incomplete.*` and renames it when it is complete, so that a kill leaves no
@@ -270,12 +243,3 @@ def _preparation_lock(name: str, directory: str | None) -> Iterator[Path]:
         for leftover in (root / set_name).rglob("incomplete.*"):
             shutil.rmtree(leftover, ignore_errors=True)
         yield root
-
-
-def _png(image: np.ndarray) -> io.BytesIO:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
-    buffer.seek(0)
-    return buffer

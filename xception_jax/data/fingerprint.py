@@ -104,7 +104,8 @@ def fingerprint_pixels(
     }
     repeated = tuple(_repeated(source.splits, of_images, readable))
     labels = {split: arrays[split]["label"] for split in _SPLITS}
-    notes = (*map(_repeated_note, repeated), *_missing_notes(source.class_names, labels))
+    repeats = map(_repeated_note, repeated)
+    notes = (*source.notes, *repeats, *_missing_notes(source.class_names, labels))
     return DataFingerprint("pixels", _names(source), splits, repeated, notes)
 
 
@@ -132,7 +133,7 @@ def fingerprint_records(source: Source) -> DataFingerprint:
         )
         if known is not None:
             labels[name] = known
-    notes = tuple(_missing_notes(source.class_names, labels))
+    notes = (*source.notes, *_missing_notes(source.class_names, labels))
     return DataFingerprint("records", _names(source), splits, None, notes)
 
 

@@ -1,7 +1,7 @@
 """Reading an image folder as a data set: `train/<class>/*.jpg`, likewise `validation`, `test`."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from xception_jax.data.splits import Label, Records
 from xception_jax.errors import InputError, nearest_name
 
 _SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
+# Folders that operating systems and their disks leave beside one's own.
+_SYSTEM = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -89,7 +91,7 @@ def _read_split(root: Path, class_names: tuple[str, ...]) -> FolderRecords:
             nearest = nearest_name(name, class_names)
             raise InputError("data.directory", str(root / name), reason, nearest)
         with os.scandir(root / name) as entries:
-            files = sorted(e.path for e in entries if _is_image(e.name))
+            files = sorted(e.path for e in entries if is_image(e.name))
         if not files and root.name == "train":
             raise InputError("data.directory", str(root / name), "holds no images")
         paths += files
@@ -97,9 +99,14 @@ def _read_split(root: Path, class_names: tuple[str, ...]) -> FolderRecords:
     return FolderRecords(paths, labels)
 
 
-def _is_image(name: str) -> bool:
-    """Whether a file is to be read, by its name; systems leave hidden files such as `._a.jpg`."""
+def is_image(name: str) -> bool:
+    """Whether a file is an image, by its name; systems leave hidden files such as `._a.jpg`."""
     return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+
+
+def is_hidden(parts: Iterable[str]) -> bool:
+    """Whether a path, given by its parts, is hidden or lies in a folder that systems leave."""
+    return any(part.startswith(".") or part in _SYSTEM for part in parts)
 
 
 def _size(path: str) -> int:
@@ -112,4 +119,4 @@ def _size(path: str) -> int:
 
 def _folders(root: Path) -> list[str]:
     with os.scandir(root) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+        return sorted(e.name for e in entries if e.is_dir() and not is_hidden([e.name]))

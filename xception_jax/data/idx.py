@@ -1,6 +1,7 @@
 """Reading the idx format of MNIST and its relatives: a big-endian header, then unsigned bytes."""
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from xception_jax.errors import InputError
-from xception_jax.regular_files import read_regular
+from xception_jax.regular_files import MAX_BYTES, read_regular
 
 _UNSIGNED_BYTE = 0x08
 
@@ -25,7 +26,10 @@ def read_idx(path: Path) -> np.ndarray:
     try:
         content = read_regular(path)
         if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as unpacked:
+                content = unpacked.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InputError("file", str(path), f"unpacks to more than {MAX_BYTES:,} bytes")
     except (OSError, EOFError, zlib.error) as error:
         raise InputError("file", str(path), f"cannot be read: {error}") from error
     if len(content) < 4 or content[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
@@ -40,7 +44,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_labelled_images(directory: Path, stem: str) -> tuple[np.ndarray, np.ndarray]:
-    """Reads `<stem>-images-idx3-ubyte[.gz]` and `<stem>-labels-idx1-ubyte[.gz]`.
+    """Reads `<stem>-images-idx3-ubyte[.gz]` and `<stem>-labels-idx1-ubyte[.gz]`; see `find_idx`.
 
     Returns:
         The images, uint8 [n, height, width, 1], and the labels, int32 [n].
@@ -48,16 +52,23 @@ def read_labelled_images(directory: Path, stem: str) -> tuple[np.ndarray, np.nda
     Raises:
         InputError: a file is missing or damaged, or the files do not belong together.
     """
-    images = read_idx(_existing_file(directory / f"{stem}-images-idx3-ubyte"))
-    labels = read_idx(_existing_file(directory / f"{stem}-labels-idx1-ubyte"))
+    images = read_idx(find_idx(directory, f"{stem}-images-idx3-ubyte"))
+    labels = read_idx(find_idx(directory, f"{stem}-labels-idx1-ubyte"))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         reason = f"{stem} images {images.shape} and labels {labels.shape} do not belong together"
-        raise InputError("from_directory", str(directory), reason)
+        raise InputError("--from", str(directory), reason)
     return images[..., np.newaxis], labels.astype(np.int32)
 
 
-def _existing_file(path: Path) -> Path:
-    for candidate in (path.with_name(f"{path.name}.gz"), path):
-        if candidate.is_file():
-            return candidate
-    raise InputError("from_directory", str(path.parent), f"holds no {path.name}[.gz]")
+def find_idx(directory: Path, name: str) -> Path:
+    """Finds an idx file, compressed or not, also with a dot before `idx` or in a folder `raw`.
+
+    Raises:
+        InputError: there is none.
+    """
+    for place in (directory, directory / "raw"):
+        for spelling in (name, name.replace("-idx", ".idx")):
+            for candidate in (place / f"{spelling}.gz", place / spelling):
+                if candidate.is_file():
+                    return candidate
+    raise InputError("--from", str(directory), f"holds no {name}[.gz]")

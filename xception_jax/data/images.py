@@ -27,6 +27,17 @@ _ATTEMPTS = 10
 CROP_DRAWS = 2 * _ATTEMPTS + 3
 
 
+# What turns an image upright, by the value of EXIF's tag Orientation.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 _OBJECT = re.compile(r"<\S+ object at 0x[0-9a-f]+>")
 
 
@@ -43,16 +54,26 @@ class CorruptImage(Exception):
         super().__init__(f"{name} cannot be decoded: {reason}")
 
 
-def decode(encoded: Encoded, channels: int, name: str) -> "Image.Image":
+def decode(encoded: Encoded, channels: int, name: str, *, upright: bool = True) -> "Image.Image":
     """Decodes an image to mode L (`channels` 1) or RGB (3), whatever mode it is stored in.
+
+    * What is transparent shows a white background, in every mode that can be: RGBA, LA, palettes
+      and colours that a PNG or GIF declares transparent.
+    * Of 16 bits per channel, grey or colour, the upper eight count: 65535 becomes 255.
+    * CMYK becomes RGB by (255 - C) (255 - K) / 255; colour profiles are not applied.
+    * One bit becomes 0 or 255. Grey is 0.299 R + 0.587 G + 0.114 B.
+    * Of several frames or pages the first counts.
 
     Args:
         encoded: path or content of an image file, or pixels uint8 [height, width, channels].
         channels: 1 or 3.
         name: name of the image in error messages.
+        upright: whether to turn the image as EXIF's Orientation says. Pillow turns TIFF files in
+            any case.
 
     Raises:
-        CorruptImage: the image cannot be read, is incomplete, or has a format unknown to Pillow.
+        CorruptImage: the image cannot be read, is incomplete, has a format unknown to Pillow, or
+            has pixels of 32 bits, whose range no file states.
     """
     from PIL import Image
 
@@ -62,16 +83,49 @@ def decode(encoded: Encoded, channels: int, name: str) -> "Image.Image":
     try:
         content = read_regular(encoded) if isinstance(encoded, Path) else encoded
         image: Image.Image = Image.open(io.BytesIO(content))
-        if image.mode.startswith("I;16"):
-            # Pillow clips 16-bit grey to 255 instead of scaling it.
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         image.load()
-        return image if image.mode == mode else image.convert(mode)
+        turn = _TURNS.get(_orientation(image)) if upright else None
+        image = _of_eight_bits(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            background = Image.new("RGBA", image.size, "white")
+            background.alpha_composite(image)
+            image = background
+        image = image if image.mode == mode else image.convert(mode)
+        return image if turn is None else image.transpose(Image.Transpose[turn])
     # A damaged file can raise nearly anything in Pillow's parsers (SyntaxError, struct.error,
     # zlib.error, DecompressionBombError, …). Whatever it is, the image is unusable.
     except Exception as error:
         message = _OBJECT.sub("it", f"{type(error).__name__}: {error}")
         raise CorruptImage(name, message) from error
+
+
+def _orientation(image: "Image.Image") -> int:
+    """The value of EXIF's Orientation; 1, upright, where there is none or EXIF is damaged."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # any, as in `decode`; the pixels of such a file are sound
+        return 1
+
+
+def _of_eight_bits(image: "Image.Image") -> "Image.Image":
+    """Returns an image with 8 bits per channel or fewer; Pillow clips 16-bit grey to 255.
+
+    Raises:
+        ValueError: the pixels have 32 bits.
+    """
+    from PIL import Image
+
+    # Of 16-bit PGM files, and only those, Pillow gives 32-bit integers up to 65535.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        values = np.asarray(image)
+        grey = (values >> 8).astype(np.uint8)
+        if "transparency" in image.info:
+            grey[values == image.info["transparency"]] = 255
+        return Image.fromarray(grey)
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, and no file states their range")
+    return image
 
 
 def central_crop(image: "Image.Image", size: int, fraction: float) -> np.ndarray:

@@ -27,6 +27,10 @@ def open_pipeline(
     image_size: int,
     validation_fraction: float = 0.1,
     train_examples: int | None = None,
+    upright: bool = True,
+    image_key: str | None = None,
+    label_key: str | None = None,
+    train_split: str | None = None,
     pipeline: str = "auto",
     augmentation: str = "none",
     padding: int = 0,
@@ -50,6 +54,10 @@ def open_pipeline(
         validation_fraction: share of the training images to hold out if the data set has no
             validation split.
         train_examples: number of training examples to use; None uses all.
+        upright: whether images are turned as EXIF's Orientation says.
+        image_key: see `load`; likewise `label_key` and `train_split`.
+        label_key: see `load`.
+        train_split: see `load`.
         pipeline: `in_memory`, `streaming`, or `auto`: `in_memory` for up to `IN_MEMORY_BYTES`.
         augmentation: augmentation of the training images, one of `AUGMENTATIONS`.
         padding: largest shift by `shift_flip`, pixels.
@@ -78,6 +86,10 @@ def open_pipeline(
         "directory": directory,
         "validation_fraction": validation_fraction,
         "train_examples": train_examples,
+        "upright": upright,
+        "image_key": image_key,
+        "label_key": label_key,
+        "train_split": train_split,
     }
     source = _load(**set_options)
     examples = {split: len(source.splits[split]) for split in ("train", "valid", "test")}

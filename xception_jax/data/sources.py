@@ -1,5 +1,6 @@
 """The data sets by name: where each comes from, and how it is prepared and opened."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,21 +8,17 @@ import numpy as np
 
 from xception_jax.data import mosaic, shipped
 from xception_jax.data.folder import read_folder
-from xception_jax.data.idx import read_labelled_images
 from xception_jax.data.splits import ArrayRecords, Records, Source, assign_splits
 from xception_jax.errors import InputError, nearest_name
 from xception_jax.remote import fetched, require_local, url_of
 
-_FASHION_MNIST = "https://github.com/zalandoresearch/fashion-mnist"
 _ORIGINS = {
     shipped.NAME: "included in xception-jax; stored at first use",
     mosaic.NAME: "made from images included in xception-jax; multi-label",
-    "fashion_mnist": "xception-jax data prepare fashion_mnist --from DIR (with the idx files)",
     "digits": "included in scikit-learn",
     "folder": "data.directory=DIR with train/<class>/*.jpg, and likewise validation, test",
 }
 _NEEDS_NO_PREPARATION = (mosaic.NAME, "digits", "folder")
-_COMMON_TFDS = ("cifar10", "cifar100", "imagenet2012")
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,10 @@ def load(
     directory: str | None = None,
     validation_fraction: float = 0.1,
     train_examples: int | None = None,
+    upright: bool = True,
+    image_key: str | None = None,
+    label_key: str | None = None,
+    train_split: str | None = None,
 ) -> Source:
     """Opens a data set for reading.
 
@@ -56,14 +57,23 @@ def load(
             it is a URL, its content is downloaded once.
         validation_fraction: share of the training examples to take for each split that is missing.
         train_examples: number of training examples to use; None uses all.
+        upright: whether images are turned as EXIF's Orientation says.
+        image_key: feature of a prepared set that holds the image; None: the one it declares.
+        label_key: feature of a prepared set that holds the class; None: the one it declares.
+        train_split: split of a prepared set to train on; None: `train`.
 
     Raises:
-        InputError: the data set is unknown, not prepared, damaged, or too small.
+        InputError: the data set is unknown, not prepared, damaged, too small, or has no such
+            feature or split.
     """
     if directory is not None and url_of(directory) is not None:
         directory = _download(name, directory)
     channels = 3
     frequencies: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+    keys = {"image_key": image_key, "label_key": label_key, "train_split": train_split}
+    if name in _NEEDS_NO_PREPARATION:
+        _require_unset(name, keys)
     parts: dict[str, Records]
     if name == "folder":
         class_names, parts = read_folder(directory)
@@ -79,7 +89,9 @@ def load(
         path = prepare(name, directory) if name == shipped.NAME else builders.find(name, directory)
         if path is None:
             raise _not_prepared(name, directory)
-        class_names, channels, parts = builders.read(name, path)
+        stored = builders.read(name, path, **keys)
+        class_names, channels = stored.class_names, stored.channels
+        parts, notes = stored.parts, stored.notes
     return assign_splits(
         name,
         class_names,
@@ -88,11 +100,25 @@ def load(
         validation_fraction=validation_fraction,
         train_examples=train_examples,
         class_frequencies=frequencies,
+        upright=upright,
+        notes=notes,
     )
 
 
+def _require_unset(name: str, keys: Mapping[str, str | None]) -> None:
+    """Raises `InputError` for a setting of prepared sets beside a set that is none."""
+    for key, value in keys.items():
+        if value is not None:
+            raise InputError(f"data.{key}", value, f"is only for prepared sets, not for {name}")
+
+
 def prepare(
-    name: str, directory: str | None = None, from_directory: str | None = None
+    name: str,
+    directory: str | None = None,
+    from_path: str | None = None,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Path | None:
     """Prepares a data set for runs, unless it is prepared already.
 
@@ -101,8 +127,11 @@ def prepare(
     Args:
         name: name of the data set.
         directory: directory of prepared data sets; None: TFDS's default.
-        from_directory: directory of manually downloaded files: the idx files of `fashion_mnist`, or
-            what TFDS asks for (ImageNet's archives).
+        from_path: the data set's archive, the folder that it unpacks to, or a directory that holds
+            either (see `importing.IMPORTABLE`); for other sets, a directory of the files that TFDS
+            asks for.
+        report: gets the progress, as text, often.
+        note: gets a sentence that people should read.
 
     Returns:
         The directory of the prepared data set; None if it needs no preparation.
@@ -123,38 +152,47 @@ def prepare(
     prepared = builders.find(versioned_name, directory)
     if prepared is not None:
         return prepared
+    from xception_jax.data.importing import IMPORTABLE, import_set
+    from xception_jax.data.storing import ArraySet, Description, store
+
     if name == shipped.NAME:
         # Stored through TFDS like every other set, not read from the sheets: storing takes about
         # two seconds, once, and every first run exercises the path that large sets take.
-        splits = shipped.read_shipped()
-        description = "12,000 + 2,000 images of Fashion-MNIST, ten classes in equal parts."
-    elif name == "fashion_mnist" and from_directory is not None:
-        splits = _read_fashion_mnist(Path(from_directory).expanduser())
-        description = "Fashion-MNIST, imported from its idx files."
-    else:
-        _require_known(name, builders.builder_names())
-        return builders.prepare_with_tfds(name, directory, from_directory)
-    array_set = builders.ArraySet(
-        name, shipped.VERSION, description, _FASHION_MNIST, shipped.CLASS_NAMES, splits
-    )
-    return builders.prepare_arrays(array_set, directory)
+        text = "12,000 + 2,000 images of Fashion-MNIST, ten classes in equal parts."
+        homepage = IMPORTABLE["fashion_mnist"].homepage
+        described = Description(name, shipped.VERSION, text, homepage, shipped.CLASS_NAMES)
+        return store(ArraySet(described, shipped.read_shipped()), directory)
+    if name in IMPORTABLE and from_path is not None:
+        content = import_set(name, Path(from_path).expanduser(), report, note)
+        return store(content, directory, report)
+    _require_known(name, [*IMPORTABLE, *builders.builder_names()])
+    hint = None
+    if name in IMPORTABLE:
+        hint = f"or add --from DIR, a directory with {IMPORTABLE[name].files}"
+        if name not in builders.builder_names():
+            raise InputError("data.name", name, f"is imported from an archive: {hint[3:]}")
+    return builders.prepare_with_tfds(name, directory, from_path, hint)
 
 
 def list_datasets(directory: str | None = None) -> list[DatasetRow]:
     """Lists the data sets this project names, and all others prepared in `directory`."""
     from xception_jax.data import builders
+    from xception_jax.data.importing import IMPORTABLE
 
     if directory is not None:
         require_local("--directory", directory, "only directories of this machine are listed")
     root = builders.data_directory(directory)
     others = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     rows = []
-    for name in dict.fromkeys((*_ORIGINS, *_COMMON_TFDS, *others)):
+    origins = dict(_ORIGINS)
+    for name, importable in IMPORTABLE.items():
+        origins[name] = f"xception-jax data prepare {name} --from DIR (with {importable.files})"
+    for name in dict.fromkeys((*origins, *others)):
         # A name with a dot is a lock file; other stray files are no data sets either.
         path = builders.find(name, directory) if name.isidentifier() else None
         usable = path is not None or name in (shipped.NAME, *_NEEDS_NO_PREPARATION)
-        if usable or name in (*_ORIGINS, *_COMMON_TFDS):
-            origin = _ORIGINS.get(name, f"xception-jax data prepare {name} (needs TensorFlow once)")
+        if usable or name in origins:
+            origin = origins.get(name, f"xception-jax data prepare {name} (needs TensorFlow once)")
             rows.append(DatasetRow(name, origin, usable, None if path is None else str(path)))
     return rows
 
@@ -168,36 +206,28 @@ def _download(name: str, url: str) -> str:
     return str(fetched("data.directory", f"{url}/{builders.base_name(name)}").parent)
 
 
-def _require_known(name: str, tfds_names: list[str]) -> None:
+def _require_known(name: str, names: list[str]) -> None:
     from xception_jax.data import builders
 
     base = builders.base_name(name)
-    if base not in tfds_names:
-        nearest = nearest_name(base, [*_ORIGINS, *tfds_names])
+    if base not in names:
+        nearest = nearest_name(base, [*_ORIGINS, *names])
         raise InputError("data.name", name, "unknown data set", nearest)
 
 
 def _not_prepared(name: str, directory: str | None) -> InputError:
     from xception_jax.data import builders
+    from xception_jax.data.importing import IMPORTABLE
 
-    _require_known(name, [*_ORIGINS, *builders.builder_names()])
-    command = f"xception-jax data prepare {name}"
-    if name == "fashion_mnist":
+    tfds_names = builders.builder_names()
+    _require_known(name, [*_ORIGINS, *IMPORTABLE, *tfds_names])
+    command, hint = f"xception-jax data prepare {name}", ""
+    if name == "fashion_mnist" or name not in tfds_names:
         command += " --from DIR"
-    reason = f"is not prepared in {builders.data_directory(directory)}; run `{command}`"
+    elif name in IMPORTABLE:
+        hint = " (with --from DIR if you have its archive)"
+    reason = f"is not prepared in {builders.data_directory(directory)}; run `{command}`{hint}"
     return InputError("data.name", name, reason)
-
-
-def _read_fashion_mnist(directory: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    splits = {
-        "train": read_labelled_images(directory, "train"),
-        "test": read_labelled_images(directory, "t10k"),
-    }
-    for split, (_, labels) in splits.items():
-        if labels.size == 0 or labels.max() >= len(shipped.CLASS_NAMES):
-            reason = f"the {split} labels are empty or not all below {len(shipped.CLASS_NAMES)}"
-            raise InputError("from_directory", str(directory), reason)
-    return splits
 
 
 def _read_digits() -> tuple[tuple[str, ...], dict[str, Records]]:

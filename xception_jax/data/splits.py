@@ -101,6 +101,7 @@ class Split:
         channels: number of channels of the decoded images, 1 or 3.
         num_classes: number of classes; labels are below it.
         multi_label: whether a label is a set of classes instead of a single class.
+        upright: whether images are turned as EXIF's Orientation says.
     """
 
     records: Records
@@ -108,6 +109,7 @@ class Split:
     channels: int
     num_classes: int
     multi_label: bool = False
+    upright: bool = True
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -152,7 +154,7 @@ class Split:
             name = self.name(int(index))
             self._check_label(label, name)
             try:
-                yield decode(content, self.channels, name), label
+                yield decode(content, self.channels, name, upright=self.upright), label
             except CorruptImage as error:
                 yield error
 
@@ -180,6 +182,7 @@ class Source:
         channels: number of channels of the decoded images, 1 or 3.
         splits: the splits "train", "valid" and "test".
         class_frequencies: share of images that show each class, see `pipeline.DatasetInfo`.
+        notes: what people should know of the data set, a sentence each.
     """
 
     name: str
@@ -187,6 +190,7 @@ class Source:
     channels: int
     splits: Mapping[str, Split]
     class_frequencies: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def assign_splits(
@@ -198,6 +202,8 @@ def assign_splits(
     validation_fraction: float,
     train_examples: int | None,
     class_frequencies: tuple[float, ...] | None = None,
+    upright: bool = True,
+    notes: tuple[str, ...] = (),
 ) -> Source:
     """Makes a `Source` from a data set's labelled parts, by the rules in the module's docstring.
 
@@ -209,6 +215,8 @@ def assign_splits(
         validation_fraction: share of the training examples to take for each missing split.
         train_examples: number of the remaining training examples to use; None uses all.
         class_frequencies: for a multi-label set, see `pipeline.DatasetInfo`.
+        upright: whether images are turned as EXIF's Orientation says.
+        notes: what people should know of the data set, a sentence each.
 
     Raises:
         InputError: there are too few examples for the splits, or for `train_examples`.
@@ -231,7 +239,7 @@ def assign_splits(
         raise InputError("data.train_examples", train_examples, reason, len(rest))
 
     def split(records: Records, indices: np.ndarray) -> Split:
-        return Split(records, indices, channels, len(class_names), multi_label)
+        return Split(records, indices, channels, len(class_names), multi_label, upright)
 
     splits = {"train": split(train, rest[:train_examples])}
     for split_name, indices in zip(missing, taken, strict=True):
@@ -241,7 +249,7 @@ def assign_splits(
             splits[split_name] = split(records, np.arange(len(records)))
             if len(records) == 0:
                 raise InputError("data.name", name, f"its {split_name} split is empty")
-    return Source(name, class_names, channels, splits, class_frequencies)
+    return Source(name, class_names, channels, splits, class_frequencies, notes)
 
 
 def _take(count: int, labels: np.ndarray | None, fraction: float, splits: int) -> list[np.ndarray]:

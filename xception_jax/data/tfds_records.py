@@ -12,7 +12,7 @@ import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
 from xception_jax.data.images import Encoded
-from xception_jax.data.splits import Label
+from xception_jax.data.splits import Label, Records
 from xception_jax.errors import refused
 
 # Reading the labels of 12,000 records takes 0.15 s, and those of ImageNet would take its 140 GB.
@@ -81,6 +81,56 @@ class TfdsRecords:
                 size = content.seek(0, os.SEEK_END)
                 content.seek(max(0, size - _END_BYTES))
                 yield file.name, size, start + content.read()
+
+
+@dataclass(frozen=True)
+class LabelledRecords:
+    """The records of a split that have a label.
+
+    Attributes:
+        records: all records of the split.
+        indices: indices of those with a label, int64 [n].
+    """
+
+    records: TfdsRecords
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, indices: Sequence[int]) -> list[tuple[Encoded, Label]]:
+        """Reads the images, still encoded, and the labels; see `TfdsRecords.read`."""
+        return self.records.read(self.indices[list(indices)].tolist())
+
+    def name(self, index: int) -> str:
+        """Returns the split and the index in the whole split, such as `train[17]`."""
+        return self.records.name(int(self.indices[index]))
+
+    def known_labels(self) -> np.ndarray | None:
+        """Returns the labels, int64 [n]."""
+        labels = self.records.known_labels()
+        return None if labels is None else labels[self.indices]
+
+    def file_facts(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yields the facts of the whole split's files; see `TfdsRecords.file_facts`."""
+        return self.records.file_facts()
+
+
+def labelled(records: TfdsRecords) -> Records:
+    """Returns the records that have a label: TFDS writes -1 for a class that is not known.
+
+    Of a split too large for its labels to be read, only the first is looked at: if it has none,
+    none has.
+    """
+    if not len(records):
+        return records
+    labels = records.known_labels()
+    if labels is None:
+        known = int(records.read([0])[0][1]) >= 0
+        return records if known else LabelledRecords(records, np.arange(0))
+    if labels.min() >= 0:
+        return records
+    return LabelledRecords(records, np.flatnonzero(labels >= 0))
 
 
 def damage_as_input_error(name: str, path: Path) -> contextlib.AbstractContextManager[None]:

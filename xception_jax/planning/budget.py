@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from xception_jax.config import Config, ModelConfig, resolve
+from xception_jax.config import Config, DataConfig, ModelConfig, resolve
 from xception_jax.data import DatasetInfo, load
 from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, Row, count, functional_model, unused_settings
@@ -179,37 +179,20 @@ def dataset_info(config: Config) -> DatasetInfo:
     Raises:
         InputError: the data set is neither present nor well known.
     """
-    data = config.data
-    return _read_info(
-        data.name,
-        data.directory,
-        data.image_size,
-        data.validation_fraction,
-        data.train_examples,
-    )
+    return _read_info(config.data)
 
 
 @lru_cache(maxsize=4)
-def _read_info(
-    name: str,
-    directory: str | None,
-    size: int,
-    validation_fraction: float,
-    train_examples: int | None,
-) -> DatasetInfo:
+def _read_info(data: DataConfig) -> DatasetInfo:
+    name, size = data.name, data.image_size
     try:
-        source = load(
-            name,
-            directory=directory,
-            validation_fraction=validation_fraction,
-            train_examples=train_examples,
-        )
+        source = load(**data.source())
     except InputError:
         if name not in _WELL_KNOWN:
             raise
         classes, channels, train, test = _WELL_KNOWN[name]
-        held_out = round(train * validation_fraction)
-        kept = min(train - held_out, train_examples or train)
+        held_out = round(train * data.validation_fraction)
+        kept = min(train - held_out, data.train_examples or train)
         examples = {"train": kept, "valid": held_out, "test": test}
         return DatasetInfo(name, tuple(map(str, range(classes))), (size, size, channels), examples)
     examples = {split: len(rows) for split, rows in source.splits.items()}

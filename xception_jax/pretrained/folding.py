@@ -10,6 +10,7 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float
 
+from xception_jax import ops
 from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.functional import ModelFunction, Params, functionalize
 from xception_jax.models.tower_network import ConvUnit
@@ -25,6 +26,12 @@ class Shift(nnx.Module):
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:  # noqa: ARG002
         """Adds the shift to each channel, computing in the shift's dtype."""
         return (x.astype(self.shift[...].dtype) + self.shift[...]).astype(x.dtype)
+
+    def max_pooled(
+        self, x: Float[Array, "b h w c"], train: bool, padding: ops.Padding
+    ) -> Float[Array, "b h2 w2 c"]:
+        """Adds the shift, then pools as the normalization's own `max_pooled` does."""
+        return ops.max_pool(self(x, train), padding=padding)
 
 
 def _kernels(block: SeparableConv) -> tuple[nnx.Param, nnx.Param]:

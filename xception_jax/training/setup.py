@@ -78,11 +78,8 @@ def open_data(config: Config) -> Pipeline:
     """
     data = config.data
     return open_pipeline(
-        name=data.name,
-        directory=data.directory,
+        **data.source(),
         image_size=data.image_size,
-        validation_fraction=data.validation_fraction,
-        train_examples=data.train_examples,
         pipeline=data.pipeline,
         augmentation=data.augmentation,
         padding=data.padding,

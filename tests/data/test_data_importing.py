@@ -1,0 +1,187 @@
+"""Published archives, fabricated with few images: what is imported is what is in them."""
+
+import hashlib
+import io
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+
+from tests.data import fabricate_archives as fabricate
+from tests.data.fabricate_archives import WNIDS, Pairs, tar, write, zipped
+from tests.data.test_data_sources import write_idx
+from xception_jax.data import Source, list_datasets, load, prepare
+from xception_jax.data.importing import IMPORTABLE, published
+from xception_jax.errors import InputError
+
+
+def pairs(source: Source, *splits: str) -> Pairs:
+    parts = [source.splits[split] for split in splits]
+    examples = [part.read(index) for part in parts for index in range(len(part))]
+    return sorted((np.asarray(image).tobytes(), int(label)) for image, label in examples)
+
+
+def imported(name: str, path: Path, root: Path) -> Source:
+    assert prepare(name, str(root), str(path)) is not None
+    return load(name, directory=str(root))
+
+
+@pytest.mark.parametrize("packed", ["archive", "file", "folder", "unpacked"])
+@pytest.mark.parametrize("version", ["binary", "python2", "2", "4", "5"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar(name, version, packed, rng, tmp_path):
+    if packed != "archive" and version in ("2", "5"):
+        pytest.skip("one place is enough for these")
+    files, expected = fabricate.cifar(name, version, rng)
+    path = tmp_path / "downloads"
+    if packed in ("archive", "file"):
+        kind = "binary" if version == "binary" else "python"
+        archive = f"{name.replace('cifar', 'cifar-')}-{kind}.tar.gz"
+        write(path, {archive: tar(files, "gz")})
+        path = path / archive if packed == "file" else path
+    else:
+        write(path, files)
+        path = path / next(iter(files)).split("/")[0] if packed == "unpacked" else path
+    source = imported(name, path, tmp_path / "prepared")
+    assert source.class_names == tuple(
+        fabricate.CIFAR100 if name == "cifar100" else fabricate.CIFAR10
+    )
+    assert pairs(source, "train", "valid") == expected["train"]
+    assert pairs(source, "test") == expected["test"]
+
+
+def test_both_versions_of_cifar_store_the_same_bytes(tmp_path):
+    digests = set()
+    for version in ("binary", "python2"):
+        files, _ = fabricate.cifar("cifar10", version, np.random.default_rng(5))
+        write(tmp_path / version, files)
+        stored = prepare("cifar10", str(tmp_path / f"{version}-stored"), str(tmp_path / version))
+        assert stored is not None
+        records = sorted(stored.glob("*array_record*"))
+        digests.add(tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in records))
+    assert len(digests) == 1
+
+
+def test_svhn(rng, tmp_path):
+    expected = fabricate.svhn(tmp_path, rng)
+    source = imported("svhn_cropped", tmp_path, tmp_path / "prepared")
+    assert source.class_names == tuple("0123456789")
+    assert pairs(source, "train", "valid") == expected["train"]
+    assert pairs(source, "test") == expected["test"]
+
+
+@pytest.mark.parametrize("name", ["mnist", "kmnist"])
+@pytest.mark.parametrize("place", ["", "raw"])
+def test_idx_files(name, place, rng, tmp_path):
+    expected = write_idx(tmp_path / "idx" / place, rng, 40, 20)
+    for path in (tmp_path / "idx" / place).glob("t10k-*"):
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))  # as some sites name them
+    source = imported(name, tmp_path / "idx", tmp_path / "prepared")
+    assert len(source.class_names) == 10
+    assert pairs(source, "train", "valid") == expected["train"]
+    assert pairs(source, "test") == expected["test"]
+
+
+def decoded(files: dict[str, bytes], split: str, labels: dict[str, str] | None = None) -> Pairs:
+    """The pixels and labels of the images under `split`, as Pillow decodes them."""
+    from PIL import Image
+
+    answer = []
+    for name, content in files.items():
+        parts = PurePosixPath(name).parts
+        if split in parts and name.endswith(".JPEG"):
+            label = (labels or {}).get(parts[-1]) or next(p for p in parts if p in WNIDS)
+            pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+            answer.append((pixels.tobytes(), WNIDS.index(label)))
+    return sorted(answer)
+
+
+@pytest.mark.parametrize("packed", ["archive", "file", "folder"])
+@pytest.mark.parametrize("name", ["imagenette", "tiny_imagenet"])
+def test_trees_of_images(name, packed, rng, tmp_path):
+    make = fabricate.imagenette if name == "imagenette" else fabricate.tiny_imagenet
+    files = make(rng)
+    path = tmp_path / "downloads"
+    if packed == "folder":
+        write(path, files)
+        write(path, {"x/._train/._0.JPEG": b"\0\5\x16\7"})  # what macOS leaves
+    else:
+        archive = "imagenette2-160.tgz" if name == "imagenette" else "tiny-imagenet-200.zip"
+        write(path, {archive: tar(files, "gz") if name == "imagenette" else zipped(files)})
+        path = path / archive if packed == "file" else path
+    source = imported(name, path, tmp_path / "prepared")
+    assert source.class_names == WNIDS
+    assert pairs(source, "train", "valid") == decoded(files, "train")
+    labels = {f"val_{number}.JPEG": WNIDS[number % 3] for number in range(6)}
+    assert pairs(source, "test") == decoded(files, "val", labels)
+
+
+@pytest.mark.parametrize("packed", ["tars", "folder", "kaggle"])
+def test_imagenet(packed, rng, tmp_path):
+    """The list of the validation images' classes is that of TFDS: the first is a n01751748."""
+    wnids = ("n01751748", "n09193705")
+    train = {
+        wnid: fabricate.photos(rng, [f"{wnid}_{number}.JPEG" for number in range(8)])
+        for wnid in wnids
+    }
+    val = fabricate.photos(rng, ["ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"])
+    if packed == "tars":
+        inner = {f"{wnid}.tar": tar(files) for wnid, files in train.items()}
+        outer = {"ILSVRC2012_img_train.tar": tar(inner), "ILSVRC2012_img_val.tar": tar(val)}
+        write(tmp_path / "in", outer)
+    else:
+        root = "ILSVRC/Data/CLS-LOC/" if packed == "kaggle" else ""
+        for wnid, files in train.items():
+            write(tmp_path / "in" / f"{root}train/{wnid}", files)
+        write(tmp_path / "in" / f"{root}val", val)
+    source = imported("imagenet2012", tmp_path / "in", tmp_path / "prepared")
+    assert source.class_names == wnids
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    assert sizes == {"train": 14, "valid": 2, "test": 2}
+    test = source.splits["test"]
+    read = test.records.read(range(2))
+    expected = {val["ILSVRC2012_val_00000001.JPEG"]: 0, val["ILSVRC2012_val_00000002.JPEG"]: 1}
+    assert {content: label for content, label in read} == expected  # noqa: C416 - as bytes
+
+
+def test_importing_needs_no_tensorflow(rng, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    write(tmp_path, fabricate.cifar("cifar10", "binary", rng)[0])
+    with pytest.raises(InputError, match=r"TensorFlow.*; or add --from DIR.*cifar-10-binary\.tar"):
+        prepare("cifar10", str(tmp_path / "prepared"))
+    imported("cifar10", tmp_path, tmp_path / "prepared")
+    with pytest.raises(InputError, match=r"is imported from an archive: add --from DIR"):
+        prepare("tiny_imagenet", str(tmp_path / "prepared"))
+    with pytest.raises(InputError, match=r"prepare tiny_imagenet --from DIR`"):
+        load("tiny_imagenet", directory=str(tmp_path / "prepared"))
+    listed = {row.name: row for row in list_datasets(str(tmp_path / "prepared"))}
+    assert listed.keys() >= IMPORTABLE.keys()
+    assert listed["cifar10"].prepared
+    assert not listed["tiny_imagenet"].prepared
+
+
+def test_progress_and_notes_are_given(rng, tmp_path):
+    write(tmp_path, {"cifar-10-binary.tar.gz": tar(fabricate.cifar("cifar10", "binary", rng)[0])})
+    reports: list[str] = []
+    notes: list[str] = []
+    prepare("cifar10", str(tmp_path / "p"), str(tmp_path), report=reports.append, note=notes.append)
+    assert "train: 100 of 100 images read" in reports
+    assert notes == [
+        "cifar-10-binary.tar.gz is not the published file, whose size is 170,052,171 bytes"
+    ]
+
+
+def test_a_file_of_the_published_size_must_be_the_published_one(rng, tmp_path, monkeypatch):
+    content = tar(fabricate.cifar("cifar10", "binary", rng)[0], "gz")
+    write(tmp_path, {"cifar-10-binary.tar.gz": content})
+    for digest in (hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest()):
+        known = {"cifar-10-binary.tar.gz": published.Published(len(content), digest)}
+        monkeypatch.setitem(published.PUBLISHED, "cifar10", known)
+        notes: list[str] = []
+        prepare("cifar10", str(tmp_path / digest), str(tmp_path), note=notes.append)
+        assert notes == []
+    damaged = bytearray(content)
+    damaged[len(damaged) // 2] ^= 1
+    write(tmp_path, {"cifar-10-binary.tar.gz": bytes(damaged)})
+    with pytest.raises(InputError, match="is damaged: its checksum is not the published"):
+        prepare("cifar10", str(tmp_path / "damaged"), str(tmp_path))

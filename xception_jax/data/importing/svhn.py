@@ -1,0 +1,63 @@
+"""Importing the cropped digits of SVHN, from their MATLAB files."""
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+
+from xception_jax.data.importing.archives import FIELD, readable
+from xception_jax.data.importing.published import Report, check
+from xception_jax.errors import InputError, refused
+from xception_jax.regular_files import MAX_BYTES, read_regular
+
+CLASS_NAMES = tuple("0123456789")
+_SPLITS = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
+
+
+def read_svhn(
+    path: Path, report: Report, note: Report
+) -> tuple[tuple[str, ...], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Reads `train_32x32.mat` and `test_32x32.mat`; the `extra` images are no part of the set.
+
+    Args:
+        path: the folder that holds them.
+        report: gets the progress, as text.
+        note: gets a sentence that people should read.
+
+    Returns:
+        The class names, and of "train" and "test" the images, uint8 [n, 32, 32, 3], and the
+        labels, int64 [n], where SVHN's 10 has become 0.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    splits = {}
+    for split, file in _SPLITS.items():
+        if not (path / file).is_file():
+            raise InputError(FIELD, str(path), f"holds no {file}")
+        check("svhn_cropped", path / file, report, note)
+        report(f"reading {file}")
+        splits[split] = _read(path / file)
+    return CLASS_NAMES, splits
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.io import loadmat, whosmat
+
+    with readable(path):
+        content = read_regular(path)
+    # SciPy's reader of a damaged file can raise nearly anything.
+    with refused(FIELD, str(path), "is no MATLAB file of SVHN's digits"):
+        shapes = {name: (shape, kind) for name, shape, kind in whosmat(io.BytesIO(content))}
+        shape, kind = shapes["X"]
+        count = shape[-1]
+        if (shape, kind) != ((32, 32, 3, count), "uint8") or math.prod(shape) > 2 * MAX_BYTES:
+            raise ValueError(f"X is {kind} {shape}, not uint8 (32, 32, 3, n)")
+        if math.prod(shapes["y"][0]) != count or not count:
+            raise ValueError(f"{count} images have labels of the shape {shapes['y'][0]}")
+        variables = loadmat(io.BytesIO(content), variable_names=["X", "y"])
+        images, labels = variables["X"], variables["y"].ravel().astype(np.int64)
+        if labels.min() < 1 or labels.max() > 10:
+            raise ValueError("its labels are not all from 1 to 10")
+    return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10
