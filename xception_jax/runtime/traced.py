@@ -58,8 +58,8 @@ def keeps(devices: Iterable[jax.Device]) -> bool:
 
     On accelerators it was not measured, and compiling takes much longer than tracing there.
     """
-    directory = _compiled_programs()
-    local = directory is not None and "://" not in directory and jax.process_count() == 1
+    directory = _compiled_programs() or ""
+    local = directory != "" and "://" not in directory and jax.process_count() == 1
     return local and all(device in jax.devices("cpu") for device in devices)
 
 
