@@ -23,10 +23,18 @@ class InputError(Exception):
 
     def __init__(self, field: str, value: object, reason: str, nearest: object = None) -> None:
         self.field, self.value, self.reason, self.nearest = field, value, reason, nearest
-        assignment = "" if value is None else f"={_short(repr(value))}"
+        assignment = "" if value is None else f"={_short(_shown(value))}"
         hint = "" if nearest is None else f"; nearest valid value: {nearest!r}"
         line = f"{_short(field)}{assignment}: {_short(reason, 1000)}{hint}"
         super().__init__(" ".join(line.split()))
+
+
+def _shown(value: object) -> str:
+    """The value as Python writes it, also where it has too many digits for that."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _short(text: str, most: int = 300) -> str:

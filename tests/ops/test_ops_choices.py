@@ -11,7 +11,7 @@ import pytest
 from xception_jax import ops
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
-from xception_jax.ops.dispatch import RULES, choose_implementation
+from xception_jax.ops.dispatch import COMPILER_OPTIONS, RULES, choose_implementation
 from xception_jax.training.sharding import make_mesh
 
 IMPLEMENTATIONS: dict[str, Collection[str]] = {
@@ -127,3 +127,13 @@ def test_inside_shard_map_the_mesh_decides_and_not_this_machine(monkeypatch):
     spec = jax.sharding.PartitionSpec()
     jax.eval_shape(jax.shard_map(note, mesh=mesh, in_specs=spec, out_specs=spec), jnp.zeros(1))
     assert chosen == ["shift"]
+
+
+def test_the_name_of_the_pass_that_drops_barriers_is_one_of_xla():
+    """XLA ignores names that it does not know, and another jax may call its pass otherwise."""
+    lowered = jax.jit(lambda x: jax.lax.optimization_barrier(x * 2.0) + 1.0).lower(jnp.ones(8))
+    kept = lowered.compile(compiler_options=COMPILER_OPTIONS["cpu"]).as_text()
+    assert "opt-barrier(" in kept
+    unknown = {option: f"no_{name}" for option, name in COMPILER_OPTIONS["cpu"].items()}
+    for options in (unknown, {}):
+        assert "opt-barrier(" not in lowered.compile(compiler_options=options).as_text()

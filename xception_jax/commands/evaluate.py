@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from xception_jax.commands.console import Overrides, console
-from xception_jax.commands.process import prepare_jax
+from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError
 from xception_jax.remote import copied
 
@@ -34,6 +34,7 @@ def evaluate(
     Example: `xception-jax evaluate weights/xception --config configs/imagenet.py`
     """
     prepare_jax()
+    require_devices()
     with copied(directory, checkpoints=True) as local:
         result = _evaluate(local, config, overrides, split, step)
     if as_json:

@@ -9,7 +9,6 @@ from rich.table import Table
 
 from xception_jax.cache import cache_directory
 from xception_jax.commands.console import console, warn
-from xception_jax.commands.process import prepare_jax
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ def show_forecast(
     Raises:
         InputError: no such topology, no compiler, or an arm that cannot be built.
     """
-    prepare_jax()
     from xception_jax.planning.forecast import forecast
     from xception_jax.planning.topology import open_topology
 

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from xception_jax.commands.console import Base, ListSettings, Overrides, console
+from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,15 +113,22 @@ def _load(
     if not isinstance(content, Experiment):
         if base is not None:
             raise InputError("--base", str(base), "goes with an experiment; this is a config")
-        return None, [
-            (file.stem, resolve(require_settings(file, content), overrides=overrides), [])
-        ]
+        config = resolve(require_settings(file, content), overrides=overrides)
+        _start_jax()
+        return None, [(file.stem, config, [])]
+    experiment, settings = load_experiment(file, base=base, overrides=overrides)
+    _start_jax()
     from xception_jax.planning.budget import equalize
 
-    experiment, settings = load_experiment(file, base=base, overrides=overrides)
     experiment = equalize(experiment, settings)
     arms = experiment.arms.items()
     return experiment, [(arm, resolve(settings, own), list(own)) for arm, own in arms]
+
+
+def _start_jax() -> None:
+    """Starts JAX once the file and the overrides are known to be valid."""
+    prepare_jax()
+    require_devices()
 
 
 def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["Table | str"]:

@@ -9,11 +9,23 @@ from typing import Any
 
 from xception_jax.commands.console import errors, warn
 from xception_jax.cores import runnable_cores, usable_cores
-from xception_jax.errors import INTERRUPTED
+from xception_jax.errors import INTERRUPTED, InputError, one_line
 from xception_jax.runtime.accelerators import unused_accelerator
 from xception_jax.runtime.allocator import keep_memory
 from xception_jax.runtime.determinism import is_deterministic
 from xception_jax.runtime.program_cache import program_directory
+
+# Options of JAX that a variable may set, with their only values here: the others change the random
+# numbers of a seed, which no run id would tell, or forbid what a training step has to do.
+_NEEDED = {
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_disable_jit": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+    "jax_random_seed_offset": 0,
+    "jax_threefry_partitionable": True,
+    "jax_transfer_guard": None,
+}
 
 
 def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
@@ -27,12 +39,17 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
         packs: whether each core of a CPU becomes a device, so that the runs of a pack are spread
             over the cores without waiting for each other. A run by itself has the first device and
             the threads of all cores. JAX_NUM_CPU_DEVICES or XLA_FLAGS set another number.
+
+    Raises:
+        InputError: an environment variable has a value that JAX refuses, or that training cannot
+            work with.
     """
     if devices and (line := unused_accelerator(os.environ)) is not None:
         warn(f"xception-jax: {line}")
     is_deterministic()  # a wrong value is refused now, not when something compiles
     keep_memory()
     _limit_threads()
+    _import_jax()
     import jax
 
     logging.getLogger("jax._src.xla_bridge").addFilter(_is_news)
@@ -45,6 +62,45 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
         jax.config.update("jax_platforms", "cpu")
     if packs:
         take_cores()
+
+
+def _import_jax() -> None:
+    """Imports JAX, which reads its variables then; raises `InputError` for one that is no use."""
+    try:
+        import jax
+    except ValueError as error:
+        names = [name for name in sorted(os.environ) if name.startswith("JAX_")]
+        # Its message has the name of the variable or of the flag.
+        name = next((name for name in names if name.lower() in str(error).lower()), "JAX_*")
+        raise InputError(name, os.environ.get(name), f"JAX refuses it ({error})") from error
+    for option, needed in _NEEDED.items():
+        if (value := jax.config.values[option]) != needed:
+            name = option.upper()
+            reason = f"every run needs {needed}, whatever the machine; unset it"
+            raise InputError(name, os.environ.get(name, value), reason)
+    # Arrays here state their types, and no run id tells what others would be.
+    jax.config.update("jax_enable_x64", False)
+
+
+def require_devices() -> None:
+    """Starts JAX's devices; raises `InputError` where it has none that the environment asks for.
+
+    On several hosts this comes after the processes are connected, and everywhere before a directory
+    is claimed.
+    """
+    import jax
+
+    try:
+        jax.devices()
+        if isinstance(default := jax.config.values["jax_default_device"], str):
+            jax.devices(default)
+    except Exception as error:  # an AssertionError, too
+        names = ["JAX_DEFAULT_DEVICE", "JAX_PLATFORMS", "JAX_PLATFORM_NAME"]
+        if "'cpu'" in str(error):  # every machine has one, if it is to be one or more
+            names.insert(0, "JAX_NUM_CPU_DEVICES")
+        name = next((name for name in names if os.environ.get(name)), "JAX_PLATFORMS")
+        reason = f"JAX finds no such device ({one_line(error)}); JAX_PLATFORMS=cpu uses the CPU"
+        raise InputError(name, os.environ.get(name), reason) from error
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -70,8 +126,10 @@ def take_cores() -> None:
     if "JAX_NUM_CPU_DEVICES" not in os.environ and "platform_device_count" not in flags:
         with suppress(RuntimeError):  # JAX has been initialized in this process before
             jax.config.update("jax_num_cpu_devices", usable_cores())
+            require_devices()
             if jax.default_backend() == "cpu" and jax.device_count() > 1:
                 jax.config.update("jax_default_device", jax.devices()[0])
+    require_devices()
 
 
 @contextmanager

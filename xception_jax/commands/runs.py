@@ -17,7 +17,12 @@ from xception_jax.commands.console import (
     warn,
 )
 from xception_jax.commands.library_output import kept_apart
-from xception_jax.commands.process import interrupted, interruptible, prepare_jax
+from xception_jax.commands.process import (
+    interrupted,
+    interruptible,
+    prepare_jax,
+    require_devices,
+)
 from xception_jax.errors import FAILED, LOST_PEER, InputError
 from xception_jax.remote import copied, mirrored, require_local
 
@@ -58,6 +63,7 @@ def train(
 
         name = config.stem if config.suffix != ".json" else config.absolute().parent.name
         with hosts.together(coordinator, processes, process_id):
+            require_devices()
             if hosts.several():
                 reason = "is of one process: a run of several needs a directory that all can reach"
                 require_local("--workdir", workdir, reason)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xception_jax.commands.console import console, warn
-from xception_jax.commands.process import prepare_jax
+from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError
 from xception_jax.regular_files import read_regular
 
@@ -56,6 +56,7 @@ def convert(
     Example: `xception-jax convert xception_weights_tf_dim_ordering_tf_kernels.h5 weights/xception`
     """
     prepare_jax()
+    require_devices()
     from xception_jax.pretrained.directory import read_weights, write_weights
     from xception_jax.pretrained.importing import import_file
 
@@ -143,6 +144,7 @@ def predict(
         if not image.is_file():
             raise InputError("image", str(image), "no such file")
     prepare_jax()
+    require_devices()
     from rich.table import Column, Table
 
     from xception_jax.pretrained.directory import read_weights
@@ -214,6 +216,7 @@ def export(
     Example: `xception-jax export weights/xception --output xception.stablehlo`
     """
     prepare_jax()
+    require_devices()
     from xception_jax.pretrained.directory import read_weights
     from xception_jax.pretrained.exporting import export_model
     from xception_jax.runtime.run_directory import write_whole

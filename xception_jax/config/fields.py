@@ -255,7 +255,10 @@ def _number(kind: type, low: float | None, high: float | None) -> tuple[Check, s
             unordered = isinstance(value, float) and math.isnan(value)
             near = None if unordered else kind(min(max(value, least), most))
             raise InputError(name, value, f"must be {word} from {least} to {most}", near)
-        return kind(value)
+        try:
+            return kind(value)
+        except OverflowError:
+            raise InputError(name, value, "is larger than any number of 64 bits") from None
 
     bounds = [f"from {low:g}"] if low is not None else []
     bounds += [f"to {high:g}"] if high not in (None, LARGEST_INTEGER) else []
@@ -321,4 +324,7 @@ def _options(name: str, value: Any) -> Options:
             )
         if isinstance(argument, float) and not math.isfinite(argument):
             raise InputError(f"{name}.{key}", argument, "must be finite")
+        if isinstance(argument, int) and abs(argument) > LARGEST_INTEGER:
+            reason = f"must be an integer from {-LARGEST_INTEGER} to {LARGEST_INTEGER}"
+            raise InputError(f"{name}.{key}", argument, reason)
     return Options(sorted(given.items()))

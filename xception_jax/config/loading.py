@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import runpy
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
@@ -147,8 +148,9 @@ def parse_override(word: str) -> tuple[str, Any]:
     if text.lower() in literals:
         return key, literals[text.lower()]
     try:
-        return key, ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings(action="ignore"):  # of Python, of escapes in text
+            return key, ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return key, text
 
 

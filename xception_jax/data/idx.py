@@ -3,6 +3,7 @@
 import gzip
 import io
 import math
+import struct
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from xception_jax.errors import InputError
 from xception_jax.regular_files import MAX_BYTES, read_regular
 
 _UNSIGNED_BYTE = 0x08
+_MAX_RANK = 8  # of images with channels it is 4; NumPy has no more than 64
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -21,7 +23,8 @@ def read_idx(path: Path) -> np.ndarray:
         An array of dtype uint8 with the shape given in the header.
 
     Raises:
-        InputError: the file is missing, is not an idx file of unsigned bytes, or is truncated.
+        InputError: the file is missing, is not an idx file of unsigned bytes, is truncated, or
+            unpacks to more than `MAX_BYTES`.
     """
     try:
         content = read_regular(path)
@@ -36,8 +39,10 @@ def read_idx(path: Path) -> np.ndarray:
         raise InputError("file", str(path), "is no idx file of unsigned bytes")
     rank = content[3]
     header = 4 + 4 * rank
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4"))
-    if len(shape) != rank or len(content) != header + math.prod(shape):
+    if rank > _MAX_RANK or len(content) < header:
+        raise InputError("file", str(path), f"is damaged: its header declares {rank} dimensions")
+    shape = struct.unpack(f">{rank}I", content[4:header])
+    if len(content) != header + math.prod(shape):
         size = len(content) - header
         raise InputError("file", str(path), f"holds {size} bytes of data for the shape {shape}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

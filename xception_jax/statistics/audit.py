@@ -342,10 +342,8 @@ def _shared(sweep: Sweep, arms: Arms) -> dict[str, int] | None:
 def _notes(sweep: Sweep) -> list[str]:
     runs = [run for run in sweep.runs if has_begun(run)]
     notes = list(describe_origins(runs))
-    for name, values in (
-        ("devices", {_devices(run) for run in runs}),
-        ("versions", {run.versions for run in runs}),
-    ):
+    devices, versions = {_devices(run) for run in runs}, {run.versions for run in runs}
+    for name, values in (("devices", devices), ("versions", versions)):
         if len(values) > 1:
             notes.append(f"The {name} of all runs are not the same; what counts is within a seed.")
     return notes

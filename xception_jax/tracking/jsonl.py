@@ -215,7 +215,7 @@ def _parse(lines: list[bytes], path: Path) -> list[dict[str, Any]]:
             split, step = _checked_split_and_step(row)
             if step <= last_step.get(split, -1):
                 raise ValueError(f"step {step} of split {split!r} is repeated or out of order")
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
             reason = f"line {number} is damaged: {error}"
             raise InputError("metrics", str(path), reason) from error
         last_step[split] = step

@@ -1,0 +1,214 @@
+"""Parsers of ours under random input: a value or an `InputError`, never another error.
+
+FUZZ_EXAMPLES is the number of examples of each test, for a longer search.
+"""
+
+import gzip
+import json
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.weight_files import SMALL
+from xception_jax.config import SETTINGS, resolve, run_id
+from xception_jax.cores import usable_cores
+from xception_jax.data import shipped
+from xception_jax.data.idx import read_idx
+from xception_jax.errors import InputError
+from xception_jax.models import create_model
+from xception_jax.pretrained import open_source, save_keras_weights
+from xception_jax.report.logs import read_curves
+from xception_jax.runtime.launch import find_launch
+from xception_jax.tracking import read_metrics
+from xception_jax.tracking.jsonl import read_lines
+
+fuzzed = settings(
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+# -- idx -------------------------------------------------------------------------------------------
+
+
+@st.composite
+def idx_files(draw):
+    """A file that is nearly right: one part of it is damaged, cut or packed, or none."""
+    shape = draw(st.lists(st.integers(0, 3), max_size=70))
+    size = draw(st.sampled_from([int(np.prod(shape, dtype=np.int64)) % 4096, 0, 1, 5]))
+    kind = draw(st.sampled_from([b"\0\0\x08", b"\0\0\x09", b"\x1f\x8b\x08", b""]))
+    rank = draw(st.sampled_from([len(shape), 0, 3, 64, 65, 255]))
+    content = kind + bytes([rank]) + struct.pack(f">{len(shape)}I", *shape) + bytes(size)
+    content = content[: draw(st.integers(0, len(content)) | st.just(len(content)))]
+    if draw(st.booleans()):
+        content = gzip.compress(content)
+        content = content[: draw(st.integers(0, len(content)) | st.just(len(content)))]
+    return content
+
+
+@fuzzed
+@given(content=idx_files() | st.binary(max_size=64))
+def test_idx(content, tmp_path):
+    (path := tmp_path / "file").write_bytes(content)
+    try:
+        assert read_idx(path).dtype == np.uint8
+    except InputError as error:
+        assert str(path) in str(error)
+
+
+# -- metrics.jsonl ---------------------------------------------------------------------------------
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["train", "valid", "NaN", 10**400, -1, 1.0])
+)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+KEYS = st.sampled_from(["step", "epoch", "split", "loss", "non_finite"]) | st.text(max_size=3)
+ROWS = st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES, max_size=2), max_size=6)
+RIGHT = st.fixed_dictionaries(
+    {"step": st.integers(0, 9), "epoch": st.floats(0, 9), "split": st.sampled_from(["train", "x"])},
+    optional={"loss": VALUES, "non_finite": st.dictionaries(KEYS, VALUES, max_size=2) | VALUES},
+)
+LINES = (RIGHT | ROWS | VALUES).map(lambda row: json.dumps(row).encode()) | st.binary(max_size=20)
+
+
+@fuzzed
+@given(lines=st.lists(LINES, max_size=6), step=st.integers(-1, 9))
+def test_metrics(lines, step, tmp_path):
+    (path := tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
+    try:
+        rows = read_metrics(path)
+        assert all(type(row["step"]) is int for row in rows)
+    except InputError as error:
+        assert "metrics" in str(error)
+    assert path.read_bytes().startswith(read_lines(path, step))
+    read_curves([(path, "run", None)])  # of a report, which goes on without lines that are damaged
+
+
+# -- overrides -------------------------------------------------------------------------------------
+
+WORDS = (
+    VALUES.map(repr)
+    | st.text(max_size=20)
+    | st.text(alphabet="[]{}()0123456789'\"\\,:.-+jex_ ", max_size=20)
+    | st.sampled_from(["{[]}", "{{}: 1}", "0x" + "f" * 5000, "9" * 5000, "(" * 300, "'\\d'", "..."])
+)
+
+
+@fuzzed
+@given(name=st.sampled_from([*SETTINGS, "optimizer.options.b1", "", "."]), text=WORDS)
+def test_overrides(name, text):
+    try:
+        run_id(resolve(overrides=[f"{name}={text}"]))
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+# -- weight files ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weight_files(tmp_path_factory) -> dict[str, bytes]:
+    import zipfile
+
+    from safetensors.numpy import save
+
+    home = tmp_path_factory.mktemp("weights")
+    save_keras_weights(create_model("xception", **SMALL), home / "a.weights.h5")
+    with zipfile.ZipFile(home / "a.keras", "w") as archive:
+        archive.write(home / "a.weights.h5", "model.weights.h5")
+        archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {}}))
+    tensors: dict[str, np.ndarray] = {
+        "a.weight": np.ones((3, 4), np.float32),
+        "b": np.zeros((2,), np.float16),
+    }
+    return {
+        ".weights.h5": (home / "a.weights.h5").read_bytes(),
+        ".keras": (home / "a.keras").read_bytes(),
+        ".safetensors": save(tensors),
+    }
+
+
+@st.composite
+def damages(draw):
+    """Places in the file, most of them in a header at its start or end, and what is put there."""
+    place = st.integers(0, 2048) | st.integers(-512, -1) | st.integers(0, 2**20)
+    count = draw(st.integers(1, 8))
+    return [(draw(place), draw(st.binary(min_size=1, max_size=8))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("kind", [".weights.h5", ".keras", ".safetensors"])
+@fuzzed
+@given(changes=damages(), cut=st.none() | st.integers(0, 4096))
+def test_weight_files(kind, changes, cut, weight_files, tmp_path):
+    content = bytearray(weight_files[kind])
+    for place, new in changes:
+        start = place % len(content)
+        content[start : start + len(new)] = new
+    (path := tmp_path / f"a{kind}").write_bytes(content if cut is None else content[:-cut])
+    try:
+        with open_source(path):
+            pass
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+# -- what the package and the system hold ----------------------------------------------------------
+
+
+@fuzzed
+@given(text=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_checksums_of_the_shipped_images(text, tmp_path):
+    (tmp_path / "SHA256SUMS").write_bytes(text)
+    try:
+        shipped.verify(tmp_path)
+    except InputError as error:
+        assert "install xception-jax again" in str(error)
+
+
+NUMBERS = st.sampled_from(["", "0", "-1", "max", "100000 0", "2 1", "100000 max", "x y z", "\0"])
+
+
+@fuzzed
+@given(
+    groups=st.text(alphabet="0:cpu,/.a\n ", max_size=30),
+    mounts=st.text(alphabet="0 /cgroup2-pu,rw.\n", max_size=60)
+    | st.just("0 0 0 / / - cgroup2 a b"),
+    quota=NUMBERS | st.text(max_size=8),
+)
+def test_cores(groups, mounts, quota, tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "proc/self/cgroup").write_text(groups)
+    (tmp_path / "proc/self/mountinfo").write_text(mounts)
+    (tmp_path / "cpu.max").write_bytes(quota.encode(errors="surrogatepass"))
+    assert usable_cores(Path(tmp_path)) >= 1
+
+
+VARIABLES = (
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_NTASKS",
+    "SLURM_STEP_ID",
+    "SLURM_PROCID",
+    "SLURM_TASK_PID",
+    "OMPI_COMM_WORLD_SIZE",
+    "OMPI_COMM_WORLD_RANK",
+    "TPU_PROCESS_ADDRESSES",
+    "TPU_WORKER_ID",
+)
+
+
+@fuzzed
+@given(
+    environment=st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=5)), tpu=st.booleans()
+)
+def test_variables_of_launchers(environment, tpu):
+    find_launch(environment, pid=1, has_tpu=tpu)

@@ -1,0 +1,34 @@
+"""The disk is full exactly when `run.json` is written: at the start of a run, and at its end."""
+
+import errno
+import json
+
+import pytest
+
+from tests.shrunk import CONFIG, SHRUNK
+from xception_jax.records import RUN
+from xception_jax.runtime import run_directory
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_no_space_for_the_record(failing, call, run, assert_same_run, tmp_path, monkeypatch):
+    """The second time is after the final evaluation, when all else is on the disk."""
+    write, times = run_directory.write_whole, iter(range(1, 100))
+
+    def write_while_there_is_space(path, content):
+        if path.name == RUN and next(times) >= failing:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content)
+
+    words = ("train", CONFIG, "--workdir", tmp_path / "run", *SHRUNK)
+    monkeypatch.setattr(run_directory, "write_whole", write_while_there_is_space)
+    code, out, err = call(*words)
+    monkeypatch.undo()
+    assert (code, "done" in out) == (1, False), out
+    (line,) = err.splitlines()
+    assert "No space left on device" in line
+    record = tmp_path / "run" / RUN
+    assert not record.exists() or json.loads(record.read_text())["status"] == "running"
+    assert call(*words)[0] == 0
+    run(tmp_path / "undisturbed")
+    assert_same_run(tmp_path / "undisturbed", tmp_path / "run")
