@@ -55,6 +55,23 @@ def evaluation_arrays(pipeline: Pipeline, split: str) -> Batch:
     }
 
 
+def compile_evaluation(
+    step_spec: StepSpec, layout: Layout, pipeline: Pipeline, batch_size: int
+) -> None:
+    """Compiles the evaluation step for a data set in memory; does nothing for one that streams.
+
+    Args:
+        step_spec: what is fixed in the compiled step of the runs.
+        layout: how the arrays of the runs lie on the devices of this process.
+        pipeline: the pipeline of any of the runs.
+        batch_size: examples per step, of each run.
+    """
+    if arrays := evaluation_arrays(pipeline, "valid"):
+        batch = next(pipeline.eval_batches("valid", batch_size))
+        del batch["mask"]
+        compile_evaluation_step(step_spec, layout, shapes_of(arrays), shapes_of(batch))
+
+
 class Evaluator:
     """Evaluates states of a run or a pack on the splits of one pipeline.
 
@@ -81,6 +98,10 @@ class Evaluator:
         self._step_spec, self._layout, self._hparams = step_spec, layout, hparams
         self._pipeline, self._batch_size = pipeline, batch_size
         self._device_data: dict[str, Any] = {}
+
+    def compile(self) -> None:
+        """Compiles the step before it is needed, see `compile_evaluation`."""
+        compile_evaluation(self._step_spec, self._layout, self._pipeline, self._batch_size)
 
     def __call__(self, state: TrainState, split: str) -> list[Evaluation]:
         """An `Evaluation` for each slot: every readable example of `split` once, no padding."""
