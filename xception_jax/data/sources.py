@@ -14,7 +14,7 @@ from xception_jax.remote import fetched, require_local, url_of
 
 _FASHION_MNIST = "https://github.com/zalandoresearch/fashion-mnist"
 _ORIGINS = {
-    shipped.NAME: "included in xception-jax; stored at first use",
+    shipped.NAME: "included in xception-jax",
     mosaic.NAME: "made from images included in xception-jax; multi-label",
     "fashion_mnist": "xception-jax data prepare fashion_mnist --from DIR (with the idx files)",
     "digits": "included in scikit-learn",
@@ -70,6 +70,9 @@ def load(
     elif name == mosaic.NAME:
         class_names, frequencies, parts = mosaic.read_mosaic()
         channels = 1
+    elif name == shipped.NAME and directory is None:
+        class_names, parts = shipped.read_records()
+        channels = 1
     elif name == "digits":
         class_names, parts = _read_digits()
         channels = 1
@@ -124,8 +127,6 @@ def prepare(
     if prepared is not None:
         return prepared
     if name == shipped.NAME:
-        # Stored through TFDS like every other set, not read from the sheets: storing takes about
-        # two seconds, once, and every first run exercises the path that large sets take.
         splits = shipped.read_shipped()
         description = "12,000 + 2,000 images of Fashion-MNIST, ten classes in equal parts."
     elif name == "fashion_mnist" and from_directory is not None:
