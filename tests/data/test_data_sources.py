@@ -6,6 +6,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,21 @@ def test_mini_is_what_the_sheets_show(prepared: str) -> None:
     assert sorted(contents(source, "test")) == sorted(tiles)
     _, counts = np.unique([label for _, label in tiles], return_counts=True)
     assert counts.tolist() == [200] * 10
+
+
+def test_mini_is_read_from_the_sheets_in_the_order_of_tfds(prepared: str) -> None:
+    shipped_set, stored = load("fashion_mnist_mini"), load("fashion_mnist_mini", directory=prepared)
+    assert shipped_set.class_names == stored.class_names
+    assert shipped_set.channels == stored.channels
+    for split in ("train", "valid", "test"):
+        assert contents(shipped_set, split) == contents(stored, split)
+        assert shipped_set.splits[split].name(3) == stored.splits[split].name(3)
+
+
+def test_mini_needs_no_tfds() -> None:
+    program = "import sys; from xception_jax.data import load; load('fashion_mnist_mini'); "
+    program += "sys.exit('tensorflow_datasets' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_validation_split_is_fixed_and_fair(prepared: str) -> None:

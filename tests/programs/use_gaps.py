@@ -31,6 +31,11 @@ def main() -> None:
         with allocator.without_gaps():
             show()
         show()
+    with allocator.without_gaps():
+        with allocator.without_gaps():  # as in another thread
+            show()
+        show()
+    show()
 
 
 if __name__ == "__main__":

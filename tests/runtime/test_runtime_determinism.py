@@ -57,7 +57,7 @@ def test_programs_are_compiled_with_the_option(monkeypatch):
     monkeypatch.setattr(jax, "jit", spied)
     config = resolve(load_config(CONFIG), overrides=SHRUNK)
     step_spec = make_step_spec(config, open_data(config).info)
-    compiling._compile_init.__wrapped__(step_spec)
+    compiling.compile_initial_state.__wrapped__(step_spec)
     assert asked[-1].items() >= OPTION.items()
 
 

@@ -241,13 +241,19 @@ class _Machine:
 
 
 @pytest.fixture
+def steps_of_a_run(planned) -> int:
+    return next(iter(local.check_runs(planned[:1]).values()))
+
+
+@pytest.fixture
 def choose(planned, tmp_path, monkeypatch):
     """`choose(machine)`: the size of packs of six runs, how it was found, and the line said."""
 
-    def choose(machine):
+    def choose(machine, few_steps=0, least=0.0):
         said: list[str] = []
         monkeypatch.setattr(sizing, "prepare_trial", machine)
-        monkeypatch.setattr(sizing, "_FEW_STEPS", 0)
+        monkeypatch.setattr(sizing, "_FEW_STEPS", few_steps)
+        monkeypatch.setattr(sizing, "_LEAST_SECONDS_TO_COMPILE", least)
         clock = SimpleNamespace(perf_counter=lambda: machine.seconds)
         monkeypatch.setattr(sizing, "time", clock)
         runs = [planned[n] for n in (0, 1, 2, 4, 5, 6)]
@@ -276,6 +282,22 @@ def test_the_fastest_size_is_found_and_remembered(machine, best, asked, choose):
     assert machine.asked == asked
     assert how.startswith("remembered from 20")
     assert "medians of 3 rounds in turns" in said
+
+
+def test_a_compiled_program_in_the_cache_does_not_tell_how_long_another_takes(choose):
+    machine = _Machine({6: 90.0, 3: 100.0, 1: 50.0}, share=0.0)
+    assert choose(machine, least=10.0)[0] == 6  # the runs are of seconds, and their share is less
+    assert machine.asked == [6]
+
+
+@pytest.mark.parametrize("largest", [6, 3])
+def test_few_steps_of_all_packs_together_are_not_timed(largest, choose, steps_of_a_run):
+    few = steps_of_a_run * 6 // largest
+    machine = _Machine({6: 90.0, 3: 80.0, 1: 100.0}, largest=largest)
+    assert choose(machine, few_steps=few)[:2] == (largest, "not timed")
+    assert 1 not in machine.asked
+    assert not machine.timings
+    assert choose(machine, few_steps=few - 1)[0] == 1
 
 
 @pytest.mark.parametrize("burst", np.arange(0, 10, 0.5))

@@ -11,7 +11,9 @@ from xception_jax.runtime import run_directory
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-def test_no_space_for_the_record(failing, call, run, assert_same_run, tmp_path, monkeypatch):
+def test_no_space_for_the_record(  # noqa: PLR0917 - fixtures
+    failing, call, run, assert_same_run, tmp_path, monkeypatch
+):
     """The second time is after the final evaluation, when all else is on the disk."""
     write, times = run_directory.write_whole, iter(range(1, 100))
 

@@ -57,7 +57,9 @@ def space(monkeypatch):
 
 
 @pytest.mark.parametrize("until", ["predictions", "end"])
-def test_the_last_save_fails(until, full_disk, space, run, call, assert_same_run, tmp_path):
+def test_the_last_save_fails(  # noqa: PLR0917 - fixtures
+    until, full_disk, space, run, call, assert_same_run, tmp_path
+):
     words = ("train", CONFIG, "--workdir", tmp_path / "run", *SHRUNK)
     full_disk(until)
     code, out, err = call(*words)

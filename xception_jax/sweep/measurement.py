@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import inf
 
 import jax
@@ -15,12 +15,15 @@ from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.runtime.allocator import is_memory_kept
 from xception_jax.training.compile import (
+    compile_initial_state,
+    compile_together,
     compile_train_steps,
     initial_state,
     place_states,
     shapes_of,
 )
-from xception_jax.training.setup import make_step_spec, steps_per_dispatch
+from xception_jax.training.evaluate import compile_evaluation
+from xception_jax.training.setup import evaluation_batch_size, make_step_spec, steps_per_dispatch
 from xception_jax.training.sharding import Layout, make_mesh, replicate
 from xception_jax.training.state import TrainState, hyperparameters
 
@@ -53,7 +56,7 @@ class Trial:
 def prepare_trial(
     config: Config, pipeline: Pipeline, slots: int | None, activations: tuple[str, ...]
 ) -> Trial:
-    """Compiles the program of a run or a pack, as training will.
+    """Compiles the programs of a run or a pack, as training will.
 
     Args:
         config: config of any of the runs.
@@ -63,6 +66,7 @@ def prepare_trial(
     """
     layout = Layout(make_mesh(slots=slots), slots)
     step_spec = make_step_spec(config, pipeline.info, activations)
+    batch_size = evaluation_batch_size(config, layout)
     most = steps_per_dispatch(config, layout.mesh, device_data=bool(pipeline.device_data))
     count = slots or 1
     batch = next(pipeline.train_batches(0))
@@ -74,7 +78,13 @@ def prepare_trial(
         rows = layout.put(batches, layout.steps_spec)
         device_data = replicate(pipeline.device_data.get("train", {}), layout.mesh)
         start = time.perf_counter()
-        compiled = compile_train_steps(step_spec, layout, shapes_of(device_data), shapes_of(rows))
+        shapes = shapes_of(device_data), shapes_of(rows)
+        compiled = compile_together(
+            layout,
+            partial(compile_train_steps, step_spec, layout, *shapes),
+            partial(compile_initial_state, step_spec),
+            partial(compile_evaluation, step_spec, layout, pipeline, batch_size),
+        )
     except jax.errors.JaxRuntimeError:  # out of memory
         return Trial(time.perf_counter() - start, inf, fits=False, time=lambda: None)
     compile_seconds = time.perf_counter() - start

@@ -30,9 +30,13 @@ _MOST_SLOTS = 16  # more gained nothing where it was measured, and memory grows 
 # within 3% of the fastest size, both of a tiny and of a larger model, and packs of sixteen up to
 # 17% slower (benchmarks/results/packing.json).
 _FEWEST_PER_CORE, _MOST_PER_CORE = 2, 5
-_FEW_STEPS = 50  # runs of so few steps are not worth timing any
-# The share of the time of all runs that compiling another size may take: it seldom saves more.
+# So few steps of all packs together are not worth timing, nor compiling another size: that took as
+# much of the processor's time as 80 steps of a pack of ten (nonlinearity.py, two cores).
+_FEW_STEPS = 200
+# The share of the time of all runs that compiling another size may take: it seldom saves more. How
+# long it takes is not known where an earlier process has compiled the first: so long, at least.
 _SHARE_TO_COMPILE = 0.05
+_LEAST_SECONDS_TO_COMPILE = 10.0
 # Sizes are timed in turns, so that another process's load meets all of them, at least so often;
 # more often while it is not clear which is the fastest, within that share of the time of all runs.
 _FEWEST_ROUNDS, _MOST_ROUNDS = 3, 9
@@ -117,7 +121,7 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> Rates:
         schedule = make_schedule(config, pipeline.info.examples["train"])
         images = schedule.total * schedule.examples_per_step * len(runs)
         trials: dict[int, Trial] = {}
-        fastest = compile_seconds = 0.0
+        fastest, compile_seconds = 0.0, _LEAST_SECONDS_TO_COMPILE
         for size in _candidates(len(runs)):
             if trials and compile_seconds > _SHARE_TO_COMPILE * images / fastest:
                 break
@@ -129,7 +133,7 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> Rates:
             compile_seconds = max(compile_seconds, trial.compile_seconds)
             if size > 1 and not trial.fits:
                 continue
-            if schedule.total <= _FEW_STEPS or not trial.fits:
+            if schedule.total * ceil(len(runs) / size) <= _FEW_STEPS or not trial.fits:
                 trials = trials or {size: trial}
                 break
             speed = trial.time()

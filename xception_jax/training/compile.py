@@ -1,6 +1,7 @@
 """The steps as compiled programs: for one run or a pack, over a mesh, one step or several."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -180,12 +181,13 @@ def initial_state(step_spec: StepSpec, seed: int) -> TrainState:
     A program for each shape would take longer to find than to run. Fused operations are rounded
     differently, hence the bits.
     """
-    state: TrainState = _compile_init(step_spec)(jnp.int32(seed))
+    state: TrainState = compile_initial_state(step_spec)(jnp.int32(seed))
     return state
 
 
 @lru_cache(maxsize=64)
-def _compile_init(step_spec: StepSpec) -> jax.stages.Compiled:
+def compile_initial_state(step_spec: StepSpec) -> jax.stages.Compiled:
+    """The compiled `StepSpec.init`, see `initial_state`."""
     layout = Layout(make_mesh(jax.local_devices()[:1]))
     seed = _with_sharding(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32))
     results = jax.tree.structure(step_spec.shapes())
@@ -193,6 +195,31 @@ def _compile_init(step_spec: StepSpec) -> jax.stages.Compiled:
     options = {"xla_backend_optimization_level": 1}
     made_from = "initialize", step_spec, layout
     return _compile(_lower(step_spec.init, (seed,), made_from, results, compiler_options=options))
+
+
+def compile_together(
+    layout: Layout, first: Callable[[], jax.stages.Compiled], *others: Callable[[], object]
+) -> jax.stages.Compiled:
+    """Calls functions of this module that compile; on a CPU each in a thread of its own.
+
+    Much of a compilation has one thread only, and so has all tracing. On accelerators, where
+    compiling a program may time parts of it, the others are left until they are needed.
+
+    Args:
+        layout: how the arrays of the runs lie on the devices.
+        first: compiles the program that is needed first.
+        others: compile what is needed later; what they return is kept for the next call.
+
+    Returns:
+        What `first` returns.
+    """
+    if jax.process_count() > 1 or layout.mesh.devices.flat[0].platform != "cpu":
+        return first()
+    with ThreadPoolExecutor(1 + len(others)) as pool:
+        compiled = pool.submit(first)
+        for done in [pool.submit(compile_other) for compile_other in others]:
+            done.result()
+        return compiled.result()
 
 
 def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 
-from xception_jax.data import Pipeline
+from xception_jax.data import Batch, Pipeline
 from xception_jax.training.compile import compile_evaluation_step, shapes_of
 from xception_jax.training.objective import Task
 from xception_jax.training.sharding import Layout, replicate
@@ -34,6 +34,42 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """The metrics of the split, by name; see `Task.metrics`."""
         return self.task.metrics(self.examples)
+
+
+def evaluation_arrays(pipeline: Pipeline, split: str) -> Batch:
+    """A split's arrays for the devices, with as many rows as any split that is evaluated.
+
+    So one program evaluates all splits. No batch holds the index of a row that was added.
+
+    Args:
+        pipeline: the pipeline of a run; one that streams has no such arrays.
+        split: "train", "valid" or "test".
+    """
+    in_memory = pipeline.device_data
+    if split not in in_memory:
+        return {}
+    rows = max(len(in_memory[name]["label"]) for name in {split, "valid", "test"} & {*in_memory})
+    return {
+        name: np.pad(values, [(0, rows - len(values)), *[(0, 0)] * (values.ndim - 1)])
+        for name, values in in_memory[split].items()
+    }
+
+
+def compile_evaluation(
+    step_spec: StepSpec, layout: Layout, pipeline: Pipeline, batch_size: int
+) -> None:
+    """Compiles the evaluation step for a data set in memory; does nothing for one that streams.
+
+    Args:
+        step_spec: what is fixed in the compiled step of the runs.
+        layout: how the arrays of the runs lie on the devices of this process.
+        pipeline: the pipeline of any of the runs.
+        batch_size: examples per step, of each run.
+    """
+    if arrays := evaluation_arrays(pipeline, "valid"):
+        batch = next(pipeline.eval_batches("valid", batch_size))
+        del batch["mask"]
+        compile_evaluation_step(step_spec, layout, shapes_of(arrays), shapes_of(batch))
 
 
 class Evaluator:
@@ -63,10 +99,14 @@ class Evaluator:
         self._pipeline, self._batch_size = pipeline, batch_size
         self._device_data: dict[str, Any] = {}
 
+    def compile(self) -> None:
+        """Compiles the step before it is needed, see `compile_evaluation`."""
+        compile_evaluation(self._step_spec, self._layout, self._pipeline, self._batch_size)
+
     def __call__(self, state: TrainState, split: str) -> list[Evaluation]:
         """An `Evaluation` for each slot: every readable example of `split` once, no padding."""
         if split not in self._device_data:
-            arrays = self._pipeline.device_data.get(split, {})
+            arrays = evaluation_arrays(self._pipeline, split)
             self._device_data[split] = replicate(arrays, self._layout.mesh)
         batches = list(self._evaluate(state, split, self._device_data[split]))
         examples = {name: np.concatenate([b[name] for b in batches], axis=1) for name in batches[0]}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from xception_jax.runtime import hosts
 from xception_jax.runtime.profiling import StepProfiler
 from xception_jax.runtime.stopwatch import Stopwatch
 from xception_jax.runtime.watchdog import Watchdog
-from xception_jax.training.compile import compile_train_steps, shapes_of
+from xception_jax.training.compile import compile_together, compile_train_steps, shapes_of
 from xception_jax.training.divergence import find_origin
 from xception_jax.training.evaluate import Evaluator
 from xception_jax.training.run_writer import RunWriter
@@ -278,9 +279,9 @@ class Loop:
     def _compile(self, step: int, device_data: Any, rows: Any) -> jax.stages.Compiled:
         self._tell("compile", step)
         start = time.perf_counter()
-        compiled = compile_train_steps(
-            self.step_spec, self.layout, shapes_of(device_data), shapes_of(rows)
-        )
+        shapes = shapes_of(device_data), shapes_of(rows)
+        train_steps = partial(compile_train_steps, self.step_spec, self.layout, *shapes)
+        compiled = compile_together(self.layout, train_steps, self.evaluator.compile)
         self.compile_seconds = time.perf_counter() - start
         hosts.wait_for_all()
         return compiled
