@@ -81,7 +81,7 @@ def python_2_pickle(content: Mapping[str, Any]) -> bytes:
 
 
 def cifar(
-    name: str, version: str, rng: np.random.Generator, each: int = 20
+    name: str, version: str, rng: np.random.Generator, each: int = 60
 ) -> tuple[dict[str, bytes], dict[str, Pairs]]:
     """The files of CIFAR-10 or -100, and the sorted (pixels, label) of each split.
 

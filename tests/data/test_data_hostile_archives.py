@@ -252,7 +252,7 @@ def test_cifar_with_wrong_content_is_named(rng, tmp_path):
     files, _ = fabricate.cifar("cifar10", "binary", rng)
     first = "cifar-10-batches-bin/data_batch_1.bin"
     for content, said in (
-        (files[first][:-1], "61459 bytes are no multiple of 3073"),
+        (files[first][:-1], "184379 bytes are no multiple of 3073"),
         (b"\x0a" + files[first][1:], "labels are not all from 0 to 9"),
     ):
         write(tmp_path / "in", files | {first: content})
