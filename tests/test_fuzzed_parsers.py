@@ -7,11 +7,13 @@ import gzip
 import json
 import os
 import struct
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.weight_files import SMALL
@@ -51,6 +53,8 @@ def idx_files(draw):
     return content
 
 
+@example(content=b"\0\0\x08\x03\0")
+@example(content=b"\0\0\x08\x46" + bytes([0, 0, 0, 1]) * 70 + b"\0")  # of 70 dimensions
 @fuzzed
 @given(content=idx_files() | st.binary(max_size=64))
 def test_idx(content, tmp_path):
@@ -81,6 +85,11 @@ RIGHT = st.fixed_dictionaries(
 LINES = (RIGHT | ROWS | VALUES).map(lambda row: json.dumps(row).encode()) | st.binary(max_size=20)
 
 
+@example(
+    lines=[b'{"step":1,"epoch":0,"split":"train","non_finite":{"loss":1%s}}\n' % (b"0" * 400)],
+    step=1,
+)
+@example(lines=[b"[" * 100_000, b""], step=1)
 @fuzzed
 @given(lines=st.lists(LINES, max_size=6), step=st.integers(-1, 9))
 def test_metrics(lines, step, tmp_path):
@@ -90,20 +99,27 @@ def test_metrics(lines, step, tmp_path):
         assert all(type(row["step"]) is int for row in rows)
     except InputError as error:
         assert "metrics" in str(error)
-    assert path.read_bytes().startswith(read_lines(path, step))
+    assert set(read_lines(path, step).splitlines()) <= set(path.read_bytes().splitlines())
     read_curves([(path, "run", None)])  # of a report, which goes on without lines that are damaged
 
 
 # -- overrides -------------------------------------------------------------------------------------
 
+HUGE = "0x" + "f" * 5000  # Python parses it, and does not print it
 WORDS = (
     VALUES.map(repr)
     | st.text(max_size=20)
     | st.text(alphabet="[]{}()0123456789'\"\\,:.-+jex_ ", max_size=20)
-    | st.sampled_from(["{[]}", "{{}: 1}", "0x" + "f" * 5000, "9" * 5000, "(" * 300, "'\\d'", "..."])
+    | st.sampled_from(["{[]}", "{{}: 1}", HUGE, "9" * 5000, "(" * 300, "'\\d'", "..."])
 )
 
 
+@example(name="seed", text=HUGE)
+@example(name="model.separable", text=HUGE)
+@example(name="train.epochs", text=HUGE)
+@example(name="optimizer.options", text=HUGE)
+@example(name="optimizer.options", text=f"{{'b1': {HUGE}}}")
+@example(name="seed", text="{[]}")
 @fuzzed
 @given(name=st.sampled_from([*SETTINGS, "optimizer.options.b1", "", "."]), text=WORDS)
 def test_overrides(name, text):
@@ -118,8 +134,6 @@ def test_overrides(name, text):
 
 @pytest.fixture(scope="module")
 def weight_files(tmp_path_factory) -> dict[str, bytes]:
-    import zipfile
-
     from safetensors.numpy import save
 
     home = tmp_path_factory.mktemp("weights")
@@ -160,6 +174,34 @@ def test_weight_files(kind, changes, cut, weight_files, tmp_path):
             pass
     except InputError as error:
         assert "\n" not in str(error)
+
+
+def test_a_weight_file_whose_attribute_is_damaged(weight_files, tmp_path):
+    """HDF5 then cannot even say whether there is one."""
+    content = weight_files[".weights.h5"]
+    (path := tmp_path / "a.weights.h5").write_bytes(content)
+    with h5py.File(path, "a") as file:
+        file.attrs["layer_names"] = np.array([b"a"])
+    content = path.read_bytes()
+    start = content.index(b"layer_names\0")
+    refused = []
+    for place in range(start + 12, start + 44):  # of its type and its shape
+        path.write_bytes(content[:place] + b"\x01" + content[place + 1 :])
+        try:
+            with open_source(path):
+                pass
+        except InputError as error:
+            refused.append(str(error))
+    assert any("cannot be read" in line for line in refused)
+
+
+def test_an_archive_whose_configuration_is_no_text(weight_files, tmp_path):
+    path = tmp_path / "a.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", weight_files[".weights.h5"])
+        archive.writestr("config.json", b"\xff\xfe")
+    with pytest.raises(InputError, match="cannot be read"), open_source(path):
+        pass
 
 
 # -- what the package and the system hold ----------------------------------------------------------

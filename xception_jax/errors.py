@@ -85,7 +85,8 @@ def last_words(text: str) -> None:
 
 def nearest_name(name: object, choices: Iterable[str]) -> str | None:
     """Returns the choice spelled most like `name`, or None if none is similar."""
-    matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    text = name if isinstance(name, str) else _shown(name)
+    matches = difflib.get_close_matches(text, list(choices), n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 

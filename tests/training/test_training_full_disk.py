@@ -5,15 +5,14 @@ import json
 
 import pytest
 
+from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.records import RUN
 from xception_jax.runtime import run_directory
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-def test_no_space_for_the_record(  # noqa: PLR0917 - fixtures
-    failing, call, run, assert_same_run, tmp_path, monkeypatch
-):
+def test_no_space_for_the_record(failing, call, tmp_path, monkeypatch):
     """The second time is after the final evaluation, when all else is on the disk."""
     write, times = run_directory.write_whole, iter(range(1, 100))
 
@@ -32,5 +31,5 @@ def test_no_space_for_the_record(  # noqa: PLR0917 - fixtures
     record = tmp_path / "run" / RUN
     assert not record.exists() or json.loads(record.read_text())["status"] == "running"
     assert call(*words)[0] == 0
-    run(tmp_path / "undisturbed")
+    assert call("train", CONFIG, "--workdir", tmp_path / "undisturbed", *SHRUNK)[0] == 0
     assert_same_run(tmp_path / "undisturbed", tmp_path / "run")

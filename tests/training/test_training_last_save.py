@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 from xception_jax.training.checkpoint import Checkpoints
 from xception_jax.training.run_writer import RunWriter
@@ -57,9 +58,7 @@ def space(monkeypatch):
 
 
 @pytest.mark.parametrize("until", ["predictions", "end"])
-def test_the_last_save_fails(  # noqa: PLR0917 - fixtures
-    until, full_disk, space, run, call, assert_same_run, tmp_path
-):
+def test_the_last_save_fails(until, full_disk, space, call, tmp_path):
     words = ("train", CONFIG, "--workdir", tmp_path / "run", *SHRUNK)
     full_disk(until)
     code, out, err = call(*words)
@@ -70,7 +69,7 @@ def test_the_last_save_fails(  # noqa: PLR0917 - fixtures
     status = json.loads((tmp_path / "run" / "run.json").read_text())["status"]
     assert status == "failed" if until == "predictions" else status == "running"
     assert call(*words)[0] == 0
-    run(tmp_path / "undisturbed")
+    assert call("train", CONFIG, "--workdir", tmp_path / "undisturbed", *SHRUNK)[0] == 0
     assert_same_run(tmp_path / "undisturbed", tmp_path / "run")
 
 

@@ -97,7 +97,9 @@ def _reader(path: Path, container: str) -> Iterator[Source]:
         return
     file, config = None, None
     if container == "archive":
-        file, config = _member(path, _WEIGHTS), _member(path, _CONFIG).read().decode()
+        file = _member(path, _WEIGHTS)
+        with readable(path, _CONFIG):
+            config = _member(path, _CONFIG).read().decode()
     with hdf5.open_file(path, file) as contents:
         legacy = keras.is_legacy(contents)
         layers = keras.read_legacy(contents) if legacy else keras.read_keras3(contents)

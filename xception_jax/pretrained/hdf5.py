@@ -60,15 +60,16 @@ class Contents:
         Raises:
             InputError: the attribute is not a list of strings.
         """
-        attributes = (self.file[group] if group else self.file).attrs
-        if attribute in attributes:
-            return _strings(self.path, f"{group}@{attribute}", attributes, attribute)
-        parts: list[str] = []
-        number = 0
-        while (name := f"{attribute}{number}") in attributes:
-            parts += _strings(self.path, f"{group}@{name}", attributes, name)
-            number += 1
-        return parts if number else None
+        with readable(self.path, f"{group}@{attribute}"):
+            attributes = (self.file[group] if group else self.file).attrs
+            if attribute in attributes:
+                return _strings(self.path, f"{group}@{attribute}", attributes, attribute)
+            parts: list[str] = []
+            number = 0
+            while (name := f"{attribute}{number}") in attributes:
+                parts += _strings(self.path, f"{group}@{name}", attributes, name)
+                number += 1
+            return parts if number else None
 
 
 @contextmanager
