@@ -116,7 +116,7 @@ def test_trees_of_images(name, packed, rng, tmp_path):
     assert pairs(source, "test") == decoded(files, "val", labels)
 
 
-@pytest.mark.parametrize("packed", ["tars", "folder", "kaggle"])
+@pytest.mark.parametrize("packed", ["tars", "inner tars", "folder", "kaggle"])
 def test_imagenet(packed, rng, tmp_path):
     """The list of the validation images' classes is that of TFDS: the first is a n01751748."""
     wnids = ("n01751748", "n09193705")
@@ -125,8 +125,11 @@ def test_imagenet(packed, rng, tmp_path):
         for wnid in wnids
     }
     val = fabricate.photos(rng, ["ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"])
-    if packed == "tars":
-        inner = {f"{wnid}.tar": tar(files) for wnid, files in train.items()}
+    inner = {f"{wnid}.tar": tar(files) for wnid, files in train.items()}
+    if packed == "inner tars":
+        write(tmp_path / "in/train", inner)
+        write(tmp_path / "in/val", val)
+    elif packed == "tars":
         outer = {"ILSVRC2012_img_train.tar": tar(inner), "ILSVRC2012_img_val.tar": tar(val)}
         write(tmp_path / "in", outer)
     else:

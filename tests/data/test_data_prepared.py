@@ -184,6 +184,7 @@ def test_examples_without_a_label_are_left_out_and_counted(tmp_path, pipeline):
     )
     try:
         assert opened.info.examples == {"train": 27, "valid": 3, "test": 3}
+        assert opened.fingerprint().describe()["class_names"] == ("ant", "bee", "cat")
         assert opened.fingerprint().notes[:2] == (
             "10 of 40 examples of the train split have no label: left out",
             "1 of 4 examples of the validation split have no label: left out",

@@ -60,7 +60,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
     """Yields a function that shows what is being done: live on a terminal, else now and then."""
     shown = time.monotonic()
     live = console.is_terminal
-    with console.status("opening") as status:
+    with console.status("opening", spinner="line") as status:
 
         def report(text: str) -> None:
             nonlocal shown

@@ -65,6 +65,7 @@ class DataFingerprint:
         splits: the digests of each split.
         repeated: images that stand in two splits; None where the method does not show it.
         notes: what people should know of the splits, a sentence each.
+        class_names: names of the classes, in label order.
     """
 
     method: str
@@ -72,6 +73,7 @@ class DataFingerprint:
     splits: Mapping[str, SplitFingerprint]
     repeated: tuple[Repeated, ...] | None
     notes: tuple[str, ...]
+    class_names: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
         """The fingerprint as plain data."""
@@ -106,7 +108,8 @@ def fingerprint_pixels(
     labels = {split: arrays[split]["label"] for split in _SPLITS}
     repeats = map(_repeated_note, repeated)
     notes = (*source.notes, *repeats, *_missing_notes(source.class_names, labels))
-    return DataFingerprint("pixels", _names(source), splits, repeated, notes)
+    names = source.class_names
+    return DataFingerprint("pixels", _names(source), splits, repeated, notes, names)
 
 
 def fingerprint_records(source: Source) -> DataFingerprint:
@@ -134,7 +137,8 @@ def fingerprint_records(source: Source) -> DataFingerprint:
         if known is not None:
             labels[name] = known
     notes = (*source.notes, *_missing_notes(source.class_names, labels))
-    return DataFingerprint("records", _names(source), splits, None, notes)
+    names = source.class_names
+    return DataFingerprint("records", _names(source), splits, None, notes, names)
 
 
 def _sha256(parts: Sequence[bytes]) -> str:

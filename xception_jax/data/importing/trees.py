@@ -140,7 +140,8 @@ def _walk(root: Path, prefix: str, *, opened: bool) -> Iterator[Member]:
     """
     for member in members(root):
         path = PurePosixPath(prefix, member.name)
-        if path.suffix == ".tar" and root.is_file():  # ImageNet's train/n01440764.tar
+        in_split = any(part in _SPLITS for part in path.parts[:-1])
+        if path.suffix == ".tar" and in_split:  # ImageNet's train/n01440764.tar
             inner = members_of_tar(member.read(), f"{root}/{member.name}")
             for image in inner:
                 yield Member(str(path.with_suffix("") / image.name), image.read)
