@@ -6,6 +6,7 @@ the lines of progress. They go to a file: whoever looks for the cause of a failu
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,19 +33,21 @@ def kept_apart(directory: Path) -> Iterator[None]:
     if log is None:
         yield
         return
-    stream, before = sys.stderr, warnings.showwarning
+    before = sys.stderr, warnings.showwarning, sys.unraisablehook
+    stream = sys.stderr
     with os.fdopen(
         os.dup(2), "w", buffering=1, encoding=stream.encoding, errors=stream.errors
     ) as own:
         os.dup2(log, 2)
         os.close(log)
         sys.stderr, warnings.showwarning = own, _show_in_log
+        sys.unraisablehook = _show_unraisable_in_log
         try:
             yield
         finally:
             own.flush()
             os.dup2(own.fileno(), 2)
-            sys.stderr, warnings.showwarning = stream, before
+            sys.stderr, warnings.showwarning, sys.unraisablehook = before
 
 
 def _open(directory: Path) -> int | None:
@@ -62,3 +65,14 @@ def _open(directory: Path) -> int | None:
 def _show_in_log(*warning: Any, **_: Any) -> None:
     """Takes the place of `warnings.showwarning`, whose arguments it has."""
     os.write(2, warnings.formatwarning(*warning[:4]).encode(errors="replace"))
+
+
+def _show_unraisable_in_log(unraisable: Any) -> None:
+    """Takes the place of `sys.unraisablehook`: TensorStore's threads have nobody to tell.
+
+    After a failed save, each of its files would give a traceback beside the line that says it.
+    """
+    trace = traceback.format_exception(
+        unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback
+    )
+    os.write(2, "".join(trace).encode(errors="replace"))
