@@ -220,8 +220,11 @@ def _open(path: Path, flags: int = 0, *, create: bool = True) -> int:
 
 
 def _is_fresh(file: int) -> bool:
-    """Whether the entry of a file was renewed as lately as a living process does."""
-    return time.time() - os.fstat(file).st_mtime < RENEWED * MISSED
+    """Whether the entry of a file was renewed as lately as a living process does.
+
+    A host whose clock is wrong may have left one of the future, which would be fresh for years.
+    """
+    return abs(time.time() - os.fstat(file).st_mtime) < RENEWED * MISSED
 
 
 def _try_lock(file: int) -> bool:
