@@ -1,5 +1,6 @@
 """Prints as libraries do, and as this program does, while the former is kept apart."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ if __name__ == "__main__":
         os.write(2, b"of a C++ library\n")
         subprocess.run(["sh", "-c", "echo of a child >&2"], check=True)
         warnings.warn("of a Python package", stacklevel=1)
+        logging.getLogger("asyncio").error("Task exception was never retrieved")
         unheard = Unheard()
         del unheard
         if len(sys.argv) > 2:

@@ -4,6 +4,8 @@ XLA's alarms about slow compilations, the core of W&B and warnings of Python pac
 the lines of progress. They go to a file: whoever looks for the cause of a failure finds them there.
 """
 
+import gc
+import logging
 import os
 import sys
 import traceback
@@ -42,9 +44,15 @@ def kept_apart(directory: Path) -> Iterator[None]:
         os.close(log)
         sys.stderr, warnings.showwarning = own, _show_in_log
         sys.unraisablehook = _show_unraisable_in_log
+        orbax = logging.getLogger("asyncio")  # in whose name it leaves errors that it also raises
+        orbax.propagate, handler = False, _LogHandler()
+        orbax.addHandler(handler)
         try:
             yield
         finally:
+            gc.collect()  # such errors are told when they are collected
+            orbax.propagate = True
+            orbax.removeHandler(handler)
             own.flush()
             os.dup2(own.fileno(), 2)
             sys.stderr, warnings.showwarning, sys.unraisablehook = before
@@ -60,6 +68,14 @@ def _open(directory: Path) -> int | None:
             path.unlink()
         return open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW)
     return None
+
+
+class _LogHandler(logging.Handler):
+    """Writes records where libraries in C++ write: into the log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        os.write(2, f"{self.format(record)}\n".encode(errors="replace"))
 
 
 def _show_in_log(*warning: Any, **_: Any) -> None:
