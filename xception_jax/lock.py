@@ -24,7 +24,7 @@ from pathlib import Path
 
 from xception_jax.errors import STUCK, InputError, last_words
 from xception_jax.records import LOCK
-from xception_jax.regular_files import open_for_reading, open_regular
+from xception_jax.regular_files import NO_SPACE, open_for_reading, open_regular
 
 RENEWED = 10.0  # seconds between renewals
 MISSED = 6  # renewals that a living process does not miss
@@ -46,6 +46,7 @@ def locked(directory: Path, *, field: str = "--workdir", wait: bool = False) -> 
     Raises:
         InputError: another process holds the lock; the message says which, where and since when.
             Or the directory cannot be written.
+        OSError: the disk is full.
     """
     while True:
         try:
@@ -57,6 +58,8 @@ def locked(directory: Path, *, field: str = "--workdir", wait: bool = False) -> 
                 raise InputError(field, str(directory), str(held)) from None
             time.sleep(1.0)
         except OSError as error:
+            if error.errno in NO_SPACE:
+                raise
             raise InputError(field, str(directory), f"cannot be written: {error}") from error
     try:
         for partial in directory.glob(".*.partial"):
@@ -217,8 +220,11 @@ def _open(path: Path, flags: int = 0, *, create: bool = True) -> int:
 
 
 def _is_fresh(file: int) -> bool:
-    """Whether the entry of a file was renewed as lately as a living process does."""
-    return time.time() - os.fstat(file).st_mtime < RENEWED * MISSED
+    """Whether the entry of a file was renewed as lately as a living process does.
+
+    A host whose clock is wrong may have left one of the future, which would be fresh for years.
+    """
+    return abs(time.time() - os.fstat(file).st_mtime) < RENEWED * MISSED
 
 
 def _try_lock(file: int) -> bool:

@@ -16,6 +16,9 @@ from xception_jax.errors import InputError
 MAX_BYTES = 1 << 30
 """Limit of a file that is read whole, unless the reader states another one."""
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a full disk: nothing is wrong with what the user said, and later there may be space."""
+
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """Opens a regular file without waiting; returns its descriptor.

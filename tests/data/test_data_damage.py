@@ -42,6 +42,7 @@ def directory(prepared: str, tmp_path: Path) -> Path:
     return Path(shutil.copytree(prepared, tmp_path / "prepared"))
 
 
+@pytest.mark.promise("A damaged data set is read as it was, or named in one line")
 @pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
 @pytest.mark.parametrize("damage", [truncate, empty, scatter, delete, replace])
 @pytest.mark.parametrize("pattern", ["*test*array_record*", "dataset_info.json", "features.json"])
@@ -52,6 +53,7 @@ def test_a_damaged_set_is_named(
     directory: Path,
     expected: np.ndarray,
 ) -> None:
+    """Each file of a prepared set is cut, emptied, deleted, replaced, or has bits flipped."""
     (path,) = directory.rglob(pattern)
     damage(path)
     try:

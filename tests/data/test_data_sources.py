@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.data.fabricate import encode, write_folder
 from tests.programs import program, run_program
-from xception_jax.data import Source, list_datasets, load, prepare, shipped
+from xception_jax.data import Source, idx, list_datasets, load, prepare, shipped
 from xception_jax.data.idx import read_idx
 from xception_jax.errors import InputError
 
@@ -127,6 +127,13 @@ def test_fashion_mnist_from_idx_files(tmp_path: Path, rng: np.random.Generator) 
     rows = {row.name: row for row in list_datasets(directory)}
     assert rows["fashion_mnist"].location == str(path)
     assert not rows["cifar10"].prepared
+
+
+def test_an_idx_file_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr(idx, "MAX_BYTES", 1000)
+    (path := tmp_path / "a.gz").write_bytes(gzip.compress(bytes(1001)))
+    with pytest.raises(InputError, match="unpacks to more than 1,000 bytes"):
+        idx.read_idx(path)
 
 
 def test_bad_idx_files_are_named(tmp_path: Path, rng: np.random.Generator) -> None:

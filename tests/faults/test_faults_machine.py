@@ -1,6 +1,7 @@
 """What machines and people do to a sweep: signals, full and read-only disks, clocks, memory."""
 
 import os
+import random
 import signal
 import subprocess
 import time
@@ -116,6 +117,42 @@ def test_disk_full(command, reference, tmpfs, record_property):
     assert command(*sweep_words(sweep, "off")).finish() == 0
     assert_undisturbed(reference("off"), sweep)
     record_property("times", 3)
+
+
+@pytest.mark.promise(
+    "A full disk ends a sweep with one line and exit 1; with space it can be resumed"
+)
+def test_no_files_left(command, reference, tmpfs, record_property):
+    """A file system with space that runs out of inodes, at six numbers of them."""
+    sweep, numbers = tmpfs / "sweep", (8, 14, 20, 40, 80, 120)
+    for number in numbers:
+        remount(tmpfs, f"size=200m,nr_inodes={number}")
+        one = command(*sweep_words(sweep, "off"))
+        assert one.finish() == 1, one.err
+        assert len(one.err.splitlines()) <= 1, one.err
+    remount(tmpfs, "nr_inodes=100000")
+    assert command(*sweep_words(sweep, "off")).finish() == 0
+    assert_undisturbed(reference("off"), sweep)
+    record_property("times", len(numbers))
+
+
+@pytest.mark.promise("Sweeps that share a cache of programs survive each other's kills")
+def test_two_sweeps_on_one_cache(command, reference, tmp_path, record_property):
+    """Two sweeps start on an empty cache; one is killed (-9) at a random moment, three times."""
+    times, rng = 3, random.Random(5)
+    for number in range(times):
+        cache = {"XDG_CACHE_HOME": str(tmp_path / f"cache-{number}")}
+        killed, other = (tmp_path / f"{number}-{name}" for name in ("killed", "other"))
+        victim = command(*sweep_words(killed, "off"), **cache)
+        beside = command(*sweep_words(other, "off"), **cache)
+        time.sleep(rng.uniform(4, 12))
+        victim.kill()
+        assert beside.finish() == 0, beside.err
+        again = command(*sweep_words(killed, "off"), **cache)
+        assert again.finish() == 0, again.err
+        for sweep in (killed, other):
+            assert_undisturbed(reference("off"), sweep)
+    record_property("times", times)
 
 
 @pytest.mark.promise("A directory that cannot be written is refused in one line, before any work")

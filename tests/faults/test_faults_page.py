@@ -1,19 +1,37 @@
-"""docs/reliability.md says what the last `make faults` found, of every test there is."""
+"""docs/reliability.md says what `make faults` found, docs/inputs.md what tests there are."""
 
 import json
 import re
 from pathlib import Path
 
-from tests.faults.reliability import PAGE, RESULTS, page
+from tests.faults.reliability import DOCS, PAGE, RESULTS, page
 
 
 def test_the_page_is_made_of_the_results():
     assert PAGE.read_text() == page(json.loads(RESULTS.read_text()))
 
 
+def promised() -> set[str]:
+    """The names of the tests that have a promise."""
+    tests = Path(__file__).parents[1]
+    pattern = re.compile(r"^@pytest\.mark\.promise\((?:.|\n)*?^def (test_\w+)", re.MULTILINE)
+    files = (file for file in tests.rglob("test_*.py") if file != Path(__file__))
+    return {name for file in files for name in pattern.findall(file.read_text())}
+
+
 def test_every_promise_was_tested_and_kept():
     rows = json.loads(RESULTS.read_text())["found"]
-    files = [f for f in Path(__file__).parent.glob("test_*.py") if f != Path(__file__)]
-    tests = {name for f in files for name in re.findall(r"^def (test_\w+)", f.read_text(), re.M)}
-    assert {row["test"].partition("[")[0] for row in rows} == tests
+    assert {row["test"].partition("[")[0] for row in rows} == promised()
     assert [row["test"] for row in rows if row["result"] != "passed"] == []
+
+
+def test_the_tests_that_the_page_of_inputs_names_exist():
+    tests = Path(__file__).parents[1]
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "inputs.md").read_text()))
+    there = {
+        name
+        for file in tests.rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert named <= there
+    assert len(named) > 50

@@ -1,4 +1,4 @@
-"""The disk is full exactly when `run.json` is written: at the start of a run, and at its end."""
+"""The disk is full exactly when a record of a run is written, at its start or at its end."""
 
 import errno
 import json
@@ -7,17 +7,18 @@ import pytest
 
 from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG, SHRUNK
+from xception_jax.records import CONFIG as CONFIG_RECORD
 from xception_jax.records import RUN
 from xception_jax.runtime import run_directory
 
 
-@pytest.mark.parametrize("failing", [1, 2])
-def test_no_space_for_the_record(failing, call, tmp_path, monkeypatch):
-    """The second time is after the final evaluation, when all else is on the disk."""
+@pytest.mark.parametrize(("name", "failing"), [(CONFIG_RECORD, 1), (RUN, 1), (RUN, 2)])
+def test_no_space_for_the_record(name, failing, call, tmp_path, monkeypatch):
+    """The second time of `run.json` is after the final evaluation, when all else is on the disk."""
     write, times = run_directory.write_whole, iter(range(1, 100))
 
     def write_while_there_is_space(path, content):
-        if path.name == RUN and next(times) >= failing:
+        if path.name == name and next(times) >= failing:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         write(path, content)
 

@@ -4,8 +4,11 @@ XLA's alarms about slow compilations, the core of W&B and warnings of Python pac
 the lines of progress. They go to a file: whoever looks for the cause of a failure finds them there.
 """
 
+import gc
+import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,19 +35,27 @@ def kept_apart(directory: Path) -> Iterator[None]:
     if log is None:
         yield
         return
-    stream, before = sys.stderr, warnings.showwarning
+    before = sys.stderr, warnings.showwarning, sys.unraisablehook
+    stream = sys.stderr
     with os.fdopen(
         os.dup(2), "w", buffering=1, encoding=stream.encoding, errors=stream.errors
     ) as own:
         os.dup2(log, 2)
         os.close(log)
         sys.stderr, warnings.showwarning = own, _show_in_log
+        sys.unraisablehook = _show_unraisable_in_log
+        orbax = logging.getLogger("asyncio")  # in whose name it leaves errors that it also raises
+        orbax.propagate, handler = False, _LogHandler()
+        orbax.addHandler(handler)
         try:
             yield
         finally:
+            gc.collect()  # such errors are told when they are collected
+            orbax.propagate = True
+            orbax.removeHandler(handler)
             own.flush()
             os.dup2(own.fileno(), 2)
-            sys.stderr, warnings.showwarning = stream, before
+            sys.stderr, warnings.showwarning, sys.unraisablehook = before
 
 
 def _open(directory: Path) -> int | None:
@@ -59,6 +70,25 @@ def _open(directory: Path) -> int | None:
     return None
 
 
+class _LogHandler(logging.Handler):
+    """Writes records where libraries in C++ write: into the log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        os.write(2, f"{self.format(record)}\n".encode(errors="replace"))
+
+
 def _show_in_log(*warning: Any, **_: Any) -> None:
     """Takes the place of `warnings.showwarning`, whose arguments it has."""
     os.write(2, warnings.formatwarning(*warning[:4]).encode(errors="replace"))
+
+
+def _show_unraisable_in_log(unraisable: Any) -> None:
+    """Takes the place of `sys.unraisablehook`: TensorStore's threads have nobody to tell.
+
+    After a failed save, each of its files would give a traceback beside the line that says it.
+    """
+    trace = traceback.format_exception(
+        unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback
+    )
+    os.write(2, "".join(trace).encode(errors="replace"))

@@ -23,7 +23,7 @@ from xception_jax.config import Config, canonical_json, flatten, read_json, reso
 from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
 from xception_jax.records import CONFIG, FAILURE, RUN, STATUSES, SWEEP
-from xception_jax.regular_files import read_regular, write_regular
+from xception_jax.regular_files import NO_SPACE, read_regular, write_regular
 from xception_jax.runtime.source_code import commit, describe_code, uncommitted_changes
 
 _LARGEST_PATCH = 2**20  # bytes; of a larger one only the digest is kept
@@ -142,12 +142,15 @@ def claim(directory: Path, config: Config) -> None:
 
     Raises:
         InputError: the directory holds something else, or cannot be written.
+        OSError: the disk is full.
     """
     require_own(directory, config)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_whole(directory / CONFIG, canonical_json(config))
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
         raise InputError("--workdir", str(directory), f"cannot be written: {error}") from error
 
 
