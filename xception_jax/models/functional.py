@@ -212,7 +212,7 @@ def _draw_all(leaves: Iterable[Leaf], key: Key[Array, ""]) -> Params:
                 f"`initializer`, a function of (key, shape, dtype)"
             )
         groups.setdefault((leaf.initializer, leaf.shape, leaf.dtype), []).append(leaf.path)
-    drawn = {}
+    drawn: Params = {}
     for how, paths in groups.items():
         hashes = np.array([zlib.crc32(path.encode()) for path in paths], np.uint32)
         together = len(paths) > 1 and how[0] not in (ONES, ZEROS)
