@@ -54,6 +54,7 @@ def write_orders(output: Path) -> None:
     """Stores the data set through TFDS, and writes the order in which it stores the examples."""
     with tempfile.TemporaryDirectory() as directory:
         path = prepare(NAME, directory)
+        assert path is not None
         _, _, parts = builders.read(NAME, path)
         for split, (images, labels) in read_shipped(output).items():
             np.save(output / f"{split}-order.npy", stored_order(images, labels, parts[split]))

@@ -1,5 +1,7 @@
 """Models as pure functions: pairing of seeds, dropout, transformations, modules of others."""
 
+import zlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,6 +65,15 @@ def test_created_model_is_that_of_its_key():
     drawn, drawn_statistics = function.init(nnx.Rngs(11).params())
     for path, value in (parameters | batch_stats).items():
         np.testing.assert_array_equal(value, (drawn | drawn_statistics)[path])
+
+
+def test_values_drawn_in_a_loop_are_those_drawn_alone():
+    function, key = tiny(), jax.random.key(4)
+    parameters, _ = function.init(key)
+    for leaf in function.parameters:
+        of_path = jax.random.fold_in(key, np.uint32(zlib.crc32(leaf.path.encode())))
+        alone = jax.jit(leaf.initializer, static_argnums=(1, 2))(of_path, leaf.shape, leaf.dtype)
+        np.testing.assert_array_equal(parameters[leaf.path], alone, err_msg=leaf.path)
 
 
 def test_variance_of_kernels_is_one_over_fan_in():

@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, UInt
 
 from xception_jax.models.activations import ActivationIndex
-from xception_jax.models.layers import Initializer
+from xception_jax.models.layers import ONES, ZEROS, Initializer
 
 Params = dict[str, Array]
 Values = dict[str, Any]  # arrays, or the shapes of those of an abstract module
@@ -61,6 +61,21 @@ def _draw(
 ) -> Array:
     """Draws one array, in a program of its own: its bits depend on nothing else that is drawn."""
     return initializer(jax.random.fold_in(key, path_hash), shape, dtype)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _draw_each(
+    initializer: Initializer,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    key: Key[Array, ""],
+    path_hashes: np.ndarray | UInt[Array, " paths"],
+) -> Array:
+    """Draws arrays of one shape in a loop, [paths, …], which compiles sooner than a program each.
+
+    The bits are those of `_draw`, whose program is the body of the loop.
+    """
+    return jax.lax.map(partial(_draw, initializer, shape, dtype, key), path_hashes)
 
 
 @dataclass(frozen=True)
@@ -189,16 +204,23 @@ class ModelFunction:
 
 
 def _draw_all(leaves: Iterable[Leaf], key: Key[Array, ""]) -> Params:
-    drawn = {}
+    groups: dict[tuple[Initializer, tuple[int, ...], np.dtype], list[str]] = {}
     for leaf in leaves:
         if leaf.initializer is None:
             raise ValueError(
                 f"{leaf.path} does not say how it is drawn: give its variable the metadata "
                 f"`initializer`, a function of (key, shape, dtype)"
             )
-        path_hash = np.uint32(zlib.crc32(leaf.path.encode()))
-        drawn[leaf.path] = _draw(leaf.initializer, leaf.shape, leaf.dtype, key, path_hash)
-    return drawn
+        groups.setdefault((leaf.initializer, leaf.shape, leaf.dtype), []).append(leaf.path)
+    drawn: Params = {}
+    for how, paths in groups.items():
+        hashes = np.array([zlib.crc32(path.encode()) for path in paths], np.uint32)
+        together = len(paths) > 1 and how[0] not in (ONES, ZEROS)
+        arrays = (
+            _draw_each(*how, key, hashes) if together else [_draw(*how, key, h) for h in hashes]
+        )
+        drawn |= dict(zip(paths, arrays, strict=True))
+    return {leaf.path: drawn[leaf.path] for leaf in leaves}
 
 
 def _require_match(name: str, leaves: tuple[Leaf, ...], values: Params) -> None:
