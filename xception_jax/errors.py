@@ -25,7 +25,7 @@ class InputError(Exception):
         self.field, self.value, self.reason, self.nearest = field, value, reason, nearest
         assignment = "" if value is None else f"={_short(_shown(value))}"
         hint = "" if nearest is None else f"; nearest valid value: {nearest!r}"
-        line = f"{_short(field)}{assignment}: {_short(reason, 1000)}{hint}"
+        line = f"{_short(field)}{assignment}: {_short(reason, 6000)}{hint}"
         super().__init__(" ".join(line.split()))
 
 

@@ -1,4 +1,7 @@
-"""Prints, in and out of `without_gaps`, whether short and long pieces fill gaps left by others."""
+"""Prints, in and out of `without_gaps`, whether short and long pieces fill gaps left by others.
+
+The third word says whether gaps are held, so that nothing can fill them.
+"""
 
 import sys
 
@@ -24,7 +27,7 @@ def main() -> None:
 
     def show() -> None:
         short, whole = within(4000, pieces[0], pieces[-1]), within(7 << 20, long, long + (1 << 20))
-        print(short, whole, flush=True)
+        print(short, whole, bool(allocator._heap._gaps), flush=True)
 
     show()
     for _ in range(2):

@@ -81,6 +81,8 @@ Retries = Annotated[
     typer.Option(min=0, metavar="N", help="Retries of a failed worker (local, ray); default: 2."),
 ]
 
+_KEPT_THERE = "is worked on by this machine and kept there"
+
 
 def sweep(
     file: Annotated[
@@ -130,8 +132,7 @@ def sweep(
             experiment, runs = _equalized(experiment, settings, runs)
         steps = check_runs(runs, lambda note: console.print(f"data: {note}"))
         if launcher not in (None, "local"):
-            reason = f"is worked on here and kept there; --launcher {launcher} has other machines"
-            require_local("--workdir", workdir, reason)
+            require_local("--workdir", workdir, f"{_KEPT_THERE}; --launcher {launcher} has others")
         with mirrored(workdir, warn) as home:
             require_home(home, experiment, runs)
             require_begun_data(home, runs)

@@ -182,6 +182,10 @@ class RunWriter:
             initial=initial,
             step=resumed or 0,
         )
+        self._open_tracker(resumed)
+
+    def _open_tracker(self, resumed: int | None) -> None:
+        config, labels = self.config, self.labels
         self._tracker = open_tracker(
             self.directory,
             run_id=run_id(config),
