@@ -5,6 +5,7 @@ momentum, decay, moving statistics and averages are written down here once more.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ class Oracle:
         for module in self.model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 self._observe(module, places[id(module.running_mean)])
-        self.weights = [path for path in start.parameters]
+        self.weights = list(start.parameters)
         self.moving = {path: as_torch(value) for path, value in start.batch_stats.items()}
         self.velocity = {path: torch.zeros_like(self.arrays[path]) for path in self.weights}
         self.averages = {path: self.arrays[path].detach().clone() for path in self.weights}
@@ -57,7 +58,8 @@ class Oracle:
         module.register_forward_pre_hook(note)
 
     def step(self, number, images, labels, parts):
-        gradients, current = {}, {}
+        gradients: dict[str, Any] = {}
+        current: dict[str, Any] = {}
         for some, labelled in zip(images.chunk(parts), labels.chunk(parts), strict=True):
             self.model.zero_grad()
             torch.nn.functional.cross_entropy(self.model(some), labelled).backward()
