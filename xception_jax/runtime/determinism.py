@@ -4,9 +4,7 @@ CPUs and TPUs need no such request. Some of XLA's operations for GPUs are faster
 their sums is left to chance; XCEPTION_JAX_DETERMINISTIC=off allows these.
 """
 
-import os
-
-from xception_jax.errors import require_choice
+from xception_jax.switches import is_on
 
 
 def is_deterministic() -> bool:
@@ -15,9 +13,7 @@ def is_deterministic() -> bool:
     Raises:
         InputError: XCEPTION_JAX_DETERMINISTIC is neither "on" nor "off".
     """
-    choice = os.environ.get("XCEPTION_JAX_DETERMINISTIC", "on")
-    require_choice("XCEPTION_JAX_DETERMINISTIC", choice, ("on", "off"))
-    return choice == "on"
+    return is_on("XCEPTION_JAX_DETERMINISTIC")
 
 
 def deterministic_options(platform: str) -> dict[str, bool]:

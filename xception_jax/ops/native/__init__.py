@@ -9,7 +9,6 @@ support the arguments. With XCEPTION_JAX_KERNELS=off they are neither built nor 
 import ctypes
 import hashlib
 import logging
-import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -24,9 +23,10 @@ from jaxlib.version import __version__ as jaxlib_version
 from jaxtyping import Array
 
 from xception_jax.cache import cache_directory
-from xception_jax.errors import one_line, require_choice
+from xception_jax.errors import one_line
 from xception_jax.ops.dispatch import backend
 from xception_jax.regular_files import read_regular
+from xception_jax.switches import is_on
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cc")))
 HEADER = Path(__file__).with_name("parts.h")
@@ -72,9 +72,7 @@ def enabled() -> bool:
     Raises:
         InputError: XCEPTION_JAX_KERNELS is neither "on" nor "off".
     """
-    setting = os.environ.get("XCEPTION_JAX_KERNELS", "on")
-    require_choice("XCEPTION_JAX_KERNELS", setting, ("on", "off"))
-    return setting == "on"
+    return is_on("XCEPTION_JAX_KERNELS")
 
 
 @lru_cache
