@@ -1,7 +1,8 @@
 """Claims about a sweep's runs, tested with SciPy as one writes it beside a training script.
 
 The rules are those of the project's verdicts: differences are paired by seed, an exact two-sided
-sign-flip test for each endpoint, the largest p-value of a claim's endpoints, Holm over the claims.
+sign-flip test for each endpoint, the largest p-value of a claim's endpoints, Holm over the claims;
+the target of "steps to target" is one for all runs, and has three digits.
 Written for claims with a direction, of two arms, with the endpoints of `nonlinearity`.
 """
 
@@ -50,8 +51,8 @@ def _values(endpoint: str, arms: tuple[str, str], runs: Runs, seeds: int) -> np.
     of_arms = [[runs[arm, seed] for seed in range(seeds)] for arm in arms]
     if endpoint == "final_top1":
         return np.array([[run["test"] for run in row] for row in of_arms])
-    finals = [run["curve"][-1][1] for row in of_arms for run in row]
-    target = TARGET_SHARE * float(np.mean(finals))
+    finals = [run["curve"][-1][1] for run in runs.values()]
+    target = float(f"{TARGET_SHARE * np.mean(finals):.3g}")
     return -np.array([[_steps_to(target, run["curve"]) for run in row] for row in of_arms])
 
 

@@ -288,7 +288,7 @@ def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
         (("sync", "memory://nowhere/run"), "copy it to this machine first"),
         (
             ("sweep", EXPERIMENT, "--workdir", "memory://b/s", "--launcher", "ray", *SHRUNK),
-            "--launcher ray has other machines",
+            "--launcher ray has others",
         ),
         (("data", "list", "--directory", "gs://b/data"), "only directories of this machine"),
     ],

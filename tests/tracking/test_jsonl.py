@@ -139,7 +139,7 @@ def test_a_repeated_step_in_the_file_is_damage(path):
 def test_a_file_that_cannot_be_read_is_bad_input(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_metrics(tmp_path / "metrics.jsonl")
-    with pytest.raises(InputError, match="directory"):
+    with pytest.raises(InputError, match="is not a regular file"):
         MetricsLog(tmp_path)
 
 

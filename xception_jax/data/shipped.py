@@ -66,7 +66,7 @@ def read_records(directory: Path = DIRECTORY) -> tuple[tuple[str, ...], dict[str
     """
     records: dict[str, Records] = {}
     for split, (images, labels) in read_shipped(directory).items():
-        order = np.load(directory / f"{split}-order.npy")
+        order = np.load(directory / f"{split}-order.npy", allow_pickle=False)
         records[split] = ArrayRecords(split, images[order], labels[order])
     return CLASS_NAMES, records
 
