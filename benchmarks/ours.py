@@ -1,6 +1,7 @@
 """The variants of this project, through its public functions; each returns a `Work`."""
 
 import os
+import time
 from typing import Any
 
 import jax
@@ -79,7 +80,9 @@ def train_step(
         for name, values in made_up_images(batch, size, channels, classes).items()
     }
     batches = layout.put(rows, layout.steps_spec)
+    start = time.perf_counter()
     step = compile_train_steps(program, layout, shapes_of({}), shapes_of(batches))
+    compile_seconds = round(time.perf_counter() - start, 2)
     state = layout.stack([initial_state(program, seed) for seed in range(runs)])
     active = layout.stack([np.bool_(True)] * runs)
     hparams = layout.stack([hyperparameters(config)] * runs)
@@ -92,7 +95,7 @@ def train_step(
         jax.block_until_ready(state)
 
     notes = _notes(program.model.parameters) | _temporaries(step)
-    return Work(run, batch * runs * steps, notes)
+    return Work(run, batch * runs * steps, notes | {"compile_seconds": compile_seconds})
 
 
 def inference(
