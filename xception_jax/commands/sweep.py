@@ -22,6 +22,7 @@ from xception_jax.commands.console import (
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.library_output import kept_apart
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
+from xception_jax.commands.tuning import Unfinished, read_tuned, tune_first
 from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
 
@@ -124,6 +125,7 @@ def sweep(
         from xception_jax.lock import locked
         from xception_jax.runtime import hosts
         from xception_jax.runtime.run_directory import keep_changes
+        from xception_jax.sweep import plan_runs
         from xception_jax.sweep.ledger import require_home, write_ledger
         from xception_jax.sweep.local import check_runs, require_begun_data
 
@@ -134,6 +136,8 @@ def sweep(
         if launcher not in (None, "local"):
             require_local("--workdir", workdir, f"{_KEPT_THERE}; --launcher {launcher} has others")
         with mirrored(workdir, warn) as home:
+            if experiment.tune is not None:
+                experiment, runs = _read_tuned(home, experiment, settings, runs)
             require_home(home, experiment, runs)
             require_begun_data(home, runs)
             opened = engine.open(home)
@@ -141,11 +145,21 @@ def sweep(
                 for line in write_ledger(home, experiment, settings, runs, command_line()):
                     warn(line)
                 keep_changes(home)
-                console.print(_counts(experiment, len(runs)))
                 sizes = _sizes(asked, measured=opened is None)
+                how: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
+                if experiment.untuned:
+                    launch = {"engine": engine, "opened": opened, "how": how}
+                    try:
+                        experiment = tune_first(home, experiment, settings, **launch)
+                    except Unfinished as unfinished:
+                        return unfinished.code
+                    runs, opened = plan_runs(experiment, settings), engine.open(home)
+                    write_ledger(home, experiment, settings, runs, command_line())
+                if experiment.tune is not None:
+                    steps = check_runs(runs)
+                console.print(_counts(experiment, len(runs)))
                 if launcher == "slurm":
                     return _submit(opened, home, runs, sizes)
-                how: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
                 if opened is None:
                     return _train(home, experiment, runs, steps, **how)
                 return _launch(home, runs, steps, opened, retries=engine.tries, **how)
@@ -162,6 +176,20 @@ def _equalized(
 
     experiment = equalize(experiment, base)
     return experiment, plan_runs(experiment, base)
+
+
+def _read_tuned(
+    home: Path, experiment: "Experiment", base: "Config", runs: list["PlannedRun"]
+) -> tuple["Experiment", list["PlannedRun"]]:
+    """The experiment as far as it is tuned, and its runs; none while it is not."""
+    from xception_jax.sweep import plan_runs
+
+    assert experiment.tune is not None
+    experiment.tune.require_free({run.seed for run in runs}, "--seeds")
+    if not experiment.untuned:  # by its record, which has the runs
+        return experiment, runs
+    experiment = read_tuned(home, experiment, base)
+    return experiment, [] if experiment.untuned else plan_runs(experiment, base)
 
 
 def _counts(experiment: "Experiment", runs: int) -> str:
