@@ -68,6 +68,8 @@ def value_beyond(values: Sequence[float], edge: str) -> float | None:
         exact = last * (last / before)
     else:
         exact = last + (last - before)
+        if math.isclose(last, before - last, rel_tol=1e-9):
+            exact = 0.0  # not what rounding leaves of it
     rounded = float(f"{exact:.{_DIGITS}g}")
     lies_beyond = rounded < last if edge == "lower" else rounded > last
     value = rounded if lies_beyond else exact

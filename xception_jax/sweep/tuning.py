@@ -83,11 +83,9 @@ def tune_arms(
         say(_describe_extension(experiment, grid, extended, chosen))
         grid = extended
     known = read_known(directory)
-    beyond = [  # of each setting the values that were not tried any more
-        set(longer) - set(values) for longer, values in zip(extended, grid, strict=True)
-    ]
+    open_edges = _open_edges(experiment, base, grid, arms)
     entries = {
-        arm: _entry(experiment, rows, arm, point=point, grid=grid, beyond=beyond, known=known)
+        arm: _entry(experiment, rows, arm, point=point, edges=open_edges, known=known)
         for arm, point in chosen.items()
     }
     record = _write(directory, experiment, kept, grid, rows, entries=entries)
@@ -122,20 +120,44 @@ def _extended(
             if edge not in {edge_of(point[at], values) for point in chosen.values()}:
                 continue
             value = value_beyond(values, edge)
-            tried = None if value is None else (*grid[:at], (value,), *grid[at + 1 :])
-            if value is not None and _can_try(experiment, base, tried, arms, fits):
+            if value is None:
+                continue
+            if _can_try(experiment, base, (*grid[:at], (value,), *grid[at + 1 :]), arms, fits):
                 new.add(value)
         wider.append(tuple(sorted(new)))
     return tuple(wider)
 
 
 def _can_try(
-    experiment: Experiment, base: Config, grid: Grid | None, arms: Sequence[str], fits: Fits
+    experiment: Experiment,
+    base: Config,
+    grid: Grid,
+    arms: Sequence[str],
+    fits: Fits = lambda _: True,
 ) -> bool:
     try:
         return fits(tuning_runs(experiment, base, arms, grid))
     except InputError:  # beyond what the setting can be
         return False
+
+
+def _open_edges(
+    experiment: Experiment, base: Config, grid: Grid, arms: Sequence[str]
+) -> list[dict[float, str]]:
+    """For each setting the edges of its values beyond which it can have others.
+
+    Nothing lies beyond a weight decay of zero: that is no edge at which something was missed.
+    """
+    found = []
+    for at, values in enumerate(grid):
+        edges = {}
+        for edge, last, before in (("lower", *values[:2]), ("upper", *values[:-3:-1])):
+            step = (last - before) / 1000
+            near = last + (step if isinstance(last, float) else 1 if edge == "upper" else -1)
+            if _can_try(experiment, base, (*grid[:at], (near,), *grid[at + 1 :]), arms):
+                edges[last] = edge
+        found.append(edges)
+    return found
 
 
 def _describe_extension(
@@ -160,22 +182,17 @@ def _entry(
     arm: str,
     *,
     point: Point,
-    grid: Grid,
-    beyond: Sequence[set[float]],
+    edges: Sequence[Mapping[float, str]],
     known: Known,
 ) -> dict[str, Any]:
     """What `tuning.json` says of an arm: what was chosen, and what was known by then."""
     names = _declared(experiment).settings
     scores = [r["score"] for r in rows if r["arm"] == arm and tuple(r["values"]) == point]
-    edges = {}
-    for name, value, values, more in zip(names, point, grid, beyond, strict=True):
-        edge = edge_of(value, values)
-        if edge and any((other < value) == (edge == "lower") for other in more):
-            edges[name] = edge
+    triples = zip(names, point, edges, strict=True)
     return {
         "chosen": dict(zip(names, point, strict=True)),
         "mean": mean_score(scores),
-        "at_edge": edges,
+        "at_edge": {name: of[value] for name, value, of in triples if value in of},
         "at": files.now(),
         "known": {"begun": known.begun, "results": known.results, "reported": known.reported},
     }
