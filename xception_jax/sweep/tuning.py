@@ -14,6 +14,7 @@ from typing import Any
 from xception_jax.checksums import has_valid_checksum, with_checksum
 from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
+from xception_jax.json_values import as_list, as_mapping
 from xception_jax.records import SWEEP, TUNING, TUNING_SCHEMA
 from xception_jax.runtime import run_directory as files
 from xception_jax.statistics.selection import (
@@ -265,7 +266,7 @@ def with_recorded_tuning(
         base: the config from which the arms start.
         warn: takes a line of text for people.
     """
-    in_sweep = _read(directory / SWEEP).get("experiment", {}).get("tuned")
+    in_sweep = as_mapping(as_mapping(_read(directory / SWEEP).get("experiment")).get("tuned"))
     beside = _read(directory / TUNING)
     if beside and not (has_valid_checksum(beside) and _goes_on(beside, in_sweep)):
         said = "sweep.json holds what was chosen" if in_sweep else "the choice is made again"
@@ -276,19 +277,19 @@ def with_recorded_tuning(
     return experiment
 
 
-def _goes_on(record: Mapping[str, Any], before: Any) -> bool:
+def _goes_on(record: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Whether a record says the same of every arm as the one before it."""
-    arms = (before or {}).get("arms", {})
-    return all(record.get("arms", {}).get(arm) == entry for arm, entry in arms.items())
+    arms, known = as_mapping(record.get("arms")), as_mapping(before.get("arms"))
+    return all(arms.get(arm) == entry for arm, entry in known.items())
 
 
-def _is_usable(record: Any, experiment: Experiment, base: Config) -> bool:
+def _is_usable(record: Mapping[str, Any], experiment: Experiment, base: Config) -> bool:
     """Whether a record is whole, and of the runs that this experiment would be tuned by."""
-    if not (isinstance(record, dict) and has_valid_checksum(record) and record.get("complete")):
+    if not (has_valid_checksum(record) and record.get("complete")):
         return False
-    arms = [arm for arm in experiment.arms if arm in record["arms"]]
-    tried = {row["id"] for row in record["runs"]}
-    is_same = record["tune"] == _declared(experiment).describe()
+    arms = [arm for arm in experiment.arms if arm in as_mapping(record.get("arms"))]
+    tried = {as_mapping(row).get("id") for row in as_list(record.get("runs"))}
+    is_same = record.get("tune") == _declared(experiment).describe()
     return is_same and {run.id for run in tuning_runs(experiment, base, arms)} <= tried
 
 
