@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,9 +124,7 @@ def sweep(
         prepare_jax(devices=launcher is None, packs=launcher is None)
         from xception_jax.lock import locked
         from xception_jax.runtime import hosts
-        from xception_jax.runtime.run_directory import keep_changes
-        from xception_jax.sweep import plan_runs
-        from xception_jax.sweep.ledger import require_home, write_ledger
+        from xception_jax.sweep.ledger import require_home
         from xception_jax.sweep.local import check_runs, require_begun_data
 
         hosts.require_alone("sweep")
@@ -141,28 +139,57 @@ def sweep(
             require_home(home, experiment, runs)
             require_begun_data(home, runs)
             opened = engine.open(home)
+            how = {"stop": stop, "warn": warn, "sizes": _sizes(asked, measured=opened is None)}
             with locked(home), kept_apart(home):
-                for line in write_ledger(home, experiment, settings, runs, command_line()):
-                    warn(line)
-                keep_changes(home)
-                sizes = _sizes(asked, measured=opened is None)
-                how: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
-                if experiment.untuned:
-                    launch = {"engine": engine, "opened": opened, "how": how}
-                    try:
-                        experiment = tune_first(home, experiment, settings, **launch)
-                    except Unfinished as unfinished:
-                        return unfinished.code
-                    runs, opened = plan_runs(experiment, settings), engine.open(home)
-                    write_ledger(home, experiment, settings, runs, command_line())
-                if experiment.tune is not None:
-                    steps = check_runs(runs)
-                console.print(_counts(experiment, len(runs)))
-                if launcher == "slurm":
-                    return _submit(opened, home, runs, sizes)
-                if opened is None:
-                    return _train(home, experiment, runs, steps, **how)
-                return _launch(home, runs, steps, opened, retries=engine.tries, **how)
+                of_work: dict[str, Any] = {
+                    "steps": steps,
+                    "engine": engine,
+                    "opened": opened,
+                    "how": how,
+                }
+                return _work(home, experiment, settings, runs, **of_work)
+
+
+def _work(
+    home: Path,
+    experiment: "Experiment",
+    base: "Config",
+    runs: list["PlannedRun"],
+    *,
+    steps: Mapping[str, int],
+    engine: Engine,
+    opened: Any,
+    how: dict[str, Any],
+) -> int:
+    """Records the sweep in its locked directory, tunes and trains it; returns the exit code."""
+    from xception_jax.runtime.run_directory import keep_changes
+    from xception_jax.sweep import plan_runs
+    from xception_jax.sweep.local import check_runs
+
+    _record(home, experiment, base, runs)
+    keep_changes(home)
+    if experiment.untuned:
+        try:
+            experiment = tune_first(home, experiment, base, engine=engine, opened=opened, how=how)
+        except Unfinished as unfinished:
+            return unfinished.code
+        runs, opened = plan_runs(experiment, base), engine.open(home)
+        _record(home, experiment, base, runs)
+    if experiment.tune is not None:
+        steps = check_runs(runs)
+    console.print(_counts(experiment, len(runs)))
+    if engine.launcher == "slurm":
+        return _submit(opened, home, runs, how["sizes"])
+    if opened is None:
+        return _train(home, experiment, runs, steps, **how)
+    return _launch(home, runs, steps, opened, retries=engine.tries, **how)
+
+
+def _record(home: Path, experiment: "Experiment", base: "Config", runs: list["PlannedRun"]) -> None:
+    from xception_jax.sweep.ledger import write_ledger
+
+    for line in write_ledger(home, experiment, base, runs, command_line()):
+        warn(line)
 
 
 def _equalized(
