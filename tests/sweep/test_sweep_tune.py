@@ -76,6 +76,10 @@ def test_the_best_mean_wins_and_ties_go_to_the_smaller():
     assert best_point({(0.1,): [0.5, 0.7], (0.2,): [0.6, 0.61], (0.4,): [0.9, 0.1]}) == (0.2,)
     tie = {(0.2,): [0.1, 0.2, 0.3], (0.1,): [0.3, 0.2, 0.1], (0.4,): [0.2, 0.3, 0.1]}
     assert best_point(tie) == (0.1,)
+    # 39 of 2 x 180 examples, however they are spread over the seeds and rounded.
+    for one, other in itertools.product(range(40), repeat=2):
+        shares = {(0.1,): [one / 180, (39 - one) / 180], (0.2,): [other / 180, (39 - other) / 180]}
+        assert best_point(shares) == (0.1,)
     assert best_point({(0.2, 1e-5): [0.6], (0.1, 1e-4): [0.6], (0.1, 1e-5): [0.6]}) == (0.1, 1e-5)
 
 
