@@ -21,9 +21,14 @@ LOCK = ".lock"
 SWEEP = "sweep.json"
 RUNS = "runs"
 REPORT = "report"
+# What tuned the arms of a sweep; the tuning runs have directories of their own below TUNING_RUNS.
+TUNING = "tuning.json"
+TUNING_RUNS = "tuning"
 
 SWEEP_SCHEMA = 1
 """Version of the format of `sweep.json`."""
+TUNING_SCHEMA = 1
+"""Version of the format of `tuning.json`."""
 PAIRING_SCHEMA = 1
 """Version of the format of `pairing.json`."""
 

@@ -73,7 +73,7 @@ def _name(event: SweepProgress) -> str:
     first, last = event.numbers[0], event.numbers[-1]
     if len(event.numbers) == 1:
         number = f"[{first:>{len(str(event.runs))}}/{event.runs}] " if event.runs > 1 else ""
-        return f"{number}{event.current_runs[0].arm} seed {event.current_runs[0].seed}"
+        return f"{number}{event.current_runs[0].title} seed {event.current_runs[0].seed}"
     gapless = last - first + 1 == len(event.numbers)
     which = f"{first}-{last}" if gapless else ", ".join(map(str, event.numbers))
     arms = ", ".join(dict.fromkeys(run.arm for run in event.current_runs))

@@ -1,6 +1,7 @@
 """`plan --topology`: every arm compiled for chips that need not be present."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from xception_jax.config import Config
     from xception_jax.planning.forecast import Forecast, Step
     from xception_jax.planning.topology import Topology
+    from xception_jax.sweep import Tune
 
 _BOUND = {"arithmetic": "arithmetic", "memory": "HBM", "links": "chip links"}
 
@@ -26,6 +28,7 @@ def show_forecast(
     *,
     search: bool,
     as_json: bool,
+    tune: "Tune | None" = None,
 ) -> int:
     """Compiles all arms and prints what they need.
 
@@ -38,6 +41,7 @@ def show_forecast(
         name: name of the topology.
         search: whether to search for the largest batch that fits.
         as_json: whether to print JSON instead of tables.
+        tune: what is tuned before these runs; None: nothing.
 
     Raises:
         InputError: no such topology, no compiler, or an arm that cannot be built.
@@ -55,13 +59,40 @@ def show_forecast(
             field = f"arm {arm}: {error.field}"
             raise InputError(field, error.value, error.reason, error.nearest) from error
     if as_json:
-        console.print_json(json.dumps(_described(forecasts, seeds, topology)))
+        described = _described(forecasts, seeds, topology)
+        described |= {} if tune is None else {"tuning": _tuning(forecasts, tune, topology)}
+        console.print_json(json.dumps(described))
     else:
-        _show(forecasts, seeds, topology)
+        _show(forecasts, seeds, topology, tune)
     return int(any(faults_of(arm_forecast) for arm_forecast in forecasts))
 
 
-def _show(forecasts: Sequence["Forecast"], seeds: int, topology: "Topology") -> None:
+def _tuning(forecasts: Sequence["Forecast"], tune: "Tune", topology: "Topology") -> dict[str, Any]:
+    """Runs and least chip-hours of tuning: with the declared values, and with every extension.
+
+    Hours are those of the verdict's runs, by the share of the epochs.
+    """
+    from xception_jax.planning.tuning import most_values
+
+    points, most = math.prod(map(len, tune.values)), most_values(tune.values)
+    runs = len(forecasts) * points * tune.seeds
+    hours = [each.chip_hours(topology) for each in forecasts]
+    total = None
+    if all(hour is not None for hour in hours):
+        shares = [1.0 if tune.epochs is None else tune.epochs / each.epochs for each in forecasts]
+        pairs = zip(hours, shares, strict=True)
+        total = points * tune.seeds * sum((hour or 0) * share for hour, share in pairs)
+    return {
+        "runs": runs,
+        "most_runs": round(runs * most),
+        "chip_hours": total,
+        "most_chip_hours": None if total is None else total * most,
+    }
+
+
+def _show(
+    forecasts: Sequence["Forecast"], seeds: int, topology: "Topology", tune: "Tune | None"
+) -> None:
     console.print(_step_table(forecasts, topology))
     for arm_forecast in forecasts:
         for kind, step in _steps(arm_forecast):
@@ -76,6 +107,12 @@ def _show(forecasts: Sequence["Forecast"], seeds: int, topology: "Topology") -> 
         console.print(
             f"{runs} runs, one after another on {len(topology.devices)} chips: at least "
             f"{days:,.3g} days, {total:,.4g} chip-hours"
+        )
+    if tune is not None and (of_tuning := _tuning(forecasts, tune, topology))["chip_hours"]:
+        console.print(
+            f"Tuning: {of_tuning['runs']} runs, at least {of_tuning['chip_hours']:,.4g} chip-hours;"
+            f" with every extension {of_tuning['most_runs']} runs, "
+            f"{of_tuning['most_chip_hours']:,.4g} chip-hours"
         )
     console.print()
     usable = gibibytes(topology.memory_bytes)

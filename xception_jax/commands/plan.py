@@ -14,6 +14,7 @@ from xception_jax.errors import InputError
 if TYPE_CHECKING:
     from xception_jax.config import Config
     from xception_jax.planning.budget import Cost
+    from xception_jax.planning.tuning import Load
     from xception_jax.statistics.detectable import Detectable
     from xception_jax.sweep import Experiment
 
@@ -65,13 +66,15 @@ def plan(
     """
     if as_json and topology is None:
         raise InputError("--json", None, "goes with --topology")
-    experiment, arms = _load(file, base, overrides or [])
+    experiment, settings, arms = _load(file, base, overrides or [])
     if topology is not None:
         from xception_jax.commands.forecast import show_forecast
 
         configs = [(arm, config) for arm, config, _ in arms]
         seeds = 1 if experiment is None else experiment.seeds
-        return show_forecast(configs, seeds, topology, search=largest_batch, as_json=as_json)
+        tune = None if experiment is None else experiment.tune
+        how = {"search": largest_batch, "as_json": as_json}
+        return show_forecast(configs, seeds, topology, tune=tune, **how)
     power = _power_lines(experiment, pilot)
     costs, notes, refusal = [], [], None
     for arm, config, named in arms:
@@ -85,8 +88,9 @@ def plan(
         notes += [f"{arm}: {name} changes nothing in this model" for name in cost.unused]
     if refusal and not costs:
         raise refusal
+    tuning = () if refusal else _tuning_lines(experiment, settings)
     console.print(_cost_table(costs))
-    for line in (*notes, *_LEGEND, _kernels_line(), *power):
+    for line in (*notes, *_LEGEND, _kernels_line(), *tuning, *power):
         console.print(line)
     for arm, cost in costs if modules else ():
         console.print(f"\n{arm}")
@@ -104,8 +108,8 @@ def _kernels_line() -> str:
 
 def _load(
     file: Path, base: Path | None, overrides: list[str]
-) -> tuple["Experiment | None", list["Arm"]]:
-    """The experiment in `file`, None if it is a config file, and its arms."""
+) -> tuple["Experiment | None", "Config", list["Arm"]]:
+    """The experiment in `file`, None if it is a config file, its base config, and its arms."""
     from xception_jax.config import load_file, require_settings, resolve
     from xception_jax.sweep import Experiment, load_experiment
 
@@ -115,20 +119,45 @@ def _load(
             raise InputError("--base", str(base), "goes with an experiment; this is a config")
         config = resolve(require_settings(file, content), overrides=overrides)
         _start_jax()
-        return None, [(file.stem, config, [])]
+        return None, config, [(file.stem, config, [])]
     experiment, settings = load_experiment(file, base=base, overrides=overrides)
     _start_jax()
     from xception_jax.planning.budget import equalize
 
     experiment = equalize(experiment, settings)
     arms = experiment.arms.items()
-    return experiment, [(arm, resolve(settings, own), list(own)) for arm, own in arms]
+    return experiment, settings, [(arm, resolve(settings, own), list(own)) for arm, own in arms]
 
 
 def _start_jax() -> None:
     """Starts JAX once the file and the overrides are known to be valid."""
     prepare_jax()
     require_devices()
+
+
+def _tuning_lines(experiment: "Experiment | None", base: "Config") -> list[str]:
+    """What tuning takes beside the verdict's runs; empty where nothing is tuned."""
+    if experiment is None or experiment.tune is None:
+        return []
+    from xception_jax.planning.tuning import tuning_cost
+
+    cost, tune = tuning_cost(experiment, base), experiment.tune
+    assert cost is not None
+    arms, points = len(experiment.arms), " x ".join(str(len(values)) for values in tune.values)
+    declared, most, verdict = cost.declared, cost.most, cost.verdict
+    least, highest = declared.macs / verdict.macs, most.macs / verdict.macs
+    return [
+        "",
+        f"Tuning of {' and '.join(tune.settings)}: {arms} arms x {points} values x {tune.seeds}",
+        f"  seeds = {_load_words(declared)};",
+        f"  at most, if both edges are extended twice, {_load_words(most)}.",
+        f"The verdict: {_load_words(verdict)}.",
+        f"  Tuning takes {least:.3g} times as much, at most {highest:.3g} times.",
+    ]
+
+
+def _load_words(load: "Load") -> str:
+    return f"{load.runs:,} runs, {load.steps:,} steps, {quantity(load.macs)} MACs of training"
 
 
 def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["Table | str"]:

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,7 @@ from xception_jax.commands.console import (
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.library_output import kept_apart
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
+from xception_jax.commands.tuning import Unfinished, read_tuned, tune_first
 from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
 
@@ -123,8 +124,7 @@ def sweep(
         prepare_jax(devices=launcher is None, packs=launcher is None)
         from xception_jax.lock import locked
         from xception_jax.runtime import hosts
-        from xception_jax.runtime.run_directory import keep_changes
-        from xception_jax.sweep.ledger import require_home, write_ledger
+        from xception_jax.sweep.ledger import require_home
         from xception_jax.sweep.local import check_runs, require_begun_data
 
         hosts.require_alone("sweep")
@@ -134,21 +134,62 @@ def sweep(
         if launcher not in (None, "local"):
             require_local("--workdir", workdir, f"{_KEPT_THERE}; --launcher {launcher} has others")
         with mirrored(workdir, warn) as home:
+            if experiment.tune is not None:
+                experiment, runs = _read_tuned(home, experiment, settings, runs)
             require_home(home, experiment, runs)
             require_begun_data(home, runs)
             opened = engine.open(home)
+            how = {"stop": stop, "warn": warn, "sizes": _sizes(asked, measured=opened is None)}
             with locked(home), kept_apart(home):
-                for line in write_ledger(home, experiment, settings, runs, command_line()):
-                    warn(line)
-                keep_changes(home)
-                console.print(_counts(experiment, len(runs)))
-                sizes = _sizes(asked, measured=opened is None)
-                if launcher == "slurm":
-                    return _submit(opened, home, runs, sizes)
-                how: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
-                if opened is None:
-                    return _train(home, experiment, runs, steps, **how)
-                return _launch(home, runs, steps, opened, retries=engine.tries, **how)
+                of_work: dict[str, Any] = {
+                    "steps": steps,
+                    "engine": engine,
+                    "opened": opened,
+                    "how": how,
+                }
+                return _work(home, experiment, settings, runs, **of_work)
+
+
+def _work(
+    home: Path,
+    experiment: "Experiment",
+    base: "Config",
+    runs: list["PlannedRun"],
+    *,
+    steps: Mapping[str, int],
+    engine: Engine,
+    opened: Any,
+    how: dict[str, Any],
+) -> int:
+    """Records the sweep in its locked directory, tunes and trains it; returns the exit code."""
+    from xception_jax.runtime.run_directory import keep_changes
+    from xception_jax.sweep import plan_runs
+    from xception_jax.sweep.local import check_runs
+
+    _record(home, experiment, base, runs)
+    keep_changes(home)
+    if experiment.untuned:
+        try:
+            experiment = tune_first(home, experiment, base, engine=engine, opened=opened, how=how)
+        except Unfinished as unfinished:
+            return unfinished.code
+        runs, opened = plan_runs(experiment, base), engine.open(home)
+        _record(home, experiment, base, runs)
+    if experiment.tune is not None:
+        steps = check_runs(runs)
+    console.print(_counts(experiment, len(runs)))
+    if engine.launcher == "slurm":
+        return _submit(opened, home, runs, how["sizes"])
+    if opened is None:
+        return _train(home, experiment, runs, steps, **how)
+    return _launch(home, runs, steps, opened, retries=engine.tries, **how)
+
+
+def _record(home: Path, experiment: "Experiment", base: "Config", runs: list["PlannedRun"]) -> None:
+    from xception_jax.sweep.ledger import write_ledger
+
+    for line in write_ledger(home, experiment, base, runs, command_line()):
+        warn(line)
 
 
 def _equalized(
@@ -162,6 +203,20 @@ def _equalized(
 
     experiment = equalize(experiment, base)
     return experiment, plan_runs(experiment, base)
+
+
+def _read_tuned(
+    home: Path, experiment: "Experiment", base: "Config", runs: list["PlannedRun"]
+) -> tuple["Experiment", list["PlannedRun"]]:
+    """The experiment as far as it is tuned, and its runs; none while it is not."""
+    from xception_jax.sweep import plan_runs
+
+    assert experiment.tune is not None
+    experiment.tune.require_free({run.seed for run in runs}, "--seeds")
+    if not experiment.untuned:  # by its record, which has the runs
+        return experiment, runs
+    experiment = read_tuned(home, experiment, base)
+    return experiment, [] if experiment.untuned else plan_runs(experiment, base)
 
 
 def _counts(experiment: "Experiment", runs: int) -> str:

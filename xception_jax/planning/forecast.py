@@ -56,6 +56,7 @@ class Forecast:
             evaluation.
         largest_batch: largest training batch known to fit; None if none does, or without a search.
         too_large_batch: smallest training batch known not to fit; None likewise.
+        epochs: passes over the training split of a run.
     """
 
     arm: str
@@ -66,6 +67,7 @@ class Forecast:
     evaluation_steps: int
     largest_batch: int | None
     too_large_batch: int | None
+    epochs: float = 1.0
 
     @property
     def run_seconds(self) -> float | None:
@@ -135,6 +137,7 @@ def forecast(
         evaluation_steps=validations * batches["valid"] + batches["test"],
         largest_batch=largest,
         too_large_batch=too_large,
+        epochs=config.train.epochs,
     )
 
 

@@ -36,6 +36,7 @@ from xception_jax.report.tables import (
     run_table,
     seed_table,
 )
+from xception_jax.report.tuning import tuning_notes, tuning_table
 from xception_jax.statistics.contrasts import has_begun
 from xception_jax.statistics.declared import describe_history
 from xception_jax.statistics.results import SETTLED, Run, Sweep
@@ -109,6 +110,8 @@ def render_page(
         audit=_audit(sweep, audit),
         run_table=run_table(summary),
         run_notes=_run_notes(sweep, summary),
+        tuning_table=tuning_table(sweep),
+        tuning_notes=tuning_notes(sweep),
         override_table=_override_table(sweep),
         provenance=_provenance(sweep, made_by),
     )

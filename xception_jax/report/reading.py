@@ -32,6 +32,7 @@ from xception_jax.records import (
     RUNS,
     SWEEP,
     SWEEP_SCHEMA,
+    TUNING,
     stays_inside,
 )
 from xception_jax.regular_files import read_regular
@@ -94,6 +95,9 @@ def _read_sweep(directory: Path) -> Sweep:
     strangers = _unlisted(directory, {run.directory for run in runs})
     if strangers:
         notes.append(f"left out, because sweep.json does not list them: {', '.join(strangers)}")
+    tuning = _read_record(directory / TUNING, notes)
+    rows = as_list(as_mapping(experiment.get("tuned") or tuning).get("runs"))
+    tuning_runs = _tuning_runs(directory, rows, notes)
     declared = as_mapping(experiment.get("arms"))
     arms = {as_text(arm): as_mapping(overrides) for arm, overrides in declared.items()}
     return Sweep(
@@ -111,7 +115,15 @@ def _read_sweep(directory: Path) -> Sweep:
         is_single_run=False,
         notes=tuple(notes),
         record=sweep,
+        tuning=tuning,
+        tuning_runs=tuning_runs,
     )
+
+
+def _tuning_runs(directory: Path, rows: list[Any], notes: list[str]) -> tuple[Run, ...]:
+    """The runs that a tuning lists, those apart that are not inside of the sweep."""
+    listed = [row for row in rows if isinstance(row, dict) and stays_inside(row.get("directory"))]
+    return tuple(_read_run(directory, row, notes) for row in listed)
 
 
 def _read_single(directory: Path) -> Sweep:
@@ -175,6 +187,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         test_top1=as_real(result.get("top1")),
         test_top5=as_real(result.get("top5")),
         test_map100=as_real(result.get("map100")),
+        result_split=as_text(result.get("split")) or None,
         metric=_metric(known, result),
         macs=as_whole(known.get("macs")),
         pack=as_whole(as_mapping(known.get("pack")).get("size")),

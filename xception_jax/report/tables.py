@@ -12,7 +12,7 @@ from xception_jax.statistics.descriptive import Crossing, Mean
 from xception_jax.statistics.results import Run, Sweep
 
 NOT_KNOWN = "—"
-_NOT_SHOWN = ("settings", "determining", "pairing", "data", "code", "claims_sha256")
+_NOT_SHOWN = ("settings", "determining", "pairing", "data", "code", "claims_sha256", "result_split")
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def write_report(
     """
     # Matplotlib and Jinja2 take longer to load than all else: only where a page is written.
     from xception_jax.report.page import MadeBy, render_page
+    from xception_jax.report.tuning import tuning_runs_frame
 
     directory = Path(directory)
     sweep = read_directory(directory)
@@ -80,6 +81,8 @@ def write_report(
         **_data_files("results", results_frame(summary)),
         **_data_files("curves", sweep.curves.drop("run")),
     }
+    if (tuning_runs := tuning_runs_frame(sweep)) is not None:
+        contents |= _data_files("tuning", tuning_runs)
     contents |= files
     contents["audit.json"] = json.dumps(findings, indent=2).encode()
     contents["verdicts.json"] = json.dumps(verdicts, indent=2, allow_nan=False).encode()

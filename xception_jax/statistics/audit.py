@@ -16,6 +16,14 @@ from typing import Any
 from xception_jax.json_values import as_list, as_mapping, as_text
 from xception_jax.records import ENDED
 from xception_jax.statistics.contrasts import Arms, has_begun, paired_runs, pairs
+from xception_jax.statistics.machines import (
+    describe_batch_norm,
+    describe_depthwise,
+    describe_determinism,
+    describe_devices,
+    describe_versions,
+    devices_of,
+)
 from xception_jax.statistics.provenance import (
     describe_code,
     describe_commit,
@@ -26,6 +34,7 @@ from xception_jax.statistics.provenance import (
     describe_unrecorded,
 )
 from xception_jax.statistics.results import Run, Sweep
+from xception_jax.statistics.tuning import tuning_faults
 
 SCHEMA = 1
 STREAMS = ("batches", "augmentation")
@@ -41,6 +50,7 @@ KINDS = (
     "versions",
     "commit",
     "unrecorded",
+    "tuning",
 )
 """Kinds of mismatches, in the order in which they are reported."""
 MISSING = "not set"
@@ -78,6 +88,7 @@ def audit(sweep: Sweep) -> dict[str, Any]:
     ]
     mismatches += [mismatch for arm in sweep.arms for mismatch in _drift(sweep, arm)]
     mismatches = _merged(sweep, mismatches)
+    mismatches += [Mismatch(kind, arms, None, text) for kind, arms, text in tuning_faults(sweep)]
     ended = {(run.arm, run.seed) for run in sweep.runs if run.status in ENDED}
     seeds = sorted({run.seed for run in sweep.runs if run.seed is not None})
     return {
@@ -107,11 +118,11 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
         ("pixels", describe_pixels(one, other)),
         ("settings", _settings_text(sweep, arms, one, other)),
         ("code", describe_code(one, other)),
-        ("devices", _difference("devices", _devices(one), _devices(other))),
-        ("devices", _depthwise_text(one, other)),
-        ("devices", _batch_norm_text(one, other)),
-        ("deterministic", _deterministic_text(one, other)),
-        ("versions", _versions_text(one, other)),
+        ("devices", describe_devices(one, other)),
+        ("devices", describe_depthwise(one, other)),
+        ("devices", describe_batch_norm(one, other)),
+        ("deterministic", describe_determinism(one, other)),
+        ("versions", describe_versions(one, other)),
         ("commit", describe_commit(one, other)),
         ("unrecorded", _unrecorded_text(one, other)),
         ("unrecorded", describe_unrecorded(one, other)),
@@ -119,43 +130,6 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
     for kind, text in texts:
         if text:
             yield Mismatch(kind, arms, one.seed, text)
-
-
-def _difference(name: str, one: object, other: object) -> str:
-    return "" if one == other else f"{name}: {one or 'not known'} and {other or 'not known'}"
-
-
-def _devices(run: Run) -> str:
-    return ", ".join(f"{n} x {name}" for name, n in sorted(Counter(run.devices).items()))
-
-
-def _depthwise_text(one: Run, other: Run) -> str:
-    """Says which depthwise implementations two runs used, if they differ though asked for the same.
-
-    Machines with and without built kernels differ in it.
-    """
-    name = "depthwise_implementation"
-    if one.settings.get(f"model.{name}") != other.settings.get(f"model.{name}"):
-        return ""
-    return _difference(name, one.depthwise_implementation, other.depthwise_implementation)
-
-
-def _batch_norm_text(one: Run, other: Run) -> str:
-    name = "batch_norm_implementation"
-    return _difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
-
-
-def _deterministic_text(one: Run, other: Run) -> str:
-    """Says which of two runs gave up deterministic operations."""
-    given_up = " and ".join(run.arm for run in (one, other) if run.deterministic is False)
-    reason = "ran with XCEPTION_JAX_DETERMINISTIC=off, and need not repeat bit for bit"
-    return given_up and f"{given_up} {reason}"
-
-
-def _versions_text(one: Run, other: Run) -> str:
-    ours, theirs = dict(one.versions), dict(other.versions)
-    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    return "; ".join(_difference(name, ours.get(name), theirs.get(name)) for name in names)
 
 
 def _unrecorded_text(one: Run, other: Run) -> str:
@@ -342,7 +316,7 @@ def _shared(sweep: Sweep, arms: Arms) -> dict[str, int] | None:
 def _notes(sweep: Sweep) -> list[str]:
     runs = [run for run in sweep.runs if has_begun(run)]
     notes = list(describe_origins(runs))
-    devices, versions = {_devices(run) for run in runs}, {run.versions for run in runs}
+    devices, versions = {devices_of(run) for run in runs}, {run.versions for run in runs}
     for name, values in (("devices", devices), ("versions", versions)):
         if len(values) > 1:
             notes.append(f"The {name} of all runs are not the same; what counts is within a seed.")

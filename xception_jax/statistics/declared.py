@@ -15,7 +15,8 @@ from xception_jax.json_values import as_list, as_mapping, as_text, as_whole
 from xception_jax.records import ENDED
 from xception_jax.statistics.results import Sweep
 
-_CLOCKS_AGREE = timedelta(minutes=1)  # of the machine that declares and of those that train
+CLOCKS_AGREE = timedelta(minutes=1)
+"""Difference between the clocks of the machine that declares and of those that train."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _history_doubt(history: Sequence[Mapping[str, Any]]) -> str:
     previous = None
     for entry in history:
         is_whole = "sha256" in entry and has_valid_checksum(entry)
-        if not is_whole or entry.get("previous") != previous or _time(entry.get("at")) is None:
+        if not is_whole or entry.get("previous") != previous or read_time(entry.get("at")) is None:
             return "the declarations in sweep.json were changed"
         previous = entry["sha256"]
     return ""
@@ -158,12 +159,13 @@ def _claims_doubt(sweep: Sweep, entry: Mapping[str, Any]) -> str:
 
 def _is_late(entry: Mapping[str, Any], times: Iterator[str | None]) -> bool:
     """Whether any of these times lies before the declaration's."""
-    at = _time(entry.get("at"))
-    known = [time for text in times if (time := _time(text)) is not None]
-    return at is not None and any(time + _CLOCKS_AGREE < at for time in known)
+    at = read_time(entry.get("at"))
+    known = [time for text in times if (time := read_time(text)) is not None]
+    return at is not None and any(time + CLOCKS_AGREE < at for time in known)
 
 
-def _time(text: object) -> datetime | None:
+def read_time(text: object) -> datetime | None:
+    """A time in ISO 8601, of UTC where it does not say; None where it is none."""
     try:
         time = datetime.fromisoformat(as_text(text))
     except ValueError:

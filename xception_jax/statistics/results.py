@@ -32,6 +32,8 @@ class Run:
         data: digests of its data, see `data.fingerprint`.
         code: digests of the code it came from, see `runtime.source_code`.
         claims_sha256: digest of the claims that its sweep had declared when it began.
+        result_split: the split of the `test_*` values: "valid" where a data set has no test split,
+            and of a tuning run.
     """
 
     arm: str
@@ -56,6 +58,7 @@ class Run:
     test_top1: float | None = None
     test_top5: float | None = None
     test_map100: float | None = None
+    result_split: str | None = None
     metric: str = METRICS[0]
     macs: int | None = None
     pack: int | None = None
@@ -90,6 +93,8 @@ class Sweep:
         curves: all log rows, with the columns of `report.logs.CURVE_SCHEMA`; `run` is the index
             into `runs`; what was not finite is null.
         notes: what was found broken and left out, for people.
+        tuning: the whole `tuning.json`, as it was read; empty where it cannot be, None without it.
+        tuning_runs: the runs that it lists.
     """
 
     directory: Path
@@ -106,6 +111,8 @@ class Sweep:
     is_single_run: bool
     notes: tuple[str, ...]
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tuning: Mapping[str, Any] | None = field(default=None, repr=False)
+    tuning_runs: tuple[Run, ...] = ()
 
     @cached_property
     def metric(self) -> str:
@@ -124,5 +131,6 @@ class Sweep:
 
     @property
     def has_ended(self) -> bool:
-        """Whether every run has a status that does not change by itself."""
-        return all(run.status in SETTLED for run in self.runs)
+        """Whether every run has a status that does not change by itself; not while it is tuned."""
+        is_tuning = self.tuning is not None and self.tuning.get("complete") is False
+        return not is_tuning and all(run.status in SETTLED for run in self.runs)

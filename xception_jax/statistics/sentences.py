@@ -10,6 +10,7 @@ from xception_jax.statistics.endpoints import Measured, Outcome
 from xception_jax.statistics.location import EXACT_UP_TO, smallest_n, smallest_p
 from xception_jax.statistics.power import ALPHA, FEWEST_PAIRS, MOST_SEEDS, POWER
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.tuning import describe_tuning
 
 _FRESH = "other seeds than these, in a new directory, since seeds added here come after results"
 _PLANNED_FIRST = "the planned seeds that are missing come first"
@@ -51,7 +52,8 @@ def sentence(sweep: Sweep, finding: Finding) -> str:
     pairs = zip(finding.outcome.endpoints, finding.endpoints, strict=True)
     numbers = "; ".join(_numbers(measured, endpoint) for measured, endpoint in pairs)
     next_step = f"; {_what_next(finding)}" if finding.verdict == "inconclusive" else ""
-    return f"{where}{_statement(finding)}: {numbers} ({_basis(finding)}){next_step}."
+    tuned = describe_tuning(sweep, finding.claim.arms)
+    return f"{where}{_statement(finding)}{tuned}: {numbers} ({_basis(finding)}){next_step}."
 
 
 def scope(sweep: Sweep, claim: RecordedClaim) -> str:

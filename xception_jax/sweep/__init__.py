@@ -2,5 +2,6 @@
 
 from xception_jax.sweep.claim import Claim
 from xception_jax.sweep.experiment import Experiment, PlannedRun, load_experiment, plan_runs
+from xception_jax.sweep.tune import Tune
 
-__all__ = ["Claim", "Experiment", "PlannedRun", "load_experiment", "plan_runs"]
+__all__ = ["Claim", "Experiment", "PlannedRun", "Tune", "load_experiment", "plan_runs"]

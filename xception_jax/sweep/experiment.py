@@ -20,6 +20,7 @@ from xception_jax.config import (
 from xception_jax.errors import InputError, nearest_name, require_choice
 from xception_jax.records import STEPS_TO_TARGET
 from xception_jax.sweep.claim import Claim, require_target
+from xception_jax.sweep.tune import Tune
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MOST_SEEDS = 10_000
@@ -43,6 +44,10 @@ class Experiment:
             first arm, within 1% (`planning.budget`); empty: widths are as they are.
         target: validation accuracy of "steps to target", in all claims and tables; None: the one
             that a claim declares, or else 95% of the mean that all runs reach at their end.
+        tune: settings of which every arm gets the best value, chosen before the verdict's runs on
+            seeds of their own; None: all arms have the base's values.
+        tuned: the record of that choice (`tuning.json`); the arms it names set what it chose. Only
+            `sweep.tuning` and `sweep.recorded` give it.
     """
 
     name: str
@@ -54,6 +59,8 @@ class Experiment:
     reference: str = ""
     equal: str = ""
     target: float | None = None
+    tune: Tune | None = None
+    tuned: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._require_types()
@@ -115,10 +122,28 @@ class Experiment:
         claims: Any = self.claims
         if not isinstance(claims, (tuple, list)) or not all(isinstance(c, Claim) for c in claims):
             raise InputError("experiment.claims", claims, "must be a tuple of Claim(…)")
+        if self.tune is not None:
+            if not isinstance(self.tune, Tune):
+                raise InputError("experiment.tune", self.tune, "must be Tune(…)")
+            for arm in self.untuned:
+                self.tune.require_unset(arm, arms[arm])
+
+    @property
+    def untuned(self) -> tuple[str, ...]:
+        """The arms whose settings are still to be tuned; empty where nothing is."""
+        if self.tune is None:
+            return ()
+        return tuple(arm for arm in self.arms if arm not in (self.tuned or {}).get("arms", {}))
 
     def describe(self) -> dict[str, Any]:
         """The experiment as plain data, for `sweep.json`."""
-        content = asdict(self)
+        content = asdict(replace(self, tune=None, tuned=None))
+        for name in ("tune", "tuned"):
+            del content[name]
+        if self.tune is not None:
+            content["tune"] = self.tune.describe()
+        if self.tuned is not None:
+            content["tuned"] = dict(self.tuned)
         content["arms"] = {name: dict(settings) for name, settings in self.arms.items()}
         content["seeds"] = list(range(self.seeds))
         content["claims"] = [claim.describe() for claim in self.claims]
@@ -160,6 +185,11 @@ class PlannedRun:
     def id(self) -> str:
         """The id of the run: a hash of what determines its result."""
         return run_id(self.config)
+
+    @property
+    def title(self) -> str:
+        """What a line of progress calls the run's arm."""
+        return self.arm
 
     @property
     def name(self) -> str:
@@ -237,6 +267,8 @@ def apply_overrides(
         name, value = parse_override(word)
         if name == "seed":
             raise InputError("override", word, "an experiment sets its seeds itself: see --seeds")
+        if experiment.tune is not None and any(_overlap(name, t) for t in experiment.tune.settings):
+            raise InputError("override", word, "is what the experiment tunes for each arm")
         overlapping = {
             arm: {other: setting for other, setting in settings.items() if _overlap(name, other)}
             for arm, settings in arms.items()

@@ -14,7 +14,15 @@ from xception_jax.checksums import has_valid_checksum
 from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
 from xception_jax.lock import is_locked
-from xception_jax.records import CONFIG, RUN, SWEEP, SWEEP_SCHEMA, stays_inside
+from xception_jax.records import (
+    CONFIG,
+    RUN,
+    SWEEP,
+    SWEEP_SCHEMA,
+    TUNING,
+    TUNING_RUNS,
+    stays_inside,
+)
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.declarations import (
     describe_lateness,
@@ -23,6 +31,7 @@ from xception_jax.sweep.declarations import (
     with_declaration,
 )
 from xception_jax.sweep.experiment import Experiment, PlannedRun
+from xception_jax.sweep.tuning_runs import describe_point, read_tuning_rows
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,9 @@ def require_home(
     name = recorded["experiment"].get("name")
     if name != experiment.name:
         refuse(f"another sweep: its experiment is {name!r}, not {experiment.name!r}")
+    tune = None if experiment.tune is None else experiment.tune.describe()
+    if recorded["experiment"].get("tune") != tune:
+        refuse("another sweep: what it tunes, or the values that it tries, are others")
     ids = {(row["arm"], row["seed"]): row["id"] for row in recorded["runs"]}
     base = recorded["experiment"].get("base")
     for run in runs:
@@ -122,7 +134,8 @@ def write_ledger(
     directories = {row["directory"] for row in rows}
     kept = [row for row in recorded.get("runs", []) if row["directory"] not in directories]
     described = experiment.describe()
-    described["seeds"] = sorted({row["seed"] for row in [*rows, *kept]})
+    if rows or kept:  # there are none while a sweep is tuned
+        described["seeds"] = sorted({row["seed"] for row in [*rows, *kept]})
     declarations = with_declaration(
         recorded.get("declarations", []),
         seeds=described["seeds"],
@@ -145,8 +158,21 @@ def write_ledger(
         "created": recorded.get("created") or files.now(),
         **files.provenance(),
     }
+    if experiment.tuned:
+        content["tuned_elsewhere"] = _is_tuned_elsewhere(directory, experiment, recorded)
     files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
     return describe_lateness(recorded, content, known)
+
+
+def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[str, Any]) -> bool:
+    """Whether the tuning runs are in another directory, from whose record this sweep started.
+
+    `tuning.json` is then written here, too.
+    """
+    if not (directory / TUNING).exists():
+        text = json.dumps(experiment.tuned, indent=2) + "\n"
+        files.write_whole(directory / TUNING, text)
+    return bool(recorded.get("tuned_elsewhere", not (directory / TUNING_RUNS).is_dir()))
 
 
 def read_ledger(path: Path) -> dict[str, Any]:
@@ -205,7 +231,14 @@ def read_statuses(directory: Path) -> list[RunStatus]:
     """
     if (directory / SWEEP).exists():
         rows = read_ledger(directory / SWEEP)["runs"]
-        return [_status(row["arm"], row["seed"], directory / row["directory"]) for row in rows]
+        tuning = [
+            {**row, "arm": f"tuning {row['arm']} {describe_point(row['settings'])}"}
+            for row in read_tuning_rows(directory)
+        ]
+        return [
+            _status(row["arm"], row["seed"], directory / row["directory"])
+            for row in [*tuning, *rows]
+        ]
     if (directory / RUN).exists():
         record = files.read_run(directory)
         return [_status(record.get("arm") or record.get("name", "-"), record["seed"], directory)]

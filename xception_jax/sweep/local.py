@@ -1,5 +1,6 @@
 """Training of a sweep's runs in this process, one pack after another."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -7,15 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from xception_jax.config import shared_settings
 from xception_jax.errors import InputError
 from xception_jax.lock import is_locked
-from xception_jax.records import ENDED, RUN, SWEEP
+from xception_jax.records import ENDED, RUN, RUNS, SWEEP
 from xception_jax.regular_files import inside
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.sweep.ledger import read_ledger, read_packs, record_packs
 from xception_jax.sweep.packing import Pack, Sizes, plan_packs
 from xception_jax.sweep.recorded import load_recorded
+from xception_jax.sweep.tuning_runs import TuningRun, read_tuning_rows
 from xception_jax.training import Interrupted, Labels, Progress, RunSpec, train_together
 from xception_jax.training.same_data import require_same_data
 from xception_jax.training.setup import make_schedule, open_data, require_trainable
@@ -83,6 +86,26 @@ def check_runs(
     for sentence in dict.fromkeys(notes):
         if note is not None:
             note(sentence)
+    return steps
+
+
+def check_tuning(runs: Sequence[TuningRun]) -> dict[str, int]:
+    """Checks every program that tuning runs need, as `check_runs` checks every arm.
+
+    Returns:
+        The number of optimizer steps of a run for each arm, with the first of its values.
+
+    Raises:
+        InputError: a run cannot be trained; the message names its arm.
+    """
+    programs: dict[tuple[str, str], TuningRun] = {}
+    for run in runs:
+        shared = json.dumps(shared_settings(run.config), sort_keys=True)
+        programs.setdefault((run.arm, shared), run)
+    steps: dict[str, int] = {}
+    for run in programs.values():
+        checked = check_runs([run])
+        steps.setdefault(run.arm, checked[run.arm])
     return steps
 
 
@@ -220,7 +243,9 @@ def run_unit(
     sweep = load_recorded(directory / SWEEP)
     if not 0 <= number < len(sweep.packs):
         raise InputError("--unit", number, "is not recorded", max(0, len(sweep.packs) - 1))
-    pack, rows = sweep.packs[number], {row["directory"]: row for row in sweep.rows}
+    pack = sweep.packs[number]
+    listed = sweep.rows if pack["runs"][0].startswith(f"{RUNS}/") else read_tuning_rows(directory)
+    rows = {row["directory"]: row for row in listed}
     runs = tuple(sweep.run(rows[name]) for name in pack["runs"])
     number_of = {name: number for number, name in enumerate(rows, 1)}
     numbers = tuple(number_of[name] for name in pack["runs"])
@@ -257,6 +282,9 @@ def _train(
 def _run_spec(
     run: PlannedRun, run_dir: Path, experiment: Experiment, claims_sha256: str | None
 ) -> RunSpec:
+    if isinstance(run, TuningRun):  # W&B shows them in a group of their own
+        labels = Labels(run.name, f"{experiment.name}-tuning", run.arm, claims_sha256)
+        return RunSpec(run.config, run_dir, labels, final_split="valid")
     labels = Labels(run.name, experiment.name, run.arm, claims_sha256)
     return RunSpec(run.config, run_dir, labels)
 

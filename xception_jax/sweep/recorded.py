@@ -16,6 +16,9 @@ from xception_jax.sweep.experiment import (
     plan_runs,
 )
 from xception_jax.sweep.ledger import read_ledger
+from xception_jax.sweep.tune import Tune
+from xception_jax.sweep.tuning import without_tuning
+from xception_jax.sweep.tuning_runs import TuningRun
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class RecordedSweep:
     claims_sha256: str | None
 
     def run(self, row: Mapping[str, Any]) -> PlannedRun:
-        """The run that a row describes.
+        """The run that a row of `sweep.json`, or of `tuning.json`, describes.
 
         Raises:
             InputError: its settings are not valid, or not those from which its id was made.
@@ -47,7 +50,11 @@ class RecordedSweep:
         arm, seed = row["arm"], row["seed"]
         if arm not in self.experiment.arms:
             raise InputError("arm", arm, f"has no settings in {self.path}")
-        run = PlannedRun(arm, seed, resolve(self.base, self.experiment.arms[arm], {"seed": seed}))
+        own = row.get("settings", {})  # of a tuning run
+        config = resolve(self.base, self.experiment.arms[arm], own, {"seed": seed})
+        run = PlannedRun(arm, seed, config)
+        if own:
+            run = TuningRun(arm, seed, config, own, tuple(row["values"]))
         if run.id != row["id"]:
             reason = f"is not the id of the settings of {run.name}: one was edited, or by another"
             raise InputError("id", row["id"], f"{reason} version (in {self.path})", run.id)
@@ -72,6 +79,7 @@ def load_recorded(path: Path) -> RecordedSweep:
                 **described,
                 "seeds": max(described["seeds"]) + 1,
                 "claims": tuple(_claim(claim) for claim in described["claims"]),
+                "tune": Tune.read(described.get("tune")),
             }
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -112,13 +120,17 @@ def load_sweep(
     recorded = load_recorded(path)
     if seeds is None and not overrides:
         runs = [recorded.run(row) for row in recorded.rows]
+        if not runs:  # while it is tuned
+            runs = plan_runs(recorded.experiment, recorded.base)
         return recorded.experiment, resolve(recorded.base), runs
     experiment = recorded.experiment
+    if overrides:  # what was chosen was so under other settings
+        experiment = without_tuning(experiment)
     if seeds is not None:
         experiment = replace(experiment, seeds=seeds)
     experiment, settings = apply_overrides(experiment, recorded.base, overrides)
     runs = plan_runs(experiment, settings)
-    if seeds is None:
+    if seeds is None and recorded.rows:
         in_record = {(row["arm"], row["seed"]) for row in recorded.rows}
         runs = [run for run in runs if (run.arm, run.seed) in in_record]
     return experiment, settings, runs

@@ -54,11 +54,20 @@ class Labels:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run that is to be trained: its resolved config, its directory and its labels."""
+    """A run that is to be trained.
+
+    Attributes:
+        config: its resolved config.
+        directory: its directory.
+        labels: what it is called.
+        final_split: the split that it is evaluated on after its last step; "valid" where the data
+            set has no such split. A tuning run never sees "test".
+    """
 
     config: Config
     directory: Path
     labels: Labels
+    final_split: str = "test"
 
 
 class RunWriter:
@@ -81,6 +90,7 @@ class RunWriter:
 
     def __init__(self, run: RunSpec, pipeline: Pipeline, warn: Callable[[str], None]) -> None:
         self.config, self.directory, self.labels = run.config, run.directory, run.labels
+        self.final_split = run.final_split
         self.pipeline, self._warn = pipeline, warn
         self.record = hosts.broadcast_from_leader(lambda: files.read_run(run.directory))
         self._tracker: Tracker | None = None

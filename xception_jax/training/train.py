@@ -319,8 +319,8 @@ class TrainingSession:
             return
         if loop.stop():
             raise Interrupted("stopped before the final evaluation")
-        info = self.writers[0].pipeline.info
-        split = "test" if info.examples.get("test") else "valid"
+        split, info = self.writers[0].final_split, self.writers[0].pipeline.info
+        split = split if info.examples.get(split) else "valid"
         evaluations = loop.evaluator(state, split)[: len(self.writers)]
         for writer, evaluation in zip(self.writers, evaluations, strict=True):
             if writer.active:

@@ -1,0 +1,403 @@
+"""Tuning without training: the declaration, the grid, the choice and the record of it."""
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xception_jax.checksums import has_valid_checksum, with_checksum
+from xception_jax.config import Config, resolve
+from xception_jax.errors import InputError
+from xception_jax.runtime import run_directory
+from xception_jax.statistics.selection import best_point, is_geometric, value_beyond
+from xception_jax.sweep import Claim, Experiment, Tune, plan_runs
+from xception_jax.sweep.ledger import read_statuses, write_ledger
+from xception_jax.sweep.recorded import load_recorded, load_sweep
+from xception_jax.sweep.tuning import tune_arms, with_recorded_tuning
+from xception_jax.sweep.tuning_runs import score, tuning_runs
+
+RATE, DECAY = "optimizer.learning_rate", "optimizer.weight_decay"
+RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
+
+
+def declare(tune: Tune, **changes: Any) -> Experiment:
+    arms = {a: {"model.intermediate_activation": a} for a in ("none", "relu")}
+    fields = {"arms": arms, "seeds": 4, "claims": (Claim("none", "relu"),), **changes}
+    return Experiment(name="tuned", hypothesis="", base="base.py", tune=tune, **fields)
+
+
+# -- the grid ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "lower", "upper"),
+    [
+        (RATES, 0.0125, 0.8),
+        ((0.01, 0.1), 0.001, 1.0),
+        ((0.1, 0.2, 0.3), 0.0, 0.4),
+        ((0.0, 0.25, 0.5), -0.25, 0.75),
+        ((0.0, 1e-5, 1e-4, 1e-3), None, 1e-2),  # nothing lies below no weight decay
+        ((16, 32, 64), 8, 128),
+        ((0.01, 0.03, 0.1), 0.00333333, 0.333333),
+        ((-2.0, -1.0), -3.0, 0.0),
+    ],
+)
+def test_a_step_beyond_the_edge_is_as_the_grid(values, lower, upper):
+    assert value_beyond(values, "lower") == lower
+    assert value_beyond(values, "upper") == upper
+    assert all(isinstance(v, int) for v in values) == isinstance(value_beyond(values, "upper"), int)
+
+
+def test_steps_beyond_the_edge_agree_with_exact_fractions(rng):
+    for _ in range(200):
+        count, start = int(rng.integers(2, 7)), Fraction(int(rng.integers(1, 100)), 1000)
+        factor = Fraction(int(rng.integers(3, 20)), 2)
+        geometric = [start * factor**k for k in range(count)]
+        step = Fraction(int(rng.integers(1, 50)), 100)
+        arithmetic = [start + step * k for k in range(max(count, 3))]
+        for exact, below, above in (
+            (geometric, geometric[0] / factor, geometric[-1] * factor),
+            (arithmetic, arithmetic[0] - step, arithmetic[-1] + step),
+        ):
+            values = tuple(map(float, exact))
+            # Values beyond the edge are rounded to six digits, by up to 5e-6 of themselves.
+            np.testing.assert_allclose(value_beyond(values, "lower"), float(below), 6e-6, 1e-9)
+            np.testing.assert_allclose(value_beyond(values, "upper"), float(above), 6e-6)
+        assert is_geometric(tuple(map(float, geometric)))
+
+
+def test_the_best_mean_wins_and_ties_go_to_the_smaller():
+    assert best_point({(0.1,): [0.5, 0.7], (0.2,): [0.6, 0.61], (0.4,): [0.9, 0.1]}) == (0.2,)
+    tie = {(0.2,): [0.1, 0.2, 0.3], (0.1,): [0.3, 0.2, 0.1], (0.4,): [0.2, 0.3, 0.1]}
+    assert best_point(tie) == (0.1,)
+    # 39 of 2 x 180 examples, however they are spread over the seeds and rounded.
+    for one, other in itertools.product(range(40), repeat=2):
+        shares = {(0.1,): [one / 180, (39 - one) / 180], (0.2,): [other / 180, (39 - other) / 180]}
+        assert best_point(shares) == (0.1,)
+    assert best_point({(0.2, 1e-5): [0.6], (0.1, 1e-4): [0.6], (0.1, 1e-5): [0.6]}) == (0.1, 1e-5)
+
+
+# -- the declaration ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("optimizer.learningrate", (0.1, 0.2)), "nearest valid value: 'optimizer.learning_rate'"),
+        ((RATE, (0.1,)), "must be two or more values that differ"),
+        ((RATE, (0.1, 0.1, 0.2)), "must be two or more values that differ"),
+        ((RATE, (0.1, "0.2")), "tune.values='0.2': must be numbers"),
+        ((RATE, (0.1, float("nan"))), "must be numbers"),
+        ((RATE, (0.1, 2e3)), "optimizer.learning_rate=2000.0: must be a number from 0 to 1000"),
+        ((RATE, 0.1), "must be a tuple of values"),
+        (((RATE, DECAY), (0.1, 0.2)), "must be a tuple of values"),
+        (((RATE, RATE), (RATES, RATES)), "must be one setting, or two that differ"),
+        (((RATE, DECAY, "model.dropout"), (RATES, RATES, RATES)), "must be one setting, or two"),
+        ((RATE, RATES, 0), "tune.seeds=0: must be an integer from 1 to 1000"),
+        ((RATE, RATES, 2, -1.0), "train.epochs=-1.0"),
+        (("seed", (1, 2)), "is the same for all runs"),
+        (("train.epochs", (1, 2)), "is the same for all runs"),
+        (("data.train_examples", (100, 200)), "is the same for all runs"),
+        (("evaluation.batch_size", (100, 200)), "changes no result"),
+        (("optimizer.schedule", ("cosine", "constant")), "must be numbers"),
+    ],
+)
+def test_a_wrong_declaration_is_one_line(arguments, message):
+    with pytest.raises(InputError) as caught:
+        Tune(*arguments)
+    assert message in str(caught.value)
+
+
+def test_what_is_tuned_cannot_be_set_otherwise():
+    tune = Tune(RATE, RATES)
+    with pytest.raises(InputError, match=r"is what experiment\.tune chooses .*'b'"):
+        declare(tune, arms={"a": {}, "b": {RATE: 0.1}}, claims=())
+    with pytest.raises(InputError, match=r"experiment\.tune='yes': must be Tune"):
+        declare("yes")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="seed of tuning, on which no verdict may rest"):
+        tune.require_free([0, 1, 1_999_999_999], "--first-seed")
+    tune.require_free(range(10_000), "--seeds")
+
+
+def test_the_declaration_survives_its_record():
+    for tune in (Tune(RATE, RATES), Tune((RATE, DECAY), (RATES, (0.0, 1e-5)), 3, 2.0)):
+        assert Tune.read(json.loads(json.dumps(tune.describe()))) == tune
+    assert Tune(RATE, (0.4, 0.1)).values == ((0.1, 0.4),)
+    assert "tune" not in declare(None).describe()  # type: ignore[arg-type]
+
+
+def test_every_arm_has_the_same_budget_on_seeds_of_its_own():
+    tune = Tune((RATE, DECAY), ((0.1, 0.2), (1e-5, 1e-4, 1e-3)), seeds=3, epochs=2)
+    experiment = declare(tune)
+    runs = tuning_runs(experiment, {}, list(experiment.arms))
+    assert len(runs) == len({run.id for run in runs}) == 2 * 6 * 3
+    seeds = {run.seed for run in runs}
+    assert seeds == {2_000_000_000, 1_999_999_999, 1_999_999_998}
+    assert seeds.isdisjoint(range(10_000))  # as many as a sweep can have
+    assert {run.config.train.epochs for run in runs} == {2.0}
+    of_arms = {
+        arm: [(r.seed, r.point, dict(r.settings)) for r in runs if r.arm == arm]
+        for arm in experiment.arms
+    }
+    assert of_arms["none"] == of_arms["relu"]
+    assert all(run.directory.startswith("tuning/") for run in runs)
+    assert len({run.directory for run in runs}) == len(runs)
+
+
+# -- the procedure -----------------------------------------------------------------------------
+
+
+class Landscape:
+    """Trains nothing: writes the record of a run whose score is a function of arm and values."""
+
+    def __init__(self, home: Path, value: Callable[..., float | None]) -> None:
+        self.home, self.value, self.calls = home, value, list[int]()
+
+    def __call__(self, runs):
+        self.calls.append(sum(self._train(run) for run in runs))
+        return [run_directory.read_run(self.home / run.directory) for run in runs]
+
+    def _train(self, run) -> bool:
+        directory = self.home / run.directory
+        if run_directory.read_run(directory)["status"] == "done":
+            return False
+        run_directory.claim(directory, run.config)
+        value = self.value(run.arm, *run.point, seed=run.seed)
+        status = {"status": "diverged"} if value is None else {"status": "done"}
+        result = {"split": "valid", "examples": 9, "loss": 1.0, "top1": value, "top5": 1.0}
+        run_directory.update_run(
+            directory, id=run.id, arm=run.arm, seed=run.seed, metric="top1", classes=10,
+            result=None if value is None else result, **status,
+        )  # fmt: skip
+        return True
+
+
+def hill(center: Mapping[str, float]) -> Callable[..., float | None]:
+    return lambda arm, rate, seed: 0.9 - 0.1 * abs(np.log2(rate / center[arm]))
+
+
+def tuned(home: Path, experiment: Experiment, train, **how) -> tuple[Experiment, dict, list[str]]:
+    said: list[str] = []
+    base = resolve({})
+    write_ledger(home, experiment, base, [], "sweep")
+    experiment = tune_arms(home, experiment, base, train, say=said.append, **how)
+    write_ledger(home, experiment, base, plan_runs(experiment, base), "sweep")
+    record = json.loads((home / "tuning.json").read_text())
+    assert has_valid_checksum(record)
+    assert record["complete"]
+    return experiment, record, said
+
+
+def tried(record: dict, arm: str) -> list[tuple[float, ...]]:
+    rows = [row for row in record["runs"] if row["arm"] == arm]
+    return sorted({tuple(row["values"]) for row in rows})
+
+
+def test_each_arm_gets_its_own_best_value_and_its_runs_have_it(tmp_path):
+    train = Landscape(tmp_path, hill({"none": 0.05, "relu": 0.2}))
+    experiment, record, said = tuned(tmp_path, declare(Tune(RATE, RATES)), train)
+    assert train.calls == [20]  # two arms, five values, two seeds: no best value is at the edge
+    chosen = {arm: settings[RATE] for arm, settings in experiment.arms.items()}
+    assert chosen == {"none": 0.05, "relu": 0.2}
+    runs = plan_runs(experiment, {})
+    assert {(r.arm, r.config.optimizer.learning_rate) for r in runs} == {*chosen.items()}
+    assert all(not entry["at_edge"] for entry in record["arms"].values())
+    assert said == ["tuning: none: learning_rate=0.05", "tuning: relu: learning_rate=0.2"]
+    ledger = json.loads((tmp_path / "sweep.json").read_text())
+    assert ledger["experiment"]["tuned"] == record
+    assert [row["id"] for row in ledger["runs"]] == [run.id for run in runs]
+    assert ledger["experiment"]["seeds"] == [0, 1, 2, 3]
+    assert len(ledger["declarations"]) == 1  # declared before tuning, and the same after it
+
+
+def test_the_grid_is_extended_for_all_arms_at_most_twice_and_then_marked(tmp_path):
+    train = Landscape(tmp_path, hill({"none": 0.1, "relu": 100.0}))
+    _, record, said = tuned(tmp_path, declare(Tune(RATE, RATES)), train)
+    assert train.calls == [20, 4, 4]
+    expected = [(rate,) for rate in (*RATES, 0.8, 1.6)]
+    assert tried(record, "none") == tried(record, "relu") == expected
+    assert record["arms"]["none"] | {"at": ""} == {
+        "chosen": {RATE: 0.1}, "mean": 0.9, "at_edge": {}, "at": "",
+        "known": {"begun": 0, "results": 0, "reported": False},
+    }  # fmt: skip
+    assert record["arms"]["relu"]["chosen"] == {RATE: 1.6}
+    assert record["arms"]["relu"]["at_edge"] == {RATE: "upper"}
+    assert (
+        said[0] == "tuning: the best of relu lies at the edge; all arms also try learning_rate=0.8"
+    )
+
+
+def test_both_edges_are_extended_in_one_step(tmp_path):
+    train = Landscape(tmp_path, hill({"none": 0.0125, "relu": 0.8}))
+    _, record, _ = tuned(tmp_path, declare(Tune(RATE, RATES)), train)
+    # The best of each lies at its new edge, which is extended once more and turns out not better.
+    assert train.calls == [20, 8, 8]
+    assert tried(record, "none") == [(0.00625,), (0.0125,), *((r,) for r in RATES), (0.8,), (1.6,)]
+    assert [record["arms"][arm]["chosen"][RATE] for arm in ("none", "relu")] == [0.0125, 0.8]
+    assert all(not entry["at_edge"] for entry in record["arms"].values())
+
+
+def test_two_settings_are_a_grid(tmp_path):
+    def value(arm: str, rate: float, decay: float, seed: int) -> float:
+        peak = {"none": (0.2, 1e-4), "relu": (0.1, 0.0)}[arm]
+        return 0.9 - abs(np.log2(rate / peak[0])) / 10 - abs(decay - peak[1]) * 100
+
+    rates, decays = (0.05, 0.1, 0.2, 0.4), (0.0, 1e-5, 1e-4, 1e-3)
+    tune = Tune((RATE, DECAY), (rates, decays), seeds=1)
+    experiment, record, _ = tuned(tmp_path, declare(tune), Landscape(tmp_path, value))
+    assert tried(record, "none") == sorted(itertools.product(rates, decays))
+    assert experiment.arms["none"] | {RATE: 0.2, DECAY: 1e-4} == experiment.arms["none"]
+    assert experiment.arms["relu"] | {RATE: 0.1, DECAY: 0.0} == experiment.arms["relu"]
+    # Nothing lies below zero: that is the end of the setting, not of the grid.
+    assert record["arms"]["relu"]["at_edge"] == {}
+
+
+def test_what_a_setting_cannot_be_is_not_tried(tmp_path):
+    tune = Tune("optimizer.momentum", (0.3, 0.6, 0.9), seeds=1)
+    train = Landscape(tmp_path, lambda arm, momentum, seed: momentum)
+    _, record, _ = tuned(tmp_path, declare(tune), train)
+    assert train.calls == [6]  # 1.2 is no momentum, but there are others above 0.9
+    assert record["arms"]["none"]["at_edge"] == {"optimizer.momentum": "upper"}
+    tune, other = Tune("train.batch_size", (16, 32), seeds=1), tmp_path / "other"
+    other.mkdir()
+    train = Landscape(other, lambda arm, size, seed: size / 100)
+    _, record, _ = tuned(other, declare(tune), train, fits=lambda runs: False)
+    assert train.calls == [4]
+    assert record["arms"]["none"]["at_edge"] == {"train.batch_size": "upper"}
+
+
+def test_a_run_that_diverges_counts_as_chance(tmp_path):
+    def value(arm: str, rate: float, seed: int) -> float | None:
+        if rate == 0.4:
+            return 0.95 if seed == 2_000_000_000 else None
+        return 0.55 if rate == 0.2 else 0.4
+
+    _, record, _ = tuned(tmp_path, declare(Tune(RATE, RATES)), Landscape(tmp_path, value))
+    rows = [row for row in record["runs"] if row["values"] == [0.4] and row["arm"] == "none"]
+    assert [(row["status"], row["score"]) for row in rows] == [("done", 0.95), ("diverged", 0.1)]
+    assert record["arms"]["none"]["chosen"] == {RATE: 0.2}  # 0.55 against (0.95 + 0.1) / 2
+    assert score({"status": "diverged", "metric": "map100", "classes": 10}) == 0.0
+
+
+def test_a_run_that_saw_the_test_split_is_refused():
+    result = {"split": "test", "top1": 0.9}
+    with pytest.raises(InputError, match="was evaluated on 'test'"):
+        score({"status": "done", "metric": "top1", "result": result, "name": "a-0.1-s2"})
+
+
+# -- the record, and what goes on from it ------------------------------------------------------
+
+
+@pytest.fixture
+def done(tmp_path) -> tuple[Path, Experiment, Config, Landscape]:
+    """A tuned sweep, the experiment before it was tuned, its base, and what trained it."""
+    train = Landscape(tmp_path, hill({"none": 0.05, "relu": 0.8}))
+    experiment = declare(Tune(RATE, RATES))
+    tuned(tmp_path, experiment, train)
+    return tmp_path, experiment, resolve({}), train
+
+
+def test_again_nothing_is_tuned(done):
+    home, experiment, base, _ = done
+    before, warned = (home / "tuning.json").read_bytes(), []
+    again = with_recorded_tuning(home, experiment, base, warned.append)
+    assert (again.untuned, warned) == ((), [])
+    assert {arm: settings[RATE] for arm, settings in again.arms.items()} == {
+        "none": 0.05, "relu": 0.8,
+    }  # fmt: skip
+    (home / "sweep.json").unlink()  # killed before it was written: tuning.json is enough
+    assert with_recorded_tuning(home, experiment, base, warned.append).tuned == again.tuned
+    assert (home / "tuning.json").read_bytes() == before
+
+
+def test_a_choice_under_other_settings_is_no_choice(done):
+    home, experiment, base, _ = done
+    other = replace(base, optimizer=replace(base.optimizer, nesterov=True))
+    assert with_recorded_tuning(home, experiment, other, print).untuned == ("none", "relu")
+    other_tune = replace(experiment, tune=Tune(RATE, RATES, seeds=3))
+    assert with_recorded_tuning(home, other_tune, base, print).untuned == ("none", "relu")
+    with pytest.raises(InputError, match="what it tunes, or the values that it tries, are others"):
+        write_ledger(home, other_tune, base, [], "sweep")
+    with pytest.raises(InputError, match="what it tunes, or the values that it tries, are others"):
+        write_ledger(home, replace(experiment, tune=None), base, [], "sweep")
+
+
+def test_an_edited_record_decides_nothing_and_is_named(done):
+    home, experiment, base, _ = done
+    record = json.loads((home / "tuning.json").read_text())
+    record["arms"]["none"]["chosen"][RATE] = 0.4
+    for edited in (record, with_checksum(record)):
+        (home / "tuning.json").write_text(json.dumps(edited))
+        warned: list[str] = []
+        again = with_recorded_tuning(home, experiment, base, warned.append)
+        assert again.arms["none"][RATE] == 0.05
+        assert warned == [
+            "tuning.json was changed after it was written: sweep.json holds what was chosen"
+        ]
+        assert json.loads((home / "tuning.json").read_text()) == edited  # for the report to name
+    record["complete"] = False
+    (home / "tuning.json").write_text(json.dumps(record))
+    (home / "sweep.json").unlink()
+    warned = []
+    assert with_recorded_tuning(home, experiment, base, warned.append).untuned == ("none", "relu")
+    assert "the choice is made again" in warned[0]
+
+
+def test_an_arm_that_is_added_after_the_runs_is_tuned_late_on_the_same_grid(done):
+    home, experiment, base, train = done
+    first = plan_runs(with_recorded_tuning(home, experiment, base, print), base)[0]
+    run_directory.claim(home / first.directory, first.config)
+    run_directory.update_run(home / first.directory, status="running")
+    arms = {**experiment.arms, "elu": {"model.intermediate_activation": "elu"}}
+    wider = with_recorded_tuning(home, replace(experiment, arms=arms), base, print)
+    assert wider.untuned == ("elu",)
+    train.value = hill({"elu": 100.0})
+    before = len(train.calls)
+    again, record, _ = tuned(home, wider, train)
+    assert train.calls[before:] == [2 * 7]  # every value that the others have tried, once
+    assert tried(record, "elu") == tried(record, "none")
+    assert record["arms"]["elu"]["known"]["begun"] == 1
+    assert record["arms"]["none"]["known"]["begun"] == 0
+    assert record["arms"]["elu"]["at_edge"] == {RATE: "upper"}
+    assert again.arms["none"][RATE] == 0.05
+
+
+def test_a_record_carries_the_choice_to_another_directory(done, tmp_path):
+    home, *_ = done
+    recorded = load_recorded(home / "sweep.json")
+    assert recorded.experiment.untuned == ()
+    assert [recorded.run(row).id for row in recorded.rows] == [row["id"] for row in recorded.rows]
+    experiment, settings, runs = load_sweep(home / "sweep.json", seeds=None, overrides=())
+    other = tmp_path / "other"
+    other.mkdir()
+    write_ledger(other, experiment, settings, runs, "sweep")
+    assert (other / "tuning.json").read_bytes() == (home / "tuning.json").read_bytes()
+    assert json.loads((other / "sweep.json").read_text())["tuned_elsewhere"] is True
+    assert json.loads((home / "sweep.json").read_text())["tuned_elsewhere"] is False
+    words = ["optimizer.nesterov=true"]  # what was chosen was so under other settings
+    experiment, _, _ = load_sweep(home / "sweep.json", seeds=None, overrides=words)
+    assert experiment.untuned == ("none", "relu")
+    with pytest.raises(InputError, match="is what the experiment tunes for each arm"):
+        load_sweep(home / "sweep.json", seeds=None, overrides=[f"{RATE}=0.1"])
+
+
+def test_a_record_of_a_tuning_that_goes_on_is_loaded(tmp_path):
+    experiment, base = declare(Tune(RATE, RATES)), resolve({})
+    write_ledger(tmp_path, experiment, base, [], "sweep")
+
+    def killed(runs):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune_arms(tmp_path, experiment, base, killed)
+    loaded, _, runs = load_sweep(tmp_path / "sweep.json", seeds=None, overrides=())
+    assert loaded.untuned == ("none", "relu")
+    assert len(runs) == 8
+    assert len(read_statuses(tmp_path)) == 20
+    assert {status.status for status in read_statuses(tmp_path)} == {"planned"}
