@@ -27,6 +27,13 @@ from xception_jax.report.claim_tables import (
     endpoint_table,
     settings_table,
 )
+from xception_jax.report.compute_tables import (
+    compute_notes,
+    compute_table,
+    describe_compute,
+    speed_notes,
+)
+from xception_jax.report.noise_tables import NOISE_NOTES, noise_table
 from xception_jax.report.summary import Summary
 from xception_jax.report.tables import (
     Table,
@@ -106,9 +113,12 @@ def render_page(
         arm_notes=_arm_notes(summary),
         seed_table=seed_table(sweep, summary),
         seed_notes=_seed_notes(summary),
+        noise_table=noise_table(verdicts),
+        noise_notes=NOISE_NOTES,
         audit=_audit(sweep, audit),
         run_table=run_table(summary),
         run_notes=_run_notes(sweep, summary),
+        compute=_compute(verdicts.get("compute")),
         override_table=_override_table(sweep),
         provenance=_provenance(sweep, made_by),
     )
@@ -126,6 +136,7 @@ def _templates() -> Environment:
     )
     templates.filters |= {
         "claim_title": claim_title,
+        "compute_spent": describe_compute,
         "endpoint_table": endpoint_table,
         "marker_outline": _marker_outline,
     }
@@ -192,7 +203,7 @@ def _arm_notes(summary: Summary) -> list[str]:
         "so that it may change while the sweep is running. ≥: some runs did "
         "not reach it and count with their whole budget; ≤: some were there at their first "
         "evaluation.",
-        "Images/s is what each run measured as it trained; what else the machine did is not known.",
+        *speed_notes(summary),
     ]
 
 
@@ -233,6 +244,13 @@ def _audit(sweep: Sweep, audit: Mapping[str, Any]) -> dict[str, Any] | None:
         "notes": audit["notes"],
         "settings": settings_table(audit),
     }
+
+
+def _compute(compute: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the page says of the compute spent; None where nothing is known of it."""
+    if not compute or not describe_compute(compute):
+        return None
+    return {"table": compute_table(compute), "notes": compute_notes(compute)}
 
 
 def _override_table(sweep: Sweep) -> Table:
