@@ -43,6 +43,7 @@ def load(
     *,
     directory: str | None = None,
     validation_fraction: float = 0.1,
+    split_seed: int | None = None,
     train_examples: int | None = None,
     upright: bool = True,
     image_key: str | None = None,
@@ -56,6 +57,7 @@ def load(
         directory: directory of prepared data sets (None: TFDS's default), or the image folder. If
             it is a URL, its content is downloaded once.
         validation_fraction: share of the training examples to take for each split that is missing.
+        split_seed: seed by which these are drawn; None: as always.
         train_examples: number of training examples to use; None uses all.
         upright: whether images are turned as EXIF's Orientation says.
         image_key: feature of a prepared set that holds the image; None: the one it declares.
@@ -101,6 +103,7 @@ def load(
         channels,
         parts,
         validation_fraction=validation_fraction,
+        split_seed=split_seed,
         train_examples=train_examples,
         class_frequencies=frequencies,
         upright=upright,
