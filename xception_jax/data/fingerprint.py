@@ -69,6 +69,7 @@ class DataFingerprint:
         drawn: names of the splits that the run's seed drew, see `Source`.
         pool: SHA-256 of what they were drawn from, which is the same for every seed; None where
             nothing was drawn, or not all of it was used.
+        licence: see `Source`.
     """
 
     method: str
@@ -79,6 +80,7 @@ class DataFingerprint:
     class_names: tuple[str, ...]
     drawn: tuple[str, ...] = ()
     pool: str | None = None
+    licence: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """The fingerprint as plain data."""
@@ -122,7 +124,7 @@ def fingerprint_pixels(
     is_whole = drawn and len(pool) == len(source.splits["train"].records)
     return DataFingerprint(
         "pixels", _names(source), splits, repeated, notes, names, drawn,
-        _sha256(pool) if is_whole else None,
+        _sha256(pool) if is_whole else None, source.licence,
     )  # fmt: skip
 
 
@@ -155,7 +157,9 @@ def fingerprint_records(source: Source) -> DataFingerprint:
     known = train.known_labels()
     every_label = [] if known is None else [known.astype(np.int32).tobytes()]
     pool = _sha256([of_files[id(train)].encode(), *every_label]) if drawn else None
-    return DataFingerprint("records", _names(source), splits, None, notes, names, drawn, pool)
+    return DataFingerprint(
+        "records", _names(source), splits, None, notes, names, drawn, pool, source.licence
+    )
 
 
 def _sha256(parts: Sequence[bytes]) -> str:

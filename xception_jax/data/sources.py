@@ -73,6 +73,7 @@ def load(
     channels = 3
     frequencies: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
+    licence = shipped.LICENCE if name in (shipped.NAME, mosaic.NAME) else None
     keys = {"image_key": image_key, "label_key": label_key, "train_split": train_split}
     if name in _NEEDS_NO_PREPARATION:
         _require_unset(name, keys)
@@ -96,7 +97,7 @@ def load(
             raise _not_prepared(name, directory)
         stored = builders.read(name, path, **keys)
         class_names, channels = stored.class_names, stored.channels
-        parts, notes = stored.parts, stored.notes
+        parts, notes, licence = stored.parts, stored.notes, stored.licence or licence
     return assign_splits(
         name,
         class_names,
@@ -108,6 +109,7 @@ def load(
         class_frequencies=frequencies,
         upright=upright,
         notes=notes,
+        licence=licence,
     )
 
 

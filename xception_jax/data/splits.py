@@ -187,6 +187,7 @@ class Source:
         notes: what people should know of the data set, a sentence each.
         drawn: names of the splits that a split seed draws from the training examples; empty
             without one.
+        licence: licence of the images, as far as it is known.
     """
 
     name: str
@@ -196,6 +197,7 @@ class Source:
     class_frequencies: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
+    licence: str | None = None
 
 
 def assign_splits(
@@ -210,6 +212,7 @@ def assign_splits(
     class_frequencies: tuple[float, ...] | None = None,
     upright: bool = True,
     notes: tuple[str, ...] = (),
+    licence: str | None = None,
 ) -> Source:
     """Makes a `Source` from a data set's labelled parts, by the rules in the module's docstring.
 
@@ -224,6 +227,7 @@ def assign_splits(
         class_frequencies: for a multi-label set, see `pipeline.DatasetInfo`.
         upright: whether images are turned as EXIF's Orientation says.
         notes: what people should know of the data set, a sentence each.
+        licence: licence of the images; None: it is not known.
 
     Raises:
         InputError: there are too few examples for the splits, or for `train_examples`; or nothing
@@ -261,7 +265,7 @@ def assign_splits(
             if len(records) == 0:
                 raise InputError("data.name", name, f"its {split_name} split is empty")
     drawn = ("train", *missing) if split_seed is not None else ()
-    return Source(name, class_names, channels, splits, class_frequencies, notes, drawn)
+    return Source(name, class_names, channels, splits, class_frequencies, notes, drawn, licence)
 
 
 def _take(

@@ -199,6 +199,9 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         code=as_mapping(known.get("code")),
         claims_sha256=as_text(known.get("claims_sha256")) or None,
         spent=spent_by(known),
+        skipped_images=len(skipped)
+        if isinstance(skipped := known.get("skipped_images"), list)
+        else None,
     )
 
 

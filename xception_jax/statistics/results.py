@@ -51,6 +51,7 @@ class Run:
         code: digests of the code it came from, see `runtime.source_code`.
         claims_sha256: digest of the claims that its sweep had declared when it began.
         spent: the compute that it took; None where it is not recorded.
+        skipped_images: number of images that could not be decoded and were left out.
     """
 
     arm: str
@@ -94,6 +95,7 @@ class Run:
     code: Mapping[str, Any] = field(default_factory=dict, repr=False)
     claims_sha256: str | None = None
     spent: Spent | None = None
+    skipped_images: int | None = None
 
     @property
     def test_metric(self) -> float | None:
