@@ -35,6 +35,7 @@ FILES = {
     *(f"{name}.{kind}" for name in ("validation_top1", "validation_loss") for kind in KINDS),
     *(f"{name}.{kind}" for name in ("paired_difference", "cost") for kind in KINDS),
     "audit.json",
+    "checklist.md",
     "verdicts.json",
 }
 SHOWN_FIGURES = (

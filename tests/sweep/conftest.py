@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.shrunk import EXPERIMENT, SHRUNK
+from tests.synthetic_sweep import finished_sweep, new_sweep  # noqa: F401 - fixtures of these tests
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,8 @@ def report(
 def _show(written: "ReportResult", directory: Path) -> None:
     from rich.table import Table
 
+    from xception_jax.report.compute_tables import describe_compute
+
     table = Table(*written.columns, box=None, pad_edge=False)
     for row in written.rows:
         table.add_row(*row)
@@ -67,6 +69,8 @@ def _show(written: "ReportResult", directory: Path) -> None:
             console.print(f"{number}. {claim['verdict']}: {claim['sentence']}")
         console.print()
         console.print(_verdict_table(claims))
+    if spent := describe_compute(written.verdicts["compute"]):
+        console.print(spent)
     for note in written.notes:
         warn(note)
     page = written.page if url_of(directory) is None else f"{url_of(directory)}/report/index.html"
@@ -88,8 +92,8 @@ def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
         for endpoint in claim["endpoints"] or [{}]:
             interval = _interval(endpoint)
             effect = _number(endpoint.get("effect"))
-            names = ("p", "p_adjusted", "probability_of_improvement")
-            rest = [_number(endpoint.get(name)) for name in names]
+            rest = [_number(endpoint.get(name)) for name in ("p", "p_adjusted")]
+            rest.append(_improvement(endpoint))
             table.add_row(*first, endpoint.get("endpoint", ""), effect, interval, *rest)
             first = [""] * 4
     return table
@@ -105,6 +109,13 @@ def _interval(endpoint: Mapping[str, Any]) -> str:
     confidence = endpoint["confidence"]
     other = "" if round(confidence, 6) == CONFIDENCE else f" ({confidence:.0%})"
     return f"{_number(low)} to {_number(high)}{other}"
+
+
+def _improvement(endpoint: Mapping[str, Any]) -> str:
+    """`0.9375 (0.70 to 1.00)`: the share of seeds that gain, and its 95% interval."""
+    ends = endpoint.get("improvement_interval")
+    share = _number(endpoint.get("probability_of_improvement"))
+    return f"{share} ({ends[0]:.2f} to {ends[1]:.2f})" if ends else share
 
 
 def _number(value: float | None) -> str:

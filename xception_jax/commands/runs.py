@@ -144,7 +144,7 @@ def status(directory: Directory) -> int:
     from rich.table import Table
 
     from xception_jax.commands.display import headline
-    from xception_jax.json_values import as_mapping, as_real, as_text
+    from xception_jax.json_values import as_mapping, as_real, as_text, as_whole
     from xception_jax.records import METRICS
     from xception_jax.sweep.ledger import read_statuses
 
@@ -156,12 +156,13 @@ def status(directory: Directory) -> int:
     for run in runs:
         result = as_mapping(run.record.get("result"))
         speed = as_real(run.record.get("images_per_second"))
+        pack = as_whole(as_mapping(run.record.get("pack")).get("size"))
         has_metric = any(as_real(result.get(metric)) is not None for metric in METRICS)
         table.add_row(
             f"{as_text(run.arm)} seed {as_text(run.seed)}",
             run.status,
             f"{as_text(result.get('split'))} {headline(result)}" if has_metric else "",
-            f"{speed:,.0f}" if speed else "",
+            (f"{speed:,.0f}" + (f" (pack of {pack})" if pack else "")) if speed else "",
             as_text(run.reason),
         )
     console.print(table)

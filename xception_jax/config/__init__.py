@@ -4,6 +4,7 @@ from xception_jax.config.identity import (
     canonical_json,
     run_id,
     shared_settings,
+    split_seed,
 )
 from xception_jax.config.loading import (
     flatten,
@@ -36,4 +37,5 @@ __all__ = [
     "resolve",
     "run_id",
     "shared_settings",
+    "split_seed",
 ]

@@ -25,6 +25,7 @@ from xception_jax.errors import InputError, nearest_name, require_no_password
 T = TypeVar("T")
 Check = Callable[[str, Any], Any]
 InPack = Literal["equal", "free", "free_above_zero"]
+Identity = bool | Literal["unless_default"]
 LARGEST_INTEGER = 2**31 - 1
 
 
@@ -38,7 +39,9 @@ class Setting:
         default: default value.
         valid: the valid values, in words; empty where `help` says them.
         help: help text of one line.
-        identity: whether the value can change a run's result, and so is part of the run's id.
+        identity: whether the value can change a run's result, and so is part of the run's id;
+            "unless_default": it is, and the default is left out, so that runs from before there
+            was the setting keep their ids.
         in_pack: whether the runs of a pack must have equal values, may differ freely, or may differ
             as long as all are above zero or none is.
         check: takes (name, value), returns the canonical value or raises `InputError`.
@@ -49,7 +52,7 @@ class Setting:
     default: Any
     valid: str
     help: str
-    identity: bool
+    identity: Identity
     in_pack: InPack
     check: Check
 
@@ -71,7 +74,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     check: Check | None = None,
-    identity: bool = True,
+    identity: Identity = True,
     in_pack: InPack = "equal",
 ) -> Any:
     """A field of a `Checked` dataclass that is a setting.

@@ -19,13 +19,27 @@ def run_id(config: Config) -> str:
     These are all but logging, checkpointing, paths, devices and threads. Two configs with the same
     id give the same curve.
     """
-    return digest(
-        {name: plain(value) for name, value in config.flat().items() if SETTINGS[name].identity}
-    )
+    determining = {}
+    for name, value in config.flat().items():
+        identity, default = SETTINGS[name].identity, SETTINGS[name].default
+        if identity and not (identity == "unless_default" and value == default):
+            determining[name] = plain(value)
+    return digest(determining)
+
+
+def split_seed(config: Config) -> int | None:
+    """The seed by which the run's own split of the data is drawn; None: the split is fixed.
+
+    Runs that train in one pack must have it in common: they share the data on the devices.
+    """
+    return config.seed if config.data.split_seed == "seed" else None
 
 
 def shared_settings(config: Config) -> dict[str, Any]:
-    """The settings that runs must have in common to train in one pack, by dotted name."""
+    """The settings that runs must have in common to train in one pack, by dotted name.
+
+    Besides, they must have the same `split_seed`.
+    """
     shared = {}
     for name, value in config.flat().items():
         in_pack = SETTINGS[name].in_pack

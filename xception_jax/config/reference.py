@@ -10,6 +10,7 @@ from typing import Any
 from xception_jax.config.fields import plain
 from xception_jax.config.schema import SETTINGS
 
+_IN_IDENTITY = {True: "yes", False: "", "unless_default": "yes, unless default"}
 _IN_PACK = {"equal": "", "free": "yes", "free_above_zero": "yes, all zero or none"}
 _HEADINGS = ("setting", "default", "values", "meaning", "in the run id", "may differ in a pack")
 
@@ -48,7 +49,7 @@ def _tables() -> Iterator[str]:
                 _row(_HEADINGS),
                 _row("---" for _ in _HEADINGS),
             )
-        identity = "yes" if setting.identity else ""
+        identity = _IN_IDENTITY[setting.identity]
         yield _row(
             (
                 f"`{setting.name}`",

@@ -66,6 +66,11 @@ class DataConfig(Checked):
         low=0.01,
         high=0.5,
     )
+    split_seed: Literal["fixed", "seed"] = setting(
+        "fixed",
+        "how examples are held out of train: fixed, or drawn anew for each seed of a run",
+        identity="unless_default",
+    )
     train_examples: int | None = setting(
         None, "number of training examples to use, from the first; null: all", low=1
     )
@@ -97,9 +102,14 @@ class DataConfig(Checked):
     )
     threads: int = setting(8, "decoding threads per host", low=1, high=1024, identity=False)
 
-    def source(self) -> dict[str, Any]:
-        """The settings that say which examples there are: the arguments of `data.load`."""
-        return {name: getattr(self, name) for name in _OF_THE_SOURCE}
+    def source(self, seed: int) -> dict[str, Any]:
+        """The settings that say which examples there are: the arguments of `data.load`.
+
+        Args:
+            seed: seed of the run.
+        """
+        settings = {name: getattr(self, name) for name in _OF_THE_SOURCE}
+        return settings | {"split_seed": seed if self.split_seed == "seed" else None}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ _NAME = re.compile(
     r"(?P<set>\w{1,100})(/(?P<config>\w[\w.+-]{0,99}))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII
 )
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+_LONGEST_LICENCE = 120  # characters; some sets declare its whole text
 _VALIDATION = ("validation", "valid", "val", "dev")
 
 
@@ -95,12 +96,14 @@ class StoredSet:
         channels: number of channels, 1 or 3.
         parts: the records of every labelled split, among them "train".
         notes: what people should know of the data set, a sentence each.
+        licence: its licence as the set declares it, in a line; None: it does not.
     """
 
     class_names: tuple[str, ...]
     channels: int
     parts: dict[str, Records]
     notes: tuple[str, ...]
+    licence: str | None = None
 
 
 def read(
@@ -164,7 +167,8 @@ def read(
         raise InputError("data.name", name, f"its split {trained} has no example with a {label}")
     features = builder.info.features
     channels = 1 if features[image].shape[-1] == 1 else 3
-    return StoredSet(tuple(features[label].names), channels, parts, tuple(notes))
+    licence = one_line(builder.info.redistribution_info.license)[:_LONGEST_LICENCE] or None
+    return StoredSet(tuple(features[label].names), channels, parts, tuple(notes), licence)
 
 
 def _feature(field: str, chosen: str | None, name: str, info: Any, kind: type) -> str:

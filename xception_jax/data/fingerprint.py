@@ -66,6 +66,10 @@ class DataFingerprint:
         repeated: images that stand in two splits; None where the method does not show it.
         notes: what people should know of the splits, a sentence each.
         class_names: names of the classes, in label order.
+        drawn: names of the splits that the run's seed drew, see `Source`.
+        pool: SHA-256 of what they were drawn from, which is the same for every seed; None where
+            nothing was drawn, or not all of it was used.
+        licence: see `Source`.
     """
 
     method: str
@@ -74,6 +78,9 @@ class DataFingerprint:
     repeated: tuple[Repeated, ...] | None
     notes: tuple[str, ...]
     class_names: tuple[str, ...]
+    drawn: tuple[str, ...] = ()
+    pool: str | None = None
+    licence: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """The fingerprint as plain data."""
@@ -108,8 +115,17 @@ def fingerprint_pixels(
     labels = {split: arrays[split]["label"] for split in _SPLITS}
     repeats = map(_repeated_note, repeated)
     notes = (*source.notes, *repeats, *_missing_notes(source.class_names, labels))
-    names = source.class_names
-    return DataFingerprint("pixels", _names(source), splits, repeated, notes, names)
+    names, drawn = source.class_names, source.drawn
+    pool = sorted(
+        digest + label.tobytes()
+        for split in drawn
+        for digest, label in zip(of_images[split], arrays[split]["label"], strict=True)
+    )
+    is_whole = drawn and len(pool) == len(source.splits["train"].records)
+    return DataFingerprint(
+        "pixels", _names(source), splits, repeated, notes, names, drawn,
+        _sha256(pool) if is_whole else None, source.licence,
+    )  # fmt: skip
 
 
 def fingerprint_records(source: Source) -> DataFingerprint:
@@ -137,8 +153,13 @@ def fingerprint_records(source: Source) -> DataFingerprint:
         if known is not None:
             labels[name] = known
     notes = (*source.notes, *_missing_notes(source.class_names, labels))
-    names = source.class_names
-    return DataFingerprint("records", _names(source), splits, None, notes, names)
+    names, drawn, train = source.class_names, source.drawn, source.splits["train"].records
+    known = train.known_labels()
+    every_label = [] if known is None else [known.astype(np.int32).tobytes()]
+    pool = _sha256([of_files[id(train)].encode(), *every_label]) if drawn else None
+    return DataFingerprint(
+        "records", _names(source), splits, None, notes, names, drawn, pool, source.licence
+    )
 
 
 def _sha256(parts: Sequence[bytes]) -> str:

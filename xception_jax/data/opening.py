@@ -26,6 +26,7 @@ def open_pipeline(
     directory: str | None = None,
     image_size: int,
     validation_fraction: float = 0.1,
+    split_seed: int | None = None,
     train_examples: int | None = None,
     upright: bool = True,
     image_key: str | None = None,
@@ -53,6 +54,7 @@ def open_pipeline(
         image_size: height and width of the images, pixels.
         validation_fraction: share of the training images to hold out if the data set has no
             validation split.
+        split_seed: see `load`.
         train_examples: number of training examples to use; None uses all.
         upright: whether images are turned as EXIF's Orientation says.
         image_key: see `load`; likewise `label_key` and `train_split`.
@@ -85,6 +87,7 @@ def open_pipeline(
         "name": name,
         "directory": directory,
         "validation_fraction": validation_fraction,
+        "split_seed": split_seed,
         "train_examples": train_examples,
         "upright": upright,
         "image_key": image_key,

@@ -14,6 +14,7 @@ from xception_jax.errors import InputError
 
 NAME = "fashion_mnist_mini"
 VERSION = "1.0.0"
+LICENCE = "MIT"  # see LICENSE beside the images
 DIRECTORY = Path(__file__).parent / NAME
 SIDE = 28
 COLUMNS = 40

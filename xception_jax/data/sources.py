@@ -43,6 +43,7 @@ def load(
     *,
     directory: str | None = None,
     validation_fraction: float = 0.1,
+    split_seed: int | None = None,
     train_examples: int | None = None,
     upright: bool = True,
     image_key: str | None = None,
@@ -56,6 +57,7 @@ def load(
         directory: directory of prepared data sets (None: TFDS's default), or the image folder. If
             it is a URL, its content is downloaded once.
         validation_fraction: share of the training examples to take for each split that is missing.
+        split_seed: seed by which these are drawn; None: as always.
         train_examples: number of training examples to use; None uses all.
         upright: whether images are turned as EXIF's Orientation says.
         image_key: feature of a prepared set that holds the image; None: the one it declares.
@@ -71,6 +73,7 @@ def load(
     channels = 3
     frequencies: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
+    licence = shipped.LICENCE if name in (shipped.NAME, mosaic.NAME) else None
     keys = {"image_key": image_key, "label_key": label_key, "train_split": train_split}
     if name in _NEEDS_NO_PREPARATION:
         _require_unset(name, keys)
@@ -94,17 +97,19 @@ def load(
             raise _not_prepared(name, directory)
         stored = builders.read(name, path, **keys)
         class_names, channels = stored.class_names, stored.channels
-        parts, notes = stored.parts, stored.notes
+        parts, notes, licence = stored.parts, stored.notes, stored.licence or licence
     return assign_splits(
         name,
         class_names,
         channels,
         parts,
         validation_fraction=validation_fraction,
+        split_seed=split_seed,
         train_examples=train_examples,
         class_frequencies=frequencies,
         upright=upright,
         notes=notes,
+        licence=licence,
     )
 
 

@@ -8,7 +8,9 @@ Only the final evaluation may use the test split, so a data set's splits are ass
   training examples.
 
 Examples are taken in a fixed pseudo-random order that depends on the number of examples alone, and
-not on a run's seed, so that runs of all seeds are compared on the same images. Of every class the
+not on a run's seed, so that runs of all seeds are compared on the same images. With a `split_seed`
+the order depends on that, too: then the splits that are taken from the training examples vary with
+it, and those that the set has stay. Of every class the
 same share is taken, at least one example as long as one remains for training. Where labels are not
 known without reading a large set (`Records.known_labels`), and for multi-label sets, the examples
 are a simple random sample, with every class in about its proportion. The remaining training
@@ -183,6 +185,9 @@ class Source:
         splits: the splits "train", "valid" and "test".
         class_frequencies: share of images that show each class, see `pipeline.DatasetInfo`.
         notes: what people should know of the data set, a sentence each.
+        drawn: names of the splits that a split seed draws from the training examples; empty
+            without one.
+        licence: licence of the images, as far as it is known.
     """
 
     name: str
@@ -191,6 +196,8 @@ class Source:
     splits: Mapping[str, Split]
     class_frequencies: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
+    licence: str | None = None
 
 
 def assign_splits(
@@ -200,10 +207,12 @@ def assign_splits(
     parts: Mapping[str, Records],
     *,
     validation_fraction: float,
+    split_seed: int | None = None,
     train_examples: int | None,
     class_frequencies: tuple[float, ...] | None = None,
     upright: bool = True,
     notes: tuple[str, ...] = (),
+    licence: str | None = None,
 ) -> Source:
     """Makes a `Source` from a data set's labelled parts, by the rules in the module's docstring.
 
@@ -213,13 +222,16 @@ def assign_splits(
         channels: number of channels of the decoded images, 1 or 3.
         parts: records of "train" and, if the set has them, of "validation" and "test".
         validation_fraction: share of the training examples to take for each missing split.
+        split_seed: seed by which these are drawn; None: as always.
         train_examples: number of the remaining training examples to use; None uses all.
         class_frequencies: for a multi-label set, see `pipeline.DatasetInfo`.
         upright: whether images are turned as EXIF's Orientation says.
         notes: what people should know of the data set, a sentence each.
+        licence: licence of the images; None: it is not known.
 
     Raises:
-        InputError: there are too few examples for the splits, or for `train_examples`.
+        InputError: there are too few examples for the splits, or for `train_examples`; or nothing
+            is drawn, and there is a seed for that.
     """
     train = parts["train"]
     test, valid = parts.get("test"), parts.get("validation")
@@ -227,11 +239,14 @@ def assign_splits(
         test, valid = valid, None
     held_out = {"test": test, "valid": valid}
     missing = [split_name for split_name, records in held_out.items() if records is None]
+    if split_seed is not None and not missing and train_examples is None:
+        reason = f"has no effect, since {name} has a validation and a test split and all is used"
+        raise InputError("data.split_seed", "seed", reason, "fixed")
     multi_label = class_frequencies is not None
     labels = train.known_labels() if missing else None
     if labels is not None and labels.ndim > 1:  # sets of classes, also where they should be one
         labels = None
-    *taken, rest = _take(len(train), labels, validation_fraction, len(missing))
+    *taken, rest = _take(len(train), labels, validation_fraction, len(missing), split_seed)
     if not all(map(len, (*taken, rest))):
         raise InputError("data.name", name, f"{len(train)} training examples are too few to split")
     if train_examples is not None and train_examples > len(rest):
@@ -249,10 +264,13 @@ def assign_splits(
             splits[split_name] = split(records, np.arange(len(records)))
             if len(records) == 0:
                 raise InputError("data.name", name, f"its {split_name} split is empty")
-    return Source(name, class_names, channels, splits, class_frequencies, notes)
+    drawn = ("train", *missing) if split_seed is not None else ()
+    return Source(name, class_names, channels, splits, class_frequencies, notes, drawn, licence)
 
 
-def _take(count: int, labels: np.ndarray | None, fraction: float, splits: int) -> list[np.ndarray]:
+def _take(
+    count: int, labels: np.ndarray | None, fraction: float, splits: int, seed: int | None
+) -> list[np.ndarray]:
     """Takes `fraction` of `count` examples for each of `splits` splits; the rest comes last.
 
     Args:
@@ -260,11 +278,13 @@ def _take(count: int, labels: np.ndarray | None, fraction: float, splits: int) -
         labels: the class of each, of every one of which that share is taken; None: of all together.
         fraction: share to take for each split.
         splits: number of splits to take examples for.
+        seed: of the order; None: the order that all seeds share.
 
     Returns:
         Indices of the examples of each split, in the order of the permutation.
     """
-    order = permutation(0, "splits", 0, count)
+    # The index keeps the orders of all seeds apart from the shared one, that of seed 0 included.
+    order = permutation(seed or 0, "splits", int(seed is not None), count)
     share = max(1, round(fraction * count))
     if labels is None:
         return np.split(order, [share * number for number in range(1, splits + 1)])

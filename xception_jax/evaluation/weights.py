@@ -41,7 +41,7 @@ def evaluate_weights(directory: Path, config: Config, *, split: str) -> dict[str
     if data.image_size != (size := weights.preprocessing.size):
         reason = f"the weights in {directory} expect images of {size} pixels"
         raise InputError("data.image_size", data.image_size, reason, size)
-    source = load(**data.source())
+    source = load(**data.source(config.seed))
     if weights.num_classes != (classes := len(source.class_names)):
         head = "no classifier" if weights.num_classes is None else f"{weights.num_classes} classes"
         reason = f"is a set of {classes} classes, the weights in {directory} have {head}"

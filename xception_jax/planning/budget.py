@@ -186,7 +186,7 @@ def dataset_info(config: Config) -> DatasetInfo:
 def _read_info(data: DataConfig) -> DatasetInfo:
     name, size = data.name, data.image_size
     try:
-        source = load(**data.source())
+        source = load(**data.source(seed=0))
     except InputError:
         if name not in _WELL_KNOWN:
             raise

@@ -36,12 +36,22 @@ def endpoint_table(claim: Mapping[str, Any]) -> Table:
         "minimum_detectable_effect": "smallest detectable",
         "needed_n": "n that would decide",
     }
+    told = [{**row, "probability_of_improvement": _improvement(row)} for row in claim["endpoints"]]
     rows = tuple(
         (endpoint_name(row.get("endpoint")), *(_cell(row.get(key)) for key in list(columns)[1:]))
-        for row in claim["endpoints"]
+        for row in told
     )
     numeric = tuple(key not in ("endpoint", "method") for key in columns)
     return Table(tuple(columns.values()), numeric, rows)
+
+
+def _improvement(row: Mapping[str, Any]) -> str | None:
+    """`0.9375 (0.70 to 1.00)`, and the number of draws where there are any."""
+    value, ends = row.get("probability_of_improvement"), row.get("improvement_interval")
+    if value is None or not ends:
+        return value
+    draws = f", {count} draw{'s' * (count > 1)}" if (count := row.get("draws")) else ""
+    return f"{_cell(value)} ({ends[0]:.2f} to {ends[1]:.2f}{draws})"
 
 
 def _cell(value: object) -> str:

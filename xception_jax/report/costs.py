@@ -23,6 +23,7 @@ from xception_jax.report.canvas import (
 from xception_jax.report.curves import LABEL_LENGTH
 from xception_jax.statistics.paired import t_interval
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.speed import measurements
 
 COSTS = {
     "parameters": "Parameters",
@@ -32,7 +33,8 @@ COSTS = {
 OUTCOMES = {"top1": "Test top-1 accuracy", "map100": "Test MAP@100"}
 READING = (
     "Small: one run. Large: the mean of an arm’s done runs, with its 95% interval. Speed is what a "
-    "run measured while it trained; what else the machine did is not known."
+    "run measured while it trained, a pack once for all of its runs; what else the machine did is "
+    "not known."
 )
 
 
@@ -57,27 +59,36 @@ def cost_figure(sweep: Sweep) -> ReportFigure | None:
 
 
 def cost_frame(sweep: Sweep) -> pl.DataFrame:
-    """Every done run's costs and outcome: columns arm, seed, cost, spent, outcome."""
+    """Every done run's costs and outcome: columns arm, seed, measurement, cost, spent, outcome.
+
+    Runs of one pack have the same measurement; it is null where no speed was recorded.
+    """
+    measured = measurements(sweep.runs)
     rows = [
-        (run.arm, run.seed, cost, float(spent), run.test_metric)
+        (run.arm, run.seed, number, cost, float(spent), run.test_metric)
         for cost in COSTS
-        for run in sweep.runs
+        for run, number in zip(sweep.runs, measured, strict=True)
         if run.status == "done"
         and run.test_metric is not None
         and (spent := getattr(run, cost)) is not None
     ]
-    schema: dict[str, Any] = {"arm": pl.String, "seed": pl.Int64, "cost": pl.String}
+    schema: dict[str, Any] = {"arm": pl.String, "seed": pl.Int64, "measurement": pl.Int64}
+    schema |= {"cost": pl.String}
     schema |= {"spent": pl.Float64, "outcome": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def mean_outcomes(runs: pl.DataFrame) -> pl.DataFrame:
-    """Means over an arm's runs: columns arm, cost, spent, outcome, low, high (null for one run)."""
+    """Means over an arm's runs: columns arm, cost, spent, outcome, low, high (null for one run).
+
+    `spent` is the mean over measurements, in which the runs of a pack count once.
+    """
     rows = []
     for (arm, cost), group in runs.group_by("arm", "cost", maintain_order=True):
         values = group["outcome"].to_numpy()
         low, high = t_interval(values) if len(values) > 1 else (None, None)
-        rows.append((arm, cost, group["spent"].mean(), float(np.mean(values)), low, high))
+        spent = group.group_by("measurement").agg(pl.col("spent").mean())["spent"].mean()
+        rows.append((arm, cost, spent, float(np.mean(values)), low, high))
     schema: dict[str, Any] = {"arm": pl.String, "cost": pl.String}
     schema |= dict.fromkeys(("spent", "outcome", "low", "high"), pl.Float64)
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -95,7 +106,7 @@ def draw_costs(
     """Draws the outcome against each cost, one panel per cost.
 
     Args:
-        runs: columns arm, seed, cost, spent, outcome: a small mark for each run.
+        runs: as `cost_frame` makes it: a small mark for each run.
         means: columns arm, cost, spent, outcome, low, high: a large mark with its interval.
         costs: which of `COSTS` to draw, a panel each.
         arms: of the sweep, in its order, which gives each its color and marker.

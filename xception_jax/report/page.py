@@ -27,6 +27,13 @@ from xception_jax.report.claim_tables import (
     endpoint_table,
     settings_table,
 )
+from xception_jax.report.compute_tables import (
+    compute_notes,
+    compute_table,
+    describe_compute,
+    speed_notes,
+)
+from xception_jax.report.noise_tables import NOISE_NOTES, noise_table
 from xception_jax.report.summary import Summary
 from xception_jax.report.tables import (
     Table,
@@ -107,11 +114,14 @@ def render_page(
         arm_notes=_arm_notes(summary),
         seed_table=seed_table(sweep, summary),
         seed_notes=_seed_notes(summary),
+        noise_table=noise_table(verdicts),
+        noise_notes=NOISE_NOTES,
         audit=_audit(sweep, audit),
         run_table=run_table(summary),
         run_notes=_run_notes(sweep, summary),
         tuning_table=tuning_table(sweep),
         tuning_notes=tuning_notes(sweep),
+        compute=_compute(verdicts.get("compute")),
         override_table=_override_table(sweep),
         provenance=_provenance(sweep, made_by),
     )
@@ -129,6 +139,7 @@ def _templates() -> Environment:
     )
     templates.filters |= {
         "claim_title": claim_title,
+        "compute_spent": describe_compute,
         "endpoint_table": endpoint_table,
         "marker_outline": _marker_outline,
     }
@@ -195,7 +206,7 @@ def _arm_notes(summary: Summary) -> list[str]:
         "so that it may change while the sweep is running. ≥: some runs did "
         "not reach it and count with their whole budget; ≤: some were there at their first "
         "evaluation.",
-        "Images/s is what each run measured as it trained; what else the machine did is not known.",
+        *speed_notes(summary),
     ]
 
 
@@ -238,6 +249,13 @@ def _audit(sweep: Sweep, audit: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def _compute(compute: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the page says of the compute spent; None where nothing is known of it."""
+    if not compute or not describe_compute(compute):
+        return None
+    return {"table": compute_table(compute), "notes": compute_notes(compute)}
+
+
 def _override_table(sweep: Sweep) -> Table:
     rows = tuple(
         (arm, ", ".join(f"{key}={_value(value)}" for key, value in overrides.items()) or "none")
@@ -263,7 +281,9 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
     if not versions:
         versions = {name: [number] for name, number in sweep.versions}
     commits = [run.commit or "not known" for run in started] or [sweep.commit or "not known"]
-    data_files = "results.csv, results.parquet, curves.csv, curves.parquet, audit.json"
+    data_files = (
+        "results.csv, results.parquet, curves.csv, curves.parquet, audit.json, checklist.md"
+    )
     return [
         ("Sweep made with", sweep.command, True),
         ("Sweep made at", sweep.created, False),

@@ -37,9 +37,14 @@ from xception_jax.records import (
 )
 from xception_jax.regular_files import read_regular
 from xception_jax.report.logs import read_curves
+from xception_jax.statistics.compute import spent_by
 from xception_jax.statistics.results import SHOWN_STATUSES, UNREADABLE, Run, Sweep
 
 _MOST = 1 << 26  # bytes of a JSON file
+# Settings that a config.json from before they existed does not have: they were as by default.
+_DEFAULTS = {
+    name: known.default for name, known in SETTINGS.items() if known.identity == "unless_default"
+}
 
 
 def read_directory(directory: Path) -> Sweep:
@@ -162,7 +167,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         notes.append(f"{directory}/{RUN}: unknown status {status!r}")
         status = UNREADABLE
     examples, result = as_mapping(known.get("examples")), as_mapping(known.get("result"))
-    settings = flatten(config)
+    settings = (_DEFAULTS | flatten(config)) if config else {}
     data, train = as_mapping(config.get("data")), as_mapping(config.get("train"))
     return Run(
         arm=as_text(entry.get("arm")) or as_text(known.get("arm")) or "run",
@@ -191,6 +196,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         metric=_metric(known, result),
         macs=as_whole(known.get("macs")),
         pack=as_whole(as_mapping(known.get("pack")).get("size")),
+        pack_runs=tuple(map(as_text, as_list(as_mapping(known.get("pack")).get("runs")))),
         started=as_text(known.get("started")) or None,
         ended=as_text(known.get("ended")) or None,
         commit=as_text(known.get("commit")) or None,
@@ -205,6 +211,10 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         data=as_mapping(known.get("data")),
         code=as_mapping(known.get("code")),
         claims_sha256=as_text(known.get("claims_sha256")) or None,
+        spent=spent_by(known),
+        skipped_images=len(skipped)
+        if isinstance(skipped := known.get("skipped_images"), list)
+        else None,
     )
 
 

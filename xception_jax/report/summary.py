@@ -13,6 +13,7 @@ from xception_jax.records import ENDED
 from xception_jax.statistics.descriptive import Crossing, Mean, first_crossing
 from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.results import SHOWN_STATUSES, Run, Sweep
+from xception_jax.statistics.speed import Speed
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class ArmSummary:
         steps_to_target: over runs that ended; a run that did not reach the target enters with its
             whole budget, even if it diverged early, so that the mean is then a lower bound.
         parameters: trainable parameters, every value that occurs.
+        speed: of done runs, each pack counted once.
     """
 
     arm: str
@@ -53,7 +55,7 @@ class ArmSummary:
     crossings: Counter[str]
     steps_to_target: Mean
     parameters: tuple[int, ...]
-    images_per_second: Mean
+    speed: Speed
 
     @property
     def planned(self) -> int:
@@ -140,5 +142,5 @@ def _arm(arm: str, runs: list[RunSummary]) -> ArmSummary:
         crossings=Counter(each.crossing.kind for each in ended),
         steps_to_target=Mean.of(each.crossing.steps for each in ended),
         parameters=tuple(sorted(parameters)),
-        images_per_second=Mean.of(each.run.images_per_second for each in done),
+        speed=Speed.of(each.run for each in done),
     )

@@ -10,9 +10,13 @@ from xception_jax.report.summary import ArmSummary, RunSummary, Summary
 from xception_jax.statistics.contrasts import SIGNS, Arms, contrast_name, contrasts
 from xception_jax.statistics.descriptive import Crossing, Mean
 from xception_jax.statistics.results import Run, Sweep
+from xception_jax.statistics.speed import Speed, measurements
 
 NOT_KNOWN = "—"
-_NOT_SHOWN = ("settings", "determining", "pairing", "data", "code", "claims_sha256", "result_split")
+_NOT_SHOWN = (
+    "settings", "determining", "pairing", "data", "code", "claims_sha256", "result_split",
+    "pack_runs", "spent",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,13 @@ def results_frame(summary: Summary) -> pl.DataFrame:
         **{name: pl.Float64 for name in ("images_per_second", "compile_seconds")},
         **{name: pl.Float64 for name in ("valid_map100", "test_map100")},
         **{"metric": pl.String, "macs": pl.Int64, "pack": pl.Int64},
+        **{"speed_measurement": pl.Int64, "device_seconds": pl.Float64},
     }
-    rows = [_result(outcome, summary.target) for outcome in summary.runs]
+    measured = measurements(outcome.run for outcome in summary.runs)
+    rows = [
+        _result(outcome, summary.target) | {"speed_measurement": number}
+        for outcome, number in zip(summary.runs, measured, strict=True)
+    ]
     return pl.DataFrame(rows, schema=schema).select(
         "arm", "seed", "status", "reason", "steps", "last_step", "epochs",
         "valid_step", "valid_top1", "valid_loss", "test_top1", "test_top5", "test_loss",
@@ -53,7 +62,8 @@ def results_frame(summary: Summary) -> pl.DataFrame:
         "compile_seconds", "dataset", "model", "batch_size",
         "train_examples", "valid_examples", "test_examples",
         "started", "ended", "devices", "jax_version", "commit", "id", "directory",
-        "metric", "valid_map100", "test_map100", "macs", "pack",
+        "metric", "valid_map100", "test_map100", "macs", "pack", "speed_measurement",
+        "device_seconds",
     )  # fmt: skip
 
 
@@ -63,6 +73,7 @@ def _result(outcome: RunSummary, target: float | None) -> dict[str, object]:
         **{name: value for name, value in vars(run).items() if name not in _NOT_SHOWN},
         "devices": ", ".join(run.devices) or None,
         "jax_version": dict(run.versions).get("jax"),
+        "device_seconds": None if run.spent is None else run.spent.kept + run.spent.lost,
         "last_step": outcome.last_step,
         "valid_step": outcome.valid_step,
         "valid_top1": outcome.valid_top1,
@@ -96,7 +107,7 @@ def arm_table(summary: Summary) -> Table:
                 _mean(arm.test_metric, 4, arm.statuses["done"]),
                 _steps_to_target(arm, summary.target),
                 " or ".join(f"{count:,}" for count in arm.parameters) or NOT_KNOWN,
-                _mean(arm.images_per_second, 0, arm.statuses["done"]),
+                _speed(arm.speed, arm.statuses["done"]),
             )
             for arm in summary.arms
         ),
@@ -236,6 +247,15 @@ def _mean(mean: Mean, decimals: int, expected: int) -> str:
     if mean.deviation is not None:
         text += f" ± {_number(mean.deviation, decimals)}"
     return text if mean.n in (0, expected) else f"{text} (n = {mean.n})"
+
+
+def _speed(speed: Speed, expected: int) -> str:
+    """`190 (1 pack)`, `190 ± 5 (3 packs)`, `190 ± 5 (3 packs, 2 runs alone)`, or as `_mean`."""
+    if not speed.packs:
+        return _mean(speed.images_per_second, 0, expected)
+    parts = [f"{speed.packs} pack{'s' * (speed.packs > 1)}"]
+    parts += [f"{speed.alone} run{'s' * (speed.alone > 1)} alone"] * (speed.alone > 0)
+    return f"{_mean(speed.images_per_second, 0, speed.images_per_second.n)} ({', '.join(parts)})"
 
 
 def _crossing(crossing: Crossing) -> str:

@@ -15,6 +15,7 @@ import polars as pl
 from xception_jax.errors import InputError
 from xception_jax.records import REPORT
 from xception_jax.regular_files import inside, write_regular
+from xception_jax.report.checklist import checklist
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import arm_table, headline, results_frame
@@ -86,6 +87,7 @@ def write_report(
     contents |= files
     contents["audit.json"] = json.dumps(findings, indent=2).encode()
     contents["verdicts.json"] = json.dumps(verdicts, indent=2, allow_nan=False).encode()
+    contents["checklist.md"] = checklist(sweep, summary, findings, verdicts).encode()
     contents["index.html"] = page.encode()
     table = arm_table(summary)
     target = inside(directory, REPORT)

@@ -86,15 +86,22 @@ def digests(directory: Path, names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def record_failure(directory: Path, error: Exception) -> dict[str, Any]:
-    """Records in `run.json` why a run failed, and writes the trace to `failure.txt`."""
+def record_failure(directory: Path, error: Exception, **facts: Any) -> dict[str, Any]:
+    """Records in `run.json` why a run failed, and writes the trace to `failure.txt`.
+
+    Args:
+        directory: directory of the run.
+        error: what made it fail.
+        facts: further fields of `run.json`.
+    """
     trace = "".join(traceback.format_exception(error))
-    return record_failed(directory, f"{type(error).__name__}: {error}", trace)
+    return record_failed(directory, f"{type(error).__name__}: {error}", trace, **facts)
 
 
-def record_failed(directory: Path, reason: str, trace: str) -> dict[str, Any]:
+def record_failed(directory: Path, reason: str, trace: str, **facts: Any) -> dict[str, Any]:
     """Records a failure that is not an exception of this process; see `record_failure`."""
-    changes = {"status": "failed", "reason": " ".join(reason.split())[:500], "ended": now()}
+    failure = {"status": "failed", "reason": " ".join(reason.split())[:500], "ended": now()}
+    changes = {**facts, **failure}
     try:
         write_whole(directory / FAILURE, trace)
         return update_run(directory, **changes)

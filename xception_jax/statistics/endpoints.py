@@ -123,8 +123,8 @@ class Runs:
         """Per-example results of a run, read once."""
         at = self._index[run_key]
         if at not in self._predictions:
-            home = self.sweep.directory / self.sweep.runs[at].directory
-            self._predictions[at] = read_predictions(home)
+            run = self.sweep.runs[at]
+            self._predictions[at] = read_predictions(self.sweep.directory / run.directory, run.data)
         return self._predictions[at]
 
     @cached_property

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 from xception_jax.statistics.location import DRAWS, Differences, LocationTest
 
@@ -181,3 +181,23 @@ def is_skewed(differences: Differences) -> bool:
 def probability_of_improvement(gains: Differences) -> float:
     """The share of seeds that gain, where a draw counts half."""
     return float(np.mean(gains > 0) + np.mean(gains == 0) / 2)
+
+
+def improvement_interval(gains: Differences, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """An interval of the probability that a seed gains, plus half that of a draw.
+
+    The seeds are pairs of runs, so each is one trial: the interval is Clopper's and Pearson's
+    (1934) of the share of gains. A draw is left out of neither side: at the low end it counts
+    against, at the high end for, which is right whatever draws stand for. So the interval covers at
+    least as often as it says, for any distribution of independent pairs; without draws it is
+    exactly Clopper's and Pearson's.
+
+    Args:
+        gains: one per seed, at least one; above zero where the arm is better.
+        confidence: of the interval.
+    """
+    n, tail = gains.size, (1 - confidence) / 2
+    gained, not_lost = int(np.sum(gains > 0)), int(np.sum(gains >= 0))
+    low = betaincinv(gained, n - gained + 1, tail) if gained else 0.0
+    high = betaincinv(not_lost + 1, n - not_lost, 1 - tail) if not_lost < n else 1.0
+    return float(low), float(high)

@@ -3,12 +3,15 @@
 import io
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 
+from xception_jax.json_values import as_mapping, as_text
 from xception_jax.records import PREDICTIONS
 from xception_jax.regular_files import MAX_BYTES, read_regular
 
@@ -33,23 +36,37 @@ class Predictions:
         index: which example each is; None where the run does not say.
         label_share: of examples with sets of classes, the share of all classes that an example
             shows on average; None for one class an example.
+        split: name of the split.
+        labels: digest of the labels of that split, in order; None where the run does not say.
     """
 
     correct: Bool[np.ndarray, " examples"]
     index: Shaped[np.ndarray, " examples"] | None
     label_share: float | None
+    split: str = ""
+    labels: str | None = None
 
     def has_same_examples(self, other: "Predictions") -> bool:
-        """Whether both hold the same examples in the same order, as far as their indices tell."""
-        if self.correct.shape != other.correct.shape:
+        """Whether both hold the same examples in the same order, as far as can be told.
+
+        Indices count within the split, which may be another one for each seed: its labels tell.
+        """
+        if self.correct.shape != other.correct.shape or self.split != other.split:
+            return False
+        if self.labels and other.labels and self.labels != other.labels:
             return False
         if self.index is None or other.index is None:
             return True
         return np.array_equal(self.index, other.index)
 
 
-def read_predictions(directory: Path) -> Predictions | None:
-    """The predictions of the run in `directory`; None where there are none, or they are damaged."""
+def read_predictions(directory: Path, data: Mapping[str, Any] | None = None) -> Predictions | None:
+    """The predictions of a run; None where there are none, or they are damaged.
+
+    Args:
+        directory: directory of the run.
+        data: the digests of its data, see `results.Run`; None: they are not known.
+    """
     try:
         content = io.BytesIO(read_regular(directory / PREDICTIONS))
         with zipfile.ZipFile(content) as archive:
@@ -58,9 +75,12 @@ def read_predictions(directory: Path) -> Predictions | None:
         with np.load(content, allow_pickle=False) as arrays:
             correct = np.asarray(arrays["correct"]).astype(bool)
             index, labels = (arrays.get(name) for name in ("index", "label"))
+            split = str(arrays.get("split", ""))
     except _DAMAGED:
         return None
     if correct.ndim != 1 or not correct.size:
         return None
     has_sets = labels is not None and labels.ndim == 2 and labels.size > 0
-    return Predictions(correct, index, float(np.mean(labels != 0)) if has_sets else None)
+    share = float(np.mean(labels != 0)) if has_sets else None
+    digests = as_mapping(as_mapping((data or {}).get("splits")).get(split))
+    return Predictions(correct, index, share, split, as_text(digests.get("labels")) or None)

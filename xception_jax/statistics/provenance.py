@@ -13,6 +13,7 @@ _ALL = ("examples", "images", "labels", "class names")
 _EXPLAINED = {
     "data.name": _ALL,
     "data.validation_fraction": _ALL[:3],
+    "data.split_seed": _ALL[:3],
     "data.train_examples": _ALL[:3],  # of the train split
     "data.image_size": ("images",),
     "data.corrupt_images": ("images", "labels"),
@@ -23,9 +24,14 @@ _SHOWN = 3
 def describe_data(one: Run, other: Run) -> str:
     """Says which splits two runs read that are not the same, though by their settings they are."""
     differing = [name for name in _EXPLAINED if _setting(one, name) != _setting(other, name)]
+    by_seed = _drawn_by_seed(one, other)
     parts = []
+    pools = [run.data.get("pool") for run in (one, other)]
+    if by_seed and all(pools) and pools[0] != pools[1]:
+        parts.append("other images or labels in what the splits were drawn from")
     for split, fields in data_differences(one.data, other.data).items():
-        explained = {
+        explained = set(_ALL[1:3]) if split in by_seed else set()
+        explained |= {
             field
             for name in differing
             if name != "data.train_examples" or split == "train"
@@ -34,6 +40,14 @@ def describe_data(one: Run, other: Run) -> str:
         if unlike := [field for field in fields if field not in explained]:
             parts.append(f"other {' and '.join(unlike)} in the {split} split")
     return "; ".join(parts)
+
+
+def _drawn_by_seed(one: Run, other: Run) -> list[str]:
+    """The splits that two runs of different seeds drew by their seeds, each its own."""
+    if one.seed == other.seed:
+        return []
+    ours, theirs = (as_list(run.data.get("drawn")) for run in (one, other))
+    return ours if ours == theirs else []
 
 
 def describe_pixels(one: Run, other: Run) -> str:

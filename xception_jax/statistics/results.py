@@ -20,12 +20,30 @@ SHOWN_STATUSES = ("done", "running", "planned", "diverged", "failed", UNREADABLE
 
 
 @dataclass(frozen=True)
+class Spent:
+    """The device-seconds of a run, see `statistics.compute`.
+
+    Attributes:
+        kept: what its result, or its state so far, needed.
+        lost: what it spent on steps that it had to train again.
+        is_whole: whether all that it spent is recorded.
+        is_estimate: whether it is the time from start to end, and not measured by the run.
+    """
+
+    kept: float
+    lost: float
+    is_whole: bool = True
+    is_estimate: bool = False
+
+
+@dataclass(frozen=True)
 class Run:
     """One run as its directory tells it; a field is None where the directory does not.
 
     Attributes:
         metric: the headline metric of its task, one of `records.METRICS`.
         pack: number of runs that were trained in one program with it, itself among them.
+        pack_runs: the names of these runs.
         settings: `config.json` with dotted names.
         determining: those of `settings`, the seed apart, that can change the result.
         pairing: `pairing.json`: what it started from and what it was fed.
@@ -34,6 +52,8 @@ class Run:
         claims_sha256: digest of the claims that its sweep had declared when it began.
         result_split: the split of the `test_*` values: "valid" where a data set has no test split,
             and of a tuning run.
+        spent: the compute that it took; None where it is not recorded.
+        skipped_images: number of images that could not be decoded and were left out.
     """
 
     arm: str
@@ -62,6 +82,7 @@ class Run:
     metric: str = METRICS[0]
     macs: int | None = None
     pack: int | None = None
+    pack_runs: tuple[str, ...] = ()
     started: str | None = None
     ended: str | None = None
     commit: str | None = None
@@ -76,6 +97,8 @@ class Run:
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     code: Mapping[str, Any] = field(default_factory=dict, repr=False)
     claims_sha256: str | None = None
+    spent: Spent | None = None
+    skipped_images: int | None = None
 
     @property
     def test_metric(self) -> float | None:

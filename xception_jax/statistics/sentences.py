@@ -66,6 +66,8 @@ def scope(sweep: Sweep, claim: RecordedClaim) -> str:
     }
     counts = (f"{n} {of}{'s' * (n != '1')}" for of, n in sizes.items() if n)
     parts = [_each(run.model for run in runs), *counts]
+    if any(run.settings.get("data.split_seed") == "seed" for run in runs):
+        parts.append("a split of its own for each seed")
     data = _each(run.dataset for run in runs)
     return f"On {data} ({', '.join(filter(None, parts))}), " if data else ""
 

@@ -18,19 +18,23 @@ The rules, which were made before any run:
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims
+from xception_jax.statistics.compute import Compute
 from xception_jax.statistics.declared import Declared, Plan, plan_of, read_declared
 from xception_jax.statistics.endpoints import Measured, Outcome, Runs, measure
 from xception_jax.statistics.location import LocationTest, smallest_p
+from xception_jax.statistics.noise import noise_rows
 from xception_jax.statistics.paired import (
     CONFIDENCE,
     correlation,
     crossed_interval,
     holm,
+    improvement_interval,
     is_skewed,
     other_intervals,
     probability_of_improvement,
@@ -79,6 +83,12 @@ class Case:
         return max(self.p_values, default=1.0) if len(set(self.sides)) == 1 else 1.0
 
     @property
+    def runs_used(self) -> set[tuple[str, int]]:
+        """Arm and seed of every run that the verdict rests on; none where nothing was tested."""
+        seeds = self.outcome.seeds if self.p_values else ()
+        return set(product(self.claim.arms, seeds))
+
+    @property
     def is_one_sided(self) -> bool:
         """Whether two one-sided tests look for equivalence, instead of one for a difference."""
         return self.claim.margin is not None and bool(self.sides) and all(self.sides)
@@ -95,13 +105,19 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
     declared_seeds = read_declared(sweep)
     cases = [_case(runs, claim, declared_seeds) for claim in recorded_claims(sweep)]
     declared = [case for case in cases if not case.claim.post_hoc]
+    compute = Compute(sweep)
     return {
         "schema": SCHEMA,
         "confidence": CONFIDENCE,
         "claims": [
-            _judged(sweep, case, cases if case.claim.post_hoc else declared, audit)
+            {
+                **_judged(sweep, case, cases if case.claim.post_hoc else declared, audit),
+                "compute": compute.describe(case.runs_used, case.claim.arms),
+            }
             for case in cases
         ],
+        "compute": compute.describe({used for case in cases for used in case.runs_used}),
+        "noise": noise_rows(runs),
     }
 
 
@@ -211,6 +227,8 @@ def _endpoint(
         else detectable * (endpoint.deviation or 0.0),
         "correlation": correlation(one, other),
         "probability_of_improvement": probability_of_improvement(gains) if n else None,
+        "improvement_interval": list(improvement_interval(gains)) if n else None,
+        "draws": int(np.sum(gains == 0)),
         "example_interval": None if examples is None else list(crossed_interval(examples)),
         "per_seed": [
             {"seed": seed, "arm": float(a), "baseline": float(b), "difference": float(a - b)}

@@ -7,7 +7,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from xception_jax.config import shared_settings
+from xception_jax.config import shared_settings, split_seed
 from xception_jax.lock import is_locked
 from xception_jax.records import CHECKPOINTS, ENDED, RUN
 from xception_jax.runtime import run_directory as files
@@ -103,14 +103,15 @@ def _split(runs: Sequence[PlannedRun], group: list[int], sizes: Sizes) -> list[P
 
 
 def _groups(directory: Path, runs: Sequence[PlannedRun], numbers: list[int]) -> list[list[int]]:
-    """The runs grouped by program and newest checkpoint; a locked run is a group of its own."""
+    """The runs grouped by program, data and newest checkpoint; a locked run is its own group."""
     groups: dict[Any, list[int]] = {}
     for number in numbers:
         run_dir = directory / runs[number].directory
         step = max(saved_steps(run_dir / CHECKPOINTS), default=0)
         alone = number if is_locked(run_dir) else None
         shared = json.dumps(shared_settings(runs[number].config), sort_keys=True)
-        groups.setdefault((shared, step, alone), []).append(number)
+        data = split_seed(runs[number].config)
+        groups.setdefault((shared, step, alone, data), []).append(number)
     return list(groups.values())
 
 

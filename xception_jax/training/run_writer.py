@@ -2,6 +2,8 @@
 
 import io
 import math
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from xception_jax.records import (
 from xception_jax.regular_files import inside, read_regular
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
+from xception_jax.runtime.device_time import RECORD_EVERY, DeviceMeter, measured, reopened
 from xception_jax.tracking import Tracker, open_tracker, read_lines, summary_of
 from xception_jax.training.checkpoint import Checkpoints
 from xception_jax.training.evaluate import Evaluation
@@ -95,6 +98,8 @@ class RunWriter:
         self.record = hosts.broadcast_from_leader(lambda: files.read_run(run.directory))
         self._tracker: Tracker | None = None
         self._pairing: Pairing | None = None
+        self._meter: DeviceMeter | None = None
+        self._step, self._time_noted = 0, time.monotonic()
 
     @property
     def active(self) -> bool:
@@ -127,6 +132,7 @@ class RunWriter:
         schedule: Schedule,
         step_spec: StepSpec,
         initial: Params,
+        meter: DeviceMeter,
         **facts: Any,
     ) -> None:
         """Records the start, or the resumption after step `resumed`, and opens the logs.
@@ -136,11 +142,13 @@ class RunWriter:
             schedule: schedule of the run.
             step_spec: what is fixed in the run's compiled step.
             initial: the parameters before the first step.
+            meter: measures the compute of the runs that train together.
             facts: further fields of `run.json`.
 
         Raises:
             InputError: the log cannot be read.
         """
+        self._meter, self._step = meter, resumed or 0
         if hosts.is_leader():
             self._start(resumed, schedule, step_spec, initial, **facts)
 
@@ -152,6 +160,7 @@ class RunWriter:
         initial: Params,
         **facts: Any,
     ) -> None:
+        segments = reopened(self.record.get("segments"), self.log_until(sys.maxsize))
         self._cut_log(-1 if resumed is None else resumed)
         config, labels = self.config, self.labels
         before = self.record.get("resumed_from")
@@ -173,6 +182,7 @@ class RunWriter:
             **first_start,
             ended=None,
             resumed_from=before if resumed is None else [*before, resumed],
+            segments=[*segments, {"from": resumed or 0}],
             steps=schedule.total,
             epochs=config.train.epochs,
             examples=dict(self.pipeline.info.examples),
@@ -218,6 +228,7 @@ class RunWriter:
 
     def dispatched(self, step: int, indices: np.ndarray) -> None:
         """Notes the examples of a step's batch; see `Pairing.dispatched`."""
+        self._step = step
         if self._pairing is not None:
             self._pairing.dispatched(step, indices)
 
@@ -232,6 +243,27 @@ class RunWriter:
             if self._tracker is not None:
                 self._tracker.sync()
             self.checkpoints.save(step, state, metrics, self.log_until(step))
+            self._note_time(step)
+
+    def _note_time(self, step: int) -> None:
+        """Records the compute so far, so that a kill does not lose the knowledge of it."""
+        is_due = time.monotonic() - self._time_noted >= RECORD_EVERY
+        if hosts.is_leader() and self._meter is not None and is_due:
+            self._time_noted = time.monotonic()
+            seconds = self._meter.share()
+            self._write(segments=measured(self.record["segments"], step, seconds))
+
+    def _ended_segments(self, end: str) -> dict[str, Any]:
+        """The field `segments` of `run.json` once this process is done with the run."""
+        segments = self.record.get("segments")
+        if self._meter is None or not segments:
+            return {}
+        return {"segments": measured(segments, self._step, self._meter.leave(), end)}
+
+    def pause(self) -> None:
+        """Records the compute of a run that was asked to stop, and goes on another time."""
+        if self.active and (segments := self._ended_segments("interrupted")):
+            self._write(**segments)
 
     def end(self, status: str, **outcome: Any) -> None:
         """Records that the run is done or has diverged.
@@ -247,6 +279,7 @@ class RunWriter:
             ended=files.now(),
             skipped_images=list(dict.fromkeys(name for names in of_hosts for name in names)),
             files=hosts.broadcast_from_leader(lambda: files.digests(self.directory, names)),
+            **self._ended_segments(status),
             **outcome,
         )
 
@@ -272,7 +305,8 @@ class RunWriter:
     def fail(self, error: Exception) -> None:
         """Records that the run failed, with the error's trace."""
         if hosts.is_leader():
-            self.record = files.record_failure(self.directory, error)
+            segments = self._ended_segments("failed")
+            self.record = files.record_failure(self.directory, error, **segments)
 
     def stuck(self, reason: str, stacks: str) -> None:
         """Records that the process is about to end itself; called from the watchdog's thread."""

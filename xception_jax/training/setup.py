@@ -78,7 +78,7 @@ def open_data(config: Config) -> Pipeline:
     """
     data = config.data
     return open_pipeline(
-        **data.source(),
+        **data.source(config.seed),
         image_size=data.image_size,
         pipeline=data.pipeline,
         augmentation=data.augmentation,

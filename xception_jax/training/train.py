@@ -21,6 +21,7 @@ from xception_jax.records import ENDED
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.determinism import is_deterministic
+from xception_jax.runtime.device_time import DeviceMeter
 from xception_jax.runtime.watchdog import Watchdog
 from xception_jax.training.checkpoint import restore_newest
 from xception_jax.training.compile import initial_state, place_states
@@ -94,7 +95,7 @@ def train_together(
     that have ended keep their slots, and none of their files is written.
 
     Args:
-        runs: runs that have `config.shared_settings` in common.
+        runs: runs that have `config.shared_settings` and `config.split_seed` in common.
         slots: slots of the pack, at least as many as runs: with the same number, later packs find
             the program compiled. None: a run alone, in a program without slots.
         listener: see `train`; its steps are those of each run.
@@ -131,6 +132,8 @@ def train_together(
             try:
                 session.run(listener, hosts.any_process(stop))
             except Interrupted:
+                for writer in writers:
+                    writer.pause()
                 raise
             except Exception as error:
                 if hosts.is_loss(error):  # nothing is wrong with the run
@@ -206,6 +209,7 @@ class TrainingSession:
         schedule = make_schedule(first.config, first.pipeline.info.examples["train"])
         keep = 1 if self.layout.slots is None else _KEEP_IN_PACK
         active = [writer for writer in self.writers if writer.active]
+        meter = DeviceMeter(self.layout.mesh.devices.size, len(active))
         with ExitStack() as stack:
             stack.enter_context(self.watchdog)
             stack.callback(self._finish)
@@ -215,7 +219,8 @@ class TrainingSession:
             resumed, state = self._first_state(active, initial)
             facts = self._facts()
             for writer, of_run in zip(active, initial, strict=True):
-                writer.start(resumed, schedule, self.step_spec, of_run.parameters, **facts)
+                parameters = of_run.parameters
+                writer.start(resumed, schedule, self.step_spec, parameters, meter=meter, **facts)
             loop = self._loop(schedule, listener, stop)
             self._complete(loop, loop.run(state, resumed or 0))
 

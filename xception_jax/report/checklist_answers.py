@@ -1,0 +1,177 @@
+"""Answers of `checklist.md` about claims, statistics, models and settings.
+
+Each function takes the facts and returns sentences; none where nothing is recorded.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xception_jax.json_values import as_list, as_mapping, as_real, as_text
+from xception_jax.records import ENDPOINT_NAMES, METRIC_NAMES
+from xception_jax.report.checklist_data import samples
+from xception_jax.report.checklist_facts import Facts, split_kind, tuned_settings
+from xception_jax.report.claim_tables import claim_title, describe_pairing
+from xception_jax.report.tables import describe_counts, describe_scope
+
+
+def claims(facts: Facts) -> list[str]:
+    """What was claimed, when, and what became of it."""
+    return [
+        f"{claim_title(claim)}: {as_text(claim.get('verdict'))}, declared "
+        f"{as_text(claim.get('declared'))}, grade {as_text(claim.get('grade')) or 'none'}."
+        for claim in facts.claims
+    ]
+
+
+def limits(facts: Facts) -> list[str]:
+    """What the numbers are of, and what lowers the grades."""
+    said = scope(facts)
+    reasons = (as_list(claim.get("grade_reasons")) for claim in facts.claims)
+    told = dict.fromkeys(as_text(reason) for each in reasons for reason in each)
+    return said + [f"Lowers a grade: {reason}." for reason in told]
+
+
+def scope(facts: Facts) -> list[str]:
+    """What the numbers are of."""
+    if not facts.summary.statuses["done"]:
+        return []
+    return [f"The numbers are of {describe_scope(facts.sweep.runs, facts.summary.statuses)}."]
+
+
+def errors(facts: Facts) -> list[str]:
+    """What intervals and deviations there are, and what of."""
+    said = [
+        f"{claim_title(claim)}, {_label(endpoint)}: {_confidence(endpoint)} interval of the "
+        f"{_about(claim)} paired difference over {_pairs(claim)} seeds, by inversion of its test "
+        f"({as_text(endpoint.get('method'))})."
+        for claim, endpoint in facts.tested
+        if endpoint.get("interval") is not None
+    ]
+    if facts.summary.statuses["done"] > 1:
+        said.append(
+            "± in the tables is the sample standard deviation over the runs of an arm, of speeds "
+            "over packs. Runs of an arm differ in their seed: initial values, order of the data, "
+            f"augmentation, dropout; the split of the data is {split_kind(facts)}."
+        )
+    noise = [as_mapping(row) for row in as_list(facts.verdicts.get("noise"))]
+    if noise and said:
+        said.append(
+            f"The variance over seeds is split into that of seeds and that of a finite test set "
+            f"for {len(noise)} arms and contrasts (verdicts.json, noise)."
+        )
+    return said
+
+
+def tests(facts: Facts) -> list[str]:
+    """Which tests were made, and what speaks against their assumptions."""
+    said = []
+    for claim, endpoint in facts.tested:
+        skewed = "look skewed, which the test of a mean does not allow for"
+        shape = skewed if endpoint.get("is_skewed") else "do not look skewed"
+        of_claim = as_mapping(claim.get("claim"))
+        kind = as_text(of_claim.get("test")) or "mean"
+        ending = "" if kind == "median" else f"; the differences {shape}"
+        said.append(
+            f"{claim_title(claim)}, {_label(endpoint)}: test of the {kind} paired difference over "
+            f"{_pairs(claim)} seeds, p adjusted by Holm’s method over the claims{ending}."
+        )
+    return said
+
+
+def metrics(facts: Facts) -> list[str]:
+    """The metrics in tables and claims."""
+    if not facts.runs:
+        return []
+    said = [f"Headline metric: {METRIC_NAMES[facts.sweep.metric]}."]
+    named = (as_list(as_mapping(claim.get("claim")).get("endpoints")) for claim in facts.claims)
+    endpoints = dict.fromkeys(as_text(name) for names in named for name in names)
+    if endpoints:
+        names = ", ".join(ENDPOINT_NAMES.get(name, name) for name in endpoints)
+        said.append(f"Endpoints of the claims: {names}.")
+    return said
+
+
+def selection(facts: Facts) -> list[str]:
+    """That all runs count."""
+    if not facts.runs:
+        return []
+    return [
+        f"No run is selected: {describe_counts(facts.summary.statuses)}. Values are those after "
+        "the last step, never of a best epoch.",
+        *tuned_settings(facts),
+    ]
+
+
+def baselines(facts: Facts) -> list[str]:
+    """With what was compared, and how alike the arms are apart from that."""
+    if not facts.claims:
+        return []
+    said = [f"{claim_title(claim)}." for claim in facts.claims]
+    if facts.audit.get("shared_initial"):
+        said.append(f"Audit of the arms of each seed: {describe_pairing(facts.audit)}.")
+    return said + tuned_settings(facts)
+
+
+def elsewhere(facts: Facts) -> list[str]:
+    """On how many data sets and models the runs are."""
+    sets = list(dict.fromkeys(run.dataset for run in facts.runs if run.dataset))
+    models = list(dict.fromkeys(run.model for run in facts.runs if run.model))
+    return (
+        [f"Data sets: {', '.join(sets)}; models: {', '.join(models)}."] if sets and models else []
+    )
+
+
+def models(facts: Facts) -> list[str]:
+    """Architecture, size and arms."""
+    said = []
+    for arm in facts.summary.arms:
+        runs = [run for run in facts.runs if run.arm == arm.arm and run.model]
+        if runs:
+            sizes = " or ".join(f"{count:,}" for count in arm.parameters) or "not recorded"
+            sets = ", ".join(f"{k} = {as_text(v)}" for k, v in facts.sweep.arms[arm.arm].items())
+            said.append(
+                f"{arm.arm}: {runs[0].model}, parameters: {sizes}; sets {sets or 'nothing'}."
+            )
+    return said
+
+
+def settings(facts: Facts) -> list[str]:
+    """Sizes of splits and the main hyperparameters."""
+    names = ("optimizer.name", "optimizer.learning_rate", "optimizer.weight_decay")
+    names += ("train.epochs", "train.batch_size", "model.dropout", "train.label_smoothing")
+    told = [f"{name} = {value}" for name in names if (value := facts.setting(name))]
+    if not told:
+        return []
+    return [
+        *samples(facts),
+        f"{', '.join(told)}; every other setting is in each run’s config.json.",
+        *tuning(facts),
+    ]
+
+
+def tuning(facts: Facts) -> list[str]:
+    """Bounds and budget of the tuning; or that there is no record of any."""
+    if not facts.runs:
+        return []
+    return tuned_settings(facts) or [
+        "No tuning is recorded in this directory: the arms share their settings, apart from what "
+        "they set themselves."
+    ]
+
+
+def _label(endpoint: Mapping[str, Any]) -> str:
+    name = as_text(endpoint.get("endpoint"))
+    return ENDPOINT_NAMES.get(name, name)
+
+
+def _confidence(endpoint: Mapping[str, Any]) -> str:
+    confidence = as_real(endpoint.get("confidence"))
+    return "an" if confidence is None else f"{confidence:.0%}"
+
+
+def _about(claim: Mapping[str, Any]) -> str:
+    return as_text(as_mapping(claim.get("claim")).get("test")) or "mean"
+
+
+def _pairs(claim: Mapping[str, Any]) -> str:
+    return as_text(as_mapping(claim.get("n")).get("pairs"))

@@ -1,0 +1,188 @@
+"""Answers of `checklist.md` about code, computers and data.
+
+Each function takes the facts and returns sentences; none where nothing is recorded.
+"""
+
+from collections.abc import Iterator
+
+from xception_jax.json_values import as_list, as_mapping, as_text, as_whole
+from xception_jax.report.checklist_facts import Facts, seeds, split_kind
+from xception_jax.report.compute_tables import compute_notes, describe_compute
+from xception_jax.report.tables import describe_spread
+
+_DIGITS = 12  # of a digest
+
+
+def reproduction(facts: Facts) -> list[str]:
+    """What it takes to train all runs again."""
+    return [*script(facts), *seeds(facts), *_determinism(facts), *code(facts), *data(facts)]
+
+
+def script(facts: Facts) -> list[str]:
+    """The command, and the record that can be trained from."""
+    sweep = facts.sweep
+    said = [f"The sweep was made with: {sweep.command}"] if sweep.command else []
+    if as_mapping(sweep.record.get("base")):
+        said.append(
+            f"sweep.json holds the settings of its {len(sweep.runs)} runs, and trains them again "
+            "(xception-jax sweep sweep.json --workdir DIR)."
+        )
+    return said
+
+
+def code(facts: Facts) -> list[str]:
+    """Commit, digest and changes that are in no commit."""
+    commits = [run.commit for run in facts.runs if run.commit]
+    packages = [as_text(package) for run in facts.runs if (package := run.code.get("package"))]
+    said = [f"Commit: {describe_spread(commits)}."] if commits else []
+    if packages:
+        digests = describe_spread([package[:_DIGITS] for package in packages])
+        said.append(f"SHA-256 of the package’s sources: {digests}.")
+    if patches := sorted(
+        {as_text(change) for r in facts.runs if (change := r.code.get("changes"))}
+    ):
+        names = ", ".join(f"changes-{patch[:_DIGITS]}.patch" for patch in patches)
+        said.append(f"Changes that are in no commit: {names}.")
+    return said
+
+
+def code_and_data(facts: Facts) -> list[str]:
+    """Versions of both."""
+    return [*code(facts), *data(facts)]
+
+
+def infrastructure(facts: Facts) -> list[str]:
+    """Devices and versions."""
+    devices = [", ".join(run.devices) for run in facts.runs if run.devices]
+    said = [f"Devices of a run: {describe_spread(devices)}."] if devices else []
+    versions: dict[str, list[str]] = {}
+    for run in facts.runs:
+        for name, number in run.versions:
+            versions.setdefault(name, []).append(number)
+    if versions:
+        told = (f"{name} {describe_spread(numbers)}" for name, numbers in versions.items())
+        said.append(f"Software: {', '.join(told)}.")
+    return said
+
+
+def compute(facts: Facts) -> list[str]:
+    """Device-seconds of all runs and of each verdict."""
+    spent = as_mapping(facts.verdicts.get("compute"))
+    told = describe_compute(spent)
+    if not told:
+        return []
+    seconds = [run.spent.kept + run.spent.lost for run in facts.runs if run.spent is not None]
+    said = [f"All runs in the directory: {told}."]
+    if seconds:
+        mean = sum(seconds) / len(seconds)
+        said.append(f"A run took {mean:,.1f} device-seconds on average ({len(seconds)} runs).")
+    return said + compute_notes(spent)
+
+
+def data(facts: Facts) -> list[str]:
+    """Names and digests of the data."""
+    said: dict[str, None] = {}
+    for run in facts.runs:
+        for split, digests in as_mapping(run.data.get("splits")).items():
+            images = as_text(as_mapping(digests).get("images"))[:_DIGITS]
+            labels = as_text(as_mapping(digests).get("labels"))[:_DIGITS]
+            said[f"{run.dataset}, {split}: SHA-256 of images {images}, of labels {labels}."] = None
+    if len(said) > 3 * len({run.dataset for run in facts.runs}):
+        return ["Digests of the splits, which are not the same in all runs, are in run.json."]
+    return list(said)
+
+
+def licences(facts: Facts) -> list[str]:
+    """Licences of the data that the runs recorded."""
+    known = {run.dataset: as_text(run.data.get("licence")) for run in facts.runs}
+    return [f"Data set {name}: {licence}." for name, licence in known.items() if licence]
+
+
+def samples(facts: Facts) -> list[str]:
+    """Sizes of the splits."""
+    sizes = dict.fromkeys(
+        f"{run.dataset}: {run.train_examples:,} training, {run.valid_examples:,} validation and "
+        f"{run.test_examples:,} test images."
+        for run in facts.runs
+        if None not in (run.train_examples, run.valid_examples, run.test_examples)
+    )
+    return list(sizes)
+
+
+def outcome(facts: Facts) -> list[str]:
+    """What is predicted."""
+    classes = [f"{run.classes:,}" for run in facts.runs if run.classes]
+    if not classes:
+        return []
+    which = "The sets of classes" if facts.sweep.metric == "map100" else "The class"
+    return [f"{which} of an image, of {describe_spread(classes)}."]
+
+
+def missing(facts: Facts) -> list[str]:
+    """Images that could not be read, and examples without labels."""
+    notes = (as_list(run.data.get("notes")) for run in facts.runs)
+    told = dict.fromkeys(as_text(note) for each in notes for note in each)
+    return _skipped(facts) + [f"{note}." for note in told if "no label" in note]
+
+
+def excluded(facts: Facts) -> list[str]:
+    """Training examples that were not used."""
+    kept = facts.setting("data.train_examples")
+    told = {"": [], "null": ["All training examples were used."]}
+    return told.get(kept, [f"Training examples used (data.train_examples): {kept}."])
+
+
+def corrupt(facts: Facts) -> list[str]:
+    """What was done about images that cannot be decoded."""
+    policy = facts.setting("data.corrupt_images")
+    return [f"Images that cannot be decoded: {policy}.", *_skipped(facts)] if policy else []
+
+
+def transformed(facts: Facts) -> list[str]:
+    """Size, orientation and augmentation."""
+    names = ("data.image_size", "data.upright", "data.augmentation", "data.padding")
+    told = [f"{name} = {value}" for name in names if (value := facts.setting(name))]
+    return [f"{', '.join(told)}."] if told else []
+
+
+def duplicates(facts: Facts) -> list[str]:
+    """Images that stand in two splits."""
+    said: dict[str, None] = {}
+    for run in facts.runs:
+        repeated = run.data.get("repeated")
+        if run.data.get("method") != "pixels" or not isinstance(repeated, list):
+            continue
+        counts = []
+        for each in map(as_mapping, repeated):
+            splits = " and ".join(map(as_text, as_list(each.get("splits"))))
+            counts.append(f"{as_whole(each.get('images'))} in {splits}")
+        found = ", ".join(counts) or "none"
+        said[f"{run.dataset}, images with the same pixels in two splits: {found}."] = None
+    return list(said)
+
+
+def separation(facts: Facts) -> list[str]:
+    """Whether splits overlap, and which one chose settings."""
+    chosen = ["The tuned settings were chosen by validation."] if facts.tuned else []
+    return [*duplicates(facts), *chosen]
+
+
+def evaluation(facts: Facts) -> list[str]:
+    """Splits, and when they are used."""
+    sizes = samples(facts)
+    return (
+        [*sizes, f"The split of the data is {split_kind(facts)}.", *seeds(facts)] if sizes else []
+    )
+
+
+def _skipped(facts: Facts) -> list[str]:
+    counts = [run.skipped_images for run in facts.runs if run.skipped_images is not None]
+    if not counts:
+        return []
+    return [f"Images left out since they could not be decoded: at most {max(counts)} in a run."]
+
+
+def _determinism(facts: Facts) -> Iterator[str]:
+    known = [run.deterministic for run in facts.runs if run.deterministic is not None]
+    if known:
+        yield f"Deterministic operations: in {sum(known)} of {len(facts.runs)} runs."

@@ -1,0 +1,90 @@
+"""What a report knows of a sweep, for the answers of `checklist.md`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from xception_jax.json_values import as_list, as_mapping, as_real, as_text
+from xception_jax.report.summary import Summary
+from xception_jax.report.tables import describe_spread
+from xception_jax.statistics.contrasts import has_begun
+from xception_jax.statistics.results import Run, Sweep
+from xception_jax.statistics.selection import grid_of
+from xception_jax.statistics.tuning import Tuning, read_tuning
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a report knows of a sweep."""
+
+    sweep: Sweep
+    summary: Summary
+    audit: Mapping[str, Any]
+    verdicts: Mapping[str, Any]
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The runs that have begun."""
+        return [run for run in self.sweep.runs if has_begun(run)]
+
+    @property
+    def claims(self) -> list[Mapping[str, Any]]:
+        """The judged claims."""
+        return [as_mapping(claim) for claim in as_list(self.verdicts.get("claims"))]
+
+    @property
+    def tested(self) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        """Every claim and endpoint that has a p-value."""
+        return [
+            (claim, endpoint)
+            for claim in self.claims
+            for endpoint in map(as_mapping, as_list(claim.get("endpoints")))
+            if as_real(endpoint.get("p")) is not None
+        ]
+
+    @cached_property
+    def tuned(self) -> Tuning | None:
+        """How the arms were tuned."""
+        return read_tuning(self.sweep)
+
+    def setting(self, name: str) -> str:
+        """The value of a setting in all runs, or each with the number of runs; empty: unknown."""
+        known = [run.settings[name] for run in self.runs if name in run.settings]
+        told = ["null" if value is None else as_text(value) for value in known]
+        return describe_spread(told) if told else ""
+
+
+def tuned_settings(facts: Facts) -> list[str]:
+    """Bounds, budget and outcome of the tuning; none where there is no record of any."""
+    tuned = facts.tuned
+    if tuned is None:
+        return []
+    points = [point for of_arm in tuned.scores.values() for point in of_arm]
+    grid = zip(tuned.settings, grid_of(points), strict=True)
+    tried = "; ".join(f"{name} among {', '.join(map(as_text, v))}" for name, v in grid)
+    runs = sum(len(scores) for of_arm in tuned.scores.values() for scores in of_arm.values())
+    length = f" of {tuned.epochs:g} epochs" if tuned.epochs else ""
+    said = [
+        f"Tuned for each arm: {tried}; {tuned.seeds} seeds of each, which no verdict uses, "
+        f"{runs} runs{length} in all; judged by validation."
+    ]
+    for arm, point in tuned.chosen.items():
+        pairs = zip(tuned.settings, point, strict=True)
+        values = ", ".join(f"{name} = {as_text(value)}" for name, value in pairs)
+        edge = ", at the edge of what was tried" if tuned.at_edge.get(arm) else ""
+        said.append(f"{arm}: {values}{edge}.")
+    return said
+
+
+def seeds(facts: Facts) -> list[str]:
+    """The seeds of the runs."""
+    seeds = sorted({run.seed for run in facts.runs if run.seed is not None})
+    return [f"Seeds: {', '.join(map(str, seeds))}."] if seeds else []
+
+
+def split_kind(facts: Facts) -> str:
+    """Whether all seeds have the same split of the data."""
+    kinds = {run.settings.get("data.split_seed", "fixed") for run in facts.runs}
+    told = {"fixed": "the same for every seed", "seed": "another one for each seed"}
+    return " or ".join(sorted(told.get(as_text(kind), as_text(kind)) for kind in kinds))

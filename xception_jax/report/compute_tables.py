@@ -1,0 +1,104 @@
+"""The compute that a sweep took, in words beside each verdict and as a table; notes on speed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
+from xception_jax.report.summary import Summary
+from xception_jax.report.tables import Table
+from xception_jax.statistics.compute import PARTS
+from xception_jax.statistics.speed import sharing_arms
+
+_NAMES = {
+    "judged": "runs that a verdict rests on",
+    "thrown_away": "thrown away: failed, superseded or trained again",
+    "tuning": "tuning",
+    "not_judged": "ended, and used by no verdict",
+    "unfinished": "not ended",
+}
+# The smallest amount, in seconds, that is told in a unit.
+_UNITS = ((2 * 3600.0, 3600.0, "device-hours"), (600.0, 60.0, "device-minutes"))
+
+
+def describe_compute(compute: Mapping[str, Any]) -> str:
+    """`compute: 1.2 device-hours judged, 0.1 thrown away, 0 tuning (cpu)`; empty: not known.
+
+    Args:
+        compute: as `verdicts.json` has it, of a claim or of all runs.
+    """
+    parts = {part: as_real(compute.get(part)) or 0.0 for part in PARTS}
+    devices = ", ".join(as_text(kind) for kind in as_list(compute.get("devices")))
+    if not any(parts.values()):
+        return ""
+    size, name = _unit(sum(parts.values()))
+    told = [part for part in PARTS if part in PARTS[:3] or parts[part]]
+    amounts = [f"{_amount(parts[part] / size)} {part.replace('_', ' ')}" for part in told]
+    amounts[0] = amounts[0].replace(" ", f" {name} ", 1)
+    least = "at least " if as_whole(compute.get("at_least")) else ""
+    return f"compute: {least}{', '.join(amounts)}" + (f" ({devices})" if devices else "")
+
+
+def compute_table(compute: Mapping[str, Any]) -> Table:
+    """One row per part of the compute of a sweep, and one of all."""
+    parts = {part: as_real(compute.get(part)) or 0.0 for part in PARTS}
+    counts = as_mapping(compute.get("runs"))
+    size, name = _unit(sum(parts.values()))
+    rows = [
+        (_NAMES[part], str(as_whole(counts.get(part)) or 0), _amount(parts[part] / size))
+        for part in PARTS
+    ]
+    runs = sum(as_whole(counts.get(part)) or 0 for part in PARTS)
+    rows.append(("all", str(runs), _amount(sum(parts.values()) / size)))
+    return Table(("compute", "runs", name), (False, True, True), tuple(rows))
+
+
+def compute_notes(compute: Mapping[str, Any]) -> list[str]:
+    """What a reader of the table must know."""
+    devices = [as_text(kind) for kind in as_list(compute.get("devices"))]
+    notes = [
+        "A run’s share of the time of the devices that trained it, compilation and evaluation "
+        f"included, on {', '.join(devices) or 'devices that are not recorded'}. Runs of a pack "
+        "share its devices. Not counted: start-up, trials of pack sizes, reports, and what was "
+        "spent in other directories."
+    ]
+    if len(devices) > 1:
+        notes.append("The kinds of devices differ, and a second of one is not one of another.")
+    if estimated := as_whole(compute.get("estimated")):
+        notes.append(
+            f"Of {_runs(estimated)} only start and end are recorded: the time is taken from these."
+        )
+    if least := as_whole(compute.get("at_least")):
+        notes.append(f"Of {_runs(least)} not all is recorded: the sums are lower bounds.")
+    return notes
+
+
+def speed_notes(summary: Summary) -> list[str]:
+    """What the column of speeds is worth; a pack is one measurement."""
+    done = [each.run for each in summary.runs if each.run.status == "done"]
+    notes = ["Images/s is what each run measured as it trained"]
+    if any(run.pack for run in done):
+        notes[0] += (
+            ", in a pack its share of the pack’s rate. A pack is one program and one measurement, "
+            "however many runs it holds: ± is over packs, and one pack has none"
+        )
+    notes[0] += "; what else the machine did is not known."
+    if sharing := sharing_arms(done):
+        names = f"{', '.join(sharing[:-1])} and {sharing[-1]}"
+        notes.append(
+            f"{names} trained in packs with each other, at the speed of the pack: these numbers "
+            "say little of a difference between the arms."
+        )
+    return notes
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    fitting = ((size, name) for least, size, name in _UNITS if seconds >= least)
+    return next(fitting, (1.0, "device-seconds"))
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.1f}" if 0 < value < 100 else f"{value:,.0f}"
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"

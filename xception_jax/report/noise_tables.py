@@ -1,0 +1,39 @@
+"""A table of how much final accuracies scatter over seeds, and why."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xception_jax.json_values import as_text
+from xception_jax.report.tables import Table
+
+NOISE_NOTES = (
+    "Every run is right on other examples, and a finite test set does not average that out: that "
+    "part of the scatter over seeds (by examples) would shrink with a larger test set, the other "
+    "(by seeds) would not. Their squares add up: variance over seeds = variance by seeds + "
+    "residual variance of runs × examples ÷ number of examples (two crossed random factors).",
+    "± of mean: its standard error, for other seeds on this test set, and for these seeds on "
+    "another test set of that size. A verdict’s p and interval take this test set as given.",
+)
+
+
+def noise_table(verdicts: Mapping[str, Any]) -> Table | None:
+    """One row per arm and contrast: how much seeds and examples scatter; None where none is known.
+
+    Standard deviations and standard errors, in accuracy.
+    """
+    rows = [
+        (
+            as_text(row["of"]),
+            str(row["seeds"]),
+            f"{row['examples']:,}",
+            f"{row['mean']:.4f}".replace("-", "−"),
+            *(f"{max(row[name], 0.0) ** 0.5:.4f}" for name in ("variance", "of_examples")),
+            f"{max(row['of_seeds'], 0.0) ** 0.5:.4f}" if row["of_seeds"] > 0 else "none seen",
+            f"{row['error_of_seeds']:.4f}",
+            f"{row['error_of_examples']:.4f}",
+        )
+        for row in verdicts.get("noise") or []
+    ]
+    columns = ("final top-1 of", "seeds", "test examples", "mean", "SD over seeds")
+    columns += ("of it by examples", "of it by seeds", "± of mean, seeds", "± of mean, examples")
+    return Table(columns, (False, *[True] * 8), tuple(rows)) if rows else None

@@ -1,0 +1,110 @@
+"""The noise of final accuracies: what comes from the seeds, and what from a finite test set.
+
+Let c[s, e] say whether the run of seed s classifies test example e correctly (of a contrast: the
+arm's minus the baseline's), with S seeds and N examples, a[s] its mean over examples, which is the
+accuracy, b[e] its mean over seeds, and m that of all. With seeds and examples as independent draws,
+c = mean + seed + example + rest, the variance of the accuracies over seeds is expected to be
+
+    variance(seed) + variance(rest) / N.
+
+The second term is what a finite test set adds: each run is right on other examples, and with N of
+them that does not average out. It is estimated, without bias, from the residuals:
+
+    of_examples = sum (c[s, e] - a[s] - b[e] + m)^2 / ((S - 1) (N - 1)) / N
+    of_seeds    = sum (a[s] - m)^2 / (S - 1) - of_examples
+
+which is the analysis of variance of two crossed random factors. `of_seeds` can come out negative
+where seeds differ by little. The example effect is the same for all seeds, and no part of their
+variance; but another test set would move the mean of all of them, by a standard error of about
+sqrt(sum (b[e] - m)^2 / ((N - 1) N)).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from xception_jax.statistics.contrasts import SIGNS, Arms, contrast_name, contrasts
+from xception_jax.statistics.endpoints import Runs
+from xception_jax.statistics.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The variance of final accuracies over seeds and its two parts; see the module's docstring.
+
+    Attributes:
+        mean: of the accuracies.
+        variance: of the accuracies over seeds; the sum of the next two.
+        of_examples: the part that the finite test set explains.
+        of_seeds: the part that seeds explain.
+        error_of_seeds: standard error of the mean, for other seeds on the same test set.
+        error_of_examples: standard error of the mean, for the same seeds on another test set.
+    """
+
+    seeds: int
+    examples: int
+    mean: float
+    variance: float
+    of_examples: float
+    of_seeds: float
+    error_of_seeds: float
+    error_of_examples: float
+
+
+def separate(correct: Float[np.ndarray, "seeds examples"]) -> Noise:
+    """Splits the variance over seeds; of at least two seeds and two examples."""
+    seeds, examples = correct.shape
+    accuracies, of_example, mean = correct.mean(axis=1), correct.mean(axis=0), correct.mean()
+    residuals = correct - accuracies[:, None] - of_example + mean
+    rest = float((residuals**2).sum() / ((seeds - 1) * (examples - 1)))
+    variance = float(accuracies.var(ddof=1))
+    return Noise(
+        seeds=seeds,
+        examples=examples,
+        mean=float(mean),
+        variance=variance,
+        of_examples=rest / examples,
+        of_seeds=variance - rest / examples,
+        error_of_seeds=float(np.sqrt(variance / seeds)),
+        error_of_examples=float(of_example.std(ddof=1) / np.sqrt(examples)),
+    )
+
+
+def noise_rows(runs: Runs) -> list[dict[str, Any]]:
+    """The noise of every arm, then of every contrast, as plain data for `verdicts.json`.
+
+    Left out is what has fewer than two seeds whose runs are done and left the predictions of the
+    same examples.
+    """
+    rows = []
+    for arms in [*((arm,) for arm in runs.sweep.arms), *contrasts(runs.sweep)]:
+        correct = _correct(runs, arms)
+        if correct is not None:
+            found = separate(correct)
+            rows.append({"of": contrast_name(arms), "arms": list(arms), **vars(found)})
+    return rows
+
+
+def _correct(runs: Runs, arms: Arms) -> Float[np.ndarray, "seeds examples"] | None:
+    """Correctness on each example by seed, for a contrast the signed sum over its arms."""
+    of_seeds: list[list[Predictions]] = []
+    for seed in runs.seeds(arms):
+        keys = [(arm, seed) for arm in arms]
+        if all(runs[key].status == "done" for key in keys):
+            read = [runs.predictions(key) for key in keys]
+            known = [predictions for predictions in read if predictions is not None]
+            of_seeds += [known] * (len(known) == len(arms))
+    if len(of_seeds) < 2 or of_seeds[0][0].correct.size < 2:
+        return None
+    first = of_seeds[0][0]
+    if not all(each.has_same_examples(first) for known in of_seeds for each in known):
+        return None
+    signs = SIGNS[: len(arms)]
+    return np.array(
+        [
+            sum(sign * each.correct.astype(float) for sign, each in zip(signs, known, strict=True))
+            for known in of_seeds
+        ]
+    )
