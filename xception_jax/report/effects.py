@@ -28,9 +28,10 @@ READING = (
     "One row per claim and endpoint: the paired difference, arm minus baseline, and the interval "
     "that inverts its test: 95%, or 90% of an effect inside the margin, where each of two "
     "one-sided tests has 5%. A mark without a line has too few seeds for a finite interval. "
-    "Shaded: the margin within which the claim calls two arms equivalent. The intervals hold for "
-    "differences that scatter symmetrically; what is rarer than one in n seeds, such as a "
-    "divergence, may be missing from all n."
+    "Shaded: the margin within which the claim calls two arms equivalent. Dashed: the difference "
+    "beyond which the interval must lie, for a claim of better or worse by a margin, or of not "
+    "worse. The intervals hold for differences that scatter symmetrically; what is rarer than one "
+    "in n seeds, such as a divergence, may be missing from all n."
 )
 # Color, marker and the marker's fill of each verdict; open marks decide nothing.
 VERDICTS = {
@@ -58,8 +59,9 @@ def effect_figure(sweep: Sweep, verdicts: Mapping[str, Any]) -> ReportFigure | N
 def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
     """One row per claim and endpoint that has an effect.
 
-    Columns: arms (list), endpoint, unit, verdict, effect, low, high, margin; the last three are
-    null where there is none.
+    Columns: arms (list), endpoint, unit, verdict, effect, low, high, margin (of an equivalence),
+    edge (what another claim with a margin is tested against); the last four are null where there
+    is none.
     """
     rows = [
         row
@@ -69,7 +71,7 @@ def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
     ]
     schema: dict[str, Any] = {"arms": pl.List(pl.String), "endpoint": pl.String, "unit": pl.String}
     schema |= {"verdict": pl.String}
-    schema |= dict.fromkeys(("effect", "low", "high", "margin"), pl.Float64)
+    schema |= dict.fromkeys(("effect", "low", "high", "margin", "edge"), pl.Float64)
     return pl.DataFrame(rows, schema=schema)
 
 
@@ -77,7 +79,7 @@ def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any
     declared = as_mapping(claim.get("claim"))
     ends = [as_real(end) for end in as_list(endpoint.get("interval"))]
     low, high = ends if len(ends) == 2 and None not in ends else (None, None)
-    verdict = as_text(claim.get("verdict"))
+    verdict, edge = as_text(claim.get("verdict")), as_real(endpoint.get("null"))
     arms = (declared.get("arm"), declared.get("baseline"), *as_list(declared.get("versus")))
     return {
         "arms": [as_text(arm) for arm in arms],
@@ -87,7 +89,8 @@ def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any
         "effect": as_real(endpoint.get("effect")),
         "low": low,
         "high": high,
-        "margin": as_real(declared.get("margin")),
+        "margin": as_real(declared.get("margin")) if edge is None else None,
+        "edge": edge or None,
     }
 
 
@@ -144,6 +147,11 @@ def _draw_panel(
             margin = Rectangle(corner, 2 * row["margin"], 0.9, color=INK, alpha=0.08)
             margin.set(gid=f"margin-{number}.{y}-{arms_id}", linewidth=0, zorder=0.5)
             axes.add_patch(margin)
+        if row["edge"]:
+            axes.plot(
+                [row["edge"]] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=0.9,
+                linestyle=(0, (3, 2)), gid=f"edge-{number}.{y}-{arms_id}",
+            )  # fmt: skip
 
 
 def _label_rows(
@@ -168,7 +176,7 @@ def _value(effect: Mapping[str, Any]) -> str:
 def _range(effects: pl.DataFrame) -> tuple[float, float]:
     """Ends of the axis: all that is drawn, and zero, with some room."""
     margins = effects["margin"].fill_null(0.0)
-    shown = pl.concat([effects[name].drop_nulls() for name in ("effect", "low", "high")])
+    shown = pl.concat([effects[name].drop_nulls() for name in ("effect", "low", "high", "edge")])
     low = min(0.0, float(shown.min()), -float(margins.max()))  # type: ignore[arg-type]
     high = max(0.0, float(shown.max()), float(margins.max()))  # type: ignore[arg-type]
     room = 0.06 * (high - low) or 1.0

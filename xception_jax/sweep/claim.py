@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xception_jax.errors import InputError, require_choice
-from xception_jax.records import DIRECTIONS, ENDPOINTS, STEPS_TO_TARGET, TESTS
+from xception_jax.records import DIRECTIONS, ENDPOINTS, NEED_MARGIN, STEPS_TO_TARGET, TESTS
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,10 @@ class Claim:
     Attributes:
         arm: the arm that the claim is about.
         baseline: the arm with which it is compared.
-        direction: "better", "worse" or "equivalent".
+        direction: "better", "worse", "equivalent" or "not_worse".
         endpoints: the endpoints that are compared; the claim must hold for all of them.
-        margin: margin of equivalence, in units of the endpoint.
+        margin: positive, in units of the endpoint: "equivalent" within it, "not_worse" by as much,
+            and, if given, "better" or "worse" by at least as much.
         target: validation accuracy of "steps_to_target", the same for all claims of an experiment;
             None: 95% of what all runs of the sweep reach on average at their end.
         pilot_seeds: number of first seeds that give the target and are then not tested, likewise.
@@ -44,8 +45,8 @@ class Claim:
         require_choice("claim.direction", self.direction, DIRECTIONS)
         require_choice("claim.test", self.test, TESTS)
         self._require_endpoints()
-        if (self.direction == "equivalent") != (self.margin is not None):
-            raise InputError("claim.margin", self.margin, "goes with equivalence, and only with it")
+        if self.direction in NEED_MARGIN and self.margin is None:
+            raise InputError("claim.margin", None, f"is needed by direction={self.direction!r}")
         if self.margin is not None and not (_is_number(self.margin) and 0 < self.margin < math.inf):
             raise InputError("claim.margin", self.margin, "must be a positive number")
         if type(self.pilot_seeds) is not int or self.pilot_seeds < 0:
