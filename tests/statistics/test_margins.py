@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.lines import Line2D
 
+from tests.report.figure_checks import artists, points
 from tests.statistics.enumeration import sign_flip_p_values
 from tests.statistics.test_verdicts import build, reported
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.records import DIRECTIONS
+from xception_jax.report.canvas import WIDE
 from xception_jax.report.effects import effect_figure
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.power import Design, claim_power, minimum_detectable_effect
@@ -67,8 +70,8 @@ def test_a_margin_moves_what_is_tested(
     )
     figure = effect_figure(read_directory(sweep.directory), {"claims": found})
     assert figure is not None
-    edges = [line for line in figure.draw(6.9).axes[0].lines if "edge" in str(line.get_gid())]
-    assert [float(line.get_xdata()[0]) for line in edges] == list(nulls)  # type: ignore[index]
+    edges = artists(figure.draw(WIDE), "edge-", Line2D).values()
+    assert [points(line)[0][0] for line in edges] == list(nulls)
 
 
 def test_margins_count_steps_upside_down(

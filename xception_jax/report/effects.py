@@ -1,6 +1,7 @@
 """A forest plot: every claim and endpoint with its effect, interval and line of no effect."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import polars as pl
@@ -21,7 +22,7 @@ from xception_jax.report.canvas import (
     zero_line,
 )
 from xception_jax.report.claim_tables import endpoint_name
-from xception_jax.statistics.contrasts import contrast_name
+from xception_jax.statistics.contrasts import read_contrast
 from xception_jax.statistics.results import Sweep
 
 READING = (
@@ -33,6 +34,8 @@ READING = (
     "worse. The intervals hold for differences that scatter symmetrically; what is rarer than one "
     "in n seeds, such as a divergence, may be missing from all n."
 )
+WORDS, NARROW_WORDS = 46, 30
+"""Characters of a line beside the plot, in the wide and in the narrow layout."""
 # Color, marker and the marker's fill of each verdict; open marks decide nothing.
 VERDICTS = {
     "supported": (COLORS[0], "s", COLORS[0]),
@@ -59,9 +62,9 @@ def effect_figure(sweep: Sweep, verdicts: Mapping[str, Any]) -> ReportFigure | N
 def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
     """One row per claim and endpoint that has an effect.
 
-    Columns: arms (list), endpoint, unit, verdict, effect, low, high, margin (of an equivalence),
-    edge (what another claim with a margin is tested against); the last four are null where there
-    is none.
+    Columns: name (of the contrast), arms (list), endpoint (and the levels of factors to which the
+    contrast belongs), unit, verdict, effect, low, high, margin (of an equivalence), edge (what
+    another claim with a margin is tested against); the last four are null where there is none.
     """
     rows = [
         row
@@ -69,8 +72,8 @@ def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
         for endpoint in as_list(as_mapping(claim).get("endpoints"))
         if (row := _row(as_mapping(claim), as_mapping(endpoint)))["effect"] is not None
     ]
-    schema: dict[str, Any] = {"arms": pl.List(pl.String), "endpoint": pl.String, "unit": pl.String}
-    schema |= {"verdict": pl.String}
+    schema: dict[str, Any] = {"name": pl.String, "arms": pl.List(pl.String)}
+    schema |= dict.fromkeys(("endpoint", "unit", "verdict"), pl.String)
     schema |= dict.fromkeys(("effect", "low", "high", "margin", "edge"), pl.Float64)
     return pl.DataFrame(rows, schema=schema)
 
@@ -80,10 +83,11 @@ def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any
     ends = [as_real(end) for end in as_list(endpoint.get("interval"))]
     low, high = ends if len(ends) == 2 and None not in ends else (None, None)
     verdict, edge = as_text(claim.get("verdict")), as_real(endpoint.get("null"))
-    arms = (declared.get("arm"), declared.get("baseline"), *as_list(declared.get("versus")))
+    contrast = read_contrast(declared)
     return {
-        "arms": [as_text(arm) for arm in arms],
-        "endpoint": endpoint_name(endpoint.get("endpoint")),
+        "name": contrast.abbreviated(shorten, 36) if contrast else as_text(claim.get("title")),
+        "arms": list(contrast.arms) if contrast else [],
+        "endpoint": endpoint_name(endpoint.get("endpoint")) + (contrast.where if contrast else ""),
         "unit": as_text(endpoint.get("unit")),
         "verdict": verdict if verdict in VERDICTS else "not tested",
         "effect": as_real(endpoint.get("effect")),
@@ -130,7 +134,8 @@ def _draw_panel(
     zero_line(axes, vertical=True)
     rows = list(effects.iter_rows(named=True))
     ids = ["-".join(styles[arm].gid for arm in row["arms"] if arm in styles) for row in rows]
-    names, values = [_contrast(row) for row in rows], [_value(row) for row in rows]
+    names = [_contrast(row, WORDS if wide else NARROW_WORDS) for row in rows]
+    values = [_value(row) for row in rows]
     if wide:
         _label_rows(axes.yaxis, names, ids, f"name-{number}")
         numbers = axes.twinx()
@@ -163,10 +168,9 @@ def _label_rows(
         text.set_gid(f"{name}.{row}-{arms_id}")
 
 
-def _contrast(effect: Mapping[str, Any]) -> str:
-    arms = effect["arms"]
-    name = contrast_name(tuple(shorten(arm, 36 // len(arms)) for arm in arms))
-    return f"{name}\n{effect['endpoint']}"
+def _contrast(effect: Mapping[str, Any], most: int) -> str:
+    name = fill(effect["name"], most, break_long_words=False, break_on_hyphens=False)
+    return f"{name}\n{shorten(effect['endpoint'], most)}"
 
 
 def _value(effect: Mapping[str, Any]) -> str:

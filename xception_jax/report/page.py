@@ -27,6 +27,7 @@ from xception_jax.report.claim_tables import (
     endpoint_table,
     settings_table,
 )
+from xception_jax.report.factors import factor_table, read_factorial
 from xception_jax.report.summary import Summary
 from xception_jax.report.tables import (
     Table,
@@ -87,7 +88,7 @@ def render_page(
         made_by: how the page came about.
     """
     templates = _templates()
-    styles = arm_styles(list(sweep.arms))
+    styles, factorial = arm_styles(list(sweep.arms)), read_factorial(sweep)
     common = {"styles": styles, "colors": COLORS, "dark_colors": DARK_COLORS}
     style = templates.get_template("page.css.jinja").render(common)
     return templates.get_template("page.html.jinja").render(
@@ -104,6 +105,7 @@ def render_page(
         figures={figure.about.letter: figure for figure in figures},
         arm_table=arm_table(summary),
         arm_notes=_arm_notes(summary),
+        factor_table=factor_table(factorial) if factorial else None,
         seed_table=seed_table(sweep, summary),
         seed_notes=_seed_notes(summary),
         audit=_audit(sweep, audit),

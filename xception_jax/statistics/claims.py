@@ -7,6 +7,7 @@ from typing import Any
 
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
 from xception_jax.records import DIRECTIONS, NEED_MARGIN, TESTS
+from xception_jax.statistics.contrasts import Contrast, read_contrast
 from xception_jax.statistics.declared import read_declared
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.statements import describe_claim
@@ -20,7 +21,7 @@ class RecordedClaim:
         content: as declared.
         post_hoc: whether it was made, or changed, after the first run had begun; also where
             nothing shows that it was not.
-        arms: (arm, baseline), or of an interaction the four of (a - b) - (c - d).
+        contrast: weights over arms that it compares; None where it cannot be tested.
         margin: positive, in the endpoint's unit: of equivalence, or by which arms are better, worse
             or not worse; None: a claim of better or worse by any amount.
         target: accuracy of "steps to target"; None: that of the sweep, see `endpoints`.
@@ -32,7 +33,7 @@ class RecordedClaim:
 
     content: Mapping[str, Any]
     post_hoc: bool
-    arms: tuple[str, ...] = ()
+    contrast: Contrast | None = None
     direction: str = ""
     endpoints: tuple[str, ...] = ()
     margin: float | None = None
@@ -45,10 +46,10 @@ class RecordedClaim:
     @property
     def title(self) -> str:
         """`relu worse than none: final_top1`."""
-        if not self.arms:
+        if self.contrast is None:
             return ", ".join(f"{key}: {as_text(value)}" for key, value in self.content.items())
         median = " (median)" if self.test == "median" else ""
-        return f"{describe_claim(self)}: {' and '.join(self.endpoints)}{median}"
+        return f"{describe_claim(self.contrast, self)}: {' and '.join(self.endpoints)}{median}"
 
     @property
     def is_equivalence(self) -> bool:
@@ -69,12 +70,9 @@ class RecordedClaim:
         return self.side(higher_is_better=higher_is_better) * shift + 0.0  # no negative zero
 
     @property
-    def sides(self) -> tuple[str, str]:
-        """The two things compared: two arms, or the two differences of an interaction."""
-        if len(self.arms) == 2:
-            return self.arms[0], self.arms[1]
-        a, b, c, d = self.arms
-        return f"({a} − {b})", f"({c} − {d})"
+    def arms(self) -> tuple[str, ...]:
+        """The arms that are compared."""
+        return self.contrast.arms if self.contrast else ()
 
 
 def recorded_claims(sweep: Sweep) -> list[RecordedClaim]:
@@ -100,13 +98,12 @@ def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -
     if not isinstance(claim, dict):
         return RecordedClaim({"text": as_text(claim)}, post_hoc, problem=_NOT_A_CLAIM)
     claim = json.loads(json.dumps(claim), parse_constant=lambda _: None)  # NaN is no JSON
-    names = (claim.get("arm"), claim.get("baseline"), *as_list(claim.get("versus")))
+    contrast = read_contrast(claim)
     endpoints = tuple(as_text(name) for name in as_list(claim.get("endpoints")))
     direction, margin = as_text(claim.get("direction")), as_real(claim.get("margin"))
     test = as_text(claim.get("test", TESTS[0]))
     if (
-        len(names) not in (2, 4)
-        or not all(isinstance(name, str) for name in names)
+        contrast is None
         or not endpoints
         or direction not in DIRECTIONS
         or test not in TESTS
@@ -114,11 +111,11 @@ def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -
         or (margin is not None and margin <= 0)
     ):
         return RecordedClaim(claim, post_hoc, problem=_NOT_A_CLAIM)
-    missing = [as_text(name) for name in names if as_text(name) not in arms]
+    missing = [arm for arm in contrast.arms if arm not in arms]
     return RecordedClaim(
         content=claim,
         post_hoc=post_hoc,
-        arms=tuple(map(as_text, names)),
+        contrast=contrast,
         direction=direction,
         endpoints=endpoints,
         margin=margin,

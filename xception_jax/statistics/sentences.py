@@ -52,7 +52,8 @@ def sentence(sweep: Sweep, finding: Finding) -> str:
     pairs = zip(finding.outcome.endpoints, finding.endpoints, strict=True)
     numbers = "; ".join(_numbers(measured, endpoint) for measured, endpoint in pairs)
     next_step = f"; {_what_next(finding)}" if finding.verdict == "inconclusive" else ""
-    statement = state_verdict(finding.claim, finding.verdict)
+    assert finding.claim.contrast is not None
+    statement = state_verdict(finding.claim.contrast, finding.claim, finding.verdict)
     return f"{where}{statement}: {numbers} ({_basis(finding)}){next_step}."
 
 
@@ -76,8 +77,9 @@ def _each(values: Iterable[str | None]) -> str:
 
 
 def _numbers(measured: Measured, endpoint: Mapping[str, Any]) -> str:
+    slope = "slope of " * measured.contrast.is_trend
     return (
-        f"{measured.label} {_signed(endpoint['effect'], measured.unit)}, "
+        f"{slope}{measured.label} {_signed(endpoint['effect'], measured.unit)}, "
         f"{_interval(measured, endpoint)}, p = {_p(endpoint['p'])}, adjusted p = "
         f"{_p(endpoint['p_adjusted'])}"
     )
@@ -106,7 +108,10 @@ def _basis(finding: Finding) -> str:
     """What the numbers rest on."""
     outcome, claims = finding.outcome, "claims" if finding.family > 1 else "claim"
     test = finding.claim.test
-    parts = [f"{test} paired difference over n = {finding.n} seeds"]
+    contrast, quantity = finding.claim.contrast, "paired difference"
+    if contrast is not None and contrast.is_trend:
+        quantity = "slope of a straight line, which says nothing of single steps,"
+    parts = [f"{test} {quantity} over n = {finding.n} seeds"]
     parts += seed_marks(finding.plan)
     kind = "exact sign-flip" if finding.n <= EXACT_UP_TO else "sign-flip"
     kind = "exact sign" if test == "median" else kind

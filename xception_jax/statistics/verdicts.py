@@ -237,9 +237,9 @@ def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int
 
     Returns:
         The smallest detectable effect, beyond the margin if the claim has one, in standard
-        deviations of each endpoint's differences; and
-        the number of seeds that would decide a claim that is open, if effects, spread and the
-        correlation of the endpoints are as seen. None: there is none, or too few pairs to tell.
+        deviations of each endpoint's differences; and the number of seeds that would decide a claim
+        that is open, if effects, spread and the correlation of the endpoints are as seen. None:
+        there is none, or too few pairs to tell.
     """
     claim, n = case.claim, len(case.outcome.seeds)
     if n < 2:
