@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,21 @@ from tests.synthetic_sweep import SweepWriter
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import audit
 from xception_jax.statistics.contrasts import contrasts, read_contrast
+from xception_jax.statistics.detectable import detectable_effects
+from xception_jax.statistics.power import Design, minimum_detectable_effect
 from xception_jax.sweep import Claim, Effect, Experiment, Interaction, Trend
+from xception_jax.sweep.contrast_claims import AnyClaim
 
 NewSweep = Callable[..., SweepWriter]
 Call = Callable[..., tuple[int, str, str]]
 ORDER, ACTIVATION = "model.order", "model.intermediate_activation"
 FACTORS = {ORDER: ("dw", "pw"), ACTIVATION: ("none", "relu", "elu")}
 ARMS = tuple(f"{order}-{name}" for order, name in itertools.product(*FACTORS.values()))
+
+
+def declare(claims: Sequence[AnyClaim]) -> Sequence[AnyClaim]:
+    """The claims with their weights."""
+    return Experiment("q", "so", "b.py", seeds=8, factors=FACTORS, claims=tuple(claims)).claims
 
 
 def build_factorial(
@@ -114,6 +122,31 @@ def test_a_main_effect_that_cancels_is_not_found(
     sweep = build_factorial(new_sweep, claims, effects, rng, seeds=10, spread=0.001)
     found = reported(call, sweep)
     assert [claim["verdict"] for claim in found] == ["equivalent", "supported"]
+
+
+def test_the_power_of_a_plan_takes_the_spread_of_the_contrast_from_a_pilot(
+    new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    claims = (
+        Effect(ORDER, margin=0.01),
+        Interaction((ORDER, ACTIVATION), ("pw", "relu")),
+        Effect(ORDER, direction="not_worse", margin=0.02),
+    )
+    pilot = build_factorial(new_sweep, claims, dict.fromkeys(ARMS, 0.0), rng)
+    described = [claim.describe() for claim in declare(claims)]
+    rows = detectable_effects(described, pilot.arms, 12, read_directory(pilot.directory))
+    values = finals(pilot)
+    order = np.mean(
+        [values[f"pw-{n}"] - values[f"dw-{n}"] for n in ("none", "relu", "elu")], axis=0
+    )
+    product = (values["pw-relu"] - values["dw-relu"]) - (values["pw-none"] - values["dw-none"])
+    effect = minimum_detectable_effect(12, Design(0.05 / 3))
+    assert effect is not None
+    expected = [effect * spread.std(ddof=1) for spread in (order, product, order)]
+    assert [row.effect for row in rows] == pytest.approx(expected)
+    units = ["accuracy beyond the margin", "accuracy", "accuracy"]
+    assert [row.unit for row in rows] == units
+    assert [row.pilot_pairs for row in rows] == [8, 8, 8]
 
 
 def test_a_trend_is_found_in_its_direction_and_exact(
@@ -223,9 +256,7 @@ def test_all_arms_of_a_contrast_are_audited_and_a_seed_needs_all(
     ],
 )
 def test_a_record_without_a_contrast_is_no_claim(change: dict[str, Any]) -> None:
-    (claim,) = Experiment(
-        "q", "so", "base.py", seeds=2, factors=FACTORS, claims=(Effect(ORDER),)
-    ).claims
+    (claim,) = declare([Effect(ORDER)])
     assert read_contrast(claim.describe()) is not None
     assert read_contrast(claim.describe() | change) is None
 
@@ -253,10 +284,7 @@ def test_contrasts_hold_their_level_whatever_else_is_true(
     but for four Monte Carlo errors.
     """
     n, spreads = 8, rng.uniform(0.5, 3.0, len(ARMS))
-    (claim,) = Experiment(
-        "q", "so", "base.py", seeds=2, factors=FACTORS,
-        claims=(Interaction((ORDER, ACTIVATION), ("pw", "relu")),),
-    ).claims  # fmt: skip
+    (claim,) = declare([Interaction((ORDER, ACTIVATION), ("pw", "relu"))])
     trend = Trend(("dw-none", "dw-elu", "pw-relu"))
     noise = rng.standard_t(3, (sweeps, len(ARMS), n)) * spreads[:, None]
     noise += 5 * rng.standard_normal((sweeps, 1, n))
