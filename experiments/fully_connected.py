@@ -45,11 +45,7 @@ def get_experiment(model: str = "xception_tiny") -> Experiment:
         "the classifier, and both gain by such layers.",
         reference="paper section 4.5.1, table 2, figures 7 and 8",
         base="../configs/jft_style.py",
-        arms={
-            f"{name}-{classifier}": {**settings, "model.fully_connected": layers}
-            for name, settings in models.items()
-            for classifier, layers in classifiers.items()
-        },
+        factors={"models": models, "model.fully_connected": classifiers},
         seeds=8,
         claims=(
             *(

@@ -22,14 +22,7 @@ def get_experiment() -> Experiment:
         "because the blocks are stacked.",
         reference="paper section 1.2; figure 10 for the activations",
         base="../configs/fashion_mnist_mini.py",
-        arms={
-            f"{order}-{activation}": {
-                "model.order": order,
-                "model.intermediate_activation": activation,
-            }
-            for order in ORDERS
-            for activation in ACTIVATIONS
-        },
+        factors={"model.order": ORDERS, "model.intermediate_activation": ACTIVATIONS},
         seeds=8,
         claims=tuple(
             Claim(

@@ -48,7 +48,8 @@ def add_tuning(
         "seeds": count,
         "epochs": None,
     }
-    rows, arms = [], {}
+    rows: list[dict[str, Any]] = []
+    arms: dict[str, dict[str, Any]] = {}
     for arm, of_arm in scores.items():
         values = {p: [0.1 if v is None else v for v in of_point] for p, of_point in of_arm.items()}
         best = best_point(values)

@@ -163,7 +163,7 @@ def test_make_target(target: str, tmp_path: Path):
 
 
 def test_python_blocks(place: Path, tmp_path: Path):
-    experiment, library = blocks("python")
+    experiment, factorial, library = blocks("python")
     exec(compile(library, "README.md", "exec"), {})
     (tmp_path / "experiments").mkdir()
     (tmp_path / "configs").symlink_to(ROOT / "configs")
@@ -171,6 +171,10 @@ def test_python_blocks(place: Path, tmp_path: Path):
     words = [str(COMMAND), "sweep", "experiments/swish.py", "--workdir", "results", "--seeds", "1"]
     finished = run([*words, *SMALL, f"data.directory={place / 'data'}"], tmp_path)
     assert finished.returncode == 0, finished.stderr
+    (tmp_path / "experiments" / "factorial.py").write_text(factorial)
+    finished = run([str(COMMAND), "plan", "experiments/factorial.py"], tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "(relu − none) at pointwise_first better than" in finished.stdout
 
 
 def test_links_lead_somewhere():

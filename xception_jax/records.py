@@ -54,8 +54,10 @@ ENDPOINT_NAMES = {
 """Every endpoint a claim can have, with the name that people read."""
 ENDPOINTS = tuple(ENDPOINT_NAMES)
 
-DIRECTIONS = ("better", "worse", "equivalent")
+DIRECTIONS = ("better", "worse", "equivalent", "not_worse")
 """Directions a claim can have."""
+NEED_MARGIN = ("equivalent", "not_worse")
+"""Directions that mean nothing without a margin."""
 
 TESTS = ("mean", "median")
 """What a claim can be about: the mean paired difference, or the median."""

@@ -7,7 +7,7 @@ import pytest
 from xception_jax.config.schema import SETTINGS
 
 EXPERIMENT = """\
-from xception_jax.sweep import Claim, Experiment
+from xception_jax.sweep import Claim, Effect, Experiment, Interaction, Trend
 
 
 def get_experiment():
@@ -131,7 +131,21 @@ DECLARED = [
     ("claims=(Claim('relu', 'none', 'equivalent', margin=float('nan')),)", "claim.margin=nan"),
     ("claims=(Claim('relu', 'none', 'equivalent', margin=-0.1),)", "claim.margin=-0.1"),
     ("claims=(Claim('relu', 'none', 'equivalent', margin='1'),)", "claim.margin='1'"),
-    ("claims=(Claim('relu', 'none', margin=0.1),)", "claim.margin=0.1"),
+    ("claims=(Claim('relu', 'none', margin=-0.1),)", "claim.margin=-0.1"),
+    ("claims=(Claim('relu', 'none', 'not_worse'),)", "claim.margin"),
+    ("claims=(Effect('model.order'),)", "claim.factor='model.order'"),
+    ("claims=(Interaction('model.order'),)", "claim.factors='model.order'"),
+    ("claims=(Trend(('none', 'relu')),)", "three arms"),
+    ("claims=(Trend(('none', 'relu', 'elu')),)", "claim='elu'"),
+    ("factors={'model.order': ('depthwise_first', 'pointwise_first')}", "experiment.arms"),
+    ("factors=3", "experiment.factors=3"),
+    ("factors={3: (1, 2)}", "experiment.factors=3"),
+    ("factors={'model.order': 'depthwise_first'}", "experiment.factors='depthwise_first'"),
+    ("arms={}, factors={'model.order': ('depthwise_first',)}", "two levels"),
+    ("arms={}, factors={'model.order': ('depthwise', 'pointwise_first')}", "'depthwise_first'"),
+    ("arms={}, factors={'model.ordr': ('depthwise_first', 'pointwise_first')}", "'model.order'"),
+    ("arms={}, factors={'model.fully_connected': ((), (8,))}", "name it yourself"),
+    ("arms={}, factors={('model.order', 'model.width'): (('a', 1), 'b')}", "one value for each"),
     ("claims=(Claim('relu', 'none', target=0.5),)", "claim.target=0.5"),
     (
         "claims=(Claim('relu', 'none', endpoints=('steps_to_target',), target=float('inf')),)",

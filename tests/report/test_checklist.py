@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_answers_are_those_of_the_records(new_sweep: NewSweep) -> None:
     for arm in ("a", "b"):
         for seed in sweep.seeds:
             licensed = {**DATA, "licence": "MIT"}
-            edit_run(sweep.run_directory(arm, seed), lambda run, d=licensed: run.update(data=d))
+            edit_run(sweep.run_directory(arm, seed), partial(dict.update, data=licensed))
     write_report(sweep.directory)
     found = {number: text for number, (_, text) in entries(sweep.directory).items()}
     assert (
@@ -102,7 +103,11 @@ def test_answers_are_those_of_the_records(new_sweep: NewSweep) -> None:
 @pytest.mark.parametrize("is_begun", [True, False])
 def test_bounds_and_budget_of_the_tuning(new_sweep: NewSweep, is_begun: bool) -> None:
     sweep = new_sweep(arms={"a": {}, "b": {}}, seeds=range(6), claims=[CLAIM])
-    scores = {(0.05,): [0.7, 0.7], (0.1,): [0.8, 0.8], (0.2,): [0.9, 0.9]}
+    scores: dict[tuple[float, ...], list[float]] = {
+        (0.05,): [0.7, 0.7],
+        (0.1,): [0.8, 0.8],
+        (0.2,): [0.9, 0.9],
+    }
     others = scores | {(0.2,): [0.1, 0.1]}
     add_tuning(sweep, {"a": scores, "b": others}, at_edge={"a": {RATE: "upper"}})
     train(sweep)
@@ -119,7 +124,7 @@ def test_bounds_and_budget_of_the_tuning(new_sweep: NewSweep, is_begun: bool) ->
     assert "No tuning is recorded" not in text
 
 
-MISSING = {
+MISSING: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "data": ({"data": {}}, ("2a", "6a", "6b", "12")),
     "code": ({"commit": None, "code": {}}, ("2b",)),
     "computers": ({"devices": [], "versions": {}}, ("2c", "8")),

@@ -37,11 +37,11 @@ def packed(new_sweep: NewSweep, speeds: dict[tuple[str, ...], float], **fields: 
     return sweep
 
 
-ONE_EACH = {
+ONE_EACH: dict[tuple[str, ...], float] = {
     ("none-s0", "none-s1", "none-s2", "none-s3"): 190.0,
     ("relu-s0", "relu-s1", "relu-s2", "relu-s3"): 242.0,
 }
-SEVERAL = {
+SEVERAL: dict[tuple[str, ...], float] = {
     ("none-s0", "none-s1"): 180.0,
     ("none-s2", "none-s3"): 200.0,
     ("relu-s0", "relu-s1"): 240.0,

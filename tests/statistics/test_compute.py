@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def spent_sweep(new_sweep: NewSweep) -> SweepWriter:
             )
             if (arm, seed) == ("a", 0):  # killed once: 100 steps twice
                 twice = [segment(0, 500, 5, reached=600, end="killed"), segment(500, 1000, 5)]
-                edit_run(path, lambda record, twice=twice: record.update(segments=twice))
+                edit_run(path, partial(dict.update, segments=twice))
     for folder, name, arm in (("tuning", "a-lr0.1", "a"), ("runs", "b-s0-old", "b")):
         path = sweep.directory / folder / name
         path.mkdir(parents=True)

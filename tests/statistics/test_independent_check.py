@@ -29,8 +29,9 @@ def random_claims(rng: Draw) -> list[dict[str, Any]]:
         : rng.integers(1, 4)
     ]:
         endpoints = [["final_top1"], ["curve_area"], ["final_top1", "curve_area"]]
-        direction = str(rng.choice(["better", "worse", "equivalent"]))
-        margin = float(rng.choice([0.004, 0.01, 0.03])) if direction == "equivalent" else None
+        direction = str(rng.choice(["better", "worse", "equivalent", "not_worse"]))
+        has_margin = direction in ("equivalent", "not_worse") or rng.uniform() < 0.4
+        margin = float(rng.choice([0.004, 0.01, 0.03])) if has_margin else None
         claim: dict[str, Any] = {"arm": str(arm), "baseline": str(baseline), "direction": direction}
         claim |= {"endpoints": endpoints[rng.integers(3)], "margin": margin}
         claims.append(claim | ({"test": "median"} if rng.uniform() < 0.3 else {}))
@@ -74,8 +75,15 @@ def one_sided(differences: np.ndarray, null: float, test: str, alternative: str)
     return result.pvalue
 
 
-def expected_p(differences: np.ndarray, margin: float | None, test: str) -> tuple[float, float]:
+def null_of(claim: dict[str, Any]) -> float:
+    """The difference that a claim is tested against; both endpoints are better if higher."""
+    margin = claim["margin"] or 0.0
+    return margin if claim["direction"] == "better" else -margin
+
+
+def expected_p(differences: np.ndarray, claim: dict[str, Any]) -> tuple[float, float]:
     """The endpoint's p-value and effect."""
+    test, margin = claim.get("test", "mean"), claim["margin"]
     effect = float(np.median(differences) if test == "median" else differences.mean())
 
     def greater(null: float) -> float:
@@ -84,8 +92,9 @@ def expected_p(differences: np.ndarray, margin: float | None, test: str) -> tupl
     def less(null: float) -> float:
         return one_sided(differences, null, test, "less")
 
-    if margin is None:
-        return min(1.0, 2 * min(greater(0.0), less(0.0))), effect
+    if claim["direction"] != "equivalent":
+        null = null_of(claim)
+        return min(1.0, 2 * min(greater(null), less(null))), effect
     if abs(effect) < margin:
         return max(greater(-margin), less(margin)), effect
     return min(1.0, 2 * min(greater(margin), less(-margin))), effect
@@ -94,7 +103,8 @@ def expected_p(differences: np.ndarray, margin: float | None, test: str) -> tupl
 def check_interval(differences: np.ndarray, claim: dict, endpoint: dict) -> None:
     """Just inside an end the one-sided test does not reject, just outside it does."""
     tail, test = (1 - endpoint["confidence"]) / 2, claim.get("test", "mean")
-    inside = claim["margin"] is not None and abs(endpoint["effect"]) < claim["margin"]
+    is_equivalence = claim["direction"] == "equivalent"
+    inside = is_equivalence and abs(endpoint["effect"]) < claim["margin"]
     assert tail == pytest.approx(0.05 if inside else 0.025)
     if endpoint["interval"] is None:
         assert 2.0**-differences.size >= tail
@@ -118,14 +128,15 @@ def check_sweep(rng: Draw, directory: Path) -> list[str]:
         p_values, agree = [], []
         for row, endpoint in zip(rows, judged["endpoints"], strict=True):
             differences = row[arm] - row[baseline]
-            p, effect = expected_p(differences, claim["margin"], claim.get("test", "mean"))
+            p, effect = expected_p(differences, claim)
             assert endpoint["p"] == pytest.approx(p, abs=1e-12)
             assert endpoint["effect"] == pytest.approx(effect, abs=1e-12)
             check_interval(differences, claim, endpoint)
             p_values.append(p)
-            sign = 1 if claim["direction"] == "better" else -1
-            margin = claim["margin"]
-            agree.append(sign * effect >= 0 if margin is None else abs(effect) < margin)
+            sign = -1 if claim["direction"] == "worse" else 1
+            is_beyond = sign * (effect - null_of(claim)) >= 0
+            is_equivalence = claim["direction"] == "equivalent"
+            agree.append(abs(effect) < claim["margin"] if is_equivalence else is_beyond)
         sides.append(agree)
         p_claims.append(max(p_values) if len(set(agree)) == 1 else 1.0)
     numbers = range(len(claims))
@@ -134,7 +145,7 @@ def check_sweep(rng: Draw, directory: Path) -> list[str]:
         adjusted = max(min(1.0, len(s) * min(p_claims[i] for i in s)) for s in subsets)
         verdict = "inconclusive"
         if adjusted < 0.05:
-            right = "supported" if claim["margin"] is None else "equivalent"
+            right = "equivalent" if claim["direction"] == "equivalent" else "supported"
             verdict = right if all(sides[at]) else "opposite"
         assert judged["verdict"] == verdict, (claim, p_claims)
         check_agreement(claim, judged)
@@ -143,18 +154,24 @@ def check_sweep(rng: Draw, directory: Path) -> list[str]:
 
 def check_agreement(claim: dict, judged: dict) -> None:
     """What is decided stands beside intervals that say the same."""
-    margin = claim["margin"] or 0.0
+    is_equivalence = claim["direction"] == "equivalent"
+    low_edge, high_edge = (null_of(claim),) * 2
+    if is_equivalence:
+        low_edge, high_edge = -claim["margin"], claim["margin"]
     for endpoint in judged["endpoints"]:
         if endpoint["interval"] is None:
             assert judged["verdict"] == "inconclusive"
             continue
         low, high = endpoint["interval"]
-        is_beyond, is_inside = low > margin or high < -margin, -margin < low and high < margin
+        is_beyond, is_inside = (
+            low > high_edge or high < low_edge,
+            low_edge < low and high < high_edge,
+        )
         if judged["verdict"] in ("supported", "opposite"):
             assert is_beyond
         if judged["verdict"] == "equivalent":
             assert is_inside
-        decides = is_beyond or (is_inside and claim["margin"] is not None)
+        decides = is_beyond or (is_inside and is_equivalence)
         assert decides == (endpoint["p"] < 0.05)
 
 

@@ -1,11 +1,12 @@
 """Noise of seeds and of examples, against least squares, simulated truth, and through a report."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 
-from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
+from tests.synthetic_sweep import DATA, STEPS, SweepWriter, edit_run, saturating
 from xception_jax.report import write_report
 from xception_jax.statistics.noise import separate
 
@@ -109,7 +110,7 @@ def test_no_row_where_seeds_have_other_examples_or_none(new_sweep: NewSweep, mis
                 (path / "predictions.npz").write_bytes(b"")
             else:
                 splits = {"test": {"examples": 10, "labels": f"{seed}"}}
-                edit_run(path, lambda record, splits=splits: record["data"].update(splits=splits))
+                edit_run(path, partial(dict.update, data={**DATA, "splits": splits}))
     result = write_report(sweep.directory)
     assert result.verdicts["noise"] == []
     assert "Noise of seeds and of examples" not in result.page.read_text()

@@ -108,7 +108,7 @@ def test_two_settings_edges_and_divergence_are_said(new_sweep):
     sweep = two_arms(new_sweep)
     decay = "optimizer.weight_decay"
     points = [(rate, d) for rate in (0.1, 0.2, 0.4) for d in (0.0, 1e-4)]
-    scores = {
+    scores: dict[str, dict[tuple[float, ...], list[float | None]]] = {
         "none": {point: [0.9 - point[0], 0.9 - point[0]] for point in points},
         "relu": {point: [None if point[0] > 0.2 else 0.5 + point[0], 0.6] for point in points},
     }

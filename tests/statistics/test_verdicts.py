@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from xception_jax.checksums import digest
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim
+from xception_jax.sweep.contrast_claims import AnyClaim
 
 NewSweep = Callable[..., SweepWriter]
 Call = Callable[..., tuple[int, str, str]]
@@ -26,7 +27,7 @@ EXAMPLES = 400
 
 def build(
     new_sweep: NewSweep,
-    claims: list[Claim],
+    claims: Sequence[AnyClaim],
     effects: Mapping[str, float],
     rng: np.random.Generator,
     *,

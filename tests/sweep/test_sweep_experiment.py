@@ -82,7 +82,7 @@ def test_what_cannot_be_an_experiment_is_refused(changes, message):
         ({"direction": "beter"}, "nearest valid value: 'better'"),
         ({"endpoints": ("final_top",)}, "nearest valid value: 'final_top1'"),
         ({"direction": "equivalent"}, "margin"),
-        ({"margin": 0.1}, "margin"),
+        ({"margin": -0.1}, "margin"),
     ],
 )
 def test_what_cannot_be_a_claim_is_refused(settings, message):

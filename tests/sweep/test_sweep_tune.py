@@ -15,7 +15,7 @@ from xception_jax.checksums import has_valid_checksum, with_checksum
 from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory
-from xception_jax.statistics.selection import best_point, is_geometric, value_beyond
+from xception_jax.statistics.selection import Point, best_point, is_geometric, value_beyond
 from xception_jax.sweep import Claim, Experiment, Tune, plan_runs
 from xception_jax.sweep.ledger import read_statuses, write_ledger
 from xception_jax.sweep.recorded import load_recorded, load_sweep
@@ -67,18 +67,23 @@ def test_steps_beyond_the_edge_agree_with_exact_fractions(rng):
         ):
             values = tuple(map(float, exact))
             # Values beyond the edge are rounded to six digits, by up to 5e-6 of themselves.
-            np.testing.assert_allclose(value_beyond(values, "lower"), float(below), 6e-6, 1e-9)
-            np.testing.assert_allclose(value_beyond(values, "upper"), float(above), 6e-6)
+            assert value_beyond(values, "lower") == pytest.approx(float(below), rel=6e-6, abs=1e-9)
+            assert value_beyond(values, "upper") == pytest.approx(float(above), rel=6e-6)
         assert is_geometric(tuple(map(float, geometric)))
 
 
 def test_the_best_mean_wins_and_ties_go_to_the_smaller():
     assert best_point({(0.1,): [0.5, 0.7], (0.2,): [0.6, 0.61], (0.4,): [0.9, 0.1]}) == (0.2,)
-    tie = {(0.2,): [0.1, 0.2, 0.3], (0.1,): [0.3, 0.2, 0.1], (0.4,): [0.2, 0.3, 0.1]}
+    tie: dict[Point, list[float]] = {
+        (0.2,): [0.1, 0.2, 0.3],
+        (0.1,): [0.3, 0.2, 0.1],
+        (0.4,): [0.2, 0.3, 0.1],
+    }
     assert best_point(tie) == (0.1,)
     # 39 of 2 x 180 examples, however they are spread over the seeds and rounded.
     for one, other in itertools.product(range(40), repeat=2):
-        shares = {(0.1,): [one / 180, (39 - one) / 180], (0.2,): [other / 180, (39 - other) / 180]}
+        spread = [(count / 180, (39 - count) / 180) for count in (one, other)]
+        shares: dict[Point, tuple[float, float]] = {(0.1,): spread[0], (0.2,): spread[1]}
         assert best_point(shares) == (0.1,)
     assert best_point({(0.2, 1e-5): [0.6], (0.1, 1e-4): [0.6], (0.1, 1e-5): [0.6]}) == (0.1, 1e-5)
 
@@ -252,8 +257,8 @@ def test_two_settings_are_a_grid(tmp_path):
     tune = Tune((RATE, DECAY), (rates, decays), seeds=1)
     experiment, record, _ = tuned(tmp_path, declare(tune), Landscape(tmp_path, value))
     assert tried(record, "none") == sorted(itertools.product(rates, decays))
-    assert experiment.arms["none"] | {RATE: 0.2, DECAY: 1e-4} == experiment.arms["none"]
-    assert experiment.arms["relu"] | {RATE: 0.1, DECAY: 0.0} == experiment.arms["relu"]
+    for arm, chosen in (("none", {RATE: 0.2, DECAY: 1e-4}), ("relu", {RATE: 0.1, DECAY: 0.0})):
+        assert {**experiment.arms[arm], **chosen} == experiment.arms[arm]
     # Nothing lies below zero: that is the end of the setting, not of the grid.
     assert record["arms"]["relu"]["at_edge"] == {}
 
@@ -305,7 +310,8 @@ def done(tmp_path) -> tuple[Path, Experiment, Config, Landscape]:
 
 def test_again_nothing_is_tuned(done):
     home, experiment, base, _ = done
-    before, warned = (home / "tuning.json").read_bytes(), []
+    before = (home / "tuning.json").read_bytes()
+    warned: list[str] = []
     again = with_recorded_tuning(home, experiment, base, warned.append)
     assert (again.untuned, warned) == ((), [])
     assert {arm: settings[RATE] for arm, settings in again.arms.items()} == {

@@ -193,10 +193,15 @@ def test_a_batch_system_tunes_first_and_the_same_command_goes_on(
             return set()
 
         def submit(self, units):
-            quiet = {"listener": lambda _: None, "stop": lambda: False, "warn": print}
             for unit in units:
                 submitted.append(unit.number)
-                local.run_unit(self.directory, unit.number, **quiet)
+                local.run_unit(
+                    self.directory,
+                    unit.number,
+                    listener=lambda _: None,
+                    stop=lambda: False,
+                    warn=print,
+                )
             return "submitted"
 
     monkeypatch.setattr("xception_jax.launchers.slurm.SlurmArray", Queue)

@@ -1,6 +1,7 @@
 """The compute that runs record: measured whatever becomes of them, and shared within a pack."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def test_the_shares_of_runs_add_up_to_the_time_of_the_devices() -> None:
         runs, devices = int(generator.integers(1, 6)), int(generator.integers(1, 9))
         ends = np.sort(generator.uniform(0, 100, runs))
         now = [0.0]
-        meter = DeviceMeter(devices, runs, clock=lambda now=now: now[0])
+        meter = DeviceMeter(devices, runs, clock=partial(now.__getitem__, 0))
         shares = []
         for end in ends:
             now[0] = generator.uniform(now[0], end)

@@ -200,8 +200,9 @@ def _power_legend(rows: Sequence["Detectable"]) -> list[str]:
     lines = [
         "Detectable: what 80 of 100 such sweeps would find, if every endpoint of the",
         "claim has an effect of so many standard deviations of its paired differences;",
-        f"of an equivalence, the margin. Tests are at {alpha:.3g}, which Holm asks of the first",
-        f"claim. Simulated: the standard error of the power is {error:.1%}.",
+        "for equivalent and not_worse, the margin that is shown if there is no effect.",
+        f"Tests are at {alpha:.3g}, which Holm asks of the first claim. Simulated: the",
+        f"standard error of the power is {error:.1%}.",
     ]
     if any(row.effect != row.effect_if_correlated for row in rows):
         span = f"endpoints correlated by {HIGHEST_CORRELATION:g} to uncorrelated ones"

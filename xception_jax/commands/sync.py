@@ -90,12 +90,13 @@ def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str])
 def _values(claims: Claims) -> dict[tuple[str, int | None], dict[str, Any]]:
     """What each run contributes to the claims, by (arm, seed): `claim 1/final_top1`, and verdicts.
 
-    An interaction compares four arms, and so is left out.
+    A contrast of more arms than two has no value for each of them, and so is left out.
     """
     values: dict[tuple[str, int | None], dict[str, Any]] = defaultdict(dict)
     for number, judged in enumerate(claims, 1):
         claim = judged["claim"]
-        sides = () if claim.get("versus") else ("arm", "baseline")
+        is_pair = "kind" not in claim and not claim.get("versus")
+        sides = ("arm", "baseline") if is_pair else ()
         for endpoint in judged["endpoints"]:
             for row in endpoint["per_seed"]:
                 for side in sides:

@@ -137,8 +137,10 @@ def models(facts: Facts) -> list[str]:
 
 def settings(facts: Facts) -> list[str]:
     """Sizes of splits and the main hyperparameters."""
-    names = ("optimizer.name", "optimizer.learning_rate", "optimizer.weight_decay")
-    names += ("train.epochs", "train.batch_size", "model.dropout", "train.label_smoothing")
+    names = (
+        *("optimizer.name", "optimizer.learning_rate", "optimizer.weight_decay"),
+        *("train.epochs", "train.batch_size", "model.dropout", "train.label_smoothing"),
+    )
     told = [f"{name} = {value}" for name in names if (value := facts.setting(name))]
     if not told:
         return []

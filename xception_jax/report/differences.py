@@ -26,14 +26,14 @@ from xception_jax.report.canvas import (
 )
 from xception_jax.report.curves import QUANTITIES, seed_curves, step_label
 from xception_jax.statistics.bands import Band, simultaneous_band
-from xception_jax.statistics.contrasts import SIGNS, Arms, contrast_name, contrasts, paired_runs
+from xception_jax.statistics.contrasts import Contrast, contrasts, paired_runs
 from xception_jax.statistics.paired import CONFIDENCE
 from xception_jax.statistics.results import Sweep
 
 Curve = tuple[Int[np.ndarray, " steps"], Float[np.ndarray, " steps"]]
 MOST_STEPS = 60
 LEAST_SPAN = 0.01
-NAME_LENGTH = 22
+NAME_LENGTHS = 66
 READING = (
     "Each thin line: one seed, arm minus baseline on the same seed. Thick: the mean. Band: "
     f"{CONFIDENCE:.0%} simultaneous max-t band (Gaussian multiplier bootstrap over seeds), which "
@@ -42,11 +42,11 @@ READING = (
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """Arms whose runs of the same seed are subtracted.
+class ContrastCurves:
+    """A contrast of the runs of each seed over training.
 
     Attributes:
-        arms: as `contrasts` gives them.
+        contrast: weights over the arms.
         steps: evaluations that every pair has; at most `MOST_STEPS` of them.
         differences: one row per seed.
         seeds: of the rows.
@@ -54,17 +54,12 @@ class Contrast:
         band: around the mean of the differences.
     """
 
-    arms: Arms
+    contrast: Contrast
     steps: Float[np.ndarray, " steps"]
     differences: Float[np.ndarray, "seeds steps"]
     seeds: tuple[int, ...]
     diverged: int
     band: Band
-
-    @property
-    def name(self) -> str:
-        """`relu − none`, in full."""
-        return contrast_name(self.arms)
 
 
 def difference_figure(sweep: Sweep) -> ReportFigure | None:
@@ -82,7 +77,7 @@ def difference_figure(sweep: Sweep) -> ReportFigure | None:
         return draw_differences(
             differences,
             bands,
-            contrasts={each.name: each.arms for each in found},
+            contrasts={each.contrast.name: each.contrast for each in found},
             arms=list(sweep.arms),
             axis=axis,
             title=title,
@@ -94,7 +89,7 @@ def difference_figure(sweep: Sweep) -> ReportFigure | None:
     return ReportFigure("B", "Paired difference", "paired_difference", title, caption, draw)
 
 
-def measured_contrasts(sweep: Sweep) -> tuple[list[Contrast], int]:
+def measured_contrasts(sweep: Sweep) -> tuple[list[ContrastCurves], int]:
     """The contrasts with two pairs of finished runs or more, and the number of all contrasts."""
     curves = seed_curves(sweep, sweep.metric).filter(pl.col("status") == "done")
     runs = {
@@ -102,12 +97,14 @@ def measured_contrasts(sweep: Sweep) -> tuple[list[Contrast], int]:
         for key, rows in curves.partition_by("run", as_dict=True).items()
     }
     wanted = contrasts(sweep)
-    measured = (_contrast(sweep, arms, runs) for arms in wanted)
-    return [contrast for contrast in measured if contrast], len(wanted)
+    measured = (_curves(sweep, contrast, runs) for contrast in wanted)
+    return [curves for curves in measured if curves], len(wanted)
 
 
-def _contrast(sweep: Sweep, arms: Arms, runs: Mapping[object, Curve]) -> Contrast | None:
-    groups = list(paired_runs(sweep, arms))
+def _curves(
+    sweep: Sweep, contrast: Contrast, runs: Mapping[object, Curve]
+) -> ContrastCurves | None:
+    groups = list(paired_runs(sweep, contrast.arms))
     known = [group for group in groups if all(run in runs for run in group)]
     if len(known) < 2:
         return None
@@ -121,13 +118,11 @@ def _contrast(sweep: Sweep, arms: Arms, runs: Mapping[object, Curve]) -> Contras
         at, reached = runs[run]
         return reached[np.searchsorted(at, steps)]
 
-    differences = np.stack(
-        [sum(sign * values(run) for sign, run in zip(SIGNS, g, strict=False)) for g in known]
-    )
+    differences = np.stack([contrast.of(np.stack([*map(values, group)])) for group in known])
     seeds = tuple(sweep.runs[group[0]].seed or 0 for group in known)
     diverged = sum(any(sweep.runs[run].status == "diverged" for run in g) for g in groups)
     band = simultaneous_band(differences)
-    return Contrast(arms, steps.astype(np.float64), differences, seeds, diverged, band)
+    return ContrastCurves(contrast, steps.astype(np.float64), differences, seeds, diverged, band)
 
 
 def _common(
@@ -137,16 +132,16 @@ def _common(
     return one if np.array_equal(one, other) else np.intersect1d(one, other, assume_unique=True)
 
 
-def difference_frames(found: Sequence[Contrast]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def difference_frames(found: Sequence[ContrastCurves]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Two frames: contrast, seed, step, value of every seed; contrast, step, mean, low, high."""
     seeds = [
-        {"contrast": each.name, "seed": seed, "step": each.steps, "value": row}
+        {"contrast": each.contrast.name, "seed": seed, "step": each.steps, "value": row}
         for each in found
         for seed, row in zip(each.seeds, each.differences, strict=True)
     ]
     bands = [
-        {"contrast": each.name, "step": each.steps, "mean": each.band.mean, "low": each.band.low}
-        | {"high": each.band.high}
+        {"contrast": each.contrast.name, "step": each.steps, "mean": each.band.mean}
+        | {"low": each.band.low, "high": each.band.high}
         for each in found
     ]
     return (
@@ -164,7 +159,7 @@ def _axis(bands: pl.DataFrame) -> ValueAxis:
     return value_axis(curves, edges, bounds=(-1e300, 1e300), least_span=LEAST_SPAN)
 
 
-def _notes(found: list[Contrast], contrasts: int, axis: ValueAxis) -> list[str]:
+def _notes(found: list[ContrastCurves], contrasts: int, axis: ValueAxis) -> list[str]:
     notes = []
     if axis.hidden:
         notes.append(
@@ -190,7 +185,7 @@ def draw_differences(
     differences: pl.DataFrame,
     bands: pl.DataFrame,
     *,
-    contrasts: Mapping[str, Arms],
+    contrasts: Mapping[str, Contrast],
     arms: Sequence[str],
     axis: ValueAxis,
     title: str,
@@ -202,8 +197,7 @@ def draw_differences(
     Args:
         differences: columns contrast, seed, step, value: a thin line for each seed.
         bands: columns contrast, step, mean, low, high: a thick line and a band.
-        contrasts: the arms of every contrast, by its name in the frames; the color is that of
-            the first arm.
+        contrasts: by their names in the frames; the color is that of the first arm.
         arms: of the sweep, in its order, which gives each its color.
         axis: range of the value axes.
         title: what the panels show.
@@ -224,8 +218,9 @@ def draw_differences(
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
         for axes in grid[len(contrasts) :]:
             axes.remove()
-        for index, ((name, members), axes) in enumerate(zip(contrasts.items(), grid, strict=False)):
-            axes.set_gid(f"panel-{index}-" + "-".join(styles[arm].gid for arm in members))
+        for index, (contrast, axes) in enumerate(zip(contrasts.values(), grid, strict=False)):
+            name = contrast.name
+            axes.set_gid(f"panel-{index}-" + "-".join(styles[arm].gid for arm in contrast.arms))
             set_value_axis(axes, axis.low, axis.high)
             shown = bands.filter(contrast=name)
             last = max(float(shown["step"].max() or 0), 1.0)  # type: ignore[arg-type]
@@ -233,15 +228,15 @@ def draw_differences(
             label = x_label if columns < 3 else x_label.partition(" (")[0]
             set_step_axis(axes, last, label if is_lowest else "", 5)
             axes.tick_params(labelbottom=is_lowest)
-            axes.set_title(_heading(members, counts[name], (width - 0.6) / columns))
+            axes.set_title(_heading(contrast, counts[name], (width - 0.6) / columns))
             seeds = differences.filter(contrast=name)
-            _draw_panel(axes, seeds, shown, styles[members[0]].color, sum(counts.values()))
+            _draw_panel(axes, seeds, shown, styles[contrast.arms[0]].color, sum(counts.values()))
     return figure
 
 
-def _heading(arms: Arms, pairs: int, width: float) -> str:
+def _heading(contrast: Contrast, pairs: int, width: float) -> str:
     """`relu − none, 3 pairs`, over several lines where it does not fit into so many inches."""
-    name = contrast_name(tuple(shorten(arm, NAME_LENGTH) for arm in arms))
+    name = contrast.abbreviated(shorten, NAME_LENGTHS) + contrast.where
     heading = f"{name},\u00a0{pairs}\u00a0pairs"  # no-break spaces
     most = int(width / CHARACTER)
     return fill(heading, most, break_long_words=False, break_on_hyphens=False)

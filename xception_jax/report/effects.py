@@ -1,6 +1,7 @@
 """A forest plot: every claim and endpoint with its effect, interval and line of no effect."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import polars as pl
@@ -21,17 +22,20 @@ from xception_jax.report.canvas import (
     zero_line,
 )
 from xception_jax.report.claim_tables import endpoint_name
-from xception_jax.statistics.contrasts import contrast_name
+from xception_jax.statistics.contrasts import read_contrast
 from xception_jax.statistics.results import Sweep
 
 READING = (
     "One row per claim and endpoint: the paired difference, arm minus baseline, and the interval "
     "that inverts its test: 95%, or 90% of an effect inside the margin, where each of two "
     "one-sided tests has 5%. A mark without a line has too few seeds for a finite interval. "
-    "Shaded: the margin within which the claim calls two arms equivalent. The intervals hold for "
-    "differences that scatter symmetrically; what is rarer than one in n seeds, such as a "
-    "divergence, may be missing from all n."
+    "Shaded: the margin within which the claim calls two arms equivalent. Dashed: the difference "
+    "beyond which the interval must lie, for a claim of better or worse by a margin, or of not "
+    "worse. The intervals hold for differences that scatter symmetrically; what is rarer than one "
+    "in n seeds, such as a divergence, may be missing from all n."
 )
+WORDS, NARROW_WORDS = 46, 30
+"""Characters of a line beside the plot, in the wide and in the narrow layout."""
 # Color, marker and the marker's fill of each verdict; open marks decide nothing.
 VERDICTS = {
     "supported": (COLORS[0], "s", COLORS[0]),
@@ -58,8 +62,9 @@ def effect_figure(sweep: Sweep, verdicts: Mapping[str, Any]) -> ReportFigure | N
 def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
     """One row per claim and endpoint that has an effect.
 
-    Columns: arms (list), endpoint, unit, verdict, effect, low, high, margin; the last three are
-    null where there is none.
+    Columns: name (of the contrast), arms (list), endpoint (and the levels of factors to which the
+    contrast belongs), unit, verdict, effect, low, high, margin (of an equivalence), edge (what
+    another claim with a margin is tested against); the last four are null where there is none.
     """
     rows = [
         row
@@ -67,9 +72,9 @@ def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
         for endpoint in as_list(as_mapping(claim).get("endpoints"))
         if (row := _row(as_mapping(claim), as_mapping(endpoint)))["effect"] is not None
     ]
-    schema: dict[str, Any] = {"arms": pl.List(pl.String), "endpoint": pl.String, "unit": pl.String}
-    schema |= {"verdict": pl.String}
-    schema |= dict.fromkeys(("effect", "low", "high", "margin"), pl.Float64)
+    schema: dict[str, Any] = {"name": pl.String, "arms": pl.List(pl.String)}
+    schema |= dict.fromkeys(("endpoint", "unit", "verdict"), pl.String)
+    schema |= dict.fromkeys(("effect", "low", "high", "margin", "edge"), pl.Float64)
     return pl.DataFrame(rows, schema=schema)
 
 
@@ -77,17 +82,19 @@ def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any
     declared = as_mapping(claim.get("claim"))
     ends = [as_real(end) for end in as_list(endpoint.get("interval"))]
     low, high = ends if len(ends) == 2 and None not in ends else (None, None)
-    verdict = as_text(claim.get("verdict"))
-    arms = (declared.get("arm"), declared.get("baseline"), *as_list(declared.get("versus")))
+    verdict, edge = as_text(claim.get("verdict")), as_real(endpoint.get("null"))
+    contrast = read_contrast(declared)
     return {
-        "arms": [as_text(arm) for arm in arms],
-        "endpoint": endpoint_name(endpoint.get("endpoint")),
+        "name": contrast.abbreviated(shorten, 36) if contrast else as_text(claim.get("title")),
+        "arms": list(contrast.arms) if contrast else [],
+        "endpoint": endpoint_name(endpoint.get("endpoint")) + (contrast.where if contrast else ""),
         "unit": as_text(endpoint.get("unit")),
         "verdict": verdict if verdict in VERDICTS else "not tested",
         "effect": as_real(endpoint.get("effect")),
         "low": low,
         "high": high,
-        "margin": as_real(declared.get("margin")),
+        "margin": as_real(declared.get("margin")) if edge is None else None,
+        "edge": edge or None,
     }
 
 
@@ -127,7 +134,8 @@ def _draw_panel(
     zero_line(axes, vertical=True)
     rows = list(effects.iter_rows(named=True))
     ids = ["-".join(styles[arm].gid for arm in row["arms"] if arm in styles) for row in rows]
-    names, values = [_contrast(row) for row in rows], [_value(row) for row in rows]
+    names = [_contrast(row, WORDS if wide else NARROW_WORDS) for row in rows]
+    values = [_value(row) for row in rows]
     if wide:
         _label_rows(axes.yaxis, names, ids, f"name-{number}")
         numbers = axes.twinx()
@@ -144,6 +152,11 @@ def _draw_panel(
             margin = Rectangle(corner, 2 * row["margin"], 0.9, color=INK, alpha=0.08)
             margin.set(gid=f"margin-{number}.{y}-{arms_id}", linewidth=0, zorder=0.5)
             axes.add_patch(margin)
+        if row["edge"]:
+            axes.plot(
+                [row["edge"]] * 2, [y - 0.42, y + 0.42], color=INK, linewidth=0.9,
+                linestyle=(0, (3, 2)), gid=f"edge-{number}.{y}-{arms_id}",
+            )  # fmt: skip
 
 
 def _label_rows(
@@ -155,10 +168,9 @@ def _label_rows(
         text.set_gid(f"{name}.{row}-{arms_id}")
 
 
-def _contrast(effect: Mapping[str, Any]) -> str:
-    arms = effect["arms"]
-    name = contrast_name(tuple(shorten(arm, 36 // len(arms)) for arm in arms))
-    return f"{name}\n{effect['endpoint']}"
+def _contrast(effect: Mapping[str, Any], most: int) -> str:
+    name = fill(effect["name"], most, break_long_words=False, break_on_hyphens=False)
+    return f"{name}\n{shorten(effect['endpoint'], most)}"
 
 
 def _value(effect: Mapping[str, Any]) -> str:
@@ -168,7 +180,7 @@ def _value(effect: Mapping[str, Any]) -> str:
 def _range(effects: pl.DataFrame) -> tuple[float, float]:
     """Ends of the axis: all that is drawn, and zero, with some room."""
     margins = effects["margin"].fill_null(0.0)
-    shown = pl.concat([effects[name].drop_nulls() for name in ("effect", "low", "high")])
+    shown = pl.concat([effects[name].drop_nulls() for name in ("effect", "low", "high", "edge")])
     low = min(0.0, float(shown.min()), -float(margins.max()))  # type: ignore[arg-type]
     high = max(0.0, float(shown.max()), float(margins.max()))  # type: ignore[arg-type]
     room = 0.06 * (high - low) or 1.0

@@ -8,6 +8,7 @@ from xception_jax.report.costs import cost_figure
 from xception_jax.report.curves import curve_figure
 from xception_jax.report.differences import difference_figure
 from xception_jax.report.effects import effect_figure
+from xception_jax.report.factors import factor_figure, read_factorial
 from xception_jax.report.tuning import tuning_figure
 from xception_jax.statistics.results import Sweep
 
@@ -28,5 +29,6 @@ def report_figures(sweep: Sweep, verdicts: Mapping[str, Any]) -> tuple[ReportFig
         cost_figure(sweep),
         curve_figure(sweep, "loss", letter="F", heading="Validation loss"),
         tuning_figure(sweep),
+        factor_figure(sweep, read_factorial(sweep)),
     )
     return tuple(figure for figure in figures if figure)

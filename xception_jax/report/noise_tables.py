@@ -34,6 +34,8 @@ def noise_table(verdicts: Mapping[str, Any]) -> Table | None:
         )
         for row in verdicts.get("noise") or []
     ]
-    columns = ("final top-1 of", "seeds", "test examples", "mean", "SD over seeds")
-    columns += ("of it by examples", "of it by seeds", "± of mean, seeds", "± of mean, examples")
+    columns = (
+        *("final top-1 of", "seeds", "test examples", "mean", "SD over seeds"),
+        *("of it by examples", "of it by seeds", "± of mean, seeds", "± of mean, examples"),
+    )
     return Table(columns, (False, *[True] * 8), tuple(rows)) if rows else None

@@ -33,6 +33,7 @@ from xception_jax.report.compute_tables import (
     describe_compute,
     speed_notes,
 )
+from xception_jax.report.factors import factor_table, read_factorial
 from xception_jax.report.noise_tables import NOISE_NOTES, noise_table
 from xception_jax.report.summary import Summary
 from xception_jax.report.tables import (
@@ -95,7 +96,7 @@ def render_page(
         made_by: how the page came about.
     """
     templates = _templates()
-    styles = arm_styles(list(sweep.arms))
+    styles, factorial = arm_styles(list(sweep.arms)), read_factorial(sweep)
     common = {"styles": styles, "colors": COLORS, "dark_colors": DARK_COLORS}
     style = templates.get_template("page.css.jinja").render(common)
     return templates.get_template("page.html.jinja").render(
@@ -112,6 +113,7 @@ def render_page(
         figures={figure.about.letter: figure for figure in figures},
         arm_table=arm_table(summary),
         arm_notes=_arm_notes(summary),
+        factor_table=factor_table(factorial) if factorial else None,
         seed_table=seed_table(sweep, summary),
         seed_notes=_seed_notes(summary),
         noise_table=noise_table(verdicts),

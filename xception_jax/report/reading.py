@@ -220,7 +220,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
 
 def _determines_result(name: str) -> bool:
     """Whether a setting can change a result; one that this version does not know counts."""
-    return name != "seed" and (name not in SETTINGS or SETTINGS[name].identity)
+    return name != "seed" and (name not in SETTINGS or bool(SETTINGS[name].identity))
 
 
 def _metric(known: Mapping[str, Any], result: Mapping[str, Any]) -> str:

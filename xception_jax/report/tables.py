@@ -3,11 +3,12 @@
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from xception_jax.records import METRIC_NAMES
 from xception_jax.report.summary import ArmSummary, RunSummary, Summary
-from xception_jax.statistics.contrasts import SIGNS, Arms, contrast_name, contrasts
+from xception_jax.statistics.contrasts import Contrast, contrasts
 from xception_jax.statistics.descriptive import Crossing, Mean
 from xception_jax.statistics.results import Run, Sweep
 from xception_jax.statistics.speed import Speed, measurements
@@ -153,7 +154,7 @@ def _run_row(outcome: RunSummary) -> tuple[str, ...]:
 
 def seed_table(sweep: Sweep, summary: Summary) -> Table:
     """One row per seed: what every arm reached on the test split, and the paired differences."""
-    pairs = contrasts(sweep)
+    compared = contrasts(sweep)
     reached = {
         (each.run.arm, each.run.seed): each.run.test_metric
         for each in summary.runs
@@ -167,19 +168,19 @@ def seed_table(sweep: Sweep, summary: Summary) -> Table:
         status = ended.get((arm, seed), "planned")
         return status if found is None and status != "planned" else _number(found, 4)
 
-    def difference(arms: Arms, seed: int) -> str:
-        values = [reached.get((arm, seed)) for arm in arms]
+    def difference(contrast: Contrast, seed: int) -> str:
+        values = [reached.get((arm, seed)) for arm in contrast.arms]
         known = [value for value in values if value is not None]
         if len(known) < len(values):
             return NOT_KNOWN
-        return _signed(sum(sign * value for sign, value in zip(SIGNS, known, strict=False)))
+        return _signed(float(contrast.of(np.array(known))))
 
-    columns = ("seed", *sweep.arms, *(contrast_name(arms) for arms in pairs))
+    columns = ("seed", *sweep.arms, *(contrast.name for contrast in compared))
     rows = [
         (
             str(seed),
             *(value(arm, seed) for arm in sweep.arms),
-            *(difference(arms, seed) for arms in pairs),
+            *(difference(contrast, seed) for contrast in compared),
         )
         for seed in seeds
     ]

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
-from xception_jax.records import DIRECTIONS, TESTS
+from xception_jax.records import DIRECTIONS, NEED_MARGIN, TESTS
+from xception_jax.statistics.contrasts import Contrast, read_contrast
 from xception_jax.statistics.declared import read_declared
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.statements import describe_claim
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ class RecordedClaim:
         content: as declared.
         post_hoc: whether it was made, or changed, after the first run had begun; also where
             nothing shows that it was not.
-        arms: (arm, baseline), or of an interaction the four of (a - b) - (c - d).
-        margin: of equivalence, in the endpoint's unit; None: the claim has a direction.
+        contrast: weights over arms that it compares; None where it cannot be tested.
+        margin: positive, in the endpoint's unit: of equivalence, or by which arms are better, worse
+            or not worse; None: a claim of better or worse by any amount.
         target: accuracy of "steps to target"; None: that of the sweep, see `endpoints`.
         pilot_seeds: how many of the first seeds set the target, and are not tested.
         test: "mean" or "median": of the paired differences.
@@ -30,7 +33,7 @@ class RecordedClaim:
 
     content: Mapping[str, Any]
     post_hoc: bool
-    arms: tuple[str, ...] = ()
+    contrast: Contrast | None = None
     direction: str = ""
     endpoints: tuple[str, ...] = ()
     margin: float | None = None
@@ -43,22 +46,33 @@ class RecordedClaim:
     @property
     def title(self) -> str:
         """`relu worse than none: final_top1`."""
-        if not self.arms:
+        if self.contrast is None:
             return ", ".join(f"{key}: {as_text(value)}" for key, value in self.content.items())
-        one, other = self.sides
-        relation = f"{self.direction} than {other}"
-        if self.margin is not None:
-            relation = f"equivalent to {other} within {self.margin:g}"
         median = " (median)" if self.test == "median" else ""
-        return f"{one} {relation}: {' and '.join(self.endpoints)}{median}"
+        return f"{describe_claim(self.contrast, self)}: {' and '.join(self.endpoints)}{median}"
 
     @property
-    def sides(self) -> tuple[str, str]:
-        """The two things compared: two arms, or the two differences of an interaction."""
-        if len(self.arms) == 2:
-            return self.arms[0], self.arms[1]
-        a, b, c, d = self.arms
-        return f"({a} − {b})", f"({c} − {d})"
+    def is_equivalence(self) -> bool:
+        """Whether the claim is one of two one-sided tests, instead of one test at `null`."""
+        return self.direction == "equivalent"
+
+    def side(self, *, higher_is_better: bool) -> float:
+        """1 where the claim has differences above its `null`, -1 where below; no equivalence."""
+        return 1.0 if higher_is_better == (self.direction != "worse") else -1.0
+
+    def null(self, *, higher_is_better: bool) -> float:
+        """The difference at which the claim begins to be true, if it is no equivalence.
+
+        It is zero without a margin; with one, the margin on the claim's side for "better" and
+        "worse", and on the other side for "not_worse".
+        """
+        shift = -(self.margin or 0.0) if self.direction == "not_worse" else self.margin or 0.0
+        return self.side(higher_is_better=higher_is_better) * shift + 0.0  # no negative zero
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that are compared."""
+        return self.contrast.arms if self.contrast else ()
 
 
 def recorded_claims(sweep: Sweep) -> list[RecordedClaim]:
@@ -84,28 +98,27 @@ def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -
     if not isinstance(claim, dict):
         return RecordedClaim({"text": as_text(claim)}, post_hoc, problem=_NOT_A_CLAIM)
     claim = json.loads(json.dumps(claim), parse_constant=lambda _: None)  # NaN is no JSON
-    names = (claim.get("arm"), claim.get("baseline"), *as_list(claim.get("versus")))
+    contrast = read_contrast(claim)
     endpoints = tuple(as_text(name) for name in as_list(claim.get("endpoints")))
     direction, margin = as_text(claim.get("direction")), as_real(claim.get("margin"))
     test = as_text(claim.get("test", TESTS[0]))
-    is_equivalence = direction == "equivalent"
     if (
-        len(names) not in (2, 4)
-        or not all(isinstance(name, str) for name in names)
+        contrast is None
         or not endpoints
         or direction not in DIRECTIONS
         or test not in TESTS
-        or (is_equivalence and not (margin and margin > 0))
+        or (direction in NEED_MARGIN and margin is None)
+        or (margin is not None and margin <= 0)
     ):
         return RecordedClaim(claim, post_hoc, problem=_NOT_A_CLAIM)
-    missing = [as_text(name) for name in names if as_text(name) not in arms]
+    missing = [arm for arm in contrast.arms if arm not in arms]
     return RecordedClaim(
         content=claim,
         post_hoc=post_hoc,
-        arms=tuple(map(as_text, names)),
+        contrast=contrast,
         direction=direction,
         endpoints=endpoints,
-        margin=margin if is_equivalence else None,
+        margin=margin,
         target=as_real(claim.get("target")),
         pilot_seeds=max(0, as_whole(claim.get("pilot_seeds")) or 0),
         test=test,

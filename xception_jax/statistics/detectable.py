@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xception_jax.records import NEED_MARGIN
 from xception_jax.statistics.claims import RecordedClaim, read_claim
 from xception_jax.statistics.endpoints import Measured, Runs, measure
 from xception_jax.statistics.power import (
@@ -28,8 +29,9 @@ class Detectable:
     All endpoints of the claim have effects of as many standard deviations.
 
     Attributes:
-        effect: of an equivalence the margin that can be shown; None where so few seeds cannot reach
-            the level, whatever the effect.
+        effect: of `equivalent` and `not_worse` the margin that can be shown of arms that do not
+            differ; of `better` and `worse` by a margin what the effect must be beyond it; None
+            where so few seeds cannot reach the level, whatever the effect.
         effect_if_correlated: where the endpoints' correlation is not known, and `effect` is for
             none: the effect if it is `HIGHEST_CORRELATION`; else `effect`.
         unit: of `effect`: the endpoint's, or the standard deviation of the paired differences.
@@ -81,6 +83,8 @@ def detectable_effects(
             known = measured.get(name)
             scale = 1.0 if known is None else known.deviation or 0.0
             unit = "standard deviations" if known is None else known.unit
+            beyond = claim.margin is not None and claim.direction not in NEED_MARGIN
+            unit += " beyond the margin" * beyond
             rows.append(
                 Detectable(
                     claim=claim.title,
@@ -108,14 +112,14 @@ def _designs(
     count = len(claim.endpoints)
     both = [measured[name] for name in claim.endpoints if name in measured]
     if len(both) == count and both[0].differences.size >= FEWEST_PAIRS:
-        is_signed = claim.margin is None
+        is_signed = not claim.is_equivalence
         signs = [1.0 if each.higher_is_better or not is_signed else -1.0 for each in both]
         correlations = [correlation_matrix([each.differences for each in both], signs)] * 2
     else:
         values = (HIGHEST_CORRELATION, 0.0) if count > 1 else (0.0, 0.0)
         correlations = [equal_correlation(count, value) for value in values]
     high, low = (
-        Design(alpha, correlation, equivalence=claim.margin is not None, test=claim.test)
+        Design(alpha, correlation, equivalence=claim.is_equivalence, test=claim.test)
         for correlation in correlations
     )
     return high, low

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from xception_jax.json_values import as_mapping, as_real
 from xception_jax.records import ENDED, ENDPOINTS, METRIC_NAMES, METRICS, STEPS_TO_TARGET
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims
-from xception_jax.statistics.contrasts import SIGNS
+from xception_jax.statistics.contrasts import Contrast
 from xception_jax.statistics.descriptive import first_crossing
 from xception_jax.statistics.predictions import Predictions, read_predictions
 from xception_jax.statistics.results import Run, Sweep
@@ -36,7 +36,8 @@ class Measured:
         unit: of the values.
         label: what a sentence calls it.
         higher_is_better: False for steps.
-        values: one row an arm, in the order of the claim's; one column a seed.
+        contrast: of the claim.
+        values: one row an arm of the contrast; one column a seed.
         example_differences: on each test example; None where that is not known.
     """
 
@@ -44,19 +45,19 @@ class Measured:
     unit: str
     label: str
     higher_is_better: bool
+    contrast: Contrast
     values: Float[np.ndarray, "arms seeds"]
     example_differences: Float[np.ndarray, "seeds examples"] | None = None
 
     @property
     def sides(self) -> Float[np.ndarray, "2 seeds"]:
-        """The two rows that are subtracted: two arms, or the two differences of an interaction."""
-        return self.values if len(self.values) == 2 else self.values[0::2] - self.values[1::2]
+        """The two rows that are subtracted: weighted sums of arms, or two arms."""
+        return self.contrast.split(self.values)
 
     @property
     def differences(self) -> Float[np.ndarray, " seeds"]:
         """The claim's contrast, seed by seed."""
-        one, other = self.sides
-        return one - other
+        return self.contrast.of(self.values)
 
     @property
     def deviation(self) -> float | None:
@@ -225,9 +226,15 @@ def steps_to(
 # -- one claim ---------------------------------------------------------------------------------
 
 
-def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
-    """The endpoints of a claim over its runs, whatever is missing."""
-    if claim.problem:
+def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> Outcome:
+    """The endpoints of a claim over its runs, whatever is missing.
+
+    Args:
+        runs: of the sweep.
+        claim: what it compares, and by which endpoints.
+        with_examples: whether to read what the runs said of each test example.
+    """
+    if claim.problem or claim.contrast is None:
         return Outcome(problem=claim.problem)
     planned = runs.seeds(claim.arms)[claim.pilot_seeds :]
     statuses = {seed: {runs[arm, seed].status for arm in claim.arms} for seed in planned}
@@ -248,8 +255,9 @@ def measure(runs: Runs, claim: RecordedClaim) -> Outcome:
     for (name, unit, label, higher), row in zip(definitions, rows, strict=True):
         table = np.array([row[at] for at in known], dtype=np.float64)
         values = table.reshape(len(seeds), len(claim.arms)).T
-        examples = _example_differences(runs, claim.arms, seeds) if name == "final_top1" else None
-        endpoints.append(Measured(name, unit, label, higher, values, examples))
+        is_final = with_examples and name == "final_top1"
+        examples = _example_differences(runs, claim.contrast, seeds) if is_final else None
+        endpoints.append(Measured(name, unit, label, higher, claim.contrast, values, examples))
         if name == STEPS_TO_TARGET and seeds:
             notes += _censored_notes(values, runs, run_keys)
     return Outcome(
@@ -319,9 +327,10 @@ def _censored_notes(
 
 
 def _example_differences(
-    runs: Runs, arms: tuple[str, ...], seeds: list[int]
+    runs: Runs, contrast: Contrast, seeds: list[int]
 ) -> Float[np.ndarray, "seeds examples"] | None:
     """The contrast of the arms' correctness; None unless all runs tell it of the same examples."""
+    arms = contrast.arms
     predictions = [[runs.predictions((arm, seed)) for arm in arms] for seed in seeds]
     known = [of_run for row in predictions for of_run in row if of_run is not None]
     if not known or not all(of_run.has_same_examples(known[0]) for of_run in known):
@@ -329,9 +338,9 @@ def _example_differences(
     rows = []
     for seed, row in zip(seeds, predictions, strict=True):
         total = np.zeros(known[0].correct.size)
-        for arm, sign, of_run in zip(arms, SIGNS[: len(arms)], row, strict=True):
+        for arm, weight, of_run in zip(arms, contrast.weights, row, strict=True):
             if of_run is None and runs[arm, seed].status != "diverged":
                 return None
-            total += sign * (runs.chance("top1") if of_run is None else of_run.correct)
+            total += weight * (runs.chance("top1") if of_run is None else of_run.correct)
         rows.append(total)
     return np.array(rows)

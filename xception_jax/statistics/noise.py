@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from xception_jax.statistics.contrasts import SIGNS, Arms, contrast_name, contrasts
+from xception_jax.statistics.contrasts import Arms, contrasts
 from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.predictions import Predictions
 
@@ -78,17 +78,21 @@ def noise_rows(runs: Runs) -> list[dict[str, Any]]:
     Left out is what has fewer than two seeds whose runs are done and left the predictions of the
     same examples.
     """
+    named: list[tuple[str, Arms, tuple[float, ...]]]
+    named = [(arm, (arm,), (1.0,)) for arm in runs.sweep.arms]
+    named += [(each.name, each.arms, each.weights) for each in contrasts(runs.sweep)]
     rows = []
-    for arms in [*((arm,) for arm in runs.sweep.arms), *contrasts(runs.sweep)]:
-        correct = _correct(runs, arms)
+    for name, arms, weights in named:
+        correct = _correct(runs, arms, weights)
         if correct is not None:
-            found = separate(correct)
-            rows.append({"of": contrast_name(arms), "arms": list(arms), **vars(found)})
+            rows.append({"of": name, "arms": list(arms), **vars(separate(correct))})
     return rows
 
 
-def _correct(runs: Runs, arms: Arms) -> Float[np.ndarray, "seeds examples"] | None:
-    """Correctness on each example by seed, for a contrast the signed sum over its arms."""
+def _correct(
+    runs: Runs, arms: Arms, weights: tuple[float, ...]
+) -> Float[np.ndarray, "seeds examples"] | None:
+    """Correctness on each example by seed: the weighted sum over the arms."""
     of_seeds: list[list[Predictions]] = []
     for seed in runs.seeds(arms):
         keys = [(arm, seed) for arm in arms]
@@ -101,10 +105,5 @@ def _correct(runs: Runs, arms: Arms) -> Float[np.ndarray, "seeds examples"] | No
     first = of_seeds[0][0]
     if not all(each.has_same_examples(first) for known in of_seeds for each in known):
         return None
-    signs = SIGNS[: len(arms)]
-    return np.array(
-        [
-            sum(sign * each.correct.astype(float) for sign, each in zip(signs, known, strict=True))
-            for known in of_seeds
-        ]
-    )
+    correct = np.array([[each.correct for each in known] for known in of_seeds], float)
+    return np.tensordot(weights, correct, axes=(0, 1))

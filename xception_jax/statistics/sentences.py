@@ -10,6 +10,7 @@ from xception_jax.statistics.endpoints import Measured, Outcome
 from xception_jax.statistics.location import EXACT_UP_TO, smallest_n, smallest_p
 from xception_jax.statistics.power import ALPHA, FEWEST_PAIRS, MOST_SEEDS, POWER
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.statements import state_verdict
 from xception_jax.statistics.tuning import describe_tuning
 
 _FRESH = "other seeds than these, in a new directory, since seeds added here come after results"
@@ -52,8 +53,10 @@ def sentence(sweep: Sweep, finding: Finding) -> str:
     pairs = zip(finding.outcome.endpoints, finding.endpoints, strict=True)
     numbers = "; ".join(_numbers(measured, endpoint) for measured, endpoint in pairs)
     next_step = f"; {_what_next(finding)}" if finding.verdict == "inconclusive" else ""
+    assert finding.claim.contrast is not None
+    statement = state_verdict(finding.claim.contrast, finding.claim, finding.verdict)
     tuned = describe_tuning(sweep, finding.claim.arms)
-    return f"{where}{_statement(finding)}{tuned}: {numbers} ({_basis(finding)}){next_step}."
+    return f"{where}{statement}{tuned}: {numbers} ({_basis(finding)}){next_step}."
 
 
 def scope(sweep: Sweep, claim: RecordedClaim) -> str:
@@ -77,26 +80,10 @@ def _each(values: Iterable[str | None]) -> str:
     return " and ".join(dict.fromkeys(value for value in values if value))
 
 
-def _statement(finding: Finding) -> str:
-    claim, (one, other) = finding.claim, finding.claim.sides
-    within = "" if claim.margin is None else f"within {claim.margin:g}"
-    if finding.verdict == "equivalent":
-        return f"{one} and {other} were equivalent {within}"
-    if finding.verdict == "supported":
-        return f"{one} was {claim.direction} than {other}"
-    if finding.verdict == "opposite":
-        if within:
-            return f"{one} and {other} were not equivalent {within}, the opposite of the claim"
-        reverse = "worse" if claim.direction == "better" else "better"
-        return f"{one} was {reverse} than {other}, the opposite of the claim"
-    if within:
-        return f"it is open whether {one} and {other} are equivalent {within}"
-    return f"it is open whether {one} is {claim.direction} than {other}"
-
-
 def _numbers(measured: Measured, endpoint: Mapping[str, Any]) -> str:
+    slope = "slope of " * measured.contrast.is_trend
     return (
-        f"{measured.label} {_signed(endpoint['effect'], measured.unit)}, "
+        f"{slope}{measured.label} {_signed(endpoint['effect'], measured.unit)}, "
         f"{_interval(measured, endpoint)}, p = {_p(endpoint['p'])}, adjusted p = "
         f"{_p(endpoint['p_adjusted'])}"
     )
@@ -125,11 +112,15 @@ def _basis(finding: Finding) -> str:
     """What the numbers rest on."""
     outcome, claims = finding.outcome, "claims" if finding.family > 1 else "claim"
     test = finding.claim.test
-    parts = [f"{test} paired difference over n = {finding.n} seeds"]
+    contrast, quantity = finding.claim.contrast, "paired difference"
+    if contrast is not None and contrast.is_trend:
+        quantity = "slope of a straight line, which says nothing of single steps,"
+    parts = [f"{test} {quantity} over n = {finding.n} seeds"]
     parts += seed_marks(finding.plan)
     kind = "exact sign-flip" if finding.n <= EXACT_UP_TO else "sign-flip"
     kind = "exact sign" if test == "median" else kind
-    kind = f"{kind} test" if finding.claim.margin is None else f"two one-sided {kind} tests"
+    kind = f"two one-sided {kind} tests" if finding.claim.is_equivalence else f"{kind} test"
+    kind += _against(finding)
     parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}", *outcome.notes]
     skewed = zip(outcome.endpoints, finding.endpoints, strict=True)
     if labels := [measured.label for measured, endpoint in skewed if endpoint["is_skewed"]]:
@@ -140,9 +131,19 @@ def _basis(finding: Finding) -> str:
     return "; ".join(parts + ["a post hoc claim"] * finding.claim.post_hoc)
 
 
+def _against(finding: Finding) -> str:
+    """The difference that is tested, where it is not zero; and how strictly `not_worse` is."""
+    claim, measured = finding.claim, finding.outcome.endpoints[0]
+    if claim.margin is None or claim.is_equivalence:
+        return ""
+    null = claim.null(higher_is_better=measured.higher_is_better)
+    level = f", one-sided at {ALPHA / 2:.1%} (p is doubled)" * (claim.direction == "not_worse")
+    return f" of a difference of {_signed(null, measured.unit)}{level}"
+
+
 def _what_next(finding: Finding) -> str:
     """Why an inconclusive claim is so, and what would decide it."""
-    one_sided, n = finding.claim.margin is not None and all(finding.sides), finding.n
+    one_sided, n = finding.claim.is_equivalence and all(finding.sides), finding.n
     parts = []
     least = smallest_p(n, one_sided=one_sided)
     kind = "one-sided" if one_sided else "two-sided"

@@ -5,9 +5,13 @@ The rules, which were made before any run:
 * The seed is the unit and differences are paired. Fewer than 4 pairs give no verdict.
 * A claim with a direction is tested two-sided and takes its direction from the sign of the effect,
   so that `supported` and `opposite` are one test, and neither is easier to reach than the other.
+* With a margin the same test is made of the differences less the margin: `better` by at least as
+  much; or, for `not_worse`, plus the margin. So `not_worse` is concluded at a one-sided 2.5%: where
+  the lower end of the two-sided 95% interval lies above minus the margin.
 * Equivalence is tested by two one-sided tests (TOST); `opposite` is an effect beyond the margin.
-* An endpoint's interval inverts its test. It leaves out zero, or lies within or beyond the margin,
-  exactly where p, before it is adjusted for the number of claims, is below 5%.
+* An endpoint's interval inverts its test. It leaves out the difference that is tested, or lies
+  within or beyond the margin of an equivalence, exactly where p, before it is adjusted for the
+  number of claims, is below 5%.
 * A claim of several endpoints holds only if all hold (intersection-union): its p is the largest.
 * P-values are Holm-adjusted over all claims that were declared before the runs, those that could
   not be tested included. A post hoc claim is adjusted over all claims, and adds nothing to others.
@@ -91,7 +95,7 @@ class Case:
     @property
     def is_one_sided(self) -> bool:
         """Whether two one-sided tests look for equivalence, instead of one for a difference."""
-        return self.claim.margin is not None and bool(self.sides) and all(self.sides)
+        return self.claim.is_equivalence and bool(self.sides) and all(self.sides)
 
 
 def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -136,11 +140,13 @@ def _case(runs: Runs, claim: RecordedClaim, declared: Declared) -> Case:
 
 
 def _test(claim: RecordedClaim, endpoint: Measured) -> tuple[float, bool]:
-    """P-value, and whether the effect is on the claim's side of zero, or inside its margin."""
+    """P-value, and whether the effect is on the claim's side of its null, or inside its margin."""
     test = LocationTest(endpoint.differences, claim.test)
-    if claim.margin is None:
-        is_higher_meant = endpoint.higher_is_better == (claim.direction == "better")
-        return test.p(), test.estimate >= 0 if is_higher_meant else test.estimate <= 0
+    if not claim.is_equivalence:
+        null = _null(claim, endpoint)
+        side = claim.side(higher_is_better=endpoint.higher_is_better)
+        return test.p(null), side * (test.estimate - null) >= 0
+    assert claim.margin is not None
     if abs(test.estimate) < claim.margin:
         return test.p_within(claim.margin), True
     return test.p_beyond(claim.margin), False
@@ -183,7 +189,7 @@ def _verdict(case: Case, p: float) -> str:
         return "inconclusive"
     if not all(case.sides):
         return "opposite"
-    return "supported" if case.claim.margin is None else "equivalent"
+    return "equivalent" if case.claim.is_equivalence else "supported"
 
 
 def _adjusted(case: Case, family: Sequence[Case], p: float) -> float:
@@ -201,8 +207,10 @@ def _endpoint(
     differences, n = endpoint.differences, len(case.outcome.seeds)
     test = LocationTest(differences, claim.test)
     p = case.p_values[at] if case.p_values else None
-    tail = ALPHA if claim.margin is not None and _is_inside(test, claim.margin) else ALPHA / 2
-    nulls = (0.0,) if claim.margin is None else (-claim.margin, claim.margin)
+    margin = (claim.margin or 0.0) if claim.is_equivalence else 0.0
+    tail = ALPHA if _is_inside(test, margin) else ALPHA / 2
+    null = _null(claim, endpoint)
+    nulls = (-margin, margin) if claim.is_equivalence else (null,)
     interval = list(test.interval(tail, nulls)) if n else []
     detectable, needed = power
     gains = differences if endpoint.higher_is_better else -differences
@@ -215,6 +223,7 @@ def _endpoint(
         "effect": test.estimate if n else None,
         "interval": interval if interval and math.isfinite(interval[0]) else None,
         "confidence": 1 - 2 * tail,
+        "null": None if claim.is_equivalence else null,
         "method": METHODS[claim.test] if n else None,
         "other_intervals": other_intervals(differences) if n >= 2 and is_mean else {},
         "skewness": skewness(differences),
@@ -245,20 +254,22 @@ def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int
     """What the claim's seeds can find, and how many would decide it, all endpoints at once.
 
     Returns:
-        The smallest detectable effect, in standard deviations of each endpoint's differences; and
-        the number of seeds that would decide a claim that is open, if effects, spread and the
-        correlation of the endpoints are as seen. None: there is none, or too few pairs to tell.
+        The smallest detectable effect, beyond the margin if the claim has one, in standard
+        deviations of each endpoint's differences; and the number of seeds that would decide a claim
+        that is open, if effects, spread and the correlation of the endpoints are as seen. None:
+        there is none, or too few pairs to tell.
     """
-    claim, n, margin = case.claim, len(case.outcome.seeds), case.claim.margin
+    claim, n = case.claim, len(case.outcome.seeds)
     if n < 2:
         return None, None
-    rows = [endpoint.differences for endpoint in case.outcome.endpoints]
+    margin = claim.margin if claim.is_equivalence else 0.0
+    rows = [endpoint.differences - _null(claim, endpoint) for endpoint in case.outcome.endpoints]
     effects = np.array([LocationTest(row, claim.test).estimate for row in rows])
     deviations = np.array([row.std(ddof=1) for row in rows])
     known = Design(
         alpha=ALPHA / family,
         correlation=correlation_matrix(rows, [-1.0 if effect < 0 else 1.0 for effect in effects]),
-        equivalence=margin is not None,
+        equivalence=claim.is_equivalence,
         test=claim.test,
     )
     detectable = minimum_detectable_effect(n, known)
@@ -273,6 +284,13 @@ def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int
         distances = (np.abs(effects) - (margin or 0.0)) / scale
         needed = needed_n(list(distances), replace(known, equivalence=False))
     return detectable, needed and max(needed, n + 1)
+
+
+def _null(claim: RecordedClaim, endpoint: Measured) -> float:
+    """The difference from which effects are counted: zero for an equivalence."""
+    if claim.is_equivalence:
+        return 0.0
+    return claim.null(higher_is_better=endpoint.higher_is_better)
 
 
 def _grade(

@@ -19,7 +19,9 @@ from xception_jax.config import (
 )
 from xception_jax.errors import InputError, nearest_name, require_choice
 from xception_jax.records import STEPS_TO_TARGET
-from xception_jax.sweep.claim import Claim, require_target
+from xception_jax.sweep.claim import require_target
+from xception_jax.sweep.contrast_claims import AnyClaim
+from xception_jax.sweep.factors import arms_of, read_factors, require_arms
 from xception_jax.sweep.tune import Tune
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -48,22 +50,30 @@ class Experiment:
             seeds of their own; None: all arms have the base's values.
         tuned: the record of that choice (`tuning.json`); the arms it names set what it chose. Only
             `sweep.tuning` and `sweep.recorded` give it.
+        factors: in place of `arms`: settings with several values each, whose combinations are the
+            arms (`sweep.factors` says how to write them).
     """
 
     name: str
     hypothesis: str
     base: str
-    arms: Mapping[str, Mapping[str, Any]]
-    seeds: int
-    claims: tuple[Claim, ...] = ()
+    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seeds: int = 0
+    claims: tuple[AnyClaim, ...] = ()
     reference: str = ""
     equal: str = ""
     target: float | None = None
     tune: Tune | None = None
     tuned: Mapping[str, Any] | None = field(default=None, repr=False)
+    factors: Mapping[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "factors", read_factors(self.factors))
+        if self.factors and not self.arms:
+            object.__setattr__(self, "arms", arms_of(self.factors))
         self._require_types()
+        if self.factors:
+            require_arms(self.factors, self.arms)
         for label, name in (("experiment.name", self.name), *(("arm", arm) for arm in self.arms)):
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 near = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(name)).strip("-._")[:64] or None
@@ -73,6 +83,7 @@ class Experiment:
             raise InputError("experiment.arms", self.arms, "there must be at least one arm")
         require_seeds("experiment.seeds", self.seeds)
         require_choice("experiment.equal", self.equal, ("", "parameters", "macs"))
+        object.__setattr__(self, "claims", tuple(c.bind(self.factors) for c in self.claims))
         object.__setattr__(self, "claims", self._with_one_target())
         for number, claim in enumerate(self.claims):
             if claim in self.claims[:number]:
@@ -82,7 +93,7 @@ class Experiment:
                     near = nearest_name(arm, self.arms)
                     raise InputError("claim", arm, "names an arm that does not exist", near)
 
-    def _with_one_target(self) -> tuple[Claim, ...]:
+    def _with_one_target(self) -> tuple[AnyClaim, ...]:
         """The claims, those about steps to a target with the one target of the experiment.
 
         Raises:
@@ -120,7 +131,9 @@ class Experiment:
                 reason = f"is what experiment.seeds sets, the same for every arm (arm {arm!r})"
                 raise InputError("seed", settings["seed"], reason)
         claims: Any = self.claims
-        if not isinstance(claims, (tuple, list)) or not all(isinstance(c, Claim) for c in claims):
+        if not isinstance(claims, (tuple, list)) or not all(
+            isinstance(c, AnyClaim) for c in claims
+        ):
             raise InputError("experiment.claims", claims, "must be a tuple of Claim(…)")
         if self.tune is not None:
             if not isinstance(self.tune, Tune):
@@ -147,6 +160,8 @@ class Experiment:
         content["arms"] = {name: dict(settings) for name, settings in self.arms.items()}
         content["seeds"] = list(range(self.seeds))
         content["claims"] = [claim.describe() for claim in self.claims]
+        if not self.factors:
+            del content["factors"]
         return content
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
-from xception_jax.sweep.claim import Claim
+from xception_jax.sweep.contrast_claims import read_claim
 from xception_jax.sweep.experiment import (
     Experiment,
     PlannedRun,
@@ -78,7 +78,7 @@ def load_recorded(path: Path) -> RecordedSweep:
             **{
                 **described,
                 "seeds": max(described["seeds"]) + 1,
-                "claims": tuple(_claim(claim) for claim in described["claims"]),
+                "claims": tuple(map(read_claim, described["claims"])),
                 "tune": Tune.read(described.get("tune")),
             }
         )
@@ -87,11 +87,6 @@ def load_recorded(path: Path) -> RecordedSweep:
         raise InputError("file", str(path), reason) from error
     claims_sha256 = content.get("claims_sha256")
     return RecordedSweep(path, experiment, base, content["runs"], packs, claims_sha256)
-
-
-def _claim(described: Mapping[str, Any]) -> Claim:
-    lists = {name: tuple(v) for name, v in described.items() if isinstance(v, list)}
-    return Claim(**{**described, **lists})
 
 
 def load_sweep(

@@ -151,8 +151,8 @@ def _open_edges(
     """
     found = []
     for at, values in enumerate(grid):
-        edges = {}
-        for edge, last, before in (("lower", *values[:2]), ("upper", *values[:-3:-1])):
+        edges: dict[float, str] = {}
+        for edge, (last, before) in zip(EDGES, (values[:2], values[:-3:-1]), strict=True):
             step = (last - before) / 1000
             near = last + (step if isinstance(last, float) else 1 if edge == "upper" else -1)
             if _can_try(experiment, base, (*grid[:at], (near,), *grid[at + 1 :]), arms):

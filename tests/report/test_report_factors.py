@@ -1,0 +1,91 @@
+"""The table and the figure of an experiment's factors, against NumPy."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from tests.report.figure_checks import artists, points, texts
+from tests.statistics.test_contrast_claims import ARMS, FACTORS, build_factorial, finals
+from tests.synthetic_sweep import SweepWriter
+from xception_jax.report.canvas import NARROW, WIDE
+from xception_jax.report.factors import factor_figure, factor_table, read_factorial
+from xception_jax.report.reading import read_directory
+from xception_jax.sweep import Interaction
+
+NewSweep = Callable[..., SweepWriter]
+CLAIM = Interaction(tuple(FACTORS), ("pw", "relu"))
+
+
+@pytest.fixture
+def planted(new_sweep: NewSweep, rng: np.random.Generator) -> SweepWriter:
+    effects = dict.fromkeys(ARMS, 0.0) | {"dw-relu": -0.02, "pw-relu": 0.04}
+    return build_factorial(new_sweep, (CLAIM,), effects, rng)
+
+
+def test_the_table_has_every_effect_and_interaction(planted: SweepWriter) -> None:
+    factorial = read_factorial(read_directory(planted.directory))
+    assert factorial is not None
+    rows = {row[1]: row for row in factor_table(factorial).rows}
+    values = finals(planted)
+    effect = np.mean(
+        [values[f"pw-{name}"] - values[f"dw-{name}"] for name in ("none", "relu", "elu")]
+    )
+    assert rows["pw − dw"][0] == "order"
+    assert rows["pw − dw"][3] == f"{effect:+.4f}".replace("-", "−")
+    product = (values["pw-relu"] - values["dw-relu"]) - (values["pw-none"] - values["dw-none"])
+    found = rows["(pw − dw) × (relu − none)"]
+    assert (found[0], found[2]) == ("order × intermediate activation", "interaction")
+    assert found[3] == f"{product.mean():+.4f}".replace("-", "−")
+    assert list(rows) == [
+        "pw − dw",
+        "relu − none",
+        "elu − none",
+        "(pw − dw) × (relu − none)",
+        "(pw − dw) × (elu − none)",
+    ]
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_the_figure_shows_means_and_paired_effects(planted: SweepWriter, width: float) -> None:
+    sweep = read_directory(planted.directory)
+    figure = factor_figure(sweep, read_factorial(sweep))
+    assert figure is not None
+    drawn = figure.draw(width)
+    values = finals(planted)
+    means = points(artists(drawn, "means-0-", Line2D)["means-0-1"])[1]
+    names = FACTORS["model.intermediate_activation"]
+    assert means == pytest.approx([values[f"pw-{name}"].mean() for name in names])
+    effects = points(artists(drawn, "effects-0-", Line2D)["effects-0-1"])[1]
+    differences = [values[f"pw-{name}"] - values[f"dw-{name}"] for name in names]
+    assert effects == pytest.approx([row.mean() for row in differences])
+    interval = drawn.findobj(lambda artist: artist.get_gid() == "interval-means-0-1")[0]
+    first = np.asarray(interval.get_segments()[0])[:, 1]  # type: ignore[attr-defined]
+    t = stats.ttest_1samp(values["pw-none"], 0).confidence_interval()
+    assert first == pytest.approx([t.low, t.high])
+    shown = texts(drawn)
+    for word in ("order", "intermediate activation", "Difference from dw", "relu"):
+        assert word in shown
+
+
+def test_the_page_shows_factors_where_there_are_some(call: Callable, planted: SweepWriter) -> None:
+    assert call("report", planted.directory)[0] == 0
+    page = (planted.directory / "report" / "index.html").read_text()
+    assert "(pw − dw) × (relu − none)" in page
+    assert 'id="factors"' in page
+    assert (planted.directory / "report" / "factors.pdf").exists()
+
+
+def test_a_sweep_without_factors_or_with_damaged_ones_shows_none(planted: SweepWriter) -> None:
+    path = planted.directory / "sweep.json"
+    record = json.loads(path.read_text())
+    many: Any = {str(n): {"a": {}, "b": {}} for n in range(40)}
+    others: Any = ({}, {"model.order": {}}, {"model.order": {"x": {}, "y": {}}})
+    for factors in (None, 3, *others, many):
+        record["experiment"]["factors"] = factors
+        path.write_text(json.dumps(record))
+        assert read_factorial(read_directory(planted.directory)) is None

@@ -1,0 +1,74 @@
+"""Words for a claim and for what became of it: the core of its title and of its sentence."""
+
+from typing import Protocol
+
+from xception_jax.statistics.contrasts import Contrast
+
+_REVERSE = {"better": "worse", "worse": "better"}
+
+
+class Declared(Protocol):
+    """What a claim says of its contrast: see `claims.RecordedClaim`."""
+
+    @property
+    def direction(self) -> str:
+        """One of `records.DIRECTIONS`."""
+
+    @property
+    def margin(self) -> float | None:
+        """The margin, if there is one."""
+
+
+def describe_claim(contrast: Contrast, claim: Declared) -> str:
+    """`relu worse than none`, `relu not worse than none within 0.01`, `better along a → b → c`."""
+    one, other = contrast.sides
+    if contrast.is_trend:
+        return _relation(contrast, claim)
+    if claim.direction == "equivalent":
+        return f"{one} equivalent to {other} {_within(claim)}{contrast.where}"
+    return f"{one} {_relation(contrast, claim)}"
+
+
+def state_verdict(contrast: Contrast, claim: Declared, verdict: str) -> str:
+    """`relu was worse than none`, or what else the verdict on the claim is, in the past tense."""
+    one, other = contrast.sides
+    relation, where = _relation(contrast, claim), contrast.where
+    if contrast.is_trend:
+        if verdict == "inconclusive":
+            return f"it is open whether results get {relation}"
+        reverse = f"results got {_REVERSE.get(claim.direction, '')} along {contrast.name}"
+        return _either(f"results got {relation}", reverse, verdict)
+    if claim.direction == "equivalent":
+        within = f"{_within(claim)}{where}"
+        if verdict == "inconclusive":
+            return f"it is open whether {one} and {other} are equivalent {within}"
+        said = f"{one} and {other} were {{}}equivalent {within}"
+        return _either(said.format(""), said.format("not "), verdict)
+    if verdict == "inconclusive":
+        return f"it is open whether {one} is {relation}"
+    if claim.direction == "not_worse":
+        opposite = f"{one} was worse than {other} by more than {claim.margin:g}{where}"
+    elif claim.margin is not None:
+        opposite = f"{one} was not {relation}"
+    else:
+        opposite = f"{one} was {_REVERSE[claim.direction]} than {other}{where}"
+    return _either(f"{one} was {relation}", opposite, verdict)
+
+
+def _either(supported: str, opposite: str, verdict: str) -> str:
+    return f"{opposite}, the opposite of the claim" if verdict == "opposite" else supported
+
+
+def _relation(contrast: Contrast, claim: Declared) -> str:
+    """`better than none`, `… by at least 0.01`, or `not worse than none within 0.01`."""
+    _, other = contrast.sides
+    if contrast.is_trend:
+        return f"{claim.direction} along {contrast.name}"
+    if claim.direction == "not_worse":
+        return f"not worse than {other} {_within(claim)}{contrast.where}"
+    by = "" if claim.margin is None else f" by at least {claim.margin:g}"
+    return f"{claim.direction} than {other}{by}{contrast.where}"
+
+
+def _within(claim: Declared) -> str:
+    return f"within {claim.margin:g}"
