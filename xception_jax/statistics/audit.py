@@ -2,8 +2,9 @@
 
 Every pair of arms that is compared is checked seed by seed: the initial value of every parameter,
 the data, the batches and the augmentation draws of every epoch, the pixels of the first batches,
-the settings, the devices, the versions and the code. The seeds of an arm must have the same
-settings, data and code. What is not as it should be is a mismatch, named in one line.
+the settings, the devices, the options of compilers, the versions and the code. The seeds of an arm
+must have the same settings, data and code. What is not as it should be is a mismatch, named in one
+line.
 """
 
 import itertools
@@ -21,9 +22,12 @@ from xception_jax.statistics.provenance import (
     describe_commit,
     describe_data,
     describe_drift,
+    describe_options,
     describe_origins,
     describe_pixels,
     describe_unrecorded,
+    describe_versions,
+    difference,
 )
 from xception_jax.statistics.results import Run, Sweep
 
@@ -38,6 +42,7 @@ KINDS = (
     "code",
     "devices",
     "deterministic",
+    "options",
     "versions",
     "commit",
     "unrecorded",
@@ -107,11 +112,12 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
         ("pixels", describe_pixels(one, other)),
         ("settings", _settings_text(sweep, arms, one, other)),
         ("code", describe_code(one, other)),
-        ("devices", _difference("devices", _devices(one), _devices(other))),
+        ("devices", difference("devices", _devices(one), _devices(other))),
         ("devices", _depthwise_text(one, other)),
         ("devices", _batch_norm_text(one, other)),
         ("deterministic", _deterministic_text(one, other)),
-        ("versions", _versions_text(one, other)),
+        ("options", describe_options(one, other)),
+        ("versions", describe_versions(one, other)),
         ("commit", describe_commit(one, other)),
         ("unrecorded", _unrecorded_text(one, other)),
         ("unrecorded", describe_unrecorded(one, other)),
@@ -119,10 +125,6 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
     for kind, text in texts:
         if text:
             yield Mismatch(kind, arms, one.seed, text)
-
-
-def _difference(name: str, one: object, other: object) -> str:
-    return "" if one == other else f"{name}: {one or 'not known'} and {other or 'not known'}"
 
 
 def _devices(run: Run) -> str:
@@ -137,12 +139,12 @@ def _depthwise_text(one: Run, other: Run) -> str:
     name = "depthwise_implementation"
     if one.settings.get(f"model.{name}") != other.settings.get(f"model.{name}"):
         return ""
-    return _difference(name, one.depthwise_implementation, other.depthwise_implementation)
+    return difference(name, one.depthwise_implementation, other.depthwise_implementation)
 
 
 def _batch_norm_text(one: Run, other: Run) -> str:
     name = "batch_norm_implementation"
-    return _difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
+    return difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
 
 
 def _deterministic_text(one: Run, other: Run) -> str:
@@ -150,12 +152,6 @@ def _deterministic_text(one: Run, other: Run) -> str:
     given_up = " and ".join(run.arm for run in (one, other) if run.deterministic is False)
     reason = "ran with XCEPTION_JAX_DETERMINISTIC=off, and need not repeat bit for bit"
     return given_up and f"{given_up} {reason}"
-
-
-def _versions_text(one: Run, other: Run) -> str:
-    ours, theirs = dict(one.versions), dict(other.versions)
-    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    return "; ".join(_difference(name, ours.get(name), theirs.get(name)) for name in names)
 
 
 def _unrecorded_text(one: Run, other: Run) -> str:
