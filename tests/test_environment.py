@@ -54,6 +54,15 @@ def test_a_variable_that_jax_refuses(name, value, tmp_path):
     assert not home.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("JAX_PLATFORMS", "bogus"), ("JAX_NUM_CPU_DEVICES", "0")]
+)
+def test_a_sweep_refuses_it_before_it_starts_workers(name, value, tmp_path):
+    words = ("sweep", EXPERIMENT, "--workdir", tmp_path / "sweep", "--launcher", "local", *SHRUNK)
+    assert_refused(run(words, **{name: value}), name, value)
+    assert not (tmp_path / "sweep").exists()
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export", "plan"])
 def test_every_command_that_computes_refuses_it(command, tmp_path):
     (photo := tmp_path / "photo.png").touch()

@@ -19,6 +19,7 @@ from xception_jax.commands.console import (
     console,
     warn,
 )
+from xception_jax.commands.devices import require_devices_of_workers
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.library_output import kept_apart
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
@@ -120,7 +121,7 @@ def sweep(
     engine = Engine(launcher, workers, resources, sbatch, retries)
     experiment, settings, runs = load_sweep(file, base=base, seeds=seeds, overrides=overrides or ())
     with interruptible() as stop:
-        prepare_jax(devices=launcher is None, packs=launcher is None)
+        _prepare(launcher)
         from xception_jax.lock import locked
         from xception_jax.runtime import hosts
         from xception_jax.runtime.run_directory import keep_changes
@@ -149,6 +150,13 @@ def sweep(
                 if opened is None:
                     return _train(home, experiment, runs, steps, **how)
                 return _launch(home, runs, steps, opened, retries=engine.tries, **how)
+
+
+def _prepare(launcher: str | None) -> None:
+    """Sets JAX up; with a launcher, the devices are left to its workers."""
+    prepare_jax(devices=launcher is None, packs=launcher is None)
+    if launcher == "local":
+        require_devices_of_workers()
 
 
 def _equalized(
