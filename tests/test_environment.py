@@ -54,12 +54,9 @@ def test_a_variable_that_jax_refuses(name, value, tmp_path):
     assert not home.exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("JAX_PLATFORMS", "bogus"), ("JAX_NUM_CPU_DEVICES", "0")]
-)
-def test_a_sweep_refuses_it_before_it_starts_workers(name, value, tmp_path):
+def test_a_sweep_refuses_it_before_it_starts_workers(tmp_path):
     words = ("sweep", EXPERIMENT, "--workdir", tmp_path / "sweep", "--launcher", "local", *SHRUNK)
-    assert_refused(run(words, **{name: value}), name, value)
+    assert_refused(run(words, JAX_PLATFORMS="bogus"), "JAX_PLATFORMS", "bogus")
     assert not (tmp_path / "sweep").exists()
 
 
