@@ -175,6 +175,7 @@ def write_run(
         "devices": ["cpu"],
         "depthwise_implementation": "shift",
         "batch_norm_implementation": "lax",
+        "options": {"jax_default_matmul_precision": "None"},
         "started": DECLARED,
         "ended": None if status == "running" else "2025-01-02T03:05:05+00:00",
         "steps": 1000,

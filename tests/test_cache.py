@@ -2,11 +2,14 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
 from xception_jax.cache import _usable, cache_directory
+from xception_jax.commands.process import prepare_jax
 
 OTHER = 12345
 
@@ -30,7 +33,7 @@ def test_a_cache_of_ones_own_is_used_and_closed_to_others(home):
     (home / "xception_jax").mkdir()
     (home / "xception_jax").chmod(0o777)
     assert cache_directory() == home / "xception_jax"
-    assert (home / "xception_jax").stat().st_mode & 0o777 == 0o755
+    assert (home / "xception_jax").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("planted", [".", "kernels", "programs/traced/program"])
@@ -60,3 +63,44 @@ def test_without_a_usable_home_the_process_goes_on(home, obstacle, monkeypatch, 
     assert used.is_dir()
     assert home not in used.parents
     assert "the cache is not used" in caplog.text
+
+
+def test_a_file_that_others_can_write_to_is_not_trusted(home, caplog):
+    (planted := home / "xception_jax" / "programs" / "x-cache").parent.mkdir(parents=True)
+    planted.touch()
+    planted.chmod(0o664)
+    (home / "xception_jax").chmod(0o755)
+    assert home not in cache_directory().parents
+    assert f"others can write to {planted}" in caplog.text
+    _usable.cache_clear()
+    (home / "xception_jax").chmod(0o700)  # nobody else gets there
+    assert cache_directory() == home / "xception_jax"
+
+
+@pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory that JAX_COMPILATION_CACHE_DIR names, with a program; JAX is set back after."""
+    (directory := tmp_path / "named").mkdir(mode=0o755)
+    (directory / "x-cache").touch()
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(directory))
+    before = jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", str(directory))  # as JAX does when it starts
+    yield directory
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.mark.parametrize("fault", ["", "owner", "owner of a program", "open", "program open"])
+def test_a_named_cache_is_used_only_if_nobody_else_can_write_to_it(
+    named, fault, monkeypatch, caplog
+):
+    if fault.startswith("owner"):
+        give_away(named / "x-cache" if "program" in fault else named, monkeypatch)
+    elif fault:
+        (named / "x-cache" if "program" in fault else named).chmod(0o777)
+    prepare_jax(devices=True)
+    used = jax.config.values["jax_compilation_cache_dir"]
+    assert used == (None if fault else str(named))
+    said = "belongs to another user" if "owner" in fault else "others can write to"
+    assert caplog.text.count("JAX_COMPILATION_CACHE_DIR is not used") == bool(fault)
+    assert caplog.text.count(said) == bool(fault)
+    assert named.stat().st_mode & 0o777 == (0o777 if fault == "open" else 0o755)

@@ -54,6 +54,12 @@ def test_a_variable_that_jax_refuses(name, value, tmp_path):
     assert not home.exists()
 
 
+def test_a_sweep_refuses_it_before_it_starts_workers(tmp_path):
+    words = ("sweep", EXPERIMENT, "--workdir", tmp_path / "sweep", "--launcher", "local", *SHRUNK)
+    assert_refused(run(words, JAX_PLATFORMS="bogus"), "JAX_PLATFORMS", "bogus")
+    assert not (tmp_path / "sweep").exists()
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export", "plan"])
 def test_every_command_that_computes_refuses_it(command, tmp_path):
     (photo := tmp_path / "photo.png").touch()

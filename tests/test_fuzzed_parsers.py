@@ -1,11 +1,7 @@
-"""Parsers of ours under random input: a value or an `InputError`, never another error.
-
-FUZZ_EXAMPLES is the number of examples of each test, for a longer search.
-"""
+"""Parsers of ours under random input: a value or an `InputError`, never another error."""
 
 import gzip
 import json
-import os
 import struct
 import zipfile
 from pathlib import Path
@@ -13,9 +9,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.fuzzing import VALUES, damage, damages, fuzzed
 from tests.weight_files import SMALL
 from xception_jax.config import SETTINGS, resolve, run_id
 from xception_jax.cores import usable_cores
@@ -28,12 +25,6 @@ from xception_jax.report.logs import read_curves
 from xception_jax.runtime.launch import find_launch
 from xception_jax.tracking import read_metrics
 from xception_jax.tracking.jsonl import read_lines
-
-fuzzed = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 # -- idx -------------------------------------------------------------------------------------------
 
@@ -67,15 +58,6 @@ def test_idx(content, tmp_path):
 
 # -- metrics.jsonl ---------------------------------------------------------------------------------
 
-LEAVES = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(["train", "valid", "NaN", 10**400, -1, 1.0])
-)
-VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
 KEYS = st.sampled_from(["step", "epoch", "split", "loss", "non_finite"]) | st.text(max_size=3)
 ROWS = st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES, max_size=2), max_size=6)
 RIGHT = st.fixed_dictionaries(
@@ -152,23 +134,11 @@ def weight_files(tmp_path_factory) -> dict[str, bytes]:
     }
 
 
-@st.composite
-def damages(draw):
-    """Places in the file, most of them in a header at its start or end, and what is put there."""
-    place = st.integers(0, 2048) | st.integers(-512, -1) | st.integers(0, 2**20)
-    count = draw(st.integers(1, 8))
-    return [(draw(place), draw(st.binary(min_size=1, max_size=8))) for _ in range(count)]
-
-
 @pytest.mark.parametrize("kind", [".weights.h5", ".keras", ".safetensors"])
 @fuzzed
 @given(changes=damages(), cut=st.none() | st.integers(0, 4096))
 def test_weight_files(kind, changes, cut, weight_files, tmp_path):
-    content = bytearray(weight_files[kind])
-    for place, new in changes:
-        start = place % len(content)
-        content[start : start + len(new)] = new
-    (path := tmp_path / f"a{kind}").write_bytes(content if cut is None else content[:-cut])
+    (path := tmp_path / f"a{kind}").write_bytes(damage(weight_files[kind], changes, cut))
     try:
         with open_source(path):
             pass

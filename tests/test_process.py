@@ -3,10 +3,12 @@
 import os
 import platform
 import sys
+import threading
 
 import pytest
 
 from tests.programs import run_program
+from xception_jax.commands.process import prepare_jax
 from xception_jax.errors import InputError
 from xception_jax.runtime.allocator import keep_memory
 
@@ -71,3 +73,20 @@ def test_who_says_how_many_devices_a_cpu_is_is_obeyed(told):
         f"None {alone[0]} {alone[1]} 0",
         f"2 {pack[0]} {pack[1]} 0",
     ]
+
+
+def test_too_few_threads_are_named_before_jax_starts_its_own(monkeypatch):
+    start, before = threading.Thread.start, threading.active_count()
+
+    def start_while_allowed(thread):
+        if threading.active_count() >= before + 7:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_while_allowed)
+    with pytest.raises(InputError, match=r"^threads=7: .* needs about \d+; raise `ulimit -u`"):
+        prepare_jax()
+    assert threading.active_count() == before
+    monkeypatch.undo()
+    prepare_jax()
+    assert threading.active_count() == before

@@ -8,11 +8,14 @@ import atexit
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 _NAME = "xception_jax"
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
 def cache_directory() -> Path:
@@ -29,7 +32,8 @@ def _usable(parent: str) -> Path:
     try:
         directory = Path(parent or Path.home() / ".cache") / _NAME
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        reason = _distrust(directory)
+        _close(directory)
+        reason = distrust(directory)
     except (OSError, RuntimeError) as error:  # there is no home, or it cannot be read
         reason = f"{' '.join(str(error).split())}"
     if not reason:
@@ -42,18 +46,29 @@ def _usable(parent: str) -> Path:
     return Path(temporary)
 
 
-def _distrust(directory: Path) -> str:
-    """Why a directory cannot be trusted; empty if it can. Write permission of others is revoked."""
-    trusted = (0, os.geteuid())
+def _close(directory: Path) -> None:
+    """Closes a directory of this user to all others if they can write to it."""
     found = directory.stat()
-    if found.st_uid not in trusted:
-        return f"{directory} belongs to another user"
-    if found.st_mode & 0o022:
-        if found.st_uid != os.geteuid():
-            return f"others can write to {directory}"
-        directory.chmod(found.st_mode & 0o755)
+    if found.st_uid == os.geteuid() and found.st_mode & _OTHERS_WRITE:
+        directory.chmod(stat.S_IRWXU)
+
+
+def distrust(directory: Path) -> str:
+    """Why the programs in a directory cannot be trusted; empty if they can.
+
+    The directory and all in it must belong to this user or root, and nobody else may write there.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    trusted = (0, os.geteuid())
+    # Below a directory that others cannot enter, permissions of theirs have no effect.
+    is_open = bool(directory.stat().st_mode & _OTHERS_ENTER)
     for folder, _, names in os.walk(directory):
         for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - fast
-            if os.lstat(path).st_uid not in trusted:
+            found = os.stat(path) if path == str(directory) else os.lstat(path)  # noqa: PTH116
+            if found.st_uid not in trusted:
                 return f"{path} belongs to another user"
+            if is_open and found.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode):
+                return f"others can write to {path}"
     return ""

@@ -16,6 +16,7 @@ import typer
 from xception_jax.commands.audit import audit
 from xception_jax.commands.console import console, warn
 from xception_jax.commands.data import list_sets, prepare_set
+from xception_jax.commands.devices import check_devices
 from xception_jax.commands.evaluate import evaluate
 from xception_jax.commands.plan import plan
 from xception_jax.commands.report import report
@@ -35,6 +36,7 @@ RUNS = train, sweep, status, report, audit, sync, plan
 WEIGHTS = evaluate, convert, predict, export
 for command in RUNS + WEIGHTS:
     app.command()(command)
+app.command(hidden=True)(check_devices)  # what this program starts itself
 
 data_app = typer.Typer(help="List and prepare data sets.")
 data_app.command("list")(list_sets)
@@ -59,10 +61,11 @@ def main() -> None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             code = _refuse(f"{error.filename}: the name is too long")
-        else:  # a full disk, no permission: not a fault of this program
-            warn(f"xception-jax: {type(error).__name__}: {' '.join(str(error).split())}")
-            code = FAILED
+        else:
+            code = _fail(error)
     except Exception as error:
+        if "can't start new thread" in str(error):
+            sys.exit(_fail(error))
         # What Typer raises for a wrong word; which package defines it differs by version.
         format_message = getattr(error, "format_message", None)
         if format_message is None:
@@ -80,6 +83,12 @@ def _given(error: Exception) -> str:
 def _refuse(message: str) -> int:
     warn(f"xception-jax: {' '.join(message.split())}")
     return 2
+
+
+def _fail(error: Exception) -> int:
+    """Says what the system refuses, such as space, permission or threads: no fault of ours."""
+    warn(f"xception-jax: {type(error).__name__}: {' '.join(str(error).split())}")
+    return FAILED
 
 
 def _show_version(asked: bool) -> bool:

@@ -5,7 +5,10 @@ import gzip
 import io
 import os
 import pickle
+import struct
 import tarfile
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -260,11 +263,70 @@ def test_cifar_with_wrong_content_is_named(rng, tmp_path):
     files, _ = fabricate.cifar("cifar10", "4", rng)
     first = "cifar-10-batches-py/data_batch_1"
     pixels = np.zeros((2, 3072), np.uint8)
+    tree: list[Any] = [1, 2]
+    for _ in range(60):  # NumPy would make 2^60 numbers of it
+        tree = [tree, tree]
     for batch, said in (
         ({"labels": [1, 2]}, "has no data; it has 'labels'"),
         ({"data": pixels, "labels": [1]}, "instead of (1, 3072)"),
         ({"data": pixels.astype(np.int64), "labels": [1, 2]}, "no array of bytes"),
         ({"data": pixels, "labels": ["x", "y"]}, "instead of"),
+        ({"data": pixels, "labels": tree}, "holds lists instead of numbers"),
     ):
         write(tmp_path / "python", files | {first: pickle.dumps(batch, protocol=4)})
         assert said in refusal("cifar10", tmp_path / "python")
+
+
+def test_class_names_that_grow_are_named(rng, tmp_path):
+    files, _ = fabricate.cifar("cifar10", "4", rng, each=1)
+    for names in (["x" * 1000] * 2, ["x"] * 1001, [["x"]]):
+        meta = pickle.dumps({"label_names": names}, protocol=4)
+        write(tmp_path, files | {"cifar-10-batches-py/batches.meta": meta})
+        assert "batches.meta" in refusal("cifar10", tmp_path)
+
+
+def test_a_pickle_makes_no_more_than_a_gigabyte(monkeypatch):
+    """Of one text, as bytes, again and again: a file of a megabyte could make terabytes."""
+    monkeypatch.setattr("xception_jax.data.importing.pickled.MAX_BYTES", 10_000)
+    text = b"X\x00\x02\x00\x00" + b"x" * 512 + b"q\x01X\x06\x00\x00\x00latin1q\x02"
+    encode = b"c_codecs\nencode\nh\x01h\x02\x86R"
+    for times, said in ((19, "is no pickle of a dictionary"), (20, "makes more than 10,000 bytes")):
+        values = b"(" + text + encode * times + b"t."
+        with pytest.raises(ValueError, match=said):
+            read_pickle(b"\x80\x02" + values)
+
+
+def lying_zip(name: str, declared: int, method: int) -> bytes:
+    """A zip whose file declares another size than it unpacks to."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr(name, bytes(20_000_000))
+    content = bytearray(buffer.getvalue())
+    directory = content.rindex(b"PK\x01\x02")
+    content[directory + 24 : directory + 28] = struct.pack("<I", declared)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_lies_about_a_size_takes_no_memory(method, tmp_path):
+    (path := tmp_path / "a.zip").write_bytes(lying_zip("a/train/b/c.png", 10, method))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"cannot be read|another method"):
+        for member in members(path):
+            member.read()
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [b"L", b"x", b"g"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tar_whose_header_declares_exabytes_is_named(kind, packed, tmp_path):
+    """The names and headers of a tar have sizes, too: Python reads as much as they say."""
+    header = bytearray(tarfile.TarInfo("././@LongLink").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\x80" + (1 << 60).to_bytes(11, "big")
+    header[156:157] = kind
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+    content = bytes(header) + bytes(10_000)
+    (path := tmp_path / "a.tar").write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(InputError, match="cannot be read"):
+        list(members(path))

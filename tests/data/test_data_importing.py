@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.data import fabricate_archives as fabricate
 from tests.data.fabricate_archives import WNIDS, Pairs, tar, write, zipped
 from tests.data.test_data_sources import write_idx
 from xception_jax.data import Source, list_datasets, load, prepare
+from xception_jax.data.idx import read_idx
 from xception_jax.data.importing import IMPORTABLE, published
 from xception_jax.errors import InputError
 
@@ -78,6 +80,28 @@ def test_idx_files(name, place, rng, tmp_path):
         path.rename(path.with_name(path.name.replace("-idx", ".idx")))  # as some sites name them
     source = imported(name, tmp_path / "idx", tmp_path / "prepared")
     assert len(source.class_names) == 10
+    assert pairs(source, "train", "valid") == expected["train"]
+    assert pairs(source, "test") == expected["test"]
+
+
+@pytest.mark.parametrize(("name", "classes"), [("letters", 26), ("balanced", 47), ("byclass", 62)])
+def test_emnist(name, classes, rng, tmp_path):
+    """Its images are stored on their side, its letters with labels from 1."""
+    expected = {}
+    for split, stem in (("train", "train"), ("test", "t10k")):
+        write_idx(tmp_path, rng, 40, 20)
+        images = read_idx(tmp_path / f"{stem}-images-idx3-ubyte.gz")
+        labels = rng.integers(0, classes, len(images)).astype(np.uint8)
+        start = tmp_path / "raw" / f"emnist-{name}-{split}"
+        start.parent.mkdir(exist_ok=True)
+        first = int(name == "letters")
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels + first)):
+            header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+            start.with_name(f"{start.name}-{kind}-ubyte").write_bytes(header + array.tobytes())
+        upright = np.stack([image.T for image in images])[..., np.newaxis]
+        expected[split] = fabricate.sorted_pairs(upright, labels)
+    source = imported(f"emnist_{name}", tmp_path, tmp_path / "prepared")
+    assert len(set(source.class_names)) == len(source.class_names) == classes
     assert pairs(source, "train", "valid") == expected["train"]
     assert pairs(source, "test") == expected["test"]
 

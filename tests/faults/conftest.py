@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ def command(tmp_path) -> Iterator[Callable[..., Command]]:
     """`command("sweep", …)`, started; what is left of it at the end of the test is killed."""
     started: list[Command] = []
 
-    def command(*words: object, **environment: str) -> Command:
-        started.append(Command(tmp_path / f"command-{len(started)}.log", *words, **environment))
+    def command(*words: object, **more: Any) -> Command:
+        started.append(Command(tmp_path / f"command-{len(started)}.log", *words, **more))
         return started[-1]
 
     yield command

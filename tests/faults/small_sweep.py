@@ -20,11 +20,17 @@ WORDS = (
 class Command:
     """`xception-jax …` as a process of its own session, whose words go to a file."""
 
-    def __init__(self, log: Path, *words: object, **environment: str) -> None:
+    def __init__(
+        self, log: Path, *words: object, group: Path | None = None, **environment: str
+    ) -> None:
         self.log = log
+        program = [sys.executable, "-m", "xception_jax", *map(str, words)]
+        if group is not None:  # it enters the control group before anything else runs
+            entering = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+            program = ["sh", "-c", entering, "sh", *program]
         with log.open("w") as out, log.with_suffix(".err").open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "xception_jax", *map(str, words)],
+                program,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
                 stdout=out,
                 stderr=err,

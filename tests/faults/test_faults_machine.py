@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 MEMORY = Path("/sys/fs/cgroup/memory")  # version 1; of version 2 it is the parent
+PROCESSES = Path("/sys/fs/cgroup/pids")  # likewise
 
 
 def wait_for_rows(sweep: Path, count: int, one) -> None:
@@ -209,6 +210,55 @@ def small_memory() -> Iterator[Path]:
         pytest.skip(f"no control group can be made: {error.strerror}")
     yield group
     group.rmdir()
+
+
+@pytest.fixture
+def few_processes() -> Iterator[Path]:
+    """A control group whose processes and threads are limited by `pids.max`."""
+    parent = PROCESSES if PROCESSES.is_dir() else PROCESSES.parent
+    group = parent / f"xception-jax-faults-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "pids.max").write_text("1000")
+    except OSError as error:
+        pytest.skip(f"no control group can be made: {error.strerror}")
+    yield group
+    group.rmdir()
+
+
+@pytest.mark.promise("A limit of processes and threads that is too low is named in one line")
+def test_few_processes(command, few_processes, tmp_path, record_property):
+    """`sweep` in a control group that allows 2, 8, 16 and 30 of them, and then enough."""
+    sweep, limits = tmp_path / "sweep", (2, 8, 16, 30)
+    for limit in limits:
+        (few_processes / "pids.max").write_text(str(limit))
+        one = command(*sweep_words(sweep, "off"), group=few_processes)
+        assert one.finish() == 2, one.err
+        (line,) = one.err.splitlines()
+        assert line.startswith("xception-jax: threads=")
+        assert "ulimit -u" in line
+        assert not sweep.exists()
+    (few_processes / "pids.max").write_text("1000")
+    one = command(*sweep_words(sweep, "off"), group=few_processes)
+    assert one.finish() == 0, one.err
+    record_property("times", len(limits))
+
+
+@pytest.mark.promise("A clock that is decades wrong at the start changes no result")
+@pytest.mark.parametrize("date", ["1970-01-02 00:00:00", "2120-01-01 00:00:00"])
+def test_a_clock_far_away(date, command, reference, tmp_path):
+    """libfaketime: a sweep in 1970, and one in 2120; zip files have dates of neither."""
+    if FAKETIME is None:
+        pytest.skip("libfaketime is not installed")
+    sweep = tmp_path / "sweep"
+    clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"@{date}"}
+    clock |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    one = command(*sweep_words(sweep, "off"), **clock)
+    assert one.finish() == 0, one.err
+    assert one.err == ""
+    assert_undisturbed(reference("off"), sweep)
+    assert command("report", sweep, **clock).finish() == 0
+    assert command("audit", sweep).finish() == 0  # by a clock that is right again
 
 
 @pytest.mark.promise("A sweep that the system kills for lack of memory can be resumed with more")

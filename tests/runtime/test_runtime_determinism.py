@@ -13,6 +13,7 @@ from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.config import load_config, resolve
 from xception_jax.errors import InputError
 from xception_jax.runtime.determinism import deterministic_options, is_deterministic
+from xception_jax.runtime.numerics import numerical_options
 from xception_jax.training import compile as compiling
 from xception_jax.training.setup import make_step_spec, open_data
 
@@ -69,6 +70,7 @@ def test_what_is_given_up_is_recorded(call, tmp_path, monkeypatch):
     for name in ("on", "off"):
         record = json.loads((tmp_path / name / "run.json").read_text())
         assert record["deterministic"] is (name == "on")
+        assert record["options"] == numerical_options()
 
 
 def test_another_value_is_refused_in_one_line(call, tmp_path, monkeypatch):

@@ -116,6 +116,18 @@ def change_epoch(stream: str) -> Change:
         ),
         (
             "run.json",
+            lambda r: r["options"].update(jax_default_matmul_precision="highest"),
+            "options",
+            "jax_default_matmul_precision: highest and None",
+        ),
+        (
+            "run.json",
+            lambda r: r["options"].update(XLA_FLAGS="--xla_cpu_enable_fast_math=true"),
+            "options",
+            "XLA_FLAGS: --xla_cpu_enable_fast_math=true and not set",
+        ),
+        (
+            "run.json",
             lambda r: r["versions"].update(jax="0.11"),
             "versions",
             "jax: 0.11 and",
@@ -234,5 +246,5 @@ def test_command_refuses_what_is_no_sweep(tmp_path: Path, call: Callable) -> Non
 def test_kinds_are_those_of_the_contract() -> None:
     assert set(KINDS) == {
         "initial", "batches", "augmentation", "settings", "data", "pixels", "code",
-        "devices", "deterministic", "versions", "commit", "unrecorded",
+        "devices", "deterministic", "options", "versions", "commit", "unrecorded",
     }  # fmt: skip

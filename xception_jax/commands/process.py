@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,7 +14,7 @@ from xception_jax.errors import INTERRUPTED, InputError, one_line
 from xception_jax.runtime.accelerators import unused_accelerator
 from xception_jax.runtime.allocator import keep_memory
 from xception_jax.runtime.determinism import is_deterministic
-from xception_jax.runtime.program_cache import program_directory
+from xception_jax.runtime.program_cache import is_trusted, program_directory
 
 # Options of JAX that a variable may set, with their only values here: the others change the random
 # numbers of a seed, which no run id would tell, or forbid what a training step has to do.
@@ -28,11 +29,24 @@ _NEEDED = {
 }
 
 
+# A sweep on two cores had up to 40 threads at a time, JAX's and those of checkpoints.
+_THREADS, _THREADS_PER_CORE = 32, 4
+
+DEVICE_VARIABLES = (
+    "JAX_NUM_CPU_DEVICES",
+    "JAX_DEFAULT_DEVICE",
+    "JAX_PLATFORMS",
+    "JAX_PLATFORM_NAME",
+)
+"""Variables by which the environment asks JAX for devices."""
+
+
 def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
     """Sets up memory (see `keep_memory`) and the cache of compiled programs, then imports JAX.
 
     Compiled programs are kept in the user's cache directory, where the next process finds them.
-    JAX_COMPILATION_CACHE_DIR names another directory for them, XDG_CACHE_HOME another user cache.
+    JAX_COMPILATION_CACHE_DIR names another directory for them, which is not used if others can
+    write to it; XDG_CACHE_HOME names another user cache.
 
     Args:
         devices: whether JAX may use accelerators; False leaves them to other processes.
@@ -42,21 +56,24 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
 
     Raises:
         InputError: an environment variable has a value that JAX refuses, or that training cannot
-            work with.
+            work with; or too few threads are allowed.
     """
     if devices and (line := unused_accelerator(os.environ)) is not None:
         warn(f"xception-jax: {line}")
     is_deterministic()  # a wrong value is refused now, not when something compiles
     keep_memory()
     _limit_threads()
+    _require_threads()
     _import_jax()
     import jax
 
     logging.getLogger("jax._src.xla_bridge").addFilter(_is_news)
     # Orbax logs its options there, and files that it cannot read, which are reported elsewhere.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    if (named := os.environ.get("JAX_COMPILATION_CACHE_DIR")) is None:
         jax.config.update("jax_compilation_cache_dir", str(program_directory()))
+    elif named and not is_trusted(named):
+        jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if not devices:
         jax.config.update("jax_platforms", "cpu")
@@ -95,9 +112,8 @@ def require_devices() -> None:
         if isinstance(default := jax.config.values["jax_default_device"], str):
             jax.devices(default)
     except Exception as error:  # an AssertionError, too
-        names = ["JAX_DEFAULT_DEVICE", "JAX_PLATFORMS", "JAX_PLATFORM_NAME"]
-        if "'cpu'" in str(error):  # every machine has one, if it is to be one or more
-            names.insert(0, "JAX_NUM_CPU_DEVICES")
+        # Every machine has a CPU, if it is to be one or more.
+        names = DEVICE_VARIABLES[0 if "'cpu'" in str(error) else 1 :]
         name = next((name for name in names if os.environ.get(name)), "JAX_PLATFORMS")
         reason = f"JAX finds no such device ({one_line(error)}); JAX_PLATFORMS=cpu uses the CPU"
         raise InputError(name, os.environ.get(name), reason) from error
@@ -116,6 +132,31 @@ def _limit_threads() -> None:
     """
     if (cores := usable_cores()) < runnable_cores():
         os.environ.setdefault("PJRT_NPROC", str(cores))
+
+
+def _require_threads() -> None:
+    """Raises `InputError` if the system does not let this process start as many threads as it will.
+
+    XLA would end the process with a stack of its own. Whatever the limit is called, to start them
+    is the one way to know.
+    """
+    needed = _THREADS + _THREADS_PER_CORE * usable_cores()
+    release, started = threading.Event(), []
+    try:
+        for _ in range(needed):
+            thread = threading.Thread(target=release.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        reason = (
+            f"the system lets this process start no more, and it needs about {needed}; raise "
+            "`ulimit -u`, or the container's limit of processes"
+        )
+        raise InputError("threads", len(started), reason) from error
+    finally:
+        release.set()
+        for thread in started:
+            thread.join()
 
 
 def take_cores() -> None:

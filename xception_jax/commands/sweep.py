@@ -19,6 +19,7 @@ from xception_jax.commands.console import (
     console,
     warn,
 )
+from xception_jax.commands.devices import require_devices_of_workers
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.library_output import kept_apart
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
@@ -121,7 +122,7 @@ def sweep(
     engine = Engine(launcher, workers, resources, sbatch, retries)
     experiment, settings, runs = load_sweep(file, base=base, seeds=seeds, overrides=overrides or ())
     with interruptible() as stop:
-        prepare_jax(devices=launcher is None, packs=launcher is None)
+        _prepare(launcher)
         from xception_jax.lock import locked
         from xception_jax.runtime import hosts
         from xception_jax.sweep.ledger import require_home
@@ -190,6 +191,13 @@ def _record(home: Path, experiment: "Experiment", base: "Config", runs: list["Pl
 
     for line in write_ledger(home, experiment, base, runs, command_line()):
         warn(line)
+
+
+def _prepare(launcher: str | None) -> None:
+    """Sets JAX up; with a launcher, the devices are left to its workers."""
+    prepare_jax(devices=launcher is None, packs=launcher is None)
+    if launcher == "local":
+        require_devices_of_workers()
 
 
 def _equalized(

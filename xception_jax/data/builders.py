@@ -155,7 +155,9 @@ def read(
     notes: list[str] = []
     for split in splits:
         source = builder.as_data_source(split, deserialize_method=DeserializeMethod.RAW_BYTES)
-        records = labelled(TfdsRecords(name, path, split, source, image, label))
+        stored_records = TfdsRecords(name, path, split, source, image, label)
+        stored_records.require_no_growth()
+        records = labelled(stored_records)
         if split == trained:
             parts["train"] = records
         elif len(records) > 0 and split != "train":

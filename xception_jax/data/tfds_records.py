@@ -12,6 +12,7 @@ import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
 from xception_jax.data.images import Encoded
+from xception_jax.data.record_sizes import require_no_growth
 from xception_jax.data.splits import Label, Records
 from xception_jax.errors import refused
 
@@ -63,6 +64,19 @@ class TfdsRecords:
         """Returns the split and index, such as `train[17]`."""
         return f"{self.split}[{index}]"
 
+    def require_no_growth(self) -> None:
+        """Checks that the records of a set are about as large as its files.
+
+        Files with too many records to look at each are not checked.
+
+        Raises:
+            InputError: they are far larger, or a file is damaged.
+        """
+        if len(self) <= _MOST_LABELS_READ:
+            with damage_as_input_error(self.set_name, self.path):
+                for file in self._files():
+                    require_no_growth(file)
+
     def known_labels(self) -> np.ndarray | None:
         """Returns the labels of a set small enough to read them all, int64 [n]; else None."""
         return self._labels
@@ -75,12 +89,15 @@ class TfdsRecords:
 
     def file_facts(self) -> Iterator[tuple[str, int, bytes]]:
         """Yields name, size, start and end of each file; the end locates the records in it."""
-        for file in sorted(self.path.glob(f"*-{self.split}.*")):
+        for file in self._files():
             with file.open("rb") as content:
                 start = content.read(_END_BYTES)
                 size = content.seek(0, os.SEEK_END)
                 content.seek(max(0, size - _END_BYTES))
                 yield file.name, size, start + content.read()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.path.glob(f"*-{self.split}.*"))
 
 
 @dataclass(frozen=True)

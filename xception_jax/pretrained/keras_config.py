@@ -80,6 +80,8 @@ def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing
             raise _not_understood(path, kind, as_text(settings.get("name")) or kind)
     if not scales_itself:
         return expected
+    if not all(255 * factor for factor in scale):
+        raise InputError("weights", str(path), "its layers scale every image by zero")
     # pixels * scale + offset = (pixels / 255 - mean) / std
     std = tuple(1 / (255 * factor) for factor in scale)
     mean = tuple(-shift * s for shift, s in zip(offset, std, strict=True))
@@ -133,6 +135,9 @@ def _affine(
             raise InputError("weights", str(path), f"{reason}; give them when it is made")
         mean = _numbers(path, name, settings["mean"], channels)
         variance = _numbers(path, name, settings["variance"], channels)
+        if min(variance) < 0:
+            reason = f"its layer {name!r} (Normalization) has a variance below zero"
+            raise InputError("weights", str(path), reason)
         factor = [1 / max(value**0.5, 1e-7) for value in variance]
         if settings.get("invert"):
             raise _not_understood(path, "inverted Normalization", name)

@@ -210,6 +210,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         pairing=_read_record(root / directory / PAIRING, notes),
         data=as_mapping(known.get("data")),
         code=as_mapping(known.get("code")),
+        options=as_mapping(known.get("options")),
         claims_sha256=as_text(known.get("claims_sha256")) or None,
         spent=spent_by(known),
         skipped_images=len(skipped)

@@ -8,12 +8,13 @@ it keeps an entry that it cannot read, so that the program is compiled at every 
 import hashlib
 import importlib
 import json
+import logging
 import platform
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from xception_jax.cache import cache_directory
+from xception_jax.cache import cache_directory, distrust
 from xception_jax.regular_files import read_regular
 from xception_jax.runtime.run_directory import write_whole
 
@@ -30,6 +31,29 @@ def program_directory() -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         _heal(directory)
     return directory
+
+
+def is_trusted(directory: str) -> bool:
+    """Whether programs are loaded from a directory that JAX_COMPILATION_CACHE_DIR names.
+
+    It is created if it does not exist. The reason against it is logged.
+
+    Args:
+        directory: the variable's value; URLs of object stores are not checked.
+    """
+    if "://" in directory:
+        return True
+    path = Path(directory)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reason = distrust(path)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+    if reason:
+        logging.getLogger(__name__).warning(
+            "JAX_COMPILATION_CACHE_DIR is not used, so programs are compiled again: %s", reason
+        )
+    return not reason
 
 
 def _processor() -> str:

@@ -2,8 +2,9 @@
 
 Every pair of arms that is compared is checked seed by seed: the initial value of every parameter,
 the data, the batches and the augmentation draws of every epoch, the pixels of the first batches,
-the settings, the devices, the versions and the code. The seeds of an arm must have the same
-settings, data and code. What is not as it should be is a mismatch, named in one line.
+the settings, the devices, the options of compilers, the versions and the code. The seeds of an arm
+must have the same settings, data and code. What is not as it should be is a mismatch, named in one
+line.
 """
 
 import itertools
@@ -21,7 +22,6 @@ from xception_jax.statistics.machines import (
     describe_depthwise,
     describe_determinism,
     describe_devices,
-    describe_versions,
     devices_of,
 )
 from xception_jax.statistics.provenance import (
@@ -29,9 +29,11 @@ from xception_jax.statistics.provenance import (
     describe_commit,
     describe_data,
     describe_drift,
+    describe_options,
     describe_origins,
     describe_pixels,
     describe_unrecorded,
+    describe_versions,
 )
 from xception_jax.statistics.results import Run, Sweep
 from xception_jax.statistics.tuning import tuning_faults
@@ -47,6 +49,7 @@ KINDS = (
     "code",
     "devices",
     "deterministic",
+    "options",
     "versions",
     "commit",
     "unrecorded",
@@ -122,6 +125,7 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
         ("devices", describe_depthwise(one, other)),
         ("devices", describe_batch_norm(one, other)),
         ("deterministic", describe_determinism(one, other)),
+        ("options", describe_options(one, other)),
         ("versions", describe_versions(one, other)),
         ("commit", describe_commit(one, other)),
         ("unrecorded", _unrecorded_text(one, other)),

@@ -1,12 +1,9 @@
-"""Comparison of the machines, implementations and versions of two runs, for the audit."""
+"""Comparison of the machines and implementations of two runs, for the audit."""
 
 from collections import Counter
 
+from xception_jax.statistics.provenance import difference
 from xception_jax.statistics.results import Run
-
-
-def _difference(name: str, one: object, other: object) -> str:
-    return "" if one == other else f"{name}: {one or 'not known'} and {other or 'not known'}"
 
 
 def devices_of(run: Run) -> str:
@@ -16,7 +13,7 @@ def devices_of(run: Run) -> str:
 
 def describe_devices(one: Run, other: Run) -> str:
     """Says on which devices two runs trained, if these are not the same."""
-    return _difference("devices", devices_of(one), devices_of(other))
+    return difference("devices", devices_of(one), devices_of(other))
 
 
 def describe_depthwise(one: Run, other: Run) -> str:
@@ -27,13 +24,13 @@ def describe_depthwise(one: Run, other: Run) -> str:
     name = "depthwise_implementation"
     if one.settings.get(f"model.{name}") != other.settings.get(f"model.{name}"):
         return ""
-    return _difference(name, one.depthwise_implementation, other.depthwise_implementation)
+    return difference(name, one.depthwise_implementation, other.depthwise_implementation)
 
 
 def describe_batch_norm(one: Run, other: Run) -> str:
     """Says which implementations of batch normalization two runs used, if they differ."""
     name = "batch_norm_implementation"
-    return _difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
+    return difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
 
 
 def describe_determinism(one: Run, other: Run) -> str:
@@ -41,10 +38,3 @@ def describe_determinism(one: Run, other: Run) -> str:
     given_up = " and ".join(run.arm for run in (one, other) if run.deterministic is False)
     reason = "ran with XCEPTION_JAX_DETERMINISTIC=off, and need not repeat bit for bit"
     return given_up and f"{given_up} {reason}"
-
-
-def describe_versions(one: Run, other: Run) -> str:
-    """Says which libraries two runs had in versions that are not the same."""
-    ours, theirs = dict(one.versions), dict(other.versions)
-    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    return "; ".join(_difference(name, ours.get(name), theirs.get(name)) for name in names)

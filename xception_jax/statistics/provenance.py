@@ -1,4 +1,4 @@
-"""Comparison of what runs record of their data and their code, for the audit."""
+"""Comparison of what runs record of their data, code and libraries, for the audit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -109,6 +109,31 @@ def describe_commit(one: Run, other: Run) -> str:
     if all(packages) and (packages[0] == packages[1] or not _is_committed(one, other)):
         return ""
     return f"commit: {one.commit or 'not known'} and {other.commit or 'not known'}"
+
+
+def describe_versions(one: Run, other: Run) -> str:
+    """Says which versions of Python and the libraries two runs had, where they differ."""
+    return _differences(dict(one.versions), dict(other.versions), "not known")
+
+
+def describe_options(one: Run, other: Run) -> str:
+    """Says which options of JAX and of compilers two runs had, where they differ.
+
+    Runs of versions that did not record them are not compared.
+    """
+    if not one.options or not other.options:
+        return ""
+    return _differences(one.options, other.options, "not set")
+
+
+def difference(name: str, one: object, other: object, missing: str = "not known") -> str:
+    """Names something with its values in two runs, if they differ; else returns no text."""
+    return "" if one == other else f"{name}: {one or missing} and {other or missing}"
+
+
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], missing: str) -> str:
+    texts = (difference(n, ours.get(n), theirs.get(n), missing) for n in {**ours, **theirs})
+    return "; ".join(as_text(text) for text in texts if text)
 
 
 def describe_drift(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:

@@ -49,6 +49,7 @@ class Run:
         pairing: `pairing.json`: what it started from and what it was fed.
         data: digests of its data, see `data.fingerprint`.
         code: digests of the code it came from, see `runtime.source_code`.
+        options: the options of JAX and of compilers that it ran with, see `runtime.numerics`.
         claims_sha256: digest of the claims that its sweep had declared when it began.
         result_split: the split of the `test_*` values: "valid" where a data set has no test split,
             and of a tuning run.
@@ -96,6 +97,7 @@ class Run:
     pairing: Mapping[str, Any] | None = field(default=None, repr=False)
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     code: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     claims_sha256: str | None = None
     spent: Spent | None = None
     skipped_images: int | None = None

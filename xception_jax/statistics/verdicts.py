@@ -59,7 +59,8 @@ SCHEMA = 1
 METHODS = {"mean": "sign-flip", "median": "sign test"}
 """What the interval of each test is called."""
 _LOWERS_TO = {
-    **dict.fromkeys(("versions", "commit", "devices", "deterministic", "unrecorded"), "B"),
+    **dict.fromkeys(("versions", "commit", "devices", "deterministic"), "B"),
+    **dict.fromkeys(("options", "unrecorded"), "B"),
     **dict.fromkeys(("initial", "batches", "augmentation", "settings"), "C"),
     **dict.fromkeys(("data", "pixels", "code"), "C"),
 }

@@ -36,12 +36,22 @@ class Importable:
 
 
 _DIGITS = tuple("0123456789")
+_CAPITALS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+# In these sets small letters that look like their capitals are of the same class.
+_BALANCED = _DIGITS + _CAPITALS + tuple("abdefghnqrt")
 _KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 _IDX_CLASSES = {
     "mnist": _DIGITS,
     "fashion_mnist": shipped.CLASS_NAMES,
     "kmnist": _KUZUSHIJI,
+    "emnist_balanced": _BALANCED,
+    "emnist_bymerge": _BALANCED,
+    "emnist_byclass": _DIGITS + _CAPITALS + tuple("abcdefghijklmnopqrstuvwxyz"),
+    "emnist_letters": _CAPITALS,
+    "emnist_digits": _DIGITS,
+    "emnist_mnist": _DIGITS,
 }
+_EMNIST = "emnist_"
 _IDX = "the idx files"
 _TREES = ("imagenette", "tiny_imagenet", "imagenet2012")
 _CIFAR = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -49,6 +59,14 @@ IMPORTABLE = {
     "fashion_mnist": Importable(_IDX, "https://github.com/zalandoresearch/fashion-mnist"),
     "mnist": Importable(_IDX, "http://yann.lecun.com/exdb/mnist/"),
     "kmnist": Importable(_IDX, "http://codh.rois.ac.jp/kmnist/index.html.en"),
+    **{
+        name: Importable(
+            f"the four idx files {name.replace('_', '-')}-…",
+            "https://www.nist.gov/itl/products-and-services/emnist-dataset",
+        )
+        for name in _IDX_CLASSES
+        if name.startswith(_EMNIST)
+    },
     "cifar10": Importable("cifar-10-binary.tar.gz or cifar-10-python.tar.gz", _CIFAR),
     "cifar100": Importable("cifar-100-binary.tar.gz or cifar-100-python.tar.gz", _CIFAR),
     "svhn_cropped": Importable(
@@ -97,12 +115,18 @@ def _read_idx(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     splits = {}
     classes = len(_IDX_CLASSES[name])
-    for split, stem in (("train", "train"), ("test", "t10k")):
-        splits[split] = read_labelled_images(path, stem)
+    stems = {"train": "train", "test": "t10k"}
+    if name.startswith(_EMNIST):
+        stems = {split: f"{name.replace('_', '-')}-{split}" for split in stems}
+    for split, stem in stems.items():
+        images, labels = read_labelled_images(path, stem)
         for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
             check(name, find_idx(path, f"{stem}-{kind}"), report, note)
-        _, labels = splits[split]
-        if labels.size == 0 or labels.max() >= classes:
+        if name.startswith(_EMNIST):  # its images lie on their side, and its letters begin with 1
+            images = np.ascontiguousarray(images.swapaxes(1, 2))
+            labels = labels - 1 if name == "emnist_letters" else labels
+        splits[split] = images, labels
+        if labels.size == 0 or labels.min() < 0 or labels.max() >= classes:
             reason = f"the {split} labels are empty or not all below {classes}"
             raise InputError(FIELD, str(path), reason)
     return splits

@@ -15,6 +15,7 @@ from xception_jax.regular_files import read_regular
 
 _SHAPE = (3, 32, 32)
 _PIXELS = 3072
+_MOST_NAMES, _LONGEST_NAME = 1000, 300
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
@@ -162,10 +163,11 @@ def _class_names(layout: _Layout, content: bytes, path: Path) -> tuple[str, ...]
     with readable(path / layout.names):
         if not layout.classes:
             return tuple(line.strip() for line in content.decode().splitlines() if line.strip())
-        return tuple(
-            name.decode() if isinstance(name, bytes) else str(name)
-            for name in _value(read_pickle(content), layout.classes)
-        )
+        names = _list_of((str, bytes), _value(read_pickle(content), layout.classes))
+        # A pickle of a megabyte can hold a million references to one text.
+        if len(names) > _MOST_NAMES or any(len(name) > _LONGEST_NAME for name in names):
+            raise ValueError("its class names are too many or too long")
+        return tuple(name.decode() if isinstance(name, bytes) else name for name in names)
 
 
 def _read_batch(layout: _Layout, file: str, content: bytes, path: Path) -> Arrays:
@@ -178,13 +180,21 @@ def _read_batch(layout: _Layout, file: str, content: bytes, path: Path) -> Array
             rows = np.frombuffer(content, np.uint8).reshape(-1, bytes_each)
             return rows[:, layout.label + 1 :], rows[:, layout.label].astype(np.int64)
         batch = read_pickle(content)
-        images, labels = _value(batch, "data"), np.array(_value(batch, layout.label))
+        images, labels = _value(batch, "data"), _value(batch, layout.label)
+        labels = np.array(labels if isinstance(labels, np.ndarray) else _list_of(int, labels))
         expected = (len(labels), _PIXELS)
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
             raise ValueError("its data are no array of bytes")
         if images.shape != expected or labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise ValueError(f"its data have the shape {images.shape} instead of {expected}")
         return images, labels.astype(np.int64)
+
+
+def _list_of(kind: type | tuple[type, ...], values: Any) -> list[Any]:
+    """The list, whose elements are known not to be lists again: these could grow without end."""
+    if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+        raise ValueError("its list of labels or names holds lists instead of numbers or text")
+    return values
 
 
 def _value(content: dict[str, Any], key: str) -> Any:

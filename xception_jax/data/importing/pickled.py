@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from xception_jax.regular_files import MAX_BYTES
+
 _PUSH = {
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
@@ -45,13 +47,14 @@ class _Machine:
 
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
+    made: int = 0  # bytes of the values that calls have made
 
     def since_mark(self) -> list[Any]:
         """Takes the values above the last mark off the stack, and the mark."""
-        start = max(index for index, value in enumerate(self.stack) if value is _MARK)
-        values = self.stack[start + 1 :]
-        del self.stack[start:]
-        return values
+        values = []
+        while (value := self.stack.pop()) is not _MARK:
+            values.append(value)
+        return values[::-1]
 
 
 def read_pickle(content: bytes) -> dict[str, Any]:
@@ -107,6 +110,9 @@ def _follow(machine: _Machine, code: str, argument: Any) -> None:  # noqa: PLR09
         stack[-1].extend(values)
     elif code in ("SETITEM", "SETITEMS"):
         pairs = [stack.pop(-2), stack.pop()] if code == "SETITEM" else machine.since_mark()
+        if not all(isinstance(key, (str, bytes, int)) for key in pairs[::2]):
+            # Of a tuple of tuples of the same tuples, the hash alone would take for ever.
+            raise ValueError("has a key that is neither text nor a number")
         stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
     elif code in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
         memo[len(memo) if argument is None else argument] = stack[-1]
@@ -115,9 +121,12 @@ def _follow(machine: _Machine, code: str, argument: Any) -> None:  # noqa: PLR09
     elif code == "GLOBAL":
         stack.append(_Name(*argument.split(" ")))
     elif code == "STACK_GLOBAL":
-        stack[-2:] = [_Name(*stack[-2:])]
+        stack[-2:] = [_Name(*map(_text, stack[-2:]))]
     elif code == "REDUCE":
         stack[-2:] = [_made(*stack[-2:])]
+        machine.made += len(stack[-1]) if isinstance(stack[-1], bytes) else 0
+        if machine.made > MAX_BYTES:
+            raise ValueError(f"makes more than {MAX_BYTES:,} bytes")
     elif code == "BUILD":
         _fill(stack[-2], stack.pop())
     elif code not in ("PROTO", "FRAME"):
@@ -143,8 +152,10 @@ def _made(name: Any, arguments: Any) -> Any:
             return np.dtype(_text(arguments[0]))
         if name.name == "_frombuffer":
             buffer, kind, shape, order = arguments
+            _require_dtype(kind)
             return _Array(np.frombuffer(buffer, kind).reshape(shape, order=order))
         if name.name == "scalar":
+            _require_dtype(arguments[0])
             return int(np.frombuffer(arguments[1], arguments[0])[0])
     raise ValueError(f"calls {name.module}.{name.name}, which was not run")
 
@@ -153,16 +164,25 @@ def _fill(made: Any, state: Any) -> None:
     """Fills an array with its shape, type and content; a type has only its byte order."""
     if isinstance(made, np.dtype):
         if _text(state[1]) not in "<|=":
-            raise ValueError(f"has numbers in the byte order {state[1]!r}")
+            raise ValueError(f"has numbers in the byte order {_text(state[1])!r}")
     elif isinstance(made, _Array):
         _, shape, kind, by_column, buffer = state
-        if not isinstance(kind, np.dtype) or not isinstance(buffer, (bytes, bytearray)):
-            raise ValueError("has an array of something else than numbers")
+        _require_dtype(kind)
         flat = np.frombuffer(buffer, kind)
         made.value = flat.reshape(shape, order="F" if by_column else "C")
     else:
         raise ValueError(f"fills a {type(made).__name__}")
 
 
+def _require_dtype(kind: Any) -> None:
+    if not isinstance(kind, np.dtype):
+        raise ValueError("has an array of something else than numbers")
+
+
 def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    """Text of either kind; anything else is not shown, for it may be as large as it likes."""
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if not isinstance(value, str):
+        raise ValueError(f"has a {type(value).__name__} in place of text")
+    return value

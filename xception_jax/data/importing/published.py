@@ -119,7 +119,7 @@ def check(name: str, path: Path, report: Report, note: Report) -> None:
     Raises:
         InputError: the file cannot be read, or has the published one's size and other content.
     """
-    published = PUBLISHED[name].get(path.name)
+    published = PUBLISHED.get(name, {}).get(path.name)
     if published is None:
         return
     try:

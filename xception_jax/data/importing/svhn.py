@@ -1,12 +1,11 @@
 """Importing the cropped digits of SVHN, from their MATLAB files."""
 
-import io
-import math
 from pathlib import Path
 
 import numpy as np
 
 from xception_jax.data.importing.archives import FIELD, readable
+from xception_jax.data.importing.matlab import read_arrays
 from xception_jax.data.importing.published import Report, check
 from xception_jax.errors import InputError, refused
 from xception_jax.regular_files import MAX_BYTES, read_regular
@@ -43,21 +42,16 @@ def read_svhn(
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.io import loadmat, whosmat
-
     with readable(path):
         content = read_regular(path)
-    # SciPy's reader of a damaged file can raise nearly anything.
     with refused(FIELD, str(path), "is no MATLAB file of SVHN's digits"):
-        shapes = {name: (shape, kind) for name, shape, kind in whosmat(io.BytesIO(content))}
-        shape, kind = shapes["X"]
-        count = shape[-1]
-        if (shape, kind) != ((32, 32, 3, count), "uint8") or math.prod(shape) > 2 * MAX_BYTES:
-            raise ValueError(f"X is {kind} {shape}, not uint8 (32, 32, 3, n)")
-        if math.prod(shapes["y"][0]) != count or not count:
-            raise ValueError(f"{count} images have labels of the shape {shapes['y'][0]}")
-        variables = loadmat(io.BytesIO(content), variable_names=["X", "y"])
-        images, labels = variables["X"], variables["y"].ravel().astype(np.int64)
-        if labels.min() < 1 or labels.max() > 10:
+        arrays = read_arrays(content, 2 * MAX_BYTES)
+        images, labels = arrays["X"], arrays["y"].ravel()
+        count = images.shape[-1]
+        if images.shape != (32, 32, 3, count) or images.dtype != np.uint8:
+            raise ValueError(f"X is {images.dtype} {images.shape}, not uint8 (32, 32, 3, n)")
+        if len(labels) != count or not count:
+            raise ValueError(f"{count} images have {len(labels)} labels")
+        if not np.isin(labels, range(1, 11)).all():
             raise ValueError("its labels are not all from 1 to 10")
-    return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10
+    return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels.astype(np.int64) % 10

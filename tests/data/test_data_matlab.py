@@ -1,0 +1,64 @@
+"""Our reader of MATLAB files against SciPy's, on files that SciPy wrote."""
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+
+from xception_jax.data.importing.matlab import read_arrays
+
+MOST = 1 << 20
+KINDS = (np.uint8, np.int16, np.int32, np.float32, np.float64, np.uint64)
+
+
+def saved(content: dict[str, Any], *, compressed: bool) -> bytes:
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, content, do_compression=compressed)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_are_those_that_scipy_reads(compressed, rng):
+    content = {
+        f"{'x' * length}{np.dtype(kind).name}": rng.integers(0, 99, shape).astype(kind)
+        for kind in KINDS
+        for length, shape in ((1, (1, 1)), (4, (3, 1)), (9, (2, 3)), (20, (3, 2, 5, 4)))
+    }
+    file = saved(content, compressed=compressed)
+    theirs = scipy.io.loadmat(io.BytesIO(file))
+    ours = read_arrays(file, MOST)
+    assert ours.keys() == content.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name])
+
+
+def test_what_is_no_real_array_is_refused():
+    for value in (np.array([1j]), np.array(["text"]), np.array([{"a": 1}]), {"a": 1}):
+        with pytest.raises(ValueError, match="else than real numbers"):
+            read_arrays(saved({"x": value}, compressed=False), MOST)
+
+
+@pytest.mark.parametrize("size", [1 << 10, (1 << 32) - 1])
+def test_a_size_that_is_only_declared_is_refused(size):
+    """Also of the values alone, inside of an array that is as large as it says."""
+    file = bytearray(saved({"x": np.zeros((8, 8), np.uint8)}, compressed=False))
+    values = len(file) - 64 - 8
+    assert struct.unpack_from("<II", file, values) == (2, 64)
+    for place in (values, 128):
+        changed = bytearray(file)
+        struct.pack_into("<I", changed, place + 4, size)
+        with pytest.raises(ValueError, match="larger than what there is"):
+            read_arrays(bytes(changed), MOST)
+
+
+def test_an_array_that_unpacks_to_too_much_is_refused():
+    file = saved({"x": np.zeros(MOST + 1, np.uint8)}, compressed=True)
+    with pytest.raises(ValueError, match="unpacks to more than"):
+        read_arrays(file, MOST)
+    packed = zlib.compress(bytes(100))
+    with pytest.raises(ValueError, match="kind 0"):
+        read_arrays(file[:128] + struct.pack("<II", 15, len(packed)) + packed, MOST)
