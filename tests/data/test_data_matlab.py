@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ MOST = 1 << 20
 KINDS = (np.uint8, np.int16, np.int32, np.float32, np.float64, np.uint64)
 
 
-def saved(content: dict[str, np.ndarray], *, compressed: bool) -> bytes:
+def saved(content: dict[str, Any], *, compressed: bool) -> bytes:
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, content, do_compression=compressed)
     return buffer.getvalue()

@@ -48,7 +48,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         arrays = read_arrays(content, 2 * MAX_BYTES)
         images, labels = arrays["X"], arrays["y"].ravel()
         count = images.shape[-1]
-        if (images.shape, images.dtype) != ((32, 32, 3, count), np.uint8):
+        if images.shape != (32, 32, 3, count) or images.dtype != np.uint8:
             raise ValueError(f"X is {images.dtype} {images.shape}, not uint8 (32, 32, 3, n)")
         if len(labels) != count or not count:
             raise ValueError(f"{count} images have {len(labels)} labels")
