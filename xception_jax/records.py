@@ -58,6 +58,9 @@ TESTS = ("mean", "median")
 FEWEST_PAIRS = 4
 """Paired differences without which no verdict is drawn at all."""
 
+DECIDED = ("supported", "opposite", "equivalent")
+"""Verdicts that say how something is."""
+
 SPENDING_NAMES = {"obrien_fleming": "O'Brien and Fleming's", "pocock": "Pocock's"}
 """Functions by which declared looks share the level of a test, with the names that people read."""
 SPENDINGS = tuple(SPENDING_NAMES)

@@ -65,6 +65,8 @@ def _show(written: "ReportResult", directory: Path) -> None:
         console.print()
         for number, claim in enumerate(claims, 1):
             console.print(f"{number}. {claim['verdict']}: {claim['sentence']}")
+            if replication := claim.get("replication"):
+                console.print(f"   {replication['sentence']}")
         console.print()
         console.print(_verdict_table(claims))
     for note in written.notes:

@@ -3,7 +3,8 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from xception_jax.commands.console import (
 )
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.library_output import kept_apart
+from xception_jax.commands.looks import look_by_look, seed_lines
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
@@ -50,6 +52,24 @@ Seeds = Annotated[
         metavar="N",
         help="Number of seeds; default: the experiment's. Those added after results lower the"
         " grade of verdicts.",
+    ),
+]
+
+
+def _first_seed(text: str) -> int:
+    from xception_jax.sweep.experiment import require_first_seed
+
+    value = int(text) if re.fullmatch(r"-?\d{1,12}", text) else text
+    require_first_seed("--first-seed", value)
+    return int(value)
+
+
+FirstSeed = Annotated[
+    int | None,
+    typer.Option(
+        parser=_first_seed,
+        metavar="N",
+        help="First of the seeds, which follow each other; default: the experiment's, 0.",
     ),
 ]
 Packing = Annotated[
@@ -97,6 +117,7 @@ def sweep(
     settings_asked: ListSettings = False,  # noqa: ARG001 - its callback lists them
     base: Base = None,
     seeds: Seeds = None,
+    first_seed: FirstSeed = None,
     packing: Packing = "auto",
     launcher: Launchers = None,
     workers: Workers = None,
@@ -118,7 +139,47 @@ def sweep(
 
     asked = parse_packing(packing)
     engine = Engine(launcher, workers, resources, sbatch, retries)
-    experiment, settings, runs = load_sweep(file, base=base, seeds=seeds, overrides=overrides or ())
+    experiment, settings, runs = load_sweep(
+        file, base=base, seeds=seeds, first_seed=first_seed, overrides=overrides or ()
+    )
+    return run_sweep(
+        experiment,
+        settings,
+        runs,
+        workdir=workdir,
+        engine=engine,
+        packing=asked,
+        has_widths=file.suffix == ".json",
+    )
+
+
+def run_sweep(
+    experiment: "Experiment",
+    settings: "Config",
+    runs: list["PlannedRun"],
+    *,
+    workdir: Path,
+    engine: Engine,
+    packing: str | int,
+    has_widths: bool,
+    confirms: Mapping[str, Any] | None = None,
+) -> int:
+    """Records a sweep in its directory and trains all of its unfinished runs.
+
+    Args:
+        experiment: the experiment.
+        settings: the base config from which its arms start.
+        runs: its runs.
+        workdir: directory of the sweep.
+        engine: where runs train.
+        packing: how many train together, as `parse_packing` gives it.
+        has_widths: whether the arms have the widths that make them equal already.
+        confirms: the sweep that this one repeats, see `sweep.confirmation`; None: it repeats none.
+
+    Returns:
+        The exit code.
+    """
+    launcher = engine.launcher
     with interruptible() as stop:
         prepare_jax(devices=launcher is None, packs=launcher is None)
         from xception_jax.lock import locked
@@ -128,7 +189,7 @@ def sweep(
         from xception_jax.sweep.local import check_runs, require_begun_data
 
         hosts.require_alone("sweep")
-        if file.suffix != ".json":  # in a record, arms have their widths
+        if not has_widths:
             experiment, runs = _equalized(experiment, settings, runs)
         steps = check_runs(runs, lambda note: console.print(f"data: {note}"))
         if launcher not in (None, "local"):
@@ -138,17 +199,28 @@ def sweep(
             require_begun_data(home, runs)
             opened = engine.open(home)
             with locked(home), kept_apart(home):
-                for line in write_ledger(home, experiment, settings, runs, command_line()):
-                    warn(line)
-                keep_changes(home)
-                console.print(_counts(experiment, len(runs)))
-                sizes = _sizes(asked, measured=opened is None)
-                if launcher == "slurm":
-                    return _submit(opened, home, runs, sizes)
-                how: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
-                if opened is None:
-                    return _train(home, experiment, runs, steps, **how)
-                return _launch(home, runs, steps, opened, retries=engine.tries, **how)
+
+                def train(part: "Runs", opened: Any) -> int:
+                    command = command_line()
+                    for line in write_ledger(
+                        home, experiment, settings, part, command, confirms=confirms
+                    ):
+                        warn(line)
+                    keep_changes(home)
+                    sizes = _sizes(packing, measured=opened is None)
+                    if launcher == "slurm":
+                        return _submit(opened, home, part, sizes)
+                    how: dict[str, Any] = {"stop": stop, "warn": warn, "sizes": sizes}
+                    if opened is None:
+                        return _train(home, experiment, part, steps, **how)
+                    return _launch(home, part, steps, opened, retries=engine.tries, **how)
+
+                for line in (_counts(experiment, len(runs)), *seed_lines(experiment)):
+                    console.print(line)
+                if not experiment.looks:
+                    return train(runs, opened)
+                engines = chain([opened], (engine.open(home) for _ in repeat(None)))
+                return look_by_look(home, experiment, runs, lambda part: train(part, next(engines)))
 
 
 def _equalized(

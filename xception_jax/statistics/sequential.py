@@ -136,6 +136,10 @@ class SequentialTest(LocationTest):
         """The one-sided p-value, over all looks so far, against a value below `null`."""
         return self._path(null, -1.0).p()
 
+    def rejects(self, alpha: float, null: float = 0.0) -> bool:
+        """Whether the two-sided test at level `alpha` rejects `null` at one of the looks so far."""
+        return any(self._path(null, sign).rejects(alpha / 2) for sign in (1.0, -1.0))
+
     def interval(self, tail: float, nulls: Sequence[float] = (0.0,)) -> tuple[float, float]:
         """The least and the greatest value that no one-sided test at level `tail` rejects by now.
 

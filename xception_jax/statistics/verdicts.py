@@ -13,6 +13,8 @@ The rules, which were made before any run:
   not be tested included. A post hoc claim is adjusted over all claims, and adds nothing to others.
 * The number of seeds is declared before there are results. Seeds added later, and planned seeds
   that are missing, are said in the sentence and lower the grade to C.
+* Where looks are declared, claims are judged at them and at no other number of seeds, by tests that
+  hold for all looks. A claim is `open` while a look is still to come.
 """
 
 import math
@@ -22,10 +24,14 @@ from typing import Any
 
 import numpy as np
 
+from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims
+from xception_jax.statistics.confirmation import with_replication
 from xception_jax.statistics.declared import Declared, Plan, plan_of, read_declared
 from xception_jax.statistics.endpoints import Measured, Outcome, Runs, measure
+from xception_jax.statistics.grades import graded
 from xception_jax.statistics.location import LocationTest, smallest_p
+from xception_jax.statistics.looks import Stage, by_looks
 from xception_jax.statistics.paired import (
     CONFIDENCE,
     correlation,
@@ -38,7 +44,6 @@ from xception_jax.statistics.paired import (
 )
 from xception_jax.statistics.power import (
     ALPHA,
-    FEWEST_PAIRS,
     Design,
     correlation_matrix,
     minimum_detectable_effect,
@@ -46,15 +51,11 @@ from xception_jax.statistics.power import (
 )
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.sentences import Finding, seed_marks, sentence
+from xception_jax.statistics.sequential import SequentialTest
 
 SCHEMA = 1
 METHODS = {"mean": "sign-flip", "median": "sign test"}
 """What the interval of each test is called."""
-_LOWERS_TO = {
-    **dict.fromkeys(("versions", "commit", "devices", "deterministic", "unrecorded"), "B"),
-    **dict.fromkeys(("initial", "batches", "augmentation", "settings"), "C"),
-    **dict.fromkeys(("data", "pixels", "code"), "C"),
-}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Case:
         plan: its seeds as planned and as tested.
         p_values: of each endpoint; empty where there are too few pairs to test.
         sides: of each endpoint whether the effect is where the claim has it.
+        stage: its place among the declared looks; None: there are none.
     """
 
     claim: RecordedClaim
@@ -72,6 +74,11 @@ class Case:
     plan: Plan
     p_values: tuple[float, ...] = ()
     sides: tuple[bool, ...] = ()
+    stage: Stage | None = None
+
+    def test(self, endpoint: Measured) -> LocationTest:
+        """The test of an endpoint's differences."""
+        return _location_test(self.claim, endpoint, self.stage)
 
     @property
     def p(self) -> float:
@@ -91,37 +98,90 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
         sweep: as read; the per-example results of its runs are read from its directory.
         audit: what `audit.audit` has found; None: claims get no grade.
     """
-    runs = Runs(sweep)
-    declared_seeds = read_declared(sweep)
-    cases = [_case(runs, claim, declared_seeds) for claim in recorded_claims(sweep)]
-    declared = [case for case in cases if not case.claim.post_hoc]
+    cases = _cases(sweep)
     return {
         "schema": SCHEMA,
         "confidence": CONFIDENCE,
-        "claims": [
-            _judged(sweep, case, cases if case.claim.post_hoc else declared, audit)
-            for case in cases
-        ],
+        "claims": with_replication(
+            [_judged(sweep, case, _family(case, cases), audit) for case in cases], sweep.record
+        ),
     }
 
 
-def _case(runs: Runs, claim: RecordedClaim, declared: Declared) -> Case:
+def open_arms(sweep: Sweep) -> frozenset[str]:
+    """The arms of all claims that a look may still decide; without declared looks, every arm."""
+    if read_declared(sweep).looks is None:
+        return frozenset(sweep.arms)
+    cases = _cases(sweep)
+    adjusted = [_adjusted(case, _family(case, cases), case.p) for case in cases]
+    return frozenset(
+        arm
+        for case, p in zip(cases, adjusted, strict=True)
+        if _verdict(case, p) == "open"
+        for arm in case.claim.arms
+    )
+
+
+def _cases(sweep: Sweep) -> list[Case]:
+    """Every claim with its tests: on all seeds, or on those up to its look."""
+    declared, claims = read_declared(sweep), recorded_claims(sweep)
+    looks, seeds = declared.looks, declared.seeds or ()
+    if looks is None:
+        runs = Runs(sweep)
+        return [_case(runs, claim, declared) for claim in claims]
+    runs_at = [Runs(sweep, seeds[:count]) for count in looks.counts]
+
+    def case_at(at: int, number: int) -> Case | None:
+        claim = claims[at]
+        stage = Stage(looks, number, claim.pilot_seeds)
+        case = _case(runs_at[max(0, number - 1)], claim, declared, stage)
+        return case if number == 0 or case.p_values else None
+
+    def is_decided(case: Case, cases: Sequence[Case]) -> bool:
+        return _adjusted(case, _family(case, cases), case.p) < ALPHA
+
+    return by_looks(looks, len(claims), case_at, is_decided)
+
+
+def _family(case: Case, cases: Sequence[Case]) -> Sequence[Case]:
+    """The claims over which the p-value of this one is adjusted."""
+    return cases if case.claim.post_hoc else [each for each in cases if not each.claim.post_hoc]
+
+
+def _case(runs: Runs, claim: RecordedClaim, declared: Declared, stage: Stage | None = None) -> Case:
     outcome = measure(runs, claim)
     if claim.problem:
         return Case(claim, outcome, Plan())
+    if stage is not None:
+        outcome = replace(outcome, planned=stage.tested)
+        if not stage.number:  # before its first look, nothing is tested or shown
+            return Case(claim, replace(outcome, seeds=(), endpoints=()), Plan(), stage=stage)
+        case = Case(claim, outcome, Plan(planned=outcome.seeds), stage=stage)
+        is_reached = len(outcome.seeds) == stage.seeds - claim.pilot_seeds
+        return _tested(case) if is_reached else case
     present, pilot = runs.seeds(claim.arms), claim.pilot_seeds
     plan = plan_of(declared, present, outcome.seeds, pilot_seeds=pilot)
     outcome = replace(outcome, planned=len(plan.planned))
     if len(outcome.seeds) < FEWEST_PAIRS:
         return Case(claim, outcome, plan)
-    tested = [_test(claim, endpoint) for endpoint in outcome.endpoints]
+    return _tested(Case(claim, outcome, plan))
+
+
+def _tested(case: Case) -> Case:
+    tested = [_test(case, endpoint) for endpoint in case.outcome.endpoints]
     p_values, sides = zip(*tested, strict=True)
-    return Case(claim, outcome, plan, p_values, sides)
+    return replace(case, p_values=p_values, sides=sides)
 
 
-def _test(claim: RecordedClaim, endpoint: Measured) -> tuple[float, bool]:
+def _location_test(claim: RecordedClaim, endpoint: Measured, stage: Stage | None) -> LocationTest:
+    if stage is None:
+        return LocationTest(endpoint.differences, claim.test)
+    return SequentialTest(endpoint.differences, claim.test, design=stage.design)
+
+
+def _test(case: Case, endpoint: Measured) -> tuple[float, bool]:
     """P-value, and whether the effect is on the claim's side of zero, or inside its margin."""
-    test = LocationTest(endpoint.differences, claim.test)
+    claim, test = case.claim, case.test(endpoint)
     if claim.margin is None:
         is_higher_meant = endpoint.higher_is_better == (claim.direction == "better")
         return test.p(), test.estimate >= 0 if is_higher_meant else test.estimate <= 0
@@ -137,10 +197,20 @@ def _judged(
     verdict = _verdict(case, _adjusted(case, family, case.p))
     power = _power(case, len(family), is_open=verdict == "inconclusive")
     endpoints = [_endpoint(case, at, family, power) for at in range(len(outcome.endpoints))]
-    grade, reasons = _grade(claim, seed_marks(case.plan), audit)
-    least = smallest_p(len(outcome.seeds), one_sided=case.is_one_sided)
-    least = _adjusted(case, family, least)
-    finding = Finding(claim, outcome, case.plan, verdict, endpoints, case.sides, len(family), least)
+    grade, reasons = graded(claim, seed_marks(case.plan), audit)
+    least = _smallest_p(case)
+    finding = Finding(
+        claim,
+        outcome,
+        case.plan,
+        verdict,
+        endpoints,
+        case.sides,
+        len(family),
+        least,
+        _adjusted(case, family, least),
+        case.stage,
+    )
     return {
         "claim": dict(claim.content),
         "title": claim.title,
@@ -156,11 +226,21 @@ def _judged(
             "pairs": len(outcome.seeds),
         },
         "added_seeds": list(case.plan.added),
+        "look": case.stage and case.stage.describe(),
         "endpoints": endpoints,
     }
 
 
+def _smallest_p(case: Case) -> float:
+    """The least p-value that so many seeds can give the claim."""
+    if case.stage is not None:
+        return case.stage.smallest_p(one_sided=case.is_one_sided)
+    return smallest_p(len(case.outcome.seeds), one_sided=case.is_one_sided)
+
+
 def _verdict(case: Case, p: float) -> str:
+    if p >= ALPHA and case.stage is not None and case.stage.next_seeds is not None:
+        return "open"
     if not case.p_values:
         return "not tested"
     if p >= ALPHA:
@@ -183,7 +263,7 @@ def _endpoint(
     """One endpoint as plain data; what cannot be computed from so few pairs is null."""
     claim, endpoint = case.claim, case.outcome.endpoints[at]
     differences, n = endpoint.differences, len(case.outcome.seeds)
-    test = LocationTest(differences, claim.test)
+    test = case.test(endpoint)
     p = case.p_values[at] if case.p_values else None
     tail = ALPHA if claim.margin is not None and _is_inside(test, claim.margin) else ALPHA / 2
     nulls = (0.0,) if claim.margin is None else (-claim.margin, claim.margin)
@@ -199,7 +279,7 @@ def _endpoint(
         "effect": test.estimate if n else None,
         "interval": interval if interval and math.isfinite(interval[0]) else None,
         "confidence": 1 - 2 * tail,
-        "method": METHODS[claim.test] if n else None,
+        "method": METHODS[claim.test] + " over looks" * (case.stage is not None) if n else None,
         "other_intervals": other_intervals(differences) if n >= 2 and is_mean else {},
         "skewness": skewness(differences),
         "is_skewed": is_mean and is_skewed(differences),
@@ -255,18 +335,3 @@ def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int
         distances = (np.abs(effects) - (margin or 0.0)) / scale
         needed = needed_n(list(distances), replace(known, equivalence=False))
     return detectable, needed and max(needed, n + 1)
-
-
-def _grade(
-    claim: RecordedClaim, marks: Sequence[str], audit: Mapping[str, Any] | None
-) -> tuple[str | None, list[str]]:
-    """The grade, A if everything pairs and is as declared before the runs, and why it is lower."""
-    if audit is None:
-        return None, []
-    mismatches = [row for row in audit["mismatches"] if set(row["arms"]) <= set(claim.arms)]
-    reasons = [mismatch["text"] for mismatch in mismatches]
-    grade = max((_LOWERS_TO.get(row["kind"], "C") for row in mismatches), default="A")
-    if claim.post_hoc:
-        reasons.append(claim.lateness)
-        grade = {"A": "B"}.get(grade, "C")
-    return "C" if marks else grade, [*reasons, *marks]

@@ -70,8 +70,9 @@ def load_recorded(path: Path) -> RecordedSweep:
         experiment = Experiment(
             **{
                 **described,
-                "seeds": max(described["seeds"]) + 1,
-                "claims": tuple(_claim(claim) for claim in described["claims"]),
+                "first_seed": min(described["seeds"]),
+                "seeds": max(described["seeds"]) + 1 - min(described["seeds"]),
+                "claims": tuple(read_claim(claim) for claim in described["claims"]),
             }
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -81,13 +82,23 @@ def load_recorded(path: Path) -> RecordedSweep:
     return RecordedSweep(path, experiment, base, content["runs"], packs, claims_sha256)
 
 
-def _claim(described: Mapping[str, Any]) -> Claim:
+def read_claim(described: Mapping[str, Any]) -> Claim:
+    """A claim as it was declared, from what `Claim.describe` made of it.
+
+    Raises:
+        InputError: it is not valid, as its type may also be (`TypeError`).
+    """
     lists = {name: tuple(v) for name, v in described.items() if isinstance(v, list)}
     return Claim(**{**described, **lists})
 
 
 def load_sweep(
-    path: Path, *, base: Path | None = None, seeds: int | None, overrides: Collection[str]
+    path: Path,
+    *,
+    base: Path | None = None,
+    seeds: int | None,
+    first_seed: int | None = None,
+    overrides: Collection[str],
 ) -> tuple[Experiment, Config, list[PlannedRun]]:
     """An experiment, its base config and its runs, from its own file or from a `sweep.json`.
 
@@ -95,6 +106,7 @@ def load_sweep(
         path: path of an experiment file, or of a record, whose name ends in .json.
         base: a config file in place of the experiment's own base; not with a record.
         seeds: number of seeds; None: the experiment's, or the runs that are recorded.
+        first_seed: the first of them; None: the experiment's, or the first that is recorded.
         overrides: `key=value` words.
 
     Raises:
@@ -103,22 +115,38 @@ def load_sweep(
     """
     if path.suffix != ".json":
         experiment, settings = load_experiment(path, base=base, overrides=overrides)
-        if seeds is not None:
-            experiment = replace(experiment, seeds=seeds)
+        experiment = with_seeds(experiment, seeds, first_seed)
         return experiment, settings, plan_runs(experiment, settings)
     if base is not None:
         reason = f"goes with an experiment file; {path.name} holds the base of its runs"
         raise InputError("--base", str(base), reason)
     recorded = load_recorded(path)
-    if seeds is None and not overrides:
-        runs = [recorded.run(row) for row in recorded.rows]
-        return recorded.experiment, resolve(recorded.base), runs
-    experiment = recorded.experiment
-    if seeds is not None:
-        experiment = replace(experiment, seeds=seeds)
+    if seeds is None and first_seed is None and not overrides:
+        experiment, settings = recorded.experiment, resolve(recorded.base)
+        listed = [recorded.run(row) for row in recorded.rows]
+        return experiment, settings, plan_runs(experiment, settings) if experiment.looks else listed
+    experiment = with_seeds(recorded.experiment, seeds, first_seed)
     experiment, settings = apply_overrides(experiment, recorded.base, overrides)
     runs = plan_runs(experiment, settings)
-    if seeds is None:
+    if seeds is None and first_seed is None and not experiment.looks:
         in_record = {(row["arm"], row["seed"]) for row in recorded.rows}
         runs = [run for run in runs if (run.arm, run.seed) in in_record]
     return experiment, settings, runs
+
+
+def with_seeds(
+    experiment: Experiment, seeds: int | None, first_seed: int | None = None
+) -> Experiment:
+    """The experiment with another number of seeds, and another first one, where they are given.
+
+    Raises:
+        InputError: the experiment declares its looks, which say how many seeds it has.
+    """
+    if seeds is not None and experiment.looks and seeds != experiment.seeds:
+        reason = f"is not the last of the looks that the experiment declares, {experiment.looks}"
+        raise InputError("--seeds", seeds, reason, experiment.seeds)
+    return replace(
+        experiment,
+        seeds=experiment.seeds if seeds is None else seeds,
+        first_seed=experiment.first_seed if first_seed is None else first_seed,
+    )
