@@ -43,10 +43,13 @@ class SweepWriter:
     arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seeds: Sequence[int] = (0, 1, 2)
     claims: Sequence[Any] = ()
+    looks: Sequence[int] = ()
+    spending: str = "obrien_fleming"
 
     def __post_init__(self) -> None:
         self.runs = [self._entry(arm, seed) for arm in self.arms for seed in self.seeds]
         self.directory.mkdir(parents=True, exist_ok=True)
+        looks = {"looks": list(self.looks), "spending": self.spending} if self.looks else {}
         sweep = {
             "schema": 1,
             "experiment": {
@@ -57,6 +60,7 @@ class SweepWriter:
                 "seeds": list(self.seeds),
                 "claims": list(self.claims),
                 "reference": "paper section 4.7, figure 10",
+                **looks,
             },
             "claims_sha256": digest(list(self.claims)),
             "post_hoc_claims": [],
@@ -68,6 +72,7 @@ class SweepWriter:
                 known=Known(),
                 command="xception-jax sweep experiments/nonlinearity.py --workdir W",
                 at=DECLARED,
+                looks=looks,
             ),
             "runs": self.runs,
             "command": "xception-jax sweep experiments/nonlinearity.py --workdir W",

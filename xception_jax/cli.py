@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from xception_jax.commands.audit import audit
+from xception_jax.commands.confirm import confirm
 from xception_jax.commands.console import console, warn
 from xception_jax.commands.data import list_sets, prepare_set
 from xception_jax.commands.devices import check_devices
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-RUNS = train, sweep, status, report, audit, sync, plan
+RUNS = train, sweep, confirm, status, report, audit, sync, plan
 WEIGHTS = evaluate, convert, predict, export
 for command in RUNS + WEIGHTS:
     app.command()(command)

@@ -62,6 +62,16 @@ NEED_MARGIN = ("equivalent", "not_worse")
 TESTS = ("mean", "median")
 """What a claim can be about: the mean paired difference, or the median."""
 
+FEWEST_PAIRS = 4
+"""Paired differences without which no verdict is drawn at all."""
+
+DECIDED = ("supported", "opposite", "equivalent")
+"""Verdicts that say how something is."""
+
+SPENDING_NAMES = {"obrien_fleming": "O'Brien and Fleming's", "pocock": "Pocock's"}
+"""Functions by which declared looks share the level of a test, with the names that people read."""
+SPENDINGS = tuple(SPENDING_NAMES)
+
 
 def data_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[str]]:
     """What differs between the data of two runs, by split.

@@ -27,27 +27,38 @@ class Study:
     Attributes:
         claims: source of the claims in the experiment file.
         trainable: number of first seeds whose runs end when they are trained; the others wait.
+        fields: source of what the experiment has beside its arms and claims.
     """
 
     def __init__(self, call: Call, directory: Path, patch: pytest.MonkeyPatch) -> None:
         self.call, self.file, self.home = call, directory / "study.py", directory / "sweep"
         self.claims, self.trainable, self.interrupted = CLAIM, 100, False
+        self.fields = "seeds=8"
+        self.trained: list[tuple[str, int]] = []
         self.finals = {"none": 0.85, "relu": 0.88}
         patch.setattr(local, "_train", self._train)
 
     def sweep(self, *words: object) -> str:
         """Runs `sweep`, and returns what it said on standard error."""
+        code, _, err = self.call("sweep", self.write(), "--workdir", self.home, *self.words(*words))
+        assert code in (0, 1, 75), err
+        return err
+
+    def write(self) -> Path:
+        """Writes the experiment's file."""
         arms = {arm: {"model.intermediate_activation": arm} for arm in self.finals}
         self.file.write_text(
             "from xception_jax.sweep import Claim, Experiment\n\n"
             "def get_experiment():\n"
-            f"    claims = ({self.claims},)\n"
-            f"    return Experiment('study', 'so', {str(CONFIG)!r}, {arms!r}, 8, claims)\n"
+            f"    fields = dict({self.fields}, claims=({self.claims},), arms={arms!r})\n"
+            f"    return Experiment('study', 'so', {str(CONFIG)!r}, **fields)\n"
         )
-        more = ("--packing", "off", *words, *SHRUNK)
-        code, _, err = self.call("sweep", self.file, "--workdir", self.home, *more)
-        assert code in (0, 1, 75), err
-        return err
+        return self.file
+
+    @staticmethod
+    def words(*words: object) -> tuple[object, ...]:
+        """Words that make a sweep small, after others."""
+        return "--packing", "off", *words, *SHRUNK
 
     def verdict(self) -> dict[str, Any]:
         """The verdict on the last claim, as `report` leaves it."""
@@ -72,6 +83,7 @@ class Study:
 
     def _end(self, run: RunSpec) -> dict[str, Any]:
         seed, arm = run.config.seed, run.labels.arm or ""
+        self.trained.append((arm, seed))
         if seed >= self.trainable:
             return files.update_run(run.directory, status="planned")
         final = self.finals[arm] + 0.001 * np.random.default_rng([seed, len(arm)]).normal()

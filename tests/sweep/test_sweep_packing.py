@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from xception_jax import lock
+from xception_jax.commands.sweep_options import parse_packing
 from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory
 from xception_jax.runtime.disk_cache import store
 from xception_jax.sweep import load_experiment, local, plan_runs, sizing
-from xception_jax.sweep.experiment import parse_packing
 from xception_jax.sweep.measurement import Trial
 from xception_jax.sweep.packing import even_size, plan_packs
 from xception_jax.tracking import read_metrics

@@ -8,7 +8,9 @@ import typer
 from rich.table import Table
 
 from xception_jax.commands.console import Base, ListSettings, Overrides, console
+from xception_jax.commands.looks import seed_lines
 from xception_jax.commands.process import prepare_jax, require_devices
+from xception_jax.commands.sweep_options import Seeds
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def plan(
     settings_asked: ListSettings = False,  # noqa: ARG001 - its callback lists them
     base: Base = None,
     modules: Annotated[bool, typer.Option(help="Also list the modules of each arm.")] = False,
+    seeds: Seeds = None,
     pilot: Pilot = None,
     topology: TopologyName = None,
     largest_batch: LargestBatch = False,
@@ -66,15 +69,15 @@ def plan(
     """
     if as_json and topology is None:
         raise InputError("--json", None, "goes with --topology")
-    experiment, settings, arms = _load(file, base, overrides or [])
+    experiment, settings, arms = _load(file, base, seeds, overrides or [])
     if topology is not None:
         from xception_jax.commands.forecast import show_forecast
 
         configs = [(arm, config) for arm, config, _ in arms]
-        seeds = 1 if experiment is None else experiment.seeds
+        runs = 1 if experiment is None else experiment.seeds
         tune = None if experiment is None else experiment.tune
         how = {"search": largest_batch, "as_json": as_json}
-        return show_forecast(configs, seeds, topology, tune=tune, **how)
+        return show_forecast(configs, runs, topology, tune=tune, **how)
     power = _power_lines(experiment, pilot)
     costs, notes, refusal = [], [], None
     for arm, config, named in arms:
@@ -107,20 +110,24 @@ def _kernels_line() -> str:
 
 
 def _load(
-    file: Path, base: Path | None, overrides: list[str]
+    file: Path, base: Path | None, seeds: int | None, overrides: list[str]
 ) -> tuple["Experiment | None", "Config", list["Arm"]]:
     """The experiment in `file`, None if it is a config file, its base config, and its arms."""
     from xception_jax.config import load_file, require_settings, resolve
     from xception_jax.sweep import Experiment, load_experiment
+    from xception_jax.sweep.recorded import with_seeds
 
     content = load_file(file, "get_experiment", "get_config")
     if not isinstance(content, Experiment):
         if base is not None:
             raise InputError("--base", str(base), "goes with an experiment; this is a config")
+        if seeds is not None:
+            raise InputError("--seeds", seeds, "goes with an experiment; this is a config")
         config = resolve(require_settings(file, content), overrides=overrides)
         _start_jax()
         return None, config, [(file.stem, config, [])]
     experiment, settings = load_experiment(file, base=base, overrides=overrides)
+    experiment = with_seeds(experiment, seeds)
     _start_jax()
     from xception_jax.planning.budget import equalize
 
@@ -181,7 +188,7 @@ def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["T
     table = Table("claim", "endpoint", "seeds", "detectable", box=None, pad_edge=False)
     for row in rows:
         table.add_row(row.claim, row.endpoint, str(row.seeds), _detectable(row))
-    return ["", table, *_power_legend(rows)] if rows else []
+    return ["", table, *_power_legend(rows), *seed_lines(experiment)] if rows else []
 
 
 def _detectable(row: "Detectable") -> str:

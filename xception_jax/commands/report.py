@@ -67,6 +67,8 @@ def _show(written: "ReportResult", directory: Path) -> None:
         console.print()
         for number, claim in enumerate(claims, 1):
             console.print(f"{number}. {claim['verdict']}: {claim['sentence']}")
+            if replication := claim.get("replication"):
+                console.print(f"   {replication['sentence']}")
         console.print()
         console.print(_verdict_table(claims))
     if spent := describe_compute(written.verdicts["compute"]):

@@ -1,9 +1,9 @@
 """`sweep`: train every arm of an experiment with every seed."""
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +22,19 @@ from xception_jax.commands.console import (
 from xception_jax.commands.devices import require_devices_of_workers
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.library_output import kept_apart
+from xception_jax.commands.looks import look_by_look, seed_lines
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
+from xception_jax.commands.sweep_options import (
+    FirstSeed,
+    Launchers,
+    Packing,
+    Resources,
+    Retries,
+    Sbatch,
+    Seeds,
+    Workers,
+    parse_packing,
+)
 from xception_jax.commands.tuning import Unfinished, read_tuned, tune_first
 from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
@@ -36,52 +48,6 @@ if TYPE_CHECKING:
 
     Runs = Sequence[PlannedRun]
 
-
-def _seeds(text: str) -> int:
-    from xception_jax.sweep.experiment import require_seeds
-
-    value = int(text) if re.fullmatch(r"-?\d{1,9}", text) else text
-    require_seeds("--seeds", value)
-    return int(value)
-
-
-Seeds = Annotated[
-    int | None,
-    typer.Option(
-        parser=_seeds,
-        metavar="N",
-        help="Number of seeds; default: the experiment's. Those added after results lower the"
-        " grade of verdicts.",
-    ),
-]
-Packing = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|off|K",
-        help="Runs trained together in one compiled program; auto: as measured, but off with"
-        " --launcher.",
-    ),
-]
-Launchers = Annotated[
-    str | None,
-    typer.Option(
-        metavar="local|ray|slurm",
-        help="Where worker processes run: this machine, Ray or a Slurm array; default: no workers.",
-    ),
-]
-Workers = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Workers at a time, at most (local, slurm).")
-]
-Resources = Annotated[
-    str | None, typer.Option(metavar="TPU=4", help="Resources that each worker reserves (ray).")
-]
-Sbatch = Annotated[
-    str | None, typer.Option(metavar="OPTIONS", help="Further options for sbatch (slurm).")
-]
-Retries = Annotated[
-    int | None,
-    typer.Option(min=0, metavar="N", help="Retries of a failed worker (local, ray); default: 2."),
-]
 
 _KEPT_THERE = "is worked on by this machine and kept there"
 
@@ -99,6 +65,7 @@ def sweep(
     settings_asked: ListSettings = False,  # noqa: ARG001 - its callback lists them
     base: Base = None,
     seeds: Seeds = None,
+    first_seed: FirstSeed = None,
     packing: Packing = "auto",
     launcher: Launchers = None,
     workers: Workers = None,
@@ -115,12 +82,51 @@ def sweep(
     """
     if unit is not None:
         return _train_unit(workdir, unit)
-    from xception_jax.sweep.experiment import parse_packing
     from xception_jax.sweep.recorded import load_sweep
 
     asked = parse_packing(packing)
     engine = Engine(launcher, workers, resources, sbatch, retries)
-    experiment, settings, runs = load_sweep(file, base=base, seeds=seeds, overrides=overrides or ())
+    experiment, settings, runs = load_sweep(
+        file, base=base, seeds=seeds, first_seed=first_seed, overrides=overrides or ()
+    )
+    return run_sweep(
+        experiment,
+        settings,
+        runs,
+        workdir=workdir,
+        engine=engine,
+        packing=asked,
+        has_widths=file.suffix == ".json",
+    )
+
+
+def run_sweep(
+    experiment: "Experiment",
+    settings: "Config",
+    runs: list["PlannedRun"],
+    *,
+    workdir: Path,
+    engine: Engine,
+    packing: str | int,
+    has_widths: bool,
+    confirms: Mapping[str, Any] | None = None,
+) -> int:
+    """Records a sweep in its directory and trains all of its unfinished runs.
+
+    Args:
+        experiment: the experiment.
+        settings: the base config from which its arms start.
+        runs: its runs.
+        workdir: directory of the sweep.
+        engine: where runs train.
+        packing: how many train together, as `parse_packing` gives it.
+        has_widths: whether the arms have the widths that make them equal already.
+        confirms: the sweep that this one repeats, see `sweep.confirmation`; None: it repeats none.
+
+    Returns:
+        The exit code.
+    """
+    launcher = engine.launcher
     with interruptible() as stop:
         _prepare(launcher)
         from xception_jax.lock import locked
@@ -129,7 +135,7 @@ def sweep(
         from xception_jax.sweep.local import check_runs, require_begun_data
 
         hosts.require_alone("sweep")
-        if file.suffix != ".json":  # in a record, arms have their widths
+        if not has_widths:
             experiment, runs = _equalized(experiment, settings, runs)
         steps = check_runs(runs, lambda note: console.print(f"data: {note}"))
         if launcher not in (None, "local"):
@@ -140,13 +146,14 @@ def sweep(
             require_home(home, experiment, runs)
             require_begun_data(home, runs)
             opened = engine.open(home)
-            how = {"stop": stop, "warn": warn, "sizes": _sizes(asked, measured=opened is None)}
+            how = {"stop": stop, "warn": warn, "sizes": _sizes(packing, measured=opened is None)}
             with locked(home), kept_apart(home):
                 of_work: dict[str, Any] = {
                     "steps": steps,
                     "engine": engine,
                     "opened": opened,
                     "how": how,
+                    "confirms": confirms,
                 }
                 return _work(home, experiment, settings, runs, **of_work)
 
@@ -161,36 +168,51 @@ def _work(
     engine: Engine,
     opened: Any,
     how: dict[str, Any],
+    confirms: Mapping[str, Any] | None,
 ) -> int:
     """Records the sweep in its locked directory, tunes and trains it; returns the exit code."""
-    from xception_jax.runtime.run_directory import keep_changes
     from xception_jax.sweep import plan_runs
     from xception_jax.sweep.local import check_runs
 
-    _record(home, experiment, base, runs)
-    keep_changes(home)
     if experiment.untuned:
+        _record(home, experiment, base, runs, confirms)
         try:
             experiment = tune_first(home, experiment, base, engine=engine, opened=opened, how=how)
         except Unfinished as unfinished:
             return unfinished.code
         runs, opened = plan_runs(experiment, base), engine.open(home)
-        _record(home, experiment, base, runs)
     if experiment.tune is not None:
         steps = check_runs(runs)
-    console.print(_counts(experiment, len(runs)))
-    if engine.launcher == "slurm":
-        return _submit(opened, home, runs, how["sizes"])
-    if opened is None:
-        return _train(home, experiment, runs, steps, **how)
-    return _launch(home, runs, steps, opened, retries=engine.tries, **how)
+
+    def train(part: "Runs", opened: Any) -> int:
+        _record(home, experiment, base, part, confirms)
+        if engine.launcher == "slurm":
+            return _submit(opened, home, part, how["sizes"])
+        if opened is None:
+            return _train(home, experiment, part, steps, **how)
+        return _launch(home, part, steps, opened, retries=engine.tries, **how)
+
+    for line in (_counts(experiment, len(runs)), *seed_lines(experiment)):
+        console.print(line)
+    if not experiment.looks:
+        return train(runs, opened)
+    engines = chain([opened], (engine.open(home) for _ in repeat(None)))
+    return look_by_look(home, experiment, runs, lambda part: train(part, next(engines)))
 
 
-def _record(home: Path, experiment: "Experiment", base: "Config", runs: list["PlannedRun"]) -> None:
+def _record(
+    home: Path,
+    experiment: "Experiment",
+    base: "Config",
+    runs: "Runs",
+    confirms: Mapping[str, Any] | None,
+) -> None:
+    from xception_jax.runtime.run_directory import keep_changes
     from xception_jax.sweep.ledger import write_ledger
 
-    for line in write_ledger(home, experiment, base, runs, command_line()):
+    for line in write_ledger(home, experiment, base, runs, command_line(), confirms=confirms):
         warn(line)
+    keep_changes(home)
 
 
 def _prepare(launcher: str | None) -> None:

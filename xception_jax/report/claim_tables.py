@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xception_jax.json_values import as_text
+from xception_jax.json_values import as_list, as_mapping, as_text
 from xception_jax.records import ENDPOINT_NAMES
 from xception_jax.report.tables import NOT_KNOWN, Table
 
@@ -52,6 +52,28 @@ def _improvement(row: Mapping[str, Any]) -> str | None:
         return value
     draws = f", {count} draw{'s' * (count > 1)}" if (count := row.get("draws")) else ""
     return f"{_cell(value)} ({ends[0]:.2f} to {ends[1]:.2f}{draws})"
+
+
+def replication_table(claim: Mapping[str, Any]) -> Table:
+    """One row per endpoint of a claim: the first sweep, the fresh seeds, and both together."""
+    replication = claim["replication"]
+    original = as_mapping(replication["original"])
+    first = {
+        as_text(row.get("endpoint")): row
+        for row in map(as_mapping, as_list(original.get("endpoints")))
+    }
+    both = {as_text(row["endpoint"]): row for row in replication["combined"]}
+    rows = []
+    for row in claim["endpoints"]:
+        name = as_text(row.get("endpoint"))
+        sides = (as_mapping(first.get(name)), row, as_mapping(both.get(name)))
+        cells = [_cell(side.get(key)) for side in sides for key in ("effect", "interval")]
+        rows.append((endpoint_name(name), *cells))
+    columns = [f"{side}{what}" for side in _SIDES for what in ("", ", interval")]
+    return Table(("endpoint", *columns), (False, *(True for _ in columns)), tuple(rows))
+
+
+_SIDES = ("first sweep", "fresh seeds", "all seeds")
 
 
 def _cell(value: object) -> str:

@@ -42,6 +42,7 @@ VERDICTS = {
     "opposite": (COLORS[1], "D", COLORS[1]),
     "equivalent": (COLORS[2], "o", COLORS[2]),
     "inconclusive": (QUIET, "s", GROUND),
+    "open": (QUIET, "s", GROUND),
     "not tested": (QUIET, "o", GROUND),
 }
 

@@ -25,6 +25,7 @@ from xception_jax.report.claim_tables import (
     claim_title,
     describe_pairing,
     endpoint_table,
+    replication_table,
     settings_table,
 )
 from xception_jax.report.compute_tables import (
@@ -47,6 +48,7 @@ from xception_jax.report.tables import (
 from xception_jax.report.tuning import tuning_notes, tuning_table
 from xception_jax.statistics.contrasts import has_begun
 from xception_jax.statistics.declared import describe_history
+from xception_jax.statistics.looks import has_open_claim
 from xception_jax.statistics.results import SETTLED, Run, Sweep
 
 Definition = tuple[str, str | None, bool]
@@ -103,7 +105,7 @@ def render_page(
         common,
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        refresh=_refresh(sweep, made_by),
+        refresh=_refresh(sweep, verdicts, made_by),
         sweep=sweep,
         settled=sum(run.status in SETTLED for run in sweep.runs),
         claims=verdicts["claims"],
@@ -144,6 +146,7 @@ def _templates() -> Environment:
         "compute_spent": describe_compute,
         "endpoint_table": endpoint_table,
         "marker_outline": _marker_outline,
+        "replication_table": replication_table,
     }
     return templates
 
@@ -158,9 +161,10 @@ def _marker_outline(style: ArmStyle) -> str:
     )
 
 
-def _refresh(sweep: Sweep, made_by: MadeBy) -> int | None:
+def _refresh(sweep: Sweep, verdicts: Mapping[str, Any], made_by: MadeBy) -> int | None:
     """Seconds after which the page loads itself again."""
-    if made_by.refresh is None or sweep.has_ended:
+    has_ended = sweep.has_ended and not has_open_claim(verdicts)
+    if made_by.refresh is None or has_ended:
         return None
     return max(1, round(made_by.refresh))
 

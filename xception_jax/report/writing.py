@@ -20,6 +20,7 @@ from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import arm_table, headline, results_frame
 from xception_jax.statistics.audit import audit
+from xception_jax.statistics.looks import has_open_claim
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.verdicts import judge
 
@@ -99,7 +100,7 @@ def write_report(
         rows=table.rows,
         notes=sweep.notes,
         verdicts=verdicts,
-        has_ended=sweep.has_ended,
+        has_ended=sweep.has_ended and not has_open_claim(verdicts),
     )
 
 

@@ -7,7 +7,6 @@ must have the same settings, data and code. What is not as it should be is a mis
 line.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from xception_jax.json_values import as_list, as_mapping, as_text
 from xception_jax.records import ENDED
 from xception_jax.statistics.contrasts import Arms, has_begun, paired_runs, pairs
+from xception_jax.statistics.declared import needed_runs
 from xception_jax.statistics.machines import (
     describe_batch_norm,
     describe_depthwise,
@@ -96,7 +96,7 @@ def audit(sweep: Sweep) -> dict[str, Any]:
     seeds = sorted({run.seed for run in sweep.runs if run.seed is not None})
     return {
         "schema": SCHEMA,
-        "complete": all(run in ended for run in itertools.product(sweep.arms, seeds)),
+        "complete": needed_runs(sweep) <= ended,
         "seeds": [_seed(sweep, compared, seed) for seed in seeds],
         "mismatches": [
             {**asdict(mismatch), "arms": list(mismatch.arms)} for mismatch in mismatches

@@ -5,6 +5,7 @@ runs tell when they began and ended, and which claims were declared when they be
 declared before the runs, and seeds as planned, only where all of this agrees.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 from xception_jax.checksums import digest, has_valid_checksum
 from xception_jax.json_values import as_list, as_mapping, as_text, as_whole
 from xception_jax.records import ENDED
+from xception_jax.statistics.looks import Looks, read_looks
 from xception_jax.statistics.results import Sweep
 
 CLOCKS_AGREE = timedelta(minutes=1)
@@ -28,11 +30,13 @@ class Declared:
         seeds_doubt: why nothing shows it.
         claims_doubt: why no claim counts as declared before the runs; empty: those of
             `experiment` in `sweep.json` do.
+        looks: numbers of the planned seeds at which claims are judged; None: with all at once.
     """
 
     seeds: tuple[int, ...] | None
     seeds_doubt: str
     claims_doubt: str
+    looks: Looks | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,19 @@ def read_declared(sweep: Sweep) -> Declared:
         )
     )
     claims_doubt = _claims_doubt(sweep, _last(history, "begun", "reported"))
-    return Declared(None if seeds_doubt else seeds, seeds_doubt, claims_doubt)
+    if seeds_doubt:
+        return Declared(None, seeds_doubt, claims_doubt)
+    return Declared(seeds, "", claims_doubt, read_looks(seeds_entry, len(seeds)))
+
+
+def needed_runs(sweep: Sweep) -> set[tuple[str, int | None]]:
+    """Arm and seed of every run of the whole sweep.
+
+    With declared looks, an arm may need fewer seeds than others: then those that are listed.
+    """
+    if read_declared(sweep).looks is not None:
+        return {(run.arm, run.seed) for run in sweep.runs}
+    return set(itertools.product(sweep.arms, {run.seed for run in sweep.runs} - {None}))
 
 
 def plan_of(

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xception_jax.records import NEED_MARGIN
+from xception_jax.records import FEWEST_PAIRS, NEED_MARGIN
 from xception_jax.statistics.claims import RecordedClaim, read_claim
 from xception_jax.statistics.endpoints import Measured, Runs, measure
 from xception_jax.statistics.power import (
     ALPHA,
-    FEWEST_PAIRS,
     Design,
     correlation_matrix,
     equal_correlation,

@@ -5,7 +5,7 @@ and never reaches a target. A run that is missing or failed is none, and its see
 it. Nothing is taken from a best epoch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,10 +90,13 @@ class Outcome:
 class Runs:
     """The runs of a sweep by arm and seed, with the files that endpoints are computed from."""
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(self, sweep: Sweep, seeds: Collection[int] | None = None) -> None:
+        """Takes the runs of these seeds; None: of all."""
         self.sweep = sweep
         self._index = {
-            (run.arm, run.seed): at for at, run in enumerate(sweep.runs) if run.seed is not None
+            (run.arm, run.seed): at
+            for at, run in enumerate(sweep.runs)
+            if run.seed is not None and (seeds is None or run.seed in seeds)
         }
         self._predictions: dict[int, Predictions | None] = {}
 

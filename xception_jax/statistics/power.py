@@ -25,8 +25,6 @@ from xception_jax.statistics.paired import correlation
 
 ALPHA = 0.05
 POWER = 0.8
-FEWEST_PAIRS = 4
-"""With fewer, no verdict is drawn at all."""
 MOST_SEEDS = 1_000
 EXACT_ENDS_UP_TO = 12
 DRAWS = 10_000

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.declared import Plan
 from xception_jax.statistics.endpoints import Measured, Outcome
-from xception_jax.statistics.location import EXACT_UP_TO, smallest_n, smallest_p
-from xception_jax.statistics.power import ALPHA, FEWEST_PAIRS, MOST_SEEDS, POWER
+from xception_jax.statistics.location import EXACT_UP_TO, smallest_n
+from xception_jax.statistics.looks import Stage
+from xception_jax.statistics.power import ALPHA, MOST_SEEDS, POWER
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.statements import state_verdict
 from xception_jax.statistics.tuning import describe_tuning
@@ -26,8 +28,10 @@ class Finding:
         endpoints: as in `verdicts.json`, in the order of the outcome's.
         sides: of each tested endpoint whether the effect is where the claim has it.
         family: number of claims that the p-values are adjusted for.
+        smallest_p: the smallest p that so many seeds can give the claim.
         least_p: the smallest adjusted p that so many seeds could have given this claim, beside the
             p-values of the other claims.
+        stage: its place among the declared looks; None: there are none.
     """
 
     claim: RecordedClaim
@@ -37,7 +41,9 @@ class Finding:
     endpoints: Sequence[Mapping[str, Any]]
     sides: tuple[bool, ...]
     family: int
+    smallest_p: float
     least_p: float
+    stage: Stage | None = None
 
     @property
     def n(self) -> int:
@@ -50,9 +56,14 @@ def sentence(sweep: Sweep, finding: Finding) -> str:
     where = scope(sweep, finding.claim)
     if finding.verdict == "not tested":
         return f"{where}the claim “{finding.claim.title}” was not tested: {_why_not(finding)}."
+    if not finding.endpoints and finding.stage is not None:
+        next_look = "; ".join(filter(None, (finding.stage.what_next(), finding.outcome.problem)))
+        return f"{where}the claim “{finding.claim.title}” is open: {next_look}."
     pairs = zip(finding.outcome.endpoints, finding.endpoints, strict=True)
     numbers = "; ".join(_numbers(measured, endpoint) for measured, endpoint in pairs)
     next_step = f"; {_what_next(finding)}" if finding.verdict == "inconclusive" else ""
+    if finding.verdict == "open" and finding.stage is not None:
+        next_step = f"; {finding.stage.what_next()}"
     assert finding.claim.contrast is not None
     statement = state_verdict(finding.claim.contrast, finding.claim, finding.verdict)
     tuned = describe_tuning(sweep, finding.claim.arms)
@@ -92,6 +103,8 @@ def _numbers(measured: Measured, endpoint: Mapping[str, Any]) -> str:
 def _interval(measured: Measured, endpoint: Mapping[str, Any]) -> str:
     """`95% interval −141 to −55 (sign-flip)`, or in words that it has no ends."""
     confidence = f"{endpoint['confidence']:.0%}"
+    if endpoint["interval"] is None and "looks" in endpoint["method"]:
+        return f"no finite {confidence} interval at this look"
     if endpoint["interval"] is None:
         fewest = smallest_n((1 - endpoint["confidence"]) / 2, one_sided=True)
         return f"no finite {confidence} interval, which takes {fewest} seeds"
@@ -117,7 +130,9 @@ def _basis(finding: Finding) -> str:
         quantity = "slope of a straight line, which says nothing of single steps,"
     parts = [f"{test} {quantity} over n = {finding.n} seeds"]
     parts += seed_marks(finding.plan)
-    kind = "exact sign-flip" if finding.n <= EXACT_UP_TO else "sign-flip"
+    parts += [finding.stage.sentence()] if finding.stage else []
+    is_exact = finding.n <= EXACT_UP_TO or finding.stage is not None
+    kind = "exact sign-flip" if is_exact else "sign-flip"
     kind = "exact sign" if test == "median" else kind
     kind = f"two one-sided {kind} tests" if finding.claim.is_equivalence else f"{kind} test"
     kind += _against(finding)
@@ -144,8 +159,7 @@ def _against(finding: Finding) -> str:
 def _what_next(finding: Finding) -> str:
     """Why an inconclusive claim is so, and what would decide it."""
     one_sided, n = finding.claim.is_equivalence and all(finding.sides), finding.n
-    parts = []
-    least = smallest_p(n, one_sided=one_sided)
+    parts, least = [], finding.smallest_p
     kind = "one-sided" if one_sided else "two-sided"
     if least >= ALPHA:
         parts.append(

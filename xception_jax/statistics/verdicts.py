@@ -17,27 +17,29 @@ The rules, which were made before any run:
   not be tested included. A post hoc claim is adjusted over all claims, and adds nothing to others.
 * The number of seeds is declared before there are results. Seeds added later, and planned seeds
   that are missing, are said in the sentence and lower the grade to C.
+* Where looks are declared, claims are judged at them and at no other number of seeds, by tests that
+  hold for all looks. A claim is `open` while a look is still to come.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from xception_jax.statistics.claims import RecordedClaim, recorded_claims
+from xception_jax.statistics.cases import Case, adjusted_p, family_of, null_of, read_cases
 from xception_jax.statistics.compute import Compute
-from xception_jax.statistics.declared import Declared, Plan, plan_of, read_declared
-from xception_jax.statistics.endpoints import Measured, Outcome, Runs, measure
+from xception_jax.statistics.confirmation import with_replication
+from xception_jax.statistics.declared import read_declared
+from xception_jax.statistics.endpoints import Runs
+from xception_jax.statistics.grades import graded
 from xception_jax.statistics.location import LocationTest, smallest_p
 from xception_jax.statistics.noise import noise_rows
 from xception_jax.statistics.paired import (
     CONFIDENCE,
     correlation,
     crossed_interval,
-    holm,
     improvement_interval,
     is_skewed,
     other_intervals,
@@ -46,7 +48,6 @@ from xception_jax.statistics.paired import (
 )
 from xception_jax.statistics.power import (
     ALPHA,
-    FEWEST_PAIRS,
     Design,
     correlation_matrix,
     minimum_detectable_effect,
@@ -58,45 +59,6 @@ from xception_jax.statistics.sentences import Finding, seed_marks, sentence
 SCHEMA = 1
 METHODS = {"mean": "sign-flip", "median": "sign test"}
 """What the interval of each test is called."""
-_LOWERS_TO = {
-    **dict.fromkeys(("versions", "commit", "devices", "deterministic"), "B"),
-    **dict.fromkeys(("options", "unrecorded"), "B"),
-    **dict.fromkeys(("initial", "batches", "augmentation", "settings"), "C"),
-    **dict.fromkeys(("data", "pixels", "code"), "C"),
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A claim, its endpoints as the runs have them, and their tests.
-
-    Attributes:
-        plan: its seeds as planned and as tested.
-        p_values: of each endpoint; empty where there are too few pairs to test.
-        sides: of each endpoint whether the effect is where the claim has it.
-    """
-
-    claim: RecordedClaim
-    outcome: Outcome
-    plan: Plan
-    p_values: tuple[float, ...] = ()
-    sides: tuple[bool, ...] = ()
-
-    @property
-    def p(self) -> float:
-        """The largest p, if the endpoints agree on what is so; else nothing can be concluded."""
-        return max(self.p_values, default=1.0) if len(set(self.sides)) == 1 else 1.0
-
-    @property
-    def runs_used(self) -> set[tuple[str, int]]:
-        """Arm and seed of every run that the verdict rests on; none where nothing was tested."""
-        seeds = self.outcome.seeds if self.p_values else ()
-        return set(product(self.claim.arms, seeds))
-
-    @property
-    def is_one_sided(self) -> bool:
-        """Whether two one-sided tests look for equivalence, instead of one for a difference."""
-        return self.claim.is_equivalence and bool(self.sides) and all(self.sides)
 
 
 def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -106,64 +68,58 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
         sweep: as read; the per-example results of its runs are read from its directory.
         audit: what `audit.audit` has found; None: claims get no grade.
     """
-    runs = Runs(sweep)
-    declared_seeds = read_declared(sweep)
-    cases = [_case(runs, claim, declared_seeds) for claim in recorded_claims(sweep)]
-    declared = [case for case in cases if not case.claim.post_hoc]
-    compute = Compute(sweep)
+    cases, compute = read_cases(sweep), Compute(sweep)
+    claims = [
+        {
+            **_judged(sweep, case, family_of(case, cases), audit),
+            "compute": compute.describe(case.runs_used, case.claim.arms),
+        }
+        for case in cases
+    ]
     return {
         "schema": SCHEMA,
         "confidence": CONFIDENCE,
-        "claims": [
-            {
-                **_judged(sweep, case, cases if case.claim.post_hoc else declared, audit),
-                "compute": compute.describe(case.runs_used, case.claim.arms),
-            }
-            for case in cases
-        ],
+        "claims": with_replication(claims, sweep.record),
         "compute": compute.describe({used for case in cases for used in case.runs_used}),
-        "noise": noise_rows(runs),
+        "noise": noise_rows(Runs(sweep)),
     }
 
 
-def _case(runs: Runs, claim: RecordedClaim, declared: Declared) -> Case:
-    outcome = measure(runs, claim)
-    if claim.problem:
-        return Case(claim, outcome, Plan())
-    present, pilot = runs.seeds(claim.arms), claim.pilot_seeds
-    plan = plan_of(declared, present, outcome.seeds, pilot_seeds=pilot)
-    outcome = replace(outcome, planned=len(plan.planned))
-    if len(outcome.seeds) < FEWEST_PAIRS:
-        return Case(claim, outcome, plan)
-    tested = [_test(claim, endpoint) for endpoint in outcome.endpoints]
-    p_values, sides = zip(*tested, strict=True)
-    return Case(claim, outcome, plan, p_values, sides)
-
-
-def _test(claim: RecordedClaim, endpoint: Measured) -> tuple[float, bool]:
-    """P-value, and whether the effect is on the claim's side of its null, or inside its margin."""
-    test = LocationTest(endpoint.differences, claim.test)
-    if not claim.is_equivalence:
-        null = _null(claim, endpoint)
-        side = claim.side(higher_is_better=endpoint.higher_is_better)
-        return test.p(null), side * (test.estimate - null) >= 0
-    assert claim.margin is not None
-    if abs(test.estimate) < claim.margin:
-        return test.p_within(claim.margin), True
-    return test.p_beyond(claim.margin), False
+def open_arms(sweep: Sweep) -> frozenset[str]:
+    """The arms of all claims that a look may still decide; without declared looks, every arm."""
+    if read_declared(sweep).looks is None:
+        return frozenset(sweep.arms)
+    cases = read_cases(sweep)
+    adjusted = [adjusted_p(case, family_of(case, cases), case.p) for case in cases]
+    return frozenset(
+        arm
+        for case, p in zip(cases, adjusted, strict=True)
+        if _verdict(case, p) == "open"
+        for arm in case.claim.arms
+    )
 
 
 def _judged(
     sweep: Sweep, case: Case, family: Sequence[Case], audit: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     claim, outcome = case.claim, case.outcome
-    verdict = _verdict(case, _adjusted(case, family, case.p))
+    verdict = _verdict(case, adjusted_p(case, family, case.p))
     power = _power(case, len(family), is_open=verdict == "inconclusive")
     endpoints = [_endpoint(case, at, family, power) for at in range(len(outcome.endpoints))]
-    grade, reasons = _grade(claim, seed_marks(case.plan), audit)
-    least = smallest_p(len(outcome.seeds), one_sided=case.is_one_sided)
-    least = _adjusted(case, family, least)
-    finding = Finding(claim, outcome, case.plan, verdict, endpoints, case.sides, len(family), least)
+    grade, reasons = graded(claim, seed_marks(case.plan), audit)
+    least = _smallest_p(case)
+    finding = Finding(
+        claim,
+        outcome,
+        case.plan,
+        verdict,
+        endpoints,
+        case.sides,
+        len(family),
+        least,
+        adjusted_p(case, family, least),
+        case.stage,
+    )
     return {
         "claim": dict(claim.content),
         "title": claim.title,
@@ -179,11 +135,21 @@ def _judged(
             "pairs": len(outcome.seeds),
         },
         "added_seeds": list(case.plan.added),
+        "look": case.stage and case.stage.describe(),
         "endpoints": endpoints,
     }
 
 
+def _smallest_p(case: Case) -> float:
+    """The least p-value that so many seeds can give the claim."""
+    if case.stage is not None:
+        return case.stage.smallest_p(one_sided=case.is_one_sided)
+    return smallest_p(len(case.outcome.seeds), one_sided=case.is_one_sided)
+
+
 def _verdict(case: Case, p: float) -> str:
+    if p >= ALPHA and case.stage is not None and case.stage.next_seeds is not None:
+        return "open"
     if not case.p_values:
         return "not tested"
     if p >= ALPHA:
@@ -193,24 +159,17 @@ def _verdict(case: Case, p: float) -> str:
     return "equivalent" if case.claim.is_equivalence else "supported"
 
 
-def _adjusted(case: Case, family: Sequence[Case], p: float) -> float:
-    """The Holm-adjusted p-value of this claim, if its p-value were `p`."""
-    at = next(number for number, other in enumerate(family) if other is case)
-    values = [p if number == at else other.p for number, other in enumerate(family)]
-    return float(holm(values)[at])
-
-
 def _endpoint(
     case: Case, at: int, family: Sequence[Case], power: tuple[float | None, int | None]
 ) -> dict[str, Any]:
     """One endpoint as plain data; what cannot be computed from so few pairs is null."""
     claim, endpoint = case.claim, case.outcome.endpoints[at]
     differences, n = endpoint.differences, len(case.outcome.seeds)
-    test = LocationTest(differences, claim.test)
+    test = case.test(endpoint)
     p = case.p_values[at] if case.p_values else None
     margin = (claim.margin or 0.0) if claim.is_equivalence else 0.0
     tail = ALPHA if _is_inside(test, margin) else ALPHA / 2
-    null = _null(claim, endpoint)
+    null = null_of(claim, endpoint)
     nulls = (-margin, margin) if claim.is_equivalence else (null,)
     interval = list(test.interval(tail, nulls)) if n else []
     detectable, needed = power
@@ -225,12 +184,12 @@ def _endpoint(
         "interval": interval if interval and math.isfinite(interval[0]) else None,
         "confidence": 1 - 2 * tail,
         "null": None if claim.is_equivalence else null,
-        "method": METHODS[claim.test] if n else None,
+        "method": METHODS[claim.test] + " over looks" * (case.stage is not None) if n else None,
         "other_intervals": other_intervals(differences) if n >= 2 and is_mean else {},
         "skewness": skewness(differences),
         "is_skewed": is_mean and is_skewed(differences),
         "p": p,
-        "p_adjusted": None if p is None else _adjusted(case, family, p),
+        "p_adjusted": None if p is None else adjusted_p(case, family, p),
         "needed_n": needed,
         "minimum_detectable_effect": None
         if detectable is None or n < 2
@@ -264,7 +223,7 @@ def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int
     if n < 2:
         return None, None
     margin = claim.margin if claim.is_equivalence else 0.0
-    rows = [endpoint.differences - _null(claim, endpoint) for endpoint in case.outcome.endpoints]
+    rows = [endpoint.differences - null_of(claim, endpoint) for endpoint in case.outcome.endpoints]
     effects = np.array([LocationTest(row, claim.test).estimate for row in rows])
     deviations = np.array([row.std(ddof=1) for row in rows])
     known = Design(
@@ -285,25 +244,3 @@ def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int
         distances = (np.abs(effects) - (margin or 0.0)) / scale
         needed = needed_n(list(distances), replace(known, equivalence=False))
     return detectable, needed and max(needed, n + 1)
-
-
-def _null(claim: RecordedClaim, endpoint: Measured) -> float:
-    """The difference from which effects are counted: zero for an equivalence."""
-    if claim.is_equivalence:
-        return 0.0
-    return claim.null(higher_is_better=endpoint.higher_is_better)
-
-
-def _grade(
-    claim: RecordedClaim, marks: Sequence[str], audit: Mapping[str, Any] | None
-) -> tuple[str | None, list[str]]:
-    """The grade, A if everything pairs and is as declared before the runs, and why it is lower."""
-    if audit is None:
-        return None, []
-    mismatches = [row for row in audit["mismatches"] if set(row["arms"]) <= set(claim.arms)]
-    reasons = [mismatch["text"] for mismatch in mismatches]
-    grade = max((_LOWERS_TO.get(row["kind"], "C") for row in mismatches), default="A")
-    if claim.post_hoc:
-        reasons.append(claim.lateness)
-        grade = {"A": "B"}.get(grade, "C")
-    return "C" if marks else grade, [*reasons, *marks]

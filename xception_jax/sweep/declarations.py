@@ -77,6 +77,7 @@ def with_declaration(
     known: Known,
     command: str,
     at: str | None = None,
+    looks: Mapping[str, Any] | None = None,
 ) -> list[Mapping[str, Any]]:
     """The declarations with a new one at the end, unless the last one declares the same.
 
@@ -90,10 +91,12 @@ def with_declaration(
         known: what is known of its results.
         command: command line that declares it.
         at: time of the declaration, ISO 8601; None: now.
+        looks: "looks" and "spending" of the experiment, where it has looks.
     """
-    content = {"seeds": list(seeds), "arms": list(arms), "claims": list(claims)}
+    content = {"seeds": list(seeds), "arms": list(arms), "claims": list(claims), **(looks or {})}
     last = history[-1] if history else {}
-    if {name: last.get(name) for name in content} == content:
+    names = {*content, "looks", "spending"}
+    if all(last.get(name) == content.get(name) for name in names):
         return list(history)
     entry = {
         "at": at or now(),

@@ -18,15 +18,16 @@ from xception_jax.config import (
     run_id,
 )
 from xception_jax.errors import InputError, nearest_name, require_choice
-from xception_jax.records import STEPS_TO_TARGET
+from xception_jax.records import SPENDINGS, STEPS_TO_TARGET
 from xception_jax.sweep.claim import require_target
 from xception_jax.sweep.contrast_claims import AnyClaim
 from xception_jax.sweep.factors import arms_of, read_factors, require_arms
+from xception_jax.sweep.looks import checked_looks
 from xception_jax.sweep.tune import Tune
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MOST_SEEDS = 10_000
-LARGEST_PACK = 1024
+MOST_FIRST_SEED = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Experiment:
         base: path of the config file that all arms start from, relative to the experiment file;
             with `--base` another one takes its place.
         arms: for each arm's name the settings, with dotted names, that it changes.
-        seeds: number of seeds; they are 0, 1, …
+        seeds: number of seeds.
         claims: claims, decided before the runs.
         reference: the source of the question.
         equal: "parameters" or "macs": every arm gets the width at which it has as many as the
@@ -52,6 +53,11 @@ class Experiment:
             `sweep.tuning` and `sweep.recorded` give it.
         factors: in place of `arms`: settings with several values each, whose combinations are the
             arms (`sweep.factors` says how to write them).
+        looks: numbers of seeds at which the claims are judged, the last one `seeds`; a claim that
+            is decided needs no further seed. Empty: they are judged once, with all seeds.
+        spending: how looks share the level of the tests: "obrien_fleming" spends little at early
+            looks, "pocock" about alike at all.
+        first_seed: the first seed; the others follow it.
     """
 
     name: str
@@ -66,6 +72,9 @@ class Experiment:
     tune: Tune | None = None
     tuned: Mapping[str, Any] | None = field(default=None, repr=False)
     factors: Mapping[Any, Any] = field(default_factory=dict)
+    looks: tuple[int, ...] = ()
+    spending: str = SPENDINGS[0]
+    first_seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "factors", read_factors(self.factors))
@@ -82,6 +91,7 @@ class Experiment:
         if not self.arms:
             raise InputError("experiment.arms", self.arms, "there must be at least one arm")
         require_seeds("experiment.seeds", self.seeds)
+        require_first_seed("experiment.first_seed", self.first_seed)
         require_choice("experiment.equal", self.equal, ("", "parameters", "macs"))
         object.__setattr__(self, "claims", tuple(c.bind(self.factors) for c in self.claims))
         object.__setattr__(self, "claims", self._with_one_target())
@@ -92,6 +102,13 @@ class Experiment:
                 if arm not in self.arms:
                     near = nearest_name(arm, self.arms)
                     raise InputError("claim", arm, "names an arm that does not exist", near)
+        require_choice("experiment.spending", self.spending, SPENDINGS)
+        object.__setattr__(self, "looks", checked_looks(self.looks, self.seeds, self.claims))
+
+    @property
+    def all_seeds(self) -> range:
+        """The seeds of the experiment, in order."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     def _with_one_target(self) -> tuple[AnyClaim, ...]:
         """The claims, those about steps to a target with the one target of the experiment.
@@ -158,11 +175,12 @@ class Experiment:
         if self.tuned is not None:
             content["tuned"] = dict(self.tuned)
         content["arms"] = {name: dict(settings) for name, settings in self.arms.items()}
-        content["seeds"] = list(range(self.seeds))
+        content["seeds"] = list(self.all_seeds)
         content["claims"] = [claim.describe() for claim in self.claims]
-        if not self.factors:
-            del content["factors"]
-        return content
+        content["looks"] = list(self.looks)
+        left_out = {"first_seed"} | (set() if self.looks else {"looks", "spending"})
+        left_out |= set() if self.factors else {"factors"}
+        return {name: value for name, value in content.items() if name not in left_out}
 
 
 def require_seeds(field: str, seeds: Any) -> None:
@@ -172,20 +190,11 @@ def require_seeds(field: str, seeds: Any) -> None:
         raise InputError(field, seeds, f"must be an integer from 1 to {MOST_SEEDS}", near)
 
 
-def parse_packing(text: str) -> str | int:
-    """The value of `--packing`: "auto", "off", or the most runs that train together.
-
-    Raises:
-        InputError: `text` is something else.
-    """
-    if text in ("auto", "off"):
-        return text
-    reason = f"must be auto, off or a number of runs from 1 to {LARGEST_PACK}"
-    if not re.fullmatch(r"-?\d{1,9}", text):
-        raise InputError("--packing", text, reason, nearest_name(text, ("auto", "off")) or "auto")
-    if not 1 <= (size := int(text)) <= LARGEST_PACK:
-        raise InputError("--packing", size, reason, min(max(size, 1), LARGEST_PACK))
-    return size
+def require_first_seed(field: str, seed: Any) -> None:
+    """Raises `InputError` unless `seed` can be the first seed of a sweep."""
+    if type(seed) is not int or not 0 <= seed <= MOST_FIRST_SEED:
+        near = min(max(seed, 0), MOST_FIRST_SEED) if type(seed) is int else None
+        raise InputError(field, seed, f"must be an integer from 0 to {MOST_FIRST_SEED}", near)
 
 
 @dataclass(frozen=True)
@@ -312,7 +321,7 @@ def plan_runs(experiment: Experiment, base: Mapping[str, Any] | Config) -> list[
         InputError: a setting that does not exist or is not valid; two arms that are the same run.
     """
     runs = []
-    for seed in range(experiment.seeds):
+    for seed in experiment.all_seeds:
         for arm, settings in experiment.arms.items():
             config = resolve(base, settings, {"seed": seed})
             runs.append(PlannedRun(arm, seed, config))

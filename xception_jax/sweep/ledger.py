@@ -5,7 +5,7 @@ alone, so no other record can disagree with it.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,20 @@ def require_home(
             refuse(f"another sweep: its {run.arm!r} with seed {run.seed} has other settings")
     if missing := {arm for arm, _ in ids} - set(experiment.arms):
         refuse(f"another sweep: it has the arm {min(missing)!r}")
+    others = set(recorded["experiment"].get("seeds", [])) - set(experiment.all_seeds)
+    if experiment.looks and others:
+        refuse(f"a sweep with other seeds, such as {min(others)}, than those of the looks")
+    declared = _looks(recorded["experiment"])
+    if declared != _looks(experiment.describe()) and read_known(directory).has_results:
+        reason = "cannot change once there are results; choose another --workdir"
+        near = tuple(declared.get("looks", ()))
+        raise InputError("experiment.looks", experiment.looks, reason, near)
     return recorded
+
+
+def _looks(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The declared looks of an experiment, and how they share the level; empty: it has none."""
+    return {name: described[name] for name in ("looks", "spending") if name in described}
 
 
 def write_ledger(
@@ -108,6 +121,8 @@ def write_ledger(
     base: Config,
     runs: Iterable[PlannedRun],
     command: str,
+    *,
+    confirms: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Records the sweep in `directory`, which the caller has locked.
 
@@ -118,6 +133,7 @@ def write_ledger(
             it is all that `recorded.load_recorded` needs.
         runs: runs of the sweep.
         command: command line that the user typed.
+        confirms: the sweep that this one repeats; once recorded, it stays.
 
     Returns:
         One line for each thing that is declared after results, for people.
@@ -134,8 +150,9 @@ def write_ledger(
     directories = {row["directory"] for row in rows}
     kept = [row for row in recorded.get("runs", []) if row["directory"] not in directories]
     described = experiment.describe()
+    later = described["seeds"] if experiment.looks else []  # that a look may make unnecessary
     if rows or kept:  # there are none while a sweep is tuned
-        described["seeds"] = sorted({row["seed"] for row in [*rows, *kept]})
+        described["seeds"] = sorted({*later, *(row["seed"] for row in [*rows, *kept])})
     declarations = with_declaration(
         recorded.get("declarations", []),
         seeds=described["seeds"],
@@ -143,6 +160,7 @@ def write_ledger(
         claims=described["claims"],
         known=known,
         command=command,
+        looks=_looks(described),
     )
     described["claims"], late, checksum = divide_claims(described["claims"], recorded, known)
     content = {
@@ -155,6 +173,7 @@ def write_ledger(
         "runs": [*rows, *kept],
         "packs": recorded.get("packs", []),
         "command": command,
+        **({"confirms": confirmed} if (confirmed := recorded.get("confirms") or confirms) else {}),
         "created": recorded.get("created") or files.now(),
         **files.provenance(),
     }

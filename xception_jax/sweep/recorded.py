@@ -77,7 +77,8 @@ def load_recorded(path: Path) -> RecordedSweep:
         experiment = Experiment(
             **{
                 **described,
-                "seeds": max(described["seeds"]) + 1,
+                "first_seed": min(described["seeds"]),
+                "seeds": max(described["seeds"]) + 1 - min(described["seeds"]),
                 "claims": tuple(map(read_claim, described["claims"])),
                 "tune": Tune.read(described.get("tune")),
             }
@@ -90,7 +91,12 @@ def load_recorded(path: Path) -> RecordedSweep:
 
 
 def load_sweep(
-    path: Path, *, base: Path | None = None, seeds: int | None, overrides: Collection[str]
+    path: Path,
+    *,
+    base: Path | None = None,
+    seeds: int | None,
+    first_seed: int | None = None,
+    overrides: Collection[str],
 ) -> tuple[Experiment, Config, list[PlannedRun]]:
     """An experiment, its base config and its runs, from its own file or from a `sweep.json`.
 
@@ -98,6 +104,7 @@ def load_sweep(
         path: path of an experiment file, or of a record, whose name ends in .json.
         base: a config file in place of the experiment's own base; not with a record.
         seeds: number of seeds; None: the experiment's, or the runs that are recorded.
+        first_seed: the first of them; None: the experiment's, or the first that is recorded.
         overrides: `key=value` words.
 
     Raises:
@@ -106,26 +113,43 @@ def load_sweep(
     """
     if path.suffix != ".json":
         experiment, settings = load_experiment(path, base=base, overrides=overrides)
-        if seeds is not None:
-            experiment = replace(experiment, seeds=seeds)
+        experiment = with_seeds(experiment, seeds, first_seed)
         return experiment, settings, plan_runs(experiment, settings)
     if base is not None:
         reason = f"goes with an experiment file; {path.name} holds the base of its runs"
         raise InputError("--base", str(base), reason)
     recorded = load_recorded(path)
-    if seeds is None and not overrides:
-        runs = [recorded.run(row) for row in recorded.rows]
-        if not runs:  # while it is tuned
-            runs = plan_runs(recorded.experiment, recorded.base)
-        return recorded.experiment, resolve(recorded.base), runs
+    if seeds is None and first_seed is None and not overrides:
+        experiment, settings = recorded.experiment, resolve(recorded.base)
+        listed = [recorded.run(row) for row in recorded.rows]
+        if experiment.looks or not listed:  # there are none while it is tuned
+            listed = plan_runs(experiment, settings)
+        return experiment, settings, listed
     experiment = recorded.experiment
     if overrides:  # what was chosen was so under other settings
         experiment = without_tuning(experiment)
-    if seeds is not None:
-        experiment = replace(experiment, seeds=seeds)
+    experiment = with_seeds(experiment, seeds, first_seed)
     experiment, settings = apply_overrides(experiment, recorded.base, overrides)
     runs = plan_runs(experiment, settings)
-    if seeds is None and recorded.rows:
+    if seeds is None and first_seed is None and not experiment.looks and recorded.rows:
         in_record = {(row["arm"], row["seed"]) for row in recorded.rows}
         runs = [run for run in runs if (run.arm, run.seed) in in_record]
     return experiment, settings, runs
+
+
+def with_seeds(
+    experiment: Experiment, seeds: int | None, first_seed: int | None = None
+) -> Experiment:
+    """The experiment with another number of seeds, and another first one, where they are given.
+
+    Raises:
+        InputError: the experiment declares its looks, which say how many seeds it has.
+    """
+    if seeds is not None and experiment.looks and seeds != experiment.seeds:
+        reason = f"is not the last of the looks that the experiment declares, {experiment.looks}"
+        raise InputError("--seeds", seeds, reason, experiment.seeds)
+    return replace(
+        experiment,
+        seeds=experiment.seeds if seeds is None else seeds,
+        first_seed=experiment.first_seed if first_seed is None else first_seed,
+    )

@@ -1,0 +1,158 @@
+"""`confirm` and `--first-seed`: fresh seeds, the same claims, and what the report makes of both."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.statistics.test_declared import Study, study  # noqa: F401 - a fixture
+
+
+def confirm(study: Study, home: Path) -> tuple[int, str, str]:  # noqa: F811
+    return study.call("confirm", study.home, "--workdir", home, "--packing", "off")
+
+
+def verdicts(study: Study, home: Path) -> tuple[list[dict[str, Any]], str]:  # noqa: F811
+    """The claims as `report` leaves them, and what it printed."""
+    code, out, _ = study.call("report", home)
+    assert code == 0
+    content = json.loads((home / "report" / "verdicts.json").read_text())
+    return content["claims"], out.replace("\n", " ")
+
+
+def differences(claim: dict[str, Any]) -> list[float]:
+    return [row["difference"] for row in claim["endpoints"][0]["per_seed"]]
+
+
+def test_an_effect_that_is_there_is_replicated(study: Study, tmp_path: Path) -> None:  # noqa: F811
+    study.sweep()
+    first = study.verdict()
+    before = {path: path.read_bytes() for path in study.home.rglob("*") if path.is_file()}
+    study.trained.clear()
+    code, out, err = confirm(study, tmp_path / "again")
+    assert (code, err) == (0, "")
+    assert "repeated with 8 seeds from 8 on" in out
+    assert {seed for _, seed in study.trained} == set(range(8, 16))
+    (claim,), printed = verdicts(study, tmp_path / "again")
+    assert (claim["verdict"], claim["grade"], claim["declared"]) == (
+        "supported", "A", "before the runs",
+    )  # fmt: skip
+    replication = claim["replication"]
+    assert replication["outcome"] == "replicated"
+    assert replication["sentence"] in printed
+    assert replication["original"]["verdict"] == "supported"
+    (old,) = replication["original"]["endpoints"]
+    assert old["interval"] == first["endpoints"][0]["interval"]
+    values = np.array(differences(first) + differences(claim))
+    (both,) = replication["combined"]
+    assert both["pairs"] == 16
+    assert both["effect"] == pytest.approx(values.mean())
+    assert both["interval"][0] <= values.mean() <= both["interval"][1]
+    page = (tmp_path / "again" / "report" / "index.html").read_text()
+    for word in ("first sweep", "fresh seeds", "all seeds", "replicated: 8 seeds of"):
+        assert word in page
+    assert {path: path.read_bytes() for path in before} == before
+    study.trained.clear()
+    assert confirm(study, tmp_path / "again")[0] == 0  # and again: nothing is left
+    assert not study.trained
+
+
+def test_an_effect_that_is_gone_is_not_replicated(study: Study, tmp_path: Path) -> None:  # noqa: F811
+    study.claims = "Claim('relu', 'none', 'better'), Claim('elu', 'none', 'better')"
+    study.finals = {"none": 0.85, "relu": 0.88, "elu": 0.85}
+    study.sweep()
+    study.finals = {"none": 0.85, "relu": 0.82, "elu": 0.85}
+    assert confirm(study, tmp_path / "again")[0] == 0
+    (gone, never), _ = verdicts(study, tmp_path / "again")
+    assert (gone["verdict"], gone["replication"]["outcome"]) == ("opposite", "not replicated")
+    if never["replication"]["original"]["verdict"] == "inconclusive":  # 95 of 100 times
+        assert never["replication"]["outcome"] == "nothing to replicate"
+
+
+def test_a_post_hoc_claim_is_declared_before_the_fresh_runs(
+    study: Study,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    study.sweep()
+    study.claims += ", Claim('none', 'relu', 'worse')"
+    study.sweep()
+    assert study.verdict()["declared"] == "post hoc"
+    assert confirm(study, tmp_path / "again")[0] == 0
+    claims, _ = verdicts(study, tmp_path / "again")
+    assert [claim["declared"] for claim in claims] == ["before the runs"] * 2
+    assert [claim["replication"]["outcome"] for claim in claims] == ["replicated"] * 2
+
+
+def test_looks_are_declared_again_for_the_fresh_seeds(study: Study, tmp_path: Path) -> None:  # noqa: F811
+    study.fields = "seeds=16, looks=(8, 16), spending='pocock'"
+    study.sweep()
+    assert study.verdict()["look"]["number"] == 1
+    study.trained.clear()
+    assert confirm(study, tmp_path / "again")[0] == 0
+    assert {seed for _, seed in study.trained} == set(range(16, 24))
+    (claim,), _ = verdicts(study, tmp_path / "again")
+    assert (claim["look"]["number"], claim["grade"]) == (1, "A")
+    assert claim["replication"]["outcome"] == "replicated"
+
+
+def test_an_edited_original_confirms_nothing(study: Study, tmp_path: Path) -> None:  # noqa: F811
+    study.sweep()
+    assert confirm(study, tmp_path / "again")[0] == 0
+    path = tmp_path / "again" / "sweep.json"
+    record = json.loads(path.read_text())
+    record["confirms"]["claims"][0]["verdict"] = "opposite"
+    path.write_text(json.dumps(record))
+    (claim,), _ = verdicts(study, tmp_path / "again")
+    assert claim["replication"]["outcome"] == "not known"
+
+
+def test_what_cannot_be_confirmed_is_refused_in_a_line(study: Study, tmp_path: Path) -> None:  # noqa: F811
+    code, _, err = confirm(study, tmp_path / "again")
+    assert (code, err.count("\n")) == (2, 1)  # there is no sweep yet
+    study.trainable = 5
+    study.sweep()
+    code, _, err = confirm(study, tmp_path / "again")
+    assert code == 2
+    assert "has not ended" in err
+    study.trainable = 100
+    study.sweep()
+    code, _, err = confirm(study, study.home)
+    assert code == 2
+    assert "directory of their own" in err
+    other = ("sweep", study.file, "--workdir", tmp_path / "other", *study.words())
+    assert study.call(*other)[0] == 0
+    code, _, err = confirm(study, tmp_path / "other")
+    assert code == 2
+    assert "no confirmation of" in err
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_first_seed_can_be_chosen(study: Study) -> None:  # noqa: F811
+    study.trainable = 1000
+    study.sweep("--first-seed", 100, "--seeds", 5)
+    assert {seed for _, seed in study.trained} == set(range(100, 105))
+    assert study.record()["experiment"]["seeds"] == list(range(100, 105))
+    assert study.verdict()["grade"] == "A"
+    study.trained.clear()
+    words = ("--workdir", study.home, "--packing", "off")
+    assert study.call("sweep", study.home / "sweep.json", *words)[0] == 0
+    assert not study.trained
+    for value in ("-1", "x", "10000000000"):
+        words = ("--workdir", study.home, "--first-seed", value)
+        code, _, err = study.call("sweep", study.write(), *words)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "--first-seed" in err
+
+
+def test_sweep_says_what_its_seeds_can_decide(study: Study) -> None:  # noqa: F811
+    for seeds, line in (
+        (3, "3 seeds can decide nothing: a verdict takes 4 pairs or more; 6 seeds can decide"),
+        (5, "5 seeds cannot decide the claim: the smallest p is 0.0625; 6 seeds can decide"),
+        (8, "8 seeds can decide the claim: the smallest p is 0.00781"),
+    ):
+        words = ("--workdir", study.home, "--seeds", seeds, *study.words())
+        code, out, _ = study.call("sweep", study.write(), *words)
+        assert code == 0
+        assert line in out.replace("\n", " ")

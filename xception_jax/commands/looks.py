@@ -1,0 +1,71 @@
+"""A sweep with declared looks, one look after another, and what its seeds can decide."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xception_jax.commands.console import console
+from xception_jax.errors import DONE, FAILED
+
+if TYPE_CHECKING:
+    from xception_jax.sweep import Experiment, PlannedRun
+
+    Runs = Sequence[PlannedRun]
+
+
+def seed_lines(experiment: "Experiment") -> list[str]:
+    """What the seeds of an experiment can decide, whatever comes out."""
+    from xception_jax.statistics.decidable import describe_decidable
+    from xception_jax.statistics.looks import Looks
+
+    claims = [claim.describe() for claim in experiment.claims]
+    looks = Looks(experiment.looks, experiment.spending) if experiment.looks else None
+    return describe_decidable(claims, experiment.arms, experiment.seeds, looks)
+
+
+def look_by_look(
+    home: Path, experiment: "Experiment", runs: "Runs", train: Callable[["Runs"], int]
+) -> int:
+    """Trains the runs of each look, until the claims are decided or the last look is done.
+
+    An arm that no open claim compares gets no further seed. What is needed follows from the runs
+    that have ended, so that the same command goes on wherever a sweep has stopped.
+
+    Args:
+        home: directory of the sweep, which the caller has locked.
+        experiment: experiment with looks.
+        runs: all runs that it may need.
+        train: records and trains runs, and returns an exit code.
+
+    Returns:
+        The exit code.
+    """
+    from xception_jax.records import ENDED
+    from xception_jax.report.reading import read_directory
+    from xception_jax.statistics.verdicts import open_arms
+    from xception_jax.sweep.ledger import read_statuses
+
+    needed: list[PlannedRun] = []
+    arms, number, code = frozenset(experiment.arms), 0, DONE
+    for number, count in enumerate(experiment.looks, 1):
+        seeds = experiment.all_seeds[:count]
+        known = {(run.arm, run.seed) for run in needed}
+        needed += [
+            run
+            for run in runs
+            if run.seed in seeds and run.arm in arms and (run.arm, run.seed) not in known
+        ]
+        going_on = ", ".join(arm for arm in experiment.arms if arm in arms)
+        console.print(f"look {number} of {len(experiment.looks)}, at {count} seeds: {going_on}")
+        code = train(needed)
+        wanted = {(run.arm, run.seed) for run in needed}
+        statuses = [r.status for r in read_statuses(home) if (r.arm, r.seed) in wanted]
+        if code not in (DONE, FAILED) or not set(statuses) <= set(ENDED):
+            console.print(f"look {number} waits for its runs; the same command goes on with it")
+            return code
+        arms = open_arms(read_directory(home))
+        if not arms:
+            break
+    left = "every claim is decided" if not arms else "no look is left"
+    console.print(f"{left} after look {number} of {len(experiment.looks)}")
+    return code

@@ -1,0 +1,154 @@
+"""Whether a sweep on fresh seeds repeats what an earlier one found, claim by claim.
+
+`sweep.json` of the second sweep keeps the verdicts of the first, with the difference of every seed.
+A verdict is replicated if the fresh seeds give the same one: the same direction, significant after
+Holm's adjustment, on seeds that had no part in the first. The combined estimate takes all seeds of
+both. It is an estimate with an interval, and no further test: the first sweep was known by then.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xception_jax.checksums import has_valid_checksum
+from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
+from xception_jax.records import DECIDED, TESTS
+from xception_jax.statistics.location import LocationTest
+from xception_jax.statistics.paired import CONFIDENCE
+
+_KEPT = ("endpoint", "unit", "effect", "interval", "confidence", "p", "p_adjusted")
+
+
+def kept_verdicts(verdicts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a confirming sweep keeps of the verdicts that it repeats, for its `sweep.json`."""
+    return [
+        {
+            "claim": claim["claim"],
+            "title": claim["title"],
+            "verdict": claim["verdict"],
+            "grade": claim["grade"],
+            "declared": claim["declared"],
+            "pairs": claim["n"]["pairs"],
+            "endpoints": [
+                {name: endpoint[name] for name in _KEPT}
+                | {"per_seed": [[row["seed"], row["difference"]] for row in endpoint["per_seed"]]}
+                for endpoint in claim["endpoints"]
+            ],
+        }
+        for claim in verdicts["claims"]
+    ]
+
+
+def with_replication(
+    claims: Sequence[dict[str, Any]], record: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The judged claims of a sweep, each with `replication` where the sweep confirms another.
+
+    `replication` holds the `outcome` ("replicated", "not replicated", "nothing to replicate" or
+    "open"), a `sentence`, the `original` verdict, and for each endpoint the `combined` estimate.
+
+    Args:
+        claims: as `verdicts.json` has them.
+        record: `sweep.json`.
+    """
+    confirms = as_mapping(record.get("confirms"))
+    if not confirms:
+        return list(claims)
+    is_whole = has_valid_checksum(confirms)
+    originals = [as_mapping(each) for each in as_list(confirms.get("claims"))]
+    found = []
+    for claim in claims:
+        key = _without_target(claim["claim"])
+        original = next((o for o in originals if _without_target(o.get("claim")) == key), None)
+        if not is_whole or original is None:
+            reason = "is not in the first sweep" if is_whole else "stands beside an edited record"
+            found.append(claim | {"replication": _unknown(f"the claim {reason}")})
+        else:
+            found.append(claim | {"replication": _replication(claim, original, confirms)})
+    return found
+
+
+def _without_target(claim: Any) -> dict[str, Any]:
+    """A claim but for the target, which a confirming sweep declares where the first had none."""
+    return {name: value for name, value in as_mapping(claim).items() if name != "target"}
+
+
+def _unknown(reason: str) -> dict[str, Any]:
+    return {"outcome": "not known", "sentence": f"{reason}.", "original": None, "combined": []}
+
+
+def _replication(
+    claim: Mapping[str, Any], original: Mapping[str, Any], confirms: Mapping[str, Any]
+) -> dict[str, Any]:
+    combined = [
+        _combined(claim, endpoint, old)
+        for endpoint in claim["endpoints"]
+        for old in map(as_mapping, as_list(original.get("endpoints")))
+        if old.get("endpoint") == endpoint["endpoint"]
+    ]
+    outcome = _outcome(as_text(original.get("verdict")), claim["verdict"])
+    seeds = as_whole(original.get("pairs"))
+    directory = as_text(confirms.get("directory"))
+    parts = [
+        f"{outcome}: {seeds} seeds of {directory} came out as {as_text(original.get('verdict'))}, "
+        f"{claim['n']['pairs']} fresh ones as {claim['verdict']}"
+    ]
+    parts += [
+        f"{row['endpoint'].replace('_', ' ')} over all {row['pairs']} seeds "
+        f"{_signed(row['effect'], row['unit'])}{_interval(row)}"
+        for row in combined
+        if row["effect"] is not None
+    ]
+    return {
+        "outcome": outcome,
+        "sentence": f"{'; '.join(parts)}.",
+        "original": {name: original.get(name) for name in ("verdict", "grade", "pairs")}
+        | {"endpoints": [_shown(as_mapping(row)) for row in as_list(original.get("endpoints"))]},
+        "combined": combined,
+    }
+
+
+def _outcome(before: str, now: str) -> str:
+    if before not in DECIDED:
+        return "nothing to replicate"
+    if now == "open":
+        return "open"
+    return "replicated" if now == before else "not replicated"
+
+
+def _shown(endpoint: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: endpoint.get(name) for name in _KEPT}
+
+
+def _combined(
+    claim: Mapping[str, Any], endpoint: Mapping[str, Any], old: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The estimate over the seeds of both sweeps, with the interval that inverts the test."""
+    pairs = [as_list(row) for row in as_list(old.get("per_seed"))]
+    differences = {row[0]: as_real(row[1]) for row in pairs if len(row) == 2}
+    fresh = {row["seed"]: row["difference"] for row in endpoint["per_seed"]}
+    values = [value for value in (differences | fresh).values() if value is not None]
+    content = {"endpoint": endpoint["endpoint"], "unit": endpoint["unit"], "pairs": len(values)}
+    if not values or not fresh:
+        return content | {"effect": None, "interval": None, "confidence": CONFIDENCE}
+    test = LocationTest(np.array(values), as_text(claim["claim"].get("test", TESTS[0])))
+    interval = list(test.interval((1 - CONFIDENCE) / 2))
+    return content | {
+        "effect": test.estimate,
+        "interval": interval if math.isfinite(interval[0]) else None,
+        "confidence": CONFIDENCE,
+    }
+
+
+def _signed(value: float, unit: str) -> str:
+    text = f"{value:+,.1f}" if unit == "steps" else f"{value:+.4f}"
+    return text.replace("-", "−")
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    if row["interval"] is None:
+        return ""
+    low, high = (_signed(end, row["unit"]) for end in row["interval"])
+    return f" ({row['confidence']:.0%} interval {low} to {high})"

@@ -1,0 +1,102 @@
+"""A sweep that repeats a recorded one on fresh seeds, with the claims that it had."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xception_jax.checksums import with_checksum
+from xception_jax.config import Config, resolve
+from xception_jax.errors import InputError
+from xception_jax.records import STEPS_TO_TARGET, SWEEP
+from xception_jax.runtime.run_directory import now
+from xception_jax.sweep.contrast_claims import AnyClaim, read_claim
+from xception_jax.sweep.experiment import Experiment, PlannedRun, plan_runs
+from xception_jax.sweep.ledger import read_ledger
+from xception_jax.sweep.recorded import load_recorded
+
+
+def plan_confirmation(
+    directory: Path, target: float | None
+) -> tuple[Experiment, Config, list[PlannedRun]]:
+    """The experiment of a recorded sweep with as many seeds, which follow those it has used.
+
+    Its claims are those of the recorded one, post hoc ones included: here they are declared before
+    the runs.
+
+    Args:
+        directory: directory of the recorded sweep.
+        target: what its "steps to target" counted to; it is declared now, if it was not before.
+
+    Raises:
+        InputError: there is no sweep in `directory`, it is damaged, or it has no claim.
+    """
+    path = directory / SWEEP
+    if not path.is_file():
+        raise InputError("directory", str(directory), "holds no sweep.json, and so no sweep")
+    recorded = load_recorded(path)
+    content = read_ledger(path)
+    experiment = recorded.experiment
+    late = [_late_claim(claim, path) for claim in content.get("post_hoc_claims", [])]
+    claims = (*experiment.claims, *(claim for claim in late if claim not in experiment.claims))
+    needs_target = any(STEPS_TO_TARGET in claim.endpoints for claim in claims)
+    has_pilot = any(claim.pilot_seeds for claim in claims)
+    used = {*experiment.all_seeds, *(row["seed"] for row in recorded.rows)}
+    count = len(content["experiment"]["seeds"])
+    experiment = replace(
+        experiment,
+        claims=claims,
+        target=target if needs_target and not has_pilot else experiment.target,
+        seeds=count,
+        first_seed=max(used) + 1,
+    )
+    if not experiment.claims:
+        raise InputError("directory", str(directory), "holds a sweep without claims to confirm")
+    settings = resolve(recorded.base)
+    return experiment, settings, plan_runs(experiment, settings)
+
+
+def _late_claim(described: Any, path: Path) -> AnyClaim:
+    try:
+        return read_claim(described)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError("claim", described, f"in {path} cannot be confirmed: {error}") from error
+
+
+def describe_original(
+    directory: Path, seeds: Sequence[int], claims: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What `sweep.json` of the confirming sweep keeps of the one that it repeats.
+
+    Args:
+        directory: directory of that one, as the user gave it.
+        seeds: the seeds it has used.
+        claims: its verdicts, see `statistics.confirmation.kept_verdicts`.
+    """
+    return with_checksum(
+        {"directory": str(directory), "at": now(), "seeds": list(seeds), "claims": list(claims)}
+    )
+
+
+def require_fresh(
+    workdir: Path, directory: Path, experiment: Experiment
+) -> Mapping[str, Any] | None:
+    """What `workdir` keeps of the sweep that it repeats; None: nothing is recorded there yet.
+
+    Raises:
+        InputError: `workdir` is the directory of the first sweep, or holds a sweep that repeats
+            none or another.
+    """
+    if workdir.resolve() == directory.resolve():
+        reason = "is the sweep to be confirmed: fresh seeds need a directory of their own"
+        raise InputError("--workdir", str(workdir), reason)
+    if not (workdir / SWEEP).is_file():
+        return None
+    recorded = read_ledger(workdir / SWEEP)
+    confirms = recorded.get("confirms")
+    if not isinstance(confirms, dict) or recorded["experiment"].get("seeds") != list(
+        experiment.all_seeds
+    ):
+        reason = f"holds another sweep, and no confirmation of {directory}"
+        raise InputError("--workdir", str(workdir), reason)
+    return confirms
