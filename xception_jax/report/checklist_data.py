@@ -3,6 +3,8 @@
 Each function takes the facts and returns sentences; none where nothing is recorded.
 """
 
+from collections.abc import Iterator
+
 from xception_jax.json_values import as_list, as_mapping, as_text, as_whole
 from xception_jax.report.checklist_facts import Facts, seeds, split_kind
 from xception_jax.report.compute_tables import compute_notes, describe_compute
