@@ -33,6 +33,7 @@ from xception_jax.statistics.results import Run, Spent, Sweep
 PARTS = ("judged", "thrown_away", "tuning", "not_judged", "unfinished")
 """Directory of the runs that chose the arms' settings."""
 _MOST = 1 << 26  # bytes of a record
+_MOST_SECONDS = 1e12
 
 ArmSeed = tuple[str, int | None]
 
@@ -47,7 +48,8 @@ def spent_by(record: Mapping[str, Any]) -> Spent | None:
     segments = [as_mapping(each) for each in as_list(record.get("segments"))]
     if not segments:
         seconds = _seconds_between(record)
-        return None if seconds is None else Spent(seconds, 0.0, is_estimate=True)
+        known = seconds is not None and 0 <= seconds < _MOST_SECONDS
+        return Spent(seconds or 0.0, 0.0, is_estimate=True) if known else None
     starts = [as_whole(each.get("from")) or 0 for each in segments]
     kept = lost = 0.0
     is_whole = True
@@ -64,7 +66,8 @@ def spent_by(record: Mapping[str, Any]) -> Spent | None:
             needed = min(reached, *starts[at + 1 :]) if not is_last else reached
             kept += pace * max(needed - start, 0)
             lost += pace * (reached - max(needed, start))
-    return Spent(kept, lost, is_whole=is_whole)
+    # What nobody can have spent is damage, and would make a sum of all runs nonsense.
+    return Spent(kept, lost, is_whole=is_whole) if 0 <= kept + lost < _MOST_SECONDS else None
 
 
 def _seconds_between(record: Mapping[str, Any]) -> float | None:
@@ -79,7 +82,7 @@ def _seconds_between(record: Mapping[str, Any]) -> float | None:
         return None
     pack = as_mapping(record.get("pack"))
     runs = len(as_list(pack.get("runs"))) or as_whole(pack.get("size")) or 1
-    return seconds * devices / runs if seconds >= 0 else None
+    return seconds * devices / runs
 
 
 @dataclass(frozen=True)
