@@ -52,7 +52,7 @@ test: $(INSTALLED) ## the tests, without those marked slow
 	$(MULTI_DEVICE)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-slow: $(INSTALLED) $(VENV)/.slow ## the tests marked slow (fetches Ray and an S3 server, for their own)
+test-slow: $(INSTALLED) $(VENV)/.slow ## the tests marked slow (fetches Ray, and servers of S3 and GCS, for their own)
 	$(if $(MULTI_DEVICE),$(MULTI_DEVICE) -m slow)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow --ignore tests/faults
 
@@ -66,9 +66,9 @@ test-tpu: $(INSTALLED) ## the tests that ask the TPU compiler; installs it; need
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet "jax[tpu]==$$($(BIN)/python -c 'import jax; print(jax.__version__)')"
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow tests/planning/test_planning_topology.py tests/planning/test_planning_xception.py
 
-# Not in the lock, which everybody installs: Ray is large, and so is what stands for S3.
+# Not in the lock, which everybody installs: Ray is large, and so is what stands for stores.
 $(VENV)/.slow: $(LOCKED) pyproject.toml
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --editable ".[ray,s3]" "moto[s3,server]>=5"
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --editable ".[ray,s3,gcs]" "moto[s3,server]>=5" "gcp-storage-emulator>=2026.7"
 	@touch $@
 
 check: $(INSTALLED) ## lint, format, types, import rules, consistency of what is installed
@@ -120,6 +120,8 @@ $(LOCKED): requirements.lock
 
 $(INSTALLED): $(LOCKED) pyproject.toml
 	$(PIP_INSTALL) --quiet --no-build-isolation --editable .
+	@# As above; where nothing may be written later, each of a hundred commands would compile it.
+	@$(BIN)/python -m compileall -q -q xception_jax
 	@touch $@
 
 # `make lock` keeps every version that is there and still fits, and adds or drops what pyproject.toml
