@@ -151,8 +151,8 @@ def test_a_sweep_that_has_not_begun_answers_next_to_nothing(new_sweep: NewSweep)
     answered = {
         number for number, (_, text) in entries(sweep.directory).items() if "records do" not in text
     }
-    # The claims, not tested, with their baselines; and the command.
-    assert answered == {"1", "4", "2e", "5f"}
+    # The claims, not tested, their baselines, and that planned seeds are missing; the command.
+    assert answered == {"1", "2", "4", "2e", "5f"}
 
 
 def test_a_single_run_without_claims(tmp_path: Path) -> None:
