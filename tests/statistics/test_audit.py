@@ -246,5 +246,5 @@ def test_command_refuses_what_is_no_sweep(tmp_path: Path, call: Callable) -> Non
 def test_kinds_are_those_of_the_contract() -> None:
     assert set(KINDS) == {
         "initial", "batches", "augmentation", "settings", "data", "pixels", "code",
-        "devices", "deterministic", "options", "versions", "commit", "unrecorded",
+        "devices", "deterministic", "options", "versions", "commit", "unrecorded", "tuning",
     }  # fmt: skip
