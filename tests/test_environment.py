@@ -85,6 +85,7 @@ def test_types_of_64_bits_change_nothing(tmp_path):
     assert logs[0] == logs[1]
 
 
+@pytest.mark.slow
 def test_no_cache_of_programs_leaves_none_in_the_current_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     environment = {"JAX_COMPILATION_CACHE_DIR": "", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}

@@ -125,6 +125,7 @@ def test_plan_on_the_papers_base_needs_no_data(call, tmp_path: Path, monkeypatch
     assert "23,817,352" in out
 
 
+@pytest.mark.slow
 def test_the_paper_model_is_the_budget_of_the_segments_on_its_base(call):
     code, out, _ = call("plan", ROOT / "experiments" / "segments.py", "--base", IMAGENET)
     assert code == 0

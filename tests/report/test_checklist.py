@@ -19,6 +19,7 @@ from tests.synthetic_sweep import (
     write_run,
 )
 from tests.synthetic_tuning import RATE, add_tuning
+from xception_jax.checksums import with_checksum
 from xception_jax.report import write_report
 from xception_jax.report.checklist import NEURIPS, REFORMS, Question, escaped
 
@@ -122,6 +123,18 @@ def test_bounds_and_budget_of_the_tuning(new_sweep: NewSweep, is_begun: bool) ->
     assert "a: optimizer.learning_rate = 0.2, at the edge of what was tried." in text
     assert "b: optimizer.learning_rate = 0.1." in text
     assert "No tuning is recorded" not in text
+
+
+def test_a_tuning_without_any_ended_run_says_nothing_yet(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(arms={"a": {}, "b": {}}, seeds=range(6), claims=[CLAIM])
+    record = add_tuning(sweep, {"a": {(0.1,): [0.8]}, "b": {(0.1,): [0.8]}})
+    record = with_checksum({**record, "arms": {}, "runs": [], "complete": False})
+    (sweep.directory / "tuning.json").write_text(json.dumps(record))
+    sweep_record = json.loads((sweep.directory / "sweep.json").read_text())
+    del sweep_record["experiment"]["tuned"]
+    (sweep.directory / "sweep.json").write_text(json.dumps(sweep_record))
+    write_report(sweep.directory)
+    assert "Tuned for each arm" not in (sweep.directory / "report" / "checklist.md").read_text()
 
 
 MISSING: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {

@@ -227,6 +227,7 @@ def get_experiment():
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_of_factors_from_plan_to_report(call, tmp_path: Path) -> None:
     path, home = tmp_path / "factors.py", tmp_path / "w"
     path.write_text(TEXT.format(base=ROOT / "configs" / "fashion_mnist_mini.py"))

@@ -241,6 +241,7 @@ def test_another_sweep_in_the_directory_is_refused(done, sweep):
     assert times(done) == before
 
 
+@pytest.mark.slow
 def test_an_experiment_runs_on_another_base_and_again_from_its_record(sweep, call, tmp_path):
     base, home = tmp_path / "base.py", tmp_path / "first"
     settings = {"optimizer.name": "rmsprop", "optimizer.learning_rate": 0.001}

@@ -163,9 +163,11 @@ def assert_same(one: Path, other: Path) -> None:
         ]
         for home in homes:
             there = other / folder / home.name / "metrics.jsonl"
-            assert read_metrics(home / "metrics.jsonl") == read_metrics(there)
+            rows = read_metrics(home / "metrics.jsonl"), read_metrics(there)
+            assert repr(rows[0]) == repr(rows[1])  # NaN, where a run diverged, is not itself
 
 
+@pytest.mark.slow
 def test_killed_while_it_is_tuned_it_goes_on_to_the_same_bits(done, call, words, tmp_path):
     program = [sys.executable, "-m", "xception_jax", *words(tmp_path)]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -188,6 +190,7 @@ def test_killed_while_it_is_tuned_it_goes_on_to_the_same_bits(done, call, words,
     assert len(declared) == 1
 
 
+@pytest.mark.slow
 def test_a_batch_system_tunes_first_and_the_same_command_goes_on(
     done, call, words, tmp_path, monkeypatch
 ):

@@ -46,6 +46,7 @@ def settings(images: Path, weights: Path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_weights_but_for_the_classifier(tmp_path: Path, images: Path):
     model = create_model("xception", num_classes=7, **SHALLOW, rngs=nnx.Rngs(5))
     save_keras_weights(model, tmp_path / "there.weights.h5")

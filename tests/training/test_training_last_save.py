@@ -73,6 +73,7 @@ def test_the_last_save_fails(until, full_disk, space, call, tmp_path):
     assert_same_run(tmp_path / "undisturbed", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_the_last_save_of_a_pack_fails(full_disk, space, call, tmp_path):
     words = ("sweep", EXPERIMENT, "--workdir", tmp_path, "--seeds", 1, "--packing", 3, *SHRUNK)
     full_disk("predictions")

@@ -61,6 +61,8 @@ def tuned_settings(facts: Facts) -> list[str]:
     if tuned is None:
         return []
     points = [point for of_arm in tuned.scores.values() for point in of_arm]
+    if not points:  # no tuning run has ended
+        return []
     grid = zip(tuned.settings, grid_of(points), strict=True)
     tried = "; ".join(f"{name} among {', '.join(map(as_text, v))}" for name, v in grid)
     runs = sum(len(scores) for of_arm in tuned.scores.values() for scores in of_arm.values())

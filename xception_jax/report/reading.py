@@ -186,8 +186,6 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         test_examples=as_whole(first_known(result.get("examples"), examples.get("test"))),
         classes=as_whole(known.get("classes")),
         parameters=as_whole(known.get("parameters")),
-        images_per_second=as_real(known.get("images_per_second")),
-        compile_seconds=as_real(known.get("compile_seconds")),
         test_loss=as_real(result.get("loss")),
         test_top1=as_real(result.get("top1")),
         test_top5=as_real(result.get("top5")),
@@ -195,28 +193,37 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         result_split=as_text(result.get("split")) or None,
         metric=_metric(known, result),
         macs=as_whole(known.get("macs")),
-        pack=as_whole(as_mapping(known.get("pack")).get("size")),
-        pack_runs=tuple(map(as_text, as_list(as_mapping(known.get("pack")).get("runs")))),
         started=as_text(known.get("started")) or None,
         ended=as_text(known.get("ended")) or None,
         commit=as_text(known.get("commit")) or None,
-        devices=tuple(as_text(device) for device in as_list(known.get("devices"))),
-        depthwise_implementation=as_text(known.get("depthwise_implementation")) or None,
-        batch_norm_implementation=as_text(known.get("batch_norm_implementation")) or None,
-        deterministic=flag if isinstance(flag := known.get("deterministic"), bool) else None,
-        versions=_versions(known.get("versions")),
         settings=settings,
         determining={name: settings[name] for name in settings if _determines_result(name)},
         pairing=_read_record(root / directory / PAIRING, notes),
         data=as_mapping(known.get("data")),
         code=as_mapping(known.get("code")),
-        options=as_mapping(known.get("options")),
         claims_sha256=as_text(known.get("claims_sha256")) or None,
+        **_machine(known),
         spent=spent_by(known),
         skipped_images=len(skipped)
         if isinstance(skipped := known.get("skipped_images"), list)
         else None,
     )
+
+
+def _machine(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Where and how fast a run trained: fields of `Run`."""
+    return {
+        "images_per_second": as_real(known.get("images_per_second")),
+        "compile_seconds": as_real(known.get("compile_seconds")),
+        "pack": as_whole(as_mapping(known.get("pack")).get("size")),
+        "pack_runs": tuple(map(as_text, as_list(as_mapping(known.get("pack")).get("runs")))),
+        "devices": tuple(as_text(device) for device in as_list(known.get("devices"))),
+        "depthwise_implementation": as_text(known.get("depthwise_implementation")) or None,
+        "batch_norm_implementation": as_text(known.get("batch_norm_implementation")) or None,
+        "deterministic": flag if isinstance(flag := known.get("deterministic"), bool) else None,
+        "versions": _versions(known.get("versions")),
+        "options": as_mapping(known.get("options")),
+    }
 
 
 def _determines_result(name: str) -> bool:
