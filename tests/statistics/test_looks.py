@@ -252,6 +252,19 @@ def test_what_seeds_can_decide_is_said(seeds: int, claims: int, said: str) -> No
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("direction", "said"),
+    [
+        ("better", "5 seeds cannot decide the claim: the smallest p is 0.0625"),
+        ("not_worse", "5 seeds cannot decide the claim: the smallest p is 0.0625"),
+        ("equivalent", "5 seeds can decide the claim: the smallest p is 0.0312"),
+    ],
+)
+def test_of_claims_with_a_margin_only_equivalence_is_one_sided(direction: str, said: str) -> None:
+    claim = Claim("a", "b", direction, margin=0.01).describe()
+    assert said in describe_decidable([claim], {"a": {}, "b": {}}, 5)[0]
+
+
 def test_what_each_look_can_decide_is_said() -> None:
     lines = describe_decidable(
         [Claim("a", "b").describe()], {"a": {}, "b": {}}, 32, Looks((8, 16, 32), "obrien_fleming")

@@ -41,7 +41,7 @@ def describe_decidable(
     for number, count in enumerate(looks.counts, 1):
         stages = [Stage(looks, number, claim.pilot_seeds) for claim in read]
         least = [
-            stage.smallest_p(one_sided=claim.margin is not None)
+            stage.smallest_p(one_sided=claim.is_equivalence)
             for claim, stage in zip(read, stages, strict=True)
         ]
         lines.append(f"  {_summary(count, least)}")
@@ -58,7 +58,7 @@ def _smallest(claims: Sequence[RecordedClaim], seeds: int) -> list[float]:
     """The least p that each claim can have."""
     pairs = [max(0, seeds - claim.pilot_seeds) for claim in claims]
     return [
-        smallest_p(n, one_sided=claim.margin is not None) if n >= FEWEST_PAIRS else 1.0
+        smallest_p(n, one_sided=claim.is_equivalence) if n >= FEWEST_PAIRS else 1.0
         for claim, n in zip(claims, pairs, strict=True)
     ]
 
