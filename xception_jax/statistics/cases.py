@@ -12,7 +12,6 @@ from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.looks import Stage, by_looks
 from xception_jax.statistics.paired import holm
 from xception_jax.statistics.power import ALPHA
-from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.sequential import SequentialTest
 
 
@@ -55,12 +54,12 @@ class Case:
         return self.claim.is_equivalence and bool(self.sides) and all(self.sides)
 
 
-def read_cases(sweep: Sweep) -> list[Case]:
-    """Every claim with its tests: on all seeds, or on those up to its look."""
+def read_cases(runs: Runs) -> list[Case]:
+    """Every claim with its tests: on all of the runs, or on those up to its look."""
+    sweep = runs.sweep
     declared, claims = read_declared(sweep), recorded_claims(sweep)
     looks, seeds = declared.looks, declared.seeds or ()
     if looks is None:
-        runs = Runs(sweep)
         return [_case(runs, claim, declared) for claim in claims]
     runs_at = [Runs(sweep, seeds[:count]) for count in looks.counts]
 

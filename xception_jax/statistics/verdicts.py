@@ -68,7 +68,8 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
         sweep: as read; the per-example results of its runs are read from its directory.
         audit: what `audit.audit` has found; None: claims get no grade.
     """
-    cases, compute = read_cases(sweep), Compute(sweep)
+    runs = Runs(sweep)
+    cases, compute = read_cases(runs), Compute(sweep)
     claims = [
         {
             **_judged(sweep, case, family_of(case, cases), audit),
@@ -81,7 +82,7 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
         "confidence": CONFIDENCE,
         "claims": with_replication(claims, sweep.record),
         "compute": compute.describe({used for case in cases for used in case.runs_used}),
-        "noise": noise_rows(Runs(sweep)),
+        "noise": noise_rows(runs),
     }
 
 
@@ -89,7 +90,7 @@ def open_arms(sweep: Sweep) -> frozenset[str]:
     """The arms of all claims that a look may still decide; without declared looks, every arm."""
     if read_declared(sweep).looks is None:
         return frozenset(sweep.arms)
-    cases = read_cases(sweep)
+    cases = read_cases(Runs(sweep))
     adjusted = [adjusted_p(case, family_of(case, cases), case.p) for case in cases]
     return frozenset(
         arm
