@@ -27,7 +27,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-"""What can stand anywhere in a JSON document."""
+"""Any value that a JSON document can hold."""
 
 
 @st.composite

@@ -286,7 +286,7 @@ def test_class_names_that_grow_are_named(rng, tmp_path):
 
 
 def test_a_pickle_makes_no_more_than_a_gigabyte(monkeypatch):
-    """Of one text, as bytes, again and again: a file of a megabyte could make terabytes."""
+    """A megabyte that names one text again and again, as bytes, could make terabytes."""
     monkeypatch.setattr("xception_jax.data.importing.pickled.MAX_BYTES", 10_000)
     text = b"X\x00\x02\x00\x00" + b"x" * 512 + b"q\x01X\x06\x00\x00\x00latin1q\x02"
     encode = b"c_codecs\nencode\nh\x01h\x02\x86R"

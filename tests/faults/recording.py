@@ -39,7 +39,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish() -> None:
-    """What was found of each test is laid over what was found of it before."""
+    """Writes the results of this session over earlier results of the same tests."""
     if not (path := os.environ.get("FAULTS_RESULTS")):
         return
     file = Path(path)

@@ -37,7 +37,7 @@ def page(results: Mapping[str, Any]) -> str:
 
 
 def _how(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the tests of a promise do, each once, however many cases it has; and what they saw."""
+    """The sentences of a promise's tests, each once with its number of cases, and what they saw."""
     cases = Counter(row["test"].partition("[")[0] for row in rows)
     how = {row["test"].partition("[")[0]: row["how"] for row in rows}
     parts = [

@@ -57,7 +57,7 @@ class Command:
         return code
 
     def orphans(self) -> list[str]:
-        """What still runs of its session."""
+        """The processes of the sweep's session that still run."""
         found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:

@@ -182,7 +182,7 @@ def test_folder_that_cannot_be_made_is_an_input_error(finished_sweep: SweepWrite
 
 
 def test_300_runs_of_2000_points(new_sweep: NewSweep) -> None:
-    """All rows are in the data files, and the page stays small enough to open."""
+    """The data files hold every row, and the page stays small enough to open."""
     arms: dict[str, dict[str, Any]] = {f"arm {index}": {} for index in range(15)}
     sweep = new_sweep(arms=arms, seeds=range(20))
     steps = range(10, 20010, 10)

@@ -47,7 +47,7 @@ def test_the_compiler_knows_the_option():
 
 
 def test_programs_are_compiled_with_the_option(monkeypatch):
-    """Those for this CPU are, once it is taken for a GPU."""
+    """This CPU stands in for a GPU: its programs then ask for the option."""
     asked, jit = [], jax.jit
 
     def spied(*functions, **options):
