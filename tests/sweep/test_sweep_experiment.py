@@ -116,7 +116,7 @@ def test_the_configs_of_the_repository_are_valid(experiment):
     root = experiment.parents[1]
     for path in sorted((root / "configs").glob("*.py")):
         resolve(load_config(path))
-    for path in sorted((root / "experiments").glob("*.py")):
+    for path in sorted((root / "experiments").rglob("*.py")):
         described, base = load_experiment(path)
         assert plan_runs(described, base)
         assert described.claims
