@@ -33,14 +33,9 @@ def get_experiment(model: str = "xception_tiny") -> Experiment:
         "helps where segments are deep: what it does gets better as the segments get deeper.",
         reference="paper section 4.7, last paragraph; section 5",
         base="../configs/fashion_mnist_mini.py",
-        arms={
-            f"{segments}-{activation}": {
-                "model.segments": segments,
-                "model.intermediate_activation": activation,
-                **width,
-            }
-            for segments in SEGMENTS
-            for activation in ACTIVATIONS
+        factors={
+            "model.segments": {f"{each}": {"model.segments": each, **width} for each in SEGMENTS},
+            "model.intermediate_activation": ACTIVATIONS,
         },
         seeds=8,
         # The conjecture is the trend of the effect; a change of its sign is a stronger claim.
