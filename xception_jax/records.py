@@ -24,6 +24,11 @@ REPORT = "report"
 # What tuned the arms of a sweep; the tuning runs have directories of their own below TUNING_RUNS.
 TUNING = "tuning.json"
 TUNING_RUNS = "tuning"
+# Files of an archive, a small directory from which the report of a sweep is made again; its
+# sweep.json says under ARCHIVED that it is one.
+ARCHIVED = "archived"
+RECORDS = "records.parquet"
+CURVES = "curves.parquet"
 
 SWEEP_SCHEMA = 1
 """Version of the format of `sweep.json`."""
@@ -31,6 +36,8 @@ TUNING_SCHEMA = 1
 """Version of the format of `tuning.json`."""
 PAIRING_SCHEMA = 1
 """Version of the format of `pairing.json`."""
+ARCHIVE_SCHEMA = 1
+"""Version of the format of an archive."""
 
 STATUSES = ("planned", "running", "done", "diverged", "failed")
 """Statuses that `run.json` can record; a run without the file is planned."""

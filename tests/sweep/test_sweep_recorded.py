@@ -38,6 +38,22 @@ def test_a_sweep_is_trained_again_from_its_record_alone(done, call, tmp_path):
     assert call("sweep", home / "sweep.json", "--workdir", home)[0] == 0  # nothing is left to do
 
 
+def test_a_sweep_is_trained_again_from_the_record_in_its_archive(done, call, tmp_path):
+    archive, home = tmp_path / "archive", tmp_path / "again"
+    assert call("report", done, "--archive", archive)[0] == 0
+    before = {path.name: path.read_bytes() for path in archive.iterdir()}
+    code, _, err = call("sweep", archive / "sweep.json", "--workdir", archive, "--packing", "off")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "is trained" in err
+    assert {path.name: path.read_bytes() for path in archive.iterdir()} == before
+    code, _, err = call("sweep", archive / "sweep.json", "--workdir", home, "--packing", "off")
+    assert (code, err) == (0, "")
+    assert "archived" not in json.loads((home / "sweep.json").read_text())
+    for first in (done / "runs").iterdir():
+        for name in CURVES:
+            assert (home / "runs" / first.name / name).read_bytes() == (first / name).read_bytes()
+
+
 def test_a_run_is_trained_again_from_its_config_alone(done, call, tmp_path):
     (first,) = done.glob("runs/relu-s0-*")
     code, _, err = call("train", first / "config.json", "--workdir", tmp_path / "run")

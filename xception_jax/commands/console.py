@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,17 +16,22 @@ console, errors, nowhere = open_console(), open_console(stderr=True), open_conso
 Directory = Annotated[Path, typer.Argument(help="The directory of a sweep or a run.")]
 
 
-def _named_directory(text: str) -> Path:
-    if not text:  # an unset shell variable would scatter files over the current directory
-        raise InputError("--workdir", text, "names no directory", ".")
-    return Path(text)
+def directory_parser(option: str) -> Callable[[str], Path]:
+    """What makes a path of the value of an option, which must not be empty."""
+
+    def parse(text: str) -> Path:
+        if not text:  # an unset shell variable would scatter files over the current directory
+            raise InputError(option, text, "names no directory", ".")
+        return Path(text)
+
+    return parse
 
 
 Workdir = Annotated[
     Path,
     typer.Option(
         "--workdir",
-        parser=_named_directory,
+        parser=directory_parser("--workdir"),
         metavar="DIR",
         help="Directory for all files; a run or sweep in it is resumed.",
     ),

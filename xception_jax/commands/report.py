@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xception_jax.commands.console import Directory, command_line, console, warn
+from xception_jax.commands.console import (
+    Directory,
+    command_line,
+    console,
+    directory_parser,
+    warn,
+)
 from xception_jax.errors import InputError
 from xception_jax.remote import copied, require_local, url_of
 
@@ -24,22 +30,39 @@ def report(
     watch: Annotated[
         bool, typer.Option("--watch", help="Update the report until the sweep has ended.")
     ] = False,
+    archive: Annotated[
+        Path | None,
+        typer.Option(
+            parser=directory_parser("--archive"),
+            metavar="OUT",
+            help="Also write a small directory from which `report OUT` makes the report again.",
+        ),
+    ] = None,
 ) -> int:
     """Write figures, tables, verdicts and a page into DIRECTORY/report.
 
     This also works while the sweep runs. With --watch the page is updated and reloads itself until
     the sweep has ended; Ctrl-C stops that.
 
+    An archive is a sweep's record for a repository: what its runs recorded, without checkpoints and
+    without paths of this machine. `report`, `audit` and `status` read it like the sweep itself.
+
     Example: `xception-jax report results/nonlinearity --watch 5`
+
+    Example: `xception-jax report results/nonlinearity --archive docs/studies/nonlinearity`
     """
     from xception_jax.report import write_report
     from xception_jax.report.watch import SECONDS, watch_report
 
     if seconds is not None and not watch:
         raise InputError("SECONDS", seconds, "goes with --watch, and only with it")
+    if archive is not None and watch:
+        raise InputError("--archive", str(archive), "goes without --watch")
     command = command_line()
     if not watch:
         with copied(directory, changes=True) as local:
+            if archive is not None:
+                _write_archive(local, archive)
             _show(write_report(local, command=command), directory)
         return 0
     require_local("--watch", directory, "follows a directory of this machine")
@@ -51,6 +74,15 @@ def report(
         written = write_report(directory, command=command)
     _show(written, directory)
     return 0
+
+
+def _write_archive(directory: Path, target: Path) -> None:
+    from xception_jax.report.archiving import write_archive
+
+    require_local("--archive", target, "is written on this machine")
+    paths = write_archive(directory, target)
+    size = sum(path.stat().st_size for path in paths)
+    console.print(f"the archive: {target}, {len(paths)} files, {size / 1e6:.2f} MB")
 
 
 def _show(written: "ReportResult", directory: Path) -> None:

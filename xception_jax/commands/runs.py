@@ -28,6 +28,7 @@ from xception_jax.remote import copied, mirrored, require_local
 
 if TYPE_CHECKING:
     from xception_jax.config import Config
+    from xception_jax.sweep.ledger import RunStatus
 
 
 def train(
@@ -146,13 +147,12 @@ def status(directory: Directory) -> int:
     from xception_jax.commands.display import headline
     from xception_jax.json_values import as_mapping, as_real, as_text, as_whole
     from xception_jax.records import METRICS
-    from xception_jax.sweep.ledger import read_statuses
 
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "status", "result", "images/s", "why"):
         table.add_column(heading, overflow="fold")
     with copied(directory) as local:
-        runs = read_statuses(local)
+        runs = _statuses(local)
     for run in runs:
         result = as_mapping(run.record.get("result"))
         speed = as_real(run.record.get("images_per_second"))
@@ -167,6 +167,32 @@ def status(directory: Directory) -> int:
         )
     console.print(table)
     return 0
+
+
+def _statuses(directory: Path) -> "list[RunStatus]":
+    """The status of each run, of a sweep in its own directory or in an archive."""
+    from xception_jax.records import SWEEP
+    from xception_jax.sweep.ledger import (
+        RunStatus,
+        is_archived,
+        list_runs,
+        read_ledger,
+        read_statuses,
+    )
+
+    if not is_archived(directory):
+        return read_statuses(directory)
+    from xception_jax.report.reading import open_source
+
+    source = open_source(directory, read_ledger(directory / SWEEP))
+    statuses = []
+    for row in list_runs(directory):
+        files = source.files(row["directory"], [])
+        record = {"status": "planned"} if files.record is None else files.record
+        status = "unreadable" if files.changed else record.get("status", "unreadable")
+        reason = "; ".join(files.changed) or record.get("reason")
+        statuses.append(RunStatus(row["arm"], row["seed"], status, reason, record))
+    return statuses
 
 
 def _failed(workdir: Path, reason: str) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xception_jax.commands.console import Directory, console, warn
 from xception_jax.errors import InputError
-from xception_jax.records import CONFIG, RUN
+from xception_jax.records import ARCHIVED, CONFIG, RUN
 from xception_jax.remote import require_local
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def sync(directory: Directory) -> int:
     from xception_jax.report.reading import read_directory
 
     sweep = read_directory(directory)
+    if ARCHIVED in sweep.record:
+        reason = "is an archive; W&B's files are made of the logs in the sweep's own directory"
+        raise InputError("directory", str(directory), reason)
     begun = [run for run in sweep.runs if run.status != "planned"]
     if not begun:
         raise InputError("directory", str(directory), "none of its runs has begun")

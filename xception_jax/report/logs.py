@@ -46,10 +46,24 @@ def read_curves(runs: Sequence[tuple[Path, str, int | None]]) -> tuple[pl.DataFr
     """
     contents = [_content(directory / METRICS_LOG) for directory, _, _ in runs]
     rows, lost = _parse_together(contents) or _parse_each(contents)
+    kept = arrange_rows(rows, [(arm, seed) for _, arm, seed in runs])
+    before = dict(rows.group_by("run").len().iter_rows())
+    after = dict(kept.group_by("run").len().iter_rows())
+    lost = [n + before.get(run, 0) - after.get(run, 0) for run, n in enumerate(lost)]
+    return kept, lost
+
+
+def arrange_rows(rows: pl.DataFrame, runs: Sequence[tuple[str, int | None]]) -> pl.DataFrame:
+    """The rows of logs as `read_curves` returns them.
+
+    Args:
+        rows: the columns of a log, and `run`, in any order.
+        runs: of each run its arm and seed.
+    """
     runs_schema = {"run": pl.Int64(), "arm": pl.String(), "seed": pl.Int64()}
-    places = [(index, arm, seed) for index, (_, arm, seed) in enumerate(runs)]
-    named = pl.DataFrame(places, schema=runs_schema, orient="row")
-    rows = rows.join(named, on="run", how="left", maintain_order="left")
+    names = [(index, arm, seed) for index, (arm, seed) in enumerate(runs)]
+    named = pl.DataFrame(names, schema=runs_schema, orient="row")
+    rows = rows.join(named, on="run", how="inner", maintain_order="left")
     finite = [
         pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
         for name, kind in _LOG_SCHEMA.items()
@@ -61,11 +75,7 @@ def read_curves(runs: Sequence[tuple[Path, str, int | None]]) -> tuple[pl.DataFr
         (pl.col(name) == pl.col(name).shift(-1)).fill_null(False)
         for name in ("run", "split", "step")
     )
-    kept = ordered.filter(~comes_again)
-    before = dict(rows.group_by("run").len().iter_rows())
-    after = dict(kept.group_by("run").len().iter_rows())
-    lost = [n + before.get(run, 0) - after.get(run, 0) for run, n in enumerate(lost)]
-    return kept.select(list(CURVE_SCHEMA)), lost
+    return ordered.filter(~comes_again).select(list(CURVE_SCHEMA))
 
 
 def _content(path: Path) -> bytes:

@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from xception_jax.checksums import changed_files
 from xception_jax.config import flatten
 from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
@@ -24,10 +21,9 @@ from xception_jax.json_values import (
     first_known,
 )
 from xception_jax.records import (
-    CONFIG,
+    ARCHIVED,
     METRICS,
     METRICS_LOG,
-    PAIRING,
     RUN,
     RUNS,
     SWEEP,
@@ -36,11 +32,16 @@ from xception_jax.records import (
     stays_inside,
 )
 from xception_jax.regular_files import read_regular
-from xception_jax.report.logs import read_curves
+from xception_jax.report.archive import Archive
+from xception_jax.report.sources import (
+    MAX_RECORD,
+    RunDirectories,
+    Source,
+    read_record,
+)
 from xception_jax.statistics.compute import spent_by
-from xception_jax.statistics.results import SHOWN_STATUSES, UNREADABLE, Run, Sweep
+from xception_jax.statistics.results import SHOWN_STATUSES, UNREADABLE, OtherRun, Run, Sweep
 
-_MOST = 1 << 26  # bytes of a JSON file
 # Settings that a config.json from before they existed does not have: they were as by default.
 _DEFAULTS = {
     name: known.default for name, known in SETTINGS.items() if known.identity == "unless_default"
@@ -48,7 +49,7 @@ _DEFAULTS = {
 
 
 def read_directory(directory: Path) -> Sweep:
-    """Reads a sweep directory, or the directory of one run.
+    """Reads the directory of a sweep, the archive of one, or the directory of one run.
 
     Raises:
         InputError: the directory holds neither, or its `sweep.json` cannot be used.
@@ -78,31 +79,39 @@ def _sweep_near(directory: Path) -> str | None:
     return next((str(path) for path in around if (path / SWEEP).is_file()), None)
 
 
+def open_source(directory: Path, sweep: Mapping[str, Any]) -> Source:
+    """Where the files of a sweep's runs are.
+
+    Args:
+        directory: of the sweep.
+        sweep: its `sweep.json`.
+
+    Raises:
+        InputError: the sweep is an archive, and its files are damaged.
+    """
+    return Archive(directory, sweep) if ARCHIVED in sweep else RunDirectories(directory)
+
+
 def _read_sweep(directory: Path) -> Sweep:
-    path = directory / SWEEP
-    try:
-        sweep = json.loads(read_regular(path, _MOST))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(SWEEP, str(path), f"cannot be read: {error}") from error
-    if not isinstance(sweep, dict) or not isinstance(sweep.get("experiment"), dict):
-        raise InputError(SWEEP, str(path), "does not describe an experiment")
-    if sweep.get("schema") != SWEEP_SCHEMA:
-        reason = f"of {path}: this version of xception-jax reads no other than {SWEEP_SCHEMA}"
-        raise InputError("schema", sweep.get("schema"), reason, SWEEP_SCHEMA)
+    sweep = _read_description(directory / SWEEP)
+    source = open_source(directory, sweep)
     experiment = sweep["experiment"]
-    notes: list[str] = []
+    # What was left out of the sweep is left out of its archive, which says so in its place.
+    notes = [as_text(note) for note in as_list(as_mapping(sweep.get(ARCHIVED)).get("notes"))]
     listed = [entry for entry in as_list(sweep.get("runs")) if isinstance(entry, dict)]
     outside = [entry for entry in listed if not stays_inside(entry.get("directory"))]
     notes += [f"left out: {as_text(entry)} is not inside of the sweep" for entry in outside]
     listed = [entry for entry in listed if entry not in outside]
-    runs = [_read_run(directory, entry, notes) for entry in listed]
+    runs = [_read_run(entry, source, notes) for entry in listed]
     notes += _data_notes(runs)
-    strangers = _unlisted(directory, {run.directory for run in runs})
+    known = {run.directory for run in runs}
+    unlisted = [name for name in source.directories() if name not in known]
+    strangers = [name for name in unlisted if name.startswith(f"{RUNS}/")]
     if strangers:
         notes.append(f"left out, because sweep.json does not list them: {', '.join(strangers)}")
-    tuning = _read_record(directory / TUNING, notes)
+    tuning = read_record(directory / TUNING, notes)
     rows = as_list(as_mapping(experiment.get("tuned") or tuning).get("runs"))
-    tuning_runs = _tuning_runs(directory, rows, notes)
+    tuning_runs = _tuning_runs(rows, source, notes)
     declared = as_mapping(experiment.get("arms"))
     arms = {as_text(arm): as_mapping(overrides) for arm, overrides in declared.items()}
     return Sweep(
@@ -112,28 +121,50 @@ def _read_sweep(directory: Path) -> Sweep:
         reference=as_text(experiment.get("reference")),
         arms=arms | {run.arm: {} for run in runs if run.arm not in arms},
         runs=tuple(runs),
-        curves=_curves(directory, runs, notes),
+        curves=source.curves(runs, notes),
         command=as_text(sweep.get("command")) or None,
         created=as_text(sweep.get("created")) or None,
         commit=as_text(sweep.get("commit")) or None,
         versions=_versions(sweep.get("versions")),
         is_single_run=False,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
+        read_predictions=source.predictions,
         record=sweep,
         tuning=tuning,
         tuning_runs=tuning_runs,
+        others=tuple(_other(name, source) for name in unlisted),
     )
 
 
-def _tuning_runs(directory: Path, rows: list[Any], notes: list[str]) -> tuple[Run, ...]:
+def _read_description(path: Path) -> dict[str, Any]:
+    """The content of `sweep.json`, with a description of the experiment in it."""
+    try:
+        sweep = json.loads(read_regular(path, MAX_RECORD))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(SWEEP, str(path), f"cannot be read: {error}") from error
+    if not isinstance(sweep, dict) or not isinstance(sweep.get("experiment"), dict):
+        raise InputError(SWEEP, str(path), "does not describe an experiment")
+    if sweep.get("schema") != SWEEP_SCHEMA:
+        reason = f"of {path}: this version of xception-jax reads no other than {SWEEP_SCHEMA}"
+        raise InputError("schema", sweep.get("schema"), reason, SWEEP_SCHEMA)
+    return sweep
+
+
+def _tuning_runs(rows: list[Any], source: Source, notes: list[str]) -> tuple[Run, ...]:
     """The runs that a tuning lists, those apart that are not inside of the sweep."""
     listed = [row for row in rows if isinstance(row, dict) and stays_inside(row.get("directory"))]
-    return tuple(_read_run(directory, row, notes) for row in listed)
+    return tuple(_read_run(row, source, notes) for row in listed)
+
+
+def _other(name: str, source: Source) -> OtherRun:
+    kind = "superseded" if name.startswith(f"{RUNS}/") else "tuning"
+    return OtherRun(kind, source.record(name))
 
 
 def _read_single(directory: Path) -> Sweep:
     notes: list[str] = []
-    run = _read_run(directory, {"directory": "."}, notes)
+    source = RunDirectories(directory)
+    run = _read_run({"directory": "."}, source, notes)
     notes += _data_notes([run])
     return Sweep(
         directory=directory,
@@ -142,27 +173,24 @@ def _read_single(directory: Path) -> Sweep:
         reference="",
         arms={run.arm: {}},
         runs=(run,),
-        curves=_curves(directory, [run], notes),
+        curves=source.curves([run], notes),
         command=None,
         created=run.started,
         commit=run.commit,
         versions=run.versions,
         is_single_run=True,
         notes=tuple(notes),
+        read_predictions=source.predictions,
     )
 
 
-def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
+def _read_run(entry: Mapping[str, Any], source: Source, notes: list[str]) -> Run:
     """The run that `entry` of sweep.json lists; a run without files is a planned one."""
     directory = as_text(entry.get("directory"))
-    record = _read_record(root / directory / RUN, notes)
-    config = _read_record(root / directory / CONFIG, notes) or {}
-    known = record or {}
-    changed = changed_files(root / directory, known) if known else []
-    notes += [f"{line}: the run is not used" for line in changed]
-    if changed:
-        known, config = {}, {}
-    status = as_text(known.get("status")) or ("planned" if record is None else UNREADABLE)
+    files = source.files(directory, notes)
+    notes += [f"{line}: the run is not used" for line in files.changed]
+    known, config = ({}, {}) if files.changed else (files.record or {}, files.config or {})
+    status = as_text(known.get("status")) or ("planned" if files.record is None else UNREADABLE)
     if status not in SHOWN_STATUSES:
         notes.append(f"{directory}/{RUN}: unknown status {status!r}")
         status = UNREADABLE
@@ -175,7 +203,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         id=as_text(entry.get("id")) or as_text(known.get("id")),
         directory=directory,
         status=status,
-        reason=as_text(known.get("reason")) or "; ".join(changed) or None,
+        reason=as_text(known.get("reason")) or "; ".join(files.changed) or None,
         dataset=as_text(data.get("name")) or None,
         model=as_text(as_mapping(config.get("model")).get("name")) or None,
         steps=as_whole(known.get("steps")),
@@ -198,7 +226,7 @@ def _read_run(root: Path, entry: Mapping[str, Any], notes: list[str]) -> Run:
         commit=as_text(known.get("commit")) or None,
         settings=settings,
         determining={name: settings[name] for name in settings if _determines_result(name)},
-        pairing=_read_record(root / directory / PAIRING, notes),
+        pairing=files.pairing,
         data=as_mapping(known.get("data")),
         code=as_mapping(known.get("code")),
         claims_sha256=as_text(known.get("claims_sha256")) or None,
@@ -237,43 +265,10 @@ def _metric(known: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     return name if name in METRICS else METRICS[0]
 
 
-def _read_record(path: Path, notes: list[str]) -> dict[str, Any] | None:
-    """The JSON object in `path`; None if there is no file, empty if it cannot be understood."""
-    try:
-        record = json.loads(read_regular(path, _MOST))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        notes.append(f"{path.parent.name}/{path.name} cannot be read: {as_text(error)}")
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _unlisted(directory: Path, listed: set[str]) -> list[str]:
-    run_dirs = (path.parent for path in sorted(directory.glob(f"{RUNS}/*/{RUN}")))
-    names = (path.relative_to(directory).as_posix() for path in run_dirs)
-    return [name for name in names if name not in listed]
-
-
 def _data_notes(runs: list[Run]) -> list[str]:
     """What the runs found in their data that people should know, once each."""
     found = [as_text(note) for run in runs for note in as_list(run.data.get("notes"))]
     return [f"data: {note}" for note in dict.fromkeys(found)]
-
-
-def _curves(root: Path, runs: list[Run], notes: list[str]) -> pl.DataFrame:
-    """The logs of all runs but those that are not used."""
-    nowhere = root / "no directory"
-    places = [nowhere if run.status == UNREADABLE else root / run.directory for run in runs]
-    rows, lost = read_curves(
-        [(place, run.arm, run.seed) for place, run in zip(places, runs, strict=True)]
-    )
-    notes += [
-        f"{run.directory}/{METRICS_LOG}: {count} broken or repeated rows left out"
-        for run, count in zip(runs, lost, strict=True)
-        if count
-    ]
-    return rows
 
 
 def _versions(value: object) -> tuple[tuple[str, str], ...]:

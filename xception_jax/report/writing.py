@@ -1,10 +1,8 @@
 """Puts a report together: reads a directory, and writes figures, tables and the page beside it."""
 
-import contextlib
 import io
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from xception_jax.errors import InputError
 from xception_jax.records import REPORT
-from xception_jax.regular_files import inside, write_regular
-from xception_jax.report.checklist import checklist
+from xception_jax.regular_files import inside
+from xception_jax.report.evaluation import evaluate
+from xception_jax.report.placing import place_files
 from xception_jax.report.reading import read_directory
-from xception_jax.report.summary import summarize
 from xception_jax.report.tables import arm_table, headline, results_frame
-from xception_jax.statistics.audit import audit
 from xception_jax.statistics.looks import has_open_claim
 from xception_jax.statistics.results import Sweep
-from xception_jax.statistics.verdicts import judge
 
 if TYPE_CHECKING:
     from xception_jax.report.page import PageFigure
@@ -59,7 +54,7 @@ def write_report(
     """Writes `directory/report/` from the files of a sweep or of a run, ended or not.
 
     Args:
-        directory: what `sweep` or `train` was given as --workdir.
+        directory: what `sweep` or `train` was given as --workdir, or an archive.
         command: the command line that asked for the report, to be shown on the page.
         refresh: seconds after which the page loads itself again while the sweep runs; None: never.
 
@@ -72,9 +67,8 @@ def write_report(
 
     directory = Path(directory)
     sweep = read_directory(directory)
-    summary = summarize(sweep)
-    findings = audit(sweep)
-    verdicts = judge(sweep, findings)
+    evaluation = evaluate(sweep)
+    summary, findings, verdicts = evaluation.summary, evaluation.findings, evaluation.verdicts
     figures, files = _draw(sweep, verdicts)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     made_by = MadeBy(command, made, refresh)
@@ -87,14 +81,14 @@ def write_report(
         contents |= _data_files("tuning", tuning_runs)
     contents |= files
     contents["audit.json"] = json.dumps(findings, indent=2).encode()
-    contents["verdicts.json"] = json.dumps(verdicts, indent=2, allow_nan=False).encode()
-    contents["checklist.md"] = checklist(sweep, summary, findings, verdicts).encode()
+    contents["verdicts.json"] = evaluation.verdicts_file()
+    contents["checklist.md"] = evaluation.checklist_file()
     contents["index.html"] = page.encode()
     table = arm_table(summary)
     target = inside(directory, REPORT)
     return ReportResult(
         page=target / "index.html",
-        paths=_write_files(target, contents),
+        paths=place_files(target, contents, field=REPORT),
         headline=headline(sweep, summary),
         columns=table.columns,
         rows=table.rows,
@@ -139,28 +133,3 @@ def _data_files(name: str, frame: pl.DataFrame) -> dict[str, bytes]:
     frame.with_columns(harmless).write_csv(csv)
     frame.write_parquet(parquet)
     return {f"{name}.csv": csv.getvalue(), f"{name}.parquet": parquet.getvalue()}
-
-
-def _write_files(directory: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:
-    """Writes all files, then puts each in place at once: no reader sees half of one."""
-    try:
-        directory.mkdir(exist_ok=True)
-        with _temporary_names(directory, contents) as temporary:
-            for name, content in contents.items():
-                write_regular(temporary[name], content)
-            for name, path in temporary.items():
-                path.replace(directory / name)
-    except OSError as error:
-        reason = f"cannot be written: {error.strerror or error}"
-        raise InputError(REPORT, str(directory), reason) from error
-    return tuple(directory / name for name in contents)
-
-
-@contextlib.contextmanager
-def _temporary_names(directory: Path, names: dict[str, bytes]) -> Iterator[dict[str, Path]]:
-    paths = {name: directory / f".{name}.{os.getpid()}" for name in names}
-    try:
-        yield paths
-    finally:
-        for path in paths.values():
-            path.unlink(missing_ok=True)

@@ -17,22 +17,18 @@ What is in none: start-up, trials of pack sizes, evaluation afterwards, reports;
 spent in other directories.
 """
 
-import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
-from xception_jax.records import ENDED, RUN, RUNS, TUNING_RUNS
-from xception_jax.regular_files import read_regular
-from xception_jax.statistics.results import Run, Spent, Sweep
+from xception_jax.records import ENDED
+from xception_jax.statistics.results import OtherRun, Run, Spent, Sweep
 
 PARTS = ("judged", "thrown_away", "tuning", "not_judged", "unfinished")
-"""Directory of the runs that chose the arms' settings."""
-_MOST = 1 << 26  # bytes of a record
+"""The parts into which the compute of a sweep is divided."""
 _MOST_SECONDS = 1e12
 
 ArmSeed = tuple[str, int | None]
@@ -101,10 +97,8 @@ class Compute:
 
     def __init__(self, sweep: Sweep) -> None:
         self._entries = [_listed(run) for run in sweep.runs if run.status != "planned"]
-        if not sweep.is_single_run:
-            known = {run.directory for run in sweep.runs}
-            for kind, below in (("superseded", RUNS), ("tuning", TUNING_RUNS)):
-                self._entries += _unlisted(sweep.directory, below, kind, known)
+        begun = (other for other in sweep.others if other.record.get("status") != "planned")
+        self._entries += map(_unlisted, begun)
 
     def describe(
         self, judged: Collection[ArmSeed], arms: Collection[str] | None = None
@@ -164,16 +158,8 @@ def _kind(status: str) -> str:
     return "failed" if status not in ("planned", "running") else "unfinished"
 
 
-def _unlisted(directory: Path, below: str, kind: str, known: Collection[str]) -> Iterable[_Entry]:
-    """The runs that lie in a folder of the sweep and are not among its own."""
-    for path in sorted(directory.glob(f"{below}/*/{RUN}")):
-        if path.parent.relative_to(directory).as_posix() in known:
-            continue
-        try:
-            record = as_mapping(json.loads(read_regular(path, _MOST)))
-        except (OSError, ValueError, RecursionError):
-            record = {}
-        devices = tuple(map(as_text, as_list(record.get("devices"))))
-        seed = as_whole(record.get("seed"))
-        if record.get("status") != "planned":
-            yield _Entry(as_text(record.get("arm")), seed, kind, spent_by(record), devices)
+def _unlisted(run: OtherRun) -> _Entry:
+    record = run.record
+    devices = tuple(map(as_text, as_list(record.get("devices"))))
+    seed = as_whole(record.get("seed"))
+    return _Entry(as_text(record.get("arm")), seed, run.kind, spent_by(record), devices)

@@ -18,7 +18,7 @@ from xception_jax.records import ENDED, ENDPOINTS, METRIC_NAMES, METRICS, STEPS_
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims
 from xception_jax.statistics.contrasts import Contrast
 from xception_jax.statistics.descriptive import first_crossing
-from xception_jax.statistics.predictions import Predictions, read_predictions
+from xception_jax.statistics.predictions import Predictions
 from xception_jax.statistics.results import Run, Sweep
 
 TARGET_SHARE = 0.95
@@ -127,8 +127,7 @@ class Runs:
         """Per-example results of a run, read once."""
         at = self._index[run_key]
         if at not in self._predictions:
-            run = self.sweep.runs[at]
-            self._predictions[at] = read_predictions(self.sweep.directory / run.directory, run.data)
+            self._predictions[at] = self.sweep.read_predictions(self.sweep.runs[at])
         return self._predictions[at]
 
     @cached_property

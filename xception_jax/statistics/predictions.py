@@ -1,5 +1,6 @@
 """Reads `predictions.npz`: what the final evaluation of a run said of each example."""
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ class Predictions:
     """Per-example results of one run.
 
     Attributes:
-        index: which example each is; None where the run does not say.
+        examples: digest of the indices of the examples; None where the run does not say them.
         label_share: of examples with sets of classes, the share of all classes that an example
             shows on average; None for one class an example.
         split: name of the split.
@@ -28,7 +29,7 @@ class Predictions:
     """
 
     correct: Bool[np.ndarray, " examples"]
-    index: Shaped[np.ndarray, " examples"] | None
+    examples: str | None
     label_share: float | None
     split: str = ""
     labels: str | None = None
@@ -42,9 +43,7 @@ class Predictions:
             return False
         if self.labels and other.labels and self.labels != other.labels:
             return False
-        if self.index is None or other.index is None:
-            return True
-        return np.array_equal(self.index, other.index)
+        return self.examples is None or other.examples is None or self.examples == other.examples
 
 
 def read_predictions(directory: Path, data: Mapping[str, Any] | None = None) -> Predictions | None:
@@ -71,5 +70,19 @@ def read_predictions(directory: Path, data: Mapping[str, Any] | None = None) -> 
         return None
     has_sets = labels is not None and labels.ndim == 2 and labels.size > 0
     share = float(np.mean(labels != 0)) if has_sets and labels.dtype.kind in "biuf" else None
+    return Predictions(correct, _digest(index), share, split, digest_of_labels(data, split))
+
+
+def digest_of_labels(data: Mapping[str, Any] | None, split: str) -> str | None:
+    """The digest of the labels of a split that a run recorded in its `data`; None: it did not."""
     digests = as_mapping(as_mapping((data or {}).get("splits")).get(split))
-    return Predictions(correct, index, share, split, as_text(digests.get("labels")) or None)
+    return as_text(digests.get("labels")) or None
+
+
+def _digest(index: Shaped[np.ndarray, " examples"] | None) -> str | None:
+    """A digest that arrays share where their values are equal, whatever the type of integer."""
+    if index is None:
+        return None
+    is_whole = index.dtype.kind in "iu"
+    content = index.astype("<i8").tobytes() if is_whole else repr(index.tolist()).encode()
+    return hashlib.sha256(repr(index.shape).encode() + content).hexdigest()

@@ -1,7 +1,7 @@
 """A sweep and its runs as plain data: what the statistics and the report work on."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from xception_jax.records import METRICS
+from xception_jax.statistics.predictions import Predictions
 
 UNREADABLE = "unreadable"
 """Status of a run whose `run.json` cannot be understood, or whose files were changed afterwards."""
@@ -109,6 +110,19 @@ class Run:
 
 
 @dataclass(frozen=True)
+class OtherRun:
+    """A run that lies in the directory of a sweep and that no verdict is of.
+
+    Attributes:
+        kind: "tuning", or "superseded" where `sweep.json` no longer lists it.
+        record: its `run.json`; empty where it cannot be understood.
+    """
+
+    kind: str
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A sweep, or a single run seen as a sweep of one.
 
@@ -118,8 +132,10 @@ class Sweep:
         curves: all log rows, with the columns of `report.logs.CURVE_SCHEMA`; `run` is the index
             into `runs`; what was not finite is null.
         notes: what was found broken and left out, for people.
+        read_predictions: what a run said of each test example; None where that is not known.
         tuning: the whole `tuning.json`, as it was read; empty where it cannot be, None without it.
         tuning_runs: the runs that it lists.
+        others: the runs beside `runs`, those of the tuning among them.
     """
 
     directory: Path
@@ -135,9 +151,11 @@ class Sweep:
     versions: tuple[tuple[str, str], ...]
     is_single_run: bool
     notes: tuple[str, ...]
+    read_predictions: Callable[[Run], Predictions | None] = field(repr=False)
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tuning: Mapping[str, Any] | None = field(default=None, repr=False)
     tuning_runs: tuple[Run, ...] = ()
+    others: tuple[OtherRun, ...] = ()
 
     @cached_property
     def metric(self) -> str:

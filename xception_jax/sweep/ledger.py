@@ -15,6 +15,7 @@ from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
 from xception_jax.lock import is_locked
 from xception_jax.records import (
+    ARCHIVED,
     CONFIG,
     RUN,
     SWEEP,
@@ -84,6 +85,8 @@ def require_home(
     if not (directory / SWEEP).exists():
         return {}
     recorded = read_ledger(directory / SWEEP)
+    if ARCHIVED in recorded:
+        refuse("an archive, in which nothing is trained")
     name = recorded["experiment"].get("name")
     if name != experiment.name:
         refuse(f"another sweep: its experiment is {name!r}, not {experiment.name!r}")
@@ -249,14 +252,9 @@ def read_statuses(directory: Path) -> list[RunStatus]:
         InputError: there is neither a sweep nor a run, or `sweep.json` is damaged.
     """
     if (directory / SWEEP).exists():
-        rows = read_ledger(directory / SWEEP)["runs"]
-        tuning = [
-            {**row, "arm": f"tuning {row['arm']} {describe_point(row['settings'])}"}
-            for row in read_tuning_rows(directory)
-        ]
         return [
             _status(row["arm"], row["seed"], directory / row["directory"])
-            for row in [*tuning, *rows]
+            for row in list_runs(directory)
         ]
     if (directory / RUN).exists():
         record = files.read_run(directory)
@@ -264,6 +262,30 @@ def read_statuses(directory: Path) -> list[RunStatus]:
     if not directory.is_dir():
         raise InputError("directory", str(directory), "no such directory")
     raise InputError("directory", str(directory), "holds neither sweep.json nor run.json")
+
+
+def list_runs(directory: Path) -> list[dict[str, Any]]:
+    """Arm, seed and directory of every run of a sweep, those of its tuning first.
+
+    Raises:
+        InputError: `sweep.json` or `tuning.json` is damaged.
+    """
+    rows: list[dict[str, Any]] = read_ledger(directory / SWEEP)["runs"]
+    tuning = [
+        {**row, "arm": f"tuning {row['arm']} {describe_point(row['settings'])}"}
+        for row in read_tuning_rows(directory)
+    ]
+    return [*tuning, *rows]
+
+
+def is_archived(directory: Path) -> bool:
+    """Whether a directory holds an archive of a sweep, and none of its runs' own files.
+
+    Raises:
+        InputError: `sweep.json` is damaged.
+    """
+    path = directory / SWEEP
+    return path.exists() and ARCHIVED in read_ledger(path)
 
 
 def _status(arm: str, seed: int, directory: Path) -> RunStatus:
