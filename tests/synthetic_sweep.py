@@ -114,8 +114,9 @@ class SweepWriter:
         """Writes config.json, run.json and metrics.jsonl of one run."""
         entry = next(e for e in self.runs if (e["arm"], e["seed"]) == (arm, seed))
         path = self.run_directory(arm, seed)
-        settings = {"model": _nested(self.arms[arm]).get("model", {})}
-        write_run(path, entry, settings, status=status, test_top1=test_top1, **changes)
+        write_run(
+            path, entry, _nested(self.arms[arm]), status=status, test_top1=test_top1, **changes
+        )
         (path / "pairing.json").write_text(json.dumps(pairing(seed)))
         loss = [2 * (1 - value) for value in top1] if loss is None else loss
         write_log(path / "metrics.jsonl", steps, top1, loss)
@@ -165,9 +166,9 @@ def write_run(
 ) -> None:
     config = {
         "seed": entry["seed"],
-        "data": {"name": "fashion_mnist_mini"},
+        "data": {"name": "fashion_mnist_mini", **settings.get("data", {})},
         "model": {"name": "xception_mini", **settings.get("model", {})},
-        "train": {"epochs": 10.0, "batch_size": 64},
+        "train": {"epochs": 10.0, "batch_size": 64, **settings.get("train", {})},
     }
     (path / "config.json").write_text(json.dumps(config))
     result = {"split": "test", "loss": 0.5, "top1": test_top1, "top5": 0.99, "examples": 2000}

@@ -163,7 +163,7 @@ def test_make_target(target: str, tmp_path: Path):
 
 
 def test_python_blocks(place: Path, tmp_path: Path):
-    experiment, factorial, library = blocks("python")
+    experiment, factorial, elsewhere, library = blocks("python")
     exec(compile(library, "README.md", "exec"), {})
     (tmp_path / "experiments").mkdir()
     (tmp_path / "configs").symlink_to(ROOT / "configs")
@@ -175,6 +175,10 @@ def test_python_blocks(place: Path, tmp_path: Path):
     finished = run([str(COMMAND), "plan", "experiments/factorial.py"], tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "(relu − none) at pointwise_first better than" in finished.stdout
+    (tmp_path / "experiments" / "elsewhere.py").write_text(elsewhere)
+    finished = run([str(COMMAND), "plan", "experiments/elsewhere.py"], tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "relu worse than none on mosaic" in " ".join(finished.stdout.split())
 
 
 def test_links_lead_somewhere():

@@ -52,9 +52,10 @@ METRICS = ("top1", "map100")
 METRIC_NAMES = {"top1": "top-1", "map100": "MAP@100"}
 
 STEPS_TO_TARGET = "steps_to_target"
+FINAL_MAP100 = "final_map100"
 ENDPOINT_NAMES = {
     "final_top1": "final top-1",
-    "final_map100": "final MAP@100",
+    FINAL_MAP100: "final MAP@100",
     "curve_area": "area under the curve",
     STEPS_TO_TARGET: "steps to target",
 }

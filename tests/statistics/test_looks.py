@@ -44,6 +44,7 @@ def test_a_claim_falls_at_the_first_look_that_decides_it(
     assert waiting["look"]["next_seeds"] == 12
     assert len(waiting["endpoints"][0]["per_seed"]) == 8
     assert "the next look is at 12 seeds" in waiting["sentence"]
+    assert "it is open whether c is better than b:" in waiting["sentence"]
     assert "would decide it" not in waiting["sentence"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from xception_jax.config import flatten, load_config, resolve
 from xception_jax.errors import InputError
 from xception_jax.sweep import Claim, Experiment, load_experiment, plan_runs
-from xception_jax.sweep.experiment import apply_overrides
+from xception_jax.sweep.loading import apply_overrides
 
 ARMS: dict[str, dict[str, Any]] = {"none": {}, "relu": {"model.intermediate_activation": "relu"}}
 

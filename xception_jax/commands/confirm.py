@@ -40,9 +40,9 @@ def confirm(
     Example: `xception-jax confirm results/nonlinearity --workdir results/nonlinearity-2`
     """
     from xception_jax.report.reading import read_directory
+    from xception_jax.statistics.across import targets
     from xception_jax.statistics.audit import audit
     from xception_jax.statistics.confirmation import kept_verdicts
-    from xception_jax.statistics.endpoints import Runs
     from xception_jax.statistics.looks import has_open_claim
     from xception_jax.statistics.verdicts import judge
     from xception_jax.sweep.confirmation import (
@@ -56,7 +56,7 @@ def confirm(
     require_local("directory", directory, "is read by this machine")
     require_local("--workdir", workdir, "is compared with the directory of the first sweep")
     original = read_directory(directory)
-    experiment, settings, runs = plan_confirmation(directory, Runs(original).target)
+    experiment, settings, runs = plan_confirmation(directory, targets(original))
     confirms = require_fresh(workdir, directory, experiment)
     if confirms is None:
         pairing = audit(original)

@@ -37,9 +37,11 @@ Workdir = Annotated[
     ),
 ]
 Base = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
-        metavar="CONFIG", help="Config file to start from, in place of the experiment's own base."
+        metavar="CONFIG",
+        help="Config file to start from, in place of the experiment's own base; several, each after"
+        " a --base, to judge the claims on all of them.",
     ),
 ]
 Overrides = Annotated[

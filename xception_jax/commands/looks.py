@@ -18,9 +18,9 @@ def seed_lines(experiment: "Experiment") -> list[str]:
     from xception_jax.statistics.decidable import describe_decidable
     from xception_jax.statistics.looks import Looks
 
-    claims = [claim.describe() for claim in experiment.claims]
+    claims, arms = experiment.described_claims(), experiment.claimed_arms
     looks = Looks(experiment.looks, experiment.spending) if experiment.looks else None
-    return describe_decidable(claims, experiment.arms, experiment.seeds, looks)
+    return describe_decidable(claims, arms, experiment.seeds, looks)
 
 
 def look_by_look(

@@ -78,6 +78,8 @@ def plan(
         tune = None if experiment is None else experiment.tune
         how = {"search": largest_batch, "as_json": as_json}
         return show_forecast(configs, runs, topology, tune=tune, **how)
+    if experiment is not None and experiment.bases:
+        console.print(f"bases: {experiment.describe_bases()}")
     power = _power_lines(experiment, pilot)
     costs, notes, refusal = [], [], None
     for arm, config, named in arms:
@@ -92,7 +94,7 @@ def plan(
     if refusal and not costs:
         raise refusal
     tuning = () if refusal else _tuning_lines(experiment, settings)
-    console.print(_cost_table(costs))
+    console.print(_cost_table(costs, _references(experiment)))
     for line in (*notes, *_LEGEND, _kernels_line(), *tuning, *power):
         console.print(line)
     for arm, cost in costs if modules else ():
@@ -110,7 +112,7 @@ def _kernels_line() -> str:
 
 
 def _load(
-    file: Path, base: Path | None, seeds: int | None, overrides: list[str]
+    file: Path, base: list[Path] | None, seeds: int | None, overrides: list[str]
 ) -> tuple["Experiment | None", "Config", list["Arm"]]:
     """The experiment in `file`, None if it is a config file, its base config, and its arms."""
     from xception_jax.config import load_file, require_settings, resolve
@@ -119,14 +121,14 @@ def _load(
 
     content = load_file(file, "get_experiment", "get_config")
     if not isinstance(content, Experiment):
-        if base is not None:
-            raise InputError("--base", str(base), "goes with an experiment; this is a config")
+        if base:
+            raise InputError("--base", str(base[0]), "goes with an experiment; this is a config")
         if seeds is not None:
             raise InputError("--seeds", seeds, "goes with an experiment; this is a config")
         config = resolve(require_settings(file, content), overrides=overrides)
         _start_jax()
         return None, config, [(file.stem, config, [])]
-    experiment, settings = load_experiment(file, base=base, overrides=overrides)
+    experiment, settings = load_experiment(file, base=base or None, overrides=overrides)
     experiment = with_seeds(experiment, seeds)
     _start_jax()
     from xception_jax.planning.budget import equalize
@@ -181,8 +183,8 @@ def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["T
     from xception_jax.statistics.detectable import detectable_effects
 
     sweep = read_directory(pilot) if pilot is not None else None
-    claims = [claim.describe() for claim in experiment.claims]
-    rows = detectable_effects(claims, experiment.arms, experiment.seeds, sweep)
+    claims, bases = experiment.described_claims(), experiment.arms_on
+    rows = detectable_effects(claims, experiment.arms, experiment.seeds, sweep, bases)
     if sweep is not None and claims and not any(row.pilot_pairs for row in rows):
         raise InputError("--pilot", str(pilot), "has no two finished pairs that a claim compares")
     table = Table("claim", "endpoint", "seeds", "detectable", box=None, pad_edge=False)
@@ -214,6 +216,10 @@ def _power_legend(rows: Sequence["Detectable"]) -> list[str]:
     if any(row.effect != row.effect_if_correlated for row in rows):
         span = f"endpoints correlated by {HIGHEST_CORRELATION:g} to uncorrelated ones"
         lines.append(f"A range: from {span}; a pilot tells it.")
+    if any(row.is_on_a_base for row in rows):
+        lines.append(
+            "Of several bases, the effect on each by itself; a claim needs enough of them."
+        )
     return lines
 
 
@@ -223,14 +229,21 @@ def _cost(config: "Config", named: list[str]) -> "Cost":
     return arm_cost(config, named)
 
 
-def _cost_table(costs: list[tuple[str, "Cost"]]) -> Table:
-    """A row per arm, with what it costs and how much that is above or below the first arm."""
+def _references(experiment: "Experiment | None") -> dict[str, str]:
+    """For each arm the one with which its cost is compared: the first, of the same base."""
+    groups = () if experiment is None else experiment.compared_arms
+    return {arm: arms[0] for arms in groups for arm in arms}
+
+
+def _cost_table(costs: list[tuple[str, "Cost"]], references: dict[str, str]) -> Table:
+    """A row per arm, with what it costs and how much that is above or below its reference."""
     table = Table(box=None, pad_edge=False)
     for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
         justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
         table.add_column(heading, justify=justify, overflow="fold")
     for arm, cost in costs:
-        table.add_row(arm, *_cells(cost, costs[0][1]))
+        reference = dict(costs).get(references.get(arm, ""), costs[0][1])
+        table.add_row(arm, *_cells(cost, reference))
     return table
 
 

@@ -123,12 +123,17 @@ def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
         if added := claim["added_seeds"]:
             pairs += f" + {len(added)} added"
         first = [f"{number}. {claim['title']}", claim["verdict"], grade, pairs]
-        for endpoint in claim["endpoints"] or [{}]:
+        rows = [("", endpoint) for endpoint in claim["endpoints"] or [{}]]
+        for each in claim.get("bases", ()):
+            place = f" on {each['base']}: {each['verdict']}"
+            rows += [(place, endpoint) for endpoint in each["endpoints"]]
+        for place, endpoint in rows:
             interval = _interval(endpoint)
             effect = _number(endpoint.get("effect"))
             rest = [_number(endpoint.get(name)) for name in ("p", "p_adjusted")]
             rest.append(_improvement(endpoint))
-            table.add_row(*first, endpoint.get("endpoint", ""), effect, interval, *rest)
+            name = endpoint.get("endpoint", "") + place
+            table.add_row(*first, name, effect, interval, *rest)
             first = [""] * 4
     return table
 

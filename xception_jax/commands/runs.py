@@ -147,12 +147,16 @@ def status(directory: Directory) -> int:
     from xception_jax.commands.display import headline
     from xception_jax.json_values import as_mapping, as_real, as_text, as_whole
     from xception_jax.records import METRICS
+    from xception_jax.sweep.ledger import read_base_paths
 
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "status", "result", "images/s", "why"):
         table.add_column(heading, overflow="fold")
     with copied(directory) as local:
-        runs = _statuses(local)
+        runs, bases = _statuses(local), read_base_paths(local)
+    if bases:
+        told = "; ".join(f"{as_text(name)}: {as_text(path)}" for name, path in bases.items())
+        console.print(f"bases: {told}")
     for run in runs:
         result = as_mapping(run.record.get("result"))
         speed = as_real(run.record.get("images_per_second"))

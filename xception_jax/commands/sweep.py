@@ -137,7 +137,8 @@ def run_sweep(
         hosts.require_alone("sweep")
         if not has_widths:
             experiment, runs = _equalized(experiment, settings, runs)
-        steps = check_runs(runs, lambda note: console.print(f"data: {note}"))
+        asked = experiment.claimed_endpoints()
+        steps = check_runs(runs, lambda note: console.print(f"data: {note}"), asked)
         if launcher not in (None, "local"):
             require_local("--workdir", workdir, f"{_KEPT_THERE}; --launcher {launcher} has others")
         with mirrored(workdir, warn) as home:
@@ -250,8 +251,9 @@ def _read_tuned(
 
 
 def _counts(experiment: "Experiment", runs: int) -> str:
-    arms, seeds = len(experiment.arms), experiment.seeds
-    return f"{experiment.name}: {arms} arms x {seeds} seeds = {runs} runs"
+    arms, bases = len(experiment.claimed_arms), experiment.bases
+    on_bases = f" x {len(bases)} bases ({', '.join(bases)})" * bool(bases)
+    return f"{experiment.name}: {arms} arms{on_bases} x {experiment.seeds} seeds = {runs} runs"
 
 
 def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **how: Any) -> int:

@@ -45,7 +45,8 @@ def sync(directory: Directory) -> int:
     problems: list[str] = []
     with locked(directory):
         written = write_report(directory)
-        values = _values(written.verdicts["claims"])
+        on_bases = {base.name: base.arms for base in sweep.bases}
+        values = _values(written.verdicts["claims"], on_bases)
         for run in track(begun, "runs", console=console, disable=not console.is_terminal):
             home = inside(directory, run.directory)
             if run.status == "unreadable":
@@ -90,20 +91,27 @@ def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str])
     )
 
 
-def _values(claims: Claims) -> dict[tuple[str, int | None], dict[str, Any]]:
+def _values(
+    claims: Claims, on_bases: Mapping[str, Mapping[str, str]]
+) -> dict[tuple[str, int | None], dict[str, Any]]:
     """What each run contributes to the claims, by (arm, seed): `claim 1/final_top1`, and verdicts.
 
     A contrast of more arms than two has no value for each of them, and so is left out.
     """
     values: dict[tuple[str, int | None], dict[str, Any]] = defaultdict(dict)
-    for number, judged in enumerate(claims, 1):
-        claim = judged["claim"]
+    each_once = (
+        (number, each)
+        for number, claim in enumerate(claims, 1)
+        for each in claim.get("bases") or [claim]
+    )
+    for number, judged in each_once:
+        claim, arms = judged["claim"], on_bases.get(judged.get("base", ""), {})
         is_pair = "kind" not in claim and not claim.get("versus")
         sides = ("arm", "baseline") if is_pair else ()
         for endpoint in judged["endpoints"]:
             for row in endpoint["per_seed"]:
                 for side in sides:
-                    run = values[claim[side], row["seed"]]
+                    run = values[arms.get(claim[side], claim[side]), row["seed"]]
                     run[f"claim {number}/{endpoint['endpoint']}"] = row[side]
                     run[f"claim {number}/verdict"] = judged["verdict"]
     return values

@@ -85,24 +85,28 @@ def arm_cost(config: Config, named: Iterable[str] = ()) -> Cost:
 def equalize(experiment: Experiment, base: Config) -> Experiment:
     """Sets the widths of an experiment's arms so that each has the budget of the first arm.
 
+    Where there are several bases, it is the budget of the first arm on the same base.
+
     Raises:
         InputError: no width brings an arm within 1% of the first arm's budget.
     """
     if not experiment.equal:
         return experiment
     arms = dict(experiment.arms)
-    reference, *others = arms
-    target = _budget(experiment.equal, resolve(base, arms[reference]))
-    for arm in others:
+    for reference, *others in experiment.compared_arms:
+        target = _budget(experiment.equal, resolve(base, arms[reference]))
+        for arm in others:
 
-        def measure(width: float, arm: str = arm) -> int:
-            return _budget(experiment.equal, resolve(base, arms[arm], {"model.width": width}))
+            def measure(width: float, arm: str = arm) -> int:
+                return _budget(experiment.equal, resolve(base, arms[arm], {"model.width": width}))
 
-        width, reached = _search_width(measure, target, resolve(base, arms[arm]).model.width)
-        if _relative_error(reached, target) > TOLERANCE:
-            reason = f"arm {arm!r} comes no closer than {reached:,} to {target:,} of {reference!r}"
-            raise InputError("experiment.equal", experiment.equal, reason)
-        arms[arm] = {**arms[arm], "model.width": width}
+            start = resolve(base, arms[arm]).model.width
+            width, reached = _search_width(measure, target, start)
+            if _relative_error(reached, target) > TOLERANCE:
+                close = f"{reached:,} to {target:,} of {reference!r}"
+                reason = f"arm {arm!r} comes no closer than {close}"
+                raise InputError("experiment.equal", experiment.equal, reason)
+            arms[arm] = {**arms[arm], "model.width": width}
     return replace(experiment, arms=arms)
 
 

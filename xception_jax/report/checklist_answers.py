@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text
-from xception_jax.records import ENDPOINT_NAMES, METRIC_NAMES
+from xception_jax.records import ENDPOINT_NAMES
 from xception_jax.report.checklist_data import samples
 from xception_jax.report.checklist_facts import Facts, split_kind, tuned_settings
 from xception_jax.report.claim_tables import claim_title, describe_pairing
@@ -64,7 +64,7 @@ def errors(facts: Facts) -> list[str]:
 
 def tests(facts: Facts) -> list[str]:
     """Which tests were made, and what speaks against their assumptions."""
-    said = []
+    said, bases = [], " on all bases" * bool(facts.sweep.bases)
     for claim, endpoint in facts.tested:
         skewed = "look skewed, which the test of a mean does not allow for"
         shape = skewed if endpoint.get("is_skewed") else "do not look skewed"
@@ -73,7 +73,7 @@ def tests(facts: Facts) -> list[str]:
         ending = "" if kind == "median" else f"; the differences {shape}"
         said.append(
             f"{claim_title(claim)}, {_label(endpoint)}: test of the {kind} paired difference over "
-            f"{_pairs(claim)} seeds, p adjusted by Holm’s method over the claims{ending}."
+            f"{_pairs(claim)} seeds, p adjusted by Holm’s method over the claims{bases}{ending}."
         )
     return said
 
@@ -82,7 +82,7 @@ def metrics(facts: Facts) -> list[str]:
     """The metrics in tables and claims."""
     if not facts.runs:
         return []
-    said = [f"Headline metric: {METRIC_NAMES[facts.sweep.metric]}."]
+    said = [f"Headline metric: {facts.summary.metric_name}."]
     named = (as_list(as_mapping(claim.get("claim")).get("endpoints")) for claim in facts.claims)
     endpoints = dict.fromkeys(as_text(name) for names in named for name in names)
     if endpoints:

@@ -35,10 +35,11 @@ class Facts:
 
     @property
     def tested(self) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-        """Every claim and endpoint that has a p-value."""
+        """Every claim and endpoint that has a p-value, of several bases on each of them."""
+        judged = [each for claim in self.claims for each in as_list(claim.get("bases")) or [claim]]
         return [
             (claim, endpoint)
-            for claim in self.claims
+            for claim in map(as_mapping, judged)
             for endpoint in map(as_mapping, as_list(claim.get("endpoints")))
             if as_real(endpoint.get("p")) is not None
         ]

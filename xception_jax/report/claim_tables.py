@@ -22,7 +22,7 @@ def claim_title(claim: Mapping[str, Any]) -> str:
 
 
 def endpoint_table(claim: Mapping[str, Any]) -> Table:
-    """One row per endpoint of a judged claim: the numbers behind its verdict."""
+    """One row per endpoint of a judged claim, of several bases on each: what its verdict is of."""
     columns = {
         "endpoint": "endpoint",
         "effect": "difference",
@@ -36,9 +36,18 @@ def endpoint_table(claim: Mapping[str, Any]) -> Table:
         "minimum_detectable_effect": "smallest detectable",
         "needed_n": "n that would decide",
     }
-    told = [{**row, "probability_of_improvement": _improvement(row)} for row in claim["endpoints"]]
+    places = [(each, f", {each['base']}") for each in claim.get("bases") or ()]
+    overall = ", over all bases" * bool(places)
+    told = [
+        {**row, "probability_of_improvement": _improvement(row), "place": place}
+        for judged, place in [*places, (claim, overall)]
+        for row in judged["endpoints"]
+    ]
     rows = tuple(
-        (endpoint_name(row.get("endpoint")), *(_cell(row.get(key)) for key in list(columns)[1:]))
+        (
+            endpoint_name(row.get("endpoint")) + row["place"],
+            *(_cell(row.get(key)) for key in list(columns)[1:]),
+        )
         for row in told
     )
     numeric = tuple(key not in ("endpoint", "method") for key in columns)

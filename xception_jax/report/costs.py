@@ -49,7 +49,7 @@ def cost_figure(sweep: Sweep) -> ReportFigure | None:
     means = mean_outcomes(runs)
 
     def draw(width: float) -> Figure:
-        arms = list(sweep.arms)
+        arms = list(sweep.drawn_arms)
         return draw_costs(runs, means, costs=shown, arms=arms, outcome=outcome, width=width)
 
     same = [COSTS[cost].lower() for cost in COSTS if spread.get(cost) == 1]

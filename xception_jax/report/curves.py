@@ -81,7 +81,7 @@ def curve_figure(sweep: Sweep, column: str, *, letter: str, heading: str) -> Rep
             frames.seeds,
             frames.means,
             frames.ends,
-            arms=list(sweep.arms),
+            arms=list(sweep.drawn_arms),
             axis=frames.axis,
             y_label=frames.y_label,
             x_label=x_label,

@@ -78,7 +78,7 @@ def difference_figure(sweep: Sweep) -> ReportFigure | None:
             differences,
             bands,
             contrasts={each.contrast.name: each.contrast for each in found},
-            arms=list(sweep.arms),
+            arms=list(sweep.drawn_arms),
             axis=axis,
             title=title,
             x_label=x_label,

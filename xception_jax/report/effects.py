@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from xception_jax.json_values import as_list, as_mapping, as_real, as_text
+from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
 from xception_jax.report.arm_styles import COLORS, GROUND, INK, QUIET, arm_styles
 from xception_jax.report.canvas import (
     WIDE,
@@ -33,6 +33,16 @@ READING = (
     "beyond which the interval must lie, for a claim of better or worse by a margin, or of not "
     "worse. The intervals hold for differences that scatter symmetrically; what is rarer than one "
     "in n seeds, such as a divergence, may be missing from all n."
+)
+READING_BASES = (
+    "One panel per claim and endpoint, one row per base: the paired difference on that base, with "
+    "the interval that inverts its test and the verdict on the base alone. Below the line: the "
+    "mean over the bases, seed by seed, with its interval, and the verdict over all bases. The "
+    "mean describes these bases and decides nothing: the verdict over all comes from the p-values "
+    "on the bases. There is no mean of steps, since budgets differ. Marks, shading and dashes mean "
+    "the same in every panel: a mark without a line has too few seeds for a finite interval; "
+    "shaded is the margin of an equivalence; dashed, the difference beyond which the interval must "
+    "lie."
 )
 WORDS, NARROW_WORDS = 46, 30
 """Characters of a line beside the plot, in the wide and in the narrow layout."""
@@ -56,27 +66,53 @@ def effect_figure(sweep: Sweep, verdicts: Mapping[str, Any]) -> ReportFigure | N
     def draw(width: float) -> Figure:
         return draw_effects(effects, arms=list(sweep.arms), width=width)
 
-    title = "Effects and their intervals"
-    return ReportFigure("C", "Effects", "forest", title, (READING,), draw)
+    title = f"Effects and their intervals{', by base' * bool(sweep.bases)}"
+    reading = READING_BASES if sweep.bases else READING
+    return ReportFigure("C", "Effects", "forest", title, (reading,), draw)
 
 
 def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
-    """One row per claim and endpoint that has an effect.
+    """One row per claim and endpoint that has an effect, or one per base and one over all bases.
 
-    Columns: name (of the contrast), arms (list), endpoint (and the levels of factors to which the
-    contrast belongs), unit, verdict, effect, low, high, margin (of an equivalence), edge (what
-    another claim with a margin is tested against); the last four are null where there is none.
+    Columns: panel (of the figure), name (of the contrast or base), arms (list), endpoint (and the
+    levels of factors to which the contrast belongs; of a base its pairs), unit, verdict, is_mean
+    (over bases), effect, low, high, margin (of an equivalence), edge (what another claim with a
+    margin is tested against); the last four are null where there is none.
     """
-    rows = [
-        row
-        for claim in as_list(verdicts.get("claims"))
-        for endpoint in as_list(as_mapping(claim).get("endpoints"))
-        if (row := _row(as_mapping(claim), as_mapping(endpoint)))["effect"] is not None
-    ]
-    schema: dict[str, Any] = {"name": pl.String, "arms": pl.List(pl.String)}
+    rows = []
+    for number, claim in enumerate(map(as_mapping, as_list(verdicts.get("claims"))), 1):
+        for at, endpoint in enumerate(map(as_mapping, as_list(claim.get("endpoints")))):
+            rows += _rows(claim, endpoint) if "bases" not in claim else _of_bases(number, claim, at)
+    rows = [row for row in rows if row["effect"] is not None]
+    schema: dict[str, Any] = {"panel": pl.String, "name": pl.String, "arms": pl.List(pl.String)}
     schema |= dict.fromkeys(("endpoint", "unit", "verdict"), pl.String)
+    schema |= {"is_mean": pl.Boolean}
     schema |= dict.fromkeys(("effect", "low", "high", "margin", "edge"), pl.Float64)
     return pl.DataFrame(rows, schema=schema)
+
+
+def _rows(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**_row(claim, endpoint), "panel": as_text(endpoint.get("unit"))}]
+
+
+def _of_bases(number: int, claim: Mapping[str, Any], at: int) -> list[dict[str, Any]]:
+    """An endpoint of a claim on each of its bases, and last over all of them."""
+    judged = [as_mapping(each) for each in as_list(claim.get("bases"))]
+    rows = []
+    for each in [*judged, claim]:
+        endpoints = as_list(each.get("endpoints"))
+        if at >= len(endpoints):
+            continue
+        row = _row(each, as_mapping(endpoints[at]))
+        what = f"{number}. {row['name']}, {row['endpoint']}"
+        pairs = as_mapping(each.get("n")).get("pairs")
+        row |= {"panel": what, "name": as_text(each.get("base")), "endpoint": f"{pairs} seeds"}
+        if each is claim:
+            count, at_least = len(judged), as_whole(claim.get("at_least")) or len(judged)
+            over = f"all {count} bases" if at_least == count else f"at least {at_least} of {count}"
+            row |= {"name": f"over {over}", "endpoint": "mean of the bases", "is_mean": True}
+        rows.append(row)
+    return rows
 
 
 def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,10 +123,12 @@ def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any
     contrast = read_contrast(declared)
     return {
         "name": contrast.abbreviated(shorten, 36) if contrast else as_text(claim.get("title")),
-        "arms": list(contrast.arms) if contrast else [],
+        "arms": [as_text(arm) for arm in as_list(claim.get("arms"))]
+        or list(contrast.arms if contrast else ()),
         "endpoint": endpoint_name(endpoint.get("endpoint")) + (contrast.where if contrast else ""),
         "unit": as_text(endpoint.get("unit")),
         "verdict": verdict if verdict in VERDICTS else "not tested",
+        "is_mean": False,
         "effect": as_real(endpoint.get("effect")),
         "low": low,
         "high": high,
@@ -105,22 +143,30 @@ def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any
 def draw_effects(effects: pl.DataFrame, *, arms: Sequence[str], width: float = WIDE) -> Figure:
     """Draws one panel per unit, since effects in accuracy and in steps share no axis.
 
+    Where there are several bases, it is one per claim and endpoint.
+
     Args:
         effects: as `effect_frame` makes it.
         arms: of the sweep, in its order.
         width: inches; above 5, the numbers stand at the right, else below the names.
 
     Returns:
-        A figure with one axes per unit, each with a twin that has the numbers if there is room.
+        A figure with one axes per panel, each with a twin that has the numbers if there is room.
     """
-    panels = effects.partition_by("unit", maintain_order=True)
+    panels = effects.partition_by("panel", maintain_order=True)
     counts, wide = [len(panel) for panel in panels], is_wide(width)
     with house_style():
-        figure = Figure((width, 0.55 * len(panels) + (0.34 if wide else 0.6) * sum(counts)))
+        figure = Figure((width, _heads(panels) + (0.34 if wide else 0.6) * sum(counts)))
         grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=counts).ravel()
         for number, (panel, axes) in enumerate(zip(panels, grid, strict=True)):
             _draw_panel(axes, panel, arms, number, wide=wide)
     return figure
+
+
+def _heads(panels: Sequence[pl.DataFrame]) -> float:
+    """Inches that the panels' axes and titles take beside their rows."""
+    titled = sum(panel["panel"][0] != panel["unit"][0] for panel in panels)
+    return 0.55 * len(panels) + 0.25 * titled
 
 
 def _draw_panel(
@@ -132,6 +178,10 @@ def _draw_panel(
     axes.grid(visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(6 if wide else 3))
     axes.set_xlabel(f"Difference ({unit})" if unit else "Difference")
+    if effects["panel"][0] != unit:
+        most = 2 * WORDS if wide else NARROW_WORDS
+        title = fill(effects["panel"][0], most, break_long_words=False, break_on_hyphens=False)
+        axes.set_title(title, loc="left")
     zero_line(axes, vertical=True)
     rows = list(effects.iter_rows(named=True))
     ids = ["-".join(styles[arm].gid for arm in row["arms"] if arm in styles) for row in rows]
@@ -148,6 +198,8 @@ def _draw_panel(
         _label_rows(axes.yaxis, words, ids, f"words-{number}", size=7)
     for y, (row, arms_id) in enumerate(zip(rows, ids, strict=True)):
         _draw_interval(axes, row, y, f"{number}.{y}-{arms_id}")
+        if row["is_mean"]:
+            axes.axhline(y - 0.5, color=QUIET, linewidth=0.6, gid=f"over-{number}")
         if row["margin"]:
             corner = (-row["margin"], y - 0.45)
             margin = Rectangle(corner, 2 * row["margin"], 0.9, color=INK, alpha=0.08)

@@ -82,7 +82,8 @@ def read_factorial(sweep: Sweep) -> Factorial | None:
     levels = {name: tuple(as_mapping(content)) for name, content in recorded.items()}
     if not levels or prod(map(len, levels.values())) not in range(2, len(sweep.arms) + 1):
         return None
-    arms = tuple(map(arm_name, combinations(levels)))
+    on_base = {} if sweep.base is None else sweep.base.arms
+    arms = tuple(on_base.get(arm, arm) for arm in map(arm_name, combinations(levels)))
     if set(arms) - set(sweep.arms):
         return None
     everything = Contrast(arms, (0.0,) * len(arms), ())  # its values alone are of use

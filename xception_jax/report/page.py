@@ -17,7 +17,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from matplotlib.markers import MarkerStyle
 from matplotlib.transforms import Affine2D
 
-from xception_jax.records import METRIC_NAMES
 from xception_jax.report.arm_styles import COLORS, DARK_COLORS, ArmStyle, arm_styles
 from xception_jax.report.canvas import ReportFigure
 from xception_jax.report.claim_tables import (
@@ -46,6 +45,7 @@ from xception_jax.report.tables import (
     seed_table,
 )
 from xception_jax.report.tuning import tuning_notes, tuning_table
+from xception_jax.statistics.bases import describe_bases, parts_of
 from xception_jax.statistics.contrasts import has_begun
 from xception_jax.statistics.declared import describe_history
 from xception_jax.statistics.looks import has_open_claim
@@ -98,7 +98,8 @@ def render_page(
         made_by: how the page came about.
     """
     templates = _templates()
-    styles, factorial = arm_styles(list(sweep.arms)), read_factorial(sweep)
+    styles = arm_styles(list(sweep.arms))
+    factorials = [(part.base, found) for part in parts_of(sweep) if (found := read_factorial(part))]
     common = {"styles": styles, "colors": COLORS, "dark_colors": DARK_COLORS}
     style = templates.get_template("page.css.jinja").render(common)
     return templates.get_template("page.html.jinja").render(
@@ -112,10 +113,10 @@ def render_page(
         scope=describe_scope(sweep.runs, summary.statuses),
         statuses=summary.statuses,
         brief=_brief(sweep, made_by),
-        figures={figure.about.letter: figure for figure in figures},
+        figures=_by_kind(figures),
         arm_table=arm_table(summary),
         arm_notes=_arm_notes(summary),
-        factor_table=factor_table(factorial) if factorial else None,
+        factor_tables=[(base and base.name, factor_table(found)) for base, found in factorials],
         seed_table=seed_table(sweep, summary),
         seed_notes=_seed_notes(summary),
         noise_table=noise_table(verdicts),
@@ -129,6 +130,14 @@ def render_page(
         override_table=_override_table(sweep),
         provenance=_provenance(sweep, made_by),
     )
+
+
+def _by_kind(figures: Sequence[PageFigure]) -> dict[str, list[PageFigure]]:
+    """The figures by the first character of their letter; there are several of several bases."""
+    kinds: dict[str, list[PageFigure]] = {}
+    for figure in figures:
+        kinds.setdefault(figure.about.letter[0], []).append(figure)
+    return kinds
 
 
 def _templates() -> Environment:
@@ -187,7 +196,7 @@ def _brief(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
 
 
 def _arm_notes(summary: Summary) -> list[str]:
-    name = METRIC_NAMES[summary.metric]
+    name = summary.metric_name
     notes = [
         "Mean ± sample standard deviation over the done runs of an arm: validation at each run’s "
         "last evaluation, never at its best, and test as the run recorded it at its end."
@@ -201,24 +210,23 @@ def _arm_notes(summary: Summary) -> list[str]:
     if len(steps) > 1:
         shown = ", ".join(f"{step:,}" for step in sorted(steps))
         notes.append(f"Runs were last evaluated at different steps ({shown}): compare with care.")
-    if summary.target is None:
+    if not any(summary.targets.values()):
         return [*notes, "Steps to a target need a done run: no target yet."]
     return [
         *notes,
-        f"Steps to {summary.target}: where validation {name} first reaches the target, linear "
+        f"Steps to {summary.target_name}: where validation {name} first reaches the target, linear "
         "between evaluations; in brackets the done or diverged runs that reached it. The target "
-        "is one for all arms and claims: what the experiment declares, or else 95% of the mean "
-        "final value over all done runs (of the pilot seeds, if there are any), to three digits, "
-        "so that it may change while the sweep is running. ≥: some runs did "
-        "not reach it and count with their whole budget; ≤: some were there at their first "
-        "evaluation.",
+        "is one for all arms and claims (of a base): what the experiment declares, or else 95% of "
+        "the mean final value over all done runs (of the pilot seeds, if there are any), to three "
+        "digits, so that it may change while the sweep is running. ≥: some runs did not reach it "
+        "and count with their whole budget; ≤: some were there at their first evaluation.",
         *speed_notes(summary),
     ]
 
 
 def _seed_notes(summary: Summary) -> list[str]:
     return [
-        f"Test {METRIC_NAMES[summary.metric]} of every seed, and the differences of runs that "
+        f"Test {summary.metric_name} of every seed, and the differences of runs that "
         "share a seed; results.csv has every number in full."
     ]
 
@@ -294,6 +302,7 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
         ("Sweep made with", sweep.command, True),
         ("Sweep made at", sweep.created, False),
         ("Declared", describe_history(sweep), False),
+        ("Bases", describe_bases(sweep), False),
         ("Report made with", made_by.command, True),
         ("Commit", describe_spread(commits), True),
         *((name, describe_spread(numbers), False) for name, numbers in versions.items()),

@@ -4,12 +4,13 @@ All of it describes; nothing here tests a claim.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-from xception_jax.records import ENDED
+from xception_jax.records import ENDED, METRIC_NAMES, METRICS
+from xception_jax.statistics.bases import parts_of
 from xception_jax.statistics.descriptive import Crossing, Mean, first_crossing
 from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.results import SHOWN_STATUSES, Run, Sweep
@@ -18,7 +19,10 @@ from xception_jax.statistics.speed import Speed
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run's outcome; `valid_*` are of the last evaluation of a done run, never the best one."""
+    """One run's outcome; `valid_*` are of the last evaluation of a done run, never the best one.
+
+    `target` is that of the run's base, a value of its headline metric.
+    """
 
     run: Run
     last_step: int | None
@@ -27,6 +31,7 @@ class RunSummary:
     valid_loss: float | None
     crossing: Crossing
     valid_map100: float | None = None
+    target: float | None = None
 
     @property
     def valid_metric(self) -> float | None:
@@ -65,22 +70,55 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything a report says in numbers; `target` is a value of `metric`, the headline metric."""
+    """Everything a report says in numbers.
+
+    Attributes:
+        metric: the headline metric of most runs.
+        targets: the target of each base by name; where there is one base, of "".
+        runs: in the order of the sweep.
+        arms: in its order.
+        statuses: number of runs by status.
+    """
 
     metric: str
-    target: float | None
+    targets: Mapping[str, float | None]
     runs: tuple[RunSummary, ...]
     arms: tuple[ArmSummary, ...]
     statuses: Counter[str]
 
+    @property
+    def metric_name(self) -> str:
+        """The headline metric, or every one that the bases have, as people call it."""
+        metrics = {self.metric}
+        if len(self.targets) > 1:
+            metrics |= {each.run.metric for each in self.runs if each.run.status != "planned"}
+        return " or ".join(METRIC_NAMES[metric] for metric in METRICS if metric in metrics)
+
+    @property
+    def target(self) -> float | None:
+        """The target where there is one base and it is known."""
+        return self.targets.get("")
+
+    @property
+    def target_name(self) -> str:
+        """`0.8`, `0.8 (a), 0.5 (b)`, or "target" where none is known yet."""
+        known = {base: target for base, target in self.targets.items() if target is not None}
+        told = [f"{target} ({base})" if base else f"{target}" for base, target in known.items()]
+        return ", ".join(told) or "target"
+
 
 def summarize(sweep: Sweep) -> Summary:
     """All numbers of the report on `sweep`."""
-    outcomes = _outcomes(sweep)
-    target = Runs(sweep).target
-    runs = _with_crossings(sweep, outcomes, target)
-    arms = tuple(_arm(arm, [each for each in runs if each.run.arm == arm]) for arm in sweep.arms)
-    return Summary(sweep.metric, target, runs, arms, count_statuses(sweep.runs))
+    found: dict[int, RunSummary] = {}
+    targets: dict[str, float | None] = {}
+    for part in parts_of(sweep):
+        target = Runs(part).target
+        targets[part.base.name if part.base else ""] = target
+        runs = _with_crossings(part, _outcomes(part), target)
+        found |= {id(each.run): each for each in runs}
+    ordered = [found[id(run)] for run in sweep.runs if id(run) in found]
+    arms = tuple(_arm(arm, [each for each in ordered if each.run.arm == arm]) for arm in sweep.arms)
+    return Summary(sweep.metric, targets, tuple(ordered), arms, count_statuses(sweep.runs))
 
 
 def count_statuses(runs: Iterable[Run]) -> Counter[str]:
@@ -126,7 +164,7 @@ def _with_crossings(
             target,
             budget=(outcome.run.steps or outcome.last_step) if has_ended else None,
         )
-        runs.append(replace(outcome, crossing=crossing))
+        runs.append(replace(outcome, crossing=crossing, target=target))
     return tuple(runs)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from xception_jax.records import METRIC_NAMES
 from xception_jax.report.summary import ArmSummary, RunSummary, Summary
 from xception_jax.statistics.contrasts import Contrast, contrasts
 from xception_jax.statistics.descriptive import Crossing, Mean
@@ -53,7 +52,7 @@ def results_frame(summary: Summary) -> pl.DataFrame:
     }
     measured = measurements(outcome.run for outcome in summary.runs)
     rows = [
-        _result(outcome, summary.target) | {"speed_measurement": number}
+        _result(outcome) | {"speed_measurement": number}
         for outcome, number in zip(summary.runs, measured, strict=True)
     ]
     return pl.DataFrame(rows, schema=schema).select(
@@ -68,8 +67,8 @@ def results_frame(summary: Summary) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _result(outcome: RunSummary, target: float | None) -> dict[str, object]:
-    run, crossing = outcome.run, outcome.crossing
+def _result(outcome: RunSummary) -> dict[str, object]:
+    run, crossing, target = outcome.run, outcome.crossing, outcome.target
     return {
         **{name: value for name, value in vars(run).items() if name not in _NOT_SHOWN},
         "devices": ", ".join(run.devices) or None,
@@ -88,14 +87,13 @@ def _result(outcome: RunSummary, target: float | None) -> dict[str, object]:
 
 def arm_table(summary: Summary) -> Table:
     """One row per arm: what the terminal and the page show first."""
-    target = "target" if summary.target is None else f"{summary.target}"
     return Table(
         columns=(
             "arm",
             "runs",
-            f"final validation {METRIC_NAMES[summary.metric]}",
-            f"test {METRIC_NAMES[summary.metric]}",
-            f"steps to {target}",
+            f"final validation {summary.metric_name}",
+            f"test {summary.metric_name}",
+            f"steps to {summary.target_name}",
             "parameters",
             "images/s",
         ),
@@ -106,7 +104,7 @@ def arm_table(summary: Summary) -> Table:
                 describe_counts(arm.statuses),
                 _mean(arm.valid_metric, 4, arm.statuses["done"]),
                 _mean(arm.test_metric, 4, arm.statuses["done"]),
-                _steps_to_target(arm, summary.target),
+                _steps_to_target(arm),
                 " or ".join(f"{count:,}" for count in arm.parameters) or NOT_KNOWN,
                 _speed(arm.speed, arm.statuses["done"]),
             )
@@ -117,7 +115,7 @@ def arm_table(summary: Summary) -> Table:
 
 def run_table(summary: Summary) -> Table:
     """One row per run; columns that say nothing of any run are left out."""
-    main = METRIC_NAMES[summary.metric]
+    main = summary.metric_name
     columns = ["arm", "seed", "status", "reason", "step", f"validation {main}", "validation loss"]
     columns += [f"test {main}", "test top-5", "steps to target", "images/s", "packed with"]
     numeric = [False, True, False, False, *[True] * 8]
@@ -265,10 +263,10 @@ def _crossing(crossing: Crossing) -> str:
     return ("≤ " if crossing.kind == "first" else "") + _number(crossing.steps, 0)
 
 
-def _steps_to_target(arm: ArmSummary, target: float | None) -> str:
+def _steps_to_target(arm: ArmSummary) -> str:
     """`1,234 ± 56 (5 of 5)`; `≥` or `≤` where some runs only bound the mean."""
     ended = arm.crossings.total()
-    if target is None or not ended:
+    if arm.crossings["open"] == ended:  # none has ended, or there is no target
         return NOT_KNOWN
     reached = ended - arm.crossings["not_reached"]
     counts = f"({reached} of {ended})"

@@ -40,7 +40,7 @@ def tuning_figure(sweep: Sweep) -> ReportFigure | None:
     tuning = read_tuning(sweep)
     if tuning is None or not any(arm in tuning.scores for arm in sweep.arms):
         return None
-    frame, arms = tuning_frame(sweep, tuning), list(sweep.arms)
+    frame, arms = tuning_frame(sweep, tuning), list(sweep.drawn_arms)
     title = f"Validation {METRIC_NAMES[tuning.metric]} over the values that were tried"
 
     def draw(width: float) -> Figure:

@@ -1,17 +1,19 @@
 """A sweep's claims with their endpoints and tests, as `verdicts` judges them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Protocol, TypeVar
 
 from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims
 from xception_jax.statistics.declared import Declared, Plan, plan_of, read_declared
 from xception_jax.statistics.endpoints import Measured, Outcome, Runs, measure
-from xception_jax.statistics.location import LocationTest
-from xception_jax.statistics.looks import Stage, by_looks
+from xception_jax.statistics.location import Differences, LocationTest
+from xception_jax.statistics.looks import Looks, Stage, by_looks
 from xception_jax.statistics.paired import holm
 from xception_jax.statistics.power import ALPHA
+from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.sequential import SequentialTest
 
 
@@ -24,6 +26,7 @@ class Case:
         p_values: of each endpoint; empty where there are too few pairs to test.
         sides: of each endpoint whether the effect is where the claim has it.
         stage: its place among the declared looks; None: there are none.
+        ceiling: adjusted p-value of a claim over all bases that cannot be true without this one.
     """
 
     claim: RecordedClaim
@@ -32,15 +35,21 @@ class Case:
     p_values: tuple[float, ...] = ()
     sides: tuple[bool, ...] = ()
     stage: Stage | None = None
+    ceiling: float = 1.0
 
     def test(self, endpoint: Measured) -> LocationTest:
         """The test of an endpoint's differences."""
-        return _location_test(self.claim, endpoint, self.stage)
+        return location_test(self.claim, endpoint.differences, self.stage)
 
     @property
     def p(self) -> float:
         """The largest p, if the endpoints agree on what is so; else nothing can be concluded."""
-        return max(self.p_values, default=1.0) if len(set(self.sides)) == 1 else 1.0
+        return min(self.p_on(side=True), self.p_on(side=False))
+
+    def p_on(self, *, side: bool) -> float:
+        """The largest p, if all endpoints are where the claim has them (`side`), or if none is."""
+        agree = all(each == side for each in self.sides)
+        return max(self.p_values, default=1.0) if agree else 1.0
 
     @property
     def runs_used(self) -> set[tuple[str, int]]:
@@ -58,33 +67,66 @@ def read_cases(runs: Runs) -> list[Case]:
     """Every claim with its tests: on all of the runs, or on those up to its look."""
     sweep = runs.sweep
     declared, claims = read_declared(sweep), recorded_claims(sweep)
-    looks, seeds = declared.looks, declared.seeds or ()
-    if looks is None:
+    if declared.looks is None:
         return [_case(runs, claim, declared) for claim in claims]
-    runs_at = [Runs(sweep, seeds[:count]) for count in looks.counts]
+    at_look = cases_at_looks(sweep, declared.looks)
 
     def case_at(at: int, number: int) -> Case | None:
-        claim = claims[at]
-        stage = Stage(looks, number, claim.pilot_seeds)
-        case = _case(runs_at[max(0, number - 1)], claim, declared, stage)
+        case = at_look(at, number)
         return case if number == 0 or case.p_values else None
 
-    def is_decided(case: Case, cases: Sequence[Case]) -> bool:
-        return adjusted_p(case, family_of(case, cases), case.p) < ALPHA
-
-    return by_looks(looks, len(claims), case_at, is_decided)
+    return by_looks(declared.looks, len(claims), case_at, is_decided)
 
 
-def family_of(case: Case, cases: Sequence[Case]) -> Sequence[Case]:
+def cases_at_looks(sweep: Sweep, looks: Looks) -> Callable[[int, int], Case]:
+    """Gives every claim as it stands at a look, both by number; 0 is before the first look.
+
+    A claim that has not reached the look has no p-values there.
+    """
+    declared, claims = read_declared(sweep), recorded_claims(sweep)
+    runs_at = [Runs(sweep, (declared.seeds or ())[:count]) for count in looks.counts]
+
+    def case_at(at: int, number: int) -> Case:
+        stage = Stage(looks, number, claims[at].pilot_seeds)
+        return _case(runs_at[max(0, number - 1)], claims[at], declared, stage)
+
+    return case_at
+
+
+class Judged(Protocol):
+    """A claim with one p-value: on one base, or over all."""
+
+    @property
+    def claim(self) -> RecordedClaim:
+        """The claim."""
+
+    @property
+    def p(self) -> float:
+        """Its p-value, not adjusted."""
+
+    @property
+    def ceiling(self) -> float:
+        """The largest value that its adjusted p-value can have."""
+
+
+AnyCase = TypeVar("AnyCase", bound=Judged)
+
+
+def is_decided(case: Judged, cases: Sequence[Judged]) -> bool:
+    """Whether the verdict on a claim is significant, beside all claims as they stand."""
+    return adjusted_p(case, family_of(case, cases), case.p) < ALPHA
+
+
+def family_of(case: AnyCase, cases: Sequence[AnyCase]) -> Sequence[AnyCase]:
     """The claims over which the p-value of this one is adjusted."""
     return cases if case.claim.post_hoc else [each for each in cases if not each.claim.post_hoc]
 
 
-def adjusted_p(case: Case, family: Sequence[Case], p: float) -> float:
+def adjusted_p(case: Judged, family: Sequence[Judged], p: float) -> float:
     """The Holm-adjusted p-value of this claim, if its p-value were `p`."""
     at = next(number for number, other in enumerate(family) if other is case)
     values = [p if number == at else other.p for number, other in enumerate(family)]
-    return float(holm(values)[at])
+    return min(float(holm(values)[at]), max(p, case.ceiling))
 
 
 def _case(runs: Runs, claim: RecordedClaim, declared: Declared, stage: Stage | None = None) -> Case:
@@ -112,10 +154,13 @@ def _tested(case: Case) -> Case:
     return replace(case, p_values=p_values, sides=sides)
 
 
-def _location_test(claim: RecordedClaim, endpoint: Measured, stage: Stage | None) -> LocationTest:
+def location_test(
+    claim: RecordedClaim, differences: Differences, stage: Stage | None
+) -> LocationTest:
+    """The test of a claim's differences, one a seed; at a look it holds for all looks."""
     if stage is None:
-        return LocationTest(endpoint.differences, claim.test)
-    return SequentialTest(endpoint.differences, claim.test, design=stage.design)
+        return LocationTest(differences, claim.test)
+    return SequentialTest(differences, claim.test, design=stage.design)
 
 
 def _test(case: Case, endpoint: Measured) -> tuple[float, bool]:

@@ -1,7 +1,7 @@
 """The claims of a sweep as `sweep.json` records them, and when they were made."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_w
 from xception_jax.records import DIRECTIONS, NEED_MARGIN, TESTS
 from xception_jax.statistics.contrasts import Contrast, read_contrast
 from xception_jax.statistics.declared import read_declared
-from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.results import Base, Sweep
 from xception_jax.statistics.statements import describe_claim
 
 
@@ -87,14 +87,32 @@ def recorded_claims(sweep: Sweep) -> list[RecordedClaim]:
     before_runs = as_list(as_mapping(sweep.record.get("experiment")).get("claims"))
     claims = [(claim, lateness) for claim in before_runs]
     claims += [(claim, _LATE) for claim in as_list(sweep.record.get("post_hoc_claims"))]
+    arms: Collection[str] = sweep.arms
+    if sweep.base is None and sweep.bases:  # the claims are about the arms of any base
+        arms = sweep.bases[0].arms
     read = (
-        (read_claim(claim, post_hoc=bool(late), arms=sweep.arms), late) for claim, late in claims
+        (read_claim(claim, post_hoc=bool(late), arms=arms, base=sweep.base), late)
+        for claim, late in claims
     )
     return [replace(claim, lateness=late) for claim, late in read]
 
 
-def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -> RecordedClaim:
-    """A claim from plain data, which anyone may have written."""
+def read_target(target: Any, base: Base | None) -> float | None:
+    """The target of "steps to target" as recorded: one, or one for each base by name."""
+    return as_real(target if base is None else as_mapping(target).get(base.name))
+
+
+def read_claim(
+    claim: Any, *, post_hoc: bool = False, arms: Collection[str], base: Base | None = None
+) -> RecordedClaim:
+    """A claim from plain data, which anyone may have written.
+
+    Args:
+        claim: the data.
+        post_hoc: whether it was made late.
+        arms: that it can be about.
+        base: the base that it is read for; None: there is one, or it is about none in particular.
+    """
     if not isinstance(claim, dict):
         return RecordedClaim({"text": as_text(claim)}, post_hoc, problem=_NOT_A_CLAIM)
     claim = json.loads(json.dumps(claim), parse_constant=lambda _: None)  # NaN is no JSON
@@ -111,6 +129,7 @@ def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -
         or (margin is not None and margin <= 0)
     ):
         return RecordedClaim(claim, post_hoc, problem=_NOT_A_CLAIM)
+    contrast = contrast if base is None else contrast.on(base)
     missing = [arm for arm in contrast.arms if arm not in arms]
     return RecordedClaim(
         content=claim,
@@ -119,11 +138,21 @@ def read_claim(claim: Any, *, post_hoc: bool = False, arms: Mapping[str, Any]) -
         direction=direction,
         endpoints=endpoints,
         margin=margin,
-        target=as_real(claim.get("target")),
+        target=read_target(claim.get("target"), base),
         pilot_seeds=max(0, as_whole(claim.get("pilot_seeds")) or 0),
         test=test,
         problem=f"the sweep has no arm {missing[0]!r}" if missing else "",
     )
+
+
+def sharing_bases(claim: RecordedClaim) -> int:
+    """By how much the p-value of a claim over several bases counts: K - k + 1; else 1.
+
+    See `paired.partial_conjunction`.
+    """
+    bases = len(as_list(claim.content.get("bases"))) or 1
+    at_least = as_whole(claim.content.get("at_least")) or bases
+    return bases - min(max(at_least, 1), bases) + 1
 
 
 _LATE = "declared or changed after the runs had begun"

@@ -6,14 +6,14 @@ weights. The tests, the audit, the figures and the tables know nothing else of w
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text
-from xception_jax.statistics.results import UNREADABLE, Run, Sweep
+from xception_jax.statistics.results import UNREADABLE, Base, Run, Sweep
 
 Arms = tuple[str, ...]
 MINUS, TIMES, THEN = " − ", " × ", " → "
@@ -82,6 +82,11 @@ class Contrast:
         if len(parts) == 1 and not bracket:
             return MINUS.join(parts[0])
         return self.symbol.join(map(_part, parts))
+
+    def on(self, base: Base) -> "Contrast":
+        """The contrast of the arms of one base."""
+        arms = tuple(base.arms.get(arm, f"{base.name}-{arm}") for arm in self.arms)
+        return replace(self, arms=arms, where=f"{self.where} on {base.name}")
 
     def of(self, values: Float[np.ndarray, "arms ..."]) -> Float[np.ndarray, "..."]:
         """The contrast of arms' values, one row an arm; zero where only rounding says otherwise."""
@@ -195,15 +200,20 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], _Words]] = {
 def contrasts(sweep: Sweep) -> tuple[Contrast, ...]:
     """Every contrast of a sweep, once.
 
-    Those of the claims come first, in their order; then every arm that no claim names, with the
-    first arm as its baseline.
+    Those of the claims come first, in their order, on one base after the other; then every arm that
+    no claim names, with the first arm, of its base, as its baseline.
     """
     declared = as_list(as_mapping(sweep.record.get("experiment")).get("claims"))
     late = as_list(sweep.record.get("post_hoc_claims"))
     claimed = [read_contrast(claim) for claim in [*declared, *late] if isinstance(claim, dict)]
-    known = [each for each in claimed if each and all(arm in sweep.arms for arm in each.arms)]
-    first, seen = next(iter(sweep.arms), ""), {arm for each in known for arm in each.arms}
-    rest = [difference(arm, first) for arm in sweep.arms if arm not in seen and arm != first]
+    known = [each for each in claimed if each]
+    groups: list[Arms] = [tuple(sweep.arms)]
+    if sweep.bases:
+        known = [each.on(base) for base in sweep.bases for each in known]
+        groups = [tuple(a for a in b.arms.values() if a in sweep.arms) for b in sweep.bases]
+    known = [each for each in known if all(arm in sweep.arms for arm in each.arms)]
+    seen = {arm for each in known for arm in each.arms}
+    rest = [difference(arm, arms[0]) for arms in groups for arm in arms[1:] if arm not in seen]
     return tuple(dict.fromkeys([*known, *rest]))
 
 

@@ -4,11 +4,11 @@ The sign-flip test of few differences has a smallest p-value. Where that, adjust
 claims, does not lie below 5%, no effect is large enough for a verdict.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from xception_jax.records import FEWEST_PAIRS, SPENDING_NAMES
-from xception_jax.statistics.claims import RecordedClaim, read_claim
+from xception_jax.statistics.claims import RecordedClaim, read_claim, sharing_bases
 from xception_jax.statistics.location import smallest_p
 from xception_jax.statistics.looks import Looks, Stage
 from xception_jax.statistics.paired import holm
@@ -19,7 +19,7 @@ _MOST = 64  # seeds; with as many the smallest p is 1e-19
 
 def describe_decidable(
     claims: Sequence[Mapping[str, Any]],
-    arms: Mapping[str, Any],
+    arms: Collection[str],
     seeds: int,
     looks: Looks | None = None,
 ) -> list[str]:
@@ -27,7 +27,7 @@ def describe_decidable(
 
     Args:
         claims: as `Claim.describe` gives them.
-        arms: of the experiment.
+        arms: of the experiment, as claims name them.
         seeds: number of seeds.
         looks: the declared looks, the last of which is at `seeds`; None: there are none.
     """
@@ -41,7 +41,7 @@ def describe_decidable(
     for number, count in enumerate(looks.counts, 1):
         stages = [Stage(looks, number, claim.pilot_seeds) for claim in read]
         least = [
-            stage.smallest_p(one_sided=claim.is_equivalence)
+            min(1.0, sharing_bases(claim) * stage.smallest_p(one_sided=claim.is_equivalence))
             for claim, stage in zip(read, stages, strict=True)
         ]
         lines.append(f"  {_summary(count, least)}")
@@ -58,7 +58,9 @@ def _smallest(claims: Sequence[RecordedClaim], seeds: int) -> list[float]:
     """The least p that each claim can have."""
     pairs = [max(0, seeds - claim.pilot_seeds) for claim in claims]
     return [
-        smallest_p(n, one_sided=claim.is_equivalence) if n >= FEWEST_PAIRS else 1.0
+        min(1.0, sharing_bases(claim) * smallest_p(n, one_sided=claim.is_equivalence))
+        if n >= FEWEST_PAIRS
+        else 1.0
         for claim, n in zip(claims, pairs, strict=True)
     ]
 

@@ -58,6 +58,7 @@ class Plan:
 
 def read_declared(sweep: Sweep) -> Declared:
     """What a sweep decided before there were results, as far as its files show."""
+    sweep = sweep.whole or sweep
     history = [as_mapping(entry) for entry in as_list(sweep.record.get("declarations"))]
     doubt = _history_doubt(history)
     if doubt:

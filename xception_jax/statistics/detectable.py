@@ -1,11 +1,13 @@
 """Effects that a planned sweep can detect, worked out before it is run."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from xception_jax.records import FEWEST_PAIRS, NEED_MARGIN
-from xception_jax.statistics.claims import RecordedClaim, read_claim
+from xception_jax.statistics.bases import on_base
+from xception_jax.statistics.claims import RecordedClaim, read_claim, sharing_bases
 from xception_jax.statistics.endpoints import Measured, Runs, measure
 from xception_jax.statistics.power import (
     ALPHA,
@@ -15,7 +17,7 @@ from xception_jax.statistics.power import (
     minimum_detectable_effect,
     power_error,
 )
-from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.results import Base, Sweep
 
 HIGHEST_CORRELATION = 0.9
 """Of the range of correlations that is assumed where no pilot tells it; the lowest is 0."""
@@ -37,6 +39,7 @@ class Detectable:
         pilot_pairs: from which the standard deviation comes; 0: it is not known.
         alpha: level of the test, which Holm's method asks of the first of all claims.
         power_error: Monte Carlo standard error of the power.
+        is_on_a_base: whether it is the effect on one of several bases.
     """
 
     claim: str
@@ -48,6 +51,7 @@ class Detectable:
     pilot_pairs: int
     alpha: float
     power_error: float
+    is_on_a_base: bool = False
 
 
 def detectable_effects(
@@ -55,8 +59,11 @@ def detectable_effects(
     arms: Mapping[str, Any],
     seeds: int,
     pilot: Sweep | None = None,
+    bases: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Detectable]:
     """The minimum detectable effect of every claim and endpoint, adjusted for all claims.
+
+    Of a claim over several bases, it is that on each base by itself.
 
     Args:
         claims: as `Claim.describe` gives them.
@@ -64,17 +71,22 @@ def detectable_effects(
         seeds: that are planned.
         pilot: a sweep with the same arms, whose spread, and correlation of the endpoints from
             `FEWEST_PAIRS` pairs on, are taken for those of the planned one.
+        bases: for each of several bases, which of the arms those of the claims are there.
     """
-    runs = Runs(pilot) if pilot else None
     rows = []
-    for content in claims:
-        claim = read_claim(content, arms=arms)
+    places: list[Base | None]
+    places = [Base(name, of_base) for name, of_base in (bases or {}).items()] or [None]
+    for content, base in itertools.product(claims, places):
+        claim = read_claim(content, arms=arms, base=base)
+        runs = None
+        if pilot is not None:
+            runs = Runs(pilot if base is None else on_base(pilot, base))
         n = seeds - claim.pilot_seeds
         measured: dict[str, Measured] = {}
         if runs is not None:
             endpoints = measure(runs, replace(claim, pilot_seeds=0)).endpoints
             measured = {each.name: each for each in endpoints if each.deviation is not None}
-        alpha = ALPHA / len(claims)
+        alpha = ALPHA / len(claims) / sharing_bases(claim)
         least, most = (
             minimum_detectable_effect(n, design) for design in _designs(claim, alpha, measured)
         )
@@ -95,6 +107,7 @@ def detectable_effects(
                     pilot_pairs=0 if known is None else known.differences.size,
                     alpha=alpha,
                     power_error=power_error(n),
+                    is_on_a_base=base is not None,
                 )
             )
     return rows

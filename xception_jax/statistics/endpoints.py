@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from xception_jax.json_values import as_mapping, as_real
+from xception_jax.json_values import as_mapping
 from xception_jax.records import ENDED, ENDPOINTS, METRIC_NAMES, METRICS, STEPS_TO_TARGET
-from xception_jax.statistics.claims import RecordedClaim, recorded_claims
+from xception_jax.statistics.claims import RecordedClaim, read_target, recorded_claims
 from xception_jax.statistics.contrasts import Contrast
 from xception_jax.statistics.descriptive import first_crossing
 from xception_jax.statistics.predictions import Predictions
@@ -155,7 +155,7 @@ class Runs:
         declared = [claim.target for claim in claims]
         if not claims:
             experiment = as_mapping(self.sweep.record.get("experiment"))
-            declared = [as_real(experiment.get("target"))]
+            declared = [read_target(experiment.get("target"), self.sweep.base)]
         if known := [target for target in declared if target is not None]:
             return known[0]
         pilot = max((claim.pilot_seeds for claim in claims), default=0)

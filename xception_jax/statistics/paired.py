@@ -53,6 +53,17 @@ def holm(p_values: Sequence[float]) -> Float[np.ndarray, " tests"]:
     return adjusted
 
 
+def partial_conjunction(p_values: Sequence[float], at_least: int) -> float:
+    """The p-value against "fewer than `at_least` of these null hypotheses are false".
+
+    The smallest k - 1 p-values are set aside, and the next one counts as often as p-values are left
+    (Benjamini and Heller 2008, in the form of Bonferroni): (K - k + 1) p_(k), which holds however
+    the K p-values depend on each other. For k = K it is the largest one.
+    """
+    ordered = sorted(p_values)
+    return min(1.0, (len(ordered) - at_least + 1) * ordered[at_least - 1])
+
+
 # -- intervals ---------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from xception_jax.json_values import as_mapping, as_text
 from xception_jax.records import METRICS
 from xception_jax.statistics.predictions import Predictions
 
@@ -123,6 +124,19 @@ class OtherRun:
 
 
 @dataclass(frozen=True)
+class Base:
+    """One of the several bases of an experiment.
+
+    Attributes:
+        name: of the base.
+        arms: for each arm as claims name it, the arm of the runs that it is on this base.
+    """
+
+    name: str
+    arms: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A sweep, or a single run seen as a sweep of one.
 
@@ -136,6 +150,8 @@ class Sweep:
         tuning: the whole `tuning.json`, as it was read; empty where it cannot be, None without it.
         tuning_runs: the runs that it lists.
         others: the runs beside `runs`, those of the tuning among them.
+        base: the base whose runs alone are here, see `bases.on_base`; None: all of them are.
+        whole: the sweep with all bases, of which this is a part; None: this is it.
     """
 
     directory: Path
@@ -156,6 +172,25 @@ class Sweep:
     tuning: Mapping[str, Any] | None = field(default=None, repr=False)
     tuning_runs: tuple[Run, ...] = ()
     others: tuple[OtherRun, ...] = ()
+    base: Base | None = None
+    whole: "Sweep | None" = field(default=None, repr=False)
+
+    @cached_property
+    def bases(self) -> tuple[Base, ...]:
+        """The bases, where there are several; of a part its own alone."""
+        if self.base is not None:
+            return (self.base,)
+        recorded = as_mapping(as_mapping(self.record.get("experiment")).get("arms_on"))
+        bases = tuple(
+            Base(as_text(name), {as_text(c): as_text(arm) for c, arm in as_mapping(arms).items()})
+            for name, arms in recorded.items()
+        )
+        return bases if len(bases) > 1 else ()
+
+    @property
+    def drawn_arms(self) -> tuple[str, ...]:
+        """The arms of the whole sweep, whose order gives each of them its looks."""
+        return tuple((self.whole or self).arms)
 
     @cached_property
     def metric(self) -> str:

@@ -27,11 +27,12 @@ class Finding:
         plan: the claim's seeds as planned and as tested.
         endpoints: as in `verdicts.json`, in the order of the outcome's.
         sides: of each tested endpoint whether the effect is where the claim has it.
-        family: number of claims that the p-values are adjusted for.
+        family: number of claims that the p-values are adjusted for, of several bases on each.
         smallest_p: the smallest p that so many seeds can give the claim.
         least_p: the smallest adjusted p that so many seeds could have given this claim, beside the
             p-values of the other claims.
         stage: its place among the declared looks; None: there are none.
+        bases: number of bases; 0: there is one, and the sentence does not speak of it.
     """
 
     claim: RecordedClaim
@@ -44,6 +45,7 @@ class Finding:
     smallest_p: float
     least_p: float
     stage: Stage | None = None
+    bases: int = 0
 
     @property
     def n(self) -> int:
@@ -72,6 +74,12 @@ def sentence(sweep: Sweep, finding: Finding) -> str:
 
 def scope(sweep: Sweep, claim: RecordedClaim) -> str:
     """`On fashion_mnist_mini (xception_tiny, 10,800 training images, 844 steps, 5 epochs), `."""
+    data, *rest = setting_of(sweep, claim) or [""]
+    return f"On {data} ({', '.join(rest)}), " if data else ""
+
+
+def setting_of(sweep: Sweep, claim: RecordedClaim) -> list[str]:
+    """The data, the model and the budget of the runs of a claim; empty where none has begun."""
     runs = [run for run in sweep.runs if run.arm in claim.arms and run.status != "planned"]
     sizes = {
         "training image": _each(f"{run.train_examples:,}" for run in runs if run.train_examples),
@@ -83,7 +91,7 @@ def scope(sweep: Sweep, claim: RecordedClaim) -> str:
     if any(run.settings.get("data.split_seed") == "seed" for run in runs):
         parts.append("a split of its own for each seed")
     data = _each(run.dataset for run in runs)
-    return f"On {data} ({', '.join(filter(None, parts))}), " if data else ""
+    return [data, *filter(None, parts)] if data else []
 
 
 def _each(values: Iterable[str | None]) -> str:
@@ -94,9 +102,9 @@ def _each(values: Iterable[str | None]) -> str:
 def _numbers(measured: Measured, endpoint: Mapping[str, Any]) -> str:
     slope = "slope of " * measured.contrast.is_trend
     return (
-        f"{slope}{measured.label} {_signed(endpoint['effect'], measured.unit)}, "
-        f"{_interval(measured, endpoint)}, p = {_p(endpoint['p'])}, adjusted p = "
-        f"{_p(endpoint['p_adjusted'])}"
+        f"{slope}{measured.label} {signed(endpoint['effect'], measured.unit)}, "
+        f"{_interval(measured, endpoint)}, p = {p_text(endpoint['p'])}, adjusted p = "
+        f"{p_text(endpoint['p_adjusted'])}"
     )
 
 
@@ -108,16 +116,18 @@ def _interval(measured: Measured, endpoint: Mapping[str, Any]) -> str:
     if endpoint["interval"] is None:
         fewest = smallest_n((1 - endpoint["confidence"]) / 2, one_sided=True)
         return f"no finite {confidence} interval, which takes {fewest} seeds"
-    low, high = (_signed(end, measured.unit) for end in endpoint["interval"])
+    low, high = (signed(end, measured.unit) for end in endpoint["interval"])
     return f"{confidence} interval {low} to {high} ({endpoint['method']})"
 
 
-def _signed(value: float, unit: str) -> str:
+def signed(value: float, unit: str) -> str:
+    """A difference with its sign, and the digits that its unit asks for."""
     digits = 4 if unit != "steps" else 0 if abs(value) >= 10 else 1
     return f"{value:+,.{digits}f}".replace("-", "−")
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """A p-value to three digits, one where it is tiny."""
     return f"{value:.3g}" if value >= 1e-4 else f"{value:.0e}"
 
 
@@ -136,7 +146,8 @@ def _basis(finding: Finding) -> str:
     kind = "exact sign" if test == "median" else kind
     kind = f"two one-sided {kind} tests" if finding.claim.is_equivalence else f"{kind} test"
     kind += _against(finding)
-    parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}", *outcome.notes]
+    of = f", the claims on {finding.bases} bases" * bool(finding.bases)
+    parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}{of}", *outcome.notes]
     skewed = zip(outcome.endpoints, finding.endpoints, strict=True)
     if labels := [measured.label for measured, endpoint in skewed if endpoint["is_skewed"]]:
         parts.append(
@@ -153,7 +164,7 @@ def _against(finding: Finding) -> str:
         return ""
     null = claim.null(higher_is_better=measured.higher_is_better)
     level = f", one-sided at {ALPHA / 2:.1%} (p is doubled)" * (claim.direction == "not_worse")
-    return f" of a difference of {_signed(null, measured.unit)}{level}"
+    return f" of a difference of {signed(null, measured.unit)}{level}"
 
 
 def _what_next(finding: Finding) -> str:
@@ -163,12 +174,12 @@ def _what_next(finding: Finding) -> str:
     kind = "one-sided" if one_sided else "two-sided"
     if least >= ALPHA:
         parts.append(
-            f"{n} seeds cannot reach p < {ALPHA:g}, since the smallest {kind} p is {_p(least)}"
+            f"{n} seeds cannot reach p < {ALPHA:g}, since the smallest {kind} p is {p_text(least)}"
         )
     elif finding.least_p >= ALPHA:
         parts.append(
             f"beside the other claims as they are, {n} seeds cannot reach an adjusted p < "
-            f"{ALPHA:g}, since the smallest is {_p(finding.least_p)}"
+            f"{ALPHA:g}, since the smallest is {p_text(finding.least_p)}"
         )
     if any(endpoint["p"] < ALPHA <= endpoint["p_adjusted"] for endpoint in finding.endpoints):
         parts.append("intervals belong to p, and are not adjusted for the number of claims")

@@ -5,6 +5,7 @@ from typing import Protocol
 from xception_jax.statistics.contrasts import Contrast
 
 _REVERSE = {"better": "worse", "worse": "better"}
+_UNDECIDED = ("inconclusive", "open")
 
 
 class Declared(Protocol):
@@ -34,17 +35,17 @@ def state_verdict(contrast: Contrast, claim: Declared, verdict: str) -> str:
     one, other = contrast.sides
     relation, where = _relation(contrast, claim), contrast.where
     if contrast.is_trend:
-        if verdict == "inconclusive":
+        if verdict in _UNDECIDED:
             return f"it is open whether results get {relation}"
         reverse = f"results got {_REVERSE.get(claim.direction, '')} along {contrast.name}"
         return _either(f"results got {relation}", reverse, verdict)
     if claim.direction == "equivalent":
         within = f"{_within(claim)}{where}"
-        if verdict == "inconclusive":
+        if verdict in _UNDECIDED:
             return f"it is open whether {one} and {other} are equivalent {within}"
         said = f"{one} and {other} were {{}}equivalent {within}"
         return _either(said.format(""), said.format("not "), verdict)
-    if verdict == "inconclusive":
+    if verdict in _UNDECIDED:
         return f"it is open whether {one} is {relation}"
     if claim.direction == "not_worse":
         opposite = f"{one} was worse than {other} by more than {claim.margin:g}{where}"

@@ -68,7 +68,7 @@ def read_tuning(sweep: Sweep) -> Tuning | None:
         point, value = _point(as_list(row.get("values")), settings), as_real(row.get("score"))
         if point is not None and value is not None:
             scores.setdefault(as_text(row.get("arm")), {}).setdefault(point, []).append(value)
-            metrics[as_text(row.get("metric"))] += 1
+            metrics[as_text(row.get("metric"))] += as_text(row.get("arm")) in sweep.arms
     entries = {as_text(arm): as_mapping(e) for arm, e in as_mapping(record.get("arms")).items()}
     values = {
         arm: [as_mapping(entry.get("chosen")).get(name) for name in settings]

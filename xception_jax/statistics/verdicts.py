@@ -19,6 +19,7 @@ The rules, which were made before any run:
   that are missing, are said in the sentence and lower the grade to C.
 * Where looks are declared, claims are judged at them and at no other number of seeds, by tests that
   hold for all looks. A claim is `open` while a look is still to come.
+* Where there are several bases, a claim has a verdict over all of them and one on each: `across`.
 """
 
 import math
@@ -28,6 +29,9 @@ from typing import Any
 
 import numpy as np
 
+from xception_jax.statistics.across import Across, judged_across, read_across, with_ceilings
+from xception_jax.statistics.across_sentences import sentence_across
+from xception_jax.statistics.bases import parts_of
 from xception_jax.statistics.cases import Case, adjusted_p, family_of, null_of, read_cases
 from xception_jax.statistics.compute import Compute
 from xception_jax.statistics.confirmation import with_replication
@@ -68,28 +72,65 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
         sweep: as read; the per-example results of its runs are read from its directory.
         audit: what `audit.audit` has found; None: claims get no grade.
     """
-    runs = Runs(sweep)
-    cases, compute = read_cases(runs), Compute(sweep)
-    claims = [
-        {
-            **_judged(sweep, case, family_of(case, cases), audit),
-            "compute": compute.describe(case.runs_used, case.claim.arms),
-        }
-        for case in cases
-    ]
+    compute = Compute(sweep)
+    runs = [Runs(part) for part in parts_of(sweep)]
+    if sweep.bases:
+        found = with_ceilings(read_across(sweep, runs))
+        cases = [case for across in found for case in across.cases]
+        claims = [_over_bases(runs, across, found, audit, compute) for across in found]
+    else:
+        cases = read_cases(runs[0])
+        claims = [
+            _with_compute(_judged(sweep, case, family_of(case, cases), audit), compute, [case])
+            for case in cases
+        ]
     return {
         "schema": SCHEMA,
         "confidence": CONFIDENCE,
         "claims": with_replication(claims, sweep.record),
         "compute": compute.describe({used for case in cases for used in case.runs_used}),
-        "noise": noise_rows(runs),
+        "noise": [row for each in runs for row in noise_rows(each)],
     }
+
+
+def _over_bases(
+    runs: Sequence[Runs],
+    across: Across,
+    found: Sequence[Across],
+    audit: Mapping[str, Any] | None,
+    compute: Compute,
+) -> dict[str, Any]:
+    """The verdict on a claim over several bases, with those on each of them."""
+    cases = [case for each in found for case in each.cases]
+    by_name = {each.sweep.base.name: each.sweep for each in runs if each.sweep.base}
+    parts, family = [by_name[name] for name in across.bases], family_of(across, found)
+    on_bases = [
+        _with_compute(
+            _judged(part, case, family_of(case, cases), audit, len(parts)), compute, [case]
+        )
+        for part, case in zip(parts, across.cases, strict=True)
+    ]
+    content = judged_across(across, family, on_bases)
+    content["sentence"] = sentence_across(parts, across, family, content)
+    return _with_compute(content, compute, across.cases)
+
+
+def _with_compute(
+    judged: dict[str, Any], compute: Compute, cases: Sequence[Case]
+) -> dict[str, Any]:
+    used = {run for case in cases for run in case.runs_used}
+    arms = {arm for case in cases for arm in case.claim.arms}
+    return judged | {"compute": compute.describe(used, arms)}
 
 
 def open_arms(sweep: Sweep) -> frozenset[str]:
     """The arms of all claims that a look may still decide; without declared looks, every arm."""
     if read_declared(sweep).looks is None:
         return frozenset(sweep.arms)
+    if sweep.bases:
+        found = read_across(sweep, [Runs(part) for part in parts_of(sweep)])
+        waiting = [each for each in found if each.verdict(family_of(each, found)) == "open"]
+        return frozenset(a for each in waiting for case in each.cases for a in case.claim.arms)
     cases = read_cases(Runs(sweep))
     adjusted = [adjusted_p(case, family_of(case, cases), case.p) for case in cases]
     return frozenset(
@@ -101,7 +142,11 @@ def open_arms(sweep: Sweep) -> frozenset[str]:
 
 
 def _judged(
-    sweep: Sweep, case: Case, family: Sequence[Case], audit: Mapping[str, Any] | None
+    sweep: Sweep,
+    case: Case,
+    family: Sequence[Case],
+    audit: Mapping[str, Any] | None,
+    bases: int = 0,
 ) -> dict[str, Any]:
     claim, outcome = case.claim, case.outcome
     verdict = _verdict(case, adjusted_p(case, family, case.p))
@@ -120,6 +165,7 @@ def _judged(
         least,
         adjusted_p(case, family, least),
         case.stage,
+        bases,
     )
     return {
         "claim": dict(claim.content),

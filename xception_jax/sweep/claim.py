@@ -1,6 +1,7 @@
 """A claim of an experiment: what is compared, in which direction and by which endpoints."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -18,14 +19,15 @@ class Terms:
         margin: positive, in units of the endpoint: "equivalent" within it, "not_worse" by as much,
             and, if given, "better" or "worse" by at least as much.
         target: validation accuracy of "steps_to_target", the same for all claims of an experiment;
-            None: 95% of what all runs of the sweep reach on average at their end.
+            where it has several bases, one for each by name; None: 95% of what all runs of the
+            sweep, or of a base, reach on average at their end.
         pilot_seeds: number of first seeds that give the target and are then not tested, likewise.
         test: "mean": a sign-flip test of the mean difference, exact where the differences are
             symmetric about it; "median": a sign test of the median, exact for any differences.
     """
 
     margin: float | None = None
-    target: float | None = None
+    target: float | Mapping[str, float] | None = None
     pilot_seeds: int = 0
     test: str = TESTS[0]
 
@@ -130,6 +132,7 @@ def _is_number(value: Any) -> bool:
 
 
 def require_target(name: str, target: Any) -> None:
-    """Raises `InputError` unless `target` is None or an accuracy between 0 and 1."""
-    if target is not None and not (_is_number(target) and 0 < target < 1):
+    """Raises `InputError` unless `target` is None, an accuracy between 0 and 1, or several."""
+    targets = target.values() if isinstance(target, Mapping) else [target] * (target is not None)
+    if not all(_is_number(each) and 0 < each < 1 for each in targets):
         raise InputError(name, target, "must be between 0 and 1")

@@ -17,7 +17,7 @@ from xception_jax.sweep.recorded import load_recorded
 
 
 def plan_confirmation(
-    directory: Path, target: float | None
+    directory: Path, target: float | Mapping[str, float] | None
 ) -> tuple[Experiment, Config, list[PlannedRun]]:
     """The experiment of a recorded sweep with as many seeds, which follow those it has used.
 

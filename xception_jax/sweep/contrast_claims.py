@@ -223,6 +223,8 @@ def read_claim(described: Mapping[str, Any]) -> AnyClaim:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in described.items()
     }
+    for name in ("bases", "at_least"):  # what the experiment says of all of its claims
+        content.pop(name, None)
     kind = content.pop("kind", None)
     if kind is None:
         return Claim(**content)

@@ -1,31 +1,26 @@
 """An experiment: a question, a base config, arms, seeds and the claims made before the runs."""
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from inspect import signature
-from os.path import relpath
-from pathlib import Path
 from typing import Any
 
-from xception_jax.config import (
-    Config,
-    load_config,
-    load_function,
-    parse_override,
-    resolve,
-    run_id,
-)
+from xception_jax.config import Config, resolve, run_id
 from xception_jax.errors import InputError, nearest_name, require_choice
 from xception_jax.records import SPENDINGS, STEPS_TO_TARGET
-from xception_jax.sweep.claim import require_target
+from xception_jax.sweep.bases import (
+    ArmsOn,
+    read_bases,
+    require_arms_on,
+    require_at_least,
+    require_targets,
+)
 from xception_jax.sweep.contrast_claims import AnyClaim
 from xception_jax.sweep.factors import arms_of, read_factors, require_arms
 from xception_jax.sweep.looks import checked_looks
+from xception_jax.sweep.names import require_name
 from xception_jax.sweep.tune import Tune
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MOST_SEEDS = 10_000
 MOST_FIRST_SEED = 1_000_000_000
 
@@ -38,15 +33,17 @@ class Experiment:
         name: name of the experiment; a letter or digit, then letters, digits, '_', '.', '-'.
         hypothesis: the hypothesis, in a sentence.
         base: path of the config file that all arms start from, relative to the experiment file;
-            with `--base` another one takes its place.
+            or of several, as a tuple or by name, `{name: path, …}`: the claims are then judged on
+            each, and over all. With `--base` others take their place.
         arms: for each arm's name the settings, with dotted names, that it changes.
         seeds: number of seeds.
         claims: claims, decided before the runs.
         reference: the source of the question.
         equal: "parameters" or "macs": every arm gets the width at which it has as many as the
             first arm, within 1% (`planning.budget`); empty: widths are as they are.
-        target: validation accuracy of "steps to target", in all claims and tables; None: the one
-            that a claim declares, or else 95% of the mean that all runs reach at their end.
+        target: validation accuracy of "steps to target", in all claims and tables, with several
+            bases one for each by name; None: the one that a claim declares, or else 95% of the mean
+            that all runs (of a base) reach at their end.
         tune: settings of which every arm gets the best value, chosen before the verdict's runs on
             seeds of their own; None: all arms have the base's values.
         tuned: the record of that choice (`tuning.json`); the arms it names set what it chose. Only
@@ -58,38 +55,42 @@ class Experiment:
         spending: how looks share the level of the tests: "obrien_fleming" spends little at early
             looks, "pocock" about alike at all.
         first_seed: the first seed; the others follow it.
+        in_at_least: number of the bases on which a claim must hold; None: all of them.
+        arms_on: which of `arms` the arms of the claims are on each of several bases, see
+            `sweep.bases`. Only `sweep.loading` and `sweep.recorded` give it; while it is empty,
+            `arms` are those of the claims.
     """
 
     name: str
     hypothesis: str
-    base: str
+    base: str | Sequence[str] | Mapping[str, str]
     arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seeds: int = 0
     claims: tuple[AnyClaim, ...] = ()
     reference: str = ""
     equal: str = ""
-    target: float | None = None
+    target: float | Mapping[str, float] | None = None
     tune: Tune | None = None
     tuned: Mapping[str, Any] | None = field(default=None, repr=False)
     factors: Mapping[Any, Any] = field(default_factory=dict)
     looks: tuple[int, ...] = ()
     spending: str = SPENDINGS[0]
     first_seed: int = 0
+    in_at_least: int | None = None
+    arms_on: ArmsOn = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "base", read_bases(self.base))
         object.__setattr__(self, "factors", read_factors(self.factors))
         if self.factors and not self.arms:
             object.__setattr__(self, "arms", arms_of(self.factors))
         self._require_types()
-        if self.factors:
-            require_arms(self.factors, self.arms)
-        for label, name in (("experiment.name", self.name), *(("arm", arm) for arm in self.arms)):
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
-                near = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(name)).strip("-._")[:64] or None
-                reason = "must be up to 64 letters, digits, '_', '.' or '-'"
-                raise InputError(label, name, reason, near)
+        require_name("experiment.name", self.name)
+        for arm in self.arms:
+            require_name("arm", arm)
         if not self.arms:
             raise InputError("experiment.arms", self.arms, "there must be at least one arm")
+        self._require_bases()
         require_seeds("experiment.seeds", self.seeds)
         require_first_seed("experiment.first_seed", self.first_seed)
         require_choice("experiment.equal", self.equal, ("", "parameters", "macs"))
@@ -99,8 +100,8 @@ class Experiment:
             if claim in self.claims[:number]:
                 raise InputError("experiment.claims", claim, "is declared twice")
             for arm in claim.arms:
-                if arm not in self.arms:
-                    near = nearest_name(arm, self.arms)
+                if arm not in self.claimed_arms:
+                    near = nearest_name(arm, self.claimed_arms)
                     raise InputError("claim", arm, "names an arm that does not exist", near)
         require_choice("experiment.spending", self.spending, SPENDINGS)
         object.__setattr__(self, "looks", checked_looks(self.looks, self.seeds, self.claims))
@@ -110,6 +111,42 @@ class Experiment:
         """The seeds of the experiment, in order."""
         return range(self.first_seed, self.first_seed + self.seeds)
 
+    @property
+    def bases(self) -> dict[str, str]:
+        """The paths of several bases by name; empty where there is one."""
+        return {} if isinstance(self.base, str) else dict(self.base)  # type: ignore[arg-type]
+
+    def describe_bases(self) -> str:
+        """`mini: ../configs/fashion_mnist_mini.py; wide: …`; empty where there is one."""
+        return "; ".join(f"{name}: {path}" for name, path in self.bases.items())
+
+    @property
+    def at_least(self) -> int:
+        """Number of the bases on which a claim must hold."""
+        return self.in_at_least or len(self.bases) or 1
+
+    @property
+    def claimed_arms(self) -> tuple[str, ...]:
+        """The arms as claims name them."""
+        return tuple(next(iter(self.arms_on.values()), self.arms))
+
+    @property
+    def compared_arms(self) -> tuple[tuple[str, ...], ...]:
+        """The arms that are compared with each other: those of each base, or all."""
+        return tuple(tuple(of.values()) for of in self.arms_on.values()) or (tuple(self.arms),)
+
+    def _require_bases(self) -> None:
+        """Raises `InputError` unless bases, arms, factors and targets go together."""
+        require_at_least(self.in_at_least, self.bases)
+        require_targets("experiment.target", self.target, self.bases)
+        if self.arms_on:
+            require_arms_on(self.arms_on, self.bases, self.arms)
+        for arms in self.compared_arms if self.factors else ():
+            require_arms(
+                self.factors,
+                {c: self.arms[arm] for c, arm in zip(self.claimed_arms, arms, strict=True)},
+            )
+
     def _with_one_target(self) -> tuple[AnyClaim, ...]:
         """The claims, those about steps to a target with the one target of the experiment.
 
@@ -118,9 +155,11 @@ class Experiment:
         """
         timed = [claim for claim in self.claims if STEPS_TO_TARGET in claim.endpoints]
         declared = [self.target, *(claim.target for claim in timed)]
-        targets = list(dict.fromkeys(target for target in declared if target is not None))
-        for other in targets[1:]:
-            raise InputError("claim.target", other, "is a second target of a sweep", targets[0])
+        targets = [target for target in declared if target is not None]
+        for other in targets:
+            require_targets("claim.target", other, self.bases)
+            if other != targets[0]:
+                raise InputError("claim.target", other, "is a second target of a sweep", targets[0])
         pilots = list(dict.fromkeys(claim.pilot_seeds for claim in timed))
         if targets and any(pilots):
             raise InputError("claim.pilot_seeds", max(pilots), "the target is given already", 0)
@@ -132,8 +171,7 @@ class Experiment:
 
     def _require_types(self) -> None:
         """Raises `InputError` unless all fields have their types: a file may hold anything."""
-        require_target("experiment.target", self.target)
-        for name in ("hypothesis", "base", "reference", "equal"):
+        for name in ("hypothesis", "reference", "equal"):
             if not isinstance(value := getattr(self, name), str):
                 raise InputError(f"experiment.{name}", value, "must be text")
         arms: Any = self.arms
@@ -176,11 +214,27 @@ class Experiment:
             content["tuned"] = dict(self.tuned)
         content["arms"] = {name: dict(settings) for name, settings in self.arms.items()}
         content["seeds"] = list(self.all_seeds)
-        content["claims"] = [claim.describe() for claim in self.claims]
+        content["claims"] = self.described_claims()
         content["looks"] = list(self.looks)
         left_out = {"first_seed"} | (set() if self.looks else {"looks", "spending"})
         left_out |= set() if self.factors else {"factors"}
+        left_out |= set() if self.bases else {"in_at_least", "arms_on"}
         return {name: value for name, value in content.items() if name not in left_out}
+
+    def claimed_endpoints(self) -> dict[str, set[str]]:
+        """For each arm the endpoints that claims ask of its runs."""
+        found: dict[str, set[str]] = {arm: set() for arm in self.arms}
+        for arms in self.compared_arms:
+            named = dict(zip(self.claimed_arms, arms, strict=True))
+            for claim in self.claims:
+                for arm in claim.arms:
+                    found[named[arm]] |= set(claim.endpoints)
+        return found
+
+    def described_claims(self) -> list[dict[str, Any]]:
+        """The claims as plain data, with the bases that they are about where there are several."""
+        about = {"bases": list(self.bases), "at_least": self.at_least} if self.bases else {}
+        return [{**claim.describe(), **about} for claim in self.claims]
 
 
 def require_seeds(field: str, seeds: Any) -> None:
@@ -226,92 +280,6 @@ class PlannedRun:
         return f"runs/{self.name}-{self.id[:8]}"
 
 
-def load_experiment(
-    path: str | Path, *, base: Path | None = None, overrides: Collection[str] = ()
-) -> tuple[Experiment, Config]:
-    """An experiment file's `get_experiment()`, and the whole base config its arms start from.
-
-    The function may take `model`, the name of the base's model: an experiment whose arms name
-    models can give them the size of that one.
-
-    Args:
-        path: path of the experiment file.
-        base: a config file in place of the one the experiment names; None: that one.
-        overrides: `key=value` words, see `apply_overrides`. If the file's function takes `model`,
-            `model.name=…` sets the base's model, and with it those of the arms.
-
-    Raises:
-        InputError: a file is missing, fails, or returns something else; a setting that does not
-            exist or is not valid; a word that cannot be applied.
-    """
-    function = load_function(path, "get_experiment")
-    experiment = _require_experiment(path, function())
-    home = Path(path).parent
-    settings = load_config(home / experiment.base if base is None else base)
-    arms_follow = "model" in signature(function).parameters
-    if arms_follow:
-        model = resolve(settings, overrides=overrides).model.name
-        experiment = _require_experiment(path, function(model=model))
-    if base is not None:
-        experiment = replace(experiment, base=relpath(base, home))
-    followed = ("model.name",) if arms_follow else ()
-    return apply_overrides(experiment, settings, overrides, followed=followed)
-
-
-def _require_experiment(path: str | Path, content: Any) -> Experiment:
-    if not isinstance(content, Experiment):
-        kind = type(content).__name__
-        raise InputError("file", str(path), f"get_experiment() returns {kind}, not Experiment")
-    return content
-
-
-def apply_overrides(
-    experiment: Experiment,
-    base: Mapping[str, Any] | Config,
-    overrides: Collection[str],
-    *,
-    followed: Collection[str] = (),
-) -> tuple[Experiment, Config]:
-    """The experiment and its whole base config, changed by `key=value` words.
-
-    Words change the base. They also replace what every arm sets to the same value; what arms set
-    differently is what they compare, and cannot be changed.
-
-    Args:
-        experiment: experiment whose arms lie over the base.
-        base: nested or dotted settings, or a config.
-        overrides: `key=value` words.
-        followed: names of settings that the arms derived from the base: no word replaces them.
-
-    Raises:
-        InputError: a setting that does not exist or is not valid, or that arms set differently.
-    """
-    arms = {arm: dict(settings) for arm, settings in experiment.arms.items()}
-    for word in overrides:
-        name, value = parse_override(word)
-        if name == "seed":
-            raise InputError("override", word, "an experiment sets its seeds itself: see --seeds")
-        if experiment.tune is not None and any(_overlap(name, t) for t in experiment.tune.settings):
-            raise InputError("override", word, "is what the experiment tunes for each arm")
-        overlapping = {
-            arm: {other: setting for other, setting in settings.items() if _overlap(name, other)}
-            for arm, settings in arms.items()
-        }
-        setting_it = [arm for arm, settings in overlapping.items() if settings]
-        if not setting_it or name in followed:
-            continue
-        if any(settings != overlapping[setting_it[0]] for settings in overlapping.values()):
-            raise InputError("override", word, f"is what the arm {setting_it[0]!r} sets itself")
-        for settings in arms.values():
-            settings[name] = value
-    return replace(experiment, arms=arms), resolve(base, overrides=overrides)
-
-
-def _overlap(name: str, other: str) -> bool:
-    """Whether two dotted names are of one setting, or of a group and a setting in it."""
-    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
-
-
 def plan_runs(experiment: Experiment, base: Mapping[str, Any] | Config) -> list[PlannedRun]:
     """Every run of the experiment, all arms of a seed before the next seed.
 
@@ -320,6 +288,9 @@ def plan_runs(experiment: Experiment, base: Mapping[str, Any] | Config) -> list[
     Raises:
         InputError: a setting that does not exist or is not valid; two arms that are the same run.
     """
+    if experiment.bases and not experiment.arms_on:
+        reason = "are several: load_experiment reads them and puts the arms on each"
+        raise InputError("experiment.base", experiment.base, reason)
     runs = []
     for seed in experiment.all_seeds:
         for arm, settings in experiment.arms.items():

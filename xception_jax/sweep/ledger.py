@@ -13,6 +13,7 @@ from typing import Any
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
+from xception_jax.json_values import as_mapping
 from xception_jax.lock import is_locked
 from xception_jax.records import (
     ARCHIVED,
@@ -218,6 +219,13 @@ def read_ledger(path: Path) -> dict[str, Any]:
             )
         return content
     raise InputError("file", str(path), "is not the record of a sweep")
+
+
+def read_base_paths(directory: Path) -> dict[str, Any]:
+    """The paths of several bases of a recorded sweep by name; empty where there is one."""
+    if not (directory / SWEEP).exists():
+        return {}
+    return as_mapping(read_ledger(directory / SWEEP)["experiment"].get("base"))
 
 
 def read_packs(directory: Path) -> list[dict[str, Any]]:

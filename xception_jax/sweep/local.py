@@ -1,7 +1,7 @@
 """Training of a sweep's runs in this process, one pack after another."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from typing import Any
 from xception_jax.config import shared_settings
 from xception_jax.errors import InputError
 from xception_jax.lock import is_locked
-from xception_jax.records import ENDED, RUN, RUNS, SWEEP
+from xception_jax.records import ENDED, FINAL_MAP100, RUN, RUNS, SWEEP
 from xception_jax.regular_files import inside
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.experiment import Experiment, PlannedRun
@@ -54,7 +54,9 @@ Listener = Callable[[SweepProgress], None]
 
 
 def check_runs(
-    runs: Sequence[PlannedRun], note: Callable[[str], None] | None = None
+    runs: Sequence[PlannedRun],
+    note: Callable[[str], None] | None = None,
+    endpoints: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, int]:
     """Checks every arm against its data, model and devices; compiles and trains nothing.
 
@@ -62,6 +64,7 @@ def check_runs(
         runs: runs of the sweep.
         note: takes each sentence that people should know of the data, once; None: they are not
             looked for.
+        endpoints: those that claims ask of each arm; None: of any arm none that it cannot have.
 
     Returns:
         The number of optimizer steps of a run, for each arm.
@@ -78,6 +81,11 @@ def check_runs(
         try:
             with closing(open_data(run.config)) as pipeline:
                 require_trainable(run.config, pipeline.info, mesh)
+                if FINAL_MAP100 in (endpoints or {}).get(run.arm, ()) and not (
+                    pipeline.info.multi_label
+                ):
+                    reason = f"is of sets of classes, and {run.config.data.name} has single ones"
+                    raise InputError("claim.endpoints", FINAL_MAP100, reason, "final_top1")
                 steps[run.arm] = make_schedule(run.config, pipeline.info.examples["train"]).total
                 notes += pipeline.fingerprint().notes if note is not None else ()
         except InputError as error:

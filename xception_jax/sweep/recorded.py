@@ -1,6 +1,6 @@
 """Loading of a sweep from its record: `sweep.json` holds all that is needed to train it again."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,9 @@ from typing import Any
 from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
 from xception_jax.sweep.contrast_claims import read_claim
-from xception_jax.sweep.experiment import (
-    Experiment,
-    PlannedRun,
-    apply_overrides,
-    load_experiment,
-    plan_runs,
-)
+from xception_jax.sweep.experiment import Experiment, PlannedRun, plan_runs
 from xception_jax.sweep.ledger import read_ledger
+from xception_jax.sweep.loading import apply_overrides, load_experiment
 from xception_jax.sweep.tune import Tune
 from xception_jax.sweep.tuning import without_tuning
 from xception_jax.sweep.tuning_runs import TuningRun
@@ -93,7 +88,7 @@ def load_recorded(path: Path) -> RecordedSweep:
 def load_sweep(
     path: Path,
     *,
-    base: Path | None = None,
+    base: Sequence[Path] | None = None,
     seeds: int | None,
     first_seed: int | None = None,
     overrides: Collection[str],
@@ -102,7 +97,7 @@ def load_sweep(
 
     Args:
         path: path of an experiment file, or of a record, whose name ends in .json.
-        base: a config file in place of the experiment's own base; not with a record.
+        base: config files in place of the experiment's own base or bases; not with a record.
         seeds: number of seeds; None: the experiment's, or the runs that are recorded.
         first_seed: the first of them; None: the experiment's, or the first that is recorded.
         overrides: `key=value` words.
@@ -112,12 +107,12 @@ def load_sweep(
             record and `base`.
     """
     if path.suffix != ".json":
-        experiment, settings = load_experiment(path, base=base, overrides=overrides)
+        experiment, settings = load_experiment(path, base=base or None, overrides=overrides)
         experiment = with_seeds(experiment, seeds, first_seed)
         return experiment, settings, plan_runs(experiment, settings)
-    if base is not None:
+    if base:
         reason = f"goes with an experiment file; {path.name} holds the base of its runs"
-        raise InputError("--base", str(base), reason)
+        raise InputError("--base", str(base[0]), reason)
     recorded = load_recorded(path)
     if seeds is None and first_seed is None and not overrides:
         experiment, settings = recorded.experiment, resolve(recorded.base)

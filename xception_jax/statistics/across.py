@@ -1,0 +1,280 @@
+"""Claims over several bases: whether one holds on all of them, or on at least k of K.
+
+On each base a claim is tested as in a sweep of its own. Over all, the null hypothesis is that it
+holds on fewer than k of the K bases, and its p-value is that of a partial conjunction
+(`paired.partial_conjunction`): of "all" the largest one on any base. Only bases whose effect is on
+the same side count together, so that a claim of better is not carried by a base where it is worse.
+
+There are two families, each adjusted by Holm's method: the verdicts over all bases, of which there
+is one a claim, and the verdicts on single bases, of which there are claims times bases. Where a
+claim needs all bases, its verdict says the same of each of them, and so decides them, too.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xception_jax.json_values import as_list, as_text
+from xception_jax.statistics.bases import parts_of
+from xception_jax.statistics.cases import (
+    Case,
+    adjusted_p,
+    cases_at_looks,
+    family_of,
+    is_decided,
+    location_test,
+    read_cases,
+)
+from xception_jax.statistics.claims import RecordedClaim, recorded_claims, sharing_bases
+from xception_jax.statistics.declared import read_declared
+from xception_jax.statistics.endpoints import Runs
+from xception_jax.statistics.looks import Stage, by_looks
+from xception_jax.statistics.paired import CONFIDENCE, partial_conjunction
+from xception_jax.statistics.power import ALPHA
+from xception_jax.statistics.results import Sweep
+
+
+@dataclass(frozen=True)
+class Across:
+    """A claim on each of its bases.
+
+    Attributes:
+        claim: as declared, about arms of no particular base.
+        bases: their names.
+        at_least: number of them on which the claim must hold.
+        cases: the claim on each of them.
+        gone: number of bases that it was declared for and that the sweep no longer has; on these
+            it does not hold.
+        ceiling: see `cases.Judged`; nothing bounds it.
+    """
+
+    claim: RecordedClaim
+    bases: tuple[str, ...]
+    at_least: int
+    cases: tuple[Case, ...]
+    gone: int = 0
+    ceiling: float = 1.0
+
+    def p_on(self, *, side: bool) -> float:
+        """The p-value for enough bases on the claim's side, or on the other one."""
+        p_values = [*(case.p_on(side=side) for case in self.cases), *[1.0] * self.gone]
+        return partial_conjunction(p_values, self.at_least)
+
+    @property
+    def p(self) -> float:
+        """The p-value for enough bases on either side.
+
+        Each side has half of the level, as that of one base has, so no factor is due.
+        """
+        return min(self.p_on(side=True), self.p_on(side=False))
+
+    @property
+    def side(self) -> bool:
+        """Whether more speaks for the claim than against it."""
+        return self.p_on(side=True) <= self.p_on(side=False)
+
+    @property
+    def stage(self) -> Stage | None:
+        """Its place among the declared looks; None where it cannot be tested at all."""
+        return next((case.stage for case in self.cases if case.stage is not None), None)
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether it must hold on every base."""
+        return self.at_least == len(self.bases) + self.gone
+
+    def verdict(self, family: Sequence["Across"]) -> str:
+        """The verdict over all bases, beside the other claims of the family."""
+        for side, verdict in ((True, "supported"), (False, "opposite")):
+            if adjusted_p(self, family, self.p_on(side=side)) < ALPHA:
+                return "equivalent" if side and self.claim.is_equivalence else verdict
+        if self.stage is not None and self.stage.next_seeds is not None:
+            return "open"
+        tested = sum(bool(case.p_values) for case in self.cases)
+        return "inconclusive" if tested >= self.at_least else "not tested"
+
+
+def read_across(sweep: Sweep, runs: Sequence[Runs]) -> list[Across]:
+    """Every claim of a sweep with several bases: on all of its runs, or up to its look.
+
+    A look is reached when it is on every base.
+
+    Args:
+        sweep: with all bases.
+        runs: those of each base.
+    """
+    claims, looks = recorded_claims(sweep), read_declared(sweep).looks
+    if looks is None:
+        rows = zip(claims, *map(read_cases, runs), strict=True)
+        return [_across(sweep, claim, cases) for claim, *cases in rows]
+    at_looks = [cases_at_looks(each.sweep, looks) for each in runs]
+
+    def case_at(at: int, number: int) -> Across | None:
+        across = _across(sweep, claims[at], [at_look(at, number) for at_look in at_looks])
+        return across if number == 0 or all(case.p_values for case in across.cases) else None
+
+    return by_looks(looks, len(claims), case_at, is_decided)
+
+
+def _across(sweep: Sweep, claim: RecordedClaim, cases: Sequence[Case]) -> Across:
+    """The claim on the bases that it was declared for."""
+    names = [base.name for base in sweep.bases]
+    declared = [as_text(name) for name in as_list(claim.content.get("bases"))]
+    about = [name for name in declared if name in names] or names
+    chosen = tuple(cases[names.index(name)] for name in about)
+    count = max(len(declared), len(about))
+    at_least = count - sharing_bases(claim) + 1 if declared else count
+    return Across(claim, tuple(about), at_least, chosen, count - len(about))
+
+
+def targets(sweep: Sweep) -> float | dict[str, float] | None:
+    """The target of "steps to target", of several bases one for each; None: not all are known."""
+    if not sweep.bases:
+        return Runs(sweep).target
+    known = {part.base.name: Runs(part).target for part in parts_of(sweep) if part.base}
+    found = {name: target for name, target in known.items() if target is not None}
+    return found if len(found) == len(known) else None
+
+
+def with_ceilings(found: Sequence[Across]) -> list[Across]:
+    """The claims whose cases know what the verdict over all bases decides for each of them."""
+    bounded = []
+    for across in found:
+        over_all = adjusted_p(across, family_of(across, found), across.p)
+        ceiling = over_all if across.needs_all else 1.0
+        cases = tuple(replace(case, ceiling=ceiling) for case in across.cases)
+        bounded.append(replace(across, cases=cases))
+    return bounded
+
+
+def judged_across(
+    across: Across, family: Sequence[Across], on_bases: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The verdict on a claim over all bases, as plain data for `verdicts.json`.
+
+    Args:
+        across: the claim.
+        family: the claims over which its p-value is adjusted.
+        on_bases: what `verdicts.json` holds of it on each base.
+    """
+    grades = [each["grade"] for each in on_bases]
+    counts = [each["n"] for each in on_bases]
+    n = {"planned": max(each["planned"] for each in counts)}
+    n |= {name: min(each[name] for each in counts) for name in ("completed", "pairs")}
+    claim = across.claim
+    return {
+        "claim": dict(claim.content),
+        "title": replace(claim, contrast=claim.contrast and _placed(across)).title,
+        "declared": "post hoc" if claim.post_hoc else "before the runs",
+        "verdict": across.verdict(family),
+        "grade": None if None in grades else max(grades),
+        "grade_reasons": _reasons(across, on_bases),
+        "n": n | {"diverged": sum(each["diverged"] for each in counts)},
+        "added_seeds": sorted({seed for each in on_bases for seed in each["added_seeds"]}),
+        "look": across.stage and across.stage.describe(),
+        "endpoints": [
+            _endpoint(across, at, family) for at in range(_tested_endpoints(across))
+        ],
+        "at_least": across.at_least,
+        "bases": [
+            {"base": name, "arms": list(case.claim.arms), **each}
+            for name, case, each in zip(across.bases, across.cases, on_bases, strict=True)
+        ],
+    }  # fmt: skip
+
+
+def _placed(across: Across) -> Any:
+    """The contrast of the claim with the bases it is about in its name."""
+    contrast, names = across.claim.contrast, listed(across.bases)
+    assert contrast is not None
+    among = f"each of {names}" if across.needs_all else f"at least {across.at_least} of {names}"
+    return replace(contrast, where=f"{contrast.where} on {among}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _reasons(across: Across, on_bases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why the grade is lower: once what is so on all bases, else with the base before it."""
+    reasons: dict[str, list[str]] = {}
+    for name, each in zip(across.bases, on_bases, strict=True):
+        for reason in each["grade_reasons"]:
+            reasons.setdefault(reason, []).append(name)
+    count = len(across.bases)
+    return [
+        reason if len(names) == count else f"{listed(names)}: {reason}"
+        for reason, names in reasons.items()
+    ]
+
+
+def _tested_endpoints(across: Across) -> int:
+    """Number of the claim's endpoints, once there is a base with runs to show them."""
+    return max(len(case.outcome.endpoints) for case in across.cases)
+
+
+def _endpoint(across: Across, at: int, family: Sequence[Across]) -> dict[str, Any]:
+    """One endpoint over all bases: its p-value, and as an estimate the mean over the bases.
+
+    The mean describes these bases and no others, and decides nothing. It is over seeds that all of
+    them have. There is none where the units differ, or of steps, whose budgets do.
+    """
+    measured = [case.outcome.endpoints[at] for case in across.cases if case.outcome.endpoints]
+    p_values = [
+        case.p_values[at] if case.p_values and case.sides[at] == across.side else 1.0
+        for case in across.cases
+    ]
+    p = partial_conjunction([*p_values, *[1.0] * across.gone], across.at_least)
+    is_tested = any(case.p_values for case in across.cases)
+    rows = _mean_rows(across, at) if len({each.unit for each in measured}) == 1 else []
+    content: dict[str, Any] = {
+        "endpoint": measured[0].name,
+        "unit": measured[0].unit,
+        "effect": None,
+        "interval": None,
+        "confidence": CONFIDENCE,
+        "null": None,
+        "method": None,
+        "p": p if is_tested else None,
+        "p_adjusted": adjusted_p(across, family, p) if is_tested else None,
+        "per_seed": rows,
+    }
+    sizes = None if across.stage is None else across.stage.design.sizes
+    if not rows or (sizes is not None and len(rows) not in sizes):
+        return content
+    differences = np.array([row["difference"] for row in rows])
+    test = location_test(across.claim, differences, across.stage)
+    interval = list(test.interval((1 - CONFIDENCE) / 2))
+    return content | {
+        "effect": test.estimate,
+        "interval": interval if math.isfinite(interval[0]) else None,
+        "method": "sign-flip of the mean over bases"
+        if across.claim.test == "mean"
+        else "sign test of the mean over bases",
+    }
+
+
+def _mean_rows(across: Across, at: int) -> list[dict[str, Any]]:
+    """The mean over all bases of what each seed gives, for the seeds that all of them have."""
+    if not all(case.outcome.endpoints for case in across.cases):
+        return []
+    measured = [case.outcome.endpoints[at] for case in across.cases]
+    if measured[0].unit == "steps":
+        return []
+    seeds = sorted(set.intersection(*(set(case.outcome.seeds) for case in across.cases)))
+    places = [[case.outcome.seeds.index(seed) for seed in seeds] for case in across.cases]
+    pairs = zip(measured, places, strict=True)
+    sides = np.mean([each.sides[:, place] for each, place in pairs], axis=0)
+    return [
+        {
+            "seed": seed,
+            "arm": float(one),
+            "baseline": float(other),
+            "difference": float(one - other),
+        }
+        for seed, one, other in zip(seeds, *sides, strict=True)
+    ]

@@ -1,0 +1,138 @@
+"""Says a verdict over several bases in one sentence that a paper could print."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from xception_jax.records import FEWEST_PAIRS
+from xception_jax.statistics.across import Across, listed
+from xception_jax.statistics.cases import adjusted_p
+from xception_jax.statistics.power import ALPHA
+from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.sentences import p_text, setting_of, signed
+from xception_jax.statistics.statements import state_verdict
+from xception_jax.statistics.tuning import describe_tuning
+
+
+def sentence_across(
+    parts: Sequence[Sweep], across: Across, family: Sequence[Across], judged: Mapping[str, Any]
+) -> str:
+    """One sentence: on which bases, what, how much on each, how sure. It claims nothing beyond.
+
+    Args:
+        parts: the sweep on each base of the claim.
+        across: the claim.
+        family: the claims over which its p-value is adjusted.
+        judged: what `verdicts.json` holds of it.
+    """
+    pairs = zip(parts, across.cases, across.bases, strict=True)
+    places = [_place(part, case.claim, name) for part, case, name in pairs]
+    where, verdict = f"On {listed(places)}, ", judged["verdict"]
+    if verdict == "not tested" or across.claim.contrast is None:
+        return f"{where}the claim “{judged['title']}” was not tested: {_why_not(across)}."
+    if not judged["endpoints"]:
+        assert across.stage is not None
+        return f"{where}the claim “{judged['title']}” is open: {across.stage.what_next()}."
+    among = f"each of these {len(places)} bases"
+    if not across.needs_all:
+        among = f"at least {across.at_least} of these {len(places)} bases"
+    contrast = replace(across.claim.contrast, where=f"{across.claim.contrast.where} on {among}")
+    statement = state_verdict(contrast, across.claim, verdict)
+    arms = [arm for case in across.cases for arm in case.claim.arms]
+    tuned = describe_tuning(parts[0], arms)
+    numbers = [_numbers(across, judged, at) for at in range(len(judged["endpoints"]))]
+    ending = _next(across, verdict)
+    return (
+        f"{where}{statement}{tuned}: {_tally(judged)}; {'; '.join(numbers)} "
+        f"({_basis(across, family, judged)}){ending}."
+    )
+
+
+def _place(part: Sweep, claim: Any, name: str) -> str:
+    """`mini (fashion_mnist_mini, xception_tiny, 10,800 training images, 844 steps, 5 epochs)`."""
+    said = ", ".join(setting_of(part, claim))
+    return f"{name} ({said})" if said else name
+
+
+def _why_not(across: Across) -> str:
+    reasons: dict[str, list[str]] = {}
+    for name, case in zip(across.bases, across.cases, strict=True):
+        few = (
+            f"{len(case.outcome.seeds)} of {case.outcome.planned} planned seeds have their runs, "
+            f"and fewer than {FEWEST_PAIRS} give no verdict"
+        )
+        reason = "it could be" if case.p_values else case.outcome.problem or few
+        reasons.setdefault(reason, []).append(name)
+    return "; ".join(f"on {listed(names)} {reason}" for reason, names in reasons.items())
+
+
+def _tally(judged: Mapping[str, Any]) -> str:
+    """`single bases: supported on 2 of 3 (a and b), inconclusive on 1 of 3 (c)`."""
+    found: dict[str, list[str]] = {}
+    for each in judged["bases"]:
+        found.setdefault(each["verdict"], []).append(each["base"])
+    told = [
+        f"{verdict} on {len(names)} of {len(judged['bases'])} ({listed(names)})"
+        for verdict, names in found.items()
+    ]
+    return f"single bases: {', '.join(told)}"
+
+
+def _numbers(across: Across, judged: Mapping[str, Any], at: int) -> str:
+    """An endpoint on every base: `final top-1 −0.0123 on a (95% interval …), −0.0045 on b (…)`."""
+    told, label = [], ""
+    for case, each in zip(across.cases, judged["bases"], strict=True):
+        if not each["endpoints"]:
+            told.append(f"nothing on {each['base']}")
+            continue
+        measured, endpoint = case.outcome.endpoints[at], each["endpoints"][at]
+        slope = "slope of " * measured.contrast.is_trend
+        own = f"{slope}{measured.label} "
+        ends = endpoint["interval"]
+        confidence = f"{endpoint['confidence']:.0%} interval"
+        interval = f"no finite {confidence}"
+        if ends is not None:
+            low, high = (signed(end, measured.unit) for end in ends)
+            interval = f"{confidence} {low} to {high}"
+        p = "" if endpoint["p"] is None else f", p = {p_text(endpoint['p'])}"
+        value = f"{signed(endpoint['effect'], measured.unit)} on {each['base']} ({interval}{p})"
+        told.append(value if own == label else own + value)
+        label = own
+    return ", ".join(told)
+
+
+def _basis(across: Across, family: Sequence[Across], judged: Mapping[str, Any]) -> str:
+    """How the p-value over all bases comes from those on each."""
+    count, k = len(across.bases), across.at_least
+    rule = f"the largest p of the {count} bases"
+    if not across.needs_all:
+        factor = count + across.gone - k + 1
+        rule = f"{factor} times the p-value that is number {k} of {count} in increasing order"
+    claims = "claims" if len(family) > 1 else "claim"
+    parts = [
+        f"p = {p_text(across.p)}, {rule}",
+        f"adjusted p = {p_text(adjusted_p(across, family, across.p))}, Holm-adjusted over "
+        f"{len(family)} {claims}",
+        f"{judged['n']['pairs']} seeds or more on each" if _is_uneven(judged) else
+        f"n = {judged['n']['pairs']} seeds on each",
+    ]  # fmt: skip
+    parts += [across.stage.sentence()] if across.stage else []
+    return "; ".join(parts + ["a post hoc claim"] * across.claim.post_hoc)
+
+
+def _is_uneven(judged: Mapping[str, Any]) -> bool:
+    return len({each["n"]["pairs"] for each in judged["bases"]}) > 1
+
+
+def _next(across: Across, verdict: str) -> str:
+    """Why nothing is decided, where it is not."""
+    if verdict == "open" and across.stage is not None:
+        return f"; {across.stage.what_next()}"
+    if verdict != "inconclusive":
+        return ""
+    sides = {case.p_on(side=True) <= case.p_on(side=False) for case in across.cases}
+    parts = ["the bases point different ways"] * (len(sides) > 1)
+    if across.p < ALPHA:
+        parts.append("p-values on bases are not adjusted for the number of claims")
+    parts.append("the verdict on each base says what would decide it there")
+    return f"; {'; '.join(parts)}"
