@@ -174,6 +174,24 @@ def test_a_sweep_goes_on_where_it_was_stopped(study: Study) -> None:  # noqa: F8
     )
 
 
+@pytest.mark.parametrize(
+    ("relu", "said"),
+    [
+        (0.88, "every claim is decided after look 1 of 2"),
+        (0.8501, "no look is left after look 2 of 2"),  # the claim is inconclusive, not decided
+    ],
+)
+def test_sweep_says_whether_claims_or_looks_have_run_out(
+    study: Study,  # noqa: F811
+    relu: float,
+    said: str,
+) -> None:
+    study.finals = {"none": 0.85, "relu": relu}
+    study.fields = "seeds=12, looks=(8, 12), spending='pocock'"
+    _, out, _ = study.call("sweep", study.write(), "--workdir", study.home, *study.words())
+    assert said in out
+
+
 def test_looks_cannot_change_once_there_are_results(study: Study) -> None:  # noqa: F811
     study.fields = "seeds=12, looks=(8, 12)"
     study.sweep()

@@ -66,6 +66,7 @@ def look_by_look(
         arms = open_arms(read_directory(home))
         if not arms:
             break
-    left = "every claim is decided" if not arms else "no look is left"
+    is_last = number == len(experiment.looks)  # after which no claim is open, decided or not
+    left = "no look is left" if is_last else "every claim is decided"
     console.print(f"{left} after look {number} of {len(experiment.looks)}")
     return code
