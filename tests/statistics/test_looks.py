@@ -178,7 +178,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(study: Study) -> None:  # noqa: F8
     ("relu", "said"),
     [
         (0.88, "every claim is decided after look 1 of 2"),
-        (0.8501, "no look is left after look 2 of 2"),  # the claim is inconclusive, not decided
+        (0.85, "no look is left after look 2 of 2"),  # the claim is inconclusive, not decided
     ],
 )
 def test_sweep_says_whether_claims_or_looks_have_run_out(
