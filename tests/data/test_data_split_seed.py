@@ -39,7 +39,7 @@ def test_each_seed_holds_out_other_examples_of_every_class() -> None:
     drawn = [assigned(("train",), seed) for seed in range(6)]
     assert fixed.drawn == ()
     for source in drawn:
-        assert source.drawn == ("train", "test", "valid")
+        assert source.drawn == ("train", "valid")
         assert examples(source, "train").isdisjoint(examples(source, "valid"))
         assert examples(source, "test").isdisjoint(examples(source, "valid"))
         together = set.union(*(examples(source, split) for split in source.splits))
@@ -49,11 +49,38 @@ def test_each_seed_holds_out_other_examples_of_every_class() -> None:
             labels = source.splits[split].known_labels()
             assert labels is not None
             assert np.bincount(labels).tolist() == [4, 4, 4]
-    for split in ("valid", "test"):
-        held_out = {frozenset(examples(source, split)) for source in [fixed, *drawn]}
-        assert len(held_out) == 7  # that of seed 0 is not the fixed one
+    held_out = {frozenset(examples(source, "valid")) for source in [fixed, *drawn]}
+    assert len(held_out) == 7  # that of seed 0 is not the fixed one
     again = assigned(("train",), 3)
     assert np.array_equal(again.splits["train"].indices, drawn[3].splits["train"].indices)
+
+
+@pytest.mark.parametrize("train_examples", [None, 60])
+@pytest.mark.parametrize("parts", [("train",), ("train", "test"), ("train", "validation")])
+def test_no_seed_trains_on_the_test_examples_of_another(
+    parts: tuple[str, ...], train_examples: int | None
+) -> None:
+    """One may be chosen with the other in view, and its test score would then be no test."""
+    fixed = assigned(parts, None)
+    for seed in range(8):
+        source = assigned(parts, seed, train_examples)
+        assert source.splits["test"].records.name(0) == fixed.splits["test"].records.name(0)
+        assert np.array_equal(source.splits["test"].indices, fixed.splits["test"].indices)
+        if parts == ("train",):
+            seen = examples(source, "train") | examples(source, "valid")
+            assert seen.isdisjoint(examples(fixed, "test"))
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_sets_of_few_examples_are_split_or_refused(count: int) -> None:
+    try:
+        source = assigned(("train",), 0, count=count)
+    except InputError as error:
+        assert "too few to split" in str(error)
+        return
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    assert min(sizes.values()) > 0
+    assert sum(sizes.values()) == count
 
 
 def test_the_splits_that_a_set_has_stay() -> None:

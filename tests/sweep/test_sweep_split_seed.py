@@ -63,28 +63,30 @@ def trained(tmp_path_factory, call, experiment, shrunk_words) -> Path:
 
 
 def test_arms_of_a_seed_stay_paired_and_the_audit_expects_other_splits(trained: Path) -> None:
-    """`digits` has no test split: both are held out of train, and both vary."""
+    """`digits` has no test split: it is held out of train too, and is the same for all seeds."""
     read = read_directory(trained)
     found = audit(read)
     assert found["mismatches"] == []
     held_out: dict[int, set[str]] = {}
     for run in read.runs:
-        assert run.data["drawn"] == ["train", "test", "valid"]
+        assert run.data["drawn"] == ["train", "valid"]
         assert run.pack == 3
-        held_out.setdefault(run.seed or 0, set()).add(run.data["splits"]["test"]["images"])
+        held_out.setdefault(run.seed or 0, set()).add(run.data["splits"]["valid"]["images"])
     assert [len(of_seed) for of_seed in held_out.values()] == [1] * 4
     assert len(set.union(*held_out.values())) == 4
+    assert len({run.data["splits"]["test"]["images"] for run in read.runs}) == 1
     assert len({run.data["pool"] for run in read.runs}) == 1
     sentences = [claim["sentence"] for claim in write_report(trained).verdicts["claims"]]
     assert all("a split of its own for each seed" in sentence for sentence in sentences)
 
 
-def test_examples_of_other_seeds_are_not_taken_for_the_same(trained: Path) -> None:
-    """Row i of the predictions is another image for each seed."""
+def test_all_seeds_are_measured_on_the_same_examples(trained: Path) -> None:
+    """So the noise of seeds and that of examples can be told apart."""
     verdicts = write_report(trained).verdicts
-    assert verdicts["noise"] == []
+    assert {row["of"] for row in verdicts["noise"]} >= {"none", "relu", "elu"}
+    assert {row["examples"] for row in verdicts["noise"]} == {180}
     accuracies = [e for c in verdicts["claims"] for e in c["endpoints"]]
-    assert {endpoint["example_interval"] for endpoint in accuracies} == {None}
+    assert any(endpoint["example_interval"] for endpoint in accuracies)
 
 
 def planted(new_sweep: Any) -> SweepWriter:
@@ -138,10 +140,10 @@ def test_a_config_from_before_the_setting_had_the_fixed_split(finished_sweep: Sw
     assert audit(read_directory(finished_sweep.directory))["mismatches"] == []
 
 
-def test_the_curves_of_two_seeds_are_of_other_images(trained: Path) -> None:
-    """Labels of the final evaluation, which a fixed split has in common."""
+def test_the_labels_of_two_seeds_are_of_the_same_images(trained: Path) -> None:
+    """Labels of the final evaluation, row by row."""
     of_seed = {
         run.seed: np.load(trained / run.directory / "predictions.npz")["label"]
         for run in read_directory(trained).runs
     }
-    assert not np.array_equal(of_seed[0], of_seed[1])
+    assert all(np.array_equal(of_seed[0], labels) for labels in of_seed.values())

@@ -115,6 +115,8 @@ def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
     """A table with a row per claim and endpoint; a claim without endpoints has one row."""
     from rich.table import Table
 
+    from xception_jax.report.claim_tables import describe_improvement, short_number
+
     columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "interval", "p")
     table = Table(*columns, "adjusted p", "P(improvement)", box=None, pad_edge=False)
     for number, claim in enumerate(claims, 1):
@@ -128,18 +130,18 @@ def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
             place = f" on {each['base']}: {each['verdict']}"
             rows += [(place, endpoint) for endpoint in each["endpoints"]]
         for place, endpoint in rows:
-            interval = _interval(endpoint)
-            effect = _number(endpoint.get("effect"))
-            rest = [_number(endpoint.get(name)) for name in ("p", "p_adjusted")]
-            rest.append(_improvement(endpoint))
+            values = [endpoint.get(name) for name in ("effect", "p", "p_adjusted")]
+            effect, *rest = ["" if value is None else short_number(value) for value in values]
+            rest.append(describe_improvement(endpoint) or "")
             name = endpoint.get("endpoint", "") + place
-            table.add_row(*first, name, effect, interval, *rest)
+            table.add_row(*first, name, effect, _interval(endpoint), *rest)
             first = [""] * 4
     return table
 
 
 def _interval(endpoint: Mapping[str, Any]) -> str:
     """`0.0115 to 0.0197`, with its confidence where that is not 95%."""
+    from xception_jax.report.claim_tables import short_number
     from xception_jax.statistics.paired import CONFIDENCE
 
     if endpoint.get("interval") is None:
@@ -147,15 +149,4 @@ def _interval(endpoint: Mapping[str, Any]) -> str:
     low, high = endpoint["interval"]
     confidence = endpoint["confidence"]
     other = "" if round(confidence, 6) == CONFIDENCE else f" ({confidence:.0%})"
-    return f"{_number(low)} to {_number(high)}{other}"
-
-
-def _improvement(endpoint: Mapping[str, Any]) -> str:
-    """`0.9375 (0.70 to 1.00)`: the share of seeds that gain, and its 95% interval."""
-    ends = endpoint.get("improvement_interval")
-    share = _number(endpoint.get("probability_of_improvement"))
-    return f"{share} ({ends[0]:.2f} to {ends[1]:.2f})" if ends else share
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}".replace("-", "−")
+    return f"{short_number(low)} to {short_number(high)}{other}"

@@ -68,7 +68,7 @@ class DataConfig(Checked):
     )
     split_seed: Literal["fixed", "seed"] = setting(
         "fixed",
-        "how examples are held out of train: fixed, or drawn anew for each seed of a run",
+        "which examples validation holds out of train: fixed, or drawn anew for each seed of a run",
         identity="unless_default",
     )
     train_examples: int | None = setting(

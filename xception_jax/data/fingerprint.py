@@ -115,13 +115,14 @@ def fingerprint_pixels(
     labels = {split: arrays[split]["label"] for split in _SPLITS}
     repeats = map(_repeated_note, repeated)
     notes = (*source.notes, *repeats, *_missing_notes(source.class_names, labels))
-    names, drawn = source.class_names, source.drawn
+    names, drawn, train = source.class_names, source.drawn, source.splits["train"].records
     pool = sorted(
         digest + label.tobytes()
-        for split in drawn
+        for split in _SPLITS
+        if source.splits[split].records is train
         for digest, label in zip(of_images[split], arrays[split]["label"], strict=True)
     )
-    is_whole = drawn and len(pool) == len(source.splits["train"].records)
+    is_whole = drawn and len(pool) == len(train)
     return DataFingerprint(
         "pixels", _names(source), splits, repeated, notes, names, drawn,
         _sha256(pool) if is_whole else None, source.licence,

@@ -57,7 +57,8 @@ def load(
         directory: directory of prepared data sets (None: TFDS's default), or the image folder. If
             it is a URL, its content is downloaded once.
         validation_fraction: share of the training examples to take for each split that is missing.
-        split_seed: seed by which these are drawn; None: as always.
+        split_seed: seed by which the validation and training examples are drawn, never those of
+            `test`; None: as always.
         train_examples: number of training examples to use; None uses all.
         upright: whether images are turned as EXIF's Orientation says.
         image_key: feature of a prepared set that holds the image; None: the one it declares.

@@ -9,13 +9,13 @@ Only the final evaluation may use the test split, so a data set's splits are ass
 
 Examples are taken in a fixed pseudo-random order that depends on the number of examples alone, and
 not on a run's seed, so that runs of all seeds are compared on the same images. With a `split_seed`
-the order depends on that, too: then the splits that are taken from the training examples vary with
-it, and those that the set has stay. Of every class the
-same share is taken, at least one example as long as one remains for training. Where labels are not
-known without reading a large set (`Records.known_labels`), and for multi-label sets, the examples
-are a simple random sample, with every class in about its proportion. The remaining training
-examples stay in that order, so that the first `train_examples` of them are a random sample too,
-even if the set is stored sorted by class.
+`valid` and the training examples vary with it. `test` never does: it is taken first, in the fixed
+order, so that no seed trains on the test images of another. Of every class the same share is taken,
+at least one example as long as one remains for training. Where labels are not known without reading
+a large set (`Records.known_labels`), and for multi-label sets, the examples are a simple random
+sample, with every class in about its proportion. The remaining training examples stay in that
+order, so that the first `train_examples` of them are a random sample too, even if the set is stored
+sorted by class.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -222,7 +222,7 @@ def assign_splits(
         channels: number of channels of the decoded images, 1 or 3.
         parts: records of "train" and, if the set has them, of "validation" and "test".
         validation_fraction: share of the training examples to take for each missing split.
-        split_seed: seed by which these are drawn; None: as always.
+        split_seed: seed by which the validation and training examples are drawn; None: as always.
         train_examples: number of the remaining training examples to use; None uses all.
         class_frequencies: for a multi-label set, see `pipeline.DatasetInfo`.
         upright: whether images are turned as EXIF's Orientation says.
@@ -246,7 +246,7 @@ def assign_splits(
     labels = train.known_labels() if missing else None
     if labels is not None and labels.ndim > 1:  # sets of classes, also where they should be one
         labels = None
-    *taken, rest = _take(len(train), labels, validation_fraction, len(missing), split_seed)
+    *taken, rest = _hold_out(len(train), labels, validation_fraction, len(missing), split_seed)
     if not all(map(len, (*taken, rest))):
         raise InputError("data.name", name, f"{len(train)} training examples are too few to split")
     if train_examples is not None and train_examples > len(rest):
@@ -264,11 +264,12 @@ def assign_splits(
             splits[split_name] = split(records, np.arange(len(records)))
             if len(records) == 0:
                 raise InputError("data.name", name, f"its {split_name} split is empty")
-    drawn = ("train", *missing) if split_seed is not None else ()
+    by_seed = ("train", *(split_name for split_name in missing if split_name != "test"))
+    drawn = by_seed if split_seed is not None else ()
     return Source(name, class_names, channels, splits, class_frequencies, notes, drawn, licence)
 
 
-def _take(
+def _hold_out(
     count: int, labels: np.ndarray | None, fraction: float, splits: int, seed: int | None
 ) -> list[np.ndarray]:
     """Takes `fraction` of `count` examples for each of `splits` splits; the rest comes last.
@@ -277,18 +278,35 @@ def _take(
         count: number of examples.
         labels: the class of each, of every one of which that share is taken; None: of all together.
         fraction: share to take for each split.
-        splits: number of splits to take examples for.
+        splits: number of splits to take examples for; of two the first is `test`, which is the
+            same for every seed.
         seed: of the order; None: the order that all seeds share.
 
     Returns:
         Indices of the examples of each split, in the order of the permutation.
     """
     # The index keeps the orders of all seeds apart from the shared one, that of seed 0 included.
-    order = permutation(seed or 0, "splits", int(seed is not None), count)
-    share = max(1, round(fraction * count))
+    shared = permutation(0, "splits", 0, count)
+    if seed is None:
+        return _take(shared, labels, fraction, splits)
+    test: list[np.ndarray] = []
+    left = np.arange(count)
+    if splits == 2:
+        taken, *others = _take(shared, labels, fraction, splits)
+        test, left = [taken], np.sort(np.concatenate(others))
+    order = left[permutation(seed, "splits", 1, len(left))]
+    of_left = fraction * count / max(1, len(left))
+    return test + _take(order, labels, of_left, splits - len(test))
+
+
+def _take(
+    order: np.ndarray, labels: np.ndarray | None, fraction: float, splits: int
+) -> list[np.ndarray]:
+    """Takes `fraction` of the examples in `order` for each of `splits` splits; see `_hold_out`."""
+    share = max(1, round(fraction * len(order)))
     if labels is None:
         return np.split(order, [share * number for number in range(1, splits + 1)])
-    split_of = np.full(count, splits)  # by position in `order`
+    split_of = np.full(len(order), splits)  # by position in `order`
     labels = labels[order]
     by_class = np.argsort(labels, kind="stable")
     classes = np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1)

@@ -56,6 +56,31 @@ def is_wide(width: float) -> bool:
     return width > 5
 
 
+def value_panels(
+    count: int, *, label: str, ends: tuple[float, float], width: float, height: float
+) -> tuple[Figure, list[Axes]]:
+    """A figure of panels that share a labelled value axis, side by side where there is room.
+
+    Args:
+        count: number of panels.
+        label: of the value axis.
+        ends: its lowest and its highest value.
+        width: inches.
+        height: inches.
+    """
+    wide = is_wide(width)
+    figure = Figure((width, height))
+    rows = 1 if wide else count
+    panels = list(figure.subplots(rows, count // rows, sharey=True, squeeze=False).ravel())
+    for axes in panels:
+        set_value_axis(axes, *ends)
+    if wide:
+        panels[0].set_ylabel(label)
+    else:
+        figure.suptitle(label, x=0.02, ha="left")
+    return figure, panels
+
+
 def set_step_axis(axes: Axes, last: float, label: str, ticks: int) -> None:
     """An axis of training steps from zero, with room for the marker at the last one."""
     axes.set_xlim(0, 1.012 * last)

@@ -87,7 +87,10 @@ def seeds(facts: Facts) -> list[str]:
 
 
 def split_kind(facts: Facts) -> str:
-    """Whether all seeds have the same split of the data."""
+    """Whether all seeds have the same training and validation images."""
     kinds = {run.settings.get("data.split_seed", "fixed") for run in facts.runs}
-    told = {"fixed": "the same for every seed", "seed": "another one for each seed"}
+    told = {
+        "fixed": "the same for every seed",
+        "seed": "another one for each seed, with the same test images",
+    }
     return " or ".join(sorted(told.get(as_text(kind), as_text(kind)) for kind in kinds))

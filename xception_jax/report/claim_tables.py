@@ -39,7 +39,7 @@ def endpoint_table(claim: Mapping[str, Any]) -> Table:
     places = [(each, f", {each['base']}") for each in claim.get("bases") or ()]
     overall = ", over all bases" * bool(places)
     told = [
-        {**row, "probability_of_improvement": _improvement(row), "place": place}
+        {**row, "probability_of_improvement": describe_improvement(row), "place": place}
         for judged, place in [*places, (claim, overall)]
         for row in judged["endpoints"]
     ]
@@ -54,13 +54,13 @@ def endpoint_table(claim: Mapping[str, Any]) -> Table:
     return Table(tuple(columns.values()), numeric, rows)
 
 
-def _improvement(row: Mapping[str, Any]) -> str | None:
-    """`0.9375 (0.70 to 1.00)`, and the number of draws where there are any."""
+def describe_improvement(row: Mapping[str, Any]) -> str | None:
+    """`0.9375 (0.70 to 1.00)`: the share of seeds that gain, its 95% interval, and any draws."""
     value, ends = row.get("probability_of_improvement"), row.get("improvement_interval")
     if value is None or not ends:
-        return value
+        return None
     draws = f", {count} draw{'s' * (count > 1)}" if (count := row.get("draws")) else ""
-    return f"{_cell(value)} ({ends[0]:.2f} to {ends[1]:.2f}{draws})"
+    return f"{short_number(value)} ({ends[0]:.2f} to {ends[1]:.2f}{draws})"
 
 
 def replication_table(claim: Mapping[str, Any]) -> Table:
@@ -85,13 +85,18 @@ def replication_table(claim: Mapping[str, Any]) -> Table:
 _SIDES = ("first sweep", "fresh seeds", "all seeds")
 
 
+def short_number(value: float) -> str:
+    """A number to four digits, with a minus sign."""
+    return f"{value:.4g}".replace("-", "−")
+
+
 def _cell(value: object) -> str:
     if value is None:
         return NOT_KNOWN
     if isinstance(value, list):
         return " to ".join(_cell(end) for end in value)
     if isinstance(value, float):
-        return f"{value:.4g}".replace("-", "−")
+        return short_number(value)
     return str(value).replace("_", " ")
 
 

@@ -17,8 +17,8 @@ from xception_jax.report.canvas import (
     is_wide,
     label_arms,
     set_count_ticks,
-    set_value_axis,
     shorten,
+    value_panels,
 )
 from xception_jax.report.curves import LABEL_LENGTH
 from xception_jax.statistics.paired import t_interval
@@ -119,22 +119,19 @@ def draw_costs(
     present = set(means["arm"])
     styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
     labels = {arm: shorten(arm, LABEL_LENGTH) for arm in styles}
-    wide, axis = is_wide(width), _axis(runs, means)
-    rows, columns = (1, len(costs)) if wide else (len(costs), 1)
+    axis = _axis(runs, means)
+    height = 2.9 if is_wide(width) else 0.4 + 2.1 * len(costs)
+    ends = (axis.low, axis.high)
     with house_style():
-        figure = Figure((width, 2.9 if wide else 0.4 + 2.1 * rows))
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        for cost, axes in zip(costs, grid.ravel(), strict=True):
-            set_value_axis(axes, axis.low, axis.high)
+        figure, panels = value_panels(
+            len(costs), label=outcome, ends=ends, width=width, height=height
+        )
+        for cost, axes in zip(costs, panels, strict=True):
             axes.set_xlabel(COSTS[cost])
             for arm, look in styles.items():
                 _draw_arm(axes, runs.filter(arm=arm, cost=cost), means, look)
             axes.margins(x=0.1)
             set_count_ticks(axes, 4)
-        if wide:
-            grid[0, 0].set_ylabel(outcome)
-        else:
-            figure.suptitle(outcome, x=0.02, ha="left")
         label_arms(figure, labels, styles, beside=False)
     return figure
 

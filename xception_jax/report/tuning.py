@@ -17,8 +17,8 @@ from xception_jax.report.canvas import (
     house_style,
     is_wide,
     label_arms,
-    set_value_axis,
     shorten,
+    value_panels,
 )
 from xception_jax.report.tables import Table
 from xception_jax.statistics.results import Sweep
@@ -170,22 +170,16 @@ def draw_tuning(
     settings = frame["setting"].unique(maintain_order=True).to_list()
     present = set(frame["arm"].unique())
     styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
-    wide = is_wide(width)
-    rows = 1 if wide else len(settings)
+    wide, legend = is_wide(width), 0.17 * len(styles)
+    height = max(2.7, 0.3 + legend) if wide else 0.4 + 2.1 * len(settings) + legend
     with house_style():
-        height = 2.7 if wide else 0.4 + 2.1 * rows + 0.17 * len(styles)
-        figure = Figure((width, max(height, 0.3 + 0.17 * len(styles)) if wide else height))
-        grid = figure.subplots(rows, len(settings) // rows, sharey=True, squeeze=False).ravel()
-        low, high = _range(frame)
-        for index, (setting, axes) in enumerate(zip(settings, grid, strict=True)):
+        figure, panels = value_panels(
+            len(settings), label=y_label, ends=_range(frame), width=width, height=height
+        )
+        for index, (setting, axes) in enumerate(zip(settings, panels, strict=True)):
             axes.set_gid(f"panel-{index}")
-            set_value_axis(axes, low, high)
             _draw_panel(axes, frame.filter(setting=setting), styles, index)
             axes.set_xlabel(setting.capitalize())
-        if wide:
-            grid[0].set_ylabel(y_label)
-        else:
-            figure.suptitle(y_label, x=0.02, ha="left")
         label_arms(figure, {a: shorten(a, LABEL_LENGTH) for a in styles}, styles, beside=wide)
     return figure
 

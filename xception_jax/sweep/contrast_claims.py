@@ -3,9 +3,9 @@
 Each comes down to a contrast, weights over arms, which `sweep.json` records with the claim.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from xception_jax.errors import InputError, require_choice
 from xception_jax.statistics.factorial import factorial_weights
@@ -54,16 +54,9 @@ class Effect(Terms):
         Raises:
             InputError: the experiment has no such factor or level, or the levels are the same.
         """
-        compared = _compared(factors, self.factor, self.level, self.baseline)
-        at, over = _others(factors, (self.factor,), self.at)
-        return replace(
-            self,
-            level=compared[0],
-            baseline=compared[1],
-            at=at,
-            over=over,
-            weights=factorial_weights(factors, {self.factor: compared}, at),
-        )
+        level, baseline = _compared(factors, self.factor, self.level, self.baseline)
+        named = replace(self, level=level, baseline=baseline)
+        return _with_weights(named, factors, {self.factor: (level, baseline)})
 
     def describe(self) -> dict[str, Any]:
         """The claim as plain data, without the optional fields that are not set."""
@@ -122,16 +115,9 @@ class Interaction(Terms):
         unset = (None,) * len(self.factors)
         chosen = zip(self.factors, self.levels or unset, self.baselines or unset, strict=True)
         compared = {name: _compared(factors, name, *pair) for name, *pair in chosen}
-        at, over = _others(factors, self.factors, self.at)
-        return replace(
-            self,
-            factors=tuple(self.factors),
-            levels=tuple(level for level, _ in compared.values()),
-            baselines=tuple(baseline for _, baseline in compared.values()),
-            at=at,
-            over=over,
-            weights=factorial_weights(factors, compared, at),
-        )
+        levels, baselines = zip(*compared.values(), strict=True)
+        named = replace(self, factors=tuple(self.factors), levels=levels, baselines=baselines)
+        return _with_weights(named, factors, compared)
 
     def describe(self) -> dict[str, Any]:
         """The claim as plain data, without the optional fields that are not set."""
@@ -205,6 +191,7 @@ class Trend(Terms):
 
 _ROUNDING = 1e-12  # of weights that cancel but for rounding
 AnyClaim = Claim | Effect | Interaction | Trend
+_OfFactors = TypeVar("_OfFactors", Effect, Interaction)
 KINDS: Mapping[str, type[Effect] | type[Interaction] | type[Trend]] = {
     "effect": Effect,
     "interaction": Interaction,
@@ -248,15 +235,16 @@ def _compared(factors: Factors, factor: str, level: Any, baseline: Any) -> tuple
     return one, other
 
 
-def _others(
-    factors: Factors, compared: Sequence[str], at: Mapping[str, Any]
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The levels at which other factors are held, by name, and the factors to average over."""
-    for factor in at:
+def _with_weights(
+    claim: _OfFactors, factors: Factors, compared: Mapping[str, tuple[str, str]]
+) -> _OfFactors:
+    """The claim with other factors held at levels by name, or averaged over, and its weights."""
+    for factor in claim.at:
         if factor in compared:
             raise InputError("claim.at", factor, "is what the claim compares")
-    held = {factor: find_level(factors, factor, level) for factor, level in at.items()}
-    return held, tuple(name for name in factors if name not in compared and name not in held)
+    at = {factor: find_level(factors, factor, level) for factor, level in claim.at.items()}
+    over = tuple(name for name in factors if name not in compared and name not in at)
+    return replace(claim, at=at, over=over, weights=factorial_weights(factors, compared, at))
 
 
 def _require_names(field_name: str, names: Any, *, once: bool = True) -> None:
