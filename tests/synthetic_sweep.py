@@ -132,7 +132,7 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def pairing(seed: int, epochs: int = 3) -> dict[str, Any]:
-    """What a run records of its start and its data: the same for every arm of a seed."""
+    """The record of the start and the data of a run: the same for every arm of a seed."""
 
     def digest(*words: object) -> str:
         return hashlib.sha256(repr((seed, *words)).encode()).hexdigest()[:16]
