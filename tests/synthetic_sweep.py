@@ -249,3 +249,20 @@ def finished_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
             top1 = saturating(final, noise=0.004, seed=seed)
             sweep.add_run(arm, seed, steps=STEPS, top1=top1, test_top1=final - 0.01 + 0.002 * seed)
     return sweep
+
+
+@pytest.fixture
+def troubled_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
+    """Every status, one arm with one seed done, one without any."""
+    arms = {"none": {"model.intermediate_activation": "none"}, "relu": {}, "elu": {}, "selu": {}}
+    sweep = new_sweep(arms=arms, claims=[{"contrast": ["none", "relu"], "direction": "greater"}])
+    for seed in sweep.seeds:
+        top1 = saturating(0.9, noise=0.004, seed=seed)
+        sweep.add_run("none", seed, steps=STEPS, top1=top1, test_top1=0.89)
+    sweep.add_run("relu", 0, steps=STEPS, top1=saturating(0.88), test_top1=0.87)
+    sweep.add_run("relu", 1, status="running", steps=STEPS[:4], top1=saturating(0.88)[:4])
+    bad = [0.3, 0.1, float("nan")]
+    sweep.add_run("elu", 0, status="diverged", steps=STEPS[:3], top1=bad, reason="loss is nan")
+    path = sweep.add_run("elu", 1, status="failed", reason="OSError: disk full")
+    (path / "metrics.jsonl").unlink()
+    return sweep

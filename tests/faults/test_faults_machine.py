@@ -1,4 +1,4 @@
-"""Faults of machines and of people in a sweep: signals, full and read-only disks, clocks, memory."""
+"""Faults of machines and people in a sweep: signals, full or read-only disks, clocks, memory."""
 
 import os
 import random
