@@ -1,4 +1,4 @@
-"""What happens to files."""
+"""Damage to files: cut, emptied, flipped bits, deleted, replaced."""
 
 import shutil
 from pathlib import Path

@@ -12,7 +12,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class OfflineRun:
-    """What one offline run's file says: `curve` in the form of metrics.jsonl."""
+    """Content of one offline run's file: `curve` in the form of metrics.jsonl."""
 
     run: dict[str, Any]
     curve: Rows

@@ -133,7 +133,7 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def pairing(seed: int, epochs: int = 3) -> dict[str, Any]:
-    """What a run records of its start and its data: the same for every arm of a seed."""
+    """The record of the start and the data of a run: the same for every arm of a seed."""
 
     def digest(*words: object) -> str:
         return hashlib.sha256(repr((seed, *words)).encode()).hexdigest()[:16]
@@ -249,4 +249,21 @@ def finished_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
         for seed in sweep.seeds:
             top1 = saturating(final, noise=0.004, seed=seed)
             sweep.add_run(arm, seed, steps=STEPS, top1=top1, test_top1=final - 0.01 + 0.002 * seed)
+    return sweep
+
+
+@pytest.fixture
+def troubled_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
+    """Every status, one arm with one seed done, one without any."""
+    arms = {"none": {"model.intermediate_activation": "none"}, "relu": {}, "elu": {}, "selu": {}}
+    sweep = new_sweep(arms=arms, claims=[{"contrast": ["none", "relu"], "direction": "greater"}])
+    for seed in sweep.seeds:
+        top1 = saturating(0.9, noise=0.004, seed=seed)
+        sweep.add_run("none", seed, steps=STEPS, top1=top1, test_top1=0.89)
+    sweep.add_run("relu", 0, steps=STEPS, top1=saturating(0.88), test_top1=0.87)
+    sweep.add_run("relu", 1, status="running", steps=STEPS[:4], top1=saturating(0.88)[:4])
+    bad = [0.3, 0.1, float("nan")]
+    sweep.add_run("elu", 0, status="diverged", steps=STEPS[:3], top1=bad, reason="loss is nan")
+    path = sweep.add_run("elu", 1, status="failed", reason="OSError: disk full")
+    (path / "metrics.jsonl").unlink()
     return sweep

@@ -53,7 +53,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def benchmarks(*words: object) -> subprocess.CompletedProcess[str]:
-    """What `python -m benchmarks` does with these words, in a process of its own."""
+    """The result of `python -m benchmarks` with these words, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

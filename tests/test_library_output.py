@@ -1,4 +1,4 @@
-"""What libraries print goes to a file, and the lines of this program stay on the terminal."""
+"""Output of libraries goes to a file, and the lines of this program stay on the terminal."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Whatever the terminal is and whoever reads, every command prints, and no text commands it."""
+"""Every command prints on any terminal, whoever reads it, and no text controls the terminal."""
 
 import io
 import os

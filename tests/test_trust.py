@@ -1,4 +1,4 @@
-"""What the package must not do with other people's files: it is read off its own source."""
+"""The package's own source does nothing with other people's files that it must not do."""
 
 import ast
 from collections.abc import Iterator

@@ -16,7 +16,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, object]:
-    """What the words of a case stand for.
+    """Values of the words of a case that stand for something.
 
     W is a directory that must not be made; FILE is no Python and no data, EMPTY an empty directory,
     BROKEN one with damaged records, RUN and SWEEP ones of another run and sweep; FOLDER holds two

@@ -228,7 +228,7 @@ def test_a_record_that_lists_no_runs_or_runs_elsewhere(record, command, refused)
 
 
 def test_a_check_of_every_field_takes_any_value():
-    """Whatever JSON or a Python literal can hold is taken, or refused in one line."""
+    """Anything that JSON or a Python literal can hold is taken, or refused in one line."""
     from xception_jax.errors import InputError
 
     values: list[object] = [

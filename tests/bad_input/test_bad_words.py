@@ -209,7 +209,7 @@ WRONG_TYPES = [((*TRAIN, f"{name}={{'a':1}}"), name) for name in ALL_SETTINGS]
 
 
 def test_the_tables_are_long():
-    """What is promised is 200 cases or more."""
+    """The tables hold the 200 cases or more that are promised."""
     tables = (COMMANDS, OF_WEIGHTS, SETTINGS, WRONG_TYPES)
     assert len({words for table in tables for words, _ in table}) >= 200
 

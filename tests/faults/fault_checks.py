@@ -1,4 +1,4 @@
-"""What a sweep must look like when it has ended, whatever happened to it on the way."""
+"""Checks of a sweep that has ended, whatever happened to it on the way."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What machines and people do to a sweep: signals, full and read-only disks, clocks, memory."""
+"""Faults of machines and people in a sweep: signals, full or read-only disks, clocks, memory."""
 
 import os
 import random

@@ -94,7 +94,7 @@ def make_pair(carried: ModuleType, size: int, dtype: str, seed: int) -> Pair:
 
 @contextmanager
 def keras_in_float64() -> Iterator[None]:
-    """What rounding decides (a ReLU, a maximum) is decided alike in float64."""
+    """Computes in float64, in which rounding does not decide a ReLU or a maximum."""
     from keras.src import backend
 
     original = backend.result_type

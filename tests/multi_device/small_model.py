@@ -53,7 +53,7 @@ class Small(nnx.Module):
 
 
 class Trained(NamedTuple):
-    """What three steps leave.
+    """The state that three steps leave.
 
     Attributes:
         state: of the run, or of the pack's first.

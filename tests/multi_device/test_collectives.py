@@ -1,4 +1,4 @@
-"""What a program of eight devices sends, read from what XLA compiled."""
+"""Collectives of a program of eight devices, read from what XLA compiled."""
 
 import jax
 import jax.numpy as jnp

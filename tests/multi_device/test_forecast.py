@@ -1,4 +1,4 @@
-"""What an arm takes on other chips, as their compiler says.
+"""Time and memory of an arm on other chips, as their compiler says.
 
 Eight virtual CPU devices stand for the chips, and XLA:CPU for the compiler of a TPU: what is
 checked is how its words are put together.

@@ -1,4 +1,4 @@
-"""What tests of convolutions share: the cases that they draw, and float64 loops as their oracle."""
+"""Cases that tests of convolutions draw, and float64 loops as their oracle."""
 
 import jax
 import jax.numpy as jnp

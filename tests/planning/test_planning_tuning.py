@@ -1,4 +1,4 @@
-"""What tuning costs, against counts by hand; and how `plan` says it."""
+"""The cost of tuning, against counts by hand, and how `plan` prints it."""
 
 from dataclasses import replace
 

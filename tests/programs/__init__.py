@@ -30,7 +30,7 @@ def start_program(name: str, *words: object, **environment: str) -> "subprocess.
 
 
 def stdout_of(process: "subprocess.Popen[str]") -> IO[str]:
-    """What a process that `start_program` started writes."""
+    """The standard output of a process that `start_program` started."""
     assert process.stdout is not None
     return process.stdout
 

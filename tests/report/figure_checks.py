@@ -1,4 +1,4 @@
-"""What the tests of figures look up in a Matplotlib figure."""
+"""Look-ups in a Matplotlib figure, for the tests of figures."""
 
 from typing import TypeVar
 

@@ -1,4 +1,4 @@
-"""Whatever stands in a field of a record, every command names the file or goes on."""
+"""Every command names the file or goes on, whatever stands in a field of a record."""
 
 import json
 from typing import Any

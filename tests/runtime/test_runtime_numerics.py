@@ -1,4 +1,4 @@
-"""What may change the numbers of a run without being a setting of it is recorded in `run.json`."""
+"""Options of JAX and XLA that may change the numbers of a run are recorded in `run.json`."""
 
 import jax
 import pytest

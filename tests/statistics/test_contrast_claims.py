@@ -51,7 +51,7 @@ def build_factorial(
 
 
 def finals(sweep: SweepWriter) -> dict[str, np.ndarray]:
-    """What each arm's runs reached, by seed."""
+    """Test accuracies of each arm's runs, by seed."""
     runs = read_directory(sweep.directory).runs
     return {
         arm: np.array([run.test_top1 for run in runs if run.arm == arm], float)

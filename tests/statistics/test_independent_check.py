@@ -153,7 +153,7 @@ def check_sweep(rng: Draw, directory: Path) -> list[str]:
 
 
 def check_agreement(claim: dict, judged: dict) -> None:
-    """What is decided stands beside intervals that say the same."""
+    """Asserts that each decision stands beside intervals that say the same."""
     is_equivalence = claim["direction"] == "equivalent"
     low_edge, high_edge = (null_of(claim),) * 2
     if is_equivalence:

@@ -32,7 +32,7 @@ def pod_of(manifest: dict) -> dict:
 
 
 def command_of(manifest: dict, index: int) -> list[str]:
-    """What the pod with this completion index runs: Kubernetes replaces each `$(NAME)`."""
+    """The command of the pod with this completion index: Kubernetes replaces each `$(NAME)`."""
     (container,) = pod_of(manifest)["containers"]
     variables = {}
     for variable in container.get("env", []):
@@ -61,7 +61,7 @@ def engine_of(given: dict) -> Engine:
 
 
 def test_the_commands_of_the_documentation_are_valid():
-    """What docs/clusters.md has people type: shell, and options that go together."""
+    """Command lines of docs/clusters.md are valid shell, and their options go together."""
     blocks = re.findall(r"^```\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
     found = 0
     for block in blocks:

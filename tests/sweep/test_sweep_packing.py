@@ -6,10 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
-from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,14 +15,11 @@ from xception_jax import lock
 from xception_jax.commands.sweep_options import parse_packing
 from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory
-from xception_jax.runtime.disk_cache import store
-from xception_jax.sweep import load_experiment, local, plan_runs, sizing
-from xception_jax.sweep.measurement import Trial
+from xception_jax.sweep import local
 from xception_jax.sweep.packing import even_size, plan_packs
 from xception_jax.tracking import read_metrics
 from xception_jax.training import train_together
 from xception_jax.training.compile import compile_train_steps
-from xception_jax.training.setup import make_schedule
 
 
 def losses(home: Path) -> list[float]:
@@ -34,10 +28,9 @@ def losses(home: Path) -> list[float]:
 
 @pytest.fixture(scope="module")
 def words(experiment, shrunk_words):
-    """`words(directory, "--seeds", 2, …)`: of a sweep of 12 steps a run."""
-    longer = ("train.epochs=4", "checkpoint.every_epochs=1")
+    """`words(directory, "--seeds", 2, …)`: of a sweep of 9 steps a run."""
     return lambda home, *more: (
-        "sweep", str(experiment), "--workdir", str(home), *map(str, more), *shrunk_words, *longer
+        "sweep", str(experiment), "--workdir", str(home), *map(str, more), *shrunk_words
     )  # fmt: skip
 
 
@@ -93,7 +86,7 @@ def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, c
     program = [sys.executable, "-m", "xception_jax", *words(tmp_path, "--seeds", 1)]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 200
-    while not list(tmp_path.glob("runs/*/checkpoints/6")):  # of a member; others may be saving it
+    while not list(tmp_path.glob("runs/*/checkpoints/4")):  # of a member; others may be saving it
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.002)
@@ -143,16 +136,6 @@ def test_packing_off_takes_the_runs_of_a_pack_over(done, interrupted, words, cal
         assert record(home)["pack"] is None
         assert record(home)["resumed_from"] == [5]
         np.testing.assert_allclose(losses(home), losses(run_dirs(done)[arm]), rtol=2e-3)
-
-
-@pytest.fixture(scope="module")
-def planned(experiment, shrunk_words):
-    """Runs of three arms, two seeds; the last arm has another width in addition."""
-    words = [word for word in shrunk_words if "width" not in word]
-    described, base = load_experiment(experiment, overrides=words)
-    wide = {"model.intermediate_activation": "elu", "model.width": 0.5}
-    described = replace(described, seeds=2, arms={**described.arms, "wide": wide})
-    return plan_runs(described, base)
 
 
 def numbers(directory, planned, most, recorded=(), warn=None):
@@ -205,147 +188,6 @@ def test_runs_at_different_steps_do_not_train_together(planned, tmp_path):
     with lock.locked(tmp_path / planned[4].directory):
         found = numbers(tmp_path, planned, 16)
     assert found == [((0, 2, 5, 6), 4), ((1,), None), ((3, 7), 2), ((4,), None)]
-
-
-@dataclass
-class _Machine:
-    """Measures sizes by a table of images per second, on a clock of its own.
-
-    To compile takes `share` of what the six runs train in at 100 images/s. In the first two of
-    every ten seconds from `burst` on, another process leaves a tenth of the speed.
-    """
-
-    rates: dict[int, float]
-    share: float = 0.0
-    largest: int = 99
-    burst: float | None = None
-
-    def __post_init__(self):
-        self.asked: list[int] = []
-        self.timings: Counter[int] = Counter()
-        self.seconds = 0.0
-
-    def __call__(self, config, pipeline, slots, activations):
-        size = slots or 1
-        self.asked.append(size)
-        schedule = make_schedule(config, pipeline.info.examples["train"])
-        seconds = 6 * schedule.total * schedule.examples_per_step / 100
-
-        def timed():
-            self.timings[size] += 1
-            busy = self.burst is not None and (self.seconds - self.burst) % 10 < 2
-            self.seconds += 0.3
-            return self.rates[size] * (0.1 if busy else 1.0)
-
-        return Trial(self.share * seconds, 1e6, size <= self.largest, timed)
-
-
-@pytest.fixture
-def steps_of_a_run(planned) -> int:
-    return next(iter(local.check_runs(planned[:1]).values()))
-
-
-@pytest.fixture
-def choose(planned, tmp_path, monkeypatch):
-    """`choose(machine)`: the size of packs of six runs, how it was found, and the line said."""
-
-    def choose(machine, few_steps=0, least=0.0):
-        said: list[str] = []
-        monkeypatch.setattr(sizing, "prepare_trial", machine)
-        monkeypatch.setattr(sizing, "_FEW_STEPS", few_steps)
-        monkeypatch.setattr(sizing, "_LEAST_SECONDS_TO_COMPILE", least)
-        clock = SimpleNamespace(perf_counter=lambda: machine.seconds)
-        monkeypatch.setattr(sizing, "time", clock)
-        runs = [planned[n] for n in (0, 1, 2, 4, 5, 6)]
-        return *sizing.choose_size(runs, tmp_path, said.append), *said
-
-    return choose
-
-
-@pytest.mark.parametrize(
-    ("machine", "best", "asked"),
-    [
-        (_Machine({6: 90.0, 1: 50.0, 3: 100.0}), 3, [6, 3, 1]),
-        (_Machine({6: 1.0, 1: 3.0, 3: 2.0}), 1, [6, 3, 1]),
-        (_Machine({6: 100.0, 3: 200.0}, share=0.04), 3, [6, 3]),  # what is left is too little
-        (_Machine({6: 100.0, 3: 101.0}, share=0.1), 6, [6]),  # no other pays for itself
-        (_Machine({3: 2.0, 1: 1.0}, largest=5), 3, [6, 3, 1]),
-    ],
-)
-def test_the_fastest_size_is_found_and_remembered(machine, best, asked, choose):
-    size, how, _ = choose(machine)
-    assert (size, machine.asked) == (best, asked)
-    assert how.startswith("measured, ")
-    assert "medians of 3 rounds in turns" in how
-    size, how, said = choose(machine)
-    assert size == best
-    assert machine.asked == asked
-    assert how.startswith("remembered from 20")
-    assert "medians of 3 rounds in turns" in said
-
-
-def test_a_compiled_program_in_the_cache_does_not_tell_how_long_another_takes(choose):
-    machine = _Machine({6: 90.0, 3: 100.0, 1: 50.0}, share=0.0)
-    assert choose(machine, least=10.0)[0] == 6  # the runs are of seconds, and their share is less
-    assert machine.asked == [6]
-
-
-@pytest.mark.parametrize("largest", [6, 3])
-def test_few_steps_of_all_packs_together_are_not_timed(largest, choose, steps_of_a_run):
-    few = steps_of_a_run * 6 // largest
-    machine = _Machine({6: 90.0, 3: 80.0, 1: 100.0}, largest=largest)
-    assert choose(machine, few_steps=few)[:2] == (largest, "not timed")
-    assert 1 not in machine.asked
-    assert not machine.timings
-    assert choose(machine, few_steps=few - 1)[0] == 1
-
-
-@pytest.mark.parametrize("burst", np.arange(0, 10, 0.5))
-def test_the_choice_is_right_though_another_process_computes_now_and_then(
-    burst, choose, monkeypatch
-):
-    monkeypatch.setattr(sizing, "_SHARE_TO_TIME", 1.0)  # the runs are of seconds here
-    machine = _Machine({6: 100.0, 3: 85.0, 1: 40.0}, burst=burst)
-    assert choose(machine)[0] == 6
-    assert min(machine.timings.values()) >= 1 + 3  # the first one only says what is worth it
-
-
-def test_a_measurement_under_load_is_not_remembered(choose):
-    busy = _Machine({6: 100.0, 3: 85.0, 1: 40.0}, burst=1.0)
-    choose(busy)
-    quiet = _Machine({6: 100.0, 3: 85.0, 1: 40.0})
-    assert choose(quiet)[1].startswith("measured")
-
-
-@pytest.mark.parametrize("damage", [{}, {"rounds": {"6": [1.0]}}, {"6": 90.0, "3": 1.0}])
-def test_a_remembered_choice_rests_on_rounds(damage, choose, tmp_path):
-    machine = _Machine({6: 90.0, 3: 100.0, 1: 50.0})
-    choose(machine)
-    (stored,) = tmp_path.glob("*.json")
-    content = json.loads(stored.read_text())
-    assert {size: len(rounds) for size, rounds in content["rounds"].items()} == {
-        "6": 3, "3": 3, "1": 3,
-    }  # fmt: skip
-    store(stored, damage)
-    assert choose(machine)[1].startswith("measured")
-
-
-@pytest.mark.parametrize(
-    ("cores", "runs", "sizes"),
-    [
-        (1, 24, [12, 6, 1]),  # as on an accelerator: as many as may be
-        (2, 24, [4, 2, 1]),
-        (2, 6, [6, 4, 1]),  # two packs of four would leave two slots over
-        (2, 9, [10, 6, 1]),
-        (2, 3, [4, 1]),
-        (2, 2, [2, 1]),
-        (8, 24, [24, 16, 1]),
-        (8, 5, [5, 2, 1]),
-    ],
-)
-def test_few_slots_are_left_over_and_cores_have_equally_many(cores, runs, sizes, monkeypatch):
-    monkeypatch.setattr(sizing, "devices_of_packs", lambda: cores)
-    assert sizing._candidates(runs) == sizes
 
 
 @pytest.mark.parametrize(

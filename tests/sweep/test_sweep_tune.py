@@ -1,36 +1,26 @@
-"""Tuning without training: the declaration, the grid, the choice and the record of it."""
+"""Tuning without training: the declaration, the grid and the choice."""
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from xception_jax.checksums import has_valid_checksum, with_checksum
-from xception_jax.config import Config, resolve
+from tests.sweep.tuning_landscape import (
+    DECAY,
+    RATE,
+    RATES,
+    Landscape,
+    declare,
+    hill,
+    tried,
+    tuned,
+)
 from xception_jax.errors import InputError
-from xception_jax.runtime import run_directory
 from xception_jax.statistics.selection import Point, best_point, is_geometric, value_beyond
-from xception_jax.sweep import Claim, Experiment, Tune, plan_runs
-from xception_jax.sweep.ledger import read_statuses, write_ledger
-from xception_jax.sweep.recorded import load_recorded, load_sweep
-from xception_jax.sweep.tuning import tune_arms, with_recorded_tuning
+from xception_jax.sweep import Tune, plan_runs
 from xception_jax.sweep.tuning_runs import score, tuning_runs
-
-RATE, DECAY = "optimizer.learning_rate", "optimizer.weight_decay"
-RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
-
-
-def declare(tune: Tune, **changes: Any) -> Experiment:
-    arms = {a: {"model.intermediate_activation": a} for a in ("none", "relu")}
-    fields = {"arms": arms, "seeds": 4, "claims": (Claim("none", "relu"),), **changes}
-    return Experiment(name="tuned", hypothesis="", base="base.py", tune=tune, **fields)
-
 
 # -- the grid ----------------------------------------------------------------------------------
 
@@ -158,52 +148,6 @@ def test_every_arm_has_the_same_budget_on_seeds_of_its_own():
 # -- the procedure -----------------------------------------------------------------------------
 
 
-class Landscape:
-    """Trains nothing: writes the record of a run whose score is a function of arm and values."""
-
-    def __init__(self, home: Path, value: Callable[..., float | None]) -> None:
-        self.home, self.value, self.calls = home, value, list[int]()
-
-    def __call__(self, runs):
-        self.calls.append(sum(self._train(run) for run in runs))
-        return [run_directory.read_run(self.home / run.directory) for run in runs]
-
-    def _train(self, run) -> bool:
-        directory = self.home / run.directory
-        if run_directory.read_run(directory)["status"] == "done":
-            return False
-        run_directory.claim(directory, run.config)
-        value = self.value(run.arm, *run.point, seed=run.seed)
-        status = {"status": "diverged"} if value is None else {"status": "done"}
-        result = {"split": "valid", "examples": 9, "loss": 1.0, "top1": value, "top5": 1.0}
-        run_directory.update_run(
-            directory, id=run.id, arm=run.arm, seed=run.seed, metric="top1", classes=10,
-            result=None if value is None else result, **status,
-        )  # fmt: skip
-        return True
-
-
-def hill(center: Mapping[str, float]) -> Callable[..., float | None]:
-    return lambda arm, rate, seed: 0.9 - 0.1 * abs(np.log2(rate / center[arm]))
-
-
-def tuned(home: Path, experiment: Experiment, train, **how) -> tuple[Experiment, dict, list[str]]:
-    said: list[str] = []
-    base = resolve({})
-    write_ledger(home, experiment, base, [], "sweep")
-    experiment = tune_arms(home, experiment, base, train, say=said.append, **how)
-    write_ledger(home, experiment, base, plan_runs(experiment, base), "sweep")
-    record = json.loads((home / "tuning.json").read_text())
-    assert has_valid_checksum(record)
-    assert record["complete"]
-    return experiment, record, said
-
-
-def tried(record: dict, arm: str) -> list[tuple[float, ...]]:
-    rows = [row for row in record["runs"] if row["arm"] == arm]
-    return sorted({tuple(row["values"]) for row in rows})
-
-
 def test_each_arm_gets_its_own_best_value_and_its_runs_have_it(tmp_path):
     train = Landscape(tmp_path, hill({"none": 0.05, "relu": 0.2}))
     experiment, record, said = tuned(tmp_path, declare(Tune(RATE, RATES)), train)
@@ -294,116 +238,3 @@ def test_a_run_that_saw_the_test_split_is_refused():
     result = {"split": "test", "top1": 0.9}
     with pytest.raises(InputError, match="was evaluated on 'test'"):
         score({"status": "done", "metric": "top1", "result": result, "name": "a-0.1-s2"})
-
-
-# -- the record, and what goes on from it ------------------------------------------------------
-
-
-@pytest.fixture
-def done(tmp_path) -> tuple[Path, Experiment, Config, Landscape]:
-    """A tuned sweep, the experiment before it was tuned, its base, and what trained it."""
-    train = Landscape(tmp_path, hill({"none": 0.05, "relu": 0.8}))
-    experiment = declare(Tune(RATE, RATES))
-    tuned(tmp_path, experiment, train)
-    return tmp_path, experiment, resolve({}), train
-
-
-def test_again_nothing_is_tuned(done):
-    home, experiment, base, _ = done
-    before = (home / "tuning.json").read_bytes()
-    warned: list[str] = []
-    again = with_recorded_tuning(home, experiment, base, warned.append)
-    assert (again.untuned, warned) == ((), [])
-    assert {arm: settings[RATE] for arm, settings in again.arms.items()} == {
-        "none": 0.05, "relu": 0.8,
-    }  # fmt: skip
-    (home / "sweep.json").unlink()  # killed before it was written: tuning.json is enough
-    assert with_recorded_tuning(home, experiment, base, warned.append).tuned == again.tuned
-    assert (home / "tuning.json").read_bytes() == before
-
-
-def test_a_choice_under_other_settings_is_no_choice(done):
-    home, experiment, base, _ = done
-    other = replace(base, optimizer=replace(base.optimizer, nesterov=True))
-    assert with_recorded_tuning(home, experiment, other, print).untuned == ("none", "relu")
-    other_tune = replace(experiment, tune=Tune(RATE, RATES, seeds=3))
-    assert with_recorded_tuning(home, other_tune, base, print).untuned == ("none", "relu")
-    with pytest.raises(InputError, match="what it tunes, or the values that it tries, are others"):
-        write_ledger(home, other_tune, base, [], "sweep")
-    with pytest.raises(InputError, match="what it tunes, or the values that it tries, are others"):
-        write_ledger(home, replace(experiment, tune=None), base, [], "sweep")
-
-
-def test_an_edited_record_decides_nothing_and_is_named(done):
-    home, experiment, base, _ = done
-    record = json.loads((home / "tuning.json").read_text())
-    record["arms"]["none"]["chosen"][RATE] = 0.4
-    for edited in (record, with_checksum(record)):
-        (home / "tuning.json").write_text(json.dumps(edited))
-        warned: list[str] = []
-        again = with_recorded_tuning(home, experiment, base, warned.append)
-        assert again.arms["none"][RATE] == 0.05
-        assert warned == [
-            "tuning.json was changed after it was written: sweep.json holds what was chosen"
-        ]
-        assert json.loads((home / "tuning.json").read_text()) == edited  # for the report to name
-    record["complete"] = False
-    (home / "tuning.json").write_text(json.dumps(record))
-    (home / "sweep.json").unlink()
-    warned = []
-    assert with_recorded_tuning(home, experiment, base, warned.append).untuned == ("none", "relu")
-    assert "the choice is made again" in warned[0]
-
-
-def test_an_arm_that_is_added_after_the_runs_is_tuned_late_on_the_same_grid(done):
-    home, experiment, base, train = done
-    first = plan_runs(with_recorded_tuning(home, experiment, base, print), base)[0]
-    run_directory.claim(home / first.directory, first.config)
-    run_directory.update_run(home / first.directory, status="running")
-    arms = {**experiment.arms, "elu": {"model.intermediate_activation": "elu"}}
-    wider = with_recorded_tuning(home, replace(experiment, arms=arms), base, print)
-    assert wider.untuned == ("elu",)
-    train.value = hill({"elu": 100.0})
-    before = len(train.calls)
-    again, record, _ = tuned(home, wider, train)
-    assert train.calls[before:] == [2 * 7]  # every value that the others have tried, once
-    assert tried(record, "elu") == tried(record, "none")
-    assert record["arms"]["elu"]["known"]["begun"] == 1
-    assert record["arms"]["none"]["known"]["begun"] == 0
-    assert record["arms"]["elu"]["at_edge"] == {RATE: "upper"}
-    assert again.arms["none"][RATE] == 0.05
-
-
-def test_a_record_carries_the_choice_to_another_directory(done, tmp_path):
-    home, *_ = done
-    recorded = load_recorded(home / "sweep.json")
-    assert recorded.experiment.untuned == ()
-    assert [recorded.run(row).id for row in recorded.rows] == [row["id"] for row in recorded.rows]
-    experiment, settings, runs = load_sweep(home / "sweep.json", seeds=None, overrides=())
-    other = tmp_path / "other"
-    other.mkdir()
-    write_ledger(other, experiment, settings, runs, "sweep")
-    assert (other / "tuning.json").read_bytes() == (home / "tuning.json").read_bytes()
-    assert json.loads((other / "sweep.json").read_text())["tuned_elsewhere"] is True
-    assert json.loads((home / "sweep.json").read_text())["tuned_elsewhere"] is False
-    words = ["optimizer.nesterov=true"]  # what was chosen was so under other settings
-    experiment, _, _ = load_sweep(home / "sweep.json", seeds=None, overrides=words)
-    assert experiment.untuned == ("none", "relu")
-    with pytest.raises(InputError, match="is what the experiment tunes for each arm"):
-        load_sweep(home / "sweep.json", seeds=None, overrides=[f"{RATE}=0.1"])
-
-
-def test_a_record_of_a_tuning_that_goes_on_is_loaded(tmp_path):
-    experiment, base = declare(Tune(RATE, RATES)), resolve({})
-    write_ledger(tmp_path, experiment, base, [], "sweep")
-
-    def killed(runs):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        tune_arms(tmp_path, experiment, base, killed)
-    loaded, _, runs = load_sweep(tmp_path / "sweep.json", seeds=None, overrides=())
-    assert loaded.untuned == ("none", "relu")
-    assert len(runs) == 8
-    assert len(read_statuses(tmp_path)) == 20
-    assert {status.status for status in read_statuses(tmp_path)} == {"planned"}

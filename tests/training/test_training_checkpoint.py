@@ -1,4 +1,4 @@
-"""What is saved is what was there when `save` was called, and the devices keep nothing for it."""
+"""A checkpoint holds the state at the call of `save`, and the devices keep no copy for it."""
 
 from functools import partial
 

@@ -24,7 +24,7 @@ def test_steps_after_the_last_leave_no_trace(run, tmp_path):
 
 @pytest.mark.usefixtures("unchecked_types")
 def test_a_batch_that_was_not_put_on_the_devices_is_refused(run, tmp_path, monkeypatch):
-    """What a GPU would fetch from the host in every step fails here on a CPU as well."""
+    """A transfer from the host in every step, as a GPU would need it, fails on a CPU as well."""
     monkeypatch.setattr(sharding.Layout, "put", lambda self, batch, spec: batch)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
         run(tmp_path)
