@@ -135,7 +135,7 @@ def step_label(sweep: Sweep) -> str:
     if len(budgets) != 1:
         return "Training steps"
     steps, epochs = budgets.pop()
-    return f"Training steps ({steps:,} steps = {epochs:g} epochs)"
+    return f"Training steps ({steps:,} steps = {epochs:g} epoch{'s' * (epochs != 1)})"
 
 
 def _axis_notes(quantity: Quantity, axis: ValueAxis) -> list[str]:

@@ -233,7 +233,7 @@ def _train_size(run: Run) -> str:
 
 
 def _epochs(run: Run) -> str:
-    return f" ({run.epochs:g} epochs)" if run.epochs else ""
+    return f" ({run.epochs:g} epoch{'s' * (run.epochs != 1)})" if run.epochs else ""
 
 
 def _number(value: float | None, decimals: int) -> str:
