@@ -75,6 +75,20 @@ def unchecked_types() -> Iterator[None]:
 
 
 @pytest.fixture
+def undrawn_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports make their figures without laying them out and drawing them, the most of their time.
+
+    For tests of what a report says; tests/report has those of its figures.
+    """
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
+
+    def save(_: object, *kinds: str) -> dict[str, bytes]:
+        return dict.fromkeys(kinds, svg)
+
+    monkeypatch.setattr("xception_jax.report.export._save", save)
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     """Fresh inputs on every run; the seed is printed when a test fails."""
     seed = int.from_bytes(os.urandom(4), "little")
