@@ -96,7 +96,7 @@ def test_a_run_reads_its_data_from_a_store(bucket, start, tmp_path):
     files = [path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()]
     Store(f"{bucket}/data").put(files, local)
     shrunk = [word for word in SHRUNK if not word.startswith("data.")]
-    words = ("data.train_examples=96", "train.epochs=1", f"data.directory={s3}/data")
+    words = ("data.train_examples=96", "train.epochs=1", f"data.directory={bucket}/data")
     run_dir = tmp_path / "run"
     code, out, err = finish(start("train", CONFIG, "--workdir", run_dir, *shrunk, *words))
     assert (code, err) == (0, ""), out
