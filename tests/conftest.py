@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import io
 import os
 import shutil
@@ -43,6 +44,17 @@ def compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def rare_collections() -> None:
+    """Leaves what is imported out of garbage collections, and has them less often.
+
+    They took 4% of the time of tests/sweep: to trace a program makes many objects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 @pytest.fixture(scope="session")
 def call() -> Callable[..., tuple[int, str, str]]:
     """`call("status", …)`: exit code, standard output and standard error of the command."""
@@ -72,6 +84,20 @@ def unchecked_types() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def undrawn_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports make their figures without laying them out and drawing them, the most of their time.
+
+    For tests of what a report says; tests/report has those of its figures.
+    """
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
+
+    def save(_: object, *kinds: str) -> dict[str, bytes]:
+        return dict.fromkeys(kinds, svg)
+
+    monkeypatch.setattr("xception_jax.report.export._save", save)
 
 
 @pytest.fixture

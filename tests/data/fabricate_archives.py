@@ -5,7 +5,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,15 @@ def cifar(
     return {f"{folders[name]}/{file}": content for file, content in files.items()}, pairs
 
 
-def svhn(root: Path, rng: np.random.Generator, count: int = 30) -> dict[str, Pairs]:
-    """Writes SVHN's two files, compressed as published."""
+def svhn(
+    root: Path,
+    rng: np.random.Generator,
+    count: int = 30,
+    splits: Sequence[str] = ("train", "test"),
+) -> dict[str, Pairs]:
+    """Writes SVHN's files, compressed as published."""
     written = {}
-    for split in ("train", "test"):
+    for split in splits:
         images = rng.integers(0, 256, (32, 32, 3, count), np.uint8)
         labels = rng.integers(1, 11, (count, 1)).astype(np.uint8)
         content = {"X": images, "y": labels}

@@ -72,6 +72,16 @@ def test_svhn(rng, tmp_path):
     assert pairs(source, "test") == expected["test"]
 
 
+def test_the_extra_images_of_svhn(rng, tmp_path):
+    """They are a split of the set where their file is there, and trained on only when asked for."""
+    expected = fabricate.svhn(tmp_path, rng, splits=("train", "test", "extra"))
+    source = imported("svhn_cropped", tmp_path, tmp_path / "prepared")
+    assert pairs(source, "train", "valid") == expected["train"]
+    more = load("svhn_cropped", directory=str(tmp_path / "prepared"), train_split="extra")
+    assert pairs(more, "train", "valid") == expected["extra"]
+    assert pairs(more, "test") == expected["test"]
+
+
 @pytest.mark.parametrize("name", ["mnist", "kmnist"])
 @pytest.mark.parametrize("place", ["", "raw"])
 def test_idx_files(name, place, rng, tmp_path):

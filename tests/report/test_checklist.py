@@ -23,6 +23,7 @@ from xception_jax.checksums import with_checksum
 from xception_jax.report import write_report
 from xception_jax.report.checklist import NEURIPS, REFORMS, Question, escaped
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 NewSweep = Callable[..., SweepWriter]
 CLAIM = {"arm": "a", "baseline": "b", "direction": "better", "endpoints": ["final_top1"]}
 NEVER = {"3", "9", "10", "11", "13", "14", "15", "16", "1a", "1b", "1c", "2d"}

@@ -8,6 +8,7 @@ import pytest
 
 from xception_jax.records import RUN, SWEEP
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 ANYTHING: tuple[Any, ...] = (
     None,
     "fast",

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from tests.report.figure_checks import artists, points, texts
-from tests.report.headless_browser import CHROMIUM, chromium
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 from xception_jax.errors import InputError
 from xception_jax.report import write_report
@@ -38,30 +37,9 @@ FILES = {
     "checklist.md",
     "verdicts.json",
 }
-SHOWN_FIGURES = (
-    "[...document.querySelectorAll('figure svg')].map(i => i.getBoundingClientRect().width)"
-    ".filter(width => width > 0)"
-)
 HOSTILE = (
     '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp; $style {{ 7 * 7 }} {% raw %}'
 )
-
-
-@pytest.fixture
-def troubled_sweep(new_sweep: NewSweep) -> SweepWriter:
-    """Every status, one arm with one seed done, one without any."""
-    arms = {"none": {"model.intermediate_activation": "none"}, "relu": {}, "elu": {}, "selu": {}}
-    sweep = new_sweep(arms=arms, claims=[{"contrast": ["none", "relu"], "direction": "greater"}])
-    for seed in sweep.seeds:
-        top1 = saturating(0.9, noise=0.004, seed=seed)
-        sweep.add_run("none", seed, steps=STEPS, top1=top1, test_top1=0.89)
-    sweep.add_run("relu", 0, steps=STEPS, top1=saturating(0.88), test_top1=0.87)
-    sweep.add_run("relu", 1, status="running", steps=STEPS[:4], top1=saturating(0.88)[:4])
-    bad = [0.3, 0.1, float("nan")]
-    sweep.add_run("elu", 0, status="diverged", steps=STEPS[:3], top1=bad, reason="loss is nan")
-    path = sweep.add_run("elu", 1, status="failed", reason="OSError: disk full")
-    (path / "metrics.jsonl").unlink()
-    return sweep
 
 
 def test_writes_the_files_that_readers_expect(finished_sweep: SweepWriter) -> None:
@@ -78,6 +56,7 @@ def test_writes_the_files_that_readers_expect(finished_sweep: SweepWriter) -> No
     assert result.rows[0][4].endswith("(3 of 3)")
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_data_files_agree_and_hold_every_run_and_row(finished_sweep: SweepWriter) -> None:
     write_report(finished_sweep.directory)
     folder = finished_sweep.directory / "report"
@@ -110,6 +89,7 @@ def test_report_of_a_troubled_sweep_counts_everything(troubled_sweep: SweepWrite
     assert "fashion_mnist_mini (10,800 training images)" in page
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_single_run(tmp_path: Path) -> None:
     entry = {"arm": "none", "seed": 3, "id": "0" * 64}
     write_run(tmp_path, entry, status="done", test_top1=0.8)
@@ -157,6 +137,7 @@ def test_every_text_from_a_file_is_escaped(new_sweep: NewSweep) -> None:
     assert "{{ 7 * 7 }}" in page
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_reader_never_sees_a_partial_file(finished_sweep: SweepWriter) -> None:
     page = write_report(finished_sweep.directory).page
     stop, seen = threading.Event(), []
@@ -200,64 +181,6 @@ def test_300_runs_of_2000_points(new_sweep: NewSweep) -> None:
     assert result.headline == "nonlinearity: 300 of 300 runs done"
     assert "Drawn at evenly spaced evaluations" in result.page.read_text()
     assert result.page.stat().st_size < 5e6
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_page_in_a_browser(troubled_sweep: SweepWriter, tmp_path: Path) -> None:
-    """From disk, without network: no complaint, no sideways scrolling, every figure drawn."""
-    arm = "a_name_without_any_place_to_break_it_" * 8
-    declared = json.loads((troubled_sweep.directory / "sweep.json").read_text())
-    declared["experiment"]["name"] = arm
-    declared["experiment"]["arms"][arm] = {arm: arm}
-    (troubled_sweep.directory / "sweep.json").write_text(json.dumps(declared))
-    page_file = write_report(troubled_sweep.directory, command=f"xception-jax report {arm}").page
-    with chromium(tmp_path / "profile") as page:
-        for width, figure_width in ((1280, 600), (390, 300)):
-            for dark in (False, True):
-                page.open(page_file, width=width, dark=dark)
-                assert page.complaints() == []
-                assert page.requests() == [page_file.as_uri()]
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
-                shown = page.evaluate(SHOWN_FIGURES)
-                assert len(shown) == 3
-                assert min(shown) >= figure_width
-                ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-                ink = page.evaluate("getComputedStyle(document.querySelector('figure text')).fill")
-                assert (ground == "rgb(22, 24, 27)") == (ink == "rgb(232, 230, 225)") == dark
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_choosing_arms_in_a_browser(finished_sweep: SweepWriter, tmp_path: Path) -> None:
-    """An arm that is not ticked fades from every figure and leaves every table; no script."""
-    page_file = write_report(finished_sweep.directory).page
-    assert "<script" not in page_file.read_text()
-    shown = "[...document.querySelectorAll('tbody tr.a1')].filter(r => r.offsetHeight).length"
-    fade = "[...document.querySelectorAll('figure .a1')].map(g => getComputedStyle(g).opacity)"
-    with chromium(tmp_path / "profile") as page:
-        page.open(page_file, width=1280)
-        before = page.evaluate(shown)
-        assert before >= 3
-        assert set(page.evaluate(fade)) == {"1"}
-        page.evaluate("document.getElementById('s1').click()")
-        page.evaluate("new Promise(done => setTimeout(done, 400))", wait=True)
-        assert page.evaluate(shown) == 0
-        assert set(page.evaluate(fade)) == {"0.07"}
-        assert page.complaints() == []
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_printed_page_is_light_and_fits_the_paper(
-    finished_sweep: SweepWriter, tmp_path: Path
-) -> None:
-    with chromium(tmp_path / "profile") as page:
-        page.open(write_report(finished_sweep.directory).page, width=720, dark=True)
-        scheme = {"name": "prefers-color-scheme", "value": "dark"}
-        page.call("Emulation.setEmulatedMedia", media="print", features=[scheme])
-        assert page.evaluate("document.documentElement.scrollWidth") <= 720
-        assert page.evaluate("getComputedStyle(document.querySelector('figure text')).fill") == (
-            "rgb(27, 29, 32)"
-        )
-        assert page.evaluate("document.querySelector('fieldset').offsetHeight") == 0
 
 
 def claim(**fields: Any) -> dict[str, Any]:
@@ -323,10 +246,12 @@ def test_forest_has_a_row_an_effect_and_a_margin(finished_sweep: SweepWriter, wi
     assert effect_figure(sweep, {"claims": [untested]}) is None
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_the_page_says_when_there_is_no_claim(finished_sweep: SweepWriter) -> None:
     assert "draws no verdict" in write_report(finished_sweep.directory).page.read_text()
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_sets_of_labels_are_reported_by_map100(new_sweep: NewSweep) -> None:
     sweep = new_sweep(arms={"none": {}, "relu": {}}, seeds=(0, 1))
     for arm, seed in itertools.product(sweep.arms, sweep.seeds):
@@ -356,6 +281,7 @@ def test_sets_of_labels_are_reported_by_map100(new_sweep: NewSweep) -> None:
     assert "top-1" not in written.page.read_text()
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_packed_runs_are_named(new_sweep: NewSweep) -> None:
     sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
     for seed in sweep.seeds:

@@ -12,6 +12,7 @@ from xception_jax.errors import InputError
 from xception_jax.report import write_report
 from xception_jax.report.reading import read_directory
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 NewSweep = Callable[..., SweepWriter]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from matplotlib.lines import Line2D
 
 from tests.report.figure_checks import artists, points
@@ -14,6 +15,7 @@ from xception_jax.report.canvas import WIDE
 from xception_jax.report.costs import cost_figure
 from xception_jax.report.reading import read_directory
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 NewSweep = Callable[..., SweepWriter]
 
 

@@ -8,6 +8,7 @@ from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from xception_jax.errors import InputError
 from xception_jax.report.watch import watch_report
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 REFRESH = 'http-equiv="refresh" content="5"'
 
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.errors import InputError
+from xception_jax.json_values import as_mapping, as_real, as_text
 from xception_jax.remote.store import Store
 
 NAME = ".lease.json"
 MISSED = 3  # renewals that a living process does not miss
+MAX_SECONDS = 3600.0  # the longest interval between renewals
 _CLOCK_SKEW = 30.0  # seconds by which the clocks of two machines differ, at most
 _SETTLED = 1.0  # seconds after which processes that started at the same moment have written
 
@@ -96,7 +98,7 @@ class Lease:
     def _refuse_if_renewed(self, previous: dict[str, Any]) -> None:
         """Raises `InputError` if the lease changes while `MISSED` renewals are due."""
         for _ in range(MISSED):
-            time.sleep(float(previous.get("every", 30)))
+            time.sleep(_interval(previous))
             if _read(self._store) != previous:
                 reason = f"is in use by {_holder(previous, '')}"
                 raise InputError("--workdir", self._store.url, reason)
@@ -114,23 +116,35 @@ class Lease:
 def living_holder(store: Store) -> str | None:
     """The process that works in a directory, if any; compares clocks, so it is only for display."""
     record = _read(store) or {}
-    patience = _CLOCK_SKEW + MISSED * float(record.get("every", 0))
-    if not record.get("held") or time.time() - float(record.get("at", 0)) > patience:
+    age = time.time() - (as_real(record.get("at")) or 0.0)
+    # A machine whose clock is wrong may have left one of the future.
+    if not record.get("held") or abs(age) > _CLOCK_SKEW + MISSED * _interval(record):
         return None
     return _holder(record, f"{store.url}/")
 
 
+def _interval(record: dict[str, Any]) -> float:
+    """Seconds between a lease's renewals, within what `XCEPTION_JAX_UPLOAD_SECONDS` may be."""
+    return min(max(as_real(record.get("every")) or 30.0, 0.0), MAX_SECONDS)
+
+
 def _holder(record: dict[str, Any], prefix: str) -> str:
     """One line that names the process, host and start of a lease."""
-    host = f"{prefix}{record.get('host')}"
-    return f"process {record.get('pid')} on {host} since {record.get('since')}"
+    pid, host, since = (as_text(record.get(name)) for name in ("pid", "host", "since"))
+    return f"process {pid} on {prefix}{host} since {since}"
 
 
 def _read(store: Store) -> dict[str, Any] | None:
-    with suppress(FileNotFoundError):
-        record = json.loads(store.read(NAME))
-        return record if isinstance(record, dict) else {}
-    return None
+    """The lease of a directory, empty where it is damaged; None where there never was one.
+
+    Whoever can write to the store can write anything there.
+    """
+    try:
+        return as_mapping(json.loads(store.read(NAME), parse_constant=str))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _is_listed(sessions: Path, record: dict[str, Any]) -> bool:

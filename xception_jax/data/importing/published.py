@@ -52,6 +52,9 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         "test_32x32.mat": Published(
             64275384, "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"
         ),
+        "extra_32x32.mat": Published(
+            1329278602, "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3"
+        ),
     },
     "mnist": _mnist_like(
         Published(1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
