@@ -269,8 +269,9 @@ def test_a_base_that_the_record_has_lost_is_one_without_the_effect(
     del content["experiment"]["arms_on"]["z"]
     path.write_text(json.dumps(content))
     (claim,) = reported(call, sweep)
-    assert claim["verdict"] == "inconclusive"
+    assert claim["verdict"] == "not tested"
     assert claim["endpoints"][0]["p"] == 1.0
+    assert "1 of its 3 bases is no longer in the record" in claim["sentence"]
 
 
 @pytest.mark.parametrize(

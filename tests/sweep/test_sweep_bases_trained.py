@@ -76,8 +76,7 @@ def test_the_sweep_is_paired_on_each_base(done: Path, call) -> None:
 
 
 def test_its_report_has_a_verdict_on_each_base_and_over_all(done: Path, call) -> None:
-    code, _, err = call("report", done)
-    assert (code, err) == (0, "")
+    assert call("report", done)[0] == 0
     verdicts = json.loads((done / "report" / "verdicts.json").read_text())
     harmless, faster = verdicts["claims"]
     assert [each["base"] for each in harmless["bases"]] == ["digits", "clothes"]

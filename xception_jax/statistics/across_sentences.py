@@ -43,7 +43,7 @@ def sentence_across(
     numbers = [_numbers(across, judged, at) for at in range(len(judged["endpoints"]))]
     ending = _next(across, verdict)
     return (
-        f"{where}{statement}{tuned}: {_tally(judged)}; {'; '.join(numbers)} "
+        f"{where}{statement}{tuned}; {_tally(judged)}; {'; '.join(numbers)} "
         f"({_basis(across, family, judged)}){ending}."
     )
 
@@ -63,7 +63,12 @@ def _why_not(across: Across) -> str:
         )
         reason = "it could be" if case.p_values else case.outcome.problem or few
         reasons.setdefault(reason, []).append(name)
-    return "; ".join(f"on {listed(names)} {reason}" for reason, names in reasons.items())
+    told = [f"on {listed(names)} {reason}" for reason, names in reasons.items()]
+    if across.gone:
+        count = len(across.bases) + across.gone
+        verb = "is" if across.gone == 1 else "are"
+        told.insert(0, f"{across.gone} of its {count} bases {verb} no longer in the record")
+    return "; ".join(told)
 
 
 def _tally(judged: Mapping[str, Any]) -> str:
