@@ -14,7 +14,7 @@ import numpy as np
 
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
-from xception_jax.records import DECIDED, TESTS
+from xception_jax.records import DECIDED, ENDPOINT_NAMES, TESTS
 from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.paired import CONFIDENCE
 
@@ -96,7 +96,7 @@ def _replication(
         f"{claim['n']['pairs']} fresh ones as {claim['verdict']}"
     ]
     parts += [
-        f"{row['endpoint'].replace('_', ' ')} over all {row['pairs']} seeds "
+        f"{ENDPOINT_NAMES.get(row['endpoint'], row['endpoint'])} over all {row['pairs']} seeds "
         f"{_signed(row['effect'], row['unit'])}{_interval(row)}"
         for row in combined
         if row["effect"] is not None
