@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.statistics.brownian import first_crossings
 from xception_jax.records import SPENDINGS
 from xception_jax.statistics import sequential
 from xception_jax.statistics.location import LocationTest
@@ -24,30 +25,11 @@ PUBLISHED = {
 }
 
 
-def first_crossings(bounds: tuple[float, ...]) -> list[float]:
-    """The probability that Brownian motion, at equal steps, first exceeds each boundary."""
-    looks = len(bounds)
-    grid = np.linspace(-10, 10, 8001)
-    step, density, found = grid[1] - grid[0], np.zeros(0), []
-    kernel = stats.norm.pdf(grid, scale=math.sqrt(1 / looks)) * step
-    for look, bound in enumerate(bounds, 1):
-        edge = bound * math.sqrt(look / looks)
-        if look == 1:
-            density = stats.norm.pdf(grid, scale=math.sqrt(1 / looks))
-            found.append(float(stats.norm.sf(bound)))
-        else:
-            # The exact probability to be beyond the edge from every place that is left.
-            beyond = stats.norm.sf((edge - grid) * math.sqrt(looks))
-            found.append(float((density * beyond).sum() * step))
-            density = np.convolve(density, kernel, mode="same")
-        density = np.where(grid < edge, density, 0.0)
-    return found
-
-
 @pytest.mark.parametrize(("spending", "looks"), PUBLISHED)
 def test_the_level_is_spent_as_published_boundaries_spend_it(spending: str, looks: int) -> None:
     design = LookDesign(tuple(range(10, 10 * looks + 1, 10)), spending)
-    crossings = first_crossings(PUBLISHED[spending, looks])
+    shares = [look / looks for look in range(1, looks + 1)]
+    crossings = first_crossings(PUBLISHED[spending, looks], shares)
     for look, crossing in enumerate(crossings):
         # Four printed decimals, and a grid of 0.0025 deviations.
         assert design.added(0.025, look) == pytest.approx(crossing, rel=3e-3)
