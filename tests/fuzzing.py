@@ -1,6 +1,8 @@
 """Random input for the tests of parsers; FUZZ_EXAMPLES is the number of examples of each test."""
 
+import contextlib
 import os
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -55,3 +57,12 @@ def paths(content: object, prefix: tuple = ()) -> list[tuple]:
         for key, value in items:
             found += [(*prefix, key), *paths(value, (*prefix, key))]
     return found
+
+
+def put(content: Any, path: tuple, value: object) -> None:
+    """Puts a value somewhere in a document, if that place is still there."""
+    *above, last = path
+    with contextlib.suppress(KeyError, IndexError, TypeError):  # another change took its place
+        for key in above:
+            content = content[key]
+        content[last] = value

@@ -1,6 +1,5 @@
 """Readers of whole files under random input: a value, or the error that is theirs, in one line."""
 
-import contextlib
 import io
 import json
 import struct
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.fuzzing import JSON, damage, damages, fuzzed, paths
+from tests.fuzzing import JSON, damage, damages, fuzzed, paths, put
 from tests.test_fuzzed_parsers import weight_files  # noqa: F401 - a fixture
 from xception_jax.config import load_config, resolve
 from xception_jax.data.trusted_features import require_trusted_features
@@ -42,15 +41,6 @@ def test_configs(changes, tmp_path):
         resolve(load_config(path))
     except InputError as error:
         assert "\n" not in str(error)
-
-
-def put(content: Any, path: tuple, value: object) -> None:
-    """Puts a value somewhere in a document, if that place is still there."""
-    *above, last = path
-    with contextlib.suppress(KeyError, IndexError, TypeError):  # another change took its place
-        for key in above:
-            content = content[key]
-        content[last] = value
 
 
 @pytest.fixture(scope="module")

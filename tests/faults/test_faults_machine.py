@@ -1,11 +1,13 @@
 """Faults of machines and people in a sweep: signals, full or read-only disks, clocks, memory."""
 
+import json
 import os
 import random
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -244,19 +246,38 @@ def test_few_processes(command, few_processes, tmp_path, record_property):
     record_property("times", len(limits))
 
 
+def wrong_clock(year: int) -> dict[str, str]:
+    """The environment of a process whose clock shows that year at its start.
+
+    Without libfaketime only Python's clock is wrong.
+    """
+    start = datetime(year, 1, 2, tzinfo=UTC)
+    if FAKETIME is not None:
+        clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"@{start:%Y-%m-%d %H:%M:%S}"}
+        return clock | {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    folder = Path(__file__).parents[1] / "programs" / "wrong_clock"
+    paths = (str(folder), os.environ.get("PYTHONPATH", ""))
+    offset = int(start.timestamp() - time.time())
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "WRONG_CLOCK": str(offset)}
+
+
 @pytest.mark.promise("A clock that is decades wrong at the start changes no result")
-def test_a_clock_far_away(command, reference, tmp_path):
-    """libfaketime: a sweep in 2120, of which zip files have no dates, and its report."""
-    if FAKETIME is None:
-        pytest.skip("libfaketime is not installed")
-    sweep = tmp_path / "sweep"
-    clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "@2120-01-01 00:00:00"}
-    clock |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+@pytest.mark.parametrize("year", [1970, 2100, 2120])
+def test_a_clock_far_away(year, command, reference, tmp_path):
+    """A sweep in 1970, 2100 and 2120 (zip files have dates from 1980 to 2107), and its report."""
+    sweep, clock = tmp_path / "sweep", wrong_clock(year)
     one = command(*sweep_words(sweep, "off"), **clock)
     assert one.finish() == 0, one.err
     assert_undisturbed(reference("off"), sweep)
+    record = next(sweep.glob("runs/*/run.json"))
+    assert json.loads(record.read_text())["started"].startswith(str(year))
     assert command("report", sweep, **clock).finish() == 0
-    assert command("audit", sweep).finish() == 0  # by a clock that is right again
+    for words in (("audit",), ("status",), ("report",)):  # by a clock that is right again
+        assert command(*words, sweep).finish() == 0
+    # As after a battery ran empty: what is there has times of the future, or of long ago.
+    again = command(*sweep_words(sweep, "off"), **wrong_clock(1970 if year > 1970 else 2100))
+    assert again.finish() == 0, again.err
+    assert_undisturbed(reference("off"), sweep)
 
 
 @pytest.mark.promise("A sweep that the system kills for lack of memory can be resumed with more")

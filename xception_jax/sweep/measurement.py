@@ -29,9 +29,13 @@ from xception_jax.training.state import TrainState, hyperparameters
 
 _SECONDS = 0.3  # of one timing; sizes are timed in turns, several times each
 _SHARE_OF_MEMORY = 0.6
-# glibc's heap cannot give the block that a step has freed to the next step, which asks for a few
-# bytes more to align it, once small blocks lie around it. So a process comes to hold the scratch
-# memory of a step twice. It does so since freed memory is kept, see `keep_memory`.
+# A process comes to hold the scratch memory of a step more than once, since freed memory is kept
+# (`keep_memory`). XLA:CPU says that a step's results are ready before it frees the step's scratch
+# memory, so that the next step, in another thread, may allocate its own before that: seen with one
+# device, the more often the busier the machine. And before glibc 2.39 (bug 30723), what is cut off
+# an aligned block goes to a cache of the thread, so that the block is a few bytes too short for the
+# next step once it is free. What comes of it depends on the moment: one to five blocks were seen
+# with one device, two to five with two. So two for each device are an estimate, and no limit.
 _SCRATCH_BLOCKS = 2
 
 

@@ -206,7 +206,7 @@ def _read(stored: dict[str, Any]) -> Rates | None:
         rounds = {int(n): [float(rate) for rate in rates] for n, rates in stored["rounds"].items()}
         memory = {int(n): float(size) for n, size in stored["memory_bytes"].items()}
         rates = Rates(rounds, str(stored["measured"]), memory)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
     few = any(len(of_size) < _FEWEST_ROUNDS for of_size in rounds.values())
     return None if few or not rounds else rates
