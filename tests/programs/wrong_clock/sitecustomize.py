@@ -8,27 +8,26 @@ import datetime
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 OFFSET = int(os.environ["WRONG_CLOCK"])
 
-right_time, right_time_ns = time.time, time.time_ns
-right_datetime = datetime.datetime
+right_time, right_time_ns, right_strftime = time.time, time.time_ns, time.strftime
 
 
-class WrongDatetime(right_datetime):
+class WrongDatetime(datetime.datetime):
     """A `datetime` whose `now` is wrong."""
 
     @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> "WrongDatetime":
+    def now(cls, tz: datetime.tzinfo | None = None) -> Self:
         return cls.fromtimestamp(time.time(), tz)
 
     @classmethod
-    def utcnow(cls) -> "WrongDatetime":
+    def utcnow(cls) -> Self:
         return cls.now(datetime.UTC).replace(tzinfo=None)
 
 
-def of_now(convert: Callable[..., Any]) -> Callable[[float | None], Any]:
+def of_now(convert: Callable[[float], Any]) -> Callable[..., Any]:
     return lambda seconds=None: convert(time.time() if seconds is None else seconds)
 
 
@@ -36,9 +35,11 @@ def strftime(form: str, at: Any = None) -> str:
     return right_strftime(form, time.localtime() if at is None else at)
 
 
-right_strftime = time.strftime
-time.time = lambda: right_time() + OFFSET
-time.time_ns = lambda: right_time_ns() + OFFSET * 10**9
-time.gmtime, time.localtime = of_now(time.gmtime), of_now(time.localtime)
-time.strftime = strftime
-datetime.datetime = WrongDatetime  # type: ignore[misc]
+vars(time).update(
+    time=lambda: right_time() + OFFSET,
+    time_ns=lambda: right_time_ns() + OFFSET * 10**9,
+    gmtime=of_now(time.gmtime),
+    localtime=of_now(time.localtime),
+    strftime=strftime,
+)
+vars(datetime).update(datetime=WrongDatetime)
