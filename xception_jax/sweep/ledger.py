@@ -190,9 +190,11 @@ def write_ledger(
 def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[str, Any]) -> bool:
     """Whether the tuning runs are in another directory, from whose record this sweep started.
 
-    `tuning.json` is then written here, too.
+    `tuning.json` is then written here, too, as it is where it cannot be read.
     """
-    if not (directory / TUNING).exists():
+    try:
+        read_json(directory / TUNING)
+    except InputError:
         text = json.dumps(experiment.tuned, indent=2) + "\n"
         files.write_whole(directory / TUNING, text)
     return bool(recorded.get("tuned_elsewhere", not (directory / TUNING_RUNS).is_dir()))

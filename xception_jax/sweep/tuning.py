@@ -258,7 +258,8 @@ def with_recorded_tuning(
     """The experiment with what was chosen for its arms in this directory, as far as it was.
 
     `sweep.json` decides where it holds the choice; before that, `tuning.json`. One that was changed
-    decides nothing and stays as it is, for the report to name.
+    decides nothing and stays as it is, for the report to name. One that cannot be read, as a power
+    cut may leave it, is written again by `write_ledger` or `tune_arms`.
 
     Args:
         directory: directory of the sweep.
@@ -266,11 +267,14 @@ def with_recorded_tuning(
         base: the config from which the arms start.
         warn: takes a line of text for people.
     """
-    in_sweep = as_mapping(as_mapping(_read(directory / SWEEP).get("experiment")).get("tuned"))
-    beside = _read(directory / TUNING)
-    if beside and not (has_valid_checksum(beside) and _goes_on(beside, in_sweep)):
+    recorded, _ = _read(directory / SWEEP)
+    in_sweep = as_mapping(as_mapping(recorded.get("experiment")).get("tuned"))
+    beside, damage = _read(directory / TUNING)
+    if damage is None and not (has_valid_checksum(beside) and _goes_on(beside, in_sweep)):
+        damage = "was changed after it was written"
+    if damage and (directory / TUNING).exists():
         said = "sweep.json holds what was chosen" if in_sweep else "the choice is made again"
-        warn(f"{TUNING} was changed after it was written: {said}")
+        warn(f"{TUNING} {damage}: {said}")
     for record in (in_sweep, beside):
         if _is_usable(record, experiment, base):
             return apply_tuning(experiment, record)
@@ -293,8 +297,9 @@ def _is_usable(record: Mapping[str, Any], experiment: Experiment, base: Config) 
     return is_same and {run.id for run in tuning_runs(experiment, base, arms)} <= tried
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The content of a file, and why it has none that can be read; what it held is found again."""
     try:
-        return read_json(path)
-    except InputError:  # missing or damaged: what was chosen is then found out again
-        return {}
+        return read_json(path), None
+    except InputError as error:
+        return {}, error.reason

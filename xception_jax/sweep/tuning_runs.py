@@ -123,7 +123,11 @@ def read_tuning_rows(directory: Path) -> list[dict[str, Any]]:
     path = directory / TUNING
     if not path.exists():
         return []
-    rows = read_json(path).get("runs")
+    try:
+        rows = read_json(path).get("runs")
+    except InputError as error:
+        reason = f"{error.reason}; `sweep` with the same words writes it again"
+        raise InputError(error.field, error.value, reason) from error
     kinds = {"arm": str, "seed": int, "id": str, "directory": str, "settings": dict, "values": list}
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in kinds.items())

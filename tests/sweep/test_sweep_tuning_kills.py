@@ -1,0 +1,177 @@
+"""Sweeps killed, or cut short, while tuning writes its choice: they go on to the same choice."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.statistics.test_declared import Call, Study
+from xception_jax.checksums import has_valid_checksum
+from xception_jax.runtime import run_directory
+from xception_jax.training import RunSpec
+
+BEST = {"none": 0.05, "relu": 0.2}
+CHOICE = ("sweep.json", "tuning.json")
+
+
+class Killed(BaseException):
+    """The process is gone; nothing but the system tidies up after it."""
+
+
+class TunedStudy(Study):
+    """A sweep that is tuned first; how far a run comes depends on its learning rate."""
+
+    def __init__(self, call: Call, directory: Path, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(call, directory, patch)
+        self.trainable = 10**10  # the seeds of tuning are large
+        self.fields = "seeds=4, tune=Tune('optimizer.learning_rate', (0.025, 0.05, 0.1, 0.2, 0.4))"
+
+    def final(self, run: RunSpec) -> float:
+        steps_away = np.log2(run.config.optimizer.learning_rate / BEST[run.labels.arm or ""])
+        return super().final(run) - 0.1 * abs(float(steps_away))
+
+    def tuning(self) -> dict[str, Any]:
+        """The content of `tuning.json`, without the times of the choice."""
+        record: dict[str, Any] = json.loads((self.home / "tuning.json").read_text())
+        assert has_valid_checksum(record)
+        del record["sha256"]
+        for entry in record["arms"].values():
+            del entry["at"]
+        return record
+
+    def assert_same(self, other: "TunedStudy") -> None:
+        """The same choice, on record in both places, and the same runs of the verdict."""
+        assert self.tuning() == other.tuning()
+        assert self.tuning()["complete"]
+        experiment, others = (study.record()["experiment"] for study in (self, other))
+        assert experiment["tuned"] == json.loads((self.home / "tuning.json").read_text())
+        assert experiment["arms"] == others["arms"]
+        assert self.record()["runs"] == other.record()["runs"]
+        assert len(self.record()["declarations"]) == 1
+
+
+@pytest.fixture
+def start(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TunedStudy]:
+    def start(name: str) -> TunedStudy:
+        (tmp_path / name).mkdir()
+        return TunedStudy(call, tmp_path / name, monkeypatch)
+
+    return start
+
+
+@pytest.fixture
+def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+    """`kill(3, "before")`: at the third file of `CHOICE` that is written; None: only counts them.
+
+    The kill comes before the new file is in its place, with a part of it beside the old one, or
+    just after that.
+    """
+    write = run_directory.write_whole
+    written: list[str] = []
+
+    def kill(number: int | None, moment: str = "") -> list[str]:
+        written.clear()
+
+        def killing(path: Path, content: str | bytes) -> None:
+            if path.name in CHOICE:
+                written.append(path.name)
+                if len(written) == number and moment == "before":
+                    path.with_name(f".{path.name}.1.partial").write_text(str(content)[:50])
+                    raise Killed
+            write(path, content)
+            if path.name in CHOICE and len(written) == number:
+                raise Killed
+
+        monkeypatch.setattr(run_directory, "write_whole", killing)
+        return written
+
+    yield kill
+    monkeypatch.setattr(run_directory, "write_whole", write)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_file_of_the_choice_changes_nothing(
+    start: Callable[..., TunedStudy], kill: Callable[..., list[str]]
+) -> None:
+    """From the declaration to the first run of the verdict, before and after each file."""
+    written = kill(None)
+    whole = start("whole")
+    whole.sweep()
+    names = list(written)
+    assert names.count("tuning.json") == 2  # what is tried, and what was chosen
+    trained = list(whole.trained)
+    for number in range(1, len(names) + 1):
+        for moment in ("before", "after"):
+            study = start(f"{number}-{moment}")
+            kill(number, moment)
+            with pytest.raises(Killed):
+                study.sweep()
+            kill(None)
+            assert study.sweep() == ""
+            study.assert_same(whole)
+            assert study.trained == trained  # and so no run was trained twice
+            assert not list(study.home.glob(".*.partial"))
+
+
+CUTS: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: bytes(len(content)),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("is_in_sweep", [False, True])
+def test_a_record_that_a_power_cut_left_is_named_and_written_again(
+    start: Callable[..., TunedStudy], kill: Callable[..., list[str]], is_in_sweep: bool, cut: str
+) -> None:
+    """Whether or not `sweep.json` has the choice by then."""
+    written = kill(None)
+    whole = start("whole")
+    whole.sweep()
+    number = len(written) - written[::-1].index("tuning.json")
+    study = start("cut")
+    if not is_in_sweep:
+        kill(number, "after")
+        with pytest.raises(Killed):
+            study.sweep()
+        kill(None)
+        assert not study.trained[-1][1] < 4  # no run of the verdict
+    else:
+        study.sweep()
+    path = study.home / "tuning.json"
+    path.write_bytes(CUTS[cut](path.read_bytes()))
+    code, _, err = study.call("status", study.home)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "tuning.json" in err
+    assert "`sweep` with the same words writes it again" in err
+    code, _, _ = study.call("report", study.home)
+    assert code == 0
+    said = study.sweep()
+    assert said.count("\n") == 1
+    assert "tuning.json cannot be read: " in said
+    assert ("sweep.json holds what was chosen" in said) == is_in_sweep
+    assert ("the choice is made again" in said) != is_in_sweep
+    study.assert_same(whole)
+    assert study.trained == whole.trained
+    assert study.sweep() == ""
+    assert study.call("status", study.home)[0] == 0
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_sweep_that_a_power_cut_left_is_refused_by_name(
+    start: Callable[..., TunedStudy], cut: str
+) -> None:
+    study = start("cut")
+    study.sweep()
+    path = study.home / "sweep.json"
+    path.write_bytes(CUTS[cut](path.read_bytes()))
+    before, trained = path.read_bytes(), len(study.trained)
+    code, _, err = study.call("sweep", study.file, "--workdir", study.home, *study.words())
+    assert (code, err.count("\n")) == (2, 1)
+    assert "sweep.json" in err
+    assert path.read_bytes() == before
+    assert len(study.trained) == trained
