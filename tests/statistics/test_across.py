@@ -19,6 +19,7 @@ from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.paired import holm, partial_conjunction
 from xception_jax.statistics.verdicts import open_arms
 from xception_jax.sweep import Claim, Trend
+from xception_jax.sweep.contrast_claims import AnyClaim
 
 BETTER = Claim("a", "b")
 EFFECT = {"a": 0.05, "b": 0.0}
@@ -35,9 +36,11 @@ def without_an_effect(sweep: SweepWriter, base: str) -> None:
     for seed in sweep.seeds:
         value = json.loads((sweep.run_directory(f"{base}-b", seed) / "run.json").read_text())
         top1 = value["result"]["top1"] + 0.01 * (-1) ** seed
-        edit_run(
-            sweep.run_directory(f"{base}-a", seed), lambda r, v=top1: r["result"].update(top1=v)
-        )
+
+        def change(record: dict[str, Any], top1: float = top1) -> None:
+            record["result"]["top1"] = top1
+
+        edit_run(sweep.run_directory(f"{base}-a", seed), change)
 
 
 # -- the rule ------------------------------------------------------------------------------------
@@ -156,7 +159,7 @@ def test_the_opposite_on_enough_bases_is_the_opposite(
 def test_equivalence_and_a_trend_are_judged_over_bases(
     call: Call, new_sweep: NewSweep, rng: np.random.Generator
 ) -> None:
-    claims = [
+    claims: list[AnyClaim] = [
         Claim("a", "b", "equivalent", margin=0.02),
         Trend(("a", "b", "c"), ("final_top1", "curve_area")),
     ]
