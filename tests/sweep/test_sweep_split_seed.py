@@ -55,13 +55,13 @@ def test_packs_hold_runs_of_one_split(experiment: Path, tmp_path: Path) -> None:
 def trained(tmp_path_factory, call, experiment, shrunk_words) -> Path:
     """Two arms, four seeds, each seed on a split of its own; in packs where they can be."""
     home = tmp_path_factory.mktemp("split") / "sweep"
-    fewer = ("data.train_examples=null", "train.epochs=0.1", "train.evaluate_every_epochs=0.05")
-    words = ("--seeds", "4", "--packing", "3", *shrunk_words, *fewer, BY_SEED)
+    words = ("--seeds", "4", "--packing", "3", *shrunk_words, BY_SEED)
     code, _, err = call("sweep", str(experiment), "--workdir", str(home), *words)
     assert (code, err) == (0, "")
     return home
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_arms_of_a_seed_stay_paired_and_the_audit_expects_other_splits(trained: Path) -> None:
     """`digits` has no test split: both are held out of train, and both vary."""
     read = read_directory(trained)
@@ -79,6 +79,7 @@ def test_arms_of_a_seed_stay_paired_and_the_audit_expects_other_splits(trained: 
     assert all("a split of its own for each seed" in sentence for sentence in sentences)
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_examples_of_other_seeds_are_not_taken_for_the_same(trained: Path) -> None:
     """Row i of the predictions is another image for each seed."""
     verdicts = write_report(trained).verdicts

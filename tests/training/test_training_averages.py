@@ -94,9 +94,8 @@ def test_a_step_that_is_not_finite_leaves_the_averages():
 
 def test_a_run_is_evaluated_with_averaged_statistics(run, shrunk, tmp_path):
     """By a plain call of the model on images gathered here."""
-    words = ("train.average_decay=0.8",)
-    record = run(tmp_path, *words)
-    config = shrunk(*words)
+    record = run(tmp_path)
+    config = shrunk()
     with_data = open_data(config)
     spec = make_step_spec(config, with_data.info)
     _, state = read_state(tmp_path / "checkpoints", spec.shapes(), make_mesh(), None)

@@ -12,7 +12,8 @@ from xception_jax.training import Labels, RunSpec, train_together
 from xception_jax.training.divergence import find_origin
 from xception_jax.training.setup import make_step_spec, open_data
 
-WILD = ("optimizer.learning_rate=1e3", "optimizer.momentum=0.99", "optimizer.weight_decay=10")
+# What changes no compiled program.
+WILD = ("optimizer.learning_rate=1e3", "optimizer.weight_decay=10")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_a_cause_that_cannot_be_looked_for_is_said(broken, monkeypatch):
 
 
 def test_a_run_says_where_it_diverged(run, tmp_path):
-    written = run(tmp_path, *WILD, "train.epochs=30")
+    written = run(tmp_path, *WILD)
     found = written["divergence"]
     assert written["status"] == "diverged"
     assert found["module"] or found["what"]
@@ -89,7 +90,7 @@ def test_a_run_says_where_it_diverged(run, tmp_path):
 @pytest.mark.slow
 def test_in_a_pack_the_slot_that_diverged_is_looked_at(shrunk, tmp_path):
     """The same step, rate and module as alone."""
-    words = ((), (*WILD, "train.epochs=3"))
+    words = ((), WILD)
     runs = [RunSpec(shrunk(*own), tmp_path / str(n), Labels(str(n))) for n, own in enumerate(words)]
     fine, diverged = train_together(runs, 2)
     alone = RunSpec(runs[1].config, tmp_path / "alone", Labels("alone"))
