@@ -76,9 +76,10 @@ def test_every_command_that_computes_refuses_it(command, tmp_path):
 
 
 def test_types_of_64_bits_change_nothing(tmp_path):
-    words = (*SHRUNK, "data.augmentation=shift_flip")
+    flags = os.environ["XLA_FLAGS"]  # with which other tests have compiled these programs
     for home, x64 in (("without", "0"), ("with", "1")):
-        done = run(("train", CONFIG, "--workdir", tmp_path / home, *words), JAX_ENABLE_X64=x64)
+        words = ("train", CONFIG, "--workdir", tmp_path / home, *SHRUNK)
+        done = run(words, JAX_ENABLE_X64=x64, XLA_FLAGS=flags)
         assert done.returncode == 0, done.stderr
     assert_same_run(tmp_path / "without", tmp_path / "with")
     logs = [(tmp_path / home / "metrics.jsonl").read_bytes() for home in ("without", "with")]

@@ -44,7 +44,14 @@ def write_idx(directory: Path, rng: np.random.Generator, train: int, test: int) 
     return written
 
 
-def test_mini_is_what_the_sheets_show(prepared: str) -> None:
+@pytest.fixture(scope="module")
+def stored(prepared: str) -> dict[str, list[tuple[bytes, Any]]]:
+    """The prepared set, read once: all pixels and labels of each split."""
+    source = load("fashion_mnist_mini", directory=prepared)
+    return {split: contents(source, split) for split in source.splits}
+
+
+def test_mini_is_what_the_sheets_show(prepared: str, stored) -> None:
     source = load("fashion_mnist_mini", directory=prepared)
     assert {name: len(split) for name, split in source.splits.items()} == {
         "train": 10800,
@@ -59,18 +66,21 @@ def test_mini_is_what_the_sheets_show(prepared: str) -> None:
         for row, line in enumerate(labels)
         for column, digit in enumerate(line)
     ]
-    assert sorted(contents(source, "test")) == sorted(tiles)
+    assert sorted(stored["test"]) == sorted(tiles)
     _, counts = np.unique([label for _, label in tiles], return_counts=True)
     assert counts.tolist() == [200] * 10
 
 
-def test_mini_is_read_from_the_sheets_in_the_order_of_tfds(prepared: str) -> None:
-    shipped_set, stored = load("fashion_mnist_mini"), load("fashion_mnist_mini", directory=prepared)
-    assert shipped_set.class_names == stored.class_names
-    assert shipped_set.channels == stored.channels
+def test_mini_is_read_from_the_sheets_in_the_order_of_tfds(prepared: str, stored) -> None:
+    shipped_set, of_tfds = (
+        load("fashion_mnist_mini"),
+        load("fashion_mnist_mini", directory=prepared),
+    )
+    assert shipped_set.class_names == of_tfds.class_names
+    assert shipped_set.channels == of_tfds.channels
     for split in ("train", "valid", "test"):
-        assert contents(shipped_set, split) == contents(stored, split)
-        assert shipped_set.splits[split].name(3) == stored.splits[split].name(3)
+        assert contents(shipped_set, split) == stored[split]
+        assert shipped_set.splits[split].name(3) == of_tfds.splits[split].name(3)
 
 
 def test_mini_needs_no_tfds() -> None:
@@ -91,11 +101,10 @@ def test_validation_split_is_fixed_and_fair(prepared: str) -> None:
     np.testing.assert_allclose(shares, 0.1, atol=5 * np.sqrt(0.1 * 0.9 * 0.8 / 2400))
 
 
-def test_train_examples_keeps_the_first(prepared: str) -> None:
-    whole = load("fashion_mnist_mini", directory=prepared)
+def test_train_examples_keeps_the_first(prepared: str, stored) -> None:
     some = load("fashion_mnist_mini", directory=prepared, train_examples=100)
-    assert contents(some, "train") == contents(whole, "train")[:100]
-    assert contents(some, "valid") == contents(whole, "valid")
+    assert contents(some, "train") == stored["train"][:100]
+    assert contents(some, "valid") == stored["valid"]
     with pytest.raises(InputError, match=r"data\.train_examples=10801.*value: 10800"):
         load("fashion_mnist_mini", directory=prepared, train_examples=10801)
 

@@ -1,10 +1,12 @@
 """Fixtures that build the C++ kernels for these tests alone.
 
 They are not built into the cache directory of the test run, where it would depend on the order of
-tests whether others find them; nor into the user's, whose content must not affect the tests.
+tests whether others find them; nor into the user's, whose content must not affect the tests. They
+are built once, into pytest's own cache: for another compiler, run pytest with --cache-clear.
 """
 
-import os
+import fcntl
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +17,19 @@ from xception_jax.ops.native.building import build, compiler
 
 
 @pytest.fixture(scope="session")
-def kernels_home() -> Path:
-    """An XDG_CACHE_HOME with the kernels, shared by all processes of these tests."""
-    home = Path(os.environ["XDG_CACHE_HOME"]) / "with_kernels"
+def kernels_home(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An XDG_CACHE_HOME with the kernels and nothing else."""
+    assert pytestconfig.cache is not None
+    built = pytestconfig.cache.mkdir("kernels")
+    with (built / "lock").open("w") as lock:  # to build takes 20 seconds of all cores
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not any(built.glob(f"{native.version()}-*.so")):
+            build(built)
+    home = tmp_path_factory.mktemp("with_kernels")
     directory = home / "xception_jax" / "kernels"
-    if not any(directory.glob(f"{native.version()}-*.so")):
-        build(directory)
+    directory.mkdir(parents=True)
+    for library in built.glob(f"{native.version()}-*.so"):
+        shutil.copy(library, directory)
     return home
 
 

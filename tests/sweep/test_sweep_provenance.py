@@ -58,10 +58,10 @@ def audit(call: Callable, home: Path) -> list[dict]:
 
 def test_arms_on_other_labels_do_not_pair(call, folders, shrunk_words, tmp_path) -> None:
     words = [word for word in shrunk_words if not word.startswith("data.name=")]
-    a, b = (dict[str, Any]({"data.directory": str(folder)}) for folder in folders)
+    a, b = ({"data.directory": str(folder)} for folder in folders)
     # One program for all of them: to compile is what takes time here.
     rate = "optimizer.learning_rate"
-    arms = {"first": a, "shifted": b | {rate: 0.05}, "slow": a | {rate: 0.04}}
+    arms: dict[str, dict] = {"first": a, "shifted": b | {rate: 0.05}, "slow": a | {rate: 0.04}}
     file, home = write_experiment(tmp_path / "labels.py", arms), tmp_path / "w"
     code, _, err = call(
         "sweep", file, "--workdir", home, "--packing", "off", *words, "data.name=folder"
