@@ -14,9 +14,11 @@ import pytest
 from tests.statistics.test_contrast_claims import ARMS, FACTORS, build_factorial
 from tests.statistics.test_tuning import fill, hill
 from tests.statistics.test_verdicts import build
+from tests.synthetic_bases import build_on_bases
 from tests.synthetic_sweep import DECLARED, SweepWriter, edit_run
 from tests.synthetic_tuning import add_tuning, edit_sweep
 from xception_jax.checksums import with_checksum
+from xception_jax.errors import InputError
 from xception_jax.report import write_report
 from xception_jax.report.archiving import write_archive
 from xception_jax.report.evaluation import Evaluation, evaluate
@@ -116,6 +118,28 @@ def test_a_sweep_with_factors(
     sweep = build_factorial(new_sweep, (Interaction(tuple(FACTORS), ("pw", "relu")),), effects, rng)
     write_archive(sweep.directory, tmp_path / "archive")
     assert require_same(sweep.directory, tmp_path / "archive").verdicts["claims"]
+
+
+def test_a_sweep_over_several_bases(
+    new_sweep: NewSweep, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    effects = {"mini": {"a": 0.05, "b": 0.0}, "wide": {"a": 0.0, "b": 0.0}}
+    sweep = build_on_bases(new_sweep, [Claim("a", "b")], effects, rng)
+    write_archive(sweep.directory, tmp_path / "archive")
+    (claim,) = require_same(sweep.directory, tmp_path / "archive").verdicts["claims"]
+    assert [each["base"] for each in claim["bases"]] == ["mini", "wide"]
+
+
+def test_an_archive_that_would_say_something_else_is_not_written(
+    judged: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(packed: np.ndarray, count: int) -> np.ndarray:
+        return np.ones(count, np.uint8)
+
+    monkeypatch.setattr("xception_jax.report.archive.np.unpackbits", other)
+    with pytest.raises(InputError, match=r"would not say the same.*claims, noise"):
+        write_archive(judged.directory, tmp_path / "archive")
+    assert [path.name for path in tmp_path.iterdir()] == [judged.directory.name]
 
 
 def test_a_confirmation_of_another_sweep(judged: SweepWriter, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ It holds what the report reads, without checkpoints, images and what is of one m
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from xception_jax.report.tables import results_frame
 from xception_jax.statistics.results import Sweep
 
 FIELD = "--archive"
-_JUDGED = ("title", "declared", "verdict", "grade", "n", "look", "endpoints")
+_WORDS = ("sentence", "grade_reasons")  # of verdicts, in which a path may stand
 
 
 def require_place(target: Path, sweep: Sweep) -> None:
@@ -162,16 +162,17 @@ def _results(archived: Evaluation) -> dict[str, bytes]:
 
 def _require_same(original: Evaluation, archived: Evaluation, target: Path) -> None:
     """Raises `InputError` if the verdicts of an archive are not those of the sweep."""
-    ours, theirs = (_numbers(each.verdicts) for each in (original, archived))
+    ours, theirs = (_without_words(each.verdicts) for each in (original, archived))
     if unlike := [name for name in ours if ours[name] != theirs[name]]:
         reason = f"would not say the same as {original.sweep.directory} ({', '.join(unlike)})"
         raise InputError(FIELD, str(target), f"{reason}; does another process work there?")
 
 
-def _numbers(verdicts: Mapping[str, Any]) -> dict[str, Any]:
-    """The verdicts without sentences, in which paths may stand."""
-    claims = [{name: claim[name] for name in _JUDGED} for claim in verdicts["claims"]]
-    return {"claims": claims, "compute": verdicts["compute"], "noise": verdicts["noise"]}
+def _without_words(content: Any) -> Any:
+    """Verdicts without their words."""
+    if isinstance(content, dict):
+        return {k: _without_words(each) for k, each in content.items() if k not in _WORDS}
+    return [_without_words(each) for each in content] if isinstance(content, list) else content
 
 
 def _as_json(record: Any) -> bytes:
