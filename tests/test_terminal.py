@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -75,6 +76,15 @@ def test_a_console_whose_reader_left_goes_on():
         assert console.quiet
 
 
+@pytest.fixture
+def heard_hangup() -> Iterator[None]:
+    """A hangup is not ignored, as it is where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heard_hangup")
 @pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_a_second_request_to_stop_ends_the_process(first):
     with interruptible() as stop:
