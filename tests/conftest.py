@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import gc
 import io
 import os
 import shutil
@@ -42,17 +41,6 @@ def compiled_programs() -> None:
     cache = Path(os.environ["XDG_CACHE_HOME"]) / "xception_jax" / "programs"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def rare_collections() -> None:
-    """Leaves what is imported out of garbage collections, and has them less often.
-
-    They took 4% of the time of tests/sweep: to trace a program makes many objects.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session")
