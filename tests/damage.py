@@ -32,7 +32,7 @@ def delete(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    """By a directory; a directory by a file."""
+    """Puts a directory in the place of a file, or a file in that of a directory."""
     was_directory = path.is_dir()
     delete(path)
     path.write_text("") if was_directory else path.mkdir()

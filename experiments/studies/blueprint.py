@@ -1,4 +1,4 @@
-"""What of "the pointwise operation first is better" remains without normalization between them?
+"""Blueprint separable convolutions: is it the order that helps, or what stands between?
 
     xception-jax data prepare fashion_mnist --from DIR
     xception-jax sweep experiments/studies/blueprint.py --workdir results/studies/blueprint
@@ -6,7 +6,7 @@
 Blueprint separable convolutions (Haase and Amthor, CVPR 2020) put the pointwise operation first,
 and are compared with blocks that have normalization and ReLU between their operations, of which
 they themselves have none. Here the three differences are factors of their own.
-`docs/studies/blueprint.md` says what came out.
+It has not been run yet.
 """
 
 from xception_jax.sweep import Claim, Effect, Experiment, Interaction, Tune

@@ -3,7 +3,7 @@
     xception-jax data prepare fashion_mnist --from DIR
     xception-jax sweep experiments/studies/segments.py --workdir results/studies/segments
 
-All arms have as many parameters as the first. `docs/studies/segments.md` says what came out.
+All arms have as many parameters as the first. It has not been run yet.
 """
 
 from xception_jax.sweep import Effect, Experiment, Interaction, Trend, Tune
@@ -44,7 +44,7 @@ def _spatial(segments: str | int, order: str) -> dict[str, object]:
 
 
 def _claims(activation: str, levels: dict[str, dict[str, object]]) -> Claims:
-    """What the conjecture says of an activation: over depth, between the ends, and at each end."""
+    """The claims that the conjecture makes of an activation: over depth, and at both ends."""
     return (
         Trend(
             tuple(f"{segments}-{activation}" for segments in DEPTHS),

@@ -8,7 +8,7 @@ from xception_jax.tracking import read_metrics
 
 
 def run_dirs(sweep: Path) -> list[Path]:
-    """Of its runs, in its order; empty before it is recorded."""
+    """The directories of a sweep's runs, in its order; empty before it is recorded."""
     path = sweep / "sweep.json"
     if not path.exists():
         return []
@@ -31,7 +31,7 @@ def has_ended(home: Path) -> bool:
 
 
 def rows(sweep: Path) -> int:
-    """Of all logs."""
+    """The number of rows in all logs of a sweep."""
     files = (home / "metrics.jsonl" for home in run_dirs(sweep))
     return sum(path.read_bytes().count(b"\n") for path in files if path.exists())
 

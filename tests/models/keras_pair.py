@@ -134,7 +134,7 @@ def assert_same_modules(
     outputs: list[Any],
     ours: Callable[[Any, jax.Array], list[jax.Array]],
 ) -> None:
-    """In float64; the first module that differs is named.
+    """Compares the outputs of all modules in float64, and names the first that differs.
 
     Args:
         pair: the two models.
@@ -165,7 +165,7 @@ def assert_same_modules(
 
 
 def assert_same_gradients(pair: Pair, train: bool) -> None:
-    """Of every weight, and the moving statistics after a step; in float64."""
+    """Compares every weight's gradient, and the moving statistics after a step, in float64."""
 
     def loss(logits):
         return jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 7])

@@ -233,7 +233,7 @@ def test_an_archive_says_nothing_of_the_machine(judged: SweepWriter, tmp_path: P
 
 
 def texts_of(archive: Path) -> list[str]:
-    """All text in an archive."""
+    """Reads every text that an archive holds, its Parquet files' too."""
     texts = []
     for path in archive.iterdir():
         if path.suffix == ".parquet":

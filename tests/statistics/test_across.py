@@ -248,7 +248,7 @@ def test_what_is_decided_over_all_is_decided_on_each(
 def test_verdicts_on_bases_are_adjusted_over_claims_and_bases(
     call: Call, new_sweep: NewSweep, rng: np.random.Generator
 ) -> None:
-    """Of two claims on two bases one p is 1/128 and the others are large: it counts four times."""
+    """The smallest p, 1/128, counts four times among those of two claims on two bases."""
     arms = {"a": 0.05, "b": 0.0, "c": 0.0}
     effects = {"x": arms, "y": {**arms, "a": 0.0}}
     sweep = build_on_bases(new_sweep, [BETTER, Claim("c", "b")], effects, rng)

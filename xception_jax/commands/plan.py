@@ -241,8 +241,9 @@ def _cost_table(costs: list[tuple[str, "Cost"]], references: dict[str, str]) -> 
     for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
         justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
         table.add_column(heading, justify=justify, overflow="fold")
+    cost_of = dict(costs)
     for arm, cost in costs:
-        reference = dict(costs).get(references.get(arm, ""), costs[0][1])
+        reference = cost_of.get(references.get(arm, ""), costs[0][1])
         table.add_row(arm, *_cells(cost, reference))
     return table
 
