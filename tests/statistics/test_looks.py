@@ -189,7 +189,8 @@ def test_sweep_says_whether_claims_or_looks_have_run_out(
     study.finals = {"none": 0.85, "relu": relu}
     study.fields = "seeds=12, looks=(8, 12), spending='pocock'"
     _, out, _ = study.call("sweep", study.write(), "--workdir", study.home, *study.words())
-    assert said in out
+    assert f"{said}; next: xception-jax report" in out
+    assert out.count("next:") == 1  # not after the looks before
 
 
 def test_looks_cannot_change_once_there_are_results(study: Study) -> None:  # noqa: F811

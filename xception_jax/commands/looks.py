@@ -1,5 +1,6 @@
-"""A sweep with declared looks, one look after another, and what its seeds can decide."""
+"""What `sweep` says before and after its runs, and how it goes from look to look."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     Runs = Sequence[PlannedRun]
 
 
+def size_line(experiment: "Experiment", runs: int) -> str:
+    """How many arms, bases, seeds and runs a sweep has."""
+    arms, bases = len(experiment.claimed_arms), experiment.bases
+    on_bases = f" x {len(bases)} bases ({', '.join(bases)})" * bool(bases)
+    return f"{experiment.name}: {arms} arms{on_bases} x {experiment.seeds} seeds = {runs} runs"
+
+
 def seed_lines(experiment: "Experiment") -> list[str]:
     """What the seeds of an experiment can decide, whatever comes out."""
     from xception_jax.statistics.decidable import describe_decidable
@@ -21,6 +29,11 @@ def seed_lines(experiment: "Experiment") -> list[str]:
     claims, arms = experiment.described_claims(), experiment.claimed_arms
     looks = Looks(experiment.looks, experiment.spending) if experiment.looks else None
     return describe_decidable(claims, arms, experiment.seeds, looks)
+
+
+def next_report(workdir: Path) -> str:
+    """What to run after a sweep."""
+    return f"next: xception-jax report {shlex.quote(str(workdir))}"
 
 
 def look_by_look(
@@ -68,5 +81,5 @@ def look_by_look(
             break
     is_last = number == len(experiment.looks)  # after which no claim is open, decided or not
     left = "no look is left" if is_last else "every claim is decided"
-    console.print(f"{left} after look {number} of {len(experiment.looks)}")
+    console.print(f"{left} after look {number} of {len(experiment.looks)}; {next_report(home)}")
     return code

@@ -22,7 +22,7 @@ from xception_jax.commands.console import (
 from xception_jax.commands.devices import require_devices_of_workers
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.library_output import kept_apart
-from xception_jax.commands.looks import look_by_look, seed_lines
+from xception_jax.commands.looks import look_by_look, next_report, seed_lines, size_line
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
 from xception_jax.commands.sweep_options import (
     FirstSeed,
@@ -191,9 +191,9 @@ def _work(
             return _submit(opened, home, part, how["sizes"])
         if opened is None:
             return _train(home, experiment, part, steps, **how)
-        return _launch(home, part, steps, opened, retries=engine.tries, **how)
+        return _launch(home, experiment, part, steps, opened, retries=engine.tries, **how)
 
-    for line in (_counts(experiment, len(runs)), *seed_lines(experiment)):
+    for line in (size_line(experiment, len(runs)), *seed_lines(experiment)):
         console.print(line)
     if not experiment.looks:
         return train(runs, opened)
@@ -250,12 +250,6 @@ def _read_tuned(
     return experiment, [] if experiment.untuned else plan_runs(experiment, base)
 
 
-def _counts(experiment: "Experiment", runs: int) -> str:
-    arms, bases = len(experiment.claimed_arms), experiment.bases
-    on_bases = f" x {len(bases)} bases ({', '.join(bases)})" * bool(bases)
-    return f"{experiment.name}: {arms} arms{on_bases} x {experiment.seeds} seeds = {runs} runs"
-
-
 def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **how: Any) -> int:
     """Trains all unfinished runs in this process; returns the exit code."""
     from xception_jax.commands.display import showing
@@ -267,10 +261,17 @@ def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **
             records = run_missing(workdir, experiment, runs, steps, listener=show, **how)
     except Interrupted as error:
         return interrupted(error)
-    return _summed_up(workdir, [record["status"] for record in records])
+    return _summed_up(workdir, experiment, [record["status"] for record in records])
 
 
-def _launch(workdir: Path, runs: "Runs", steps: Any, launcher: "Launcher", **how: Any) -> int:
+def _launch(
+    workdir: Path,
+    experiment: "Experiment",
+    runs: "Runs",
+    steps: Any,
+    launcher: "Launcher",
+    **how: Any,
+) -> int:
     """Trains all unfinished runs in workers that this process watches; returns the exit code."""
     from xception_jax.commands.display import showing
     from xception_jax.launchers.launching import launch_missing
@@ -285,7 +286,7 @@ def _launch(workdir: Path, runs: "Runs", steps: Any, launcher: "Launcher", **how
     except Stopped as error:
         warn(str(error))
         return FAILED
-    return _summed_up(workdir, [record["status"] for record in records])
+    return _summed_up(workdir, experiment, [record["status"] for record in records])
 
 
 def _submit(engine: "SlurmArray", workdir: Path, runs: "Runs", sizes: "Sizes | None") -> int:
@@ -328,10 +329,11 @@ def _train_unit(workdir: Path, number: int) -> int:
     return DONE if all(record["status"] in ENDED for record in records) else FAILED
 
 
-def _summed_up(workdir: Path, statuses: Sequence[str]) -> int:
+def _summed_up(workdir: Path, experiment: "Experiment", statuses: Sequence[str]) -> int:
     counts = Counter(statuses)
     summary = ", ".join(f"{count} {status}" for status, count in counts.items())
-    console.print(f"{summary}; next: xception-jax report {shlex.quote(str(workdir))}")
+    # With looks, `look_by_look` says what comes next.
+    console.print(summary if experiment.looks else f"{summary}; {next_report(workdir)}")
     return DONE if set(counts) == {"done"} else FAILED
 
 
