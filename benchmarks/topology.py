@@ -103,9 +103,7 @@ def main(words: list[str]) -> None:
         written["variants"].append(described)
         text = json.dumps(written, indent=1) + "\n"
         (asked.output / f"topology{suffix}.json").write_text(text)
-        moved = (
-            "" if figures.accessed_bytes is None else f"{figures.accessed_bytes / 1e6:,.1f} MB, "
-        )
+        moved = "" if figures.hbm_bytes is None else f"{figures.hbm_bytes / 1e6:,.1f} MB, "
         print(
             f"{program.name}: {moved}{figures.memory_bytes / 2**30:.2f} GiB, "
             f"{figures.compile_seconds:.0f} s",

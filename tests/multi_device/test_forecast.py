@@ -68,7 +68,7 @@ def test_an_arm_is_compiled_once_and_its_figures_add_up(
     (traffic,) = train["figures"]["traffic"]
     assert traffic["kind"] == "all-reduce"
     assert traffic["sent_bytes"] == pytest.approx(traffic["bytes"] * 2 * 7 / 8)
-    assert train["best"]["memory"] == train["figures"]["accessed_bytes"] / 819e9
+    assert train["best"]["memory"] == train["figures"]["hbm_bytes"] / 819e9
     step, evaluation = (max(arm[kind]["best"].values()) for kind in ("train", "evaluation"))
     # digits has 1,797 images, and one batch of an evaluation holds all of a split.
     assert arm["run_seconds"] == pytest.approx(4 * step + 4 * evaluation)

@@ -13,7 +13,7 @@ from xception_jax.planning.topology import Topology
 def test_a_step_that_does_not_fit_takes_no_time_and_is_a_fault():
     chips = Topology("v5e:4x4", (None,) * 16, 15.75 * 2**30)
     large = best_step(Figures(17.6e9, 100.0, fits=False), chips)
-    small = best_step(Figures(1e9, 100.0, flops=197e9, accessed_bytes=8.19e9), chips)
+    small = best_step(Figures(1e9, 100.0, flops=197e9, hbm_bytes=8.19e9), chips)
     assert large.best is None
     assert small.seconds == pytest.approx(0.01)
     forecast = Forecast("none", 2048, large, small, 10, 1, None, 2048)

@@ -148,13 +148,13 @@ def _cells(step: "Step", topology: "Topology") -> tuple[str, ...]:
     free = topology.memory_bytes - figures.memory_bytes
     memory = gibibytes(figures.memory_bytes), gibibytes(free)
     seconds = f"{figures.compile_seconds:,.0f} s"
-    if best is None or figures.flops is None or figures.accessed_bytes is None:
+    if best is None or figures.flops is None or figures.hbm_bytes is None:
         return *memory, "", "", "", "", "does not fit", seconds
     sent = sum(traffic.sent_bytes for traffic in figures.traffic)
     return (
         *memory,
         quantity(figures.flops),
-        f"{quantity(figures.accessed_bytes)}B",
+        f"{quantity(figures.hbm_bytes)}B",
         f"{quantity(sent)}B",
         f"{best.seconds * 1e3:,.3g} ms",
         _BOUND[best.bound],

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from xception_jax.config import Config
 from xception_jax.data import DatasetInfo, lies_in_memory
 from xception_jax.planning.collectives import Collective, gathered_rows, read_collectives
+from xception_jax.planning.hbm import hbm_bytes
 from xception_jax.planning.topology import Topology, needed_and_available
 from xception_jax.training.compile import lower_evaluation_step, lower_train_steps, shapes_of
 from xception_jax.training.setup import (
@@ -75,17 +76,19 @@ class Figures:
         compile_seconds: processor time of compilation, on the machine that compiled it.
         fits: whether the chip has enough HBM; if not, the figures below are None or empty.
         flops: floating-point operations of a step.
-        accessed_bytes: bytes that a step reads and writes in HBM.
+        hbm_bytes: bytes that a step reads and writes in HBM, see `planning.hbm`.
+        accessed_bytes: the compiler's own count, in which the memory on the chip is another part.
         traffic: collectives of a step by kind.
         gathered: descriptions of collectives that gather the batch, of which there should be none.
         loops: number of loops inside a step. The compiler counts one iteration of each, so that
-            `flops`, `accessed_bytes` and `traffic` are too low if there are any.
+            `flops`, both numbers of bytes and `traffic` are too low if there are any.
     """
 
     memory_bytes: float
     compile_seconds: float
     fits: bool = True
     flops: float | None = None
+    hbm_bytes: float | None = None
     accessed_bytes: float | None = None
     traffic: tuple[Traffic, ...] = ()
     gathered: tuple[str, ...] = ()
@@ -166,6 +169,7 @@ def compile_figures(step: LoweredStep, topology: Topology) -> Figures:
         compile_seconds=seconds,
         fits=memory_bytes <= topology.memory_bytes,
         flops=float(cost["flops"]),
+        hbm_bytes=float(hbm_bytes(text)),
         accessed_bytes=float(cost["bytes accessed"]),
         traffic=tuple(_by_kind(collectives)),
         gathered=tuple(map(str, gathered_rows(collectives, step.rows, step.state))),

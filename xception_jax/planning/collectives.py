@@ -3,16 +3,15 @@
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from math import prod
+
+from xception_jax.planning.hlo import HloArray, read_arrays
 
 _KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast"
 # %name = type kind(operands), attributes; only the start of an asynchronous pair is counted.
 _INSTRUCTION = re.compile(rf"^\s*(?:ROOT )?%?\S+ = (.+?) ({_KINDS})(-start)?\((.*)$")
-_ARRAY = re.compile(r"\b([a-z]+\d+[a-z0-9]*|pred)\[([\d,]*)\]")
 _LISTED_GROUP = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _COUNTED_GROUPS = re.compile(r"replica_groups=\[\d+,(\d+)\]")
 _ORIGIN = re.compile(r'op_name="([^"]*)"')
-_DIGITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,7 @@ class Collective:
     @property
     def bytes(self) -> int:
         """Size of the array."""
-        bits = 8 if self.dtype == "pred" else int(_DIGITS.findall(self.dtype)[0])
-        return prod(self.shape) * bits // 8
+        return HloArray(self.dtype, self.shape).bytes
 
     @property
     def sent_bytes(self) -> float:
@@ -67,7 +65,7 @@ def _parse_line(line: str, devices: int) -> Iterator[Collective]:
     if match is None:
         return
     result, kind, start, rest = match.groups()
-    arrays = [_array(*match) for match in _ARRAY.findall(result)]
+    arrays = [(array.dtype, array.shape) for array in read_arrays(result)]
     if start and kind != "all-reduce":
         # The operands, then as many results; a permutation adds two u32 of its own.
         arrays = [array for array in arrays if array != ("u32", ())]
@@ -78,10 +76,6 @@ def _parse_line(line: str, devices: int) -> Iterator[Collective]:
         # Which dimension is scattered does not matter here; the size is right.
         full = (shape[0] * group, *shape[1:]) if kind == "reduce-scatter" and shape else shape
         yield Collective(kind, dtype, full, group, origin[1] if origin else "")
-
-
-def _array(dtype: str, dimensions: str) -> tuple[str, tuple[int, ...]]:
-    return dtype, tuple(int(size) for size in dimensions.split(",") if size)
 
 
 def _group_size(attributes: str) -> int | None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -193,12 +193,12 @@ def _full_at(known: dict[int, float], available: float) -> float:
 
 def best_step(figures: Figures, topology: Topology) -> Step:
     """A step with its roofline on a chip of the topology."""
-    if not figures.fits or figures.flops is None or figures.accessed_bytes is None:
+    if not figures.fits or figures.flops is None or figures.hbm_bytes is None:
         return Step(figures, None)
     best = roofline(
         CHIPS[topology.generation],
         flops=figures.flops,
-        memory_bytes=figures.accessed_bytes,
+        memory_bytes=figures.hbm_bytes,
         sent_bytes=sum(traffic.sent_bytes for traffic in figures.traffic),
     )
     return Step(figures, best)
@@ -221,7 +221,9 @@ def _read(content: dict[str, Any]) -> Figures:
 
 
 def _key(step: LoweredStep, topology: Topology) -> str:
-    """Digest of everything that the figures depend on: program, chips and compiler."""
+    """Digest of what the figures depend on: program, chips, compiler, and what is counted."""
     versions = {name: version(name) for name in ("jax", "jaxlib", "libtpu", "xception-jax")}
-    content = [topology.name, topology.memory_bytes, versions, step.rows, step.lowered.as_text()]
+    counted = [field.name for field in fields(Figures)]
+    program = step.rows, step.lowered.as_text()
+    content = [topology.name, topology.memory_bytes, versions, counted, *program]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
