@@ -11,7 +11,8 @@ class frequency. At this scale a run ends before the first decay of the learning
 3,000,000 images. Settings marked "ours" are not from the paper.
 
 Measured once, on 2026-11-23, seed 0, on two shared CPU cores: 4.6 minutes; on the 1,500 test
-mosaics MAP@100 0.965 and top-1 0.993.
+mosaics MAP@100 0.965 and top-1 0.993. Averaged weights have been evaluated with other statistics
+since (CHANGELOG.md, *Results*), so that a run of today gives other numbers.
 """
 
 from ml_collections import ConfigDict

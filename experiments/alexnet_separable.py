@@ -1,6 +1,7 @@
 """Sifre's experiment (paper section 2): AlexNet with regular and with separable convolutions.
 
 Run it with `xception-jax sweep experiments/alexnet_separable.py --workdir results/alexnet`.
+No result of it is published yet.
 
 At full size, on ImageNet with AlexNet's 224 pixels (not run). The paper does not give Sifre's
 settings, so the others are those of Xception in `configs/imagenet.py`:

@@ -1,6 +1,7 @@
 """Figures 7 and 8 and table 2 of the paper: both models, with and without fully-connected layers.
 
 Run it with `xception-jax sweep experiments/fully_connected.py --workdir results/fully_connected`.
+No result of it is published yet.
 
 The paper compares MAP@100 on JFT with none and with two layers of 4096 units before the classifier,
 twice the number of features of both models. Here both models are tiny, and the layers have 384

@@ -1,6 +1,7 @@
 """Figure 6 and tables 1 and 3 of the paper: Inception and Xception of the same size.
 
 Run it with `xception-jax sweep experiments/inception_vs_xception.py --workdir results/inception`.
+No result of it is published yet.
 
 As in the paper, on ImageNet (not run). Xception has 22,855,952 parameters, and Inception V3 has
 23,817,352 as in Keras (the paper's version has 23,626,728). Each model has its weight decay

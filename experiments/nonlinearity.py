@@ -1,6 +1,7 @@
 """Figure 10 of the paper: an activation between the depthwise and the pointwise convolution.
 
 Run it with `xception-jax sweep experiments/nonlinearity.py --workdir results/nonlinearity`.
+README.md shows what came out, and `experiments/studies/nonlinearity.py` tunes every arm.
 
 With the paper's settings (not run):
 

@@ -1,6 +1,7 @@
 """Does the order of the two operations matter? The paper argues that it does not, without a test.
 
 Run it with `xception-jax sweep experiments/order.py --workdir results/order`.
+No result of it is published yet.
 
 With the paper's settings (not run):
 

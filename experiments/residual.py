@@ -1,6 +1,7 @@
 """Figure 9 of the paper: Xception with and without residual connections.
 
-Run it with `xception-jax sweep experiments/residual.py --workdir results/residual`.
+Run it with `xception-jax sweep experiments/residual.py --workdir results/residual`. No result of it
+is published; `experiments/studies/residual.py`, which tunes every arm, has one.
 
 With the paper's settings (not run):
 

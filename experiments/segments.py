@@ -1,6 +1,7 @@
 """The paper's untested conjecture (section 4.7): does depth decide what the nonlinearity does?
 
 Run it with `xception-jax sweep experiments/segments.py --workdir results/segments`.
+`docs/studies/segments_one_rate.md` says what came out.
 
 Inception modules profit from the activation between their operations; separable convolutions do
 not. The paper conjectures that this depends on the depth of the intermediate feature space. With

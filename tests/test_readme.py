@@ -1,4 +1,4 @@
-"""Every command and every piece of code of README.md runs, as it stands but for size and place.
+"""What README.md and docs/experiments.md show runs: every command, and every piece of code.
 
 A command's directories are moved to a temporary one, sweeps get few images and one seed, and what
 installs packages or trains for minutes is checked without doing it.
@@ -7,6 +7,7 @@ installs packages or trains for minutes is checked without doing it.
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,7 +18,8 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", "docs/experiments.md"]
+TEXTS = [(ROOT / page).read_text() for page in PAGES]
 COMMAND = Path(sys.executable).with_name("xception-jax")
 SMALL = [
     "data.train_examples=128",
@@ -30,7 +32,8 @@ SHALLOW = ["model.middle_modules=0", "model.width=0.1"]
 
 
 def blocks(language: str) -> list[str]:
-    fences = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    text = "\n".join(TEXTS)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [content for name, content in fences if name == language]
 
 
@@ -42,10 +45,11 @@ def shell_lines() -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the repository's experiments and configs, and Fashion-MNIST's idx files."""
+    """A directory with configs, experiments, the README's among them, and Fashion-MNIST's files."""
     place = tmp_path_factory.mktemp("readme")
-    for name in ("configs", "experiments"):
-        (place / name).symlink_to(ROOT / name)
+    (place / "configs").symlink_to(ROOT / "configs")
+    shutil.copytree(ROOT / "experiments", place / "experiments")
+    (place / "experiments" / "swish.py").write_text(blocks("python")[0])
     write_idx_files(place / "fashion-mnist")
     return place
 
@@ -102,7 +106,8 @@ def run_shrunk(words: list[str], place: Path) -> None:
 
 
 SWEEP = "xception-jax sweep experiments/"
-MORE_SWEEPS = [x for x in shell_lines() if x.startswith(SWEEP)][1:]  # to compile takes most of it
+SWEEPS = [x for x in shell_lines() if x.startswith(SWEEP)]
+MORE_SWEEPS = SWEEPS[2:]  # to compile takes most of it; what follows needs the directories of two
 
 
 @pytest.mark.parametrize(
@@ -162,25 +167,21 @@ def test_make_target(target: str, tmp_path: Path):
         assert (tmp_path / "ablation" / "report" / "index.html").is_file()
 
 
-def test_python_blocks(place: Path, tmp_path: Path):
-    experiment, factorial, elsewhere, library = blocks("python")
+def test_python_blocks(place: Path):
+    _, library, factorial, elsewhere = blocks("python")  # the first one is swept above
     exec(compile(library, "README.md", "exec"), {})
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    (tmp_path / "experiments" / "swish.py").write_text(experiment)
-    words = [str(COMMAND), "sweep", "experiments/swish.py", "--workdir", "results", "--seeds", "1"]
-    finished = run([*words, *SMALL, f"data.directory={place / 'data'}"], tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    (tmp_path / "experiments" / "factorial.py").write_text(factorial)
-    finished = run([str(COMMAND), "plan", "experiments/factorial.py"], tmp_path)
+    (place / "experiments" / "factorial.py").write_text(factorial)
+    finished = run([str(COMMAND), "plan", "experiments/factorial.py"], place)
     assert finished.returncode == 0, finished.stderr
     assert "(relu − none) at pointwise_first better than" in finished.stdout
-    (tmp_path / "experiments" / "elsewhere.py").write_text(elsewhere)
-    finished = run([str(COMMAND), "plan", "experiments/elsewhere.py"], tmp_path)
+    (place / "experiments" / "elsewhere.py").write_text(elsewhere)
+    finished = run([str(COMMAND), "plan", "experiments/elsewhere.py"], place)
     assert finished.returncode == 0, finished.stderr
     assert "relu worse than none on mosaic" in " ".join(finished.stdout.split())
 
 
-def test_links_lead_somewhere():
-    targets = re.findall(r"\]\(([^)#]+)\)", README)
-    assert [t for t in targets if "://" not in t and not (ROOT / t).exists()] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str):
+    targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text())
+    here = (ROOT / page).parent
+    assert [t for t in targets if "://" not in t and not (here / t).exists()] == []

@@ -1,9 +1,10 @@
 """Mirroring a run to W&B; the only module that imports wandb, and only when a run starts.
 
-W&B never stops or delays training. Opening a W&B run takes from 10 ms to 10 s, so a separate thread
-opens it and feeds it from a queue; `WandbRun.log` only puts a row into the queue. A failure in that
-thread becomes a single warning: an online run continues offline, an offline run without W&B. No row
-is lost, because `metrics.jsonl` holds all of them, and opening a run with those rows rebuilds it.
+W&B never stops training, which never waits for it. Opening a W&B run takes from 10 ms to 10 s, so a
+separate thread opens it and feeds it from a queue; `WandbRun.log` only puts a row into the queue. A
+failure in that thread becomes a single warning: an online run continues offline, an offline run
+without W&B. No row is lost, because `metrics.jsonl` holds all of them, and opening a run with those
+rows rebuilds it.
 """
 
 import contextlib
