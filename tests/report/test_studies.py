@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
+from tests.report.figure_checks import texts
 from tests.statistics.test_verdicts import build
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.records import SWEEP
 from xception_jax.report import write_report
 from xception_jax.report.archiving import write_archive
+from xception_jax.report.canvas import NARROW, WIDE
+from xception_jax.report.effects import draw_effects, effect_frame
 from xception_jax.sweep import Claim
 from xception_jax.sweep.recorded import load_sweep
 
@@ -82,3 +86,15 @@ def test_the_record_of_a_committed_study_is_enough_to_train_it_again() -> None:
         listed = json.loads((study / SWEEP).read_text())["runs"]
         assert experiment.claims
         assert {row["id"] for row in listed} <= {run.id for run in runs}
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("study", COMMITTED, ids=lambda study: study.name)
+def test_no_name_of_its_effects_is_cut(study: Path, width: float) -> None:
+    """Names of factors and arms are long there; only a trend over many arms is abridged."""
+    effects = effect_frame(json.loads((study / "verdicts.json").read_text()))
+    effects = effects.filter(pl.col("arms").list.len() <= 6)
+    arms = sorted(set(effects["arms"].explode()))
+    assert not [
+        text for text in texts(draw_effects(effects, arms=arms, width=width)) if "…" in text
+    ]

@@ -1,5 +1,6 @@
 """A forest plot: every claim and endpoint with its effect, interval and line of no effect."""
 
+import re
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
@@ -46,6 +47,8 @@ READING_BASES = (
 )
 WORDS, NARROW_WORDS = 46, 30
 """Characters of a line beside the plot, in the wide and in the narrow layout."""
+_NAME_LENGTH, _ENDPOINT_LENGTH = 80, 90  # longer ones are cut in the middle
+_LINE, _GAP = 0.13, 0.08  # inches of a line, and between two rows
 # Color, marker and the marker's fill of each verdict; open marks decide nothing.
 VERDICTS = {
     "supported": (COLORS[0], "s", COLORS[0]),
@@ -121,8 +124,8 @@ def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any
     low, high = ends if len(ends) == 2 and None not in ends else (None, None)
     verdict, edge = as_text(claim.get("verdict")), as_real(endpoint.get("null"))
     contrast = read_contrast(declared)
-    return {
-        "name": contrast.abbreviated(shorten, 36) if contrast else as_text(claim.get("title")),
+    row = {
+        "name": as_text(claim.get("title")),
         "arms": [as_text(arm) for arm in as_list(claim.get("arms"))]
         or list(contrast.arms if contrast else ()),
         "endpoint": endpoint_name(endpoint.get("endpoint")) + (contrast.where if contrast else ""),
@@ -135,6 +138,7 @@ def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any
         "margin": as_real(declared.get("margin")) if edge is None else None,
         "edge": edge or None,
     }
+    return row | {"name": contrast.abbreviated(shorten, _NAME_LENGTH)} if contrast else row
 
 
 # -- drawing -----------------------------------------------------------------------------------
@@ -155,8 +159,10 @@ def draw_effects(effects: pl.DataFrame, *, arms: Sequence[str], width: float = W
     """
     panels = effects.partition_by("panel", maintain_order=True)
     counts, wide = [len(panel) for panel in panels], is_wide(width)
+    labels = [_label(row, wide=wide) for row in effects.iter_rows(named=True)]
+    row_height = _GAP + _LINE * max(label.count("\n") + 1 for label in labels)
     with house_style():
-        figure = Figure((width, _heads(panels) + (0.34 if wide else 0.6) * sum(counts)))
+        figure = Figure((width, _heads(panels) + row_height * sum(counts)))
         grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=counts).ravel()
         for number, (panel, axes) in enumerate(zip(panels, grid, strict=True)):
             _draw_panel(axes, panel, arms, number, wide=wide)
@@ -185,17 +191,15 @@ def _draw_panel(
     zero_line(axes, vertical=True)
     rows = list(effects.iter_rows(named=True))
     ids = ["-".join(styles[arm].gid for arm in row["arms"] if arm in styles) for row in rows]
-    names = [_contrast(row, WORDS if wide else NARROW_WORDS) for row in rows]
-    values = [_value(row) for row in rows]
+    labels = [_label(row, wide=wide) for row in rows]
     if wide:
-        _label_rows(axes.yaxis, names, ids, f"name-{number}")
+        _label_rows(axes.yaxis, labels, ids, f"name-{number}")
         numbers = axes.twinx()
         numbers.set_ylim(axes.get_ylim())
         numbers.grid(visible=False)
-        _label_rows(numbers.yaxis, values, ids, f"value-{number}")
+        _label_rows(numbers.yaxis, list(map(_value, rows)), ids, f"value-{number}")
     else:
-        words = [f"{name}\n{value}" for name, value in zip(names, values, strict=True)]
-        _label_rows(axes.yaxis, words, ids, f"words-{number}", size=7)
+        _label_rows(axes.yaxis, labels, ids, f"words-{number}", size=7)
     for y, (row, arms_id) in enumerate(zip(rows, ids, strict=True)):
         _draw_interval(axes, row, y, f"{number}.{y}-{arms_id}")
         if row["is_mean"]:
@@ -221,9 +225,22 @@ def _label_rows(
         text.set_gid(f"{name}.{row}-{arms_id}")
 
 
-def _contrast(effect: Mapping[str, Any], most: int) -> str:
-    name = fill(effect["name"], most, break_long_words=False, break_on_hyphens=False)
-    return f"{name}\n{shorten(effect['endpoint'], most)}"
+def _label(effect: Mapping[str, Any], *, wide: bool) -> str:
+    """What is compared and by which endpoint, and, where the plot is narrow, the numbers."""
+    width = WORDS if wide else NARROW_WORDS
+    texts = _unbroken(effect["name"], width), shorten(effect["endpoint"], _ENDPOINT_LENGTH)
+    lines = [fill(text, width, break_long_words=False, break_on_hyphens=False) for text in texts]
+    return "\n".join(lines if wide else [*lines, _value(effect)])
+
+
+def _unbroken(name: str, width: int) -> str:
+    """A contrast that breaks before its signs, and inside a bracket only if that is too wide."""
+    tight = re.sub(r"([−×]) ", "\\1\u00a0", name)
+    return re.sub(
+        r"\([^)]*\)",
+        lambda part: part[0].replace(" ", "\u00a0") if len(part[0]) <= width else part[0],
+        tight,
+    )
 
 
 def _value(effect: Mapping[str, Any]) -> str:
