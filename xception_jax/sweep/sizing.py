@@ -21,7 +21,7 @@ from xception_jax.runtime.source_code import package_digest
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.measurement import Trial, prepare_trial
 from xception_jax.sweep.packing import even_size
-from xception_jax.training.setup import make_schedule, open_data
+from xception_jax.training.setup import activations_of, make_schedule, open_data
 from xception_jax.training.sharding import devices_of_packs
 
 _MOST_SLOTS = 16  # more gained nothing where it was measured, and memory grows with them
@@ -116,7 +116,7 @@ def choose_size(
 def _measure_sizes(runs: Sequence[PlannedRun]) -> Rates:
     """Compiles and times the candidates."""
     config = runs[0].config
-    activations = tuple(sorted({run.config.model.block.intermediate_activation for run in runs}))
+    activations = activations_of([run.config for run in runs])
     with closing(open_data(config)) as pipeline:
         schedule = make_schedule(config, pipeline.info.examples["train"])
         images = schedule.total * schedule.examples_per_step * len(runs)
@@ -190,7 +190,7 @@ def _key(runs: Sequence[PlannedRun]) -> str:
     devices = jax.devices()
     content = {
         "settings": shared_settings(runs[0].config),
-        "activations": sorted({run.config.model.block.intermediate_activation for run in runs}),
+        "activations": activations_of([run.config for run in runs]),
         "sizes": _candidates(len(runs)),
         "devices": [devices[0].device_kind, len(devices)],
         "kernels": native.targets(),
