@@ -1,4 +1,4 @@
-"""What all models share: the head, from the last feature map to logits, and the width."""
+"""Parts of all models: the head, from the last feature map to logits, and the width."""
 
 from dataclasses import dataclass
 from itertools import pairwise
