@@ -131,7 +131,7 @@ def run_sweep(
         _prepare(launcher)
         from xception_jax.lock import locked
         from xception_jax.runtime import hosts
-        from xception_jax.sweep.ledger import require_home
+        from xception_jax.sweep.ledger import require_same_sweep
         from xception_jax.sweep.local import check_runs, require_begun_data
 
         hosts.require_alone("sweep")
@@ -144,7 +144,7 @@ def run_sweep(
         with mirrored(workdir, warn) as home:
             if experiment.tune is not None:
                 experiment, runs = _read_tuned(home, experiment, settings, runs)
-            require_home(home, experiment, runs)
+            require_same_sweep(home, experiment, runs)
             require_begun_data(home, runs)
             opened = engine.open(home)
             how = {"stop": stop, "warn": warn, "sizes": _sizes(packing, measured=opened is None)}

@@ -70,7 +70,7 @@ def tuning_cost(experiment: Experiment, base: Config) -> TuningCost | None:
     tried, judged = [], []
     for settings in experiment.arms.values():
         for point in points:
-            tried.append(load(resolve(base, settings, point, tune.own_epochs), tune.seeds))
+            tried.append(load(resolve(base, settings, point, tune.epoch_settings), tune.seeds))
         judged.append(load(resolve(base, settings, points[0]), experiment.seeds))
     declared = _sum(tried)
     return TuningCost(declared, declared.times(most_values(tune.values)), _sum(judged))

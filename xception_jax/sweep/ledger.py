@@ -56,7 +56,7 @@ class RunStatus:
     record: dict[str, Any]
 
 
-def require_home(
+def require_same_sweep(
     directory: Path, experiment: Experiment, runs: Iterable[PlannedRun]
 ) -> dict[str, Any]:
     """Checks that `directory` is, or can become, the directory of this sweep.
@@ -143,10 +143,10 @@ def write_ledger(
         One line for each thing that is declared after results, for people.
 
     Raises:
-        InputError: see `require_home`.
+        InputError: see `require_same_sweep`.
     """
     runs = list(runs)
-    recorded = require_home(directory, experiment, runs)
+    recorded = require_same_sweep(directory, experiment, runs)
     known = read_known(directory)
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs

@@ -307,7 +307,7 @@ def _planned(run_dir: Path, run: PlannedRun) -> dict[str, Any]:
     Raises:
         InputError: the directory holds another run.
     """
-    files.require_own(run_dir, run.config)
+    files.require_same_run(run_dir, run.config)
     record = files.read_run(run_dir)
     if _ended(record):
         return record

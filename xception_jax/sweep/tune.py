@@ -72,7 +72,7 @@ class Tune:
         return tuple(HIGHEST_SEED - number for number in range(self.seeds))
 
     @property
-    def own_epochs(self) -> dict[str, float]:
+    def epoch_settings(self) -> dict[str, float]:
         """The epochs as settings; empty where tuning runs have those of the verdict's."""
         return {} if self.epochs is None else {"train.epochs": self.epochs}
 

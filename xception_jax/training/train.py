@@ -162,7 +162,7 @@ def _require_same_everywhere(runs: Sequence[RunSpec]) -> None:
 
 
 def _read_record(run: RunSpec) -> dict[str, Any]:
-    files.require_own(run.directory, run.config)
+    files.require_same_run(run.directory, run.config)
     return files.read_run(run.directory)
 
 
