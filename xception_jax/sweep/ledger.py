@@ -245,14 +245,14 @@ def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> list[int]:
     content = read_ledger(directory / SWEEP)
     packs = content.setdefault("packs", [])
     indices = {(row["size"], *row["runs"]): index for index, row in enumerate(packs)}
-    of_rows = []
+    row_indices = []
     for row in rows:
         index = indices.setdefault((row["size"], *row["runs"]), len(packs))
         if index == len(packs):
             packs.append(row)
-        of_rows.append(index)
+        row_indices.append(index)
     files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
-    return of_rows
+    return row_indices
 
 
 def read_statuses(directory: Path) -> list[RunStatus]:
