@@ -19,6 +19,9 @@ class Band:
     """A mean curve with a simultaneous band.
 
     Attributes:
+        mean: the mean curve.
+        low: lower edge of the band.
+        high: upper edge of the band.
         critical: half the height of the band, in standard errors of the mean.
     """
 
@@ -44,9 +47,9 @@ def simultaneous_band(
 
     Args:
         curves: one curve per seed (a paired difference, say), finite, of at least two seeds.
-        confidence: of the whole band.
-        draws: of the bootstrap.
-        seed: of the bootstrap's own random numbers.
+        confidence: confidence of the whole band.
+        draws: number of draws of the bootstrap.
+        seed: seed of the bootstrap's random numbers.
 
     Coverage of the 95% band for Gaussian curves of 50 steps, measured with 1,000 sweeps each, so
     +-0.014 (CPU; as `tests/statistics/test_bands.py` does with more): 0.94 for 5 seeds, 0.96 for 10

@@ -334,15 +334,14 @@ def _example_differences(
     runs: Runs, contrast: Contrast, seeds: list[int]
 ) -> Float[np.ndarray, "seeds examples"] | None:
     """The contrast of the arms' correctness; None unless all runs tell it of the same examples."""
-    arms = contrast.arms
-    predictions = [[runs.predictions((arm, seed)) for arm in arms] for seed in seeds]
+    predictions = [[runs.predictions((arm, seed)) for arm in contrast.arms] for seed in seeds]
     known = [of_run for row in predictions for of_run in row if of_run is not None]
     if not known or not all(of_run.has_same_examples(known[0]) for of_run in known):
         return None
     rows = []
     for seed, row in zip(seeds, predictions, strict=True):
         total = np.zeros(known[0].correct.size)
-        for arm, weight, of_run in zip(arms, contrast.weights, row, strict=True):
+        for arm, weight, of_run in zip(contrast.arms, contrast.weights, row, strict=True):
             if of_run is None and runs[arm, seed].status != "diverged":
                 return None
             total += weight * (runs.chance("top1") if of_run is None else of_run.correct)

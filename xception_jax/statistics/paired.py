@@ -29,10 +29,10 @@ def sign_flip_p(
     """The p-value of the sign-flip permutation test that the mean difference is zero.
 
     Args:
-        differences: one per seed; of none the p-value is 1.
+        differences: one per seed; without any the p-value is 1.
         one_sided: the alternative is a positive mean.
         draws: random sign patterns where there are more than 2^20 to count.
-        seed: of the random patterns.
+        seed: seed of the random patterns.
 
     Raises:
         ValueError: a difference is not finite.
@@ -68,7 +68,7 @@ def partial_conjunction(p_values: Sequence[float], at_least: int) -> float:
 
 
 def other_intervals(differences: Differences) -> dict[str, list[float]]:
-    """95% intervals of the mean by other methods, for readers who want them; of two at least.
+    """95% intervals of the mean of two or more differences by other methods, which decide nothing.
 
     The bootstrap's is taken from 10 differences on, at the `expanded` confidence, without which it
     is too short at such n.
@@ -132,10 +132,10 @@ def crossed_interval(
     examples need no loop. The percentiles are `expanded` for the number of seeds.
 
     Args:
-        differences: of each seed on each example: arm minus baseline.
-        confidence: of the interval.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        differences: arm minus baseline, for each seed on each example.
+        confidence: confidence of the interval.
+        resamples: number of resamples of the bootstrap.
+        seed: seed of the bootstrap.
     """
     seeds, examples = differences.shape
     means = differences.mean(axis=1)
@@ -183,10 +183,10 @@ def is_skewed(differences: Differences) -> bool:
 
     So it is in about 5% of Gaussian samples, and in few samples of fewer than six.
     """
-    found, n = skewness(differences), differences.size
-    if found is None:
+    estimate, n = skewness(differences), differences.size
+    if estimate is None:
         return False
-    return abs(found) > 2 * math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
+    return abs(estimate) > 2 * math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
 
 
 def probability_of_improvement(gains: Differences) -> float:
@@ -205,7 +205,7 @@ def improvement_interval(gains: Differences, confidence: float = CONFIDENCE) -> 
 
     Args:
         gains: one per seed, at least one; above zero where the arm is better.
-        confidence: of the interval.
+        confidence: confidence of the interval.
     """
     n, tail = gains.size, (1 - confidence) / 2
     gained, not_lost = int(np.sum(gains > 0)), int(np.sum(gains >= 0))
