@@ -96,11 +96,11 @@ class Archive:
         row = self._rows.get(directory)
         if row is None:
             return RunFiles()
-        home = Path(directory).name
+        folder = Path(directory).name
 
         def parsed(column: str, name: str) -> dict[str, Any] | None:
             content = row[column]
-            return None if content is None else parse_record(content, f"{home}/{name}", notes)
+            return None if content is None else parse_record(content, f"{folder}/{name}", notes)
 
         return RunFiles(
             record=parsed("record", RUN),

@@ -266,9 +266,9 @@ def _metric(known: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 
 
 def _data_notes(runs: list[Run]) -> list[str]:
-    """What the runs found in their data that people should know, once each."""
-    found = [as_text(note) for run in runs for note in as_list(run.data.get("notes"))]
-    return [f"data: {note}" for note in dict.fromkeys(found)]
+    """The notes of the runs on their data, once each."""
+    notes = [as_text(note) for run in runs for note in as_list(run.data.get("notes"))]
+    return [f"data: {note}" for note in dict.fromkeys(notes)]
 
 
 def _versions(value: object) -> tuple[tuple[str, str], ...]:
