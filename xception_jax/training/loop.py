@@ -205,7 +205,7 @@ class Loop:
                     indices = writer.pipeline.train_indices(number)
                 else:
                     indices = sent if self.layout.slots is None else sent[slot]
-                writer.dispatched(number + 1, indices)
+                writer.add_batch(number + 1, indices)
 
     def _read_dispatched(self, state: TrainState) -> None:
         """Waits for the last dispatched steps, logs their row and ends the runs that diverged.

@@ -225,11 +225,11 @@ class RunWriter:
         if self._tracker is not None:
             self._tracker.log(row)
 
-    def dispatched(self, step: int, indices: np.ndarray) -> None:
-        """Notes the examples of a step's batch; see `Pairing.dispatched`."""
+    def add_batch(self, step: int, indices: np.ndarray) -> None:
+        """Notes the examples of a step's batch; see `Pairing.add_batch`."""
         self._step = step
         if self._pairing is not None:
-            self._pairing.dispatched(step, indices)
+            self._pairing.add_batch(step, indices)
 
     def log_until(self, step: int) -> bytes:
         """The lines of the log up to a step, as they are in the file; empty without a file."""
