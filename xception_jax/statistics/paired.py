@@ -23,21 +23,18 @@ _ROUNDING = 1e-9  # of means that are equal but for rounding, in shares of the m
 # -- tests -------------------------------------------------------------------------------------
 
 
-def sign_flip_p(
-    differences: Differences, *, one_sided: bool = False, draws: int = DRAWS, seed: int = 0
-) -> float:
+def sign_flip_p(differences: Differences, *, one_sided: bool = False, draws: int = DRAWS) -> float:
     """The p-value of the sign-flip permutation test that the mean difference is zero.
 
     Args:
         differences: one per seed; without any the p-value is 1.
         one_sided: the alternative is a positive mean.
         draws: random sign patterns where there are more than 2^20 to count.
-        seed: seed of the random patterns.
 
     Raises:
         ValueError: a difference is not finite.
     """
-    test = LocationTest(differences, draws=draws, seed=seed)
+    test = LocationTest(differences, draws=draws)
     if not differences.size:
         return 1.0
     return test.p_above() if one_sided else test.p()
@@ -98,14 +95,14 @@ def expanded(confidence: float, n: int) -> float:
 
 
 def bca_interval(
-    differences: Differences, confidence: float, *, resamples: int = RESAMPLES, seed: int = 0
+    differences: Differences, confidence: float, *, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
     """The bias-corrected and accelerated bootstrap interval of the mean (Efron 1987)."""
     n, mean = differences.size, float(differences.mean())
     slack = _ROUNDING * np.abs(differences).mean()
     if np.ptp(differences) <= slack:
         return mean, mean
-    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
+    drawn = np.random.default_rng(0).integers(0, n, (resamples, n))
     means = differences[drawn].mean(axis=1)
     below = (np.mean(means < mean - slack) + np.mean(means <= mean + slack)) / 2
     bias = ndtri(below)
@@ -117,14 +114,8 @@ def bca_interval(
     return float(low), float(high)
 
 
-def crossed_interval(
-    differences: Float[np.ndarray, "seeds examples"],
-    confidence: float = CONFIDENCE,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """A bootstrap interval of the mean that takes the examples as a sample, too.
+def crossed_interval(differences: Float[np.ndarray, "seeds examples"]) -> tuple[float, float]:
+    """A 95% bootstrap interval of the mean that takes the examples as a sample, too.
 
     Seeds and examples are resampled independently of each other (Owen 2007), which errs on the
     long side. Given the seeds drawn, the mean over as many examples drawn is Gaussian but for terms
@@ -133,19 +124,16 @@ def crossed_interval(
 
     Args:
         differences: arm minus baseline, for each seed on each example.
-        confidence: confidence of the interval.
-        resamples: number of resamples of the bootstrap.
-        seed: seed of the bootstrap.
     """
     seeds, examples = differences.shape
     means = differences.mean(axis=1)
     residuals = differences - means[:, None]
     covariance = residuals @ residuals.T / examples
-    generator = np.random.default_rng(seed)
-    weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+    generator = np.random.default_rng(0)
+    weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
     variances = ((weights @ covariance) * weights).sum(axis=1) / examples
-    noise = generator.standard_normal(resamples) * np.sqrt(np.maximum(variances, 0.0))
-    tail = (1 - expanded(confidence, seeds)) / 2
+    noise = generator.standard_normal(RESAMPLES) * np.sqrt(np.maximum(variances, 0.0))
+    tail = (1 - expanded(CONFIDENCE, seeds)) / 2
     low, high = np.quantile(weights @ means + noise, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -194,8 +182,8 @@ def probability_of_improvement(gains: Differences) -> float:
     return float(np.mean(gains > 0) + np.mean(gains == 0) / 2)
 
 
-def improvement_interval(gains: Differences, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """An interval of the probability that a seed gains, plus half that of a draw.
+def improvement_interval(gains: Differences) -> tuple[float, float]:
+    """A 95% interval of the probability that a seed gains, plus half that of a draw.
 
     The seeds are pairs of runs, so each is one trial: the interval is Clopper's and Pearson's
     (1934) of the share of gains. A draw is left out of neither side: at the low end it counts
@@ -205,9 +193,8 @@ def improvement_interval(gains: Differences, confidence: float = CONFIDENCE) -> 
 
     Args:
         gains: one per seed, at least one; above zero where the arm is better.
-        confidence: confidence of the interval.
     """
-    n, tail = gains.size, (1 - confidence) / 2
+    n, tail = gains.size, (1 - CONFIDENCE) / 2
     gained, not_lost = int(np.sum(gains > 0)), int(np.sum(gains >= 0))
     low = betaincinv(gained, n - gained + 1, tail) if gained else 0.0
     high = betaincinv(not_lost + 1, n - not_lost, 1 - tail) if not_lost < n else 1.0
