@@ -61,7 +61,7 @@ class Archive:
 
     Args:
         root: directory of the archive.
-        sweep: its `sweep.json`.
+        sweep: the content of its `sweep.json`.
 
     Raises:
         InputError: a file is missing, is not the one that was archived, or is not what it should

@@ -67,8 +67,8 @@ def write_archive(directory: Path, target: Path) -> tuple[Path, ...]:
     """Writes an archive of the sweep in `directory`; of a sweep in progress, as it is now.
 
     Args:
-        directory: of a sweep, or an archive.
-        target: of the archive. Files there that are not of an archive stay.
+        directory: directory of a sweep, or of an archive.
+        target: directory of the new archive. Files in it that are not of an archive stay.
 
     Returns:
         Paths of its files.

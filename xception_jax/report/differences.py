@@ -49,7 +49,7 @@ class ContrastCurves:
         contrast: weights over the arms.
         steps: evaluations that every pair has; at most `MOST_STEPS` of them.
         differences: one row per seed.
-        seeds: of the rows.
+        seeds: seeds of the rows.
         diverged: number of pairs left out because one of the two runs diverged.
         band: around the mean of the differences.
     """
@@ -198,10 +198,10 @@ def draw_differences(
         differences: columns contrast, seed, step, value: a thin line for each seed.
         bands: columns contrast, step, mean, low, high: a thick line and a band.
         contrasts: by their names in the frames; the color is that of the first arm.
-        arms: of the sweep, in its order, which gives each its color.
+        arms: the arms of the sweep, in its order, which gives each its color.
         axis: range of the value axes.
         title: what the panels show.
-        x_label: of the step axes.
+        x_label: label of the step axes.
         width: inches; above 5, panels stand beside each other.
 
     Returns:

@@ -148,7 +148,7 @@ def draw_effects(effects: pl.DataFrame, *, arms: Sequence[str], width: float = W
 
     Args:
         effects: as `effect_frame` makes it.
-        arms: of the sweep, in its order.
+        arms: the arms of the sweep, in its order.
         width: inches; above 5, the numbers stand at the right, else below the names.
 
     Returns:

@@ -68,7 +68,7 @@ class MadeBy:
     """How the page came about.
 
     Attributes:
-        command: that made the report, if it is known.
+        command: the command that made the report, if it is known.
         at: when, as text.
         refresh: seconds after which the page loads itself again while the sweep runs; None: never.
     """

@@ -83,8 +83,8 @@ def open_source(directory: Path, sweep: Mapping[str, Any]) -> Source:
     """Where the files of a sweep's runs are.
 
     Args:
-        directory: of the sweep.
-        sweep: its `sweep.json`.
+        directory: directory of the sweep.
+        sweep: the content of its `sweep.json`.
 
     Raises:
         InputError: the sweep is an archive, and its files are damaged.

@@ -50,7 +50,7 @@ class ArmSummary:
         steps_to_target: over runs that ended; a run that did not reach the target enters with its
             whole budget, even if it diverged early, so that the mean is then a lower bound.
         parameters: trainable parameters, every value that occurs.
-        speed: of done runs, each pack counted once.
+        speed: speed of done runs, each pack counted once.
     """
 
     arm: str

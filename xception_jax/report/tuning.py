@@ -160,8 +160,8 @@ def draw_tuning(
 
     Args:
         frame: as `tuning_frame` makes it.
-        arms: of the sweep, in its order, which gives each its color, dashes and marker.
-        y_label: of the value axes.
+        arms: the arms of the sweep, in its order, which gives each its color, dashes and marker.
+        y_label: label of the value axes.
         width: inches; above 5, panels stand beside each other, and the legend at the right.
 
     Returns:
