@@ -17,7 +17,7 @@ from jaxtyping import Array
 from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
-from xception_jax.runtime.watching import all_finite, watched
+from xception_jax.runtime.finite_checks import all_finite, checked_calls
 from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate
 from xception_jax.training.state import Hyperparameters, TrainState, hyperparameters
@@ -31,8 +31,8 @@ class Origin:
     Attributes:
         module: path and class of the module it belongs to; None where it belongs to none, or was
             not found.
-        what: "output", "statistics" or "gradient" of that module; or, without a module, what it
-            was.
+        what: "output", "statistics" or "gradient" of that module; without a module, the value in
+            words.
     """
 
     module: str | None
@@ -94,7 +94,7 @@ def _check(
     state: TrainState,
     batch: Batch,
 ) -> Array:
-    """Whether each of `origins`, filled here in the order of the computation, is finite."""
+    """Fills `origins` in the order of the computation; returns whether each of them is finite."""
     rows = training_rows(step_spec, hparams, state.step, {}, batch)
     parts, batch_stats, finite = step_spec.accumulation_steps, state.batch_stats, list[Any]()
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), rows)
@@ -132,7 +132,7 @@ def _check_forward(
     dropout = {}
     if step_spec.dropout:
         dropout = {"dropout_keys": rows["dropout"], "dropout_rate": hparams.dropout}
-    with watched(model) as checks:
+    with checked_calls(model) as checks:
         model(rows["image"], train=True, **dropout)
     return list(checks)
 
