@@ -19,7 +19,7 @@ from xception_jax.runtime.determinism import deterministic_options
 from xception_jax.runtime.traced import keeps, traced
 from xception_jax.training.sharding import REPLICATED, Layout, make_mesh
 from xception_jax.training.state import Hyperparameters, TrainState
-from xception_jax.training.step import Batch, Outcome, StepSpec, evaluation_step, train_step
+from xception_jax.training.step import Arrays, Outcome, StepSpec, evaluation_step, train_step
 
 Shapes = tuple[Any, ...]
 
@@ -35,8 +35,8 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes its arguments by position
     layout: Layout,
     state: TrainState,
     active: Bool[Array, "*slots"],
-    device_data: Batch,
-    batches: Batch,
+    device_data: Arrays,
+    batches: Arrays,
     count: Int[Array, ""],
     hparams: Hyperparameters,
 ) -> tuple[TrainState, Outcome]:
@@ -132,8 +132,8 @@ def lower_evaluation_step(
         parameters: Params,
         batch_stats: Params,
         hparams: Hyperparameters,
-        device_data: Batch,
-        batch: Batch,
+        device_data: Arrays,
+        batch: Arrays,
     ) -> dict[str, Array]:
         return evaluation_step(
             step_spec, parameters, batch_stats, device_data, batch, hparams=hparams

@@ -21,7 +21,7 @@ from xception_jax.runtime.finite_checks import all_finite, checked_calls
 from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate
 from xception_jax.training.state import Hyperparameters, TrainState, hyperparameters
-from xception_jax.training.step import Batch, StepSpec, gradients_of, training_rows
+from xception_jax.training.step import Arrays, StepSpec, gradients_of, training_rows
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _check(
     origins: list[Origin],
     hparams: Hyperparameters,
     state: TrainState,
-    batch: Batch,
+    batch: Arrays,
 ) -> Array:
     """Fills `origins` in the order of the computation; returns whether each of them is finite."""
     rows = training_rows(step_spec, hparams, state.step, {}, batch)
@@ -125,7 +125,7 @@ def _check_forward(
     hparams: Hyperparameters,
     parameters: Params,
     batch_stats: Params,
-    rows: Batch,
+    rows: Arrays,
 ) -> Checks:
     """Checks of the outputs and statistics of all modules, in the order of their calls."""
     model = step_spec.model.bind(parameters, batch_stats, hparams.activation_index)

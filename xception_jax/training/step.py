@@ -20,7 +20,7 @@ from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.sharding import DATA_AXIS, shard_axis
 from xception_jax.training.state import Hyperparameters, Sums, TrainState, polyak, zero_sums
 
-Batch = Mapping[str, Array]
+Arrays = Mapping[str, Array]
 Outcome = dict[str, Array]
 
 
@@ -131,8 +131,8 @@ def training_rows(
     step_spec: StepSpec,
     hparams: Hyperparameters,
     step: Int[Array, ""],
-    device_data: Batch,
-    batch: Batch,
+    device_data: Arrays,
+    batch: Arrays,
 ) -> dict[str, Array]:
     """A device's rows as the model gets them in the step after `step`.
 
@@ -161,7 +161,7 @@ def gradients_of(
     hparams: Hyperparameters,
     parameters: Params,
     batch_stats: Params,
-    batch: Batch,
+    batch: Arrays,
 ) -> tuple[Params, Params, Sums]:
     """The gradient of the mean loss over a device's rows, their statistics and summed metrics.
 
@@ -191,8 +191,8 @@ def train_step(
     step_spec: StepSpec,
     state: TrainState,
     active: Bool[Array, ""],
-    device_data: Batch,
-    batch: Batch,
+    device_data: Arrays,
+    batch: Arrays,
     *,
     hparams: Hyperparameters,
 ) -> tuple[TrainState, Outcome]:
@@ -272,7 +272,7 @@ def _unchanged(tree: Params, _: Params | None = None) -> Params:
 
 
 def _accumulate(
-    step_spec: StepSpec, hparams: Hyperparameters, state: TrainState, rows: Batch
+    step_spec: StepSpec, hparams: Hyperparameters, state: TrainState, rows: Arrays
 ) -> tuple[Params, Params, Params, Sums]:
     """The gradients of the whole batch, its statistics, the moving ones after it, and its sums.
 
@@ -289,7 +289,7 @@ def _accumulate(
         return gradients, current, move(state.batch_stats, current), sums
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
-    def add_part(carry: Any, part: Batch) -> tuple[Any, None]:
+    def add_part(carry: Any, part: Arrays) -> tuple[Any, None]:
         totals, moving = carry
         results = gradients_of(step_spec, hparams, state.parameters, moving, part)
         if not step_spec.grouped:
@@ -309,8 +309,8 @@ def evaluation_step(
     step_spec: StepSpec,
     parameters: Params,
     batch_stats: Params,
-    device_data: Batch,
-    batch: Batch,
+    device_data: Arrays,
+    batch: Arrays,
     *,
     hparams: Hyperparameters,
 ) -> dict[str, Array]:
