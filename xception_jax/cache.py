@@ -48,13 +48,13 @@ def _usable(parent: str) -> Path:
 
 def _close(directory: Path) -> None:
     """Closes a directory of this user to all others if they can write to it."""
-    found = directory.stat()
-    if found.st_uid == os.geteuid() and found.st_mode & _OTHERS_WRITE:
+    status = directory.stat()
+    if status.st_uid == os.geteuid() and status.st_mode & _OTHERS_WRITE:
         directory.chmod(stat.S_IRWXU)
 
 
 def distrust(directory: Path) -> str:
-    """Why the programs in a directory cannot be trusted; empty if they can.
+    """The reason why the programs in a directory cannot be trusted; empty if they can.
 
     The directory and all in it must belong to this user or root, and nobody else may write there.
 
@@ -66,9 +66,9 @@ def distrust(directory: Path) -> str:
     is_open = bool(directory.stat().st_mode & _OTHERS_ENTER)
     for folder, _, names in os.walk(directory):
         for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - fast
-            found = os.stat(path) if path == str(directory) else os.lstat(path)  # noqa: PTH116
-            if found.st_uid not in trusted:
+            status = os.stat(path) if path == str(directory) else os.lstat(path)  # noqa: PTH116
+            if status.st_uid not in trusted:
                 return f"{path} belongs to another user"
-            if is_open and found.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode):
+            if is_open and status.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(status.st_mode):
                 return f"others can write to {path}"
     return ""

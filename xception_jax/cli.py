@@ -21,10 +21,11 @@ from xception_jax.commands.devices import check_devices
 from xception_jax.commands.evaluate import evaluate
 from xception_jax.commands.plan import plan
 from xception_jax.commands.report import report
-from xception_jax.commands.runs import status, train
+from xception_jax.commands.status import status
 from xception_jax.commands.sweep import sweep
 from xception_jax.commands.sync import sync
 from xception_jax.commands.terminal import open_standard_streams
+from xception_jax.commands.train import train
 from xception_jax.commands.weights import convert, export, predict
 from xception_jax.errors import FAILED, InputError, require_no_password
 

@@ -184,8 +184,8 @@ class _Lock:
             if not self._is_still_held():
                 directory = self._path.parent
                 gone = f"{directory} was moved or deleted while this process worked in it"
-                taken = f"{self._path} is no longer this process's"
-                last_words(f"{taken if directory.is_dir() else gone}: it ends")
+                lost = f"{self._path} is no longer this process's"
+                last_words(f"{lost if directory.is_dir() else gone}: it ends")
                 os._exit(STUCK)
             self._renewals += 1
             with suppress(OSError):  # the disk is full; a renewal may be missed

@@ -43,14 +43,14 @@ def spatial(
     frame = [
         pads(n, k, strides, padding) for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
     ]
-    pad_explicit = np.pad(x, ((0, 0), *frame, (0, 0)))
+    padded = np.pad(x, ((0, 0), *frame, (0, 0)))
     rows, columns = (
-        (n - k) // strides + 1 for n, k in zip(pad_explicit.shape[1:3], (high, wide), strict=True)
+        (n - k) // strides + 1 for n, k in zip(padded.shape[1:3], (high, wide), strict=True)
     )
     out = np.zeros((x.shape[0], rows, columns, channels))
     for i, j, s in itertools.product(range(rows), range(columns), range(segments)):
         own, top, left = slice(s * per, (s + 1) * per), i * strides, j * strides
-        patch = pad_explicit[:, top : top + high, left : left + wide, own].reshape(x.shape[0], -1)
+        patch = padded[:, top : top + high, left : left + wide, own].reshape(x.shape[0], -1)
         out[:, i, j, own] = patch @ kernel[..., own].reshape(-1, per)
     return out
 

@@ -95,15 +95,14 @@ def test_figure_4_is_pointwise_first_with_a_relu_after_both(rng):
     x = jnp.asarray(rng.normal(size=(2, 4, 4, 3)), jnp.float32)
     mixed = np.asarray(x, np.float64) @ np.asarray(module.convolution.pointwise_kernel[...])[0, 0]
     inner = np.maximum(mixed / np.sqrt(1 + 1e-3), 0)  # statistics are 0 and 1 at first
-    kernel, pad_explicit = (
+    kernel, padded = (
         np.asarray(module.convolution.spatial_kernel[...])[:, :, 0],
         np.zeros((2, 6, 6, 6)),
     )
-    pad_explicit[:, 1:5, 1:5] = inner
-    outer = sum(
-        pad_explicit[:, i : i + 4, j : j + 4] * kernel[i, j] for i in range(3) for j in range(3)
-    )
+    padded[:, 1:5, 1:5] = inner
+    outer = sum(padded[:, i : i + 4, j : j + 4] * kernel[i, j] for i in range(3) for j in range(3))
     expected = np.maximum(outer / np.sqrt(1 + 1e-3), 0)
+    # Sums of 3 and then of 9 terms of size 1, each rounded by 6e-8.
     np.testing.assert_allclose(module(x, False), expected, rtol=0, atol=2e-6)
 
 
@@ -116,10 +115,11 @@ def test_figure_1_has_four_towers_of_which_one_pools(rng):
     assert isinstance(last, ConvUnit)
     assert isinstance(last.convolution, Conv)
     kernel = np.asarray(last.convolution.kernel[...], np.float64)[0, 0]
-    pad_explicit = np.full((2, 7, 8, 3), np.nan)
-    pad_explicit[:, 1:6, 1:7] = x
-    taps = [pad_explicit[:, i : i + 5, j : j + 6] for i in range(3) for j in range(3)]
+    padded = np.full((2, 7, 8, 3), np.nan)
+    padded[:, 1:6, 1:7] = x
+    taps = [padded[:, i : i + 5, j : j + 6] for i in range(3) for j in range(3)]
     pooled = np.maximum(np.nanmean(taps, axis=0) @ kernel / np.sqrt(1 + 1e-3), 0)
+    # Sums of 9 and then of 3 terms of size 1, each rounded by 6e-8.
     np.testing.assert_allclose(out[..., 12:], pooled, rtol=0, atol=2e-6)
     assert [len(tower) for tower in module.towers] == [1, 2, 3, 2]
 
@@ -127,9 +127,9 @@ def test_figure_1_has_four_towers_of_which_one_pools(rng):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_average_pool_leaves_padding_out_of_the_mean(dtype, rng):
     x = jnp.asarray(rng.normal(size=(2, 1, 4, 3)), dtype)
-    pad_explicit = np.full((2, 3, 6, 3), np.nan)
-    pad_explicit[:, 1:2, 1:5] = np.asarray(x, np.float64)
-    taps = [pad_explicit[:, i : i + 1, j : j + 4] for i in range(3) for j in range(3)]
+    padded = np.full((2, 3, 6, 3), np.nan)
+    padded[:, 1:2, 1:5] = np.asarray(x, np.float64)
+    taps = [padded[:, i : i + 1, j : j + 4] for i in range(3) for j in range(3)]
     out = average_pool(x)
     assert out.dtype == x.dtype
     limit = 1e-6 if dtype == "float32" else 1e-2  # rounded to 8 bits once
@@ -149,6 +149,7 @@ def test_a_grid_averages_parts_that_cover_the_image(size, grid, rng):
         for j in range(grid)
     ]
     out = pool_to_grid(jnp.asarray(x, jnp.float32), grid)
+    # Pixels of size 1 are rounded by 6e-8, and so are the sums of at most 30 of them.
     np.testing.assert_allclose(out, np.concatenate(parts, axis=-1), rtol=0, atol=1e-6)
 
 

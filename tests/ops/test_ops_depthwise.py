@@ -146,6 +146,7 @@ def test_gradient_of_gradient_agrees_with_xla(strides, rng):
     with jax.enable_x64(True):
         x, kernel = (jnp.asarray(rng.normal(size=s)) for s in ((2, 5, 4, 3), (3, 3, 1, 3)))
         for mine, right in zip(twice("shift")(x, kernel), twice("lax")(x, kernel), strict=True):
+            # Sums of a few hundred terms at float64's 1e-16, relative to the largest result.
             scale = float(jnp.max(jnp.abs(right)))
             np.testing.assert_allclose(mine, right, rtol=0, atol=1e-12 * scale)
 

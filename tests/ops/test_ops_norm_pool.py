@@ -91,6 +91,7 @@ def test_groups_of_rows_are_normalized_each_by_itself(implementation):
     wanted = [right[0].reshape(gradient.shape), right[1].mean(0), right[2].mean(0)]
     wanted += [right[3].reshape(x.shape), right[4].sum(0), right[5].sum(0)]
     for mine, exact in zip(ours, wanted, strict=True):
+        # Sums of up to 84 numbers of size 1 at float32's 6e-8; deviations are about one.
         np.testing.assert_allclose(mine, exact, rtol=1e-5, atol=2e-5)
 
 

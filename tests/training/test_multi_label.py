@@ -116,7 +116,7 @@ def test_unweighted_it_is_that_of_scikit_learn(levels):
 
     scores, labels = drawn(np.random.default_rng(3), 500, 30, levels)
     expected = label_ranking_average_precision_score(labels, scores)
-    for k in (30, 100):
+    for k in (30, 100):  # both in float64, 1e-16, with sums in other orders
         assert mean_average_precision(scores, labels, k=k) == pytest.approx(expected, rel=1e-12)
 
 
@@ -162,6 +162,7 @@ def test_order_of_classes_and_size_of_chunks_change_nothing(monkeypatch):
     scores, labels = drawn(rng, 50, 12, levels=3)
     weights, order = rng.random(12), rng.permutation(12)
     expected = mean_average_precision(scores, labels, weights, k=6)
+    # Sums in float64, 1e-16, in other orders.
     shuffled = scores[:, order], labels[:, order], weights[order]
     assert mean_average_precision(*shuffled, k=6) == pytest.approx(expected, rel=1e-12)
     monkeypatch.setattr("xception_jax.training.metrics._ROWS", 7)
@@ -213,6 +214,7 @@ def test_result_is_what_the_predictions_say(whole):
     np.testing.assert_array_equal(right, file["correct"])
     assert right.mean() == pytest.approx(result["top1"])
     losses = np.logaddexp(0, scores) - labels * scores
+    # The run computes the loss of an example in float32, and the metrics of a split in float64.
     assert losses.sum(axis=1).mean() == pytest.approx(result["loss"], rel=1e-5)
     expected = counted_by_hand(scores, labels, source.class_frequencies, 100)
     assert result["map100"] == pytest.approx(expected, rel=1e-9)
@@ -249,4 +251,5 @@ def test_decay_of_the_paper_in_examples():
         assert rate.decay_steps == period
         at = rate.factor_at()
         for step, power in ((period - 1, 0), (period, 1), (2 * period, 2)):
+            # The schedule is computed in float32: a few roundings of 6e-8.
             assert float(at(step)) == pytest.approx(0.9**power, rel=1e-6)

@@ -68,7 +68,7 @@ def test_a_cause_that_cannot_be_looked_for_is_said(broken, monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("xception_jax.training.divergence.watched", fail)
+    monkeypatch.setattr("xception_jax.training.divergence.checked_calls", fail)
     assert broken({}) == "cannot be found (MemoryError)"
 
 

@@ -64,6 +64,7 @@ def test_a_run_starts_from_the_weights_but_for_the_classifier(tmp_path: Path, im
             assert value.shape[-1] == 2
         else:
             np.testing.assert_array_equal(value, parameters[path], err_msg=path)
+        # A weighted mean of equal numbers, rounded by 6e-8 in every step.
         np.testing.assert_allclose(state.averages[path], value, rtol=1e-6, err_msg=path)
     assert [line for line in said if "classifier/kernel" in line]
 

@@ -122,6 +122,7 @@ def test_clipping_comes_before_weight_decay():
     start = {"dense/kernel": np.full((2, 2), 1e3)}
     grads = [{"dense/kernel": np.zeros((2, 2))}]
     moved = ours(settings(clip_norm=1e-3, weight_decay=1.0), start, grads, decay=0.1)
+    # In float32: a few roundings of 6e-8.
     np.testing.assert_allclose(moved["dense/kernel"], 1e3 - 0.1 * 0.1 * 1e3, rtol=1e-6)
 
 
@@ -131,6 +132,7 @@ def test_exponential_decay_goes_in_stairs_like_that_of_keras():
     theirs = keras.optimizers.schedules.ExponentialDecay(0.045, 4, 0.94, staircase=True)
     factor = settings(schedule="exponential").factor_at()
     for step in range(20):
+        # Both in float32: a few roundings of 6e-8.
         assert 0.045 * float(factor(step)) == pytest.approx(float(theirs(step)), rel=1e-6)
     assert float(factor(3)) == float(factor(0)) > float(factor(4))
 
@@ -143,6 +145,7 @@ def test_cosine_with_warm_up(warmup):
             expected = step / warmup
         else:
             expected = 0.5 * (1 + np.cos(np.pi * (step - warmup) / (20 - warmup)))
+        # In float32, 6e-8: near the end, the difference of two numbers of size 1.
         assert float(factor(step)) == pytest.approx(expected, rel=1e-5, abs=1e-7)
 
 

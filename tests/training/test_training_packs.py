@@ -108,6 +108,7 @@ def test_a_run_of_a_pack_goes_on_alone_and_the_other_way_round(whole, pack, tmp_
     for kind in ("apart", "joined"):
         home = tmp_path / kind / "1"
         assert record(home)["resumed_from"] == [5]
+        # Two programs round differently, and batch normalization amplifies it from step to step.
         np.testing.assert_allclose(losses(home), losses(whole / "1"), rtol=2e-3)
 
 

@@ -133,6 +133,7 @@ def test_steps_of_a_linear_model_equal_numpy_in_float64(parts, clip):
     assert state.sums["examples"] == 8 * 16
     assert state.sums["loss"] == pytest.approx(loss, rel=1e-5)
     assert state.sums["top1"] == top1
+    # The schedule is computed in float32: a few roundings of 6e-8.
     rates = [float(outcome["learning_rate"]) for outcome in outcomes]
     assert rates[:4] == pytest.approx([0, 0.25, 0.5, 0.25 * (1 + np.cos(np.pi / 6))], rel=1e-6)
     assert all(outcome["active"] for outcome in outcomes)
@@ -220,6 +221,7 @@ def test_gradients_in_parts_are_the_mean_of_the_parts_gradients(opened):
     together = run_steps(in_parts, [{"index": index}], device_data)[0].parameters
     start = jax.device_get(program.init(0).parameters)
     moved = {path: (halves[0][path] + halves[1][path]) / 2 - start[path] for path in start}
+    # Two compilations of one computation, as in the test above.
     largest = max(np.abs(value).max() for value in moved.values())
     for path in start:
         np.testing.assert_allclose(

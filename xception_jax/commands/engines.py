@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xception_jax.errors import InputError, require_choice
+
+if TYPE_CHECKING:
+    from xception_jax.launchers import Launcher
+    from xception_jax.launchers.slurm import SlurmArray
 
 # The options of each launcher.
 _OPTIONS = {
@@ -48,11 +52,11 @@ class Engine:
         """The number of times a failed unit is tried again."""
         return _RETRIES if self.retries is None else self.retries
 
-    def open(self, directory: Path) -> Any:
+    def open(self, directory: Path) -> "Launcher | SlurmArray | None":
         """Starts the launcher for the sweep in `directory`.
 
         Returns:
-            a `Launcher`, whose workers this process has to watch; a `SlurmArray`, which needs no
+            A `Launcher`, whose workers this process has to watch; a `SlurmArray`, which needs no
             watching; or None, if this process trains the runs itself.
 
         Raises:

@@ -43,8 +43,8 @@ def evaluate(
     numbers = ", ".join(
         f"{name} {value:.4f}" for name, value in result.items() if isinstance(value, float)
     )
-    place = f"step {result['step']}, " if "step" in result else ""
-    console.print(f"{place}{result['examples']:,} {split} images: {numbers}")
+    at_step = f"step {result['step']}, " if "step" in result else ""
+    console.print(f"{at_step}{result['examples']:,} {split} images: {numbers}")
     return 0
 
 

@@ -76,10 +76,10 @@ def _tuning(forecasts: Sequence["Forecast"], tune: "Tune", topology: "Topology")
 
     points, most = math.prod(map(len, tune.values)), most_values(tune.values)
     runs = len(forecasts) * points * tune.seeds
-    hours = [each.chip_hours(topology) for each in forecasts]
+    hours = [forecast.chip_hours(topology) for forecast in forecasts]
     total = None
     if all(hour is not None for hour in hours):
-        shares = [1.0 if tune.epochs is None else tune.epochs / each.epochs for each in forecasts]
+        shares = [1.0 if tune.epochs is None else tune.epochs / f.epochs for f in forecasts]
         pairs = zip(hours, shares, strict=True)
         total = points * tune.seeds * sum((hour or 0) * share for hour, share in pairs)
     return {

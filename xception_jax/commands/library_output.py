@@ -39,10 +39,10 @@ def kept_apart(directory: Path) -> Iterator[None]:
     stream = sys.stderr
     with os.fdopen(
         os.dup(2), "w", buffering=1, encoding=stream.encoding, errors=stream.errors
-    ) as own:
+    ) as original:
         os.dup2(log, 2)
         os.close(log)
-        sys.stderr, warnings.showwarning = own, _show_in_log
+        sys.stderr, warnings.showwarning = original, _show_in_log
         sys.unraisablehook = _show_unraisable_in_log
         orbax = logging.getLogger("asyncio")  # in whose name it leaves errors that it also raises
         orbax.propagate, handler = False, _LogHandler()
@@ -53,8 +53,8 @@ def kept_apart(directory: Path) -> Iterator[None]:
             gc.collect()  # such errors are told when they are collected
             orbax.propagate = True
             orbax.removeHandler(handler)
-            own.flush()
-            os.dup2(own.fileno(), 2)
+            original.flush()
+            os.dup2(original.fileno(), 2)
             sys.stderr, warnings.showwarning, sys.unraisablehook = before
 
 

@@ -22,7 +22,7 @@ def size_line(experiment: "Experiment", runs: int) -> str:
 
 
 def seed_lines(experiment: "Experiment") -> list[str]:
-    """What the seeds of an experiment can decide, whatever comes out."""
+    """Lines that say what the seeds of an experiment can decide, whatever comes out."""
     from xception_jax.statistics.decidable import describe_decidable
     from xception_jax.statistics.looks import Looks
 
@@ -37,7 +37,7 @@ def next_report(workdir: Path) -> str:
 
 
 def look_by_look(
-    home: Path, experiment: "Experiment", runs: "Runs", train: Callable[["Runs"], int]
+    directory: Path, experiment: "Experiment", runs: "Runs", train: Callable[["Runs"], int]
 ) -> int:
     """Trains the runs of each look, until the claims are decided or the last look is done.
 
@@ -45,7 +45,7 @@ def look_by_look(
     that have ended, so that the same command goes on wherever a sweep has stopped.
 
     Args:
-        home: directory of the sweep, which the caller has locked.
+        directory: directory of the sweep, which the caller has locked.
         experiment: experiment with looks.
         runs: all runs that it may need.
         train: records and trains runs, and returns an exit code.
@@ -72,11 +72,11 @@ def look_by_look(
         console.print(f"look {number} of {len(experiment.looks)}, at {count} seeds: {going_on}")
         code = train(needed)
         wanted = {(run.arm, run.seed) for run in needed}
-        statuses = [r.status for r in read_statuses(home) if (r.arm, r.seed) in wanted]
+        statuses = [r.status for r in read_statuses(directory) if (r.arm, r.seed) in wanted]
         if code not in (DONE, FAILED) or not set(statuses) <= set(ENDED):
             console.print(f"look {number} waits for its runs; the same command goes on with it")
             return code
-        arms = open_arms(read_directory(home))
+        arms = open_arms(read_directory(directory))
         if not arms:
             break
     is_last = number == len(experiment.looks)  # after which no claim is open, decided or not

@@ -135,7 +135,7 @@ def _load(
 
     experiment = equalize(experiment, settings)
     arms = experiment.arms.items()
-    return experiment, settings, [(arm, resolve(settings, own), list(own)) for arm, own in arms]
+    return experiment, settings, [(arm, resolve(settings, sets), list(sets)) for arm, sets in arms]
 
 
 def _start_jax() -> None:
@@ -145,7 +145,7 @@ def _start_jax() -> None:
 
 
 def _tuning_lines(experiment: "Experiment | None", base: "Config") -> list[str]:
-    """What tuning takes beside the verdict's runs; empty where nothing is tuned."""
+    """Lines on the cost of tuning beside the verdict's runs; empty where nothing is tuned."""
     if experiment is None or experiment.tune is None:
         return []
     from xception_jax.planning.tuning import tuning_cost

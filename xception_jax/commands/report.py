@@ -126,14 +126,14 @@ def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
             pairs += f" + {len(added)} added"
         first = [f"{number}. {claim['title']}", claim["verdict"], grade, pairs]
         rows = [("", endpoint) for endpoint in claim["endpoints"] or [{}]]
-        for each in claim.get("bases", ()):
-            place = f" on {each['base']}: {each['verdict']}"
-            rows += [(place, endpoint) for endpoint in each["endpoints"]]
-        for place, endpoint in rows:
+        for on_base in claim.get("bases", ()):
+            suffix = f" on {on_base['base']}: {on_base['verdict']}"
+            rows += [(suffix, endpoint) for endpoint in on_base["endpoints"]]
+        for suffix, endpoint in rows:
             values = [endpoint.get(name) for name in ("effect", "p", "p_adjusted")]
             effect, *rest = ["" if value is None else short_number(value) for value in values]
             rest.append(describe_improvement(endpoint) or "")
-            name = endpoint.get("endpoint", "") + place
+            name = endpoint.get("endpoint", "") + suffix
             table.add_row(*first, name, effect, _interval(endpoint), *rest)
             first = [""] * 4
     return table

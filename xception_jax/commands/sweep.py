@@ -21,6 +21,7 @@ from xception_jax.commands.console import (
 )
 from xception_jax.commands.devices import require_devices_of_workers
 from xception_jax.commands.engines import Engine
+from xception_jax.commands.execution import Execution
 from xception_jax.commands.library_output import kept_apart
 from xception_jax.commands.looks import look_by_look, next_report, seed_lines, size_line
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from xception_jax.sweep.packing import Sizes
 
     Runs = Sequence[PlannedRun]
-
-
-_KEPT_THERE = "is worked on by this machine and kept there"
 
 
 def sweep(
@@ -126,12 +124,11 @@ def run_sweep(
     Returns:
         The exit code.
     """
-    launcher = engine.launcher
     with interruptible() as stop:
-        _prepare(launcher)
+        _prepare(engine.launcher)
         from xception_jax.lock import locked
         from xception_jax.runtime import hosts
-        from xception_jax.sweep.ledger import require_home
+        from xception_jax.sweep.ledger import require_same_sweep
         from xception_jax.sweep.local import check_runs, require_begun_data
 
         hosts.require_alone("sweep")
@@ -139,70 +136,74 @@ def run_sweep(
             experiment, runs = _equalized(experiment, settings, runs)
         asked = experiment.claimed_endpoints()
         steps = check_runs(runs, lambda note: console.print(f"data: {note}"), asked)
-        if launcher not in (None, "local"):
-            require_local("--workdir", workdir, f"{_KEPT_THERE}; --launcher {launcher} has others")
-        with mirrored(workdir, warn) as home:
+        if engine.launcher not in (None, "local"):
+            others = f"--launcher {engine.launcher} has others"
+            reason = f"is worked on by this machine and kept there; {others}"
+            require_local("--workdir", workdir, reason)
+        with mirrored(workdir, warn) as directory:
             if experiment.tune is not None:
-                experiment, runs = _read_tuned(home, experiment, settings, runs)
-            require_home(home, experiment, runs)
-            require_begun_data(home, runs)
-            opened = engine.open(home)
-            how = {"stop": stop, "warn": warn, "sizes": _sizes(packing, measured=opened is None)}
-            with locked(home), kept_apart(home):
-                of_work: dict[str, Any] = {
-                    "steps": steps,
-                    "engine": engine,
-                    "opened": opened,
-                    "how": how,
-                    "confirms": confirms,
-                }
-                return _work(home, experiment, settings, runs, **of_work)
+                experiment, runs = _read_tuned(directory, experiment, settings, runs)
+            require_same_sweep(directory, experiment, runs)
+            require_begun_data(directory, runs)
+            launcher = engine.open(directory)
+            sizes = _sizes(packing, measured=launcher is None)
+            execution = Execution(directory, engine, sizes, stop)
+            with locked(directory), kept_apart(directory):
+                return _tune_and_train(
+                    experiment,
+                    settings,
+                    runs,
+                    steps=steps,
+                    execution=execution,
+                    launcher=launcher,
+                    confirms=confirms,
+                )
 
 
-def _work(
-    home: Path,
+def _tune_and_train(
     experiment: "Experiment",
     base: "Config",
     runs: list["PlannedRun"],
     *,
     steps: Mapping[str, int],
-    engine: Engine,
-    opened: Any,
-    how: dict[str, Any],
+    execution: Execution,
+    launcher: "Launcher | SlurmArray | None",
     confirms: Mapping[str, Any] | None,
 ) -> int:
     """Records the sweep in its locked directory, tunes and trains it; returns the exit code."""
+    from xception_jax.launchers.slurm import SlurmArray
     from xception_jax.sweep import plan_runs
     from xception_jax.sweep.local import check_runs
 
+    directory, engine = execution.directory, execution.engine
     if experiment.untuned:
-        _record(home, experiment, base, runs, confirms)
+        _record(directory, experiment, base, runs, confirms)
         try:
-            experiment = tune_first(home, experiment, base, engine=engine, opened=opened, how=how)
+            experiment = tune_first(experiment, base, execution, launcher)
         except Unfinished as unfinished:
             return unfinished.code
-        runs, opened = plan_runs(experiment, base), engine.open(home)
+        runs, launcher = plan_runs(experiment, base), engine.open(directory)
     if experiment.tune is not None:
         steps = check_runs(runs)
+    # A launcher is closed once its runs have ended: every look after the first opens another.
+    launchers = chain([launcher], (engine.open(directory) for _ in repeat(None)))
 
-    def train(part: "Runs", opened: Any) -> int:
-        _record(home, experiment, base, part, confirms)
-        if engine.launcher == "slurm":
-            return _submit(opened, home, part, how["sizes"])
-        if opened is None:
-            return _train(home, experiment, part, steps, **how)
-        return _launch(home, experiment, part, steps, opened, retries=engine.tries, **how)
+    def train(part: "Runs") -> int:
+        launcher = next(launchers)
+        _record(directory, experiment, base, part, confirms)
+        if isinstance(launcher, SlurmArray):
+            return _submit(launcher, execution, part)
+        return _train(execution, experiment, part, steps, launcher)
 
     for line in (size_line(experiment, len(runs)), *seed_lines(experiment)):
         console.print(line)
     if not experiment.looks:
-        return train(runs, opened)
-    engines = chain([opened], (engine.open(home) for _ in repeat(None)))
-    return look_by_look(home, experiment, runs, lambda part: train(part, next(engines)))
+        return train(runs)
+    return look_by_look(directory, experiment, runs, train)
 
 
 def _record(
-    home: Path,
+    directory: Path,
     experiment: "Experiment",
     base: "Config",
     runs: "Runs",
@@ -211,9 +212,9 @@ def _record(
     from xception_jax.runtime.run_directory import keep_changes
     from xception_jax.sweep.ledger import write_ledger
 
-    for line in write_ledger(home, experiment, base, runs, command_line(), confirms=confirms):
+    for line in write_ledger(directory, experiment, base, runs, command_line(), confirms=confirms):
         warn(line)
-    keep_changes(home)
+    keep_changes(directory)
 
 
 def _prepare(launcher: str | None) -> None:
@@ -237,7 +238,7 @@ def _equalized(
 
 
 def _read_tuned(
-    home: Path, experiment: "Experiment", base: "Config", runs: list["PlannedRun"]
+    directory: Path, experiment: "Experiment", base: "Config", runs: list["PlannedRun"]
 ) -> tuple["Experiment", list["PlannedRun"]]:
     """The experiment as far as it is tuned, and its runs; none while it is not."""
     from xception_jax.sweep import plan_runs
@@ -246,61 +247,48 @@ def _read_tuned(
     experiment.tune.require_free({run.seed for run in runs}, "--seeds")
     if not experiment.untuned:  # by its record, which has the runs
         return experiment, runs
-    experiment = read_tuned(home, experiment, base)
+    experiment = read_tuned(directory, experiment, base)
     return experiment, [] if experiment.untuned else plan_runs(experiment, base)
 
 
-def _train(workdir: Path, experiment: "Experiment", runs: "Runs", steps: Any, **how: Any) -> int:
-    """Trains all unfinished runs in this process; returns the exit code."""
-    from xception_jax.commands.display import showing
-    from xception_jax.sweep.local import run_missing
-    from xception_jax.training import Interrupted
-
-    try:
-        with showing(console) as show:
-            records = run_missing(workdir, experiment, runs, steps, listener=show, **how)
-    except Interrupted as error:
-        return interrupted(error)
-    return _summed_up(workdir, experiment, [record["status"] for record in records])
-
-
-def _launch(
-    workdir: Path,
+def _train(
+    execution: Execution,
     experiment: "Experiment",
     runs: "Runs",
-    steps: Any,
-    launcher: "Launcher",
-    **how: Any,
+    steps: Mapping[str, int],
+    launcher: "Launcher | None",
 ) -> int:
-    """Trains all unfinished runs in workers that this process watches; returns the exit code."""
-    from xception_jax.commands.display import showing
-    from xception_jax.launchers.launching import launch_missing
+    """Trains all unfinished runs; returns the exit code."""
     from xception_jax.launchers.supervision import Stopped
     from xception_jax.training import Interrupted
 
     try:
-        with showing(console) as show:
-            records = launch_missing(workdir, runs, steps, launcher, listener=show, **how)
+        records = execution.train(experiment, runs, steps, launcher)
     except Interrupted as error:
         return interrupted(error)
     except Stopped as error:
         warn(str(error))
         return FAILED
-    return _summed_up(workdir, experiment, [record["status"] for record in records])
+    counts = Counter(record["status"] for record in records)
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
+    # With looks, `look_by_look` says what comes next.
+    after = "" if experiment.looks else f"; {next_report(execution.directory)}"
+    console.print(f"{summary}{after}")
+    return DONE if set(counts) == {"done"} else FAILED
 
 
-def _submit(engine: "SlurmArray", workdir: Path, runs: "Runs", sizes: "Sizes | None") -> int:
+def _submit(array: "SlurmArray", execution: Execution, runs: "Runs") -> int:
     """Submits all unfinished units to a batch system; returns the exit code."""
     from xception_jax.launchers.launching import plan_units
 
-    at_hand = engine.status()
-    units = plan_units(workdir, runs, sizes=sizes, warn=warn)
-    missing = [unit for unit in units if unit.number not in at_hand]
-    if at_hand:
+    queued = array.status()
+    units = plan_units(execution.directory, runs, sizes=execution.sizes, warn=warn)
+    missing = [unit for unit in units if unit.number not in queued]
+    if queued:
         console.print(f"{len(units) - len(missing)} units are in the queue already")
     if missing:
-        console.print(f"{len(missing)} units: {engine.submit(missing)}")
-    console.print(f"next: xception-jax status {shlex.quote(str(workdir))}")
+        console.print(f"{len(missing)} units: {array.submit(missing)}")
+    console.print(f"next: xception-jax status {shlex.quote(str(execution.directory))}")
     return DONE
 
 
@@ -327,14 +315,6 @@ def _train_unit(workdir: Path, number: int) -> int:
         outcome = f"{record['status']}: {record.get('reason')}"
         console.print(f"{record['arm']} seed {record['seed']}: {outcome}")
     return DONE if all(record["status"] in ENDED for record in records) else FAILED
-
-
-def _summed_up(workdir: Path, experiment: "Experiment", statuses: Sequence[str]) -> int:
-    counts = Counter(statuses)
-    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
-    # With looks, `look_by_look` says what comes next.
-    console.print(summary if experiment.looks else f"{summary}; {next_report(workdir)}")
-    return DONE if set(counts) == {"done"} else FAILED
 
 
 def _sizes(packing: str | int, *, measured: bool) -> "Sizes | None":

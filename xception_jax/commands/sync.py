@@ -48,29 +48,29 @@ def sync(directory: Directory) -> int:
         on_bases = {base.name: base.arms for base in sweep.bases}
         values = _values(written.verdicts["claims"], on_bases)
         for run in track(begun, "runs", console=console, disable=not console.is_terminal):
-            home = inside(directory, run.directory)
+            run_dir = inside(directory, run.directory)
             if run.status == "unreadable":
-                problems.append(f"left out: {home / 'run.json'} does not say how the run stands")
+                problems.append(f"left out: {run_dir / 'run.json'} does not say how the run stands")
             else:
-                _mirror_run(home, values[run.arm, run.seed], problems)
+                _mirror_run(run_dir, values[run.arm, run.seed], problems)
         if not sweep.is_single_run:
             _mirror_report(sweep, written, problems)
     for problem in problems:
         warn(problem)
     root = shlex.quote(str(directory))
-    homes = (root,) if sweep.is_single_run else (f"{root}/runs/*", root)
-    files = " ".join(f"{home}/wandb/offline-run-*" for home in homes)
+    folders = (root,) if sweep.is_single_run else (f"{root}/runs/*", root)
+    files = " ".join(f"{folder}/wandb/offline-run-*" for folder in folders)
     console.print(f"W&B's offline runs are made; next: wandb sync {files}")
     return 1 if problems else 0
 
 
-def _mirror_run(home: Path, values: Mapping[str, Any], problems: list[str]) -> None:
+def _mirror_run(run_dir: Path, values: Mapping[str, Any], problems: list[str]) -> None:
     from xception_jax.config import read_json
     from xception_jax.tracking import mirror_run
 
     try:
-        record, config = read_json(home / RUN), read_json(home / CONFIG)
-        mirror_run(home, record, config, values, warn=problems.append)
+        record, config = read_json(run_dir / RUN), read_json(run_dir / CONFIG)
+        mirror_run(run_dir, record, config, values, warn=problems.append)
     except InputError as error:
         problems.append(f"left out: {error}")
 
@@ -94,17 +94,17 @@ def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str])
 def _values(
     claims: Claims, on_bases: Mapping[str, Mapping[str, str]]
 ) -> dict[tuple[str, int | None], dict[str, Any]]:
-    """What each run contributes to the claims, by (arm, seed): `claim 1/final_top1`, and verdicts.
+    """The values of each run in the claims, by (arm, seed): `claim 1/final_top1`, and verdicts.
 
     A contrast of more arms than two has no value for each of them, and so is left out.
     """
     values: dict[tuple[str, int | None], dict[str, Any]] = defaultdict(dict)
-    each_once = (
-        (number, each)
+    numbered = (
+        (number, judged)
         for number, claim in enumerate(claims, 1)
-        for each in claim.get("bases") or [claim]
+        for judged in claim.get("bases") or [claim]
     )
-    for number, judged in each_once:
+    for number, judged in numbered:
         claim, arms = judged["claim"], on_bases.get(judged.get("base", ""), {})
         is_pair = "kind" not in claim and not claim.get("versus")
         sides = ("arm", "baseline") if is_pair else ()

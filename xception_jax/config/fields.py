@@ -120,12 +120,12 @@ class Checked:
     PREFIX: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for attribute, declared in own_settings(type(self)).items():
+        for attribute, declared in direct_settings(type(self)).items():
             checked = declared.check(declared.name, getattr(self, attribute))
             object.__setattr__(self, attribute, checked)
 
 
-def own_settings(kind: type[Checked]) -> Mapping[str, Setting]:
+def direct_settings(kind: type[Checked]) -> Mapping[str, Setting]:
     """The settings of a group, without those of the groups in it, by the field's name."""
     if kind not in _DECLARED:
         _DECLARED[kind] = _declared(kind)
@@ -168,7 +168,7 @@ def walk(kind: type[Checked], path: tuple[str, ...] = ()) -> Iterator[Setting]:
         kind: class of the group.
         path: attributes that lead to the group from the config.
     """
-    declared, groups = own_settings(kind), groups_of(kind)
+    declared, groups = direct_settings(kind), groups_of(kind)
     for attribute in fields(kind):
         name = attribute.name
         if name in declared:
@@ -186,7 +186,7 @@ def assemble(kind: type[Any], values: Mapping[str, Any]) -> Any:
     """
     given = {
         attribute: values[declared.name]
-        for attribute, declared in own_settings(kind).items()
+        for attribute, declared in direct_settings(kind).items()
         if declared.name in values
     }
     groups = {attribute: assemble(inner, values) for attribute, inner in groups_of(kind).items()}

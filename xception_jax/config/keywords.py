@@ -52,10 +52,10 @@ def takes_settings(source: type[Checked] | Callable[..., Any]) -> Callable[[T], 
 
     def decorate(function: T) -> T:
         signature = inspect.signature(cast(Callable[..., Any], function))
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        named = {parameter.name for parameter in own}
-        more = [parameter for parameter in parameters if parameter.name not in named]
-        cast(Any, function).__signature__ = signature.replace(parameters=[*own, *more])
+        named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        names = {parameter.name for parameter in named}
+        more = [parameter for parameter in parameters if parameter.name not in names]
+        cast(Any, function).__signature__ = signature.replace(parameters=[*named, *more])
         return function
 
     return decorate

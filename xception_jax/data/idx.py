@@ -71,9 +71,9 @@ def find_idx(directory: Path, name: str) -> Path:
     Raises:
         InputError: there is none.
     """
-    for place in (directory, directory / "raw"):
+    for folder in (directory, directory / "raw"):
         for spelling in (name, name.replace("-idx", ".idx")):
-            for candidate in (place / f"{spelling}.gz", place / spelling):
+            for candidate in (folder / f"{spelling}.gz", folder / spelling):
                 if candidate.is_file():
                     return candidate
     raise InputError("--from", str(directory), f"holds no {name}[.gz]")

@@ -38,8 +38,8 @@ def unpacked_size(descriptor: int, size: int) -> int:
     """The bytes in all chunks of an open file, as their headers declare them.
 
     Args:
-        descriptor: of the file.
-        size: its size, bytes.
+        descriptor: descriptor of the file.
+        size: size of the file, bytes.
 
     Raises:
         ValueError: the chunks do not fill the file.

@@ -53,7 +53,7 @@ def read_shipped(directory: Path = DIRECTORY) -> dict[str, tuple[np.ndarray, np.
     return splits
 
 
-def read_records(directory: Path = DIRECTORY) -> tuple[tuple[str, ...], dict[str, Records]]:
+def read_records() -> tuple[tuple[str, ...], dict[str, Records]]:
     """Reads the data set as if it had been stored through TFDS, in a fifth of the time.
 
     TFDS stores examples in an order of its own, which `*-order.npy` holds: the row of each in the
@@ -66,8 +66,8 @@ def read_records(directory: Path = DIRECTORY) -> tuple[tuple[str, ...], dict[str
         InputError: see `read_shipped`.
     """
     records: dict[str, Records] = {}
-    for split, (images, labels) in read_shipped(directory).items():
-        order = np.load(directory / f"{split}-order.npy", allow_pickle=False)
+    for split, (images, labels) in read_shipped().items():
+        order = np.load(DIRECTORY / f"{split}-order.npy", allow_pickle=False)
         records[split] = ArrayRecords(split, images[order], labels[order])
     return CLASS_NAMES, records
 

@@ -246,8 +246,8 @@ def assign_splits(
     labels = train.known_labels() if missing else None
     if labels is not None and labels.ndim > 1:  # sets of classes, also where they should be one
         labels = None
-    *taken, rest = _hold_out(len(train), labels, validation_fraction, len(missing), split_seed)
-    if not all(map(len, (*taken, rest))):
+    *of_splits, rest = _hold_out(len(train), labels, validation_fraction, len(missing), split_seed)
+    if not all(map(len, (*of_splits, rest))):
         raise InputError("data.name", name, f"{len(train)} training examples are too few to split")
     if train_examples is not None and train_examples > len(rest):
         reason = f"more than the {len(rest)} training examples of {name}"
@@ -257,7 +257,7 @@ def assign_splits(
         return Split(records, indices, channels, len(class_names), multi_label, upright)
 
     splits = {"train": split(train, rest[:train_examples])}
-    for split_name, indices in zip(missing, taken, strict=True):
+    for split_name, indices in zip(missing, of_splits, strict=True):
         splits[split_name] = split(train, np.sort(indices))
     for split_name, records in held_out.items():
         if records is not None:
@@ -280,7 +280,7 @@ def _hold_out(
         fraction: share to take for each split.
         splits: number of splits to take examples for; of two the first is `test`, which is the
             same for every seed.
-        seed: of the order; None: the order that all seeds share.
+        seed: seed of the order; None: the order that all seeds share.
 
     Returns:
         Indices of the examples of each split, in the order of the permutation.
@@ -292,8 +292,8 @@ def _hold_out(
     test: list[np.ndarray] = []
     left = np.arange(count)
     if splits == 2:
-        taken, *others = _take(shared, labels, fraction, splits)
-        test, left = [taken], np.sort(np.concatenate(others))
+        of_test, *others = _take(shared, labels, fraction, splits)
+        test, left = [of_test], np.sort(np.concatenate(others))
     order = left[permutation(seed, "splits", 1, len(left))]
     of_left = fraction * count / max(1, len(left))
     return test + _take(order, labels, of_left, splits - len(test))
@@ -314,14 +314,14 @@ def _take(
     for number in range(splits):
         most = np.array([len(positions) - 1 for positions in classes])  # one remains for training
         counts = _counts(exact, most, share)
-        for positions, taken in zip(classes, counts, strict=True):
-            split_of[positions[:taken]] = number
-        classes = [positions[taken:] for positions, taken in zip(classes, counts, strict=True)]
+        for positions, count in zip(classes, counts, strict=True):
+            split_of[positions[:count]] = number
+        classes = [positions[count:] for positions, count in zip(classes, counts, strict=True)]
     return [order[split_of == number] for number in range(splits + 1)]
 
 
 def _counts(exact: np.ndarray, most: np.ndarray, total: int) -> np.ndarray:
-    """How many examples to take of each class: `total` together, unless one of each are more.
+    """The number of examples to take of each class: `total`, or one of each if that is more.
 
     Args:
         exact: number to take of each class before rounding.

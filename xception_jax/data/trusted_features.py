@@ -33,7 +33,7 @@ def require_trusted_features(name: str, directory: Path) -> None:
         named = list(_classes(json.loads(read_regular(path, _MOST))))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError("data.name", name, f"{path} cannot be read: {error}") from error
-    foreign = next((each for each in named if not each.startswith(_TRUSTED)), None)
+    foreign = next((kind for kind in named if not kind.startswith(_TRUSTED)), None)
     if foreign is not None:
         reason = f"{path} names {foreign[:100]!r}, which is no feature of TFDS; nothing was run"
         raise InputError("data.name", name, reason)

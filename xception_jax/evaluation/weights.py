@@ -55,7 +55,7 @@ def evaluate_weights(directory: Path, config: Config, *, split: str) -> dict[str
 def class_positions(
     of_weights: tuple[str, ...] | None, of_data: tuple[str, ...], name: str
 ) -> Int[np.ndarray, " classes"]:
-    """For each class of a data set, its position among those of the weights.
+    """The position of each class of a data set among those of the weights.
 
     Args:
         of_weights: names of the classes in the order of the weights' logits; None: not known.
@@ -75,11 +75,11 @@ def class_positions(
             )
             raise InputError("data.name", name, reason)
         return np.arange(len(of_data))
-    places = {each: position for position, each in enumerate(of_weights)}
-    if unknown := [each for each in of_data if each not in places]:
+    positions = {label: position for position, label in enumerate(of_weights)}
+    if unknown := [label for label in of_data if label not in positions]:
         reason = f"its class {unknown[0]!r} is none of the weights' classes; {hint}"
         raise InputError("data.name", name, reason, nearest_name(unknown[0], of_weights))
-    return np.array([places[each] for each in of_data])
+    return np.array([positions[label] for label in of_data])
 
 
 def _measure(

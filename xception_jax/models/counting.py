@@ -58,12 +58,8 @@ def count(model: ModelFunction | nnx.Module, image_shape: tuple[int, int, int]) 
     """
     function = model if isinstance(model, ModelFunction) else functionalize(model)[0]
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
-    parameters, batch_stats = (
-        {leaf.path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves}
-        for leaves in (function.parameters, function.batch_stats)
-    )
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    traced = jax.make_jaxpr(partial(_call, function, shapes))(parameters, batch_stats, images)
+    traced = jax.make_jaxpr(partial(_call, function, shapes))(*function.shapes(), images)
     macs: Counter[str] = Counter()
     for path, number in _multiply_adds(traced.jaxpr, ""):
         for outer in _ancestors(path):

@@ -184,7 +184,7 @@ class ModelFunction:
         batch_stats: Params,
         activation_index: Int[Array, ""] | None = None,
     ) -> Any:
-        """A new module with these values.
+        """A new module that holds the given parameters and batch statistics.
 
         Args:
             parameters: parameters by path.
@@ -204,6 +204,11 @@ class ModelFunction:
 
 
 def _draw_all(leaves: Iterable[Leaf], key: Key[Array, ""]) -> Params:
+    """Draws initial values by path, those of the same initializer, shape and type in one program.
+
+    Raises:
+        ValueError: an array does not say how it is drawn.
+    """
     groups: dict[tuple[Initializer, tuple[int, ...], np.dtype], list[str]] = {}
     for leaf in leaves:
         if leaf.initializer is None:
@@ -213,11 +218,11 @@ def _draw_all(leaves: Iterable[Leaf], key: Key[Array, ""]) -> Params:
             )
         groups.setdefault((leaf.initializer, leaf.shape, leaf.dtype), []).append(leaf.path)
     drawn: Params = {}
-    for how, paths in groups.items():
+    for kind, paths in groups.items():
         hashes = np.array([zlib.crc32(path.encode()) for path in paths], np.uint32)
-        together = len(paths) > 1 and how[0] not in (ONES, ZEROS)
+        together = len(paths) > 1 and kind[0] not in (ONES, ZEROS)
         arrays = (
-            _draw_each(*how, key, hashes) if together else [_draw(*how, key, h) for h in hashes]
+            _draw_each(*kind, key, hashes) if together else [_draw(*kind, key, h) for h in hashes]
         )
         drawn |= dict(zip(paths, arrays, strict=True))
     return {leaf.path: drawn[leaf.path] for leaf in leaves}

@@ -35,8 +35,8 @@ def kernel_shape(kernel_size: KernelSize) -> tuple[int, int]:
     return (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
 
 
-def padded_like(style: str, padding: Padding, strides: int) -> Padding:
-    """The padding that stands for `padding` in a style.
+def padding_in_style(style: str, padding: Padding, strides: int) -> Padding:
+    """The padding with which a framework's style says `padding`.
 
     The styles differ only where a stride leaves an odd number of pixels to pad: TensorFlow puts the
     odd one at the end, PyTorch pads equally on both sides.
@@ -52,7 +52,7 @@ def padded_like(style: str, padding: Padding, strides: int) -> Padding:
 def pad_explicit(
     x: Float[Array, "b h w c"], window: Sequence[int], padding: Padding, fill: float = 0.0
 ) -> tuple[Float[Array, "b h2 w2 c"], ops.Padding]:
-    """The input and a padding for `ops`, which does not know "SYMMETRIC": `x` is then padded here.
+    """Images and a padding that `ops` knows: for "SYMMETRIC" the images are padded here.
 
     Args:
         x: images [batch, height, width, channels].

@@ -1,4 +1,4 @@
-"""What all models share: the head, from the last feature map to logits, and the width."""
+"""Parts of all models: the head, from the last feature map to logits, and the width."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from xception_jax import ops
-from xception_jax.config.fields import own_settings
+from xception_jax.config.fields import direct_settings
 from xception_jax.config.model import BlockConfig, ModelConfig
 from xception_jax.errors import InputError
 from xception_jax.models.layers import Dense, dropout
@@ -112,4 +112,4 @@ class Width:
 
 
 # All of a block's own settings but the type of the computation, which all layers share.
-BLOCK_SETTINGS = frozenset(own_settings(BlockConfig)) - {"dtype"}
+BLOCK_SETTINGS = frozenset(direct_settings(BlockConfig)) - {"dtype"}

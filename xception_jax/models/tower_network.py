@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from xception_jax.config.model import ModelConfig, NormConfig
 from xception_jax.models.blocks import SeparableConv, build_block, require_segments
-from xception_jax.models.layers import BatchNorm, Conv, padded_like
+from xception_jax.models.layers import BatchNorm, Conv, padding_in_style
 from xception_jax.models.network import Network
 from xception_jax.models.pooling import average_pool, max_pool
 from xception_jax.models.towers import (
@@ -94,7 +94,8 @@ def build_unit(
     if isinstance(layer, Convolution):
         return _conv_unit(layer, in_features, config, separable, rngs)
     if isinstance(layer, MaxPool):
-        layer = replace(layer, padding=padded_like(config.padding, layer.padding, layer.strides))
+        padding = padding_in_style(config.padding, layer.padding, layer.strides)
+        layer = replace(layer, padding=padding)
     return PoolUnit(layer)
 
 
@@ -102,7 +103,7 @@ def _conv_unit(
     layer: Convolution, in_features: int, config: ModelConfig, separable: bool, rngs: nnx.Rngs
 ) -> ConvUnit:
     block = replace(config.block, norm=replace(config.block.norm, scale=False))
-    padding, strides = padded_like(config.padding, layer.padding, layer.strides), layer.strides
+    padding, strides = padding_in_style(config.padding, layer.padding, layer.strides), layer.strides
     convolution: Conv | SeparableConv
     if separable and layer.kernel != (1, 1):
         convolution = build_block(

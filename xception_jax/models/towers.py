@@ -7,7 +7,7 @@ batch normalization without scale, and a ReLU: `tower_network` builds them.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from xception_jax.models.layers import Padding, padded_like
+from xception_jax.models.layers import Padding, padding_in_style
 from xception_jax.models.network import BLOCK_SETTINGS, Width
 
 
@@ -94,7 +94,7 @@ class InceptionSpec:
         unused = {"residual", "middle_modules", "rematerialize", "kernel_size"}
         styles_differ = any(
             isinstance(layer, Convolution | MaxPool)
-            and padded_like("torch", layer.padding, layer.strides) != layer.padding
+            and padding_in_style("torch", layer.padding, layer.strides) != layer.padding
             for layer in self.layers()
         )
         if not styles_differ:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from xception_jax import ops
 from xception_jax.config.model import ModelConfig
 from xception_jax.models.blocks import build_block, require_segments
-from xception_jax.models.layers import BatchNorm, Conv, padded_like, require_count
+from xception_jax.models.layers import BatchNorm, Conv, padding_in_style, require_count
 from xception_jax.models.network import Network, Width
 from xception_jax.models.pooling import max_pool
 from xception_jax.models.rematerialization import rematerialized
@@ -150,7 +150,7 @@ class XceptionModule(nnx.Module):
         self, in_features: int, stage: Stage, config: ModelConfig, *, rngs: nnx.Rngs
     ) -> None:
         self.stage, self.shortcut = stage, stage.shortcut if config.residual else "none"
-        self.pool_padding = padded_like(config.padding, "SAME", strides=2)
+        self.pool_padding = padding_in_style(config.padding, "SAME", strides=2)
         block, widths = config.block, (in_features, *stage.features)
         self.convolutions = nnx.List(
             build_block(block, before, after, rngs=rngs) for before, after in pairwise(widths)
@@ -184,7 +184,7 @@ class XceptionModule(nnx.Module):
                 x = norm.max_pooled(x, train, "SAME")
             else:
                 x = norm(x, train)
-            # Behind a pool the values are the same: both rise.
+            # After the pool instead of before it: both are monotone, so the values are the same.
             if stage.activation == "after":
                 x = jax.nn.relu(x)
         if stage.pool and self.pool_padding != "SAME":
@@ -214,7 +214,7 @@ class Xception(Network):
                 before,
                 after,
                 strides=conv.strides,
-                padding=padded_like(config.padding, conv.padding, conv.strides),
+                padding=padding_in_style(config.padding, conv.padding, conv.strides),
                 dtype=block.dtype,
                 rngs=rngs,
             )

@@ -8,9 +8,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from xception_jax.ops import native
-from xception_jax.ops.blocks import block_diagonal, groups_to_merge
-from xception_jax.ops.compiled import native_conv2d
 from xception_jax.ops.dispatch import choose_implementation
+from xception_jax.ops.merged_groups import block_diagonal, groups_to_merge
+from xception_jax.ops.native_convolution import native_conv2d
 from xception_jax.ops.shapes import (
     AnyImages,
     Images,
@@ -25,15 +25,13 @@ from xception_jax.ops.shapes import (
     shifted_images,
     spatial_size,
 )
-from xception_jax.ops.tiles import Tiling, fastest_columns, tiled_conv2d
+from xception_jax.ops.tiles import Features, Kernel, Tiling, fastest_columns, tiled_conv2d
 from xception_jax.ops.unpacked import unpacked_conv2d
 
 POINTWISE_IMPLEMENTATIONS = ("lax", "matmul")
 CONVOLUTION_IMPLEMENTATIONS: tuple[str, ...] = ("lax", "blocks", "matmul", "tiles", "unpacked")
 if native.available():
     CONVOLUTION_IMPLEMENTATIONS += ("native",)
-Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
-Features = Float[Array, "batch new_height new_width out"]
 
 
 def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Features:
@@ -84,8 +82,8 @@ def conv2d(
         implementation: a name in `CONVOLUTION_IMPLEMENTATIONS`, or "auto": see `dispatch`.
             "matmul" computes an output pixel of a group with one row of a matrix product, "tiles"
             several neighbouring ones: see `tiles`. "unpacked" is "lax" for one group and outside of
-            vmap, else "tiles". "blocks" is "lax" for fewer, larger groups: see `blocks`. "native"
-            is the C++ kernel: see `compiled`.
+            vmap, else "tiles". "blocks" is "lax" for fewer, larger groups: see `merged_groups`.
+            "native" is the C++ kernel: see `native_convolution`.
 
     Raises:
         InputError: `implementation` or `padding` is unknown.

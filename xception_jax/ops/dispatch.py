@@ -21,13 +21,13 @@ _references_only = ContextVar("references_only", default=False)
 
 @dataclass(frozen=True)
 class Rule:
-    """On `backend`, `implementation` is the fastest within these bounds.
+    """A rule of `auto`: on `backend`, `implementation` is the fastest within the bounds.
 
     Attributes:
-        max_channels: of the input.
-        max_groups: of channels.
-        max_width: of the output, pixels.
-        max_strides: of the operation.
+        max_channels: the most channels of the input.
+        max_groups: the most groups of channels.
+        max_width: the greatest width of the output, pixels.
+        max_strides: the greatest strides of the operation.
     """
 
     operation: str
@@ -88,7 +88,7 @@ def choose_implementation(
         implementations: names of the available implementations.
         channels: number of input channels.
         groups: number of groups of channels.
-        width: of the output, pixels.
+        width: width of the output, pixels.
         strides: strides of the operation.
 
     Raises:

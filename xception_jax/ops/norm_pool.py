@@ -39,7 +39,7 @@ Saved = tuple[Images, Outputs, Channels, Channels, Channels]
 
 
 class _Settings(NamedTuple):
-    """What is fixed: the number added to the variance, how to average, and the pool."""
+    """The static arguments: the number added to the variance, how to average, and the pool."""
 
     epsilon: float
     over: Reduction

@@ -17,8 +17,8 @@ class Chip:
     Attributes:
         flops: a second, of bfloat16 products.
         memory_bandwidth: to and from its HBM, bytes a second.
-        link_bandwidth: that all its links to other chips send together, bytes a second.
-        memory_bytes: of its HBM, as sold; the compiler knows how much of it programs may use.
+        link_bandwidth: bytes a second that all its links to other chips send together.
+        memory_bytes: size of its HBM, as sold; the compiler knows how much of it programs may use.
     """
 
     flops: float

@@ -1,4 +1,4 @@
-"""What tuning costs beside the runs of the verdict, before anything is trained."""
+"""The cost of tuning beside the runs of the verdict, before anything is trained."""
 
 import itertools
 import math
@@ -70,21 +70,21 @@ def tuning_cost(experiment: Experiment, base: Config) -> TuningCost | None:
     tried, judged = [], []
     for settings in experiment.arms.values():
         for point in points:
-            tried.append(load(resolve(base, settings, point, tune.own_epochs), tune.seeds))
+            tried.append(load(resolve(base, settings, point, tune.epoch_settings), tune.seeds))
         judged.append(load(resolve(base, settings, points[0]), experiment.seeds))
     declared = _sum(tried)
     return TuningCost(declared, declared.times(most_values(tune.values)), _sum(judged))
 
 
 def most_values(values: tuple[tuple[float, ...], ...]) -> float:
-    """How many times the declared points there are at most, both edges extended every time."""
+    """The most points that tuning can try, both edges extended every time, per declared point."""
     most = math.prod(len(of_setting) + 2 * MOST_EXTENSIONS for of_setting in values)
     return most / math.prod(map(len, values))
 
 
 def _sum(loads: list[Load]) -> Load:
     return Load(
-        sum(each.runs for each in loads),
-        sum(each.steps for each in loads),
-        math.fsum(each.macs for each in loads),
+        sum(load.runs for load in loads),
+        sum(load.steps for load in loads),
+        math.fsum(load.macs for load in loads),
     )

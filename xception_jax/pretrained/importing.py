@@ -38,7 +38,6 @@ def import_file(
     path: str | Path,
     *,
     model: str = "xception",
-    source: str = "auto",
     overrides: Iterable[str] = (),
     head: bool = True,
     size: int = 299,
@@ -49,7 +48,6 @@ def import_file(
     Args:
         path: the weight file; see `load_weights`.
         model: name of the model.
-        source: required format of the file; see `load_weights`.
         overrides: settings that differ from the published model, such as `model.middle_modules=2`.
         head: whether to read the classifier; if False it is left out even if the file has one.
         size: height and width, in pixels, of the images that the model expects.
@@ -60,7 +58,7 @@ def import_file(
         InputError: the file cannot be used, or a setting does not exist.
     """
     path = Path(path)
-    with open_source(path, source) as opened:
+    with open_source(path, "auto") as opened:
         settings = checked_settings(model, _SETTINGS.get(opened.kind, {}), list(overrides))
         classes = _count_classes(opened, model, settings) if head else None
         require_class_names(class_names, classes)

@@ -99,8 +99,8 @@ def require_documented_range(path: Path, text: str | None, expected: Preprocessi
     Raises:
         InputError: the model scales its images itself to another range.
     """
-    own = with_own_preprocessing(path, text, expected)
-    if not np.allclose((own.mean, own.std), (expected.mean, expected.std), rtol=1e-5, atol=1e-7):
+    actual, documented = with_own_preprocessing(path, text, expected), (expected.mean, expected.std)
+    if not np.allclose((actual.mean, actual.std), documented, rtol=1e-5, atol=1e-7):
         reason = (
             "scales its images itself, to another range than -1 to 1, and only its weights would "
             "be taken; `xception-jax convert` keeps the scaling"
@@ -148,11 +148,11 @@ def _affine(
 def _numbers(path: Path, name: str, value: object, channels: int) -> list[float]:
     """A number for each channel, of one number or nested lists of one for each."""
     values = [value]
-    while any(isinstance(each, list) for each in values):
+    while any(isinstance(item, list) for item in values):
         values = [
-            inner for each in values for inner in (each if isinstance(each, list) else [each])
+            inner for item in values for inner in (item if isinstance(item, list) else [item])
         ]
-    numbers = [number for each in values if (number := as_real(each)) is not None]
+    numbers = [number for item in values if (number := as_real(item)) is not None]
     if len(numbers) not in (1, channels) or len(numbers) != len(values):
         reason = f"its layer {name!r} scales by {as_text(value)[:100]}"
         raise InputError("weights", str(path), f"{reason}, which is no number for each channel")

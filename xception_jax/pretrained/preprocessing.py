@@ -103,7 +103,7 @@ def _real(value: object, low: float, high: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
-def expected_by(kind: str, size: int = 299, channels: int = 3) -> Preprocessing:
+def expected_by(kind: str, size: int = 299) -> Preprocessing:
     """The preparation of images that a source of weights documents.
 
     Keras's applications take the whole image, scaled by `load_img` to `target_size` with its
@@ -113,9 +113,8 @@ def expected_by(kind: str, size: int = 299, channels: int = 3) -> Preprocessing:
     Args:
         kind: a name in `SOURCES`.
         size: height and width, in pixels.
-        channels: number of channels, 1 or 3.
     """
-    half = (0.5,) * channels
+    half = (0.5,) * 3
     if kind == TIMM:
         return Preprocessing(size, "crop", 0.8975, "bicubic", half, half)
     return Preprocessing(size, "squash", 1.0, "nearest", half, half)

@@ -75,10 +75,10 @@ class Store:
             InputError: a name is unsafe to use as that of a file.
         """
         try:
-            found = self._filesystem.find(self._root, detail=True)
+            entries = self._filesystem.find(self._root, detail=True)
         except FileNotFoundError:
             return {}
-        sizes = {path[len(self._root) + 1 :]: entry["size"] for path, entry in found.items()}
+        sizes = {path[len(self._root) + 1 :]: entry["size"] for path, entry in entries.items()}
         # Consoles stand in for empty folders by objects whose names end with a slash.
         sizes = {name: size for name, size in sizes.items() if name and not name.endswith("/")}
         for name in sizes:

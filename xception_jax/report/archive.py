@@ -61,7 +61,7 @@ class Archive:
 
     Args:
         root: directory of the archive.
-        sweep: its `sweep.json`.
+        sweep: the content of its `sweep.json`.
 
     Raises:
         InputError: a file is missing, is not the one that was archived, or is not what it should
@@ -96,11 +96,11 @@ class Archive:
         row = self._rows.get(directory)
         if row is None:
             return RunFiles()
-        home = Path(directory).name
+        folder = Path(directory).name
 
         def parsed(column: str, name: str) -> dict[str, Any] | None:
             content = row[column]
-            return None if content is None else parse_record(content, f"{home}/{name}", notes)
+            return None if content is None else parse_record(content, f"{folder}/{name}", notes)
 
         return RunFiles(
             record=parsed("record", RUN),

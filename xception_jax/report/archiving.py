@@ -67,8 +67,8 @@ def write_archive(directory: Path, target: Path) -> tuple[Path, ...]:
     """Writes an archive of the sweep in `directory`; of a sweep in progress, as it is now.
 
     Args:
-        directory: of a sweep, or an archive.
-        target: of the archive. Files there that are not of an archive stay.
+        directory: directory of a sweep, or of an archive.
+        target: directory of the new archive. Files in it that are not of an archive stay.
 
     Returns:
         Paths of its files.
@@ -108,7 +108,7 @@ def _sources(sweep: Sweep) -> dict[str, bytes]:
     }
     if sweep.tuning is not None:
         contents[TUNING] = _as_json(without_machine(sweep.tuning))
-    runs = [each for each in as_list(sweep.record.get("runs")) if isinstance(each, dict)]
+    runs = [run for run in as_list(sweep.record.get("runs")) if isinstance(run, dict)]
     listed = [run for run in runs if stays_inside(run.get("directory"))]
     archived = {
         "schema": ARCHIVE_SCHEMA,
@@ -152,7 +152,7 @@ def _texts(files: RunFiles) -> Iterator[tuple[str, str | None]]:
 
 
 def _results(archived: Evaluation) -> dict[str, bytes]:
-    """What people want to read or compare without making the page again."""
+    """The files that people read or compare without making the page again."""
     return {
         "results.parquet": as_parquet(results_frame(archived.summary)),
         "verdicts.json": archived.verdicts_file(),
@@ -162,7 +162,7 @@ def _results(archived: Evaluation) -> dict[str, bytes]:
 
 def _require_same(original: Evaluation, archived: Evaluation, target: Path) -> None:
     """Raises `InputError` if the verdicts of an archive are not those of the sweep."""
-    ours, theirs = (_without_words(each.verdicts) for each in (original, archived))
+    ours, theirs = (_without_words(result.verdicts) for result in (original, archived))
     if unlike := [name for name in ours if ours[name] != theirs[name]]:
         reason = f"would not say the same as {original.sweep.directory} ({', '.join(unlike)})"
         raise InputError(FIELD, str(target), f"{reason}; does another process work there?")
@@ -171,8 +171,8 @@ def _require_same(original: Evaluation, archived: Evaluation, target: Path) -> N
 def _without_words(content: Any) -> Any:
     """Verdicts without their words."""
     if isinstance(content, dict):
-        return {k: _without_words(each) for k, each in content.items() if k not in _WORDS}
-    return [_without_words(each) for each in content] if isinstance(content, list) else content
+        return {k: _without_words(value) for k, value in content.items() if k not in _WORDS}
+    return [_without_words(value) for value in content] if isinstance(content, list) else content
 
 
 def _as_json(record: Any) -> bytes:

@@ -31,8 +31,8 @@ class ReportFigure:
 
     Attributes:
         letter: names the figure.
-        heading: of its section.
-        name: of its files, without suffix.
+        heading: heading of its section.
+        name: name of its files, without suffix.
         title: what it shows.
         caption: sentences: how to read it, and what a reader has to know of it.
         draw: makes the figure, so many inches wide.
@@ -63,8 +63,8 @@ def value_panels(
 
     Args:
         count: number of panels.
-        label: of the value axis.
-        ends: its lowest and its highest value.
+        label: label of the value axis.
+        ends: lowest and highest value of the axis.
         width: inches.
         height: inches.
     """

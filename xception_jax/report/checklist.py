@@ -33,10 +33,10 @@ class Question:
     """A question of a checklist.
 
     Attributes:
-        number: its number there.
-        text: what it asks, in our words.
+        number: number of the question in its checklist.
+        text: the question, in our words.
         answer: gives the sentences that answer it; none where the records do not say.
-        rest: what the records never say of it; empty where an answer is whole.
+        rest: the part of an answer that no record can give; empty where an answer is whole.
     """
 
     number: str
@@ -122,30 +122,30 @@ def checklist(
     """The content of `checklist.md`.
 
     Args:
-        sweep: as read.
-        summary: its numbers.
-        audit: what `audit` found.
-        verdicts: what `verdicts.json` holds.
+        sweep: the sweep.
+        summary: the numbers of the sweep.
+        audit: the result of `audit`.
+        verdicts: the content of `verdicts.json`.
     """
     facts = Facts(sweep, summary, audit, verdicts)
     parts = [f"# Checklist: {escaped(sweep.name)}\n", _INTRODUCTION]
     for title, questions in (("NeurIPS Paper Checklist", NEURIPS), ("REFORMS", REFORMS)):
-        told = [
+        answered = [
             (question, question.answer(facts) if question.answer else []) for question in questions
         ]
-        whole = sum(bool(said) and not question.rest for question, said in told)
-        some = sum(bool(said) for _, said in told) - whole
-        count = f"{len(told)} questions: {whole} answered from the records, {some} in part, "
-        parts.append(f"## {title}\n\n{count}{len(told) - whole - some} open.\n")
-        parts.append("".join(_entry(question, said) for question, said in told))
+        whole = sum(bool(sentences) and not question.rest for question, sentences in answered)
+        some = sum(bool(sentences) for _, sentences in answered) - whole
+        count = f"{len(answered)} questions: {whole} answered from the records, {some} in part, "
+        parts.append(f"## {title}\n\n{count}{len(answered) - whole - some} open.\n")
+        parts.append("".join(_entry(question, sentences) for question, sentences in answered))
     return "\n".join(parts)
 
 
-def _entry(question: Question, said: list[str]) -> str:
-    mark = "x" if said and not question.rest else " "
+def _entry(question: Question, sentences: list[str]) -> str:
+    mark = "x" if sentences and not question.rest else " "
     lines = [f"- [{mark}] **{question.number}.** {question.text}"]
-    lines += [f"  - {escaped(sentence)}" for sentence in said]
-    if not said:
+    lines += [f"  - {escaped(sentence)}" for sentence in sentences]
+    if not sentences:
         lines.append("  - *Open:* the records do not say.")
     elif question.rest:
         lines.append(f"  - *Open:* {question.rest}.")

@@ -15,7 +15,7 @@ from xception_jax.report.tables import describe_counts, describe_scope
 
 
 def claims(facts: Facts) -> list[str]:
-    """What was claimed, when, and what became of it."""
+    """The claims, when they were declared, and their verdicts."""
     return [
         f"{claim_title(claim)}: {as_text(claim.get('verdict'))}, declared "
         f"{as_text(claim.get('declared'))}, grade {as_text(claim.get('grade')) or 'none'}."
@@ -24,23 +24,22 @@ def claims(facts: Facts) -> list[str]:
 
 
 def limits(facts: Facts) -> list[str]:
-    """What the numbers are of, and what lowers the grades."""
-    said = scope(facts)
-    reasons = (as_list(claim.get("grade_reasons")) for claim in facts.claims)
-    told = dict.fromkeys(as_text(reason) for each in reasons for reason in each)
-    return said + [f"Lowers a grade: {reason}." for reason in told]
+    """The scope of the numbers, and what lowers the grades."""
+    of_claims = (as_list(claim.get("grade_reasons")) for claim in facts.claims)
+    reasons = dict.fromkeys(as_text(reason) for of_claim in of_claims for reason in of_claim)
+    return scope(facts) + [f"Lowers a grade: {reason}." for reason in reasons]
 
 
 def scope(facts: Facts) -> list[str]:
-    """What the numbers are of."""
+    """The scope of the numbers: seeds, data set, model and budget."""
     if not facts.summary.statuses["done"]:
         return []
     return [f"The numbers are of {describe_scope(facts.sweep.runs, facts.summary.statuses)}."]
 
 
 def errors(facts: Facts) -> list[str]:
-    """What intervals and deviations there are, and what of."""
-    said = [
+    """The intervals and deviations that the report gives, and how they are computed."""
+    sentences = [
         f"{claim_title(claim)}, {_label(endpoint)}: {_confidence(endpoint)} interval of the "
         f"{_about(claim)} paired difference over {_pairs(claim)} seeds, by inversion of its test "
         f"({as_text(endpoint.get('method'))})."
@@ -48,51 +47,51 @@ def errors(facts: Facts) -> list[str]:
         if endpoint.get("interval") is not None
     ]
     if facts.summary.statuses["done"] > 1:
-        said.append(
+        sentences.append(
             "± in the tables is the sample standard deviation over the runs of an arm, of speeds "
             "over packs. Runs of an arm differ in their seed: initial values, order of the data, "
             f"augmentation, dropout; the split of the data is {split_kind(facts)}."
         )
     noise = [as_mapping(row) for row in as_list(facts.verdicts.get("noise"))]
-    if noise and said:
-        said.append(
+    if noise and sentences:
+        sentences.append(
             f"The variance over seeds is split into that of seeds and that of a finite test set "
             f"for {len(noise)} arms and contrasts (verdicts.json, noise)."
         )
-    return said
+    return sentences
 
 
 def tests(facts: Facts) -> list[str]:
     """Which tests were made, and what speaks against their assumptions."""
-    said, bases = [], " on all bases" * bool(facts.sweep.bases)
+    sentences, bases = [], " on all bases" * bool(facts.sweep.bases)
     for claim, endpoint in facts.tested:
         skewed = "look skewed, which the test of a mean does not allow for"
         shape = skewed if endpoint.get("is_skewed") else "do not look skewed"
         of_claim = as_mapping(claim.get("claim"))
         kind = as_text(of_claim.get("test")) or "mean"
         ending = "" if kind == "median" else f"; the differences {shape}"
-        said.append(
+        sentences.append(
             f"{claim_title(claim)}, {_label(endpoint)}: test of the {kind} paired difference over "
             f"{_pairs(claim)} seeds, p adjusted by Holm’s method over the claims{bases}{ending}."
         )
-    return said
+    return sentences
 
 
 def metrics(facts: Facts) -> list[str]:
     """The metrics in tables and claims."""
     if not facts.runs:
         return []
-    said = [f"Headline metric: {facts.summary.metric_name}."]
+    sentences = [f"Headline metric: {facts.summary.metric_name}."]
     named = (as_list(as_mapping(claim.get("claim")).get("endpoints")) for claim in facts.claims)
     endpoints = dict.fromkeys(as_text(name) for names in named for name in names)
     if endpoints:
         names = ", ".join(ENDPOINT_NAMES.get(name, name) for name in endpoints)
-        said.append(f"Endpoints of the claims: {names}.")
-    return said
+        sentences.append(f"Endpoints of the claims: {names}.")
+    return sentences
 
 
 def selection(facts: Facts) -> list[str]:
-    """That all runs count."""
+    """The statement that all runs count, and by which values."""
     if not facts.runs:
         return []
     return [
@@ -106,10 +105,10 @@ def baselines(facts: Facts) -> list[str]:
     """With what was compared, and how alike the arms are apart from that."""
     if not facts.claims:
         return []
-    said = [f"{claim_title(claim)}." for claim in facts.claims]
+    sentences = [f"{claim_title(claim)}." for claim in facts.claims]
     if facts.audit.get("shared_initial"):
-        said.append(f"Audit of the arms of each seed: {describe_pairing(facts.audit)}.")
-    return said + tuned_settings(facts)
+        sentences.append(f"Audit of the arms of each seed: {describe_pairing(facts.audit)}.")
+    return sentences + tuned_settings(facts)
 
 
 def elsewhere(facts: Facts) -> list[str]:
@@ -123,16 +122,16 @@ def elsewhere(facts: Facts) -> list[str]:
 
 def models(facts: Facts) -> list[str]:
     """Architecture, size and arms."""
-    said = []
+    sentences = []
     for arm in facts.summary.arms:
         runs = [run for run in facts.runs if run.arm == arm.arm and run.model]
         if runs:
             sizes = " or ".join(f"{count:,}" for count in arm.parameters) or "not recorded"
             sets = ", ".join(f"{k} = {as_text(v)}" for k, v in facts.sweep.arms[arm.arm].items())
-            said.append(
+            sentences.append(
                 f"{arm.arm}: {runs[0].model}, parameters: {sizes}; sets {sets or 'nothing'}."
             )
-    return said
+    return sentences
 
 
 def settings(facts: Facts) -> list[str]:
@@ -141,12 +140,12 @@ def settings(facts: Facts) -> list[str]:
         *("optimizer.name", "optimizer.learning_rate", "optimizer.weight_decay"),
         *("train.epochs", "train.batch_size", "model.dropout", "train.label_smoothing"),
     )
-    told = [f"{name} = {value}" for name in names if (value := facts.setting(name))]
-    if not told:
+    values = [f"{name} = {value}" for name in names if (value := facts.setting(name))]
+    if not values:
         return []
     return [
         *samples(facts),
-        f"{', '.join(told)}; every other setting is in each run’s config.json.",
+        f"{', '.join(values)}; every other setting is in each run’s config.json.",
         *tuning(facts),
     ]
 

@@ -14,82 +14,82 @@ _DIGITS = 12  # of a digest
 
 
 def reproduction(facts: Facts) -> list[str]:
-    """What it takes to train all runs again."""
+    """All that is needed to train the runs again."""
     return [*script(facts), *seeds(facts), *_determinism(facts), *code(facts), *data(facts)]
 
 
 def script(facts: Facts) -> list[str]:
     """The command, and the record that can be trained from."""
     sweep = facts.sweep
-    said = [f"The sweep was made with: {sweep.command}"] if sweep.command else []
+    sentences = [f"The sweep was made with: {sweep.command}"] if sweep.command else []
     if as_mapping(sweep.record.get("base")):
-        said.append(
+        sentences.append(
             f"sweep.json holds the settings of its {len(sweep.runs)} runs, and trains them again "
             "(xception-jax sweep sweep.json --workdir DIR)."
         )
-    return said
+    return sentences
 
 
 def code(facts: Facts) -> list[str]:
     """Commit, digest and changes that are in no commit."""
     commits = [run.commit for run in facts.runs if run.commit]
     packages = [as_text(package) for run in facts.runs if (package := run.code.get("package"))]
-    said = [f"Commit: {describe_spread(commits)}."] if commits else []
+    sentences = [f"Commit: {describe_spread(commits)}."] if commits else []
     if packages:
         digests = describe_spread([package[:_DIGITS] for package in packages])
-        said.append(f"SHA-256 of the package’s sources: {digests}.")
+        sentences.append(f"SHA-256 of the package’s sources: {digests}.")
     if patches := sorted(
         {as_text(change) for r in facts.runs if (change := r.code.get("changes"))}
     ):
         names = ", ".join(f"changes-{patch[:_DIGITS]}.patch" for patch in patches)
-        said.append(f"Changes that are in no commit: {names}.")
-    return said
+        sentences.append(f"Changes that are in no commit: {names}.")
+    return sentences
 
 
 def code_and_data(facts: Facts) -> list[str]:
-    """Versions of both."""
+    """Versions of the code and the data."""
     return [*code(facts), *data(facts)]
 
 
 def infrastructure(facts: Facts) -> list[str]:
     """Devices and versions."""
     devices = [", ".join(run.devices) for run in facts.runs if run.devices]
-    said = [f"Devices of a run: {describe_spread(devices)}."] if devices else []
+    sentences = [f"Devices of a run: {describe_spread(devices)}."] if devices else []
     versions: dict[str, list[str]] = {}
     for run in facts.runs:
         for name, number in run.versions:
             versions.setdefault(name, []).append(number)
     if versions:
-        told = (f"{name} {describe_spread(numbers)}" for name, numbers in versions.items())
-        said.append(f"Software: {', '.join(told)}.")
-    return said
+        software = (f"{name} {describe_spread(numbers)}" for name, numbers in versions.items())
+        sentences.append(f"Software: {', '.join(software)}.")
+    return sentences
 
 
 def compute(facts: Facts) -> list[str]:
     """Device-seconds of all runs and of each verdict."""
     spent = as_mapping(facts.verdicts.get("compute"))
-    told = describe_compute(spent)
-    if not told:
+    described = describe_compute(spent)
+    if not described:
         return []
     seconds = [run.spent.kept + run.spent.lost for run in facts.runs if run.spent is not None]
-    said = [f"All runs in the directory: {told}."]
+    sentences = [f"All runs in the directory: {described}."]
     if seconds:
         mean = sum(seconds) / len(seconds)
-        said.append(f"A run took {mean:,.1f} device-seconds on average ({len(seconds)} runs).")
-    return said + compute_notes(spent)
+        sentences.append(f"A run took {mean:,.1f} device-seconds on average ({len(seconds)} runs).")
+    return sentences + compute_notes(spent)
 
 
 def data(facts: Facts) -> list[str]:
     """Names and digests of the data."""
-    said: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for run in facts.runs:
         for split, digests in as_mapping(run.data.get("splits")).items():
             images = as_text(as_mapping(digests).get("images"))[:_DIGITS]
             labels = as_text(as_mapping(digests).get("labels"))[:_DIGITS]
-            said[f"{run.dataset}, {split}: SHA-256 of images {images}, of labels {labels}."] = None
-    if len(said) > 3 * len({run.dataset for run in facts.runs}):
+            lines[f"{run.dataset}, {split}: SHA-256 of images {images}, of labels {labels}."] = None
+    if len(lines) > 3 * len({run.dataset for run in facts.runs}):
         return ["Digests of the splits, which are not the same in all runs, are in run.json."]
-    return list(said)
+    return list(lines)
 
 
 def licences(facts: Facts) -> list[str]:
@@ -110,7 +110,7 @@ def samples(facts: Facts) -> list[str]:
 
 
 def outcome(facts: Facts) -> list[str]:
-    """What is predicted."""
+    """The quantity that models predict."""
     classes = [f"{run.classes:,}" for run in facts.runs if run.classes]
     if not classes:
         return []
@@ -120,20 +120,20 @@ def outcome(facts: Facts) -> list[str]:
 
 def missing(facts: Facts) -> list[str]:
     """Images that could not be read, and examples without labels."""
-    notes = (as_list(run.data.get("notes")) for run in facts.runs)
-    told = dict.fromkeys(as_text(note) for each in notes for note in each)
-    return _skipped(facts) + [f"{note}." for note in told if "no label" in note]
+    of_runs = (as_list(run.data.get("notes")) for run in facts.runs)
+    notes = dict.fromkeys(as_text(note) for of_run in of_runs for note in of_run)
+    return _skipped(facts) + [f"{note}." for note in notes if "no label" in note]
 
 
 def excluded(facts: Facts) -> list[str]:
     """Training examples that were not used."""
     kept = facts.setting("data.train_examples")
-    told = {"": [], "null": ["All training examples were used."]}
-    return told.get(kept, [f"Training examples used (data.train_examples): {kept}."])
+    answers = {"": [], "null": ["All training examples were used."]}
+    return answers.get(kept, [f"Training examples used (data.train_examples): {kept}."])
 
 
 def corrupt(facts: Facts) -> list[str]:
-    """What was done about images that cannot be decoded."""
+    """The treatment of images that cannot be decoded."""
     policy = facts.setting("data.corrupt_images")
     return [f"Images that cannot be decoded: {policy}.", *_skipped(facts)] if policy else []
 
@@ -141,24 +141,24 @@ def corrupt(facts: Facts) -> list[str]:
 def transformed(facts: Facts) -> list[str]:
     """Size, orientation and augmentation."""
     names = ("data.image_size", "data.upright", "data.augmentation", "data.padding")
-    told = [f"{name} = {value}" for name in names if (value := facts.setting(name))]
-    return [f"{', '.join(told)}."] if told else []
+    values = [f"{name} = {value}" for name in names if (value := facts.setting(name))]
+    return [f"{', '.join(values)}."] if values else []
 
 
 def duplicates(facts: Facts) -> list[str]:
     """Images that stand in two splits."""
-    said: dict[str, None] = {}
+    sentences: dict[str, None] = {}
     for run in facts.runs:
         repeated = run.data.get("repeated")
         if run.data.get("method") != "pixels" or not isinstance(repeated, list):
             continue
         counts = []
-        for each in map(as_mapping, repeated):
-            splits = " and ".join(map(as_text, as_list(each.get("splits"))))
-            counts.append(f"{as_whole(each.get('images'))} in {splits}")
-        found = ", ".join(counts) or "none"
-        said[f"{run.dataset}, images with the same pixels in two splits: {found}."] = None
-    return list(said)
+        for entry in map(as_mapping, repeated):
+            splits = " and ".join(map(as_text, as_list(entry.get("splits"))))
+            counts.append(f"{as_whole(entry.get('images'))} in {splits}")
+        listed = ", ".join(counts) or "none"
+        sentences[f"{run.dataset}, images with the same pixels in two splits: {listed}."] = None
+    return list(sentences)
 
 
 def separation(facts: Facts) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a report knows of a sweep, for the answers of `checklist.md`."""
+"""Facts about a sweep, from which the answers of `checklist.md` are made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from xception_jax.statistics.tuning import Tuning, read_tuning
 
 @dataclass(frozen=True)
 class Facts:
-    """What a report knows of a sweep."""
+    """The results of a report on a sweep, with what several answers read from them."""
 
     sweep: Sweep
     summary: Summary
@@ -36,7 +36,9 @@ class Facts:
     @property
     def tested(self) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
         """Every claim and endpoint that has a p-value, of several bases on each of them."""
-        judged = [each for claim in self.claims for each in as_list(claim.get("bases")) or [claim]]
+        judged = [
+            verdict for claim in self.claims for verdict in as_list(claim.get("bases")) or [claim]
+        ]
         return [
             (claim, endpoint)
             for claim in map(as_mapping, judged)
@@ -46,14 +48,14 @@ class Facts:
 
     @cached_property
     def tuned(self) -> Tuning | None:
-        """How the arms were tuned."""
+        """The tuning of the arms; None where nothing is tuned."""
         return read_tuning(self.sweep)
 
     def setting(self, name: str) -> str:
         """The value of a setting in all runs, or each with the number of runs; empty: unknown."""
         known = [run.settings[name] for run in self.runs if name in run.settings]
-        told = ["null" if value is None else as_text(value) for value in known]
-        return describe_spread(told) if told else ""
+        values = ["null" if value is None else as_text(value) for value in known]
+        return describe_spread(values) if values else ""
 
 
 def tuned_settings(facts: Facts) -> list[str]:
@@ -68,7 +70,7 @@ def tuned_settings(facts: Facts) -> list[str]:
     tried = "; ".join(f"{name} among {', '.join(map(as_text, v))}" for name, v in grid)
     runs = sum(len(scores) for of_arm in tuned.scores.values() for scores in of_arm.values())
     length = f" of {tuned.epochs:g} epochs" if tuned.epochs else ""
-    said = [
+    sentences = [
         f"Tuned for each arm: {tried}; {tuned.seeds} seeds of each, which no verdict uses, "
         f"{runs} runs{length} in all; judged by validation."
     ]
@@ -76,8 +78,8 @@ def tuned_settings(facts: Facts) -> list[str]:
         pairs = zip(tuned.settings, point, strict=True)
         values = ", ".join(f"{name} = {as_text(value)}" for name, value in pairs)
         edge = ", at the edge of what was tried" if tuned.at_edge.get(arm) else ""
-        said.append(f"{arm}: {values}{edge}.")
-    return said
+        sentences.append(f"{arm}: {values}{edge}.")
+    return sentences
 
 
 def seeds(facts: Facts) -> list[str]:
@@ -89,8 +91,8 @@ def seeds(facts: Facts) -> list[str]:
 def split_kind(facts: Facts) -> str:
     """Whether all seeds have the same training and validation images."""
     kinds = {run.settings.get("data.split_seed", "fixed") for run in facts.runs}
-    told = {
+    words = {
         "fixed": "the same for every seed",
         "seed": "another one for each seed, with the same test images",
     }
-    return " or ".join(sorted(told.get(as_text(kind), as_text(kind)) for kind in kinds))
+    return " or ".join(sorted(words.get(as_text(kind), as_text(kind)) for kind in kinds))

@@ -22,7 +22,7 @@ def claim_title(claim: Mapping[str, Any]) -> str:
 
 
 def endpoint_table(claim: Mapping[str, Any]) -> Table:
-    """One row per endpoint of a judged claim, of several bases on each: what its verdict is of."""
+    """One row per endpoint of a judged claim, for several bases on each, with all its numbers."""
     columns = {
         "endpoint": "endpoint",
         "effect": "difference",
@@ -36,19 +36,19 @@ def endpoint_table(claim: Mapping[str, Any]) -> Table:
         "minimum_detectable_effect": "smallest detectable",
         "needed_n": "n that would decide",
     }
-    places = [(each, f", {each['base']}") for each in claim.get("bases") or ()]
-    overall = ", over all bases" * bool(places)
-    told = [
-        {**row, "probability_of_improvement": describe_improvement(row), "place": place}
-        for judged, place in [*places, (claim, overall)]
+    on_bases = [(judged, f", {judged['base']}") for judged in claim.get("bases") or ()]
+    overall = ", over all bases" * bool(on_bases)
+    endpoints = [
+        {**row, "probability_of_improvement": describe_improvement(row), "suffix": suffix}
+        for judged, suffix in [*on_bases, (claim, overall)]
         for row in judged["endpoints"]
     ]
     rows = tuple(
         (
-            endpoint_name(row.get("endpoint")) + row["place"],
+            endpoint_name(row.get("endpoint")) + row["suffix"],
             *(_cell(row.get(key)) for key in list(columns)[1:]),
         )
-        for row in told
+        for row in endpoints
     )
     numeric = tuple(key not in ("endpoint", "method") for key in columns)
     return Table(tuple(columns.values()), numeric, rows)
@@ -104,7 +104,7 @@ def audit_table(audit: Mapping[str, Any]) -> Table:
     """One row per compared pair of arms: how much of its seeds is identical."""
     rows = []
     for name, shared in audit["shared_initial"].items():
-        found = [
+        checked = [
             pair
             for seed in audit["seeds"]
             for pair in seed["pairs"]
@@ -114,9 +114,9 @@ def audit_table(audit: Mapping[str, Any]) -> Table:
         if shared:
             start = f"{shared['identical']} of {shared['same_path_and_shape']} in both"
             start += f" ({shared['arrays']} in all)"
-        streams = [_identical(found, stream) for stream in ("batches", "augmentation")]
-        problems = sum(" vs ".join(each["arms"]) == name for each in audit["mismatches"])
-        rows.append((name, str(len(found)), start, *streams, str(problems)))
+        streams = [_identical(checked, stream) for stream in ("batches", "augmentation")]
+        problems = sum(" vs ".join(row["arms"]) == name for row in audit["mismatches"])
+        rows.append((name, str(len(checked)), start, *streams, str(problems)))
     return Table(
         ("pair", "seeds", "initial arrays alike", "batches", "augmentation", "mismatches"),
         (False, True, False, False, False, True),
@@ -127,8 +127,8 @@ def audit_table(audit: Mapping[str, Any]) -> Table:
 def describe_pairing(audit: Mapping[str, Any]) -> str:
     """`everything pairs`, or how much does not."""
     count = len(audit["mismatches"])
-    said = f"{count} mismatches" if count > 1 else "1 mismatch" if count else "everything pairs"
-    return said if audit["complete"] else f"{said} in what there is: the sweep is not complete"
+    result = f"{count} mismatches" if count > 1 else "1 mismatch" if count else "everything pairs"
+    return result if audit["complete"] else f"{result} in what there is: the sweep is not complete"
 
 
 def _identical(pairs: Sequence[Mapping[str, Any]], stream: str) -> str:

@@ -37,15 +37,14 @@ def comparison_frame(cases: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def draw_comparison(variants: pl.DataFrame, *, width: float = WIDE) -> Figure:
+def draw_comparison(variants: pl.DataFrame) -> Figure:
     """Draws a panel a case and a bar a variant, the subject's in color.
 
     Bars are medians and begin at zero, thin lines go from quartile to quartile over the rounds, and
     beside each stand the median and its ratio to the reference.
 
     Args:
-        variants: as `comparison_frame` makes it.
-        width: inches.
+        variants: the frame that `comparison_frame` returns.
 
     Returns:
         A figure with one axes per case, each with a twin that has the numbers.
@@ -53,7 +52,7 @@ def draw_comparison(variants: pl.DataFrame, *, width: float = WIDE) -> Figure:
     cases = variants.partition_by("case", maintain_order=True)
     counts = [len(case) for case in cases]
     with house_style():
-        figure = Figure((width, 0.2 * sum(counts) + 0.85 * len(cases)))
+        figure = Figure((WIDE, 0.2 * sum(counts) + 0.85 * len(cases)))
         grid = figure.subplots(len(cases), 1, squeeze=False, height_ratios=counts).ravel()
         for case, axes in zip(cases, grid, strict=True):
             _bars(axes, case)

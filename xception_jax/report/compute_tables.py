@@ -31,8 +31,8 @@ def describe_compute(compute: Mapping[str, Any]) -> str:
     if not any(parts.values()):
         return ""
     size, name = _unit(sum(parts.values()))
-    told = [part for part in PARTS if part in PARTS[:3] or parts[part]]
-    amounts = [f"{_amount(parts[part] / size)} {part.replace('_', ' ')}" for part in told]
+    shown = [part for part in PARTS if part in PARTS[:3] or parts[part]]
+    amounts = [f"{_amount(parts[part] / size)} {part.replace('_', ' ')}" for part in shown]
     amounts[0] = amounts[0].replace(" ", f" {name} ", 1)
     least = "at least " if as_whole(compute.get("at_least")) else ""
     return f"compute: {least}{', '.join(amounts)}" + (f" ({devices})" if devices else "")
@@ -53,7 +53,7 @@ def compute_table(compute: Mapping[str, Any]) -> Table:
 
 
 def compute_notes(compute: Mapping[str, Any]) -> list[str]:
-    """What a reader of the table must know."""
+    """Sentences that a reader of the table must know."""
     devices = [as_text(kind) for kind in as_list(compute.get("devices"))]
     notes = [
         "A run’s share of the time of the devices that trained it, compilation and evaluation "
@@ -73,8 +73,8 @@ def compute_notes(compute: Mapping[str, Any]) -> list[str]:
 
 
 def speed_notes(summary: Summary) -> list[str]:
-    """What the column of speeds is worth; a pack is one measurement."""
-    done = [each.run for each in summary.runs if each.run.status == "done"]
+    """Sentences on the column of speeds, in which a pack is one measurement."""
+    done = [outcome.run for outcome in summary.runs if outcome.run.status == "done"]
     notes = ["Images/s is what each run measured as it trained"]
     if any(run.pack for run in done):
         notes[0] += (

@@ -109,7 +109,7 @@ def draw_costs(
         runs: as `cost_frame` makes it: a small mark for each run.
         means: columns arm, cost, spent, outcome, low, high: a large mark with its interval.
         costs: which of `COSTS` to draw, a panel each.
-        arms: of the sweep, in its order, which gives each its color and marker.
+        arms: the arms of the sweep, in its order, which gives each its color and marker.
         outcome: label of the vertical axes.
         width: inches; above 5, panels stand beside each other.
 

@@ -59,7 +59,7 @@ class CurveFrames:
         means: columns arm, step, n, mean, low, high; low and high are null where there is no band.
         ends: columns run, arm, step, value: the last finite value of every diverged run.
         axis: range of the value axis.
-        y_label: of that axis; it says so where the axis is cut.
+        y_label: label of that axis; it says so where the axis is cut.
         notes: what a reader has to know of the figure, one sentence each.
     """
 
@@ -189,10 +189,10 @@ def draw_curves(
         seeds: columns run, arm, seed, step, value: a thin line for each run.
         means: columns arm, step, n, mean, low, high: a thick line and a band for each arm.
         ends: columns run, arm, step, value: where runs diverged; each gets a cross.
-        arms: of the sweep, in its order, which gives each its color, dashes and marker.
+        arms: the arms of the sweep, in its order, which gives each its color, dashes and marker.
         axis: range of the value axis.
-        y_label: of the value axis.
-        x_label: of the step axis.
+        y_label: label of the value axis.
+        x_label: label of the step axis.
         width: inches; above 5, the legend stands beside the axes, else below.
 
     Returns:

@@ -49,7 +49,7 @@ class ContrastCurves:
         contrast: weights over the arms.
         steps: evaluations that every pair has; at most `MOST_STEPS` of them.
         differences: one row per seed.
-        seeds: of the rows.
+        seeds: seeds of the rows.
         diverged: number of pairs left out because one of the two runs diverged.
         band: around the mean of the differences.
     """
@@ -64,10 +64,10 @@ class ContrastCurves:
 
 def difference_figure(sweep: Sweep) -> ReportFigure | None:
     """One panel per contrast; None where no contrast has two pairs of finished runs."""
-    found, wanted = measured_contrasts(sweep)
-    if not found:
+    measured, wanted = measured_contrasts(sweep)
+    if not measured:
         return None
-    differences, bands = difference_frames(found)
+    differences, bands = difference_frames(measured)
     axis = _axis(bands)
     title = QUANTITIES[sweep.metric].title
     title = f"Paired difference in {title[0].lower()}{title[1:]}"
@@ -77,7 +77,7 @@ def difference_figure(sweep: Sweep) -> ReportFigure | None:
         return draw_differences(
             differences,
             bands,
-            contrasts={each.contrast.name: each.contrast for each in found},
+            contrasts={curves.contrast.name: curves.contrast for curves in measured},
             arms=list(sweep.drawn_arms),
             axis=axis,
             title=title,
@@ -85,7 +85,7 @@ def difference_figure(sweep: Sweep) -> ReportFigure | None:
             width=width,
         )
 
-    caption = (READING, *_notes(found, wanted, axis))
+    caption = (READING, *_notes(measured, wanted, axis))
     return ReportFigure("B", "Paired difference", "paired_difference", title, caption, draw)
 
 
@@ -132,17 +132,17 @@ def _common(
     return one if np.array_equal(one, other) else np.intersect1d(one, other, assume_unique=True)
 
 
-def difference_frames(found: Sequence[ContrastCurves]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def difference_frames(measured: Sequence[ContrastCurves]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Two frames: contrast, seed, step, value of every seed; contrast, step, mean, low, high."""
     seeds = [
-        {"contrast": each.contrast.name, "seed": seed, "step": each.steps, "value": row}
-        for each in found
-        for seed, row in zip(each.seeds, each.differences, strict=True)
+        {"contrast": curves.contrast.name, "seed": seed, "step": curves.steps, "value": row}
+        for curves in measured
+        for seed, row in zip(curves.seeds, curves.differences, strict=True)
     ]
     bands = [
-        {"contrast": each.contrast.name, "step": each.steps, "mean": each.band.mean}
-        | {"low": each.band.low, "high": each.band.high}
-        for each in found
+        {"contrast": curves.contrast.name, "step": curves.steps, "mean": curves.band.mean}
+        | {"low": curves.band.low, "high": curves.band.high}
+        for curves in measured
     ]
     return (
         pl.DataFrame(seeds).explode("step", "value"),
@@ -159,19 +159,19 @@ def _axis(bands: pl.DataFrame) -> ValueAxis:
     return value_axis(curves, edges, bounds=(-1e300, 1e300), least_span=LEAST_SPAN)
 
 
-def _notes(found: list[ContrastCurves], contrasts: int, axis: ValueAxis) -> list[str]:
+def _notes(measured: list[ContrastCurves], contrasts: int, axis: ValueAxis) -> list[str]:
     notes = []
     if axis.hidden:
         notes.append(
             f"The axis runs from {axis.low:g} to {axis.high:g}; {axis.hidden:,} means lie outside."
         )
-    if diverged := sum(each.diverged for each in found):
+    if diverged := sum(curves.diverged for curves in measured):
         notes.append(f"{diverged} pairs with a diverged run have no difference to draw.")
-    if len(found) < contrasts:
+    if len(measured) < contrasts:
         notes.append(
-            f"{contrasts - len(found)} contrasts have fewer than two pairs of finished runs."
+            f"{contrasts - len(measured)} contrasts have fewer than two pairs of finished runs."
         )
-    if min(len(each.seeds) for each in found) < 5:
+    if min(len(curves.seeds) for curves in measured) < 5:
         notes.append(
             "With fewer than 5 pairs a band covers less than it says: 88% with 3, where simulated."
         )
@@ -198,10 +198,10 @@ def draw_differences(
         differences: columns contrast, seed, step, value: a thin line for each seed.
         bands: columns contrast, step, mean, low, high: a thick line and a band.
         contrasts: by their names in the frames; the color is that of the first arm.
-        arms: of the sweep, in its order, which gives each its color.
+        arms: the arms of the sweep, in its order, which gives each its color.
         axis: range of the value axes.
         title: what the panels show.
-        x_label: of the step axes.
+        x_label: label of the step axes.
         width: inches; above 5, panels stand beside each other.
 
     Returns:

@@ -100,18 +100,19 @@ def _rows(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> list[dict[st
 
 def _of_bases(number: int, claim: Mapping[str, Any], at: int) -> list[dict[str, Any]]:
     """An endpoint of a claim on each of its bases, and last over all of them."""
-    judged = [as_mapping(each) for each in as_list(claim.get("bases"))]
+    on_bases = [as_mapping(on_base) for on_base in as_list(claim.get("bases"))]
     rows = []
-    for each in [*judged, claim]:
-        endpoints = as_list(each.get("endpoints"))
+    for judged in [*on_bases, claim]:
+        endpoints = as_list(judged.get("endpoints"))
         if at >= len(endpoints):
             continue
-        row = _row(each, as_mapping(endpoints[at]))
+        row = _row(judged, as_mapping(endpoints[at]))
         what = f"{number}. {row['name']}, {row['endpoint']}"
-        pairs = as_mapping(each.get("n")).get("pairs")
-        row |= {"panel": what, "name": as_text(each.get("base")), "endpoint": f"{pairs} seeds"}
-        if each is claim:
-            count, at_least = len(judged), as_whole(claim.get("at_least")) or len(judged)
+        pairs = as_mapping(judged.get("n")).get("pairs")
+        row |= {"panel": what, "name": as_text(judged.get("base")), "endpoint": f"{pairs} seeds"}
+        if judged is claim:
+            count = len(on_bases)
+            at_least = as_whole(claim.get("at_least")) or count
             over = f"all {count} bases" if at_least == count else f"at least {at_least} of {count}"
             row |= {"name": f"over {over}", "endpoint": "mean of the bases", "is_mean": True}
         rows.append(row)
@@ -151,7 +152,7 @@ def draw_effects(effects: pl.DataFrame, *, arms: Sequence[str], width: float = W
 
     Args:
         effects: as `effect_frame` makes it.
-        arms: of the sweep, in its order.
+        arms: the arms of the sweep, in its order.
         width: inches; above 5, the numbers stand at the right, else below the names.
 
     Returns:
@@ -277,5 +278,5 @@ def _numbers(effect: Mapping[str, Any]) -> str:
     values = [effect["effect"], *interval]
     largest = max(abs(value) for value in values)
     decimals = 4 if largest < 1 else 2 if largest < 10 else 0
-    said = [f"{value:+,.{decimals}f}".replace("-", "−") for value in values]
-    return said[0] if len(said) == 1 else f"{said[0]} [{said[1]}, {said[2]}]"
+    effect_text, *ends = [f"{value:+,.{decimals}f}".replace("-", "−") for value in values]
+    return f"{effect_text} [{', '.join(ends)}]" if ends else effect_text

@@ -20,7 +20,7 @@ class Evaluation:
 
     Attributes:
         sweep: what was read.
-        summary: its numbers by run and arm.
+        summary: the numbers of the sweep by run and arm.
         findings: what `audit` found.
         verdicts: what `verdicts.json` holds.
     """

@@ -98,7 +98,7 @@ def inline_svg(svg: bytes, *, name: str, label: str, layout: str, titles: dict[s
 
     Args:
         svg: as `export` makes it.
-        name: of the figure.
+        name: name of the figure.
         label: what the figure shows, for those who do not see it.
         layout: class of the element: `wide` or `narrow`.
         titles: tooltips, by group id.

@@ -63,8 +63,8 @@ class Factorial:
         return int(self.values.shape[1])
 
     def mean_at(self, at: Mapping[str, str]) -> Float[np.ndarray, " seeds"]:
-        """What the arms with these levels reached on average, seed by seed."""
-        chosen = [at.items() <= each.items() for each in combinations(self.levels)]
+        """The mean of the arms with the levels `at`, seed by seed."""
+        chosen = [at.items() <= levels.items() for levels in combinations(self.levels)]
         return np.asarray(self.values[np.array(chosen)].mean(axis=0))
 
     def effect(

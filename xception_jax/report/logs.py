@@ -37,7 +37,7 @@ def read_curves(runs: Sequence[tuple[Path, str, int | None]]) -> tuple[pl.DataFr
     """Reads the logs of many runs.
 
     Args:
-        runs: of each run its directory, arm and seed.
+        runs: directory, arm and seed of each run.
 
     Returns:
         All rows, `CURVE_SCHEMA`, in the order of run, split and step, null where a value is
@@ -58,7 +58,7 @@ def arrange_rows(rows: pl.DataFrame, runs: Sequence[tuple[str, int | None]]) -> 
 
     Args:
         rows: the columns of a log, and `run`, in any order.
-        runs: of each run its arm and seed.
+        runs: arm and seed of each run.
     """
     runs_schema = {"run": pl.Int64(), "arm": pl.String(), "seed": pl.Int64()}
     names = [(index, arm, seed) for index, (arm, seed) in enumerate(runs)]

@@ -68,7 +68,7 @@ class MadeBy:
     """How the page came about.
 
     Attributes:
-        command: that made the report, if it is known.
+        command: the command that made the report, if it is known.
         at: when, as text.
         refresh: seconds after which the page loads itself again while the sweep runs; None: never.
     """
@@ -90,16 +90,16 @@ def render_page(
     """The whole page as HTML.
 
     Args:
-        sweep: what was read.
-        summary: its numbers.
-        figures: with their drawings; A and F are always there.
-        audit: what `audit` found.
-        verdicts: what `verdicts.json` holds.
-        made_by: how the page came about.
+        sweep: the sweep.
+        summary: the numbers of the sweep.
+        figures: the figures with their drawings, A and F in any case.
+        audit: the result of `audit`.
+        verdicts: the content of `verdicts.json`.
+        made_by: the command and the time of the report.
     """
     templates = _templates()
     styles = arm_styles(list(sweep.arms))
-    factorials = [(part.base, found) for part in parts_of(sweep) if (found := read_factorial(part))]
+    factorials = [(part.base, read_factorial(part)) for part in parts_of(sweep)]
     common = {"styles": styles, "colors": COLORS, "dark_colors": DARK_COLORS}
     style = templates.get_template("page.css.jinja").render(common)
     return templates.get_template("page.html.jinja").render(
@@ -116,7 +116,11 @@ def render_page(
         figures=_by_kind(figures),
         arm_table=arm_table(summary),
         arm_notes=_arm_notes(summary),
-        factor_tables=[(base and base.name, factor_table(found)) for base, found in factorials],
+        factor_tables=[
+            (base and base.name, factor_table(factorial))
+            for base, factorial in factorials
+            if factorial
+        ],
         seed_table=seed_table(sweep, summary),
         seed_notes=_seed_notes(summary),
         noise_table=noise_table(verdicts),
@@ -163,8 +167,8 @@ def _templates() -> Environment:
 def _marker_outline(style: ArmStyle) -> str:
     """An SVG path of the arm's marker, around (15, 6) and 7 pixels wide."""
     marker = MarkerStyle(style.marker)
-    place = marker.get_transform() + Affine2D().scale(7, -7).translate(15, 6)
-    outlines = map(np.asarray, marker.get_path().transformed(place).to_polygons())
+    to_pixels = marker.get_transform() + Affine2D().scale(7, -7).translate(15, 6)
+    outlines = map(np.asarray, marker.get_path().transformed(to_pixels).to_polygons())
     return "".join(
         "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in outline) + "Z" for outline in outlines
     )
@@ -179,7 +183,7 @@ def _refresh(sweep: Sweep, verdicts: Mapping[str, Any], made_by: MadeBy) -> int 
 
 
 def _brief(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
-    """What a reader asks first: on what, with which code, made how."""
+    """The facts that a reader asks for first: devices, code, and how the page was made."""
     started = _started(sweep)
     jax = [dict(run.versions).get("jax", "not known") for run in started]
     commits = [(run.commit or "not known")[:12] for run in started]
@@ -206,7 +210,7 @@ def _arm_notes(summary: Summary) -> list[str]:
             "Diverged runs have no final value here and are counted, not averaged: the means "
             "describe the runs that trained, which flatters an arm that diverges."
         )
-    steps = {each.valid_step for each in summary.runs if each.valid_step is not None}
+    steps = {run.valid_step for run in summary.runs if run.valid_step is not None}
     if len(steps) > 1:
         shown = ", ".join(f"{step:,}" for step in sorted(steps))
         notes.append(f"Runs were last evaluated at different steps ({shown}): compare with care.")
@@ -239,9 +243,9 @@ def _run_notes(sweep: Sweep, summary: Summary) -> list[str]:
         )
     packed = Counter(run.pack for run in sweep.runs if run.pack and run.pack > 1)
     if packed:
-        said = ", ".join(f"{count} in packs of {size}" for size, count in sorted(packed.items()))
+        counts = ", ".join(f"{count} in packs of {size}" for size, count in sorted(packed.items()))
         notes.append(
-            f"Packed runs, trained together in one program: {said}. A packed run equals its solo "
+            f"Packed runs, trained together in one program: {counts}. A packed run equals its solo "
             "run to float tolerance, not bit for bit."
         )
     return notes
@@ -251,7 +255,7 @@ def _run_notes(sweep: Sweep, summary: Summary) -> list[str]:
 
 
 def _audit(sweep: Sweep, audit: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the page says of the audit; None where there is no pair to check."""
+    """The part of the page on the audit; None where there is no pair to check."""
     if sweep.is_single_run or not audit["shared_initial"]:
         return None
     return {
@@ -264,7 +268,7 @@ def _audit(sweep: Sweep, audit: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _compute(compute: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the page says of the compute spent; None where nothing is known of it."""
+    """The part of the page on the compute spent; None where nothing is known of it."""
     if not compute or not describe_compute(compute):
         return None
     return {"table": compute_table(compute), "notes": compute_notes(compute)}
@@ -312,5 +316,5 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
 
 def _devices(run: Run) -> str:
     counts = Counter(run.devices)
-    said = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
-    return ", ".join(said) or "not known"
+    names = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
+    return ", ".join(names) or "not known"

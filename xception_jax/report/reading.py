@@ -83,8 +83,8 @@ def open_source(directory: Path, sweep: Mapping[str, Any]) -> Source:
     """Where the files of a sweep's runs are.
 
     Args:
-        directory: of the sweep.
-        sweep: its `sweep.json`.
+        directory: directory of the sweep.
+        sweep: the content of its `sweep.json`.
 
     Raises:
         InputError: the sweep is an archive, and its files are damaged.
@@ -266,9 +266,9 @@ def _metric(known: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 
 
 def _data_notes(runs: list[Run]) -> list[str]:
-    """What the runs found in their data that people should know, once each."""
-    found = [as_text(note) for run in runs for note in as_list(run.data.get("notes"))]
-    return [f"data: {note}" for note in dict.fromkeys(found)]
+    """The notes of the runs on their data, once each."""
+    notes = [as_text(note) for run in runs for note in as_list(run.data.get("notes"))]
+    return [f"data: {note}" for note in dict.fromkeys(notes)]
 
 
 def _versions(value: object) -> tuple[tuple[str, str], ...]:

@@ -42,15 +42,15 @@ class _Redaction:
             is_of_data = ".".join(names[-2:]).endswith("data.directory")
             return None if is_of_data and _ABSOLUTE.match(value) else _of_text(value, names)
         if isinstance(value, list):
-            return [self.of(each, names) for each in value]
+            return [self.of(item, names) for item in value]
         if isinstance(value, dict):
             return self._of_mapping(value, names)
         return value
 
     def _of_mapping(self, value: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
         content = {
-            _of_text(name, ()): each if name in _DECLARED else self.of(each, (*names, name))
-            for name, each in value.items()
+            _of_text(name, ()): item if name in _DECLARED else self.of(item, (*names, name))
+            for name, item in value.items()
         }
         previous = content.get("previous")
         if isinstance(previous, str):

@@ -93,23 +93,23 @@ class RunDirectories:
 
     def files(self, directory: str, notes: list[str]) -> RunFiles:
         """See `Source`."""
-        home = self._root / directory
-        record = read_record(home / RUN, notes)
+        run_dir = self._root / directory
+        record = read_record(run_dir / RUN, notes)
         return RunFiles(
             record=record,
-            config=read_record(home / CONFIG, notes),
-            pairing=read_record(home / PAIRING, notes),
-            changed=tuple(changed_files(home, record)) if record else (),
+            config=read_record(run_dir / CONFIG, notes),
+            pairing=read_record(run_dir / PAIRING, notes),
+            changed=tuple(changed_files(run_dir, record)) if record else (),
         )
 
     def curves(self, runs: Sequence[Run], notes: list[str]) -> pl.DataFrame:
         """See `Source`."""
         nowhere = self._root / "no directory"
-        homes = [
+        run_dirs = [
             nowhere if run.status == UNREADABLE else self._root / run.directory for run in runs
         ]
         rows, lost = read_curves(
-            [(home, run.arm, run.seed) for home, run in zip(homes, runs, strict=True)]
+            [(run_dir, run.arm, run.seed) for run_dir, run in zip(run_dirs, runs, strict=True)]
         )
         notes += [
             f"{run.directory}/{METRICS_LOG}: {count} broken or repeated rows left out"

@@ -50,7 +50,7 @@ class ArmSummary:
         steps_to_target: over runs that ended; a run that did not reach the target enters with its
             whole budget, even if it diverged early, so that the mean is then a lower bound.
         parameters: trainable parameters, every value that occurs.
-        speed: of done runs, each pack counted once.
+        speed: speed of done runs, each pack counted once.
     """
 
     arm: str
@@ -91,7 +91,8 @@ class Summary:
         """The headline metric, or every one that the bases have, as people call it."""
         metrics = {self.metric}
         if len(self.targets) > 1:
-            metrics |= {each.run.metric for each in self.runs if each.run.status != "planned"}
+            begun = (outcome.run for outcome in self.runs if outcome.run.status != "planned")
+            metrics |= {run.metric for run in begun}
         return " or ".join(METRIC_NAMES[metric] for metric in METRICS if metric in metrics)
 
     @property
@@ -103,21 +104,21 @@ class Summary:
     def target_name(self) -> str:
         """`0.8`, `0.8 (a), 0.5 (b)`, or "target" where none is known yet."""
         known = {base: target for base, target in self.targets.items() if target is not None}
-        told = [f"{target} ({base})" if base else f"{target}" for base, target in known.items()]
-        return ", ".join(told) or "target"
+        texts = [f"{target} ({base})" if base else f"{target}" for base, target in known.items()]
+        return ", ".join(texts) or "target"
 
 
 def summarize(sweep: Sweep) -> Summary:
     """All numbers of the report on `sweep`."""
-    found: dict[int, RunSummary] = {}
+    outcomes: dict[int, RunSummary] = {}
     targets: dict[str, float | None] = {}
     for part in parts_of(sweep):
         target = Runs(part).target
         targets[part.base.name if part.base else ""] = target
         runs = _with_crossings(part, _outcomes(part), target)
-        found |= {id(each.run): each for each in runs}
-    ordered = [found[id(run)] for run in sweep.runs if id(run) in found]
-    arms = tuple(_arm(arm, [each for each in ordered if each.run.arm == arm]) for arm in sweep.arms)
+        outcomes |= {id(outcome.run): outcome for outcome in runs}
+    ordered = [outcomes[id(run)] for run in sweep.runs if id(run) in outcomes]
+    arms = tuple(_arm(arm, [o for o in ordered if o.run.arm == arm]) for arm in sweep.arms)
     return Summary(sweep.metric, targets, tuple(ordered), arms, count_statuses(sweep.runs))
 
 
@@ -169,16 +170,16 @@ def _with_crossings(
 
 
 def _arm(arm: str, runs: list[RunSummary]) -> ArmSummary:
-    done = [each for each in runs if each.run.status == "done"]
-    ended = [each for each in runs if each.run.status in ENDED]
-    parameters = {each.run.parameters for each in runs if each.run.parameters is not None}
+    done = [outcome for outcome in runs if outcome.run.status == "done"]
+    ended = [outcome for outcome in runs if outcome.run.status in ENDED]
+    parameters = {outcome.run.parameters for outcome in runs if outcome.run.parameters is not None}
     return ArmSummary(
         arm=arm,
-        statuses=count_statuses(each.run for each in runs),
-        valid_metric=Mean.of(each.valid_metric for each in done),
-        test_metric=Mean.of(each.run.test_metric for each in done),
-        crossings=Counter(each.crossing.kind for each in ended),
-        steps_to_target=Mean.of(each.crossing.steps for each in ended),
+        statuses=count_statuses(outcome.run for outcome in runs),
+        valid_metric=Mean.of(outcome.valid_metric for outcome in done),
+        test_metric=Mean.of(outcome.run.test_metric for outcome in done),
+        crossings=Counter(outcome.crossing.kind for outcome in ended),
+        steps_to_target=Mean.of(outcome.crossing.steps for outcome in ended),
         parameters=tuple(sorted(parameters)),
-        speed=Speed.of(each.run for each in done),
+        speed=Speed.of(outcome.run for outcome in done),
     )

@@ -151,20 +151,20 @@ def _run_row(outcome: RunSummary) -> tuple[str, ...]:
 
 
 def seed_table(sweep: Sweep, summary: Summary) -> Table:
-    """One row per seed: what every arm reached on the test split, and the paired differences."""
+    """One row per seed: the test metric of every arm, and the paired differences."""
     compared = contrasts(sweep)
     reached = {
-        (each.run.arm, each.run.seed): each.run.test_metric
-        for each in summary.runs
-        if each.run.status == "done"
+        (outcome.run.arm, outcome.run.seed): outcome.run.test_metric
+        for outcome in summary.runs
+        if outcome.run.status == "done"
     }
     ended = {(run.arm, run.seed): run.status for run in sweep.runs}
     seeds = sorted({run.seed for run in sweep.runs if run.seed is not None})
 
     def value(arm: str, seed: int) -> str:
-        found = reached.get((arm, seed))
+        metric = reached.get((arm, seed))
         status = ended.get((arm, seed), "planned")
-        return status if found is None and status != "planned" else _number(found, 4)
+        return status if metric is None and status != "planned" else _number(metric, 4)
 
     def difference(contrast: Contrast, seed: int) -> str:
         values = [reached.get((arm, seed)) for arm in contrast.arms]

@@ -160,8 +160,8 @@ def draw_tuning(
 
     Args:
         frame: as `tuning_frame` makes it.
-        arms: of the sweep, in its order, which gives each its color, dashes and marker.
-        y_label: of the value axes.
+        arms: the arms of the sweep, in its order, which gives each its color, dashes and marker.
+        y_label: label of the value axes.
         width: inches; above 5, panels stand beside each other, and the legend at the right.
 
     Returns:
@@ -207,12 +207,12 @@ def _draw_panel(axes: Axes, rows: pl.DataFrame, styles: dict[str, ArmStyle], ind
     if len(values) > 5:
         axes.tick_params(axis="x", labelrotation=45)
     for arm, look in styles.items():
-        own = rows.filter(arm=arm)
+        points = rows.filter(arm=arm)
         axes.plot(
-            own["value"], own["score"], color=look.color, marker=".", markersize=3, linestyle="",
-            alpha=0.6, gid=f"seeds-{index}-{look.gid}",
+            points["value"], points["score"], color=look.color, marker=".", markersize=3,
+            linestyle="", alpha=0.6, gid=f"seeds-{index}-{look.gid}",
         )  # fmt: skip
-        means = own.unique("value").sort("value")
+        means = points.unique("value").sort("value")
         axes.plot(
             means["value"], means["mean"], color=look.color, linestyle=look.linestyle,
             marker=look.marker, zorder=2.2, gid=f"mean-{index}-{look.gid}",

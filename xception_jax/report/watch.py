@@ -26,8 +26,8 @@ def watch_report(
 
     Args:
         directory: what `write_report` takes.
-        seconds: from one look at the files to the next.
-        command: to be shown on the page.
+        seconds: time from one look at the files to the next.
+        command: command to be shown on the page.
         sleep: waits so many seconds; None: `time.sleep`.
 
     Raises:
@@ -37,15 +37,15 @@ def watch_report(
         near = SECONDS if math.isnan(seconds) else min(max(seconds, 1), 86_400)
         raise InputError("SECONDS", seconds, "must be from 1 to 86400", near)
     directory = Path(directory)
-    seen: object = None
+    reported: object = None
     while True:
         current = _fingerprint(directory)
-        if current != seen:
+        if current != reported:
             written = write_report(directory, command=command, refresh=seconds)
             yield written
             if written.has_ended:
                 return
-            seen = current
+            reported = current
         (sleep or time.sleep)(seconds)
 
 

@@ -22,11 +22,11 @@ def unused_accelerator(environment: Mapping[str, str], root: Path = Path("/")) -
     """
     if environment.get("JAX_PLATFORMS") or environment.get("JAX_PLATFORM_NAME"):
         return None
-    for kind, extra, plugins, found in (
+    for kind, extra, plugins, is_present in (
         ("an NVIDIA GPU", "cuda13", _GPU_PLUGINS, _has_gpu),
         ("a TPU", "tpu", _TPU_PLUGINS, _has_tpu),
     ):
-        if not any(map(find_spec, plugins)) and found(root, environment):
+        if not any(map(find_spec, plugins)) and is_present(root, environment):
             return f'this machine has {kind}, but JAX runs on its CPU: pip install "jax[{extra}]"'
     return None
 

@@ -20,7 +20,7 @@ def deterministic_options(platform: str) -> dict[str, bool]:
     """The compiler options that make a program of this platform deterministic.
 
     Args:
-        platform: of the program's devices, "cpu", "gpu" or "tpu".
+        platform: platform of the program's devices, "cpu", "gpu" or "tpu".
 
     Raises:
         InputError: see `is_deterministic`.

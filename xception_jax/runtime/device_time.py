@@ -57,7 +57,7 @@ def reopened(segments: Any, log: bytes) -> list[Segment]:
         segments: what `run.json` holds.
         log: the whole lines of `metrics.jsonl` as the earlier process left it.
     """
-    known = [dict(each) for each in segments if isinstance(each, Mapping)] if segments else []
+    known = [dict(entry) for entry in segments if isinstance(entry, Mapping)] if segments else []
     if known and "end" not in known[-1]:
         last = known[-1]
         rows = log.splitlines()

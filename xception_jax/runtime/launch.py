@@ -33,8 +33,8 @@ def find_launch(environment: Mapping[str, str], *, pid: int, has_tpu: bool) -> L
         pid: number of this process in the system.
         has_tpu: whether JAX may use a TPU.
     """
-    found = [_slurm(environment, pid), _open_mpi(environment), _tpu_pod(environment, has_tpu)]
-    several = [launch for launch in found if launch is not None and launch.processes > 1]
+    launches = [_slurm(environment, pid), _open_mpi(environment), _tpu_pod(environment, has_tpu)]
+    several = [launch for launch in launches if launch is not None and launch.processes > 1]
     return min(several, key=lambda launch: launch.alone is not None, default=None)
 
 

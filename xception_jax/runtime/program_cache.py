@@ -76,9 +76,9 @@ def _heal(directory: Path) -> None:
         known = dict(json.loads(read_regular(path)).items())
     if sum(entry.stat().st_size for entry in directory.glob(_ENTRIES)) > _MOST:
         return
-    found = dict(_digests(directory, known))
-    if found != known:
-        write_whole(path, json.dumps(found))
+    current = dict(_digests(directory, known))
+    if current != known:
+        write_whole(path, json.dumps(current))
 
 
 def _digests(directory: Path, known: dict[str, str]) -> Iterator[tuple[str, str]]:

@@ -109,7 +109,7 @@ def record_failed(directory: Path, reason: str, trace: str, **facts: Any) -> dic
         return changes
 
 
-def require_own(directory: Path, config: Config) -> None:
+def require_same_run(directory: Path, config: Config) -> None:
     """Checks that a directory holds the run that `config` describes, or is free for it.
 
     Nothing is created.
@@ -151,7 +151,7 @@ def claim(directory: Path, config: Config) -> None:
         InputError: the directory holds something else, or cannot be written.
         OSError: the disk is full.
     """
-    require_own(directory, config)
+    require_same_run(directory, config)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_whole(directory / CONFIG, canonical_json(config))

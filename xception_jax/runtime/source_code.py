@@ -92,8 +92,8 @@ def _is_of_user(name: str) -> bool:
     path = Path(name).resolve()
     if path.is_relative_to(PACKAGE) or any(part in _INSTALLED for part in path.parts):
         return False
-    places = {sysconfig.get_path(place) for place in ("stdlib", "platstdlib", "scripts")}
-    return not any(path.is_relative_to(Path(place).resolve()) for place in places)
+    folders = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "scripts")}
+    return not any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
 
 
 @cache

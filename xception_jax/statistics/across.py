@@ -43,9 +43,9 @@ class Across:
 
     Attributes:
         claim: as declared, about arms of no particular base.
-        bases: their names.
-        at_least: number of them on which the claim must hold.
-        cases: the claim on each of them.
+        bases: names of the bases.
+        at_least: number of bases on which the claim must hold.
+        cases: the claim on each base.
         gone: number of bases that it was declared for and that the sweep no longer has; on these
             it does not hold.
         ceiling: see `cases.Judged`; nothing bounds it.
@@ -78,7 +78,7 @@ class Across:
 
     @property
     def stage(self) -> Stage | None:
-        """Its place among the declared looks; None where it cannot be tested at all."""
+        """The claim's place among the declared looks; None where it cannot be tested at all."""
         return next((case.stage for case in self.cases if case.stage is not None), None)
 
     @property
@@ -103,14 +103,14 @@ def read_across(sweep: Sweep, runs: Sequence[Runs]) -> list[Across]:
     A look is reached when it is on every base.
 
     Args:
-        sweep: with all bases.
-        runs: those of each base.
+        sweep: the sweep, with all bases.
+        runs: the runs of each base.
     """
     claims, looks = recorded_claims(sweep), read_declared(sweep).looks
     if looks is None:
         rows = zip(claims, *map(read_cases, runs), strict=True)
         return [_across(sweep, claim, cases) for claim, *cases in rows]
-    at_looks = [cases_at_looks(each.sweep, looks) for each in runs]
+    at_looks = [cases_at_looks(on_base.sweep, looks) for on_base in runs]
 
     def case_at(at: int, number: int) -> Across | None:
         across = _across(sweep, claims[at], [at_look(at, number) for at_look in at_looks])
@@ -134,16 +134,16 @@ def targets(sweep: Sweep) -> float | dict[str, float] | None:
     """The target of "steps to target", of several bases one for each; None: not all are known."""
     if not sweep.bases:
         return Runs(sweep).target
-    known = {part.base.name: Runs(part).target for part in parts_of(sweep) if part.base}
-    found = {name: target for name, target in known.items() if target is not None}
-    return found if len(found) == len(known) else None
+    by_base = {part.base.name: Runs(part).target for part in parts_of(sweep) if part.base}
+    known = {name: target for name, target in by_base.items() if target is not None}
+    return known if len(known) == len(by_base) else None
 
 
-def with_ceilings(found: Sequence[Across]) -> list[Across]:
+def with_ceilings(claims: Sequence[Across]) -> list[Across]:
     """The claims whose cases know what the verdict over all bases decides for each of them."""
     bounded = []
-    for across in found:
-        over_all = adjusted_p(across, family_of(across, found), across.p)
+    for across in claims:
+        over_all = adjusted_p(across, family_of(across, claims), across.p)
         ceiling = over_all if across.needs_all else 1.0
         cases = tuple(replace(case, ceiling=ceiling) for case in across.cases)
         bounded.append(replace(across, cases=cases))
@@ -158,12 +158,12 @@ def judged_across(
     Args:
         across: the claim.
         family: the claims over which its p-value is adjusted.
-        on_bases: what `verdicts.json` holds of it on each base.
+        on_bases: the verdict on it on each base, as in `verdicts.json`.
     """
-    grades = [each["grade"] for each in on_bases]
-    counts = [each["n"] for each in on_bases]
-    n = {"planned": max(each["planned"] for each in counts)}
-    n |= {name: min(each[name] for each in counts) for name in ("completed", "pairs")}
+    grades = [judged["grade"] for judged in on_bases]
+    counts = [judged["n"] for judged in on_bases]
+    n = {"planned": max(count["planned"] for count in counts)}
+    n |= {name: min(count[name] for count in counts) for name in ("completed", "pairs")}
     claim = across.claim
     return {
         "claim": dict(claim.content),
@@ -172,16 +172,16 @@ def judged_across(
         "verdict": across.verdict(family),
         "grade": None if None in grades else max(grades),
         "grade_reasons": _reasons(across, on_bases),
-        "n": n | {"diverged": sum(each["diverged"] for each in counts)},
-        "added_seeds": sorted({seed for each in on_bases for seed in each["added_seeds"]}),
+        "n": n | {"diverged": sum(count["diverged"] for count in counts)},
+        "added_seeds": sorted({seed for judged in on_bases for seed in judged["added_seeds"]}),
         "look": across.stage and across.stage.describe(),
         "endpoints": [
             _endpoint(across, at, family) for at in range(_tested_endpoints(across))
         ],
         "at_least": across.at_least,
         "bases": [
-            {"base": name, "arms": list(case.claim.arms), **each}
-            for name, case, each in zip(across.bases, across.cases, on_bases, strict=True)
+            {"base": name, "arms": list(case.claim.arms), **judged}
+            for name, case, judged in zip(across.bases, across.cases, on_bases, strict=True)
         ],
     }  # fmt: skip
 
@@ -200,10 +200,10 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _reasons(across: Across, on_bases: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Why the grade is lower: once what is so on all bases, else with the base before it."""
+    """The reasons for a lower grade, each once, with its bases before it unless it is all."""
     reasons: dict[str, list[str]] = {}
-    for name, each in zip(across.bases, on_bases, strict=True):
-        for reason in each["grade_reasons"]:
+    for name, judged in zip(across.bases, on_bases, strict=True):
+        for reason in judged["grade_reasons"]:
             reasons.setdefault(reason, []).append(name)
     count = len(across.bases)
     return [
@@ -230,7 +230,7 @@ def _endpoint(across: Across, at: int, family: Sequence[Across]) -> dict[str, An
     ]
     p = partial_conjunction([*p_values, *[1.0] * across.gone], across.at_least)
     is_tested = any(case.p_values for case in across.cases)
-    rows = _mean_rows(across, at) if len({each.unit for each in measured}) == 1 else []
+    rows = _mean_rows(across, at) if len({endpoint.unit for endpoint in measured}) == 1 else []
     content: dict[str, Any] = {
         "endpoint": measured[0].name,
         "unit": measured[0].unit,
@@ -266,9 +266,9 @@ def _mean_rows(across: Across, at: int) -> list[dict[str, Any]]:
     if measured[0].unit == "steps":
         return []
     seeds = sorted(set.intersection(*(set(case.outcome.seeds) for case in across.cases)))
-    places = [[case.outcome.seeds.index(seed) for seed in seeds] for case in across.cases]
-    pairs = zip(measured, places, strict=True)
-    sides = np.mean([each.sides[:, place] for each, place in pairs], axis=0)
+    columns = [[case.outcome.seeds.index(seed) for seed in seeds] for case in across.cases]
+    pairs = zip(measured, columns, strict=True)
+    sides = np.mean([endpoint.sides[:, of_seeds] for endpoint, of_seeds in pairs], axis=0)
     return [
         {
             "seed": seed,

@@ -7,6 +7,7 @@ from typing import Any
 from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics.across import Across, listed
 from xception_jax.statistics.cases import adjusted_p
+from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.power import ALPHA
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.sentences import p_text, setting_of, signed
@@ -26,16 +27,16 @@ def sentence_across(
         judged: what `verdicts.json` holds of it.
     """
     pairs = zip(parts, across.cases, across.bases, strict=True)
-    places = [_place(part, case.claim, name) for part, case, name in pairs]
-    where, verdict = f"On {listed(places)}, ", judged["verdict"]
+    bases = [_base(part, case.claim, name) for part, case, name in pairs]
+    where, verdict = f"On {listed(bases)}, ", judged["verdict"]
     if verdict == "not tested" or across.claim.contrast is None:
         return f"{where}the claim “{judged['title']}” was not tested: {_why_not(across)}."
     if not judged["endpoints"]:
         assert across.stage is not None
         return f"{where}the claim “{judged['title']}” is open: {across.stage.what_next()}."
-    among = f"each of these {len(places)} bases"
+    among = f"each of these {len(bases)} bases"
     if not across.needs_all:
-        among = f"at least {across.at_least} of these {len(places)} bases"
+        among = f"at least {across.at_least} of these {len(bases)} bases"
     contrast = replace(across.claim.contrast, where=f"{across.claim.contrast.where} on {among}")
     statement = state_verdict(contrast, across.claim, verdict)
     arms = [arm for case in across.cases for arm in case.claim.arms]
@@ -48,13 +49,14 @@ def sentence_across(
     )
 
 
-def _place(part: Sweep, claim: Any, name: str) -> str:
-    """`mini (fashion_mnist_mini, xception_tiny, 10,800 training images, 844 steps, 5 epochs)`."""
-    said = ", ".join(setting_of(part, claim))
-    return f"{name} ({said})" if said else name
+def _base(part: Sweep, claim: RecordedClaim, name: str) -> str:
+    """A base in words: `mini (fashion_mnist_mini, xception_tiny, 10,800 training images, …)`."""
+    setting = ", ".join(setting_of(part, claim))
+    return f"{name} ({setting})" if setting else name
 
 
 def _why_not(across: Across) -> str:
+    """The reason why the claim was not tested, base by base."""
     reasons: dict[str, list[str]] = {}
     for name, case in zip(across.bases, across.cases, strict=True):
         few = (
@@ -63,36 +65,36 @@ def _why_not(across: Across) -> str:
         )
         reason = "it could be" if case.p_values else case.outcome.problem or few
         reasons.setdefault(reason, []).append(name)
-    told = [f"on {listed(names)} {reason}" for reason, names in reasons.items()]
+    parts = [f"on {listed(names)} {reason}" for reason, names in reasons.items()]
     if across.gone:
         count = len(across.bases) + across.gone
         verb = "is" if across.gone == 1 else "are"
-        told.insert(0, f"{across.gone} of its {count} bases {verb} no longer in the record")
-    return "; ".join(told)
+        parts.insert(0, f"{across.gone} of its {count} bases {verb} no longer in the record")
+    return "; ".join(parts)
 
 
 def _tally(judged: Mapping[str, Any]) -> str:
     """`single bases: supported on 2 of 3 (a and b), inconclusive on 1 of 3 (c)`."""
-    found: dict[str, list[str]] = {}
-    for each in judged["bases"]:
-        found.setdefault(each["verdict"], []).append(each["base"])
-    told = [
+    by_verdict: dict[str, list[str]] = {}
+    for on_base in judged["bases"]:
+        by_verdict.setdefault(on_base["verdict"], []).append(on_base["base"])
+    counts = [
         f"{verdict} on {len(names)} of {len(judged['bases'])} ({listed(names)})"
-        for verdict, names in found.items()
+        for verdict, names in by_verdict.items()
     ]
-    return f"single bases: {', '.join(told)}"
+    return f"single bases: {', '.join(counts)}"
 
 
 def _numbers(across: Across, judged: Mapping[str, Any], at: int) -> str:
     """An endpoint on every base: `final top-1 −0.0123 on a (95% interval …), −0.0045 on b (…)`."""
-    told, label = [], ""
-    for case, each in zip(across.cases, judged["bases"], strict=True):
-        if not each["endpoints"]:
-            told.append(f"nothing on {each['base']}")
+    texts, last_label = [], ""
+    for case, on_base in zip(across.cases, judged["bases"], strict=True):
+        if not on_base["endpoints"]:
+            texts.append(f"nothing on {on_base['base']}")
             continue
-        measured, endpoint = case.outcome.endpoints[at], each["endpoints"][at]
+        measured, endpoint = case.outcome.endpoints[at], on_base["endpoints"][at]
         slope = "slope of " * measured.contrast.is_trend
-        own = f"{slope}{measured.label} "
+        label = f"{slope}{measured.label} "
         ends = endpoint["interval"]
         confidence = f"{endpoint['confidence']:.0%} interval"
         interval = f"no finite {confidence}"
@@ -100,14 +102,14 @@ def _numbers(across: Across, judged: Mapping[str, Any], at: int) -> str:
             low, high = (signed(end, measured.unit) for end in ends)
             interval = f"{confidence} {low} to {high}"
         p = "" if endpoint["p"] is None else f", p = {p_text(endpoint['p'])}"
-        value = f"{signed(endpoint['effect'], measured.unit)} on {each['base']} ({interval}{p})"
-        told.append(value if own == label else own + value)
-        label = own
-    return ", ".join(told)
+        value = f"{signed(endpoint['effect'], measured.unit)} on {on_base['base']} ({interval}{p})"
+        texts.append(value if label == last_label else label + value)
+        last_label = label
+    return ", ".join(texts)
 
 
 def _basis(across: Across, family: Sequence[Across], judged: Mapping[str, Any]) -> str:
-    """How the p-value over all bases comes from those on each."""
+    """The words that say how the p-value over all bases comes from those on each."""
     count, k = len(across.bases), across.at_least
     rule = f"the largest p of the {count} bases"
     if not across.needs_all:
@@ -126,11 +128,11 @@ def _basis(across: Across, family: Sequence[Across], judged: Mapping[str, Any]) 
 
 
 def _is_uneven(judged: Mapping[str, Any]) -> bool:
-    return len({each["n"]["pairs"] for each in judged["bases"]}) > 1
+    return len({on_base["n"]["pairs"] for on_base in judged["bases"]}) > 1
 
 
 def _next(across: Across, verdict: str) -> str:
-    """Why nothing is decided, where it is not."""
+    """The reason why nothing is decided; empty where it is decided or was not tested."""
     if verdict == "open" and across.stage is not None:
         return f"; {across.stage.what_next()}"
     if verdict != "inconclusive":

@@ -111,7 +111,7 @@ def audit(sweep: Sweep) -> dict[str, Any]:
 
 
 def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatch]:
-    """Everything in which two runs of a seed differ and should not."""
+    """The mismatches of two runs of a seed: everything in which they differ and should not."""
     if not (has_begun(one) and has_begun(other)):
         return
     texts = [
@@ -187,10 +187,10 @@ def _epochs(run: Run, stream: str) -> Iterator[tuple[int, str]]:
 def _stream_text(stream: str, one: Run, other: Run) -> str:
     unlike, both = compare_stream(stream, one, other)
     if unlike:
-        said = "augmentation draws" if stream == "augmentation" else stream
+        subject = "augmentation draws" if stream == "augmentation" else stream
         where = f"epoch {unlike[0]}" if len(unlike) == 1 else f"{len(unlike)} of {both} epochs"
         first = "" if len(unlike) == 1 else f", the first of them epoch {unlike[0]}"
-        return f"other {said} in {where}{first}"
+        return f"other {subject} in {where}{first}"
     lengths = [sum(1 for _ in _epochs(run, stream)) for run in (one, other)]
     if one.status == other.status == "done" and lengths[0] != lengths[1]:
         return f"{stream} of {lengths[0]} and of {lengths[1]} epochs"
@@ -225,7 +225,7 @@ def _shown(settings: Mapping[str, Any], name: str) -> str:
 
 
 def differing_settings(sweep: Sweep) -> dict[str, dict[str, Any]]:
-    """For each arm, from its first run that has any, the settings that differ between the arms."""
+    """The settings that differ between the arms, for each arm from its first run that has any."""
     first = {run.arm: run.determining for run in reversed(sweep.runs) if run.settings}
     arms = {arm: first[arm] for arm in sweep.arms if arm in first}
     names = sorted({name for settings in arms.values() for name in settings})
@@ -266,7 +266,7 @@ def _merged(sweep: Sweep, mismatches: list[Mismatch]) -> list[Mismatch]:
         )
         for pair in {mismatch.arms for mismatch in mismatches}
     }
-    repeats = Counter((each.kind, each.arms, each.text) for each in mismatches)
+    repeats = Counter((repeat.kind, repeat.arms, repeat.text) for repeat in mismatches)
     merged: dict[Mismatch, None] = {}
     for mismatch in mismatches:
         kind, arms = mismatch.kind, mismatch.arms
@@ -290,7 +290,7 @@ def _seed(sweep: Sweep, compared: tuple[Arms, ...], seed: int) -> dict[str, Any]
 
 
 def _pair(one: Run, other: Run) -> dict[str, Any]:
-    """How much of what two runs have recorded is identical."""
+    """The number of arrays and epochs that two runs recorded alike, of how many."""
     same, unlike, total = compare_initial(one, other)
     streams = {}
     for stream in STREAMS:

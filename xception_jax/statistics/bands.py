@@ -19,6 +19,9 @@ class Band:
     """A mean curve with a simultaneous band.
 
     Attributes:
+        mean: the mean curve.
+        low: lower edge of the band.
+        high: upper edge of the band.
         critical: half the height of the band, in standard errors of the mean.
     """
 
@@ -31,11 +34,9 @@ class Band:
 def simultaneous_band(
     curves: Float[np.ndarray, "seeds steps"],
     *,
-    confidence: float = CONFIDENCE,
     draws: int = DRAWS,
-    seed: int = 0,
 ) -> Band:
-    """Max-t band: with probability `confidence` the true mean curve lies in it at every step.
+    """Max-t band: with a probability of 95% the true mean curve lies in it at every step.
 
     The critical value is the quantile of max over steps of |t|, by a Gaussian multiplier bootstrap
     over seeds: each draw makes as many curves as there are seeds, every one a sum of the seeds'
@@ -44,9 +45,7 @@ def simultaneous_band(
 
     Args:
         curves: one curve per seed (a paired difference, say), finite, of at least two seeds.
-        confidence: of the whole band.
-        draws: of the bootstrap.
-        seed: of the bootstrap's own random numbers.
+        draws: number of draws of the bootstrap.
 
     Coverage of the 95% band for Gaussian curves of 50 steps, measured with 1,000 sweeps each, so
     +-0.014 (CPU; as `tests/statistics/test_bands.py` does with more): 0.94 for 5 seeds, 0.96 for 10
@@ -68,18 +67,13 @@ def simultaneous_band(
     critical = 0.0
     if varies.any():
         residuals = (curves[:, varies] - mean[varies]) / deviation[varies] / np.sqrt(n - 1)
-        critical = _critical(
-            residuals.astype(np.float32), confidence, draws, np.random.default_rng(seed)
-        )
+        critical = _critical(residuals.astype(np.float32), draws, np.random.default_rng(0))
     half = np.where(varies, critical * deviation / np.sqrt(n), 0.0)
     return Band(mean, mean - half, mean + half, critical)
 
 
 def _critical(
-    residuals: Float[np.ndarray, "seeds steps"],
-    confidence: float,
-    draws: int,
-    generator: np.random.Generator,
+    residuals: Float[np.ndarray, "seeds steps"], draws: int, generator: np.random.Generator
 ) -> float:
     """The quantile of max |t| over steps; the columns of `residuals` have unit length."""
     n, steps = residuals.shape
@@ -96,4 +90,4 @@ def _critical(
         squares = np.einsum("bns,bns->bs", simulated, simulated)
         error = np.sqrt((squares / n - mean**2) / (n - 1))
         highest.append((np.abs(mean) / error).max(axis=1))
-    return float(np.quantile(np.concatenate(highest), confidence))
+    return float(np.quantile(np.concatenate(highest), CONFIDENCE))

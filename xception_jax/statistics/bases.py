@@ -36,7 +36,7 @@ def parts_of(sweep: Sweep) -> tuple[Sweep, ...]:
 
 
 def describe_bases(sweep: Sweep) -> str:
-    """`mini: ../configs/fashion_mnist_mini.py; wide: …`; empty where there is one base."""
+    """The bases in a line, such as `mini: configs/mini.py; wide: …`; empty for a single one."""
     if not sweep.bases:
         return ""
     paths = as_mapping(as_mapping(sweep.record.get("experiment")).get("base"))

@@ -19,13 +19,15 @@ from xception_jax.statistics.sequential import SequentialTest
 
 @dataclass(frozen=True)
 class Case:
-    """A claim, its endpoints as the runs have them, and their tests.
+    """A claim with its endpoints, as the runs have them, and their tests.
 
     Attributes:
+        claim: the claim.
+        outcome: its seeds and endpoints.
         plan: its seeds as planned and as tested.
-        p_values: of each endpoint; empty where there are too few pairs to test.
-        sides: of each endpoint whether the effect is where the claim has it.
-        stage: its place among the declared looks; None: there are none.
+        p_values: p-value of each endpoint; empty where there are too few pairs to test.
+        sides: whether the effect is where the claim has it, for each endpoint.
+        stage: the claim's place among the declared looks; None: there are none.
         ceiling: adjusted p-value of a claim over all bases that cannot be true without this one.
     """
 
@@ -48,7 +50,7 @@ class Case:
 
     def p_on(self, *, side: bool) -> float:
         """The largest p, if all endpoints are where the claim has them (`side`), or if none is."""
-        agree = all(each == side for each in self.sides)
+        agree = all(actual == side for actual in self.sides)
         return max(self.p_values, default=1.0) if agree else 1.0
 
     @property
@@ -119,7 +121,9 @@ def is_decided(case: Judged, cases: Sequence[Judged]) -> bool:
 
 def family_of(case: AnyCase, cases: Sequence[AnyCase]) -> Sequence[AnyCase]:
     """The claims over which the p-value of this one is adjusted."""
-    return cases if case.claim.post_hoc else [each for each in cases if not each.claim.post_hoc]
+    if case.claim.post_hoc:
+        return cases
+    return [other for other in cases if not other.claim.post_hoc]
 
 
 def adjusted_p(case: Judged, family: Sequence[Judged], p: float) -> float:

@@ -45,7 +45,7 @@ class RecordedClaim:
 
     @property
     def title(self) -> str:
-        """`relu worse than none: final_top1`."""
+        """The claim in a few words, such as `relu worse than none: final_top1`."""
         if self.contrast is None:
             return ", ".join(f"{key}: {as_text(value)}" for key, value in self.content.items())
         median = " (median)" if self.test == "median" else ""
@@ -110,7 +110,7 @@ def read_claim(
     Args:
         claim: the data.
         post_hoc: whether it was made late.
-        arms: that it can be about.
+        arms: the arms that it can be about.
         base: the base that it is read for; None: there is one, or it is about none in particular.
     """
     if not isinstance(claim, dict):
@@ -146,7 +146,7 @@ def read_claim(
 
 
 def sharing_bases(claim: RecordedClaim) -> int:
-    """By how much the p-value of a claim over several bases counts: K - k + 1; else 1.
+    """The factor of the p-value of a claim over several bases, K - k + 1; of any other claim 1.
 
     See `paired.partial_conjunction`.
     """

@@ -35,18 +35,18 @@ ArmSeed = tuple[str, int | None]
 
 
 def spent_by(record: Mapping[str, Any]) -> Spent | None:
-    """What a run spent, by its `run.json`; None where that does not say.
+    """The compute that a run spent, by its `run.json`; None where that does not say.
 
     Of a process whose last steps another one had to train again, the share of these steps is lost,
     and with it that share of what it spent on compilation, evaluation and checkpoints. Steps after
     the last record of a process that was killed count at the pace of those before.
     """
-    segments = [as_mapping(each) for each in as_list(record.get("segments"))]
+    segments = [as_mapping(segment) for segment in as_list(record.get("segments"))]
     if not segments:
         seconds = _seconds_between(record)
         known = seconds is not None and 0 <= seconds < _MOST_SECONDS
         return Spent(seconds or 0.0, 0.0, is_estimate=True) if known else None
-    starts = [as_whole(each.get("from")) or 0 for each in segments]
+    starts = [as_whole(segment.get("from")) or 0 for segment in segments]
     kept = lost = 0.0
     is_whole = True
     for at, (start, segment) in enumerate(zip(starts, segments, strict=True)):

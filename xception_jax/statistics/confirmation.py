@@ -22,7 +22,7 @@ _KEPT = ("endpoint", "unit", "effect", "interval", "confidence", "p", "p_adjuste
 
 
 def kept_verdicts(verdicts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a confirming sweep keeps of the verdicts that it repeats, for its `sweep.json`."""
+    """The part of a sweep's verdicts that a confirming sweep keeps, in its `sweep.json`."""
     return [
         {
             "claim": claim["claim"],
@@ -57,17 +57,17 @@ def with_replication(
     if not confirms:
         return list(claims)
     is_whole = has_valid_checksum(confirms)
-    originals = [as_mapping(each) for each in as_list(confirms.get("claims"))]
-    found = []
+    originals = [as_mapping(original) for original in as_list(confirms.get("claims"))]
+    judged = []
     for claim in claims:
         key = _without_target(claim["claim"])
         original = next((o for o in originals if _without_target(o.get("claim")) == key), None)
         if not is_whole or original is None:
             reason = "is not in the first sweep" if is_whole else "stands beside an edited record"
-            found.append(claim | {"replication": _unknown(f"the claim {reason}")})
+            judged.append(claim | {"replication": _unknown(f"the claim {reason}")})
         else:
-            found.append(claim | {"replication": _replication(claim, original, confirms)})
-    return found
+            judged.append(claim | {"replication": _replication(claim, original, confirms)})
+    return judged
 
 
 def _without_target(claim: Any) -> dict[str, Any]:

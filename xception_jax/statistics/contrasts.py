@@ -28,11 +28,11 @@ class Contrast:
 
     Attributes:
         arms: each once, those that are compared directly beside each other.
-        weights: of the arms; they add up to zero.
+        weights: weights of the arms; they add up to zero.
         parts: the words of its name: arms or levels that are subtracted from each other.
         symbol: what connects the parts: a difference of differences (`MINUS`), an interaction
             (`TIMES`) or a trend (`THEN`).
-        where: ` at wide on average over order`: to which levels of other factors it belongs.
+        where: the levels of other factors that it belongs to: ` at wide on average over order`.
     """
 
     arms: Arms
@@ -48,7 +48,7 @@ class Contrast:
 
     @property
     def name(self) -> str:
-        """`relu − none`, `(a − b) − (c − d)`, `(relu − none) × (wide − narrow)`, `a → b → c`."""
+        """The contrast in words: `relu − none`, `(relu − none) × (wide − narrow)`, `a → b → c`."""
         return self._join(self.parts) + self.where
 
     @property
@@ -179,7 +179,7 @@ def _words_of_trend(claim: Mapping[str, Any]) -> _Words:
 
 
 def _where(claim: Mapping[str, Any]) -> str:
-    """To which levels of other factors an effect belongs: ` at wide on average over order`."""
+    """The levels of other factors that an effect belongs to: ` at wide on average over order`."""
     at = [as_text(level) for level in as_mapping(claim.get("at")).values()]
     over = [as_text(factor).rpartition(".")[2] for factor in as_list(claim.get("over"))]
     fixed = f" at {' and '.join(at)}" if at else ""
@@ -206,14 +206,14 @@ def contrasts(sweep: Sweep) -> tuple[Contrast, ...]:
     declared = as_list(as_mapping(sweep.record.get("experiment")).get("claims"))
     late = as_list(sweep.record.get("post_hoc_claims"))
     claimed = [read_contrast(claim) for claim in [*declared, *late] if isinstance(claim, dict)]
-    known = [each for each in claimed if each]
+    known = [contrast for contrast in claimed if contrast]
     groups: list[Arms] = [tuple(sweep.arms)]
     if sweep.bases:
-        known = [each.on(base) for base in sweep.bases for each in known]
+        known = [contrast.on(base) for base in sweep.bases for contrast in known]
         groups = [tuple(a for a in b.arms.values() if a in sweep.arms) for b in sweep.bases]
-    known = [each for each in known if all(arm in sweep.arms for arm in each.arms)]
-    seen = {arm for each in known for arm in each.arms}
-    rest = [difference(arm, arms[0]) for arms in groups for arm in arms[1:] if arm not in seen]
+    known = [contrast for contrast in known if all(arm in sweep.arms for arm in contrast.arms)]
+    named = {arm for contrast in known for arm in contrast.arms}
+    rest = [difference(arm, arms[0]) for arms in groups for arm in arms[1:] if arm not in named]
     return tuple(dict.fromkeys([*known, *rest]))
 
 
@@ -222,12 +222,12 @@ def pairs(sweep: Sweep) -> tuple[Arms, ...]:
 
     They connect all arms of a contrast: neighbors with each other, and with its first arm.
     """
-    found: list[Arms] = []
+    compared: list[Arms] = []
     for arms in (contrast.arms for contrast in contrasts(sweep)):
         couples = [arms[at : at + 2] for at in range(0, len(arms), 2)]
-        found += [couple for couple in couples if len(couple) == 2]
-        found += [(arms[0], couple[0]) for couple in couples[1:]]
-    return tuple(dict.fromkeys(found))
+        compared += [couple for couple in couples if len(couple) == 2]
+        compared += [(arms[0], couple[0]) for couple in couples[1:]]
+    return tuple(dict.fromkeys(compared))
 
 
 def paired_runs(sweep: Sweep, arms: Arms) -> Iterator[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""What a number of seeds can decide, whatever the differences are: said before anything is trained.
+"""Claims that a number of seeds can decide at all: a forecast before anything is trained.
 
 The sign-flip test of few differences has a smallest p-value. Where that, adjusted for the number of
 claims, does not lie below 5%, no effect is large enough for a verdict.
@@ -26,8 +26,8 @@ def describe_decidable(
     """Lines that say which of the claims so many seeds can decide; empty where there is no claim.
 
     Args:
-        claims: as `Claim.describe` gives them.
-        arms: of the experiment, as claims name them.
+        claims: the claims, as `Claim.describe` gives them.
+        arms: the arms of the experiment, by the names that claims use.
         seeds: number of seeds.
         looks: the declared looks, the last of which is at `seeds`; None: there are none.
     """

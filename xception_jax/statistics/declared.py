@@ -1,4 +1,4 @@
-"""What a sweep's record and its runs show to have been decided before there were results.
+"""Decisions that a sweep's record and its runs show to have been made before there were results.
 
 `sweep.json` keeps every declaration with its time and with what was known of the runs by then. The
 runs tell when they began and ended, and which claims were declared when they began. Claims count as
@@ -23,12 +23,12 @@ CLOCKS_AGREE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Declared:
-    """What was decided before there were results.
+    """The seeds, claims and looks that were decided before there were results.
 
     Attributes:
         seeds: the planned seeds, in order; None: nothing shows that any were planned.
-        seeds_doubt: why nothing shows it.
-        claims_doubt: why no claim counts as declared before the runs; empty: those of
+        seeds_doubt: the reason why nothing shows it; empty: something does.
+        claims_doubt: the reason why no claim counts as declared before the runs; empty: those of
             `experiment` in `sweep.json` do.
         looks: numbers of the planned seeds at which claims are judged; None: with all at once.
     """
@@ -45,9 +45,9 @@ class Plan:
 
     Attributes:
         planned: seeds declared before there were results, pilot seeds excluded.
-        missing: of them those that are not tested.
+        missing: planned seeds that are not tested.
         added: tested seeds that were declared when there were results.
-        doubt: why nothing shows that any seed was planned; empty: something does.
+        doubt: the reason why nothing shows that any seed was planned; empty: something does.
     """
 
     planned: tuple[int, ...] = ()
@@ -57,7 +57,7 @@ class Plan:
 
 
 def read_declared(sweep: Sweep) -> Declared:
-    """What a sweep decided before there were results, as far as its files show."""
+    """Reads what a sweep decided before there were results, as far as its files show."""
     sweep = sweep.whole or sweep
     history = [as_mapping(entry) for entry in as_list(sweep.record.get("declarations"))]
     doubt = _history_doubt(history)
@@ -68,8 +68,8 @@ def read_declared(sweep: Sweep) -> Declared:
     seeds = tuple(
         sorted(
             seed
-            for each in as_list(seeds_entry.get("seeds"))
-            if (seed := as_whole(each)) is not None
+            for recorded in as_list(seeds_entry.get("seeds"))
+            if (seed := as_whole(recorded)) is not None
         )
     )
     claims_doubt = _claims_doubt(sweep, _last(history, "begun", "reported"))
@@ -91,12 +91,12 @@ def needed_runs(sweep: Sweep) -> set[tuple[str, int | None]]:
 def plan_of(
     declared: Declared, present: Sequence[int], tested: Sequence[int], *, pilot_seeds: int = 0
 ) -> Plan:
-    """How the tested seeds of a claim compare with the planned ones.
+    """The seeds of a claim as planned, compared with those that it is tested on.
 
     Args:
         declared: what was decided before there were results.
         present: seeds that all arms of the claim have a run of, in order.
-        tested: those of them that the claim is tested on.
+        tested: the seeds that the claim is tested on.
         pilot_seeds: number of first seeds that are not tested.
     """
     pilot = set(present[:pilot_seeds])
@@ -129,7 +129,7 @@ def describe_history(sweep: Sweep) -> str:
 
 
 def _history_doubt(history: Sequence[Mapping[str, Any]]) -> str:
-    """Why the declarations show nothing; empty: they are whole."""
+    """The reason why the declarations show nothing; empty: they are whole."""
     if not history:
         return "sweep.json does not say when they were declared"
     previous = None

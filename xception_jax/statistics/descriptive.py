@@ -28,7 +28,7 @@ class Mean:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Mean":
-        """The mean of the values that are there."""
+        """The mean of the values that are not None."""
         known = np.array([value for value in values if value is not None], dtype=np.float64)
         return cls(
             n=known.size,
@@ -39,7 +39,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Crossing:
-    """When a run's headline metric on validation first reached the target.
+    """The step at which a run's headline metric on validation first reached the target.
 
     Attributes:
         steps: where; for `first` the step of the first evaluation, an upper bound; for
@@ -83,7 +83,7 @@ def mean_band(curves: pl.DataFrame, metric: str) -> pl.DataFrame:
 def first_crossing(
     steps: Sequence[float], values: Sequence[float], target: float | None, *, budget: int | None
 ) -> Crossing:
-    """When a validation curve first reaches `target`, linear between evaluations.
+    """The step at which a validation curve first reaches `target`, linear between evaluations.
 
     Args:
         steps: steps of the evaluations, increasing.

@@ -30,12 +30,15 @@ class Detectable:
     All endpoints of the claim have effects of as many standard deviations.
 
     Attributes:
-        effect: of `equivalent` and `not_worse` the margin that can be shown of arms that do not
-            differ; of `better` and `worse` by a margin what the effect must be beyond it; None
-            where so few seeds cannot reach the level, whatever the effect.
+        claim: title of the claim.
+        endpoint: name of the endpoint.
+        seeds: number of seeds that are tested.
+        effect: the effect; for `equivalent` and `not_worse` the margin that can be shown of arms
+            that do not differ; for `better` and `worse` by a margin what the effect must be beyond
+            it; None where so few seeds cannot reach the level, whatever the effect.
         effect_if_correlated: where the endpoints' correlation is not known, and `effect` is for
             none: the effect if it is `HIGHEST_CORRELATION`; else `effect`.
-        unit: of `effect`: the endpoint's, or the standard deviation of the paired differences.
+        unit: unit of `effect`: the endpoint's, or the standard deviation of paired differences.
         pilot_pairs: from which the standard deviation comes; 0: it is not known.
         alpha: level of the test, which Holm's method asks of the first of all claims.
         power_error: Monte Carlo standard error of the power.
@@ -66,17 +69,17 @@ def detectable_effects(
     Of a claim over several bases, it is that on each base by itself.
 
     Args:
-        claims: as `Claim.describe` gives them.
-        arms: of the experiment.
-        seeds: that are planned.
+        claims: the claims, as `Claim.describe` gives them.
+        arms: the arms of the experiment.
+        seeds: number of planned seeds.
         pilot: a sweep with the same arms, whose spread, and correlation of the endpoints from
             `FEWEST_PAIRS` pairs on, are taken for those of the planned one.
-        bases: for each of several bases, which of the arms those of the claims are there.
+        bases: for each of several bases, by the name that claims use, the arm on it.
     """
     rows = []
-    places: list[Base | None]
-    places = [Base(name, of_base) for name, of_base in (bases or {}).items()] or [None]
-    for content, base in itertools.product(claims, places):
+    on_bases: list[Base | None]
+    on_bases = [Base(name, arms_on_it) for name, arms_on_it in (bases or {}).items()] or [None]
+    for content, base in itertools.product(claims, on_bases):
         claim = read_claim(content, arms=arms, base=base)
         runs = None
         if pilot is not None:
@@ -85,7 +88,9 @@ def detectable_effects(
         measured: dict[str, Measured] = {}
         if runs is not None:
             endpoints = measure(runs, replace(claim, pilot_seeds=0)).endpoints
-            measured = {each.name: each for each in endpoints if each.deviation is not None}
+            measured = {
+                endpoint.name: endpoint for endpoint in endpoints if endpoint.deviation is not None
+            }
         alpha = ALPHA / len(claims) / sharing_bases(claim)
         least, most = (
             minimum_detectable_effect(n, design) for design in _designs(claim, alpha, measured)
@@ -125,8 +130,8 @@ def _designs(
     both = [measured[name] for name in claim.endpoints if name in measured]
     if len(both) == count and both[0].differences.size >= FEWEST_PAIRS:
         is_signed = not claim.is_equivalence
-        signs = [1.0 if each.higher_is_better or not is_signed else -1.0 for each in both]
-        correlations = [correlation_matrix([each.differences for each in both], signs)] * 2
+        signs = [1.0 if one.higher_is_better or not is_signed else -1.0 for one in both]
+        correlations = [correlation_matrix([one.differences for one in both], signs)] * 2
     else:
         values = (HIGHEST_CORRELATION, 0.0) if count > 1 else (0.0, 0.0)
         correlations = [equal_correlation(count, value) for value in values]

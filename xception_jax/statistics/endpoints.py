@@ -33,12 +33,13 @@ class Measured:
     """One endpoint of the runs that a claim compares.
 
     Attributes:
-        unit: of the values.
-        label: what a sentence calls it.
-        higher_is_better: False for steps.
-        contrast: of the claim.
-        values: one row an arm of the contrast; one column a seed.
-        example_differences: on each test example; None where that is not known.
+        name: name of the endpoint, one of `records.ENDPOINTS`.
+        unit: unit of the values.
+        label: the endpoint as a sentence names it.
+        higher_is_better: whether a higher value is better; False for steps.
+        contrast: the contrast of the claim.
+        values: the values, a row for each arm of the contrast and a column for each seed.
+        example_differences: the contrast on each test example; None where it is not known.
     """
 
     name: str
@@ -71,11 +72,12 @@ class Outcome:
 
     Attributes:
         planned: number of seeds.
-        completed: of them those whose runs are all done.
-        diverged: of them those with a run that diverged, the others being done.
-        seeds: those that count: completed or diverged, with every endpoint.
-        problem: why there is nothing to test, if so.
-        notes: what a reader of the numbers must know.
+        completed: number of seeds whose runs are all done.
+        diverged: number of seeds with a run that diverged, the others being done.
+        seeds: the seeds that count: completed or diverged, with every endpoint.
+        endpoints: the endpoints over these seeds, in the order of the claim.
+        problem: the reason why there is nothing to test; empty: there is something.
+        notes: sentences that a reader of the numbers must know.
     """
 
     planned: int = 0
@@ -91,7 +93,7 @@ class Runs:
     """The runs of a sweep by arm and seed, with the files that endpoints are computed from."""
 
     def __init__(self, sweep: Sweep, seeds: Collection[int] | None = None) -> None:
-        """Takes the runs of these seeds; None: of all."""
+        """Takes the runs of the given seeds; None: of all."""
         self.sweep = sweep
         self._index = {
             (run.arm, run.seed): at
@@ -138,7 +140,7 @@ class Runs:
             return 1 / classes if classes else None
         done = (run_key for run_key in self._index if self[run_key].status == "done")
         predictions = (self.predictions(run_key) for run_key in done)
-        shares = (each.label_share for each in predictions if each and each.label_share)
+        shares = (known.label_share for known in predictions if known and known.label_share)
         return next(shares, None)
 
     @cached_property
@@ -232,9 +234,9 @@ def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> 
     """The endpoints of a claim over its runs, whatever is missing.
 
     Args:
-        runs: of the sweep.
-        claim: what it compares, and by which endpoints.
-        with_examples: whether to read what the runs said of each test example.
+        runs: the runs of the sweep.
+        claim: the claim.
+        with_examples: whether to read the predictions of each test example.
     """
     if claim.problem or claim.contrast is None:
         return Outcome(problem=claim.problem)
@@ -304,7 +306,7 @@ def _define(
 
 
 def _horizon(runs: Runs, run_keys: RunKeys) -> float:
-    """The steps that all of these runs have to train for."""
+    """The number of steps that all of these runs have to train for: their smallest budget."""
     return min((runs.budget(run_key) for run_key in run_keys), default=0.0)
 
 
@@ -332,15 +334,14 @@ def _example_differences(
     runs: Runs, contrast: Contrast, seeds: list[int]
 ) -> Float[np.ndarray, "seeds examples"] | None:
     """The contrast of the arms' correctness; None unless all runs tell it of the same examples."""
-    arms = contrast.arms
-    predictions = [[runs.predictions((arm, seed)) for arm in arms] for seed in seeds]
+    predictions = [[runs.predictions((arm, seed)) for arm in contrast.arms] for seed in seeds]
     known = [of_run for row in predictions for of_run in row if of_run is not None]
     if not known or not all(of_run.has_same_examples(known[0]) for of_run in known):
         return None
     rows = []
     for seed, row in zip(seeds, predictions, strict=True):
         total = np.zeros(known[0].correct.size)
-        for arm, weight, of_run in zip(arms, contrast.weights, row, strict=True):
+        for arm, weight, of_run in zip(contrast.arms, contrast.weights, row, strict=True):
             if of_run is None and runs[arm, seed].status != "diverged":
                 return None
             total += weight * (runs.chance("top1") if of_run is None else of_run.correct)

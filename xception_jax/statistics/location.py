@@ -20,8 +20,10 @@ from scipy.special import bdtr
 EXACT_UP_TO = 20
 """Seeds up to which every one of the 2^n sign patterns is counted."""
 DRAWS = 100_000
-_ROUNDING = 1e-9  # of sums that are equal but for rounding, in shares of the largest possible sum
-_BELOW = 1 - 1e-12  # a level just below, so that a p-value equal to it is none below it
+ROUNDING = 1e-9
+"""Difference of sums that are equal but for rounding, as a share of the largest possible sum."""
+JUST_BELOW = 1 - 1e-12
+"""Factor of a level, so that a p-value equal to the level does not count as below it."""
 
 Differences = Float[np.ndarray, " seeds"]
 
@@ -37,7 +39,7 @@ class LocationTest:
         differences: one per seed, finite.
         test: "mean" or "median".
         draws: random sign patterns where there are too many to count.
-        seed: of the random patterns.
+        seed: seed of the random patterns.
 
     Raises:
         ValueError: a difference is not finite.
@@ -81,10 +83,13 @@ class LocationTest:
         )
 
     def _distances(self, null: float) -> Float[np.ndarray, " points"]:
-        """Of every point from `null`, times the subset's size; zero where only rounding differs."""
+        """The distance of every point from `null`, times its subset's size.
+
+        It is zero where only rounding says otherwise.
+        """
         sums, sizes = self._points
         distances = sums - sizes * null
-        slack = _ROUNDING / 2 * np.abs(self.differences - null).sum()
+        slack = ROUNDING / 2 * np.abs(self.differences - null).sum()
         return np.where(np.abs(distances) <= slack, 0.0, distances)
 
     def p_above(self, null: float = 0.0) -> float:
@@ -151,7 +156,7 @@ def _every_subset(
 
 
 def least_count(n: int, tail: float, test: str, points: int | None = None) -> int:
-    """How many points must lie on one side for the one-sided p not to be below `tail`.
+    """The number of points that must lie on one side for the one-sided p not to be below `tail`.
 
     Args:
         n: number of differences.
@@ -163,9 +168,9 @@ def least_count(n: int, tail: float, test: str, points: int | None = None) -> in
         0: the test cannot reject, whatever the differences are.
     """
     if test == "median":
-        return int(np.searchsorted(bdtr(np.arange(n + 1), n, 0.5), tail * _BELOW))
+        return int(np.searchsorted(bdtr(np.arange(n + 1), n, 0.5), tail * JUST_BELOW))
     patterns = sign_patterns(n) if points is None else points + 1
-    return max(0, math.ceil(tail * patterns * _BELOW) - 1)
+    return max(0, math.ceil(tail * patterns * JUST_BELOW) - 1)
 
 
 def sign_patterns(n: int) -> float:

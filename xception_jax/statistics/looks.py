@@ -21,7 +21,7 @@ class Looks:
 
     Attributes:
         counts: number of seeds at each look; the last one is that of all seeds.
-        spending: how they share the level of a test, see `sequential.spent`.
+        spending: name of the function by which looks share a test's level, `sequential.spent`.
     """
 
     counts: tuple[int, ...]
@@ -30,10 +30,10 @@ class Looks:
 
 @dataclass(frozen=True)
 class Stage:
-    """How far a claim has come among the declared looks.
+    """The place of a claim among the declared looks.
 
     Attributes:
-        looks: those of the sweep.
+        looks: the looks of the sweep.
         number: the last look at which the claim was judged, from 1; 0: it has reached none.
         pilot_seeds: number of first seeds on which it is not tested.
     """
@@ -79,7 +79,7 @@ class Stage:
         }
 
     def sentence(self) -> str:
-        """`look 2 of 3, at 16 of 32 seeds; …`: what the numbers of a verdict are adjusted for."""
+        """The look as a verdict's sentence says it: `look 2 of 3, at 16 of 32 seeds; …`."""
         counts = self.looks.counts
         return (
             f"look {self.number} of {len(counts)}, at {self.seeds} of {counts[-1]} seeds; p and "
@@ -88,7 +88,7 @@ class Stage:
         )
 
     def what_next(self) -> str:
-        """When an open claim is judged next."""
+        """The words that say when an open claim is judged next."""
         kind = "next" if self.number else "first"
         return f"the {kind} look is at {self.next_seeds} seeds, and it is judged at no other number"
 
@@ -109,7 +109,7 @@ def read_looks(entry: Mapping[str, Any], seeds: int) -> Looks | None:
 
 
 def has_open_claim(verdicts: Mapping[str, Any]) -> bool:
-    """Whether `verdicts.json` waits for a look, whose runs may not be listed yet."""
+    """Whether a claim of `verdicts.json` waits for a look, whose runs may not be listed yet."""
     return any(claim["verdict"] == "open" for claim in verdicts["claims"])
 
 
@@ -118,7 +118,7 @@ class Staged(Protocol):
 
     @property
     def stage(self) -> Stage | None:
-        """Its place among the looks; None where it cannot be tested at all."""
+        """The claim's place among the looks; None where it cannot be tested at all."""
 
 
 Case = TypeVar("Case", bound=Staged)

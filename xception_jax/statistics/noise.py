@@ -35,8 +35,10 @@ class Noise:
     """The variance of final accuracies over seeds and its two parts; see the module's docstring.
 
     Attributes:
-        mean: of the accuracies.
-        variance: of the accuracies over seeds; the sum of the next two.
+        seeds: number of seeds.
+        examples: number of test examples.
+        mean: mean of the accuracies.
+        variance: variance of the accuracies over seeds; the sum of the next two.
         of_examples: the part that the finite test set explains.
         of_seeds: the part that seeds explain.
         error_of_seeds: standard error of the mean, for other seeds on the same test set.
@@ -80,7 +82,7 @@ def noise_rows(runs: Runs) -> list[dict[str, Any]]:
     """
     named: list[tuple[str, Arms, tuple[float, ...]]]
     named = [(arm, (arm,), (1.0,)) for arm in runs.sweep.arms]
-    named += [(each.name, each.arms, each.weights) for each in contrasts(runs.sweep)]
+    named += [(c.name, c.arms, c.weights) for c in contrasts(runs.sweep)]
     rows = []
     for name, arms, weights in named:
         correct = _correct(runs, arms, weights)
@@ -93,17 +95,17 @@ def _correct(
     runs: Runs, arms: Arms, weights: tuple[float, ...]
 ) -> Float[np.ndarray, "seeds examples"] | None:
     """Correctness on each example by seed: the weighted sum over the arms."""
-    of_seeds: list[list[Predictions]] = []
+    by_seed: list[list[Predictions]] = []
     for seed in runs.seeds(arms):
         keys = [(arm, seed) for arm in arms]
         if all(runs[key].status == "done" for key in keys):
             read = [runs.predictions(key) for key in keys]
             known = [predictions for predictions in read if predictions is not None]
-            of_seeds += [known] * (len(known) == len(arms))
-    if len(of_seeds) < 2 or of_seeds[0][0].correct.size < 2:
+            by_seed += [known] * (len(known) == len(arms))
+    if len(by_seed) < 2 or by_seed[0][0].correct.size < 2:
         return None
-    first = of_seeds[0][0]
-    if not all(each.has_same_examples(first) for known in of_seeds for each in known):
+    first = by_seed[0][0]
+    if not all(of_arm.has_same_examples(first) for known in by_seed for of_arm in known):
         return None
-    correct = np.array([[each.correct for each in known] for known in of_seeds], float)
+    correct = np.array([[of_arm.correct for of_arm in known] for known in by_seed], float)
     return np.tensordot(weights, correct, axes=(0, 1))

@@ -23,21 +23,18 @@ _ROUNDING = 1e-9  # of means that are equal but for rounding, in shares of the m
 # -- tests -------------------------------------------------------------------------------------
 
 
-def sign_flip_p(
-    differences: Differences, *, one_sided: bool = False, draws: int = DRAWS, seed: int = 0
-) -> float:
+def sign_flip_p(differences: Differences, *, one_sided: bool = False, draws: int = DRAWS) -> float:
     """The p-value of the sign-flip permutation test that the mean difference is zero.
 
     Args:
-        differences: one per seed; of none the p-value is 1.
+        differences: one per seed; without any the p-value is 1.
         one_sided: the alternative is a positive mean.
         draws: random sign patterns where there are more than 2^20 to count.
-        seed: of the random patterns.
 
     Raises:
         ValueError: a difference is not finite.
     """
-    test = LocationTest(differences, draws=draws, seed=seed)
+    test = LocationTest(differences, draws=draws)
     if not differences.size:
         return 1.0
     return test.p_above() if one_sided else test.p()
@@ -68,7 +65,7 @@ def partial_conjunction(p_values: Sequence[float], at_least: int) -> float:
 
 
 def other_intervals(differences: Differences) -> dict[str, list[float]]:
-    """95% intervals of the mean by other methods, for readers who want them; of two at least.
+    """95% intervals of the mean of two or more differences by other methods, which decide nothing.
 
     The bootstrap's is taken from 10 differences on, at the `expanded` confidence, without which it
     is too short at such n.
@@ -98,14 +95,14 @@ def expanded(confidence: float, n: int) -> float:
 
 
 def bca_interval(
-    differences: Differences, confidence: float, *, resamples: int = RESAMPLES, seed: int = 0
+    differences: Differences, confidence: float, *, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
     """The bias-corrected and accelerated bootstrap interval of the mean (Efron 1987)."""
     n, mean = differences.size, float(differences.mean())
     slack = _ROUNDING * np.abs(differences).mean()
     if np.ptp(differences) <= slack:
         return mean, mean
-    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
+    drawn = np.random.default_rng(0).integers(0, n, (resamples, n))
     means = differences[drawn].mean(axis=1)
     below = (np.mean(means < mean - slack) + np.mean(means <= mean + slack)) / 2
     bias = ndtri(below)
@@ -117,14 +114,8 @@ def bca_interval(
     return float(low), float(high)
 
 
-def crossed_interval(
-    differences: Float[np.ndarray, "seeds examples"],
-    confidence: float = CONFIDENCE,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """A bootstrap interval of the mean that takes the examples as a sample, too.
+def crossed_interval(differences: Float[np.ndarray, "seeds examples"]) -> tuple[float, float]:
+    """A 95% bootstrap interval of the mean that takes the examples as a sample, too.
 
     Seeds and examples are resampled independently of each other (Owen 2007), which errs on the
     long side. Given the seeds drawn, the mean over as many examples drawn is Gaussian but for terms
@@ -132,20 +123,17 @@ def crossed_interval(
     examples need no loop. The percentiles are `expanded` for the number of seeds.
 
     Args:
-        differences: of each seed on each example: arm minus baseline.
-        confidence: of the interval.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        differences: arm minus baseline, for each seed on each example.
     """
     seeds, examples = differences.shape
     means = differences.mean(axis=1)
     residuals = differences - means[:, None]
     covariance = residuals @ residuals.T / examples
-    generator = np.random.default_rng(seed)
-    weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+    generator = np.random.default_rng(0)
+    weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
     variances = ((weights @ covariance) * weights).sum(axis=1) / examples
-    noise = generator.standard_normal(resamples) * np.sqrt(np.maximum(variances, 0.0))
-    tail = (1 - expanded(confidence, seeds)) / 2
+    noise = generator.standard_normal(RESAMPLES) * np.sqrt(np.maximum(variances, 0.0))
+    tail = (1 - expanded(CONFIDENCE, seeds)) / 2
     low, high = np.quantile(weights @ means + noise, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -183,10 +171,10 @@ def is_skewed(differences: Differences) -> bool:
 
     So it is in about 5% of Gaussian samples, and in few samples of fewer than six.
     """
-    found, n = skewness(differences), differences.size
-    if found is None:
+    estimate, n = skewness(differences), differences.size
+    if estimate is None:
         return False
-    return abs(found) > 2 * math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
+    return abs(estimate) > 2 * math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
 
 
 def probability_of_improvement(gains: Differences) -> float:
@@ -194,8 +182,8 @@ def probability_of_improvement(gains: Differences) -> float:
     return float(np.mean(gains > 0) + np.mean(gains == 0) / 2)
 
 
-def improvement_interval(gains: Differences, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """An interval of the probability that a seed gains, plus half that of a draw.
+def improvement_interval(gains: Differences) -> tuple[float, float]:
+    """A 95% interval of the probability that a seed gains, plus half that of a draw.
 
     The seeds are pairs of runs, so each is one trial: the interval is Clopper's and Pearson's
     (1934) of the share of gains. A draw is left out of neither side: at the low end it counts
@@ -205,9 +193,8 @@ def improvement_interval(gains: Differences, confidence: float = CONFIDENCE) -> 
 
     Args:
         gains: one per seed, at least one; above zero where the arm is better.
-        confidence: of the interval.
     """
-    n, tail = gains.size, (1 - confidence) / 2
+    n, tail = gains.size, (1 - CONFIDENCE) / 2
     gained, not_lost = int(np.sum(gains > 0)), int(np.sum(gains >= 0))
     low = betaincinv(gained, n - gained + 1, tail) if gained else 0.0
     high = betaincinv(not_lost + 1, n - not_lost, 1 - tail) if not_lost < n else 1.0

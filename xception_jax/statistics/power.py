@@ -1,4 +1,4 @@
-"""What a number of seeds can find: power, minimum detectable effect, and the number it takes.
+"""Power of a number of seeds, minimum detectable effects, and the number of seeds they take.
 
 The power is that of the tests in `location.py`, for a claim as it is declared: all of its endpoints
 at once, on the claim's side, at the level that the number of claims leaves. It is simulated with
@@ -37,12 +37,12 @@ Effects = Sequence[float]
 
 @dataclass(frozen=True)
 class Design:
-    """How a claim is tested, apart from its effects and its number of seeds.
+    """The test of a claim, apart from its effects and its number of seeds.
 
     Attributes:
         alpha: level of each endpoint's test, adjusted by the caller for the number of claims.
-        correlation: of the endpoints' differences with each other, each counted positive in the
-            direction of its effect; one row and column an endpoint.
+        correlation: correlation of the endpoints' differences with each other, each counted
+            positive in the direction of its effect; a row and a column for each endpoint.
         equivalence: whether two one-sided tests look for equivalence within a margin.
         test: "mean" or "median".
     """
@@ -64,8 +64,8 @@ def correlation_matrix(
     """The correlation of endpoints as a `Design` has it; 0 where the seeds do not tell.
 
     Args:
-        differences: of each endpoint, over the same seeds.
-        signs: of each endpoint's effect: 1 or -1.
+        differences: the differences of each endpoint, over the same seeds.
+        signs: sign of each endpoint's effect, 1 or -1.
     """
     signed = [row * sign for row, sign in zip(differences, signs, strict=True)]
     return tuple(
@@ -84,7 +84,7 @@ def equal_correlation(endpoints: int, value: float) -> tuple[tuple[float, ...], 
 
 
 def draws_of(n: int, draws: int = DRAWS) -> int:
-    """How many sweeps of n seeds are simulated."""
+    """The number of simulated sweeps of n seeds."""
     per_sweep = 2.0**n if n <= EXACT_ENDS_UP_TO else 2.5 * n
     return int(min(draws, max(FEWEST_DRAWS, _NUMBERS / per_sweep)))
 
@@ -100,10 +100,10 @@ def claim_power(
     """The probability that every endpoint of a claim is found, in the direction of its effect.
 
     Args:
-        effects: of each endpoint, in standard deviations of its differences.
+        effects: effect on each endpoint, in standard deviations of its differences.
         n: number of differences.
-        design: how the claim is tested.
-        margins: of an equivalence: of each endpoint, in its standard deviations.
+        design: the test of the claim.
+        margins: margin of each endpoint, in its standard deviations; of an equivalence alone.
         draws: simulated sweeps at most.
     """
     low, high = _ends(n, design, draws_of(n, draws))
@@ -132,11 +132,11 @@ def minimum_detectable_effect(n: int, design: Design) -> float | None:
 
 
 def needed_n(effects: Effects, design: Design, margins: Effects = ()) -> int | None:
-    """How many differences decide a claim with a probability of 80%, if effects are as given.
+    """The number of differences that decide a claim with a probability of 80%.
 
     Args:
-        effects: of each endpoint, in standard deviations, as in `claim_power`.
-        design: how the claim is tested.
+        effects: effect on each endpoint, in standard deviations, as in `claim_power`.
+        design: the test of the claim.
         margins: as in `claim_power`; the effects of an equivalence lie within them.
 
     Returns:
@@ -210,7 +210,7 @@ def lower_ends(samples: Samples, tail: float, test: str = "mean") -> Float[np.nd
 
 
 def _smallest_subset_means(samples: Samples, count: int) -> Float[np.ndarray, " draws"]:
-    """Of every sample, the `count`-th smallest of the means of its subsets."""
+    """The `count`-th smallest of the means of all subsets, for every sample."""
     n = samples.shape[1]
     members = (np.arange(1, 2**n) >> np.arange(n)[:, None]) & 1
     weights = members / members.sum(axis=0)

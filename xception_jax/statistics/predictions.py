@@ -1,4 +1,4 @@
-"""Reads `predictions.npz`: what the final evaluation of a run said of each example."""
+"""Reading of `predictions.npz`, the outcome of a run's final evaluation for each example."""
 
 import hashlib
 import io
@@ -21,9 +21,10 @@ class Predictions:
     """Per-example results of one run.
 
     Attributes:
+        correct: whether the run classifies each example correctly.
         examples: digest of the indices of the examples; None where the run does not say them.
-        label_share: of examples with sets of classes, the share of all classes that an example
-            shows on average; None for one class an example.
+        label_share: share of all classes that an example shows on average, where examples have sets
+            of classes; None for one class an example.
         split: name of the split.
         labels: digest of the labels of that split, in order; None where the run does not say.
     """

@@ -145,8 +145,8 @@ def describe_drift(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
             if first is not None and getattr(run, kind) and (text := describe(first, run)):
                 texts.setdefault(text, []).append(str(run.seed))
         for text, seeds in texts.items():
-            said = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"
-            yield kind, f"{said}, compared with seed {first.seed if first else None}: {text}"
+            which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"
+            yield kind, f"{which}, compared with seed {first.seed if first else None}: {text}"
 
 
 def describe_origins(runs: Sequence[Run]) -> Iterator[str]:

@@ -26,8 +26,8 @@ class Spent:
     """The device-seconds of a run, see `statistics.compute`.
 
     Attributes:
-        kept: what its result, or its state so far, needed.
-        lost: what it spent on steps that it had to train again.
+        kept: device-seconds that its result, or its state so far, needed.
+        lost: device-seconds of steps that it had to train again.
         is_whole: whether all that it spent is recorded.
         is_estimate: whether it is the time from start to end, and not measured by the run.
     """
@@ -40,15 +40,15 @@ class Spent:
 
 @dataclass(frozen=True)
 class Run:
-    """One run as its directory tells it; a field is None where the directory does not.
+    """One run, as read from its directory; a field is None where nothing there says it.
 
     Attributes:
         metric: the headline metric of its task, one of `records.METRICS`.
         pack: number of runs that were trained in one program with it, itself among them.
         pack_runs: the names of these runs.
         settings: `config.json` with dotted names.
-        determining: those of `settings`, the seed apart, that can change the result.
-        pairing: `pairing.json`: what it started from and what it was fed.
+        determining: the settings, apart from the seed, that can change the result.
+        pairing: `pairing.json`: hashes of its initial values, batches and augmentation draws.
         data: digests of its data, see `data.fingerprint`.
         code: digests of the code it came from, see `runtime.source_code`.
         options: the options of JAX and of compilers that it ran with, see `runtime.numerics`.
@@ -112,7 +112,7 @@ class Run:
 
 @dataclass(frozen=True)
 class OtherRun:
-    """A run that lies in the directory of a sweep and that no verdict is of.
+    """A run in the directory of a sweep on which no verdict rests.
 
     Attributes:
         kind: "tuning", or "superseded" where `sweep.json` no longer lists it.
@@ -128,8 +128,8 @@ class Base:
     """One of the several bases of an experiment.
 
     Attributes:
-        name: of the base.
-        arms: for each arm as claims name it, the arm of the runs that it is on this base.
+        name: name of the base.
+        arms: by the name that claims use for an arm, the arm that is trained on this base.
     """
 
     name: str
@@ -146,7 +146,7 @@ class Sweep:
         curves: all log rows, with the columns of `report.logs.CURVE_SCHEMA`; `run` is the index
             into `runs`; what was not finite is null.
         notes: what was found broken and left out, for people.
-        read_predictions: what a run said of each test example; None where that is not known.
+        read_predictions: reads the predictions of a run; None where it has none to read.
         tuning: the whole `tuning.json`, as it was read; empty where it cannot be, None without it.
         tuning_runs: the runs that it lists.
         others: the runs beside `runs`, those of the tuning among them.
@@ -177,7 +177,7 @@ class Sweep:
 
     @cached_property
     def bases(self) -> tuple[Base, ...]:
-        """The bases, where there are several; of a part its own alone."""
+        """The bases, where there are several; empty where there is one, and its base in a part."""
         if self.base is not None:
             return (self.base,)
         recorded = as_mapping(as_mapping(self.record.get("experiment")).get("arms_on"))
@@ -200,12 +200,12 @@ class Sweep:
 
     @cached_property
     def seeds(self) -> Mapping[str, Mapping[int, int]]:
-        """For each arm that has runs, the index of the run of every seed."""
-        found: dict[str, dict[int, int]] = {}
+        """The index of the run of every seed, for each arm that has runs."""
+        indices: dict[str, dict[int, int]] = {}
         for index, run in enumerate(self.runs):
             if run.seed is not None:
-                found.setdefault(run.arm, {})[run.seed] = index
-        return found
+                indices.setdefault(run.arm, {})[run.seed] = index
+        return indices
 
     @property
     def has_ended(self) -> bool:

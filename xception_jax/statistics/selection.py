@@ -77,6 +77,6 @@ def value_beyond(values: Sequence[float], edge: str) -> float | None:
     rounded = float(f"{exact:.{_DIGITS}g}")
     lies_beyond = rounded < last if edge == "lower" else rounded > last
     value = rounded if lies_beyond else exact
-    if all(isinstance(each, int) for each in values) and value.is_integer():
+    if all(isinstance(tried, int) for tried in values) and value.is_integer():
         return int(value)
     return value

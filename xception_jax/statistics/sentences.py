@@ -21,17 +21,20 @@ _PLANNED_FIRST = "the planned seeds that are missing come first"
 
 @dataclass(frozen=True)
 class Finding:
-    """What a sentence is made of.
+    """The verdict on a claim with all that its sentence says.
 
     Attributes:
+        claim: the claim.
+        outcome: the claim's seeds and endpoints.
         plan: the claim's seeds as planned and as tested.
-        endpoints: as in `verdicts.json`, in the order of the outcome's.
-        sides: of each tested endpoint whether the effect is where the claim has it.
+        verdict: the verdict, see `verdicts`.
+        endpoints: the endpoints as in `verdicts.json`, in the order of the outcome's.
+        sides: whether the effect is where the claim has it, for each tested endpoint.
         family: number of claims that the p-values are adjusted for, of several bases on each.
         smallest_p: the smallest p that so many seeds can give the claim.
         least_p: the smallest adjusted p that so many seeds could have given this claim, beside the
             p-values of the other claims.
-        stage: its place among the declared looks; None: there are none.
+        stage: the claim's place among the declared looks; None: there are none.
         bases: number of bases; 0: there is one, and the sentence does not speak of it.
     """
 
@@ -49,7 +52,7 @@ class Finding:
 
     @property
     def n(self) -> int:
-        """Pairs, or for an interaction quadruples, of runs."""
+        """The number of pairs of runs, or for an interaction of quadruples."""
         return len(self.outcome.seeds)
 
 
@@ -73,7 +76,7 @@ def sentence(sweep: Sweep, finding: Finding) -> str:
 
 
 def scope(sweep: Sweep, claim: RecordedClaim) -> str:
-    """`On fashion_mnist_mini (xception_tiny, 10,800 training images, 844 steps, 5 epochs), `."""
+    """The beginning of a sentence: `On fashion_mnist_mini (xception_tiny, 844 steps, …), `."""
     data, *rest = setting_of(sweep, claim) or [""]
     return f"On {data} ({', '.join(rest)}), " if data else ""
 
@@ -82,20 +85,20 @@ def setting_of(sweep: Sweep, claim: RecordedClaim) -> list[str]:
     """The data, the model and the budget of the runs of a claim; empty where none has begun."""
     runs = [run for run in sweep.runs if run.arm in claim.arms and run.status != "planned"]
     sizes = {
-        "training image": _each(f"{run.train_examples:,}" for run in runs if run.train_examples),
-        "step": _each(f"{run.steps:,}" for run in runs if run.steps),
-        "epoch": _each(f"{run.epochs:g}" for run in runs if run.epochs),
+        "training image": _once(f"{run.train_examples:,}" for run in runs if run.train_examples),
+        "step": _once(f"{run.steps:,}" for run in runs if run.steps),
+        "epoch": _once(f"{run.epochs:g}" for run in runs if run.epochs),
     }
     counts = (f"{n} {of}{'s' * (n != '1')}" for of, n in sizes.items() if n)
-    parts = [_each(run.model for run in runs), *counts]
+    parts = [_once(run.model for run in runs), *counts]
     if any(run.settings.get("data.split_seed") == "seed" for run in runs):
         parts.append("a split of its own for each seed")
-    data = _each(run.dataset for run in runs)
+    data = _once(run.dataset for run in runs)
     return [data, *filter(None, parts)] if data else []
 
 
-def _each(values: Iterable[str | None]) -> str:
-    """Every value that occurs, once."""
+def _once(values: Iterable[str | None]) -> str:
+    """Every value that occurs, once: `a and b`."""
     return " and ".join(dict.fromkeys(value for value in values if value))
 
 
@@ -132,7 +135,7 @@ def p_text(value: float) -> str:
 
 
 def _basis(finding: Finding) -> str:
-    """What the numbers rest on."""
+    """The words in brackets that say what the numbers rest on: test, seeds and adjustment."""
     outcome, claims = finding.outcome, "claims" if finding.family > 1 else "claim"
     test = finding.claim.test
     contrast, quantity = finding.claim.contrast, "paired difference"
@@ -168,7 +171,7 @@ def _against(finding: Finding) -> str:
 
 
 def _what_next(finding: Finding) -> str:
-    """Why an inconclusive claim is so, and what would decide it."""
+    """The reason why a claim is inconclusive, and what would decide it."""
     one_sided, n = finding.claim.is_equivalence and all(finding.sides), finding.n
     parts, least = [], finding.smallest_p
     kind = "one-sided" if one_sided else "two-sided"
@@ -196,7 +199,7 @@ def _what_next(finding: Finding) -> str:
 
 
 def seed_marks(plan: Plan) -> tuple[str, ...]:
-    """What of the seeds of a claim was not as planned before there were results."""
+    """Sentences on the seeds of a claim that were not as planned before there were results."""
     marks, planned = [], len(plan.planned)
     if plan.doubt:
         marks.append(

@@ -27,12 +27,15 @@ from jaxtyping import Float
 from scipy.special import ndtr, ndtri
 
 from xception_jax.records import SPENDINGS
-from xception_jax.statistics.location import Differences, LocationTest
+from xception_jax.statistics.location import (
+    JUST_BELOW,
+    ROUNDING,
+    Differences,
+    LocationTest,
+)
 
 EXACT_UP_TO = 14
 CELLS = 1 << 15
-_ROUNDING = 1e-9  # of sums that are equal but for rounding, in shares of the largest possible sum
-_BELOW = 1 - 1e-12  # a level just below, so that a p-value equal to it is none below it
 _NEARLY = 1 + 1e-10  # probabilities and budgets that are equal but for rounding
 _EXACTLY = 1e-7  # to which share a p-value is found where no count gives it
 _LEAST, _HALVINGS = 1e-30, 60  # of the levels among which one is searched for, to rounding
@@ -60,7 +63,7 @@ class LookDesign:
         return spent(alpha, self.sizes[look] / self.sizes[-1], self.spending)
 
     def added(self, alpha: float, look: int) -> float:
-        """What look `look` adds to it: the probability with which it may reject."""
+        """The probability that look `look` adds to `spent`: that with which it may reject."""
         before = self.spent(alpha, look - 1) if look else 0.0
         return self.spent(alpha, look) - before
 
@@ -83,7 +86,7 @@ class LookDesign:
 
 
 def spent(alpha: float, share: float, spending: str) -> float:
-    """The spending functions of Lan and DeMets: how much of a one-sided level goes by when.
+    """The part of a one-sided level that may be spent so far, by functions of Lan and DeMets.
 
     Args:
         alpha: the level.
@@ -108,7 +111,7 @@ class SequentialTest(LocationTest):
     """A `LocationTest` that holds though the differences were tested at earlier looks, too.
 
     Attributes:
-        differences: those of all seeds up to the last look that was reached, by seed.
+        differences: the differences of all seeds up to the last look that was reached, by seed.
         design: the declared looks, later ones included.
 
     Raises:
@@ -150,14 +153,14 @@ class SequentialTest(LocationTest):
         Returns:
             Both ends, to a millionth of the range; infinite if no look so far can reject.
         """
-        if self.design.smallest_p(self.look, one_sided=True) >= tail * _BELOW:
+        if self.design.smallest_p(self.look, one_sided=True) >= tail * JUST_BELOW:
             return -math.inf, math.inf
         return self._end(tail, nulls, 1.0), -self._end(tail, nulls, -1.0)
 
     def _path(self, null: float, sign: float) -> "_Path":
         """The differences from `null`, positive in the direction of `sign`."""
         values = sign * (self.differences - null)
-        slack = _ROUNDING / 2 * np.abs(values).sum()
+        slack = ROUNDING / 2 * np.abs(values).sum()
         values = np.where(np.abs(values) <= slack, 0.0, values)
         if self.test == "median":
             values = np.where(values > 0, 1.0, -1.0)  # what equals the null speaks for it
@@ -169,11 +172,11 @@ class SequentialTest(LocationTest):
         low, high = float(signed.min()), float(signed.max())
         width = high - low
         for null in sorted(sign * null for null in nulls):
-            is_rejected = self._path(sign * null, sign).rejects(tail * _BELOW)
+            is_rejected = self._path(sign * null, sign).rejects(tail * JUST_BELOW)
             low, high = (max(low, null), high) if is_rejected else (low, min(high, null))
         while high - low > 1e-7 * width:
             middle = (low + high) / 2
-            if self._path(sign * middle, sign).rejects(tail * _BELOW):
+            if self._path(sign * middle, sign).rejects(tail * JUST_BELOW):
                 low = middle
             else:
                 high = middle
@@ -235,11 +238,11 @@ class _Path:
             if share_at_high == share or low >= high:
                 return min(high, low)
             middle = (low + high) / 2
-            share_there = self._share(look, middle)
-            if share_there <= self.design.added(middle, look):
+            share_at_middle = self._share(look, middle)
+            if share_at_middle <= self.design.added(middle, look):
                 high = middle
             else:
-                low, share = middle, share_there
+                low, share = middle, share_at_middle
                 high = min(high, self.design.least_level(share, look))
         return high
 
@@ -267,7 +270,7 @@ class _Path:
         return float(descending[np.flatnonzero(rejected)[-1]] - self._slack(look))
 
     def _slack(self, look: int) -> float:
-        return _ROUNDING * self._scale(look)
+        return ROUNDING * self._scale(look)
 
     def _scale(self, look: int) -> float:
         return float(np.abs(self.values[: self.design.sizes[look]]).sum())

@@ -16,7 +16,8 @@ class Speed:
     """The training speed of some runs.
 
     Attributes:
-        images_per_second: of one run, over measurements; without a deviation for fewer than two.
+        images_per_second: mean rate of one run, over measurements; without a deviation for fewer
+            than two.
         packs: number of the measurements that are of packs.
         alone: number of those that are of runs alone.
     """
@@ -38,27 +39,28 @@ class Speed:
 
 
 def measurements(runs: Iterable[Run]) -> list[int | None]:
-    """For each run the number of its measurement, from 1; None where no speed was recorded."""
+    """The number of each run's measurement, from 1; None where no speed was recorded."""
     numbers: dict[Hashable, int] = {}
-    found: list[int | None] = []
+    by_run: list[int | None] = []
     for at, run in enumerate(runs):
         key = _program(run) or at
         known = run.images_per_second is not None
-        found.append(numbers.setdefault(key, len(numbers) + 1) if known else None)
-    return found
+        by_run.append(numbers.setdefault(key, len(numbers) + 1) if known else None)
+    return by_run
 
 
 def sharing_arms(runs: Iterable[Run]) -> list[str]:
     """The arms of which runs trained in one program with runs of other arms, in order."""
-    arms: dict[Hashable, dict[str, None]] = {}
+    by_program: dict[Hashable, dict[str, None]] = {}
     for run in runs:
         if run.images_per_second is not None and (key := _program(run)):
-            arms.setdefault(key, {})[run.arm] = None
-    return list(dict.fromkeys(arm for each in arms.values() if len(each) > 1 for arm in each))
+            by_program.setdefault(key, {})[run.arm] = None
+    shared = (arms for arms in by_program.values() if len(arms) > 1)
+    return list(dict.fromkeys(arm for arms in shared for arm in arms))
 
 
 def _program(run: Run) -> tuple[object, ...] | None:
-    """What the runs of a pack have in common, and no others have; None for a run alone.
+    """A key that the runs of a pack share with no others; None for a run alone.
 
     A record that does not name the runs of its pack is taken to be of one pack with all others of
     the same size and speed: that counts too few measurements, and never too many.

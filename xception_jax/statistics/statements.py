@@ -1,4 +1,4 @@
-"""Words for a claim and for what became of it: the core of its title and of its sentence."""
+"""Words for a claim and for its verdict: the core of its title and of its sentence."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ _UNDECIDED = ("inconclusive", "open")
 
 
 class Declared(Protocol):
-    """What a claim says of its contrast: see `claims.RecordedClaim`."""
+    """The part of a `claims.RecordedClaim` that says what it claims of its contrast."""
 
     @property
     def direction(self) -> str:
@@ -21,7 +21,7 @@ class Declared(Protocol):
 
 
 def describe_claim(contrast: Contrast, claim: Declared) -> str:
-    """`relu worse than none`, `relu not worse than none within 0.01`, `better along a → b → c`."""
+    """The claim in words: `relu not worse than none within 0.01`, `better along a → b → c`."""
     one, other = contrast.sides
     if contrast.is_trend:
         return _relation(contrast, claim)
@@ -31,7 +31,7 @@ def describe_claim(contrast: Contrast, claim: Declared) -> str:
 
 
 def state_verdict(contrast: Contrast, claim: Declared, verdict: str) -> str:
-    """`relu was worse than none`, or what else the verdict on the claim is, in the past tense."""
+    """The verdict on the claim in words and in the past tense: `relu was worse than none`."""
     one, other = contrast.sides
     relation, where = _relation(contrast, claim), contrast.where
     if contrast.is_trend:
@@ -43,8 +43,8 @@ def state_verdict(contrast: Contrast, claim: Declared, verdict: str) -> str:
         within = f"{_within(claim)}{where}"
         if verdict in _UNDECIDED:
             return f"it is open whether {one} and {other} are equivalent {within}"
-        said = f"{one} and {other} were {{}}equivalent {within}"
-        return _either(said.format(""), said.format("not "), verdict)
+        pair = f"{one} and {other} were"
+        return _either(f"{pair} equivalent {within}", f"{pair} not equivalent {within}", verdict)
     if verdict in _UNDECIDED:
         return f"it is open whether {one} is {relation}"
     if claim.direction == "not_worse":
@@ -61,7 +61,7 @@ def _either(supported: str, opposite: str, verdict: str) -> str:
 
 
 def _relation(contrast: Contrast, claim: Declared) -> str:
-    """`better than none`, `… by at least 0.01`, or `not worse than none within 0.01`."""
+    """The claimed relation: `better than none by at least 0.01`, `not worse than none within …`."""
     _, other = contrast.sides
     if contrast.is_trend:
         return f"{claim.direction} along {contrast.name}"

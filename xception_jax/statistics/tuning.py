@@ -1,4 +1,4 @@
-"""What a sweep records of its tuning: read, checked against the tuning runs, and said in words."""
+"""The tuning that a sweep records: read, checked against the tuning runs, and put into words."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ class Tuning:
     Attributes:
         settings: dotted names of the tuned settings.
         seeds: number of seeds of each value.
-        epochs: of a tuning run; None: those of the verdict's runs.
+        epochs: epochs of a tuning run; None: those of the verdict's runs.
         metric: headline metric of the validation that it is judged by.
         scores: for each arm the scores of every point that was tried, one a seed.
         chosen: for each arm what was chosen; those that are not tuned are left out.
@@ -108,7 +108,7 @@ def _point(values: Sequence[object], settings: Sequence[str]) -> Point | None:
 
 
 def describe_tuning(sweep: Sweep, arms: Sequence[str]) -> str:
-    """How the arms of a claim were tuned, for its sentence; empty where they were not.
+    """The tuning of a claim's arms in words, for its sentence; empty where they were not tuned.
 
     `, each at its own learning rate, chosen among five by validation over two seeds (a 0.1, b 0.2)`
     """
@@ -192,7 +192,7 @@ def _record_faults(sweep: Sweep) -> Iterator[str]:
 
 
 def _choice_faults(sweep: Sweep, tuning: Tuning, arm: str) -> Iterator[str]:
-    """What is wrong with the choice for an arm, going by the scores of the record."""
+    """Faults in the choice for an arm, going by the scores of the record."""
     scores, chosen = tuning.scores.get(arm), tuning.chosen.get(arm)
     if not scores or chosen is None:
         yield f"{arm} was not tuned"
@@ -230,7 +230,7 @@ def _is_before(start: datetime | None, at: datetime) -> bool:
 
 
 def _run_faults(sweep: Sweep, tuning: Tuning, arm: str) -> Iterator[Fault]:
-    """What the tuning runs of an arm themselves say against the record."""
+    """Faults of the record, going by what the tuning runs of an arm left themselves."""
     rows = [as_mapping(row) for row in as_list(_record(sweep).get("runs"))]
     runs = {run.directory: run for run in sweep.tuning_runs}
     faults: dict[tuple[str, str], int] = {}
@@ -264,7 +264,7 @@ def _run_fault(run: Run | None, row: Mapping[str, Any], tuning: Tuning) -> tuple
 
 
 def _settings(row: Mapping[str, Any], tuning: Tuning) -> dict[str, Any]:
-    """What a row says that its run sets, with the point by which it is counted."""
+    """The settings of a run by its row in the record, with the point by which it is counted."""
     values = dict(zip(tuning.settings, as_list(row.get("values")), strict=False))
     return {**as_mapping(row.get("settings")), **values, "seed": row.get("seed")}
 

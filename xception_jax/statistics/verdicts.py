@@ -70,14 +70,14 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
 
     Args:
         sweep: as read; the per-example results of its runs are read from its directory.
-        audit: what `audit.audit` has found; None: claims get no grade.
+        audit: the result of `audit.audit`; None: claims get no grade.
     """
     compute = Compute(sweep)
     runs = [Runs(part) for part in parts_of(sweep)]
     if sweep.bases:
-        found = with_ceilings(read_across(sweep, runs))
-        cases = [case for across in found for case in across.cases]
-        claims = [_over_bases(runs, across, found, audit, compute) for across in found]
+        over_bases = with_ceilings(read_across(sweep, runs))
+        cases = [case for across in over_bases for case in across.cases]
+        claims = [_over_bases(runs, across, over_bases, audit, compute) for across in over_bases]
     else:
         cases = read_cases(runs[0])
         claims = [
@@ -89,21 +89,21 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
         "confidence": CONFIDENCE,
         "claims": with_replication(claims, sweep.record),
         "compute": compute.describe({used for case in cases for used in case.runs_used}),
-        "noise": [row for each in runs for row in noise_rows(each)],
+        "noise": [row for on_base in runs for row in noise_rows(on_base)],
     }
 
 
 def _over_bases(
     runs: Sequence[Runs],
     across: Across,
-    found: Sequence[Across],
+    claims: Sequence[Across],
     audit: Mapping[str, Any] | None,
     compute: Compute,
 ) -> dict[str, Any]:
     """The verdict on a claim over several bases, with those on each of them."""
-    cases = [case for each in found for case in each.cases]
-    by_name = {each.sweep.base.name: each.sweep for each in runs if each.sweep.base}
-    parts, family = [by_name[name] for name in across.bases], family_of(across, found)
+    cases = [case for claim in claims for case in claim.cases]
+    by_name = {on_base.sweep.base.name: on_base.sweep for on_base in runs if on_base.sweep.base}
+    parts, family = [by_name[name] for name in across.bases], family_of(across, claims)
     on_bases = [
         _with_compute(
             _judged(part, case, family_of(case, cases), audit, len(parts)), compute, [case]
@@ -128,9 +128,11 @@ def open_arms(sweep: Sweep) -> frozenset[str]:
     if read_declared(sweep).looks is None:
         return frozenset(sweep.arms)
     if sweep.bases:
-        found = read_across(sweep, [Runs(part) for part in parts_of(sweep)])
-        waiting = [each for each in found if each.verdict(family_of(each, found)) == "open"]
-        return frozenset(a for each in waiting for case in each.cases for a in case.claim.arms)
+        claims = read_across(sweep, [Runs(part) for part in parts_of(sweep)])
+        waiting = [claim for claim in claims if claim.verdict(family_of(claim, claims)) == "open"]
+        return frozenset(
+            arm for claim in waiting for case in claim.cases for arm in case.claim.arms
+        )
     cases = read_cases(Runs(sweep))
     adjusted = [adjusted_p(case, family_of(case, cases), case.p) for case in cases]
     return frozenset(
@@ -258,7 +260,7 @@ def _is_inside(test: LocationTest, margin: float) -> bool:
 
 
 def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int | None]:
-    """What the claim's seeds can find, and how many would decide it, all endpoints at once.
+    """The effect that the claim's seeds can find, and the number of seeds that would decide it.
 
     Returns:
         The smallest detectable effect, beyond the margin if the claim has one, in standard

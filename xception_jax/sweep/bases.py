@@ -21,7 +21,7 @@ from xception_jax.sweep.names import require_name
 Arms = Mapping[str, Mapping[str, Any]]
 """The settings of each arm."""
 ArmsOn = Mapping[str, Mapping[str, str]]
-"""For each base, the arm of the runs that each arm of the claims is there."""
+"""For each base, by the name that claims use, the arm that is trained on it."""
 
 
 def read_bases(declared: Any) -> str | dict[str, str]:

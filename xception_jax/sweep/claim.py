@@ -13,7 +13,7 @@ _OPTIONAL = ("target", "pilot_seeds", "versus", "at", "over", "baselines", "scor
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What every claim declares beside what it compares, in which direction and by what.
+    """The terms that claims of every kind may declare: margin, target, pilot seeds and test.
 
     Attributes:
         margin: positive, in units of the endpoint: "equivalent" within it, "not_worse" by as much,
@@ -21,7 +21,8 @@ class Terms:
         target: validation accuracy of "steps_to_target", the same for all claims of an experiment;
             where it has several bases, one for each by name; None: 95% of what all runs of the
             sweep, or of a base, reach on average at their end.
-        pilot_seeds: number of first seeds that give the target and are then not tested, likewise.
+        pilot_seeds: number of first seeds that give the target and are then not tested, the same
+            for all claims of an experiment.
         test: "mean": a sign-flip test of the mean difference, exact where the differences are
             symmetric about it; "median": a sign test of the median, exact for any differences.
     """
@@ -32,7 +33,12 @@ class Terms:
     test: str = TESTS[0]
 
     def require_terms(self, direction: str, endpoints: tuple[str, ...]) -> None:
-        """Raises `InputError` unless these, and the claim's own, are terms that can be judged."""
+        """Raises `InputError` unless a claim with these terms can be judged.
+
+        Args:
+            direction: direction of the claim.
+            endpoints: endpoints of the claim.
+        """
         require_choice("claim.direction", direction, DIRECTIONS)
         require_choice("claim.test", self.test, TESTS)
         _require_endpoints(endpoints)
@@ -103,10 +109,8 @@ class Claim(Terms):
 def describe_terms(claim: Terms) -> dict[str, Any]:
     """The fields of a claim as plain data, without the optional ones that are not set."""
     content = asdict(claim)
-    shared = [each.name for each in fields(Terms)]
-    content = {name: content[name] for name in content if name not in shared} | {
-        name: content[name] for name in shared
-    }
+    for term in fields(Terms):  # behind the claim's own fields
+        content[term.name] = content.pop(term.name)
     if claim.test == TESTS[0]:
         del content["test"]
     return {
@@ -134,5 +138,5 @@ def _is_number(value: Any) -> bool:
 def require_target(name: str, target: Any) -> None:
     """Raises `InputError` unless `target` is None, an accuracy between 0 and 1, or several."""
     targets = target.values() if isinstance(target, Mapping) else [target] * (target is not None)
-    if not all(_is_number(each) and 0 < each < 1 for each in targets):
+    if not all(_is_number(accuracy) and 0 < accuracy < 1 for accuracy in targets):
         raise InputError(name, target, "must be between 0 and 1")

@@ -66,12 +66,12 @@ def _late_claim(described: Any, path: Path) -> AnyClaim:
 def describe_original(
     directory: Path, seeds: Sequence[int], claims: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """What `sweep.json` of the confirming sweep keeps of the one that it repeats.
+    """The entry `confirms` of a confirming sweep's `sweep.json`: the sweep that it repeats.
 
     Args:
         directory: directory of that one, as the user gave it.
         seeds: the seeds it has used.
-        claims: its verdicts, see `statistics.confirmation.kept_verdicts`.
+        claims: the verdicts, see `statistics.confirmation.kept_verdicts`.
     """
     return with_checksum(
         {"directory": str(directory), "at": now(), "seeds": list(seeds), "claims": list(claims)}
@@ -81,7 +81,7 @@ def describe_original(
 def require_fresh(
     workdir: Path, directory: Path, experiment: Experiment
 ) -> Mapping[str, Any] | None:
-    """What `workdir` keeps of the sweep that it repeats; None: nothing is recorded there yet.
+    """The entry `confirms` that `workdir` has recorded; None: it has recorded nothing yet.
 
     Raises:
         InputError: `workdir` is the directory of the first sweep, or holds a sweep that repeats

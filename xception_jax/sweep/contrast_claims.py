@@ -26,7 +26,7 @@ class Effect(Terms):
         at: levels of other factors at which the effect is meant, a simple effect; it is averaged
             over the levels of all factors that are not named.
         over: the factors that it is averaged over; set by the experiment.
-        weights: of the arms; set by the experiment.
+        weights: weights of the arms; set by the experiment.
     """
 
     factor: str
@@ -65,7 +65,7 @@ class Effect(Terms):
 
 @dataclass(frozen=True)
 class Interaction(Terms):
-    """How the effect of one factor depends on the level of another.
+    """An interaction of factors: how the effect of one depends on the level of another.
 
     Of two factors it is the effect of the first at the level of the second, minus that effect at
     the baseline of the second. Of three it is the difference of two such interactions.
@@ -78,7 +78,7 @@ class Interaction(Terms):
         endpoints: the endpoints that are compared; the claim must hold for all of them.
         at: levels of other factors at which the interaction is meant, as in `Effect`.
         over: the factors that it is averaged over; set by the experiment.
-        weights: of the arms; set by the experiment.
+        weights: weights of the arms; set by the experiment.
     """
 
     factors: tuple[str, ...]

@@ -17,7 +17,7 @@ from xception_jax.runtime.run_directory import now
 
 @dataclass(frozen=True)
 class Known:
-    """What a sweep's directory shows of its runs at one moment.
+    """The results that a sweep's directory shows at one moment, so that someone may know them.
 
     Attributes:
         begun: number of runs that have begun.
@@ -41,7 +41,7 @@ class Known:
 
 
 def read_known(directory: Path) -> Known:
-    """What is known of a sweep from the runs on disk, those that `sweep.json` does not list too."""
+    """Reads what is known of a sweep, also from runs that `sweep.json` does not list."""
     begun = results = 0
     for run_dir in directory.glob(f"{RUNS}/*/"):
         status, has_logged = _status(run_dir), _has_content(run_dir / METRICS_LOG)
@@ -118,7 +118,7 @@ def divide_claims(
     that an edit of `sweep.json` shows.
 
     Args:
-        claims: of the experiment as it is now.
+        claims: the claims of the experiment as it is now.
         recorded: content of `sweep.json`; empty: there is none.
         known: what is known of the sweep's results.
     """

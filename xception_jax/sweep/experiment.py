@@ -56,9 +56,9 @@ class Experiment:
             looks, "pocock" about alike at all.
         first_seed: the first seed; the others follow it.
         in_at_least: number of the bases on which a claim must hold; None: all of them.
-        arms_on: which of `arms` the arms of the claims are on each of several bases, see
-            `sweep.bases`. Only `sweep.loading` and `sweep.recorded` give it; while it is empty,
-            `arms` are those of the claims.
+        arms_on: for each of several bases, the one of `arms` that stands on it for each arm that
+            claims name, see `sweep.bases`. Only `sweep.loading` and `sweep.recorded` give it; while
+            it is empty, claims name `arms` themselves.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Experiment:
         return {} if isinstance(self.base, str) else dict(self.base)  # type: ignore[arg-type]
 
     def describe_bases(self) -> str:
-        """`mini: ../configs/fashion_mnist_mini.py; wide: …`; empty where there is one."""
+        """The bases in a line, such as `mini: configs/mini.py; wide: …`; empty for a single one."""
         return "; ".join(f"{name}: {path}" for name, path in self.bases.items())
 
     @property
@@ -127,12 +127,12 @@ class Experiment:
 
     @property
     def claimed_arms(self) -> tuple[str, ...]:
-        """The arms as claims name them."""
+        """The names by which claims call the arms, the same on every base."""
         return tuple(next(iter(self.arms_on.values()), self.arms))
 
     @property
     def compared_arms(self) -> tuple[tuple[str, ...], ...]:
-        """The arms that are compared with each other: those of each base, or all."""
+        """The groups of arms that are compared with each other: one for each base, or all arms."""
         return tuple(tuple(of.values()) for of in self.arms_on.values()) or (tuple(self.arms),)
 
     def _require_bases(self) -> None:
@@ -144,7 +144,10 @@ class Experiment:
         for arms in self.compared_arms if self.factors else ():
             require_arms(
                 self.factors,
-                {c: self.arms[arm] for c, arm in zip(self.claimed_arms, arms, strict=True)},
+                {
+                    claimed: self.arms[arm]
+                    for claimed, arm in zip(self.claimed_arms, arms, strict=True)
+                },
             )
 
     def _with_one_target(self) -> tuple[AnyClaim, ...]:
@@ -222,17 +225,17 @@ class Experiment:
         return {name: value for name, value in content.items() if name not in left_out}
 
     def claimed_endpoints(self) -> dict[str, set[str]]:
-        """For each arm the endpoints that claims ask of its runs."""
-        found: dict[str, set[str]] = {arm: set() for arm in self.arms}
+        """The endpoints that claims ask of the runs of each arm."""
+        endpoints: dict[str, set[str]] = {arm: set() for arm in self.arms}
         for arms in self.compared_arms:
-            named = dict(zip(self.claimed_arms, arms, strict=True))
+            by_claimed_name = dict(zip(self.claimed_arms, arms, strict=True))
             for claim in self.claims:
-                for arm in claim.arms:
-                    found[named[arm]] |= set(claim.endpoints)
-        return found
+                for claimed in claim.arms:
+                    endpoints[by_claimed_name[claimed]] |= set(claim.endpoints)
+        return endpoints
 
     def described_claims(self) -> list[dict[str, Any]]:
-        """The claims as plain data, with the bases that they are about where there are several."""
+        """The claims as plain data, with the bases that each is about where there are several."""
         about = {"bases": list(self.bases), "at_least": self.at_least} if self.bases else {}
         return [{**claim.describe(), **about} for claim in self.claims]
 
@@ -266,7 +269,7 @@ class PlannedRun:
 
     @property
     def title(self) -> str:
-        """What a line of progress calls the run's arm."""
+        """The arm as a line of progress names it."""
         return self.arm
 
     @property

@@ -113,11 +113,12 @@ def arms_of(factors: Factors) -> dict[str, dict[str, Any]]:
     """
     arms: dict[str, dict[str, Any]] = {}
     for chosen in combinations(factors):
-        settings = (factors[factor][level] for factor, level in chosen.items())
         name = arm_name(chosen)
         if name in arms:
             raise InputError("experiment.factors", name, "is the name of two arms: rename a level")
-        arms[name] = {setting: value for each in settings for setting, value in each.items()}
+        arms[name] = {}
+        for factor, level in chosen.items():
+            arms[name] |= factors[factor][level]
     return arms
 
 

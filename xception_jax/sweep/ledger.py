@@ -56,7 +56,7 @@ class RunStatus:
     record: dict[str, Any]
 
 
-def require_home(
+def require_same_sweep(
     directory: Path, experiment: Experiment, runs: Iterable[PlannedRun]
 ) -> dict[str, Any]:
     """Checks that `directory` is, or can become, the directory of this sweep.
@@ -143,10 +143,10 @@ def write_ledger(
         One line for each thing that is declared after results, for people.
 
     Raises:
-        InputError: see `require_home`.
+        InputError: see `require_same_sweep`.
     """
     runs = list(runs)
-    recorded = require_home(directory, experiment, runs)
+    recorded = require_same_sweep(directory, experiment, runs)
     known = read_known(directory)
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs
@@ -245,14 +245,14 @@ def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> list[int]:
     content = read_ledger(directory / SWEEP)
     packs = content.setdefault("packs", [])
     indices = {(row["size"], *row["runs"]): index for index, row in enumerate(packs)}
-    of_rows = []
+    row_indices = []
     for row in rows:
         index = indices.setdefault((row["size"], *row["runs"]), len(packs))
         if index == len(packs):
             packs.append(row)
-        of_rows.append(index)
+        row_indices.append(index)
     files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
-    return of_rows
+    return row_indices
 
 
 def read_statuses(directory: Path) -> list[RunStatus]:

@@ -38,8 +38,8 @@ def load_experiment(
     """
     function = load_function(path, "get_experiment")
     experiment = _require_experiment(path, function())
-    home = Path(path).parent
-    paths = {name: home / of_base for name, of_base in _named(experiment.base).items()}
+    folder = Path(path).parent
+    paths = {name: folder / declared for name, declared in _named(experiment.base).items()}
     if base is not None:
         given = [base] if isinstance(base, Path) else list(base)
         paths = dict(zip(_named(read_bases(tuple(map(str, given)))), given, strict=True))
@@ -47,13 +47,13 @@ def load_experiment(
     followed = ("model.name",) if arms_follow else ()
     loaded = {}
     for name, config in paths.items():
-        settings, of_base = load_config(config), experiment
+        settings, on_base = load_config(config), experiment
         if arms_follow:
             model = resolve(settings, overrides=overrides).model.name
-            of_base = _require_experiment(path, function(model=model))
+            on_base = _require_experiment(path, function(model=model))
         if base is not None:
-            of_base = _rebased(of_base, {name: relpath(p, home) for name, p in paths.items()})
-        loaded[name] = apply_overrides(of_base, settings, overrides, followed=followed)
+            on_base = _rebased(on_base, {name: relpath(p, folder) for name, p in paths.items()})
+        loaded[name] = apply_overrides(on_base, settings, overrides, followed=followed)
     return next(iter(loaded.values())) if len(loaded) == 1 else _on_bases(loaded)
 
 
@@ -76,7 +76,7 @@ def _on_bases(loaded: Mapping[str, tuple[Experiment, Config]]) -> tuple[Experime
         InputError: the file declares something else than arms differently for another base.
     """
     experiment, config = next(iter(loaded.values()))
-    names = [each.name for each in fields(Experiment) if each.name != "arms"]
+    names = [declared.name for declared in fields(Experiment) if declared.name != "arms"]
     for base, (other, _) in loaded.items():
         for name in names:
             if getattr(other, name) != getattr(experiment, name):
@@ -87,7 +87,7 @@ def _on_bases(loaded: Mapping[str, tuple[Experiment, Config]]) -> tuple[Experime
             raise InputError("experiment.arms", list(other.arms), reason, list(experiment.arms))
     arms, arms_on = put_on_bases(
         {base: other.arms for base, (other, _) in loaded.items()},
-        {base: of_base for base, (_, of_base) in loaded.items()},
+        {base: settings for base, (_, settings) in loaded.items()},
         left_out=() if experiment.tune is None else experiment.tune.settings,
     )
     return replace(experiment, arms=arms, arms_on=arms_on), config

@@ -24,6 +24,9 @@ from xception_jax.training.same_data import require_same_data
 from xception_jax.training.setup import make_schedule, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
 
+# Threads that write the records of planned runs: each waits for the disk, or a file server.
+_THREADS = 16
+
 
 @dataclass(frozen=True)
 class SweepProgress:
@@ -48,8 +51,6 @@ class SweepProgress:
     ended: dict[str, Any] | None = None
 
 
-_THREADS = 16  # that write files: each waits for the disk, or a file server
-
 Listener = Callable[[SweepProgress], None]
 
 
@@ -64,7 +65,7 @@ def check_runs(
         runs: runs of the sweep.
         note: takes each sentence that people should know of the data, once; None: they are not
             looked for.
-        endpoints: those that claims ask of each arm; None: of any arm none that it cannot have.
+        endpoints: the endpoints that claims ask of each arm; None: they are not checked.
 
     Returns:
         The number of optimizer steps of a run, for each arm.
@@ -278,7 +279,7 @@ def _train(
     stop: Callable[[], bool],
     warn: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Trains runs together and returns their records; an error of theirs is recorded there."""
+    """Trains runs together and returns their records; a failure is recorded, not raised."""
     try:
         return train_together(run_specs, slots, listener=listener, stop=stop, warn=warn)
     except Interrupted:
@@ -307,7 +308,7 @@ def _planned(run_dir: Path, run: PlannedRun) -> dict[str, Any]:
     Raises:
         InputError: the directory holds another run.
     """
-    files.require_own(run_dir, run.config)
+    files.require_same_run(run_dir, run.config)
     record = files.read_run(run_dir)
     if _ended(record):
         return record

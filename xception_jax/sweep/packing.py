@@ -123,7 +123,7 @@ def _is_packed(run_dir: Path) -> bool:
 def _obstacle(
     directory: Path, runs: Sequence[PlannedRun], row: Mapping[str, Any], in_pack: list[int]
 ) -> str | None:
-    """Why a pack that has begun cannot be formed again; None: it can."""
+    """The reason why a pack that has begun cannot be formed again; None: it can."""
     if len(in_pack) != len(row["runs"]):
         return "the sweep is asked for without some of the others"
     for number in in_pack:

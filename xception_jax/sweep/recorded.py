@@ -45,11 +45,11 @@ class RecordedSweep:
         arm, seed = row["arm"], row["seed"]
         if arm not in self.experiment.arms:
             raise InputError("arm", arm, f"has no settings in {self.path}")
-        own = row.get("settings", {})  # of a tuning run
-        config = resolve(self.base, self.experiment.arms[arm], own, {"seed": seed})
+        tuned = row.get("settings", {})  # of a tuning run
+        config = resolve(self.base, self.experiment.arms[arm], tuned, {"seed": seed})
         run = PlannedRun(arm, seed, config)
-        if own:
-            run = TuningRun(arm, seed, config, own, tuple(row["values"]))
+        if tuned:
+            run = TuningRun(arm, seed, config, tuned, tuple(row["values"]))
         if run.id != row["id"]:
             reason = f"is not the id of the settings of {run.name}: one was edited, or by another"
             raise InputError("id", row["id"], f"{reason} version (in {self.path})", run.id)

@@ -21,7 +21,7 @@ from xception_jax.runtime.source_code import package_digest
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.measurement import Trial, prepare_trial
 from xception_jax.sweep.packing import even_size
-from xception_jax.training.setup import make_schedule, open_data
+from xception_jax.training.setup import activations_of, make_schedule, open_data
 from xception_jax.training.sharding import devices_of_packs
 
 _MOST_SLOTS = 16  # more gained nothing where it was measured, and memory grows with them
@@ -46,7 +46,7 @@ _STEADY = 1.5  # ratio of a size's fastest and slowest round up to which a choic
 
 @dataclass(frozen=True)
 class Rates:
-    """What a choice rests on.
+    """The measured speeds that the choice of a size rests on.
 
     Attributes:
         rounds: for each size the images per second of every round, counting filled slots only; a
@@ -86,7 +86,7 @@ class Rates:
 def choose_size(
     runs: Sequence[PlannedRun], cache: Path | None, say: Callable[[str], None]
 ) -> tuple[int, str]:
-    """How many of these runs should train together, and how that was found, in words.
+    """The number of these runs that should train together, and how it was found, in words.
 
     The largest size that fits is compiled, which is no loss of time if it is chosen. Then packs
     half as large and each run alone are compiled too, but only while all runs together take so long
@@ -101,13 +101,13 @@ def choose_size(
         say: takes a line of text for people.
     """
     path = None if cache is None else cache / f"{_key(runs)}.json"
-    remembered = _read(load(path))
-    rates = remembered or _measure_sizes(runs)
-    if remembered is None and rates.is_steady:
+    cached = _read(load(path))
+    rates = cached or _measure_sizes(runs)
+    if cached is None and rates.is_steady:
         store(path, asdict(rates))
     figures, best = rates.describe(), rates.best
     how = f"measured, {figures}" if figures else "not timed"
-    if remembered:
+    if cached:
         how = f"remembered from {rates.measured[:10]}, {figures}"
     say(f"packing: {best} of {len(runs)} runs at a time ({how})")
     return best, how
@@ -116,7 +116,7 @@ def choose_size(
 def _measure_sizes(runs: Sequence[PlannedRun]) -> Rates:
     """Compiles and times the candidates."""
     config = runs[0].config
-    activations = tuple(sorted({run.config.model.block.intermediate_activation for run in runs}))
+    activations = activations_of([run.config for run in runs])
     with closing(open_data(config)) as pipeline:
         schedule = make_schedule(config, pipeline.info.examples["train"])
         images = schedule.total * schedule.examples_per_step * len(runs)
@@ -190,7 +190,7 @@ def _key(runs: Sequence[PlannedRun]) -> str:
     devices = jax.devices()
     content = {
         "settings": shared_settings(runs[0].config),
-        "activations": sorted({run.config.model.block.intermediate_activation for run in runs}),
+        "activations": activations_of([run.config for run in runs]),
         "sizes": _candidates(len(runs)),
         "devices": [devices[0].device_kind, len(devices)],
         "kernels": native.targets(),

@@ -72,7 +72,7 @@ class Tune:
         return tuple(HIGHEST_SEED - number for number in range(self.seeds))
 
     @property
-    def own_epochs(self) -> dict[str, float]:
+    def epoch_settings(self) -> dict[str, float]:
         """The epochs as settings; empty where tuning runs have those of the verdict's."""
         return {} if self.epochs is None else {"train.epochs": self.epochs}
 
@@ -111,9 +111,9 @@ class Tune:
 
     def require_free(self, seeds: Any, field: str) -> None:
         """Raises `InputError` if a seed of the verdict's runs is one of the tuning's."""
-        if taken := sorted(set(seeds) & set(self.seed_numbers)):
+        if shared := sorted(set(seeds) & set(self.seed_numbers)):
             reason = "is a seed of tuning, on which no verdict may rest"
-            raise InputError(field, taken[0], reason, min(self.seed_numbers) - 1)
+            raise InputError(field, shared[0], reason, min(self.seed_numbers) - 1)
 
 
 def _checked(name: str, values: Any) -> Point:

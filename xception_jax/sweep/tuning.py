@@ -145,11 +145,11 @@ def _can_try(
 def _open_edges(
     experiment: Experiment, base: Config, grid: Grid, arms: Sequence[str]
 ) -> list[dict[float, str]]:
-    """For each setting the edges of its values beyond which it can have others.
+    """For each setting the outermost values beyond which it can have others, and their edges.
 
     Nothing lies beyond a weight decay of zero: that is no edge at which something was missed.
     """
-    found = []
+    open_edges = []
     for at, values in enumerate(grid):
         edges: dict[float, str] = {}
         for edge, (last, before) in zip(EDGES, (values[:2], values[:-3:-1]), strict=True):
@@ -157,8 +157,8 @@ def _open_edges(
             near = last + (step if isinstance(last, float) else 1 if edge == "upper" else -1)
             if _can_try(experiment, base, (*grid[:at], (near,), *grid[at + 1 :]), arms):
                 edges[last] = edge
-        found.append(edges)
-    return found
+        open_edges.append(edges)
+    return open_edges
 
 
 def _describe_extension(
@@ -186,7 +186,7 @@ def _entry(
     edges: Sequence[Mapping[float, str]],
     known: Known,
 ) -> dict[str, Any]:
-    """What `tuning.json` says of an arm: what was chosen, and what was known by then."""
+    """The entry of an arm in `tuning.json`: what was chosen, and what was known by then."""
     names = _declared(experiment).settings
     scores = [r["score"] for r in rows if r["arm"] == arm and tuple(r["values"]) == point]
     triples = zip(names, point, edges, strict=True)
@@ -270,19 +270,19 @@ def with_recorded_tuning(
     recorded, _ = _read(directory / SWEEP)
     in_sweep = as_mapping(as_mapping(recorded.get("experiment")).get("tuned"))
     beside, damage = _read(directory / TUNING)
-    if damage is None and not (has_valid_checksum(beside) and _goes_on(beside, in_sweep)):
+    if damage is None and not (has_valid_checksum(beside) and _extends(beside, in_sweep)):
         damage = "was changed after it was written"
     if damage and (directory / TUNING).exists():
-        said = "sweep.json holds what was chosen" if in_sweep else "the choice is made again"
-        warn(f"{TUNING} {damage}: {said}")
+        consequence = "sweep.json holds what was chosen" if in_sweep else "the choice is made again"
+        warn(f"{TUNING} {damage}: {consequence}")
     for record in (in_sweep, beside):
         if _is_usable(record, experiment, base):
             return apply_tuning(experiment, record)
     return experiment
 
 
-def _goes_on(record: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Whether a record says the same of every arm as the one before it."""
+def _extends(record: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a record says the same as an earlier one of every arm of that one."""
     arms, known = as_mapping(record.get("arms")), as_mapping(before.get("arms"))
     return all(arms.get(arm) == entry for arm, entry in known.items())
 
@@ -298,7 +298,7 @@ def _is_usable(record: Mapping[str, Any], experiment: Experiment, base: Config) 
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str | None]:
-    """The content of a file, and why it has none that can be read; what it held is found again."""
+    """The content of a file and None, or no content and the reason why it cannot be read."""
     try:
         return read_json(path), None
     except InputError as error:

@@ -108,7 +108,7 @@ def tuning_runs(
     runs = []
     points = list(itertools.product(*(grid or tune.values)))
     for seed, arm, point in itertools.product(tune.seed_numbers, arms, points):
-        settings = dict(zip(tune.settings, point, strict=True)) | tune.own_epochs
+        settings = dict(zip(tune.settings, point, strict=True)) | tune.epoch_settings
         config = resolve(base, experiment.arms[arm], settings, {"seed": seed})
         runs.append(TuningRun(arm, seed, config, settings, point, number))
     return runs

@@ -137,19 +137,19 @@ class Checkpoints:
 
 
 def restore_newest(
-    runs: Sequence[Checkpoints],
+    checkpoints: Sequence[Checkpoints],
     shapes: TrainState,
     mesh: Mesh,
     logs: Sequence[Callable[[int], bytes]],
     warn: Callable[[str], None],
 ) -> tuple[int, list[TrainState]] | None:
-    """The newest step at which every run has a readable checkpoint, and their states there.
+    """The newest step at which every run has a readable checkpoint, and the states of that step.
 
     Newer checkpoints are deleted, for the runs will save them again; `warn` is told of each that is
     damaged.
 
     Args:
-        runs: checkpoints of each run.
+        checkpoints: the checkpoints of each run.
         shapes: shapes of a state.
         mesh: the devices.
         logs: for each run, a function from a step to the run's log up to that step.
@@ -161,24 +161,24 @@ def restore_newest(
     Raises:
         InputError: the runs have steps in common, but at none can all be read; nothing is deleted.
     """
-    common = set.intersection(*(set(run.steps()) for run in runs))
+    common = set.intersection(*(set(run_checkpoints.steps()) for run_checkpoints in checkpoints))
     damaged: list[tuple[Path, Exception]] = []
     for step in sorted(common, reverse=True):
         states = []
-        for run, log in zip(runs, logs, strict=True):
+        for run_checkpoints, log in zip(checkpoints, logs, strict=True):
             try:
-                attempt = partial(run.restore, step, shapes, mesh, log(step))
+                attempt = partial(run_checkpoints.restore, step, shapes, mesh, log(step))
                 states.append(hosts.all_or_raise(attempt))
             except InputError:
                 raise
             except Exception as error:  # Orbax raises many kinds; each means the files are no use
-                damaged.append((run.directory / str(step), error))
+                damaged.append((run_checkpoints.directory / str(step), error))
                 break
         else:
             for path, cause in damaged:
                 warn(f"{path} cannot be read ({_message(cause)}); going on from {step}")
-            for run in runs:
-                run.delete_after(step)
+            for run_checkpoints in checkpoints:
+                run_checkpoints.delete_after(step)
             return step, states
     if damaged:
         newest, cause = damaged[0]
@@ -187,8 +187,8 @@ def restore_newest(
             f"delete {newest.parent.name}/ to start over"
         )
         raise InputError("checkpoints", str(newest.parent), reason) from cause
-    for run in runs:
-        run.delete_after(-1)
+    for run_checkpoints in checkpoints:
+        run_checkpoints.delete_after(-1)
     return None
 
 
@@ -232,7 +232,11 @@ def read_state(
 def _restore(
     manager: ocp.CheckpointManager, step: int, shapes: TrainState, mesh: Mesh
 ) -> tuple[TrainState, dict[str, Any]]:
-    """A state that matches the digests it was saved with, and these digests."""
+    """The state saved at `step` and its digests.
+
+    Raises:
+        Damaged: the state does not match its digests, or it has none.
+    """
     read = manager.restore(step, args=ocp.args.Composite(digests=ocp.args.JsonRestore()))
     digests = read[_DIGESTS]
     if not isinstance(digests, dict) or not isinstance(digests.get("arrays"), dict):

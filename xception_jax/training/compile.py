@@ -1,4 +1,4 @@
-"""The steps as compiled programs: for one run or a pack, over a mesh, one step or several."""
+"""Compiled programs of the steps: for a run or a pack, over a mesh, one step or several."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from xception_jax.runtime.determinism import deterministic_options
 from xception_jax.runtime.traced import keeps, traced
 from xception_jax.training.sharding import REPLICATED, Layout, make_mesh
 from xception_jax.training.state import Hyperparameters, TrainState
-from xception_jax.training.step import Batch, Outcome, StepSpec, evaluation_step, train_step
+from xception_jax.training.step import Arrays, Outcome, StepSpec, evaluation_step, train_step
 
 Shapes = tuple[Any, ...]
 
@@ -35,8 +35,8 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes its arguments by position
     layout: Layout,
     state: TrainState,
     active: Bool[Array, "*slots"],
-    device_data: Batch,
-    batches: Batch,
+    device_data: Arrays,
+    batches: Arrays,
     count: Int[Array, ""],
     hparams: Hyperparameters,
 ) -> tuple[TrainState, Outcome]:
@@ -132,8 +132,8 @@ def lower_evaluation_step(
         parameters: Params,
         batch_stats: Params,
         hparams: Hyperparameters,
-        device_data: Batch,
-        batch: Batch,
+        device_data: Arrays,
+        batch: Arrays,
     ) -> dict[str, Array]:
         return evaluation_step(
             step_spec, parameters, batch_stats, device_data, batch, hparams=hparams
@@ -243,25 +243,37 @@ def _lower(
         results: structure of what it returns; None: a dictionary.
         options: options of `jax.jit`; its compiler options come on top of those of every program.
     """
-    name, step_spec, layout = made_from
+    _, step_spec, layout = made_from
     if step_spec.settings and keeps(layout.mesh.devices.flat):
-        leaves, structure = jax.tree.flatten(tuple(arguments))
-
-        def of_leaves(*leaves: Array) -> Any:
-            returned = of_trees(*jax.tree.unflatten(structure, leaves))
-            return returned if results is None else jax.tree.leaves(returned)
-
-        of_trees, key = function, (name, step_spec.settings, layout.slots, structure)
-        traced_function = traced(of_leaves, leaves, key)
-
-        def function(*arguments: PyTree) -> Any:
-            returned = traced_function(*jax.tree.leaves(arguments))
-            return returned if results is None else jax.tree.unflatten(results, returned)
-
+        function = _traced_once(function, arguments, made_from, results)
     platform = layout.mesh.devices.flat[0].platform
-    of_every_program = COMPILER_OPTIONS.get(platform, {}) | deterministic_options(platform)
-    options["compiler_options"] = of_every_program | options.get("compiler_options", {})
+    compiler_options = COMPILER_OPTIONS.get(platform, {}) | deterministic_options(platform)
+    options["compiler_options"] = compiler_options | options.get("compiler_options", {})
     return jax.jit(function, **options).lower(*arguments)
+
+
+def _traced_once(
+    of_trees: Callable[..., Any],
+    arguments: Sequence[PyTree],
+    made_from: tuple[str, StepSpec, Layout],
+    results: jax.tree_util.PyTreeDef | None,
+) -> Callable[..., Any]:
+    """The function as `traced` keeps it, which takes leaves, not trees; arguments: see `_lower`."""
+    name, step_spec, layout = made_from
+    leaves, structure = jax.tree.flatten(tuple(arguments))
+
+    def of_leaves(*leaves: Array) -> Any:
+        returned = of_trees(*jax.tree.unflatten(structure, leaves))
+        return returned if results is None else jax.tree.leaves(returned)
+
+    key = (name, step_spec.settings, layout.slots, structure)
+    traced_function = traced(of_leaves, leaves, key)
+
+    def function(*arguments: PyTree) -> Any:
+        returned = traced_function(*jax.tree.leaves(arguments))
+        return returned if results is None else jax.tree.unflatten(results, returned)
+
+    return function
 
 
 def _hyperparameter_shapes() -> Any:

@@ -17,11 +17,11 @@ from jaxtyping import Array
 from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
-from xception_jax.runtime.watching import all_finite, watched
+from xception_jax.runtime.finite_checks import all_finite, checked_calls
 from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate
 from xception_jax.training.state import Hyperparameters, TrainState, hyperparameters
-from xception_jax.training.step import Batch, StepSpec, gradients_of, training_rows
+from xception_jax.training.step import Arrays, StepSpec, gradients_of, training_rows
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Origin:
     Attributes:
         module: path and class of the module it belongs to; None where it belongs to none, or was
             not found.
-        what: "output", "statistics" or "gradient" of that module; or, without a module, what it
-            was.
+        what: "output", "statistics" or "gradient" of that module; without a module, the value in
+            words.
     """
 
     module: str | None
@@ -92,9 +92,9 @@ def _check(
     origins: list[Origin],
     hparams: Hyperparameters,
     state: TrainState,
-    batch: Batch,
+    batch: Arrays,
 ) -> Array:
-    """Whether each of `origins`, filled here in the order of the computation, is finite."""
+    """Fills `origins` in the order of the computation; returns whether each of them is finite."""
     rows = training_rows(step_spec, hparams, state.step, {}, batch)
     parts, batch_stats, finite = step_spec.accumulation_steps, state.batch_stats, list[Any]()
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), rows)
@@ -125,14 +125,14 @@ def _check_forward(
     hparams: Hyperparameters,
     parameters: Params,
     batch_stats: Params,
-    rows: Batch,
+    rows: Arrays,
 ) -> Checks:
     """Checks of the outputs and statistics of all modules, in the order of their calls."""
     model = step_spec.model.bind(parameters, batch_stats, hparams.activation_index)
     dropout = {}
     if step_spec.dropout:
         dropout = {"dropout_keys": rows["dropout"], "dropout_rate": hparams.dropout}
-    with watched(model) as checks:
+    with checked_calls(model) as checks:
         model(rows["image"], train=True, **dropout)
     return list(checks)
 

@@ -37,7 +37,7 @@ class Evaluation:
 
 
 def evaluation_arrays(pipeline: Pipeline, split: str) -> Batch:
-    """A split's arrays for the devices, with as many rows as any split that is evaluated.
+    """A split's arrays for the devices, padded to the rows of the largest split evaluated.
 
     So one program evaluates all splits. No batch holds the index of a row that was added.
 

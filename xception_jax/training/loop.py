@@ -1,4 +1,4 @@
-"""The steps of a run, or of a pack of runs, from wherever the state stands to the last one."""
+"""The training loop of a run or a pack: steps, logs, validations and checkpoints in turn."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ from xception_jax.training.step import Outcome, StepSpec
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, or the runs of a pack.
+    """The progress of a run, or of the runs of a pack, as a listener is told it.
 
     Attributes:
         phase: "compile", "train", "evaluate" or "diverged".
@@ -54,7 +54,7 @@ class Interrupted(Exception):
 
 
 class _Dispatched(NamedTuple):
-    """Steps that the devices have been given; `sums` where the last completes a row of the log."""
+    """Steps that were dispatched together, the last one `step`; `sums` if a log row ends there."""
 
     step: int
     steps: int
@@ -83,6 +83,8 @@ class Loop:
         watchdog: told of every call that has ended, and of what comes between them.
         steps_per_dispatch: training steps per dispatched call, at most; rows, validations and
             checkpoints end one.
+        stopwatch: measures the steps.
+        compile_seconds: seconds that compilation took; None: nothing has been compiled yet.
     """
 
     step_spec: StepSpec
@@ -115,18 +117,19 @@ class Loop:
         schedule, mesh = self.schedule, self.layout.mesh
         device_data = replicate(self.writers[0].pipeline.device_data.get("train", {}), mesh)
         batches = self._batches(step)
-        active = self.layout.stack(self._fill([np.bool_(w.active) for w in self.writers], False))
-        train_steps, self._active_at_start = None, len(self._active())
+        is_active = [np.bool_(writer.active) for writer in self.writers]
+        active: Any = self.layout.stack(self.layout.fill(is_active, np.bool_(False)))
+        train_steps, self._active_at_start = None, len(self._active_writers())
         steps_to_profile = self.writers[0].config.train.profile_steps
         with closing(StepProfiler(steps_to_profile, self.writers[0].profile_directory)) as profiler:
-            while step < schedule.total and self._active():
+            while step < schedule.total and self._active_writers():
                 if self.stop():
-                    self._settle(state)
+                    self._read_dispatched(state)
                     self._save(step, state, {})
                     raise Interrupted(f"stopped after step {step}")
                 count = self._until_due(step)
                 next_batches = [next(batches) for _ in range(count)]
-                rows = self._rows(next_batches)
+                rows = self._put(next_batches)
                 train_steps = train_steps or self._compile(step, device_data, rows)
                 profiler.before(step)
                 steps = replicate(np.int32(count), mesh)
@@ -140,16 +143,17 @@ class Loop:
                     )
                 self._note_batches(step, next_batches)
                 active, step = outcome["active"], step + count
-                self._settle(state)
+                self._read_dispatched(state)
                 row_is_due = schedule.due(schedule.log, step)
                 self._dispatched = _Dispatched(
                     step, count, outcome, state.sums if row_is_due else None
                 )
                 if row_is_due:
-                    state = replace(state, sums=self.layout.stack(self._fill([], zero_sums())))
+                    sums = self.layout.stack(self.layout.fill([], zero_sums()))
+                    state = replace(state, sums=sums)
                 profiler.after(step, state)
                 if schedule.due(schedule.evaluate, step) or schedule.due(schedule.checkpoint, step):
-                    self._settle(state)
+                    self._read_dispatched(state)
                     self._evaluate_and_save(step, state)
         return state
 
@@ -161,18 +165,15 @@ class Loop:
         slow = {"slow_steps": self.stopwatch.slow} if self.stopwatch.slow else {}
         return share | slow | ({} if seconds is None else {"compile_seconds": round(seconds, 2)})
 
-    def _active(self) -> list[tuple[int, RunWriter]]:
+    def _active_writers(self) -> list[tuple[int, RunWriter]]:
+        """The slot and the writer of every run that has not ended."""
         return [(slot, writer) for slot, writer in enumerate(self.writers) if writer.active]
 
-    def _fill(self, values: list[Any], padding: Any) -> list[Any]:
-        """A value for every slot: `padding` for those without a run."""
-        return values + [padding] * ((self.layout.slots or 1) - len(values))
-
     def _until_due(self, step: int) -> int:
-        """The number of steps of the next call: as many as may be, up to what is due next."""
+        """The number of steps of the next call, which ends where a row or more is due."""
         schedule = self.schedule
+        periods = (schedule.log, schedule.evaluate, schedule.checkpoint)
         for count in range(1, self.steps_per_dispatch):
-            periods = (schedule.log, schedule.evaluate, schedule.checkpoint)
             if any(schedule.due(period, step + count) for period in periods):
                 return count
         return min(self.steps_per_dispatch, schedule.total - step)
@@ -184,39 +185,39 @@ class Loop:
             if self.layout.slots is None:
                 yield batches[0]
             else:
-                filled = self._fill(list(batches), batches[0])
+                filled = self.layout.fill(batches, batches[0])
                 yield {name: np.stack([batch[name] for batch in filled]) for name in batches[0]}
 
-    def _rows(self, batches: list[Batch]) -> dict[str, jax.Array]:
-        """The batches on the devices; the last is repeated up to the number that a call takes."""
+    def _put(self, batches: list[Batch]) -> dict[str, jax.Array]:
+        """Puts batches on the devices, the last repeated up to the number that a call takes."""
         repeated = batches + batches[-1:] * (self.steps_per_dispatch - len(batches))
         parts = self.step_spec.consecutive_parts
         rows = {name: np.stack([batch[name] for batch in repeated]) for name in batches[0]}
         return self.layout.put(self.layout.interleave_shards(rows, parts), self.layout.steps_spec)
 
     def _note_batches(self, step: int, batches: list[Batch]) -> None:
-        """Tells each run's `pairing.json` what the devices have been given after `step`."""
+        """Adds the batches dispatched after `step` to the `pairing.json` of each run."""
         alone = jax.process_count() == 1
         for number, batch in enumerate(batches, start=step):
             sent = batch.get("index") if alone else None  # of several processes, a part
-            for slot, writer in self._active():
+            for slot, writer in self._active_writers():
                 if sent is None:
                     indices = writer.pipeline.train_indices(number)
                 else:
                     indices = sent if self.layout.slots is None else sent[slot]
-                writer.dispatched(number + 1, indices)
+                writer.add_batch(number + 1, indices)
 
-    def _settle(self, state: TrainState) -> None:
-        """Waits for the steps that were dispatched last, and reads what they returned.
+    def _read_dispatched(self, state: TrainState) -> None:
+        """Waits for the last dispatched steps, logs their row and ends the runs that diverged.
 
         Args:
-            state: the newest; for a run that has diverged, the one before the step.
+            state: the newest states; that of a run that has diverged is from before the step.
         """
         if self._dispatched is None:
             return
         step, steps, outcome, sums = jax.device_get(self._dispatched)
         self._dispatched = None
-        active = self._active()
+        active = self._active_writers()
         images = steps * self.schedule.examples_per_step * len(active)
         if (slow := self.stopwatch.finished(images, steps)) and self.stopwatch.slow == 1:
             usual = self.stopwatch.usual()
@@ -234,13 +235,13 @@ class Loop:
                     for name in ("loss", "top1", "top5")
                 } | {"learning_rate": rate}
         self._log(step, "train", means)
-        self._tell("train", step)
+        self._report_progress("train", step)
 
     def _diverged(
         self, slot: int, writer: RunWriter, state: TrainState, step: int, rate: float
     ) -> None:
-        """Records the step that was not finite, and where in the model it first was not."""
-        self._tell("diverged", step)
+        """Ends a run with the step that was not finite, and where in the model it first was not."""
+        self._report_progress("diverged", step)
         origin = find_origin(writer.config, writer.pipeline, self.layout.take(state, slot))
         writer.checkpoints.wait()
         last_good = writer.checkpoints.latest_step
@@ -259,10 +260,11 @@ class Loop:
     def _evaluate_and_save(self, step: int, state: TrainState) -> None:
         """Validates, then saves: rows up to a step are logged before its checkpoint can exist."""
         metrics: dict[int, dict[str, float]] = {}
-        if self._active() and self.schedule.due(self.schedule.evaluate, step):
-            self._tell("evaluate", step)
+        if self._active_writers() and self.schedule.due(self.schedule.evaluate, step):
+            self._report_progress("evaluate", step)
             evaluations = self.evaluator(state, "valid")
-            metrics = {slot: evaluations[slot].metrics() for slot, _ in self._active()}
+            active = self._active_writers()
+            metrics = {slot: evaluations[slot].metrics() for slot, _ in active}
             self._log(step, "valid", metrics)
         if self.schedule.due(self.schedule.checkpoint, step):
             self._save(step, state, metrics)
@@ -271,13 +273,14 @@ class Loop:
     def _save(self, step: int, state: TrainState, metrics: dict[int, dict[str, float]]) -> None:
         """Saves every active run once all have their last checkpoint: a kill may need that one."""
         self.watchdog.alive(f"checkpoint at step {step}")
-        for _, writer in self._active():
+        for _, writer in self._active_writers():
             writer.checkpoints.wait()
-        for slot, writer in self._active():
+        for slot, writer in self._active_writers():
             writer.save(step, self.layout.take(state, slot), metrics.get(slot))
 
     def _compile(self, step: int, device_data: Any, rows: Any) -> jax.stages.Compiled:
-        self._tell("compile", step)
+        """Compiles the training steps, and where that can be done beside it the evaluation step."""
+        self._report_progress("compile", step)
         start = time.perf_counter()
         shapes = shapes_of(device_data), shapes_of(rows)
         train_steps = partial(compile_train_steps, self.step_spec, self.layout, *shapes)
@@ -287,7 +290,7 @@ class Loop:
         return compiled
 
     def _log(self, step: int, split: str, metrics: dict[int, dict[str, float]]) -> None:
-        """Logs a row for each run; people are shown their mean."""
+        """Logs a row for each run, and keeps their mean for the listener."""
         position = {"step": step, "epoch": self.schedule.epoch(step), "split": split}
         for slot, values in metrics.items():
             self.writers[slot].log(position | values)
@@ -297,7 +300,7 @@ class Loop:
                 name: sum(row[name] for row in rows) / len(rows) for name in rows[0]
             }
 
-    def _tell(self, phase: str, step: int) -> None:
+    def _report_progress(self, phase: str, step: int) -> None:
         schedule, speed = self.schedule, self.stopwatch.images_per_second()
         usual = self.stopwatch.usual() if phase == "train" else None
         self.watchdog.alive(f"{phase} at step {step}", usual and usual * self.steps_per_dispatch)

@@ -21,7 +21,7 @@ from xception_jax.training.metrics import (
     sigmoid_cross_entropy,
 )
 
-Labels = Int[Array, " batch"] | UInt8[Array, "batch classes"]
+ImageLabels = Int[Array, " batch"] | UInt8[Array, "batch classes"]
 Logits = Float[Array, "batch classes"]
 Examples = dict[str, np.ndarray]
 
@@ -36,13 +36,13 @@ class Task(Protocol):
 
     metric: ClassVar[str]
 
-    def loss(self, logits: Logits, labels: Labels) -> Float[Array, " batch"]:
+    def loss(self, logits: Logits, labels: ImageLabels) -> Float[Array, " batch"]:
         """The loss of each example; training minimizes its mean."""
 
-    def in_top(self, logits: Logits, labels: Labels, k: int) -> Bool[Array, " batch"]:
+    def in_top(self, logits: Logits, labels: ImageLabels, k: int) -> Bool[Array, " batch"]:
         """Whether a correct class is among the `k` best-scoring ones."""
 
-    def outputs(self, logits: Logits, labels: Labels) -> dict[str, Array]:
+    def outputs(self, logits: Logits, labels: ImageLabels) -> dict[str, Array]:
         """What evaluation records of each example, computed on the devices; arrays [batch, …]."""
 
     def metrics(self, examples: Examples) -> dict[str, float]:
@@ -60,15 +60,15 @@ class SingleLabel:
     label_smoothing: float = 0.0
     metric: ClassVar[str] = "top1"
 
-    def loss(self, logits: Logits, labels: Labels) -> Float[Array, " batch"]:
+    def loss(self, logits: Logits, labels: ImageLabels) -> Float[Array, " batch"]:
         """Cross-entropy of each example with smoothed labels."""
         return cross_entropy(logits, labels, self.label_smoothing)
 
-    def in_top(self, logits: Logits, labels: Labels, k: int) -> Bool[Array, " batch"]:
+    def in_top(self, logits: Logits, labels: ImageLabels, k: int) -> Bool[Array, " batch"]:
         """Whether the label is among the `k` best-scoring classes."""
         return in_top(logits, labels, k)
 
-    def outputs(self, logits: Logits, labels: Labels) -> dict[str, Array]:
+    def outputs(self, logits: Logits, labels: ImageLabels) -> dict[str, Array]:
         """`loss` without smoothing, `label`, `prediction`, `top1` and `top5`."""
         return _outputs(self, logits, labels) | {"loss": cross_entropy(logits, labels)}
 
@@ -88,15 +88,15 @@ class MultiLabel:
     class_frequencies: tuple[float, ...]
     metric: ClassVar[str] = "map100"
 
-    def loss(self, logits: Logits, labels: Labels) -> Float[Array, " batch"]:
+    def loss(self, logits: Logits, labels: ImageLabels) -> Float[Array, " batch"]:
         """Cross-entropy of each example, summed over its classes as independent ones."""
         return sigmoid_cross_entropy(logits, labels)
 
-    def in_top(self, logits: Logits, labels: Labels, k: int) -> Bool[Array, " batch"]:
+    def in_top(self, logits: Logits, labels: ImageLabels, k: int) -> Bool[Array, " batch"]:
         """Whether one of the `k` best-scoring classes is among the labels."""
         return any_in_top(logits, labels, k)
 
-    def outputs(self, logits: Logits, labels: Labels) -> dict[str, Array]:
+    def outputs(self, logits: Logits, labels: ImageLabels) -> dict[str, Array]:
         """The outputs of `SingleLabel`, and `scores`, the logits, float32 [batch, classes]."""
         return _outputs(self, logits, labels) | {"scores": logits.astype(jnp.float32)}
 
@@ -125,7 +125,7 @@ def make_task(info: DatasetInfo, *, label_smoothing: float) -> Task:
     return MultiLabel(info.class_frequencies)
 
 
-def _outputs(task: Task, logits: Logits, labels: Labels) -> dict[str, jax.Array]:
+def _outputs(task: Task, logits: Logits, labels: ImageLabels) -> dict[str, jax.Array]:
     return {
         "loss": task.loss(logits, labels),
         "label": labels,

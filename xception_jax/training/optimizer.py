@@ -43,7 +43,7 @@ _ELEMENTWISE = frozenset(
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """What is fixed of an optimizer in the compiled code of a step; hashable.
+    """The part of an optimizer that is fixed in the compiled code of a step; hashable.
 
     The learning rate and the weight decay are arguments, which may be traced: runs that differ in
     nothing else share a program.
@@ -77,7 +77,11 @@ class OptimizerSpec:
         return optax.join_schedules([rise, main], [self.warmup_steps])
 
     def clipped(self, gradients: Tree) -> Tree:
-        """Whole gradients, scaled down to the bound on their global norm if there is one."""
+        """The gradients, scaled down where their global norm exceeds the config's bound.
+
+        Args:
+            gradients: whole gradients, not shards: the norm is over all of them.
+        """
         if self.config.clip_norm is None:
             return gradients
         scaled: Tree
@@ -210,15 +214,15 @@ def _factories() -> dict[str, Factory]:
     """Optax's optimizers by name: what takes a learning rate and can update by gradients."""
     from optax import contrib
 
-    found: dict[str, Factory] = {}
+    factories: dict[str, Factory] = {}
     for module in (contrib, optax):
         for name, value in vars(module).items():
             hidden = name.startswith(("_", "scale_by_")) or name in _UNFIT
             if hidden or not inspect.isfunction(value):
                 continue
             if "learning_rate" in inspect.signature(value).parameters:
-                found[name] = value
-    return found
+                factories[name] = value
+    return factories
 
 
 def _from_optax(
@@ -258,9 +262,9 @@ def _kernels(parameters: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _matrices(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """How Muon sees each kernel as a matrix, inputs by outputs; Adam trains all other parameters.
+    """The axes of each kernel that make it Muon's matrix, inputs by outputs; else None.
 
-    A depthwise kernel is none: its channels do not mix.
+    Adam trains the parameters without: a depthwise kernel, whose channels do not mix, is no matrix.
     """
     from optax.contrib import MuonDimensionNumbers
 

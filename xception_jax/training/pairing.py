@@ -61,7 +61,7 @@ class Pairing:
             self._add(pipeline.train_indices(earlier))
         self._write()
 
-    def dispatched(self, step: int, indices: np.ndarray) -> None:
+    def add_batch(self, step: int, indices: np.ndarray) -> None:
         """Adds the examples that the devices have been given as the batch of a step.
 
         Args:

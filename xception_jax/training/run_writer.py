@@ -1,4 +1,4 @@
-"""What a run writes while it trains, alone or in a pack: its record, log and checkpoints."""
+"""The writer of the files of one run: its record, log, checkpoints and predictions."""
 
 import io
 import math
@@ -46,7 +46,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Labels:
-    """What a run is called: its name, and its experiment and arm if it has any.
+    """The names of a run: its own, and those of its experiment and arm if it has any.
 
     Attributes:
         claims_sha256: digest of the claims that its sweep had declared before any run began.
@@ -152,25 +152,13 @@ class RunWriter:
             InputError: the log cannot be read.
         """
         self._meter, self._step = meter, resumed or 0
-        if hosts.is_leader():
-            self._start(resumed, schedule, step_spec, initial, **facts)
-
-    def _start(
-        self,
-        resumed: int | None,
-        schedule: Schedule,
-        step_spec: StepSpec,
-        initial: Params,
-        **facts: Any,
-    ) -> None:
+        if not hosts.is_leader():
+            return
         segments = reopened(self.record.get("segments"), self.log_until(sys.maxsize))
         self._cut_log(-1 if resumed is None else resumed)
         config, labels = self.config, self.labels
         before = self.record.get("resumed_from")
         before = before if isinstance(before, list) else []
-        first_start = {"started": files.now(), "claims_sha256": labels.claims_sha256}
-        if self.record.get("started"):  # the claims, too, are those of when the run began
-            first_start = {name: self.record.get(name) for name in first_start}
         (self.directory / FAILURE).unlink(missing_ok=True)
         if labels.experiment is None:  # a sweep keeps them once for all of its runs
             files.keep_changes(self.directory)
@@ -182,7 +170,7 @@ class RunWriter:
             seed=config.seed,
             status="running",
             reason=None,
-            **first_start,
+            **self._beginning(),
             ended=None,
             resumed_from=before if resumed is None else [*before, resumed],
             segments=[*segments, {"from": resumed or 0}],
@@ -208,6 +196,13 @@ class RunWriter:
         )
         self._open_tracker(resumed)
 
+    def _beginning(self) -> dict[str, Any]:
+        """When the run began, and the claims that were declared by then, however often resumed."""
+        beginning = {"started": files.now(), "claims_sha256": self.labels.claims_sha256}
+        if self.record.get("started"):
+            return {name: self.record.get(name) for name in beginning}
+        return beginning
+
     def _open_tracker(self, resumed: int | None) -> None:
         config, labels = self.config, self.labels
         self._tracker = open_tracker(
@@ -230,11 +225,11 @@ class RunWriter:
         if self._tracker is not None:
             self._tracker.log(row)
 
-    def dispatched(self, step: int, indices: np.ndarray) -> None:
-        """Notes the examples of a step's batch; see `Pairing.dispatched`."""
+    def add_batch(self, step: int, indices: np.ndarray) -> None:
+        """Notes the examples of a step's batch; see `Pairing.add_batch`."""
         self._step = step
         if self._pairing is not None:
-            self._pairing.dispatched(step, indices)
+            self._pairing.add_batch(step, indices)
 
     def log_until(self, step: int) -> bytes:
         """The lines of the log up to a step, as they are in the file; empty without a file."""
@@ -242,7 +237,15 @@ class RunWriter:
         return read_lines(path, step) if path.exists() else b""
 
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
-        """Starts saving a checkpoint, unless there is one; first the log up to it is on disk."""
+        """Starts saving a checkpoint of `step`, once the log up to it is on disk.
+
+        Nothing is done where the newest checkpoint is that of `step`.
+
+        Args:
+            step: number of steps that the state has taken.
+            state: the run's state, whole on every host.
+            metrics: metrics of the validation at this step, if there was one.
+        """
         if self.checkpoints.latest_step != step:
             if self._tracker is not None:
                 self._tracker.sync()
@@ -250,7 +253,7 @@ class RunWriter:
             self._note_time(step)
 
     def _note_time(self, step: int) -> None:
-        """Records the compute so far, so that a kill does not lose the knowledge of it."""
+        """Records the compute so far, now and then: a kill then loses little of that record."""
         is_due = time.monotonic() - self._time_noted >= RECORD_EVERY
         if hosts.is_leader() and self._meter is not None and is_due:
             self._time_noted = time.monotonic()

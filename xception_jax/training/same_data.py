@@ -34,10 +34,10 @@ def require_same_data(
 
     hosts.all_or_raise(compare_with_records)
     if hosts.several():
-        of_first = hosts.gather([pipeline.fingerprint().describe() for pipeline in pipelines])[0]
+        first_reads = hosts.gather([pipeline.fingerprint().describe() for pipeline in pipelines])[0]
 
         def compare_with_first() -> None:
-            for config, expected, pipeline in zip(configs, of_first, pipelines, strict=True):
+            for config, expected, pipeline in zip(configs, first_reads, pipelines, strict=True):
                 _require_alike(config, expected, pipeline, "process 0 reads")
 
         hosts.all_or_raise(compare_with_first)

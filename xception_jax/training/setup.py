@@ -1,7 +1,7 @@
-"""From a config to what it trains: the data, the model, the step and the schedule of a run."""
+"""Set-up of a run from its config: the data, schedule, model and step, and their checks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
 
@@ -24,7 +24,7 @@ _STEPS_PER_DISPATCH = 16
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a run logs, validates and saves, in optimizer steps.
+    """The optimizer steps at which a run logs, validates and saves.
 
     A period in epochs need not be a whole number of steps. Each of its multiples is rounded by
     itself: the tenth half epoch is the end of the fifth epoch, not four steps before.
@@ -146,6 +146,15 @@ def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
         _require_weights(train.initial_weights, function)
 
 
+def activations_of(configs: Iterable[Config]) -> tuple[str, ...]:
+    """The intermediate activations of the runs of a pack, sorted: other packs share the program.
+
+    Args:
+        configs: configs of the runs.
+    """
+    return tuple(sorted({config.model.block.intermediate_activation for config in configs}))
+
+
 def make_model(
     config: Config, info: DatasetInfo, activations: Sequence[str] | None = None
 ) -> ModelFunction:
@@ -183,7 +192,7 @@ def make_model(
 def make_step_spec(
     config: Config, info: DatasetInfo, activations: Sequence[str] | None = None
 ) -> StepSpec:
-    """What is fixed in the compiled code of a run or a pack that `require_trainable` has checked.
+    """The step of a run or a pack that `require_trainable` has checked: what its code fixes.
 
     Args:
         config: config of the run, or of any run of a pack.
@@ -237,7 +246,7 @@ def _require_groups(config: Config, mesh: Mesh) -> None:
 
 
 def evaluation_batch_size(config: Config, layout: Layout) -> int:
-    """The examples per evaluation step of each run.
+    """The number of examples of each run in an evaluation step.
 
     The config's number is shared by the runs of a pack, and raised to a multiple of the devices
     that share a batch. Padding changes no result.

@@ -79,6 +79,10 @@ class Layout:
             stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(list(values)))
         return _place(stacked, self.mesh, self.run_spec if specs is None else specs)
 
+    def fill(self, values: Sequence[Tree], padding: Tree) -> list[Tree]:
+        """A value for every slot: those of the runs, then `padding` for slots without a run."""
+        return [*values, *[padding] * ((self.slots or 1) - len(values))]
+
     def take(self, values: Tree, slot: int) -> Tree:
         """The values of one slot, with no array in shards.
 

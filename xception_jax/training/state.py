@@ -20,7 +20,7 @@ Sums = dict[str, Array | np.ndarray]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """What a run carries from step to step, plain arrays; a checkpoint holds all of it.
+    """The arrays that a run carries from step to step; a checkpoint holds all of them.
 
     Attributes:
         step: number of optimizer steps taken.
@@ -54,9 +54,9 @@ class TrainState:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What runs may differ in and still share a compiled program, which takes it at run time.
+    """The settings in which runs of one program may differ: arguments of the program.
 
-    The hyperparameters are those of one run, or of the runs of a pack with a leading axis.
+    The arrays are those of one run, or have a leading axis over the slots of a pack.
 
     Attributes:
         seed: seed of augmentation and dropout; initial values and data order have been drawn.

@@ -20,7 +20,7 @@ from xception_jax.training.optimizer import OptimizerSpec
 from xception_jax.training.sharding import DATA_AXIS, shard_axis
 from xception_jax.training.state import Hyperparameters, Sums, TrainState, polyak, zero_sums
 
-Batch = Mapping[str, Array]
+Arrays = Mapping[str, Array]
 Outcome = dict[str, Array]
 
 
@@ -40,8 +40,8 @@ class StepSpec:
         augmentation: name of the augmentation of training images.
         padding: pixels by which the augmentation may move an image.
         dropout: whether the model drops features in training.
-        settings: what all the rest was made from, as text: specs of equal settings are equal, in
-            every process of one version. Empty where that is not known.
+        settings: the settings from which all the rest was made, as canonical text: equal texts
+            mean equal specs, in every process of one version. Empty: not known.
         grouped: whether batch normalization is over groups of consecutive rows; the parts of a
             batch are then consecutive rows as well.
         shard_optimizer: whether each device of the data axis keeps and updates a shard of the
@@ -62,7 +62,7 @@ class StepSpec:
 
     @property
     def consecutive_parts(self) -> int:
-        """The number of parts of the global batch of each of which a device holds some rows."""
+        """The number of parts into which the global batch is cut; a device has rows of each."""
         return self.accumulation_steps if self.grouped else 1
 
     def init(self, seed: int | Int[Array, ""]) -> TrainState:
@@ -99,9 +99,9 @@ def _example_keys(
 def _positions(count: int, parts: int) -> Int[Array, " batch"]:
     """The positions of this device's `count` rows in a global batch that is made of `parts`."""
     rows_per_part = count // parts
-    first_of_parts = jnp.arange(parts) * (rows_per_part * lax.axis_size(DATA_AXIS))
-    own_rows = lax.axis_index(DATA_AXIS) * rows_per_part + jnp.arange(rows_per_part)
-    return jnp.reshape(first_of_parts[:, None] + own_rows, -1)
+    part_starts = jnp.arange(parts) * (rows_per_part * lax.axis_size(DATA_AXIS))
+    within_part = lax.axis_index(DATA_AXIS) * rows_per_part + jnp.arange(rows_per_part)
+    return jnp.reshape(part_starts[:, None] + within_part, -1)
 
 
 def augmented_images(
@@ -131,10 +131,15 @@ def training_rows(
     step_spec: StepSpec,
     hparams: Hyperparameters,
     step: Int[Array, ""],
-    device_data: Batch,
-    batch: Batch,
+    device_data: Arrays,
+    batch: Arrays,
 ) -> dict[str, Array]:
-    """The model's input in the step after `step`: `image`, `label`, and the keys of `dropout`."""
+    """A device's rows as the model gets them in the step after `step`.
+
+    Returns:
+        `image`, augmented and normalized; `label`; and, if the model drops features, `dropout`: a
+        key for each row.
+    """
     images, labels = gather(device_data, batch)
     positions = _positions(len(labels), step_spec.consecutive_parts)
     augmented = augmented_images(
@@ -156,11 +161,11 @@ def gradients_of(
     hparams: Hyperparameters,
     parameters: Params,
     batch_stats: Params,
-    batch: Batch,
+    batch: Arrays,
 ) -> tuple[Params, Params, Sums]:
-    """The gradient of the mean loss, the batch's statistics and summed metrics of a device's rows.
+    """The gradient of the mean loss over a device's rows, their statistics and summed metrics.
 
-    The statistics are `ModelFunction.apply_in_training`'s.
+    The statistics are those of batch normalization, see `ModelFunction.apply_in_training`.
     """
 
     def mean_loss(parameters: Params) -> tuple[Array, tuple[Array, Params]]:
@@ -186,8 +191,8 @@ def train_step(
     step_spec: StepSpec,
     state: TrainState,
     active: Bool[Array, ""],
-    device_data: Batch,
-    batch: Batch,
+    device_data: Arrays,
+    batch: Arrays,
     *,
     hparams: Hyperparameters,
 ) -> tuple[TrainState, Outcome]:
@@ -214,21 +219,21 @@ def train_step(
     if lax.axis_size(DATA_AXIS) > 1:  # XLA:CPU copies even what comes of one device
         gradients, sums = lax.pmean(gradients, DATA_AXIS), lax.psum(sums, DATA_AXIS)
     # A loss can be finite where a variance is not: what is normalized by it is zero.
-    values = jnp.concatenate([sums["loss"][None], *batch_stats.values()])
-    active &= jnp.all(jnp.isfinite(values)) & jnp.isfinite(optax.tree.norm(gradients))
+    checked = jnp.concatenate([sums["loss"][None], *batch_stats.values()])
+    active &= jnp.all(jnp.isfinite(checked)) & jnp.isfinite(optax.tree.norm(gradients))
     optimizer = step_spec.optimizer.transformation(hparams.learning_rate, hparams.weight_decay)
     sharded = step_spec.shard_optimizer
-    shard, gather = (_own_shard, _gather_shards) if sharded else (_unchanged, _unchanged)
-    own_parameters = shard(state.parameters)
+    shard, unshard = (_local_shards, _gather_shards) if sharded else (_unchanged, _unchanged)
+    parameter_shards = shard(state.parameters)
     updates, optimizer_state = optimizer.update(
-        shard(step_spec.optimizer.clipped(gradients)), state.optimizer, own_parameters
+        shard(step_spec.optimizer.clipped(gradients)), state.optimizer, parameter_shards
     )
-    own_parameters = optax.apply_updates(own_parameters, updates)
+    parameter_shards = optax.apply_updates(parameter_shards, updates)
     # The statistics are averaged with the same shares as the weights that they belong to. Averages
     # of the moving ones would lag behind twice.
-    values = own_parameters | shard(current_stats)
-    averages = polyak(state.averages, values, state.step, step_spec.average_decay)
-    parameters = gather(own_parameters, state.parameters)
+    averaged = parameter_shards | shard(current_stats)
+    averages = polyak(state.averages, averaged, state.step, step_spec.average_decay)
+    parameters = unshard(parameter_shards, state.parameters)
     sums = jax.tree.map(jnp.add, state.sums, sums)
     after = TrainState(state.step + 1, parameters, batch_stats, averages, optimizer_state, sums)
     after = jax.tree.map(partial(jnp.where, active), after, state)
@@ -236,8 +241,11 @@ def train_step(
     return after, {"active": active, "step": after.step, "learning_rate": jnp.float32(rate)}
 
 
-def _own_shard(tree: Params) -> Params:
-    """This device's shard of every array that can be sharded; see `Layout.shard_spec`."""
+def _local_shards(tree: Params) -> Params:
+    """This device's shard of every array; arrays that no axis splits evenly stay whole.
+
+    Which axis is split says `shard_axis`, as in `Layout.shard_spec`.
+    """
     devices = lax.axis_size(DATA_AXIS)
 
     def shard(x: Array) -> Array:
@@ -250,13 +258,13 @@ def _own_shard(tree: Params) -> Params:
 
 
 def _gather_shards(shards: Params, like: Params) -> Params:
-    """The arrays, shaped as those of `like`, of which each device holds a shard."""
+    """The whole arrays, shaped as those of `like`, from each device's `_local_shards`."""
 
-    def gathered(shard: Array, like: Array) -> Array:
+    def gather_whole(shard: Array, like: Array) -> Array:
         axis = shard_axis(like.shape, lax.axis_size(DATA_AXIS))
         return shard if axis is None else lax.all_gather(shard, DATA_AXIS, axis=axis, tiled=True)
 
-    return jax.tree.map(gathered, shards, like)
+    return jax.tree.map(gather_whole, shards, like)
 
 
 def _unchanged(tree: Params, _: Params | None = None) -> Params:
@@ -264,7 +272,7 @@ def _unchanged(tree: Params, _: Params | None = None) -> Params:
 
 
 def _accumulate(
-    step_spec: StepSpec, hparams: Hyperparameters, state: TrainState, rows: Batch
+    step_spec: StepSpec, hparams: Hyperparameters, state: TrainState, rows: Arrays
 ) -> tuple[Params, Params, Params, Sums]:
     """The gradients of the whole batch, its statistics, the moving ones after it, and its sums.
 
@@ -281,7 +289,7 @@ def _accumulate(
         return gradients, current, move(state.batch_stats, current), sums
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
-    def add_part(carry: Any, part: Batch) -> tuple[Any, None]:
+    def add_part(carry: Any, part: Arrays) -> tuple[Any, None]:
         totals, moving = carry
         results = gradients_of(step_spec, hparams, state.parameters, moving, part)
         if not step_spec.grouped:
@@ -301,8 +309,8 @@ def evaluation_step(
     step_spec: StepSpec,
     parameters: Params,
     batch_stats: Params,
-    device_data: Batch,
-    batch: Batch,
+    device_data: Arrays,
+    batch: Arrays,
     *,
     hparams: Hyperparameters,
 ) -> dict[str, Array]:

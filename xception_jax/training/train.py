@@ -31,6 +31,7 @@ from xception_jax.training.run_writer import Labels, RunSpec, RunWriter
 from xception_jax.training.same_data import require_same_data
 from xception_jax.training.setup import (
     Schedule,
+    activations_of,
     evaluation_batch_size,
     make_schedule,
     make_step_spec,
@@ -39,7 +40,7 @@ from xception_jax.training.setup import (
     steps_per_dispatch,
 )
 from xception_jax.training.sharding import Layout, make_mesh
-from xception_jax.training.state import Hyperparameters, TrainState, hyperparameters
+from xception_jax.training.state import TrainState, hyperparameters
 from xception_jax.training.step import StepSpec
 
 _logger = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def train_together(
     if all(record["status"] in ENDED for record in records):
         return records
     layout = Layout(make_mesh(slots=slots), slots)
-    activations = activations_of(runs)
+    activations = activations_of([run.config for run in runs])
     with ExitStack() as stack:
         pipelines = [
             stack.enter_context(closing(hosts.all_or_raise(partial(open_data, run.config))))
@@ -145,20 +146,15 @@ def train_together(
     return [writer.record for writer in writers]
 
 
-def activations_of(runs: Sequence[RunSpec]) -> tuple[str, ...]:
-    """The intermediate activations of a pack's program, sorted as in those of later packs."""
-    return tuple(sorted({run.config.model.block.intermediate_activation for run in runs}))
-
-
 def _require_same_everywhere(runs: Sequence[RunSpec]) -> None:
     """Raises `InputError` unless all processes were given the same settings.
 
     The directory and the threads of the data may differ: each process reads from its own machine.
     """
     may_differ = ("data.directory", "data.threads")
-    of_processes = hosts.gather([flatten(run.config) for run in runs])
-    for number, configs in enumerate(of_processes):
-        for first, other in zip(of_processes[0], configs, strict=True):
+    by_process = hosts.gather([flatten(run.config) for run in runs])
+    for number, configs in enumerate(by_process):
+        for first, other in zip(by_process[0], configs, strict=True):
             for name in first:
                 if name not in may_differ and other[name] != first[name]:
                     values = f"{first[name]!r}, process {number} {other[name]!r}"
@@ -166,7 +162,7 @@ def _require_same_everywhere(runs: Sequence[RunSpec]) -> None:
 
 
 def _read_record(run: RunSpec) -> dict[str, Any]:
-    files.require_own(run.directory, run.config)
+    files.require_same_run(run.directory, run.config)
     return files.read_run(run.directory)
 
 
@@ -218,15 +214,16 @@ class TrainingSession:
             initial = [self._initial_state(writer) for writer in active]
             resumed, state = self._first_state(active, initial)
             facts = self._facts()
-            for writer, of_run in zip(active, initial, strict=True):
-                parameters = of_run.parameters
+            for writer, before in zip(active, initial, strict=True):
+                parameters = before.parameters
                 writer.start(resumed, schedule, self.step_spec, parameters, meter=meter, **facts)
             loop = self._loop(schedule, listener, stop)
             self._complete(loop, loop.run(state, resumed or 0))
 
     def _loop(self, schedule: Schedule, listener: Listener, stop: Callable[[], bool]) -> Loop:
         first, layout = self.writers[0], self.layout
-        hparams = layout.stack(self._fill([self._hparams(writer) for writer in self.writers]))
+        by_slot = [hyperparameters(writer.config, self.activations) for writer in self.writers]
+        hparams = layout.stack(layout.fill(by_slot, by_slot[0]))
         batch_size = evaluation_batch_size(first.config, layout)
         return Loop(
             step_spec=self.step_spec,
@@ -251,15 +248,8 @@ class TrainingSession:
             ),
         )
 
-    def _hparams(self, writer: RunWriter) -> Hyperparameters:
-        return hyperparameters(writer.config, self.activations)
-
-    def _fill(self, values: list[Any]) -> list[Any]:
-        """A value for every slot: those without a run have the first run's."""
-        return values + values[:1] * ((self.layout.slots or 1) - len(values))
-
     def _facts(self) -> dict[str, Any]:
-        """What `run.json` records of how the runs are computed."""
+        """The fields of `run.json` that say how the runs are computed."""
         kinds = [device.device_kind for device in self.layout.mesh.devices.flat]
         names = [writer.labels.name for writer in self.writers]
         pack = None if self.layout.slots is None else {"size": self.layout.slots, "runs": names}
@@ -279,27 +269,29 @@ class TrainingSession:
     def _first_state(
         self, active: list[RunWriter], initial: list[TrainState]
     ) -> tuple[int | None, TrainState]:
-        """The step from which the runs resume (None: they start), and the states of all slots.
+        """The step from which the runs resume (None: they start), and every slot's state there.
+
+        Runs that have ended, and slots without a run, take part with a state that nobody reads.
 
         Args:
             active: the runs that have not ended.
             initial: their states before the first step.
         """
-        shapes = self.step_spec.shapes()
+        step_spec, layout = self.step_spec, self.layout
         restored = restore_newest(
             [writer.checkpoints for writer in active],
-            shapes,
-            self.layout.mesh,
+            step_spec.shapes(),
+            layout.mesh,
             [writer.log_until for writer in active],
             self.warn,
         )
         resumed, states = restored or (None, initial)
-        of_active = iter(states)
-        of_all = [
-            next(of_active) if writer.active else initial_state(self.step_spec, writer.config.seed)
+        next_active = iter(states)
+        by_slot = [
+            next(next_active) if writer.active else initial_state(step_spec, writer.config.seed)
             for writer in self.writers
         ]
-        return resumed, place_states(self.step_spec, self.layout, self._fill(of_all))
+        return resumed, place_states(step_spec, layout, layout.fill(by_slot, by_slot[0]))
 
     def _initial_state(self, writer: RunWriter) -> TrainState:
         """The state of a run before its first step: drawn at random, or from weights in a file.
@@ -319,7 +311,7 @@ class TrainingSession:
         return replace(state, parameters=parameters, batch_stats=batch_stats, averages=averages)
 
     def _complete(self, loop: Loop, state: TrainState) -> None:
-        """Evaluates the runs that have not diverged once more, and ends their records."""
+        """Gives the runs that have not diverged their final evaluation, and ends their records."""
         if not any(writer.active for writer in self.writers):
             return
         if loop.stop():

@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-Kernel = Float[Array, "kernel_height kernel_width in_per_group out"]
+from xception_jax.ops.tiles import Kernel
+
 MergedKernel = Float[Array, "kernel_height kernel_width in_per_merged_group out"]
 
 # The most input channels of groups that are merged: the width of a TPU's registers.
@@ -38,10 +39,11 @@ def block_diagonal(kernel: Kernel, groups: int, merged: int) -> MergedKernel:
         [height, width, in / groups * merged, out], with zeros between channels of different groups.
     """
     inputs, features = kernel.shape[2:]
-    row, column = np.arange(merged * inputs), np.arange(features) * groups // features % merged
+    merged_inputs = np.arange(merged * inputs)
+    group_of_feature = np.arange(features) * groups // features % merged
     # Copies by a product with ones and zeros, in full precision, which is exact. To tile, reshape
     # or concatenate instead makes a TPU move every number several times.
-    copies = jnp.asarray(row[:, None] % inputs == np.arange(inputs), kernel.dtype)
+    copies = jnp.asarray(merged_inputs[:, None] % inputs == np.arange(inputs), kernel.dtype)
     rows = jnp.einsum("ri,hwif->hwrf", copies, kernel, precision=lax.Precision.HIGHEST)
-    own = row[:, None] // inputs == column
-    return jnp.where(own, rows, jnp.zeros((), kernel.dtype))
+    in_same_group = merged_inputs[:, None] // inputs == group_of_feature
+    return jnp.where(in_same_group, rows, jnp.zeros((), kernel.dtype))

@@ -1,4 +1,4 @@
-"""`train` and `status`: train one run, and show the state of runs."""
+"""`train`: train one run."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xception_jax.commands.console import (
-    Directory,
     ListSettings,
     Overrides,
     Workdir,
@@ -24,11 +23,10 @@ from xception_jax.commands.process import (
     require_devices,
 )
 from xception_jax.errors import FAILED, LOST_PEER, InputError
-from xception_jax.remote import copied, mirrored, require_local
+from xception_jax.remote import mirrored, require_local
 
 if TYPE_CHECKING:
     from xception_jax.config import Config
-    from xception_jax.sweep.ledger import RunStatus
 
 
 def train(
@@ -76,22 +74,22 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
     from xception_jax.commands.display import showing
     from xception_jax.records import ENDED
     from xception_jax.runtime import hosts
-    from xception_jax.runtime.run_directory import read_run, require_own
+    from xception_jax.runtime.run_directory import read_run, require_same_run
     from xception_jax.sweep.experiment import PlannedRun
     from xception_jax.sweep.local import SweepProgress
     from xception_jax.training import Interrupted, Labels, Progress
     from xception_jax.training import train as train_run
 
-    hosts.broadcast_from_leader(lambda: require_own(workdir, settings))
-    said = console if hosts.is_leader() else nowhere
+    hosts.broadcast_from_leader(lambda: require_same_run(workdir, settings))
+    output = console if hosts.is_leader() else nowhere
     if hosts.broadcast_from_leader(lambda: read_run(workdir)["status"] in ENDED):
-        said.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
+        output.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
     else:
         for note in hosts.all_or_raise(lambda: _data_notes(settings)):
-            said.print(f"data: {note}")
+            output.print(f"data: {note}")
     run = PlannedRun(name, settings.seed, settings)
     try:
-        with kept_apart(workdir), showing(said) as show:
+        with kept_apart(workdir), showing(output) as show:
 
             def listen(progress: Progress) -> None:
                 total = progress.total_steps
@@ -135,68 +133,6 @@ def _show_result(result: dict[str, Any], workdir: Path) -> None:
         f"done: {result['split']} {headline(result)}, top-5 {result['top5']:.4f}, "
         f"loss {result['loss']:.4f} on {result['examples']:,} images; files in {workdir}"
     )
-
-
-def status(directory: Directory) -> int:
-    """Show the status of each run of a sweep, and the reason for it.
-
-    Example: `xception-jax status results/nonlinearity`
-    """
-    from rich.table import Table
-
-    from xception_jax.commands.display import headline
-    from xception_jax.json_values import as_mapping, as_real, as_text, as_whole
-    from xception_jax.records import METRICS
-    from xception_jax.sweep.ledger import read_base_paths
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "status", "result", "images/s", "why"):
-        table.add_column(heading, overflow="fold")
-    with copied(directory) as local:
-        runs, bases = _statuses(local), read_base_paths(local)
-    if bases:
-        told = "; ".join(f"{as_text(name)}: {as_text(path)}" for name, path in bases.items())
-        console.print(f"bases: {told}")
-    for run in runs:
-        result = as_mapping(run.record.get("result"))
-        speed = as_real(run.record.get("images_per_second"))
-        pack = as_whole(as_mapping(run.record.get("pack")).get("size"))
-        has_metric = any(as_real(result.get(metric)) is not None for metric in METRICS)
-        table.add_row(
-            f"{as_text(run.arm)} seed {as_text(run.seed)}",
-            run.status,
-            f"{as_text(result.get('split'))} {headline(result)}" if has_metric else "",
-            (f"{speed:,.0f}" + (f" (pack of {pack})" if pack else "")) if speed else "",
-            as_text(run.reason),
-        )
-    console.print(table)
-    return 0
-
-
-def _statuses(directory: Path) -> "list[RunStatus]":
-    """The status of each run, of a sweep in its own directory or in an archive."""
-    from xception_jax.records import SWEEP
-    from xception_jax.sweep.ledger import (
-        RunStatus,
-        is_archived,
-        list_runs,
-        read_ledger,
-        read_statuses,
-    )
-
-    if not is_archived(directory):
-        return read_statuses(directory)
-    from xception_jax.report.reading import open_source
-
-    source = open_source(directory, read_ledger(directory / SWEEP))
-    statuses = []
-    for row in list_runs(directory):
-        files = source.files(row["directory"], [])
-        record = {"status": "planned"} if files.record is None else files.record
-        status = "unreadable" if files.changed else record.get("status", "unreadable")
-        reason = "; ".join(files.changed) or record.get("reason")
-        statuses.append(RunStatus(row["arm"], row["seed"], status, reason, record))
-    return statuses
 
 
 def _failed(workdir: Path, reason: str) -> int:
