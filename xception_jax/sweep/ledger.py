@@ -231,7 +231,9 @@ def read_whole_ledger(path: Path) -> dict[str, Any]:
     """
     content = read_ledger(path)
     experiment, packs = content["experiment"], content.get("packs", [])
-    fields = [(name, content, dict) for name in ("packs", "declarations", "post_hoc_claims")]
+    fields: list[tuple[str, dict[str, Any], type]] = [
+        (name, content, dict) for name in ("packs", "declarations", "post_hoc_claims")
+    ]
     fields += [("claims", experiment, dict), ("seeds", experiment, int), ("looks", experiment, int)]
     for name, of, kind in fields:
         values = of.get(name, [])
