@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -42,11 +43,12 @@ def test_a_log_that_leads_out_of_the_sweep_is_named(tmp_path, monkeypatch):
         def row(self, _):
             return {}
 
+    runs: list[Any] = [Run()]
     module = "xception_jax.launchers.launching"
     monkeypatch.setattr(f"{module}.plan_missing", lambda *_, **__: ([], [Pack()]))
     monkeypatch.setattr(f"{module}.record_packs", lambda *_: [4])
     with pytest.raises(InputError, match=r"4\.log.*by a link"):
-        plan_units(tmp_path, [Run()], sizes=None, warn=print)
+        plan_units(tmp_path, runs, sizes=None, warn=print)
     assert not (tmp_path.parent / "victim").exists()
 
 

@@ -201,7 +201,12 @@ def test_a_table_that_unpacks_to_gigabytes_is_refused_unread(
     assert (archive / name).stat().st_size < 1 << 16
     monkeypatch.setattr("xception_jax.report.archive._MOST_UNPACKED", 1 << 24)
     read, scan = [], pl.scan_parquet
-    monkeypatch.setattr(pl, "scan_parquet", lambda file: read.append(file) or scan(file))
+
+    def noted(file: io.BytesIO) -> pl.LazyFrame:
+        read.append(file)
+        return scan(file)
+
+    monkeypatch.setattr(pl, "scan_parquet", noted)
     assert "unpacks to more than 16,777,216 bytes" in refusal(call, archive, name)
     assert len(read) == (name == "curves.parquet")  # the other file, which comes first
 

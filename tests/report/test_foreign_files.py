@@ -163,8 +163,8 @@ def test_predictions_packed_by_a_method_without_bounds_are_not_unpacked(tmp_path
 
 
 def test_an_index_that_is_none_takes_no_more_than_its_bytes(tmp_path):
-    arrays = {"correct": np.ones(4, bool), "index": np.ones(1 << 22, bool)}
-    np.savez_compressed(tmp_path / PREDICTIONS, **arrays)
+    index = np.ones(1 << 22, bool)
+    np.savez_compressed(tmp_path / PREDICTIONS, correct=np.ones(4, bool), index=index)
     tracemalloc.start()
     assert read_predictions(tmp_path) is not None
     assert tracemalloc.get_traced_memory()[1] < 3 << 22
