@@ -104,3 +104,11 @@ def test_a_named_cache_is_used_only_if_nobody_else_can_write_to_it(
     assert caplog.text.count("JAX_COMPILATION_CACHE_DIR is not used") == bool(fault)
     assert caplog.text.count(said) == bool(fault)
     assert named.stat().st_mode & 0o777 == (0o777 if fault == "open" else 0o755)
+
+
+def test_a_name_that_another_user_chose_commands_no_terminal(home, monkeypatch, caplog):
+    (planted := home / "xception_jax" / "kernels" / "\x1b[2Jx").mkdir(parents=True)
+    give_away(planted, monkeypatch)
+    cache_directory()
+    assert "belongs to another user" in caplog.text
+    assert "\x1b" not in caplog.text

@@ -100,6 +100,12 @@ def test_words_of_the_command_line(word, value):
         ("optimizer.option.b2=0.9", "nearest valid value: 'optimizer.options'"),
         ("train.profile_steps=[3]", "the first and the last step"),
         ("wandb.mode=onlin", "nearest valid value: 'online'"),
+        ("wandb.project=team/x", "the team goes into wandb.entity; nearest valid value: 'x'"),
+        ("wandb.project=", "1 to 128 characters"),
+        ("wandb.entity=a:b", "none of them"),
+        ("wandb.tags=a", "or a list such as ['a']"),
+        ("wandb.tags=a,", "1 to 64 characters"),
+        (f"wandb.tags=a,{'b' * 65}", "1 to 64 characters"),
     ],
 )
 def test_bad_values_are_refused_in_one_line_with_the_nearest(word, message):
@@ -108,6 +114,11 @@ def test_bad_values_are_refused_in_one_line_with_the_nearest(word, message):
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert word.partition("=")[0] in str(error.value)
+
+
+def test_tags_may_be_separated_by_commas():
+    for words in ("wandb.tags=a,b", "wandb.tags=a, b", "wandb.tags=['a','b']"):
+        assert resolve(overrides=[words]).wandb.tags == ("a", "b")
 
 
 def test_whole_numbers_may_be_written_as_floats():

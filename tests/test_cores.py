@@ -64,6 +64,14 @@ def test_a_quota_counts_where_it_is_less_than_the_affinity(
     assert usable_cores(fabricate(tmp_path, mounts, memberships, files)) == cores
 
 
+def test_a_mount_may_have_a_name_in_any_encoding(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    root = fabricate(tmp_path, V2, "0::/\n", {"cpu.max": "200000 100000\n"})
+    mounts = root / "proc/self/mountinfo"
+    mounts.write_bytes(b"31 23 8:1 / /media/caf\xe9 rw - vfat /dev/sdb1 rw\n" + mounts.read_bytes())
+    assert usable_cores(root) == 2
+
+
 def test_without_control_groups_the_affinity_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     assert usable_cores(tmp_path) == 2

@@ -11,7 +11,7 @@ import pytest
 from tests.programs import program
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 from xception_jax.config import resolve
-from xception_jax.errors import InputError
+from xception_jax.errors import InputError, require_no_password
 from xception_jax.remote.store import url_of
 
 SECRETS = {
@@ -106,3 +106,35 @@ def test_a_password_in_a_config_or_api_is_refused_unsaid():
         assert "PLANTED" not in str(error.value)
     for plain in ("s3://bucket/a:b@c", "gs://bucket/me@host", "/data/a:b@c"):
         resolve({"data.directory": plain})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://AKIAPLANTED:SECRET/PLANTED+x@bucket/sweep",  # secret keys of AWS have slashes
+        "s3:/AKIAPLANTED:SECRET/PLANTED@bucket/sweep",
+        "https://me:pa:ss@host/set",
+        "https://:SECRETPLANTED@host",
+        "data.directory=gs://me:12345@bucket",
+        "--export=ALL,WANDB_API_KEY=PLANTED",  # of sbatch
+        "AWS_SECRET_ACCESS_KEY=PLANTED",
+    ],
+)
+def test_a_password_of_any_letters_is_refused_unsaid(text):
+    with pytest.raises(InputError, match="holds a key or password") as error:
+        require_no_password("argument", text)
+    assert "PLANTED" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://host:8080/me@b",
+        "http://127.0.0.1:9/x:y@z",
+        "s3://b/a:b@c",
+        "--export=ALL,WANDB_API_KEY",
+        "model.token=3",
+    ],
+)
+def test_what_holds_no_password_is_taken(text):
+    require_no_password("argument", text)

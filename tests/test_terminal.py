@@ -12,6 +12,7 @@ import pytest
 from tests.synthetic_sweep import finished_sweep, new_sweep  # noqa: F401 - fixtures of these tests
 from xception_jax.commands.process import interruptible
 from xception_jax.commands.terminal import SafeConsole, open_console
+from xception_jax.errors import last_words
 
 COMMAND = f"{sys.executable} -m xception_jax"
 HOSTILE = "none\x1b]0;owned\x07\x1b[2J\u202e\r\x9b31m"
@@ -104,3 +105,19 @@ def test_under_nohup_a_hangup_stays_ignored():
             assert not stop()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_last_words_command_no_terminal(capfd):
+    last_words(f"xception-jax: {HOSTILE}\nis gone")
+    said = capfd.readouterr().err
+    assert said.endswith("is gone\n")
+    assert len(said.splitlines()) == 1
+    assert said[:-1].isprintable()
+
+
+def test_error_lines_of_long_words_are_cut(call, tmp_path):
+    for words in (("status", "a", "x" * 50_000), ("x" * 50_000,), ("report", "y" * 50_000)):
+        code, _, err = call(*words)
+        assert code == 2
+        assert len(err.splitlines()) == 1
+        assert len(err) < 10_000

@@ -68,7 +68,12 @@ def distrust(directory: Path) -> str:
         for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - fast
             status = os.stat(path) if path == str(directory) else os.lstat(path)  # noqa: PTH116
             if status.st_uid not in trusted:
-                return f"{path} belongs to another user"
+                return f"{_printable(path)} belongs to another user"
             if is_open and status.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(status.st_mode):
-                return f"others can write to {path}"
+                return f"others can write to {_printable(path)}"
     return ""
+
+
+def _printable(path: str | Path) -> str:
+    """A path, in which another user has put names, without what would command a terminal."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(path))

@@ -27,13 +27,14 @@ from xception_jax.commands.sync import sync
 from xception_jax.commands.terminal import open_standard_streams
 from xception_jax.commands.train import train
 from xception_jax.commands.weights import convert, export, predict
-from xception_jax.errors import FAILED, InputError, require_no_password
+from xception_jax.errors import FAILED, InputError, require_no_password, shortened
 
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+_LONGEST = 7000  # characters of an error line
 RUNS = train, sweep, confirm, status, report, audit, sync, plan
 WEIGHTS = evaluate, convert, predict, export
 for command in RUNS + WEIGHTS:
@@ -83,13 +84,14 @@ def _given(error: Exception) -> str:
 
 
 def _refuse(message: str) -> int:
-    warn(f"xception-jax: {' '.join(message.split())}")
+    warn(f"xception-jax: {shortened(' '.join(message.split()), _LONGEST)}")
     return 2
 
 
 def _fail(error: Exception) -> int:
     """Says what the system refuses, such as space, permission or threads: no fault of ours."""
-    warn(f"xception-jax: {type(error).__name__}: {' '.join(str(error).split())}")
+    message = shortened(" ".join(str(error).split()), _LONGEST)
+    warn(f"xception-jax: {type(error).__name__}: {message}")
     return FAILED
 
 

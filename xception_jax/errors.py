@@ -11,7 +11,12 @@ from contextlib import contextmanager, suppress
 DONE, FAILED, INVALID, STUCK, LOST_PEER, INTERRUPTED = 0, 1, 2, 70, 71, 75
 
 
-_PASSWORD = re.compile(r"\w:/{1,2}[^/\s]*:[^/\s]*@")  # a Path has one slash where its URL had two
+# In URLs: a Path has one slash where its URL had two, and keys of AWS have slashes; a number before
+# a slash is a port. And assignments, such as those in options of sbatch.
+_PASSWORD = re.compile(
+    r"\w:/{1,2}[^/\s:@]*:(?!\d{1,5}/)[^\s@]*@"
+    r"|[A-Z_]*(?:SECRET|TOKEN|PASSWORD|API_KEY|ACCESS_KEY)[A-Z_]*=[^\s,'\"]"
+)
 
 
 class InputError(Exception):
@@ -23,9 +28,9 @@ class InputError(Exception):
 
     def __init__(self, field: str, value: object, reason: str, nearest: object = None) -> None:
         self.field, self.value, self.reason, self.nearest = field, value, reason, nearest
-        assignment = "" if value is None else f"={_short(_shown(value))}"
+        assignment = "" if value is None else f"={shortened(_shown(value))}"
         hint = "" if nearest is None else f"; nearest valid value: {nearest!r}"
-        line = f"{_short(field)}{assignment}: {_short(reason, 6000)}{hint}"
+        line = f"{shortened(field)}{assignment}: {shortened(reason, 6000)}{hint}"
         super().__init__(" ".join(line.split()))
 
 
@@ -37,8 +42,8 @@ def _shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def _short(text: str, most: int = 300) -> str:
-    """The text with its middle left out where it is long."""
+def shortened(text: str, most: int = 300) -> str:
+    """The text with its middle left out where it has more characters than `most`."""
     if len(text) <= most:
         return text
     return f"{text[: most * 2 // 3]} ... {text[-most // 3 :]}"
@@ -61,26 +66,30 @@ def refused(field: str, value: object, reason: str) -> Iterator[None]:
 
 
 def require_no_password(field: str, text: str) -> None:
-    """Raises `InputError` for a URL with a key or password, without repeating it.
+    """Raises `InputError` for a key or password in a URL or an assignment, without repeating it.
 
     Configs, commands and pages are recorded and shared with all that stands in them.
     """
     if _PASSWORD.search(text):
         reason = (
-            "a URL in it holds a key or password, which records and pages would show: give it in "
-            "the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "it holds a key or password, which records and pages would show: give it in the "
+            "environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
         raise InputError(field, None, reason)
 
 
 def last_words(text: str) -> None:
-    """Writes one line on standard error at once, from any thread: the process is about to end."""
+    """Writes one line on standard error at once, from any thread: the process is about to end.
+
+    No character of it commands the terminal, whatever names stand in it.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     try:
         descriptor = sys.stderr.fileno()  # not always 2: see `commands.library_output`
     except (AttributeError, OSError, ValueError):
         descriptor = 2
     with suppress(OSError):
-        os.write(descriptor, f"{' '.join(text.split())}\n".encode(errors="replace"))
+        os.write(descriptor, f"{line}\n".encode(errors="replace"))
 
 
 def nearest_name(name: object, choices: Iterable[str]) -> str | None:

@@ -29,7 +29,7 @@ from xception_jax.regular_files import NO_SPACE, open_for_reading, open_regular
 RENEWED = 10.0  # seconds between renewals
 MISSED = 6  # renewals that a living process does not miss
 EXCLUSIVE = f"{LOCK}.exclusive"
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # macOS has both
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def open_for_reading(path: Path) -> io.BufferedReader:
 
 
 def read_regular(path: Path, most: int = MAX_BYTES) -> bytes:
-    """Reads a regular file whole.
+    """Reads a regular file whole, as it is when it is opened.
 
     Args:
         path: path of the file.
@@ -54,10 +54,10 @@ def read_regular(path: Path, most: int = MAX_BYTES) -> bytes:
         OSError: the file cannot be read, is not a regular one, or is larger than the limit.
     """
     with open_for_reading(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"has more than {most:,} bytes", str(path))
-    return content
+        # Of the limit itself `read` would allocate as much, however small the file.
+        if (size := os.fstat(file.fileno()).st_size) > most:
+            raise OSError(errno.EFBIG, f"has more than {most:,} bytes", str(path))
+        return file.read(size)
 
 
 def write_regular(path: Path, content: bytes) -> None:
@@ -72,6 +72,23 @@ def write_regular(path: Path, content: bytes) -> None:
         while left:
             left = left[file.write(left) :]
         os.fsync(file.fileno())
+
+
+def require_regular_tree(directory: Path) -> None:
+    """Checks a directory before a library reads it, which would open whatever lies there.
+
+    Raises:
+        OSError: something below it is no regular file and no directory, but a pipe or a link.
+    """
+    for folder, folders, names in os.walk(directory):
+        for name in (*folders, *names):
+            path = os.path.join(folder, name)  # noqa: PTH118 - of thousands of files, `Path` is slow
+            try:
+                mode = os.lstat(path).st_mode
+            except FileNotFoundError:  # deleted meanwhile
+                continue
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise OSError(errno.EINVAL, "is not a regular file", path)
 
 
 def inside(directory: Path, name: str) -> Path:

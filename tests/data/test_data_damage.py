@@ -1,6 +1,7 @@
 """Tests of damaged prepared data sets: they read bit for bit the same, or fail with one line."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -84,4 +85,14 @@ def test_no_class_but_those_of_tfds_is_imported_for_a_prepared_set(planted, dire
     with pytest.raises(InputError, match=r"features\.json names .* no feature of TFDS"):
         require_trusted_features(NAME, path.parent)
     with pytest.raises(InputError, match="no feature of TFDS"):
+        images_of(directory, "in_memory")
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "label.labels.txt", "features.json"])
+def test_a_pipe_in_a_prepared_set_is_named(name: str, directory: Path) -> None:
+    """TFDS would open it, and wait for its other end."""
+    (path,) = directory.rglob(name)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="is not a regular file"):
         images_of(directory, "in_memory")

@@ -1,6 +1,7 @@
 """Fingerprints: other labels, pixels, files or classes are seen, and copies are the same data."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -190,3 +191,25 @@ def test_a_split_without_some_class_says_so(tmp_path: Path, rng: np.random.Gener
 def test_the_shipped_set_is_carved_in_equal_parts(prepared: str) -> None:
     source = load("fashion_mnist_mini", directory=prepared)
     assert classes_of(source)["valid"] == [120] * 10
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    write_folder(root := tmp_path / "set", rng, SPLITS)
+    path = root / "train" / "ant" / "000.png"
+    path.unlink()
+    os.mkfifo(path)
+    settings = {"name": "folder", "directory": str(root), "corrupt_images": "skip"}
+    assert fingerprint("streaming", **settings).splits["train"].examples == 24
+
+
+def test_class_names_may_be_in_any_encoding(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Archives of other systems unpack to names of folders that are no UTF-8."""
+    write_folder(root := tmp_path / "set", rng, SPLITS)
+    before = fingerprint("in_memory", name="folder", directory=str(root))
+    root = root.rename(tmp_path / "other")
+    for split in SPLITS:
+        (root / split / "cat").rename(os.fsdecode(os.fsencode(root / split) + b"/caf\xe9"))
+    after = fingerprint("in_memory", name="folder", directory=str(root))
+    assert before.classes != after.classes

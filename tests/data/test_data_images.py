@@ -2,18 +2,26 @@
 
 import io
 import struct
+import threading
+import time
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.data.fabricate import encode
+from xception_jax.data.budget import Budget
 from xception_jax.data.images import (
     CROP_DRAWS,
     CorruptImage,
     central_crop,
     decode,
+    decode_and,
     random_resized_crop,
 )
 
@@ -174,6 +182,63 @@ def test_damaged_files_are_named(rng: np.random.Generator) -> None:
     for content in (b"", b"no image", png[:200], jpeg[: len(jpeg) // 2], png[:-30], bomb):
         with pytest.raises(CorruptImage, match=r"^train\[3\] cannot be decoded: \w+"):
             decode(content, 3, "train[3]")
+
+
+def test_a_program_in_postscript_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow starts Ghostscript for it, whatever the name of the file."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "EPS")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_: pytest.fail("it was run"))
+    with pytest.raises(CorruptImage, match="PostScript, which is not run"):
+        decode(buffer.getvalue(), 3, "a.jpg")
+
+
+def test_images_of_all_threads_share_a_budget(rng: np.random.Generator) -> None:
+    """Of images larger than the budget one is decoded and used at a time; small ones meanwhile."""
+    budget, most, lock, active = Budget(100), [0], threading.Lock(), []
+
+    def work(amount: int) -> None:
+        with budget.taking(amount):
+            with lock:
+                active.append(amount)
+                most[0] = max(most[0], sum(min(each, 100) for each in active))
+            time.sleep(0.001)
+            with lock:
+                active.remove(amount)
+
+    amounts = [int(amount) for amount in rng.choice([1, 30, 70, 500], 60)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, amounts))
+    assert 0 < most[0] <= 100
+    with pytest.raises(ZeroDivisionError), budget.taking(100):
+        _ = 1 / 0
+    with budget.taking(100):  # given back
+        pass
+
+
+def test_an_image_is_used_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    class Noting(Budget):
+        @contextmanager
+        def taking(self, amount: int) -> Iterator[None]:
+            taken.append(amount)
+            yield
+            taken.append(-amount)
+
+    monkeypatch.setattr("xception_jax.data.images._budget", Noting(1))
+    content = encode(np.zeros((20, 30, 3), np.uint8))
+    assert decode_and(lambda image: (image.size, list(taken)), content, 3, "x") == (
+        (30, 20),
+        [20 * 30 * 11],
+    )
+    assert sum(taken) == 0
+
+
+def test_a_file_that_is_no_image_is_named_and_no_object_of_python(tmp_path: Path) -> None:
+    (path := tmp_path / "a.jpg").write_text("no image")
+    with pytest.raises(CorruptImage, match=r"^a\.jpg cannot be decoded: .*image file it$"):
+        decode(path, 3, "a.jpg")
 
 
 def test_central_crop_takes_the_centre(rng: np.random.Generator) -> None:

@@ -1,10 +1,12 @@
 """Tests of both pipelines: one interface, one order, every example counted once."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import grain
 import numpy as np
 import pytest
 from PIL import Image
@@ -220,6 +222,24 @@ def test_wrong_label_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"train\[\d+\], whose label is not one of 0…1: 3"):
         source.splits["train"].read(0)
+
+
+@pytest.mark.parametrize(("asked", "started"), [(8, 6), (2, 2)])
+def test_a_quota_bounds_the_threads_that_decode(
+    asked: int, started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two for each core that there is, however many the setting allows."""
+    monkeypatch.setattr("xception_jax.data.streaming.usable_cores", lambda: 3)
+    options, made = grain.ReadOptions, []
+
+    def noted(**given: int) -> Any:
+        made.append(given)
+        return options(**given)
+
+    monkeypatch.setattr(grain, "ReadOptions", noted)
+    with closing(digits(pipeline="streaming", threads=asked)) as pipeline:
+        next(pipeline.train_batches(0))
+    assert made == [{"num_threads": started, "prefetch_buffer_size": started}]
 
 
 def test_auto_streams_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -321,7 +321,8 @@ def test_bad_folders_are_named(tmp_path: Path, rng: np.random.Generator) -> None
     with pytest.raises(InputError, match=r"bees': is a class that train does not have.*'bee'"):
         load("folder", directory=str(tmp_path / "images"))
     (tmp_path / "images" / "val" / "bees").rmdir()
-    (tmp_path / "images" / "train" / "__MACOSX").mkdir()
+    for name in ("__MACOSX", "#recycle", "@eaDir", "lost+found", ".Trashes"):
+        (tmp_path / "images" / "train" / name).mkdir()
     assert load("folder", directory=str(tmp_path / "images")).class_names == ("ant", "bee", "cat")
     (tmp_path / "images" / "train" / "dog").mkdir()
     with pytest.raises(InputError, match=r"train/dog': holds no images"):

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tests.pretrained import timm_layout
 from tests.programs import program
 from tests.weight_files import SMALL, assert_equal, random_model, read, values_of
-from xception_jax.commands.weights import convert, export, predict
+from xception_jax.commands.weights import _read_names, convert, export, predict
 from xception_jax.errors import InputError
 from xception_jax.pretrained import TIMM, expected_by, save_keras_weights
 from xception_jax.pretrained.directory import read_weights
@@ -267,3 +267,8 @@ def test_a_place_or_platform_that_does_not_exist_is_said(converted, tmp_path, wo
     with pytest.raises(InputError, match=message):
         run("export", converted, *output, *(word.format(tmp=tmp_path) for word in words))
     assert not list(tmp_path.iterdir())
+
+
+def test_names_of_classes_from_an_editor_of_windows(tmp_path):
+    (path := tmp_path / "names.txt").write_bytes("\ufeffcat\r\ndog\r\n".encode())
+    assert _read_names(path) == ("cat", "dog")

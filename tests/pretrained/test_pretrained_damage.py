@@ -1,8 +1,11 @@
 """Damaged and malicious weight files: each is refused in one line, and nothing is executed."""
 
 import io
+import os
 import pickle
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import h5py
@@ -14,6 +17,7 @@ from tests.weight_files import SMALL, random_model, read, values_of
 from xception_jax.errors import InputError
 from xception_jax.models import functionalize
 from xception_jax.pretrained import WeightsMismatch, load_weights, save_keras_weights
+from xception_jax.pretrained.directory import _require_intact
 from xception_jax.pretrained.layers import array_paths, axes_from_torch, layer_table
 
 LAYER = "layers/separable_conv2d_2/vars"
@@ -196,6 +200,22 @@ def test_an_array_of_which_nothing_is_stored_is_not_read_as_zeros(copy):
     assert "declares more than is stored" in refusal(copy)
 
 
+def test_a_chunk_that_unpacks_to_more_than_it_holds_takes_no_memory(copy):
+    packed = zlib.compress(bytes(2**26))
+    with h5py.File(copy, "a") as file:
+        shape = file[f"{LAYER}/0"].shape
+        values = file[f"{LAYER}/0"][...]
+        del file[f"{LAYER}/0"]
+        options = {"chunks": shape, "compression": "gzip", "fletcher32": True, "shuffle": True}
+        file[LAYER].create_dataset("0", data=values, **options)
+    read(copy)  # packed as people pack
+    with h5py.File(copy, "a") as file:
+        del file[f"{LAYER}/0"]
+        dataset = file[LAYER].create_dataset("0", shape, "f4", chunks=shape, compression="gzip")
+        dataset.id.write_direct_chunk((0,) * len(shape), packed)
+    assert "unpacks to more than it should hold" in refusal(copy)
+
+
 @pytest.mark.parametrize("dtype", [h5py.ref_dtype, h5py.string_dtype(), np.dtype("c8")])
 def test_what_is_no_array_of_numbers_is_refused(copy, dtype):
     with h5py.File(copy, "a") as file:
@@ -270,3 +290,28 @@ def test_a_legacy_file_that_lists_what_it_has_not(tmp_path):
 
 def test_the_small_timm_file_is_good(tensors):
     assert len(load_file(tensors)) == len(read(tensors))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_that_lies_about_a_size_takes_no_memory(method, tmp_path):
+    """What is unpacked is bounded by what the archive declares, not by what there is."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("model.weights.h5", bytes(2**24))
+    content = bytearray(buffer.getvalue())
+    directory = content.rindex(b"PK\x01\x02")
+    content[directory + 24 : directory + 28] = (1000).to_bytes(4, "little")
+    (path := tmp_path / "lying.keras").write_bytes(content)
+    tracemalloc.start()
+    text = refusal(path)
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+    assert "another method" in text or "another size" in text or "CRC" in text
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_or_device_among_converted_weights_is_named(tmp_path, plant):
+    (tmp_path / "arrays").mkdir()
+    plant(tmp_path / "arrays" / "_METADATA")
+    with pytest.raises(InputError, match=r"_METADATA.*convert it again"):
+        _require_intact(tmp_path, {})

@@ -103,6 +103,20 @@ def test_layers_that_are_not_understood_are_named(base, tmp_path, layer, named):
             with_own_preprocessing(path, opened.config, expected_by("keras"))
 
 
+@pytest.mark.parametrize("name", ["rescaling", "normalization"])
+def test_scaling_behind_the_first_convolution_is_named(tmp_path, name):
+    """It is not the images that such a layer scales, and nothing here would do it."""
+    scaling = {
+        "rescaling": layers.Rescaling(0.1),
+        "normalization": layers.Normalization(mean=1, variance=4),
+    }
+    parts = [layers.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*parts, scaling[name], layers.Dense(4)])
+    text = model.to_json()
+    with pytest.raises(InputError, match=rf"{name}\w*' \(\w+\) is not understood"):
+        with_own_preprocessing(tmp_path / "own.keras", text, expected_by("keras"))
+
+
 def test_arithmetic_on_images_is_named(base, tmp_path):
     inputs = layers.Input((SIZE, SIZE, 3))
     keras.Model(inputs, base(inputs / 127.5 - 1)).save(tmp_path / "own.keras")

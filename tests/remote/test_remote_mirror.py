@@ -312,3 +312,10 @@ def test_unsupported_uses_are_refused_in_one_line(words, reason, call):
 )
 def test_a_url_is_recognized_as_text_and_as_a_path(location, url):
     assert url_of(location) == url
+
+
+@pytest.mark.parametrize("location", ["s3://bucket/..", Path("memory:/a/../b"), "file:///tmp/.."])
+def test_a_url_that_leads_upwards_is_refused(location):
+    """Its last part would be the name of the directory that holds the copies of all others."""
+    with pytest.raises(InputError, match="is no URL of a directory"):
+        url_of(location)

@@ -188,6 +188,40 @@ def test_a_table_of_millions_of_empty_rows_is_refused(call: Call, archive: Path)
     assert "rows" in refusal(call, archive, "records.parquet")
 
 
+@pytest.mark.parametrize("name", ["records.parquet", "curves.parquet"])
+def test_a_table_that_unpacks_to_gigabytes_is_refused_unread(
+    call: Call, archive: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Polars unpacks a page whole, whatever the footer says of its size."""
+    column = "record" if name == "records.parquet" else "split"
+    frame = pl.read_parquet(archive / name).head(1)
+    texts = [f"{number:>{1 << 21}}" for number in range(9)]
+    large = pl.concat([frame] * len(texts)).with_columns(pl.Series(column, texts))
+    forge(archive, name, parquet(large))
+    assert (archive / name).stat().st_size < 1 << 16
+    monkeypatch.setattr("xception_jax.report.archive._MOST_UNPACKED", 1 << 24)
+    read, scan = [], pl.scan_parquet
+
+    def noted(file: io.BytesIO) -> pl.LazyFrame:
+        read.append(file)
+        return scan(file)
+
+    monkeypatch.setattr(pl, "scan_parquet", noted)
+    assert "unpacks to more than 16,777,216 bytes" in refusal(call, archive, name)
+    assert len(read) == (name == "curves.parquet")  # the other file, which comes first
+
+
+@pytest.mark.parametrize("name", ["records.parquet", "curves.parquet"])
+def test_texts_that_a_dictionary_repeats_without_end_are_refused(
+    call: Call, archive: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    column = "record" if name == "records.parquet" else "split"
+    frame = pl.read_parquet(archive / name).head(1).with_columns(pl.lit("x" * 10**5).alias(column))
+    forge(archive, name, parquet(pl.concat([frame] * 100)))
+    monkeypatch.setattr("xception_jax.report.archive._MOST_UNPACKED", 1 << 20)
+    assert "bytes; the limit is 1,048,576" in refusal(call, archive, name)
+
+
 def test_cells_that_are_no_records_are_noted_as_in_a_directory(archive: Path) -> None:
     frame = pl.read_parquet(archive / "records.parquet")
     values = {"record": "{", "config": "[]", "pairing": "nan", "changed": "{", "examples": 10**12}

@@ -4,9 +4,11 @@ Every command runs in a process of its own, with a limit of time and memory, sin
 waits for a pipe, or reads a device, would otherwise stop the tests with it.
 """
 
+import io
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -147,3 +149,35 @@ def test_long_names_are_cut_in_error_lines():
     error = InputError("arm" * 1000, "x" * 10**6, "is unknown " + "y" * 10**6, "none")
     assert len(str(error)) < 8000
     assert str(error).endswith("nearest valid value: 'none'")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_predictions_packed_by_a_method_without_bounds_are_not_unpacked(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / PREDICTIONS, "w", method) as archive:
+        np.lib.format.write_array(buffer := io.BytesIO(), np.ones(1 << 24, bool))
+        archive.writestr("correct.npy", buffer.getvalue())
+    tracemalloc.start()
+    assert read_predictions(tmp_path) is None
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+def test_an_index_that_is_none_takes_no_more_than_its_bytes(tmp_path):
+    index = np.ones(1 << 22, bool)
+    np.savez_compressed(tmp_path / PREDICTIONS, correct=np.ones(4, bool), index=index)
+    tracemalloc.start()
+    assert read_predictions(tmp_path) is not None
+    assert tracemalloc.get_traced_memory()[1] < 3 << 22
+    tracemalloc.stop()
+
+
+def test_logs_without_end_are_refused_together(finished_sweep, call, monkeypatch):
+    """A file of gigabytes in which nothing was written takes no space, and so there can be many."""
+    monkeypatch.setattr("xception_jax.report.logs._MOST", 1 << 20)
+    for arm in finished_sweep.arms:
+        for seed in finished_sweep.seeds:
+            with (finished_sweep.run_directory(arm, seed) / METRICS_LOG).open("wb") as file:
+                file.truncate(1 << 19)
+    code, _, err = call("report", finished_sweep.directory)
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert "over 1,048,576 bytes together" in err

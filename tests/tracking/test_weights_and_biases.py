@@ -215,6 +215,13 @@ def test_disabled_writes_nothing_and_imports_nothing(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+def test_the_variable_that_disables_wandb_is_obeyed(tmp_path, open_run, monkeypatch):
+    """It is how machines without W&B are set up, and its own library obeys it only by default."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    open_run().finish({})
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
 def test_a_run_without_wandb_keeps_its_log(tmp_path, open_run, make_rows, warnings, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     tracker = open_run()
@@ -294,3 +301,15 @@ def test_tracker_names_what_a_loop_gets_wrong(open_run, make_rows):
     log_all(tracker, make_rows(1, 3))
     with pytest.raises(ValueError, match="step 3"):
         tracker.log(make_rows(3, 3)[0])
+
+
+def test_files_are_neither_written_nor_deleted_through_a_link(tmp_path, open_run, warnings):
+    """A directory that somebody else has made may have a link in the place of `wandb/`."""
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / f"run-1-{RUN_ID[:16]}").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "wandb").symlink_to(elsewhere)
+    open_run(tmp_path / "run").finish({})
+    assert [path.name for path in elsewhere.iterdir()] == [f"run-1-{RUN_ID[:16]}"]
+    assert len(warnings) == 1
+    assert "by a link" in warnings[0]

@@ -92,7 +92,7 @@ def convert(
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        names = read_regular(path).decode().splitlines()
+        names = read_regular(path).decode("utf-8-sig").splitlines()  # editors of Windows mark it
     except (OSError, ValueError) as error:
         raise InputError("--class-names", str(path), f"cannot be read: {error}") from error
     return tuple(name.strip() for name in names)

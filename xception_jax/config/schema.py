@@ -17,6 +17,7 @@ from xception_jax.config.fields import (
     path_or_none,
     plain,
     setting,
+    text,
     walk,
 )
 from xception_jax.config.model import ModelConfig
@@ -30,6 +31,29 @@ def _step_range(name: str, value: Any) -> tuple[int, ...]:
     if steps and (len(steps) != 2 or steps[0] > steps[1]):
         raise InputError(name, value, "must be the first and the last step, or empty")
     return tuple(steps)
+
+
+def _wandb_name(name: str, value: Any) -> str | None:
+    """Checks the name of a project or team at W&B, which refuses others only once a run starts."""
+    if value is None and name.endswith("entity"):
+        return None
+    given = text(name, value)
+    if not given or len(given) > 128 or set(given) & set(r"/\#?%:"):
+        reason = "must have 1 to 128 characters, none of them / \\ # ? % or :"
+        if given.count("/") == 1 and name.endswith("project"):
+            reason += "; the team goes into wandb.entity"
+        raise InputError(name, value, reason, given.rpartition("/")[2] or None)
+    return given
+
+
+def _tags(name: str, value: Any) -> tuple[str, ...]:
+    given = value.split(",") if isinstance(value, str) and "," in value else value
+    if not isinstance(given, (list, tuple)):
+        raise InputError(name, value, "must be tags such as a,b, or a list such as ['a']")
+    tags = tuple(text(name, tag).strip() for tag in given)
+    if not all(0 < len(tag) <= 64 for tag in tags):
+        raise InputError(name, value, "must be tags of 1 to 64 characters")
+    return tags
 
 
 _OF_THE_SOURCE = (
@@ -266,9 +290,15 @@ class WandbConfig(Checked):
     mode: Literal["offline", "online", "disabled"] = setting(
         "offline", "mode of the mirror at W&B", identity=False, in_pack="free"
     )
-    project: str = setting("xception-jax", "W&B project", identity=False, in_pack="free")
-    entity: str | None = setting(None, "W&B team or user", identity=False, in_pack="free")
-    tags: tuple[str, ...] = setting((), "W&B tags", identity=False, in_pack="free")
+    project: str = setting(
+        "xception-jax", "W&B project", check=_wandb_name, identity=False, in_pack="free"
+    )
+    entity: str | None = setting(
+        None, "W&B team or user", check=_wandb_name, identity=False, in_pack="free"
+    )
+    tags: tuple[str, ...] = setting(
+        (), "W&B tags, separated by commas", check=_tags, identity=False, in_pack="free"
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ ImageNet, …) need TensorFlow, once.
 """
 
 import contextlib
+import errno
 import importlib.util
 import re
 import shutil
@@ -131,6 +132,9 @@ def read(
             is not stored for random access, or damaged.
     """
     with damage_as_input_error(name, path):
+        for file in path.iterdir():  # TFDS would wait for a pipe
+            if not (file.is_file() or file.is_dir()):
+                raise OSError(errno.EINVAL, "is not a regular file", str(file))
         require_trusted_features(name, path)
         builder = tfds.builder_from_directory(str(path))
     stored = builder.info.file_format

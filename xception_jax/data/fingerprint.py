@@ -18,6 +18,7 @@ import numpy as np
 
 from xception_jax.data.images import Encoded
 from xception_jax.data.splits import Records, Source, Split
+from xception_jax.regular_files import read_regular
 
 SAMPLE = 256
 """Examples of each split of a streaming set that are read for its fingerprint."""
@@ -171,7 +172,8 @@ def _sha256(parts: Sequence[bytes]) -> str:
 
 
 def _names(source: Source) -> str:
-    return _sha256([f"{name}\n".encode() for name in source.class_names])
+    names = (f"{name}\n" for name in source.class_names)  # of folders, in any encoding
+    return _sha256([name.encode("utf-8", "surrogateescape") for name in names])
 
 
 def _files_digest(records: Records) -> str:
@@ -187,7 +189,7 @@ def _files_digest(records: Records) -> str:
 def _content(encoded: Encoded) -> bytes:
     if isinstance(encoded, Path):
         try:
-            return encoded.read_bytes()
+            return read_regular(encoded)
         except OSError:  # an unreadable image is for data.corrupt_images to deal with
             return b""
     return encoded if isinstance(encoded, bytes) else encoded.tobytes()

@@ -13,7 +13,11 @@ from xception_jax.errors import InputError, nearest_name
 
 _SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 # Folders that operating systems and their disks leave beside one's own.
-_SYSTEM = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
+_SYSTEM = (
+    *("__MACOSX", "Network Trash Folder", "Temporary Items"),
+    *("$RECYCLE.BIN", "RECYCLER", "System Volume Information"),
+    *("lost+found", "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot"),
+)
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 

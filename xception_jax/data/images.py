@@ -4,21 +4,27 @@ Pillow is used rather than OpenCV because it is small, TFDS needs it anyway, and
 filters antialias.
 """
 
+import errno
 import io
 import math
+import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from xception_jax.regular_files import read_regular
+from xception_jax.data.budget import Budget
+from xception_jax.regular_files import MAX_BYTES, open_for_reading
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Encoded = bytes | np.ndarray | Path
 Box = tuple[float, float, float, float]
+T = TypeVar("T")
 
 # Ranges of Inception's training augmentation: share of the image's area, and width over height.
 _AREA = (0.08, 1.0)
@@ -38,7 +44,9 @@ _TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-_OBJECT = re.compile(r"<\S+ object at 0x[0-9a-f]+>")
+_OBJECT = re.compile(r"<\S+ (object at 0x[0-9a-f]+|name=\d+)>")
+_BYTES_PER_PIXEL = 11  # of an image with alpha: as it is read, on its background, and as RGB
+_budget = Budget(4 << 30)  # bytes, of the images that all threads decode at a time
 
 
 class CorruptImage(Exception):
@@ -72,32 +80,84 @@ def decode(encoded: Encoded, channels: int, name: str, *, upright: bool = True) 
             any case.
 
     Raises:
-        CorruptImage: the image cannot be read, is incomplete, has a format unknown to Pillow, or
-            has pixels of 32 bits, whose range no file states.
+        CorruptImage: the image cannot be read, is incomplete, has a format unknown to Pillow, is a
+            PostScript program, or has pixels of 32 bits, whose range no file states.
+    """
+    return decode_and(lambda image: image, encoded, channels, name, upright=upright)
+
+
+def decode_and(
+    use: Callable[["Image.Image"], T],
+    encoded: Encoded,
+    channels: int,
+    name: str,
+    *,
+    upright: bool = True,
+) -> T:
+    """Decodes an image as `decode` does, and returns what `use` makes of it.
+
+    It waits while the images that other threads decode and use take too much memory together.
+
+    Raises:
+        CorruptImage: see `decode`.
     """
     from PIL import Image
 
     mode = "L" if channels == 1 else "RGB"
     if isinstance(encoded, np.ndarray):
-        return Image.fromarray(encoded[..., 0] if encoded.shape[-1] == 1 else encoded).convert(mode)
+        pixels = encoded[..., 0] if encoded.shape[-1] == 1 else encoded
+        return use(Image.fromarray(pixels).convert(mode))
+    with _corrupt_as(name):
+        file = _open(encoded)
+    with file:
+        with _corrupt_as(name):
+            opened = Image.open(file)
+            if opened.format == "EPS":  # for which Pillow would start Ghostscript
+                raise ValueError("it is a program in PostScript, which is not run")
+        with _budget.taking(opened.width * opened.height * _BYTES_PER_PIXEL):
+            with _corrupt_as(name):
+                image = _converted(opened, mode, upright=upright)
+            return use(image)
+
+
+@contextmanager
+def _corrupt_as(name: str) -> Iterator[None]:
+    """Raises any error as a `CorruptImage` of this name.
+
+    A damaged file can raise nearly anything in Pillow's parsers (SyntaxError, struct.error,
+    zlib.error, DecompressionBombError, …). Whatever it is, the image is unusable.
+    """
     try:
-        content = read_regular(encoded) if isinstance(encoded, Path) else encoded
-        image: Image.Image = Image.open(io.BytesIO(content))
-        image.load()
-        turn = _TURNS.get(_orientation(image)) if upright else None
-        image = _of_eight_bits(image)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            background = Image.new("RGBA", image.size, "white")
-            background.alpha_composite(image)
-            image = background
-        image = image if image.mode == mode else image.convert(mode)
-        return image if turn is None else image.transpose(Image.Transpose[turn])
-    # A damaged file can raise nearly anything in Pillow's parsers (SyntaxError, struct.error,
-    # zlib.error, DecompressionBombError, …). Whatever it is, the image is unusable.
+        yield
     except Exception as error:
         message = _OBJECT.sub("it", f"{type(error).__name__}: {error}")
         raise CorruptImage(name, message) from error
+
+
+def _open(encoded: bytes | Path) -> io.BytesIO | io.BufferedReader:
+    if not isinstance(encoded, Path):
+        return io.BytesIO(encoded)
+    file = open_for_reading(encoded)
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+        file.close()
+        raise OSError(errno.EFBIG, f"has more than {MAX_BYTES:,} bytes", str(encoded))
+    return file
+
+
+def _converted(image: "Image.Image", mode: str, *, upright: bool) -> "Image.Image":
+    """Reads the pixels of an open image and converts them to mode L or RGB; see `decode`."""
+    from PIL import Image
+
+    image.load()
+    turn = _TURNS.get(_orientation(image)) if upright else None
+    image = _of_eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, "white")
+        background.alpha_composite(image)
+        image = background
+    image = image if image.mode == mode else image.convert(mode)
+    return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
 def _orientation(image: "Image.Image") -> int:

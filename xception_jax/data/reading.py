@@ -62,13 +62,12 @@ def read_examples(
     Raises:
         InputError: an image cannot be decoded and the policy is `stop`, or a label is invalid.
     """
-    for row, example in enumerate(split.read_many(indices)):
+    for example in split.read_many(indices, transform):
         if isinstance(example, CorruptImage):
             corrupt.report(example)
             yield None
         else:
-            image, label = example
-            yield transform(image, row), label
+            yield example
 
 
 def read_examples_or_next(

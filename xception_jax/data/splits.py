@@ -18,13 +18,13 @@ order, so that the first `train_examples` of them are a random sample too, even 
 sorted by class.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from xception_jax.data.images import CorruptImage, Encoded, decode
+from xception_jax.data.images import CorruptImage, Encoded, decode_and
 from xception_jax.data.order import permutation
 from xception_jax.errors import InputError
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # A class index; for a multi-label set uint8 [num_classes] with a one for each class shown.
 Label = int | np.ndarray
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -138,25 +139,37 @@ class Split:
             CorruptImage: the image cannot be read or decoded.
             InputError: the label is not one of the classes.
         """
-        (example,) = self.read_many([index])
+        (example,) = self.read_many([index], lambda image, _: image)
         if isinstance(example, CorruptImage):
             raise example
         return example
 
     def read_many(
-        self, indices: Sequence[int] | np.ndarray
-    ) -> Iterator[tuple["Image.Image", Label] | CorruptImage]:
+        self, indices: Sequence[int] | np.ndarray, use: Callable[["Image.Image", int], T]
+    ) -> Iterator[tuple[T, Label] | CorruptImage]:
         """Reads the examples `indices`; one that cannot be decoded is yielded as its error.
+
+        Args:
+            indices: indices of the examples, integer [n].
+            use: function of an image, which it should not keep, and its row, 0…n-1.
+
+        Yields:
+            what `use` returns, and the label.
 
         Raises:
             InputError: a label is not one of the classes.
         """
         encoded = self.records.read(self.indices[np.asarray(indices, np.int64)].tolist())
-        for index, (content, label) in zip(indices, encoded, strict=True):
+        for row, (index, (content, label)) in enumerate(zip(indices, encoded, strict=True)):
             name = self.name(int(index))
             self._check_label(label, name)
+
+            def use_in_row(image: "Image.Image", row: int = row) -> T:
+                return use(image, row)
+
             try:
-                yield decode(content, self.channels, name, upright=self.upright), label
+                used = decode_and(use_in_row, content, self.channels, name, upright=self.upright)
+                yield used, label
             except CorruptImage as error:
                 yield error
 

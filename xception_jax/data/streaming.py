@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import grain
 import numpy as np
 
+from xception_jax.cores import usable_cores
 from xception_jax.data.fingerprint import DataFingerprint
 from xception_jax.data.images import CROP_DRAWS, central_crop, random_resized_crop
 from xception_jax.data.order import uniforms
@@ -87,7 +88,8 @@ class StreamingPipeline:
             self._open.pop().close()
 
     def _iterate(self, batches: "_LazySequence", first: int) -> Iterator[Batch]:
-        threads = self._loading.threads
+        # Two for each core: while one decodes, the other may wait for the disk.
+        threads = min(self._loading.threads, 2 * usable_cores())
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         iterator = iter(grain.MapDataset.source(batches)[first:].to_iter_dataset(options))
         self._open.add(iterator)

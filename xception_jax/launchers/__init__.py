@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from xception_jax.errors import INTERRUPTED
-from xception_jax.regular_files import open_for_reading
+from xception_jax.regular_files import open_for_reading, open_regular
 
 _PARENT = "XCEPTION_JAX_PARENT"  # id of the process whose end ends a worker
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 _LOG_TAIL = 4096
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def start(
     The worker has a session of its own, so that a keyboard interrupt reaches this process only,
     which passes it on.
     """
-    with log.open("ab") as file:
+    with os.fdopen(open_regular(log, _APPEND), "ab") as file:
         return subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,

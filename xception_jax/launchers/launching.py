@@ -37,7 +37,7 @@ def plan_units(
     The arguments are those of `local.run_missing`.
 
     Raises:
-        InputError: a run's directory holds another run.
+        InputError: a run's directory holds another run, or a log leads out of the sweep by a link.
     """
     _, packs = plan_missing(directory, runs, sizes=sizes, warn=warn)
     numbers = record_packs(directory, [pack.row(runs) for pack in packs])
@@ -56,7 +56,7 @@ def _unit(directory: Path, number: int, runs: Sequence[PlannedRun]) -> Unit:
         runs[0].name + more,
         tuple(directory / run.directory for run in runs),
         (*unit_command(directory), str(number)),
-        directory / LOGS / f"{number}.log",
+        inside(directory, f"{LOGS}/{number}.log"),
     )
 
 

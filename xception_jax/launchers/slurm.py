@@ -14,6 +14,7 @@ from pathlib import Path
 from xception_jax.checksums import digest
 from xception_jax.errors import INTERRUPTED, InputError
 from xception_jax.launchers import Unit, unit_command
+from xception_jax.regular_files import write_regular
 
 _SCRIPT = """\
 #!/bin/bash
@@ -75,7 +76,7 @@ class SlurmArray:
             InputError: sbatch refuses the job.
         """
         path = units[0].log.parent / "slurm.sh"
-        path.write_text(self.render(units))
+        write_regular(path, self.render(units).encode())
         job = _call("sbatch", "--parsable", *self._options, str(path))
         return f"submitted as Slurm array {job.strip().partition(';')[0]}"
 

@@ -176,7 +176,7 @@ class Supervisor:
         if ended.reason:
             return ended.reason
         assert ended.code is not None
-        recorded = [record["reason"] for record in unfinished if record["status"] == "failed"]
+        recorded = [record.get("reason") for record in unfinished if record["status"] == "failed"]
         if ended.code in (FAILED, STUCK) and recorded:
             return str(recorded[0])
         last = (self._launcher.logs(unit).strip().splitlines() or ["it said nothing"])[-1]

@@ -22,7 +22,7 @@ from xception_jax.models import ModelFunction, model_function
 from xception_jax.models.functional import Params
 from xception_jax.pretrained import Preprocessing, is_head
 from xception_jax.pretrained.arrays import restore_tree, save_tree
-from xception_jax.regular_files import open_for_reading
+from xception_jax.regular_files import open_for_reading, require_regular_tree
 from xception_jax.runtime.run_directory import write_whole
 
 DESCRIPTION, ARRAYS = "weights.json", "arrays"
@@ -228,6 +228,7 @@ def _message(error: Exception) -> str:
 
 def _digests(arrays: Path) -> dict[str, str]:
     """The SHA-256 of every file below a directory, by its relative path."""
+    require_regular_tree(arrays)
     digests = {}
     for path in sorted(arrays.rglob("*")):
         if path.is_file():

@@ -14,6 +14,7 @@ from xception_jax.pretrained import hdf5, keras, torch
 from xception_jax.pretrained.layers import Layer
 from xception_jax.pretrained.tensors import MAX_FILE_BYTES, Matched, readable
 from xception_jax.regular_files import open_for_reading
+from xception_jax.zip_members import read_member
 
 KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM = "keras", "keras_archive", "keras_legacy", "timm"
 SOURCES = ("auto", KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM)
@@ -120,4 +121,4 @@ def _member(path: Path, name: str) -> io.BytesIO:
         if member.file_size > min(MAX_FILE_BYTES, _MAX_EXPANSION * packed):
             reason = f"{name} unpacks to {member.file_size:,} bytes from {packed:,}"
             raise InputError("weights", str(path), reason)
-        return io.BytesIO(archive.read(member))
+        return io.BytesIO(read_member(archive, member))

@@ -6,6 +6,7 @@ plugin, references and other objects, and sizes over the limits below and in `te
 """
 
 import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,13 @@ import h5py
 import numpy as np
 
 from xception_jax.errors import InputError
-from xception_jax.pretrained.tensors import MAX_TENSORS, Tensor, readable, require_small
+from xception_jax.pretrained.tensors import (
+    MAX_TENSOR_BYTES,
+    MAX_TENSORS,
+    Tensor,
+    readable,
+    require_small,
+)
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 16
@@ -29,6 +36,10 @@ _FILTERS = {
     h5py.h5z.FILTER_FLETCHER32,
     h5py.h5z.FILTER_LZF,
 }
+
+
+_PACKING = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF)
+_GROWTH_OF_LZF = 90  # at most: three bytes stand for up to 264
 
 
 @dataclass(frozen=True)
@@ -137,6 +148,7 @@ def _tensor(path: Path, name: str, dataset: Any) -> Tensor:
     def read() -> np.ndarray:
         _require_stored(path, name, dataset)
         with readable(path, name):
+            _require_bounded(dataset)
             return np.asarray(dataset[()])
 
     return Tensor(name, shape, dataset.dtype, read)
@@ -152,6 +164,32 @@ def _require_stored(path: Path, name: str, dataset: Any) -> None:
         complete = dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
     if not complete:
         raise InputError("weights", str(path), f"{name} declares more than is stored of it")
+
+
+def _require_bounded(dataset: Any) -> None:
+    """Raises `ValueError` for a chunk that unpacks to more than it holds.
+
+    HDF5 unpacks a chunk whole, whatever comes of it, before it looks at its size.
+    """
+    filters = dataset.id.get_create_plist()
+    codes = [filters.get_filter(index)[0] for index in range(filters.get_nfilters())]
+    packing = [code for code in codes if code in _PACKING]
+    if not dataset.chunks or not packing:
+        return
+    if len(packing) > 1 or set(codes[codes.index(packing[0]) + 1 :]) - {h5py.h5z.FILTER_FLETCHER32}:
+        raise ValueError("is packed more than once")
+    holds = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    for index in range(dataset.id.get_num_chunks()):
+        chunk = dataset.id.get_chunk_info(index)
+        if packing == [h5py.h5z.FILTER_LZF]:
+            fits = chunk.size * _GROWTH_OF_LZF <= MAX_TENSOR_BYTES
+        else:
+            unpacker = zlib.decompressobj()
+            skipped, packed = dataset.id.read_direct_chunk(chunk.chunk_offset)
+            is_packed = not skipped >> codes.index(packing[0]) & 1
+            fits = not is_packed or len(unpacker.decompress(packed, holds + 1)) <= holds
+        if not fits:
+            raise ValueError("has a chunk that unpacks to more than it should hold")
 
 
 def _strings(path: Path, name: str, attributes: Any, attribute: str) -> list[str]:

@@ -62,22 +62,20 @@ def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"its configuration: {error}") from error
     scale, offset = [1.0] * expected.channels, [0.0] * expected.channels
-    scales_itself = False
+    scales_itself = has_begun = False
     for kind, settings in layers:
         name = as_text(settings.get("name")) or kind
         if kind in _KNOWN:
-            break
+            has_begun = True
+            continue
         if kind in _INACTIVE or kind.startswith("Random"):
             continue
+        if has_begun:  # what it scales there are no images
+            raise _not_understood(path, kind, name)
         factor, shift = _affine(path, kind, name, settings, expected.channels)
         scale = [a * f for a, f in zip(scale, factor, strict=True)]
         offset = [b * f + s for b, f, s in zip(offset, factor, shift, strict=True)]
         scales_itself = True
-    for kind, settings in layers:
-        if kind not in (*_KNOWN, *_INACTIVE, "Rescaling", "Normalization") and not kind.startswith(
-            "Random"
-        ):
-            raise _not_understood(path, kind, as_text(settings.get("name")) or kind)
     if not scales_itself:
         return expected
     if not all(255 * factor for factor in scale):

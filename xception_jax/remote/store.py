@@ -25,6 +25,8 @@ def url_of(location: Path | str) -> str | None:
     if match is None:
         return None
     require_no_password("directory", match[0])
+    if ".." in match[2].split("/"):  # as a directory of this machine it would be another one
+        raise InputError("directory", match[0], "is no URL of a directory: it holds '..'")
     scheme, rest = match.groups()
     return f"{scheme}://{'/' if scheme == 'file' else ''}{rest.rstrip('/')}"
 

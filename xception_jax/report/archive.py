@@ -30,6 +30,7 @@ from xception_jax.records import (
 )
 from xception_jax.regular_files import read_regular
 from xception_jax.report.logs import CURVE_SCHEMA, arrange_rows
+from xception_jax.report.parquet_sizes import require_bounded
 from xception_jax.report.sources import RunFiles, parse_record
 from xception_jax.statistics.predictions import Predictions, digest_of_labels
 from xception_jax.statistics.results import Run
@@ -52,6 +53,7 @@ RECORD_SCHEMA = pl.Schema(
 `correct` as the bits of as many `examples`, and the digest of their indices as `indices`."""
 
 _MOST = 1 << 26  # bytes of a file
+_MOST_UNPACKED = 1 << 29  # bytes
 _MOST_RUNS = 1 << 17
 _MOST_ROWS = 1 << 22  # of all logs
 
@@ -148,10 +150,11 @@ def _read_table(path: Path, digest: Any, schema: pl.Schema, most: int) -> pl.Dat
     """The table in a file of the archive, with these columns and at most so many rows."""
     content = _read(path, digest)
     try:
+        require_bounded(content, rows=most, unpacked=_MOST_UNPACKED)
         table = pl.scan_parquet(io.BytesIO(content))
         columns = table.collect_schema()
-        rows = table.select(pl.len()).collect().item() if columns == schema else 0
-        frame = table.collect() if 0 < rows <= most else pl.DataFrame(schema=schema)
+        frame = table.collect() if columns == schema else pl.DataFrame(schema=schema)
+        _require_short_texts(frame)
     # Polars panics at some damage, and its panics are no `Exception`.
     except (Exception, pl.exceptions.PanicException) as error:
         reason = f"is not a table of an archive ({one_line(error)})"
@@ -160,9 +163,15 @@ def _read_table(path: Path, digest: Any, schema: pl.Schema, most: int) -> pl.Dat
         unlike = {*columns.items()} ^ {*schema.items()}
         names = ", ".join(name for name in (*schema, *columns) if name in dict(unlike))
         raise InputError(path.name, str(path), f"has other columns than an archive: {names}")
-    if rows > most:
-        raise InputError(path.name, str(path), f"has more than {most:,} rows: {rows:,}")
     return frame
+
+
+def _require_short_texts(frame: pl.DataFrame) -> None:
+    """Raises `ValueError` for texts that are small in a dictionary, and too large one by one."""
+    texts = frame.select(pl.col(pl.String, pl.Binary).cast(pl.Binary).bin.size().sum())
+    total = sum(value or 0 for value in texts.row(0))
+    if total > _MOST_UNPACKED:
+        raise ValueError(f"its texts have {total:,} bytes; the limit is {_MOST_UNPACKED:,}")
 
 
 def _lines(content: str | None) -> tuple[str, ...]:

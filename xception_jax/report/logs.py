@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from xception_jax.errors import InputError
 from xception_jax.json_values import as_real, as_text, as_whole
 from xception_jax.records import METRICS_LOG
 from xception_jax.regular_files import read_regular
@@ -30,6 +31,7 @@ CURVE_SCHEMA = pl.Schema(
     {"run": pl.Int64(), "arm": pl.String(), "seed": pl.Int64(), **dict(_LOG_SCHEMA)}
 )
 """`run` is the index of the run in the sweep."""
+_MOST = 1 << 32  # bytes of all logs: a file without content takes no space on a disk
 _NOT_FINITE = re.compile(rb":\s*(?:NaN|-?Infinity)\b")
 
 
@@ -43,8 +45,11 @@ def read_curves(runs: Sequence[tuple[Path, str, int | None]]) -> tuple[pl.DataFr
         All rows, `CURVE_SCHEMA`, in the order of run, split and step, null where a value is
         missing or not finite; and for each run how many of its rows were broken or repeated. Of
         repeated rows the last one counts.
+
+    Raises:
+        InputError: the logs are too large together.
     """
-    contents = [_content(directory / METRICS_LOG) for directory, _, _ in runs]
+    contents = _contents([directory / METRICS_LOG for directory, _, _ in runs])
     rows, lost = _parse_together(contents) or _parse_each(contents)
     kept = arrange_rows(rows, [(arm, seed) for _, arm, seed in runs])
     before = dict(rows.group_by("run").len().iter_rows())
@@ -78,11 +83,18 @@ def arrange_rows(rows: pl.DataFrame, runs: Sequence[tuple[str, int | None]]) -> 
     return ordered.filter(~comes_again).select(list(CURVE_SCHEMA))
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return read_regular(path)
-    except OSError:
-        return b""
+def _contents(paths: Sequence[Path]) -> list[bytes]:
+    """The content of each log; empty where it cannot be read."""
+    contents, left = [], _MOST
+    for path in paths:
+        try:
+            contents.append(read_regular(path))
+        except OSError:
+            contents.append(b"")
+        left -= len(contents[-1])
+        if left < 0:
+            raise InputError(METRICS_LOG, str(path), f"the logs have over {_MOST:,} bytes together")
+    return contents
 
 
 def _parse_together(contents: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]] | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from xception_jax.json_values import as_whole
+from xception_jax.json_values import as_list, as_whole
 
 Segment = dict[str, Any]
 RECORD_EVERY = 30.0
@@ -57,7 +57,7 @@ def reopened(segments: Any, log: bytes) -> list[Segment]:
         segments: what `run.json` holds.
         log: the whole lines of `metrics.jsonl` as the earlier process left it.
     """
-    known = [dict(entry) for entry in segments if isinstance(entry, Mapping)] if segments else []
+    known = [dict(entry) for entry in as_list(segments) if isinstance(entry, Mapping)]
     if known and "end" not in known[-1]:
         last = known[-1]
         rows = log.splitlines()

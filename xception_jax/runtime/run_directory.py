@@ -67,7 +67,12 @@ def read_run(directory: Path) -> dict[str, Any]:
 
 
 def _is_result(result: Any) -> bool:
-    return isinstance(result, dict) and {"split", "examples", "loss", "top1", "top5"} <= set(result)
+    numbers = ("examples", "loss", "top1", "top5")
+    return (
+        isinstance(result, dict)
+        and isinstance(result.get("split"), str)
+        and all(isinstance(result.get(name), (int, float)) for name in numbers)
+    )
 
 
 def update_run(directory: Path, **changes: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Shaped
 from xception_jax.json_values import as_mapping, as_text
 from xception_jax.records import PREDICTIONS
 from xception_jax.regular_files import MAX_BYTES, read_regular
+from xception_jax.zip_members import BOUNDED_METHODS
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,11 @@ def read_predictions(directory: Path, data: Mapping[str, Any] | None = None) -> 
     try:
         content = io.BytesIO(read_regular(directory / PREDICTIONS))
         with zipfile.ZipFile(content) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                return None
+            members = archive.infolist()
+        if sum(member.file_size for member in members) > MAX_BYTES:
+            return None
+        if not all(member.compress_type in BOUNDED_METHODS for member in members):
+            return None
         with np.load(content, allow_pickle=False) as arrays:
             correct = np.asarray(arrays["correct"]).astype(bool)
             index, labels = (arrays.get(name) for name in ("index", "label"))
@@ -84,6 +88,8 @@ def _digest(index: Shaped[np.ndarray, " examples"] | None) -> str | None:
     """A digest that arrays share where their values are equal, whatever the type of integer."""
     if index is None:
         return None
-    is_whole = index.dtype.kind in "iu"
-    content = index.astype("<i8").tobytes() if is_whole else repr(index.tolist()).encode()
-    return hashlib.sha256(repr(index.shape).encode() + content).hexdigest()
+    # Of what is no index, the bytes as they are: as text they would take tens of times the memory.
+    content = index.astype("<i8") if index.dtype.kind in "iu" else index
+    digest = hashlib.sha256(repr(index.shape).encode())
+    digest.update(np.ascontiguousarray(content).tobytes())
+    return digest.hexdigest()

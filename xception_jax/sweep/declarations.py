@@ -12,6 +12,7 @@ from typing import Any
 
 from xception_jax.checksums import digest, with_checksum
 from xception_jax.records import ENDED, METRICS_LOG, REPORT, RUN, RUNS
+from xception_jax.regular_files import read_regular
 from xception_jax.runtime.run_directory import now
 
 
@@ -48,20 +49,28 @@ def read_known(directory: Path) -> Known:
         has_result = has_logged or status in ENDED
         results += has_result
         begun += has_result or status not in (None, "planned")
-    curves = directory / REPORT / "curves.csv"
-    is_reported = curves.exists() and len(curves.read_bytes().splitlines()) > 1
-    return Known(begun, results, is_reported)
+    return Known(begun, results, _has_rows(directory / REPORT / "curves.csv"))
 
 
 def _status(run_dir: Path) -> Any:
     """The status in `run.json`; None without the file, and empty where it cannot be understood."""
     try:
-        record = json.loads((run_dir / RUN).read_bytes())
+        record = json.loads(read_regular(run_dir / RUN))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ""
     return record.get("status", "") if isinstance(record, dict) else ""
+
+
+def _has_rows(table: Path) -> bool:
+    """Whether a CSV file has more than a line of names; true of what cannot be read."""
+    try:
+        return read_regular(table).count(b"\n") > 1
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _has_content(path: Path) -> bool:

@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
-from xception_jax.json_values import as_mapping
+from xception_jax.json_values import as_mapping, as_text, as_whole
 from xception_jax.lock import is_locked
 from xception_jax.records import (
     ARCHIVED,
@@ -35,6 +36,10 @@ from xception_jax.sweep.declarations import (
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.sweep.tuning_runs import describe_point, read_tuning_rows
 
+# Fields of the runs and the packs in `sweep.json`.
+_RUN = {"arm": str, "seed": int, "id": str, "directory": str}
+_PACK = {"size": (int, NoneType), "runs": list}
+
 
 @dataclass(frozen=True)
 class RunStatus:
@@ -42,7 +47,7 @@ class RunStatus:
 
     Attributes:
         arm: arm of the run.
-        seed: seed of the run.
+        seed: seed of the run; None: it does not say.
         status: the status in `run.json`; or "interrupted", where that is "running" but no process
             has locked the directory; or "unreadable", where the file is damaged.
         reason: the reason of the status, where there is one.
@@ -50,7 +55,7 @@ class RunStatus:
     """
 
     arm: str
-    seed: int
+    seed: int | None
     status: str
     reason: str | None
     record: dict[str, Any]
@@ -85,7 +90,7 @@ def require_same_sweep(
         refuse("a single run")
     if not (directory / SWEEP).exists():
         return {}
-    recorded = read_ledger(directory / SWEEP)
+    recorded = read_whole_ledger(directory / SWEEP)
     if ARCHIVED in recorded:
         refuse("an archive, in which nothing is trained")
     name = recorded["experiment"].get("name")
@@ -201,26 +206,53 @@ def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[
 
 
 def read_ledger(path: Path) -> dict[str, Any]:
-    """The content of `sweep.json`; the fields that the sweep relies on are present.
+    """The content of `sweep.json` for those who show it: its experiment, and its runs with theirs.
 
     Raises:
         InputError: the file is damaged.
     """
     content = read_json(path)
     rows = content.get("runs")
-    kinds = {"arm": str, "seed": int, "id": str, "directory": str}
     if (
         isinstance(content.get("experiment"), dict)
         and isinstance(rows, list)
-        and all(isinstance(row, dict) for row in rows)
-        and all(isinstance(row.get(key), kind) for row in rows for key, kind in kinds.items())
+        and all(_has_kinds(row, _RUN) for row in rows)
     ):
-        if outside := [row for row in rows if not stays_inside(row["directory"])]:
-            raise InputError(
-                "directory", outside[0]["directory"], f"is outside of the sweep, {path}"
-            )
+        _require_inside(path, [row["directory"] for row in rows])
         return content
     raise InputError("file", str(path), "is not the record of a sweep")
+
+
+def read_whole_ledger(path: Path) -> dict[str, Any]:
+    """The content of `sweep.json` for those who go on with it: every field that they rely on.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    content = read_ledger(path)
+    experiment, packs = content["experiment"], content.get("packs", [])
+    fields: list[tuple[str, dict[str, Any], type]] = [
+        (name, content, dict) for name in ("packs", "declarations", "post_hoc_claims")
+    ]
+    fields += [("claims", experiment, dict), ("seeds", experiment, int), ("looks", experiment, int)]
+    for name, of, kind in fields:
+        values = of.get(name, [])
+        valid = isinstance(values, list) and all(isinstance(each, kind) for each in values)
+        if not valid or (name == "packs" and not all(_has_kinds(pack, _PACK) for pack in packs)):
+            raise InputError("file", str(path), f"is not the record of a sweep, by its {name}")
+    _require_inside(path, [name for pack in packs for name in pack["runs"]])
+    return content
+
+
+def _has_kinds(row: Any, kinds: Mapping[str, Any]) -> bool:
+    """Whether a row is an object whose fields have these types."""
+    return isinstance(row, dict) and all(isinstance(row.get(name), kinds[name]) for name in kinds)
+
+
+def _require_inside(path: Path, directories: Iterable[Any]) -> None:
+    for name in directories:
+        if not stays_inside(name):
+            raise InputError("directory", name, f"is outside of the sweep, {path}")
 
 
 def read_base_paths(directory: Path) -> dict[str, Any]:
@@ -232,7 +264,7 @@ def read_base_paths(directory: Path) -> dict[str, Any]:
 
 def read_packs(directory: Path) -> list[dict[str, Any]]:
     """The packs that `record_packs` recorded, oldest first."""
-    packs: list[dict[str, Any]] = read_ledger(directory / SWEEP).get("packs", [])
+    packs: list[dict[str, Any]] = read_whole_ledger(directory / SWEEP).get("packs", [])
     return packs
 
 
@@ -242,7 +274,7 @@ def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> list[int]:
     Returns:
         The index of each pack in the record, which never changes.
     """
-    content = read_ledger(directory / SWEEP)
+    content = read_whole_ledger(directory / SWEEP)
     packs = content.setdefault("packs", [])
     indices = {(row["size"], *row["runs"]): index for index, row in enumerate(packs)}
     row_indices = []
@@ -268,7 +300,8 @@ def read_statuses(directory: Path) -> list[RunStatus]:
         ]
     if (directory / RUN).exists():
         record = files.read_run(directory)
-        return [_status(record.get("arm") or record.get("name", "-"), record["seed"], directory)]
+        name = as_text(record.get("arm") or record.get("name")) or "-"
+        return [_status(name, as_whole(record.get("seed")), directory)]
     if not directory.is_dir():
         raise InputError("directory", str(directory), "no such directory")
     raise InputError("directory", str(directory), "holds neither sweep.json nor run.json")
@@ -298,7 +331,7 @@ def is_archived(directory: Path) -> bool:
     return path.exists() and ARCHIVED in read_ledger(path)
 
 
-def _status(arm: str, seed: int, directory: Path) -> RunStatus:
+def _status(arm: str, seed: int | None, directory: Path) -> RunStatus:
     try:
         record = files.read_run(directory)
     except InputError as error:

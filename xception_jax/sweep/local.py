@@ -246,7 +246,8 @@ def run_unit(
         The content of `run.json` of the unit's runs.
 
     Raises:
-        InputError: there is no such unit, or the record is damaged.
+        InputError: there is no such unit, the record is damaged, or a run's directory leads out
+            of the sweep by a link.
         Interrupted: see `run_missing`.
     """
     sweep = load_recorded(directory / SWEEP)
@@ -265,7 +266,7 @@ def run_unit(
         listener(SweepProgress(runs, numbers, len(rows), steps, left, progress))
 
     run_specs = [
-        _run_spec(run, directory / name, sweep.experiment, sweep.claims_sha256)
+        _run_spec(run, inside(directory, name), sweep.experiment, sweep.claims_sha256)
         for run, name in zip(runs, pack["runs"], strict=True)
     ]
     return _train(run_specs, pack["size"], listener=report, stop=stop, warn=warn)

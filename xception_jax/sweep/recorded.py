@@ -9,7 +9,7 @@ from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
 from xception_jax.sweep.contrast_claims import read_claim
 from xception_jax.sweep.experiment import Experiment, PlannedRun, plan_runs
-from xception_jax.sweep.ledger import read_ledger
+from xception_jax.sweep.ledger import read_whole_ledger
 from xception_jax.sweep.loading import apply_overrides, load_experiment
 from xception_jax.sweep.tune import Tune
 from xception_jax.sweep.tuning import without_tuning
@@ -62,7 +62,7 @@ def load_recorded(path: Path) -> RecordedSweep:
     Raises:
         InputError: it is missing, damaged, or from a version that did not record the settings.
     """
-    content = read_ledger(path)
+    content = read_whole_ledger(path)
     base, packs = content.get("base"), content.get("packs", [])
     if not isinstance(base, dict):
         reason = "does not hold the settings of its runs; start from the experiment's own file"

@@ -5,6 +5,7 @@ spans several hosts, only one of them opens a tracker.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def open_tracker(
         arm: name of the run's arm in that experiment, if any.
         resumed_step: step of the checkpoint that the run resumes from. Later rows are dropped,
             because the run will write them again. None starts a new run, which drops all rows.
-        mode: W&B's mode: `offline`, `online` or `disabled`.
+        mode: W&B's mode: `offline`, `online` or `disabled`, which the variable WANDB_MODE can set,
+            too.
         project: W&B project.
         entity: W&B team or user.
         tags: W&B tags.
@@ -110,7 +112,7 @@ def open_tracker(
         experiment=experiment,
         arm=arm,
         config=config,
-        mode=mode,
+        mode="disabled" if os.environ.get("WANDB_MODE") == "disabled" else mode,
         project=project,
         entity=entity,
         tags=tags,

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xception_jax.errors import one_line
 from xception_jax.records import SPLITS
+from xception_jax.regular_files import inside
 
 if TYPE_CHECKING:
     import wandb
@@ -294,7 +295,7 @@ def _init(settings: "wandb.Settings", config: dict[str, Any]) -> "wandb.Run":
     if not os.access(directory, os.W_OK):
         # wandb would silently write to the system's temporary directory instead.
         raise PermissionError(f"{directory} is not writable")
-    _remove_segments(directory / "wandb", str(settings.run_id))
+    _remove_segments(inside(directory, "wandb"), str(settings.run_id))
     wandb.setup(wandb.Settings(silent=True))  # the run's own setting still lets messages through
     run = wandb.init(config=config, settings=settings)
     for metric in ("step", "epoch"):

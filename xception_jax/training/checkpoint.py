@@ -19,6 +19,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from xception_jax.errors import InputError
 from xception_jax.records import METRICS_LOG
+from xception_jax.regular_files import require_regular_tree
 from xception_jax.runtime import hosts
 from xception_jax.training.sharding import REPLICATED
 from xception_jax.training.state import TrainState
@@ -44,7 +45,7 @@ class Checkpoints:
         run: id of the run; checkpoints of another run are not restored.
 
     Raises:
-        InputError: `directory` is a file.
+        InputError: `directory` is a file, or holds a pipe, a device or a link.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Checkpoints:
         if directory.exists() and not directory.is_dir():
             reason = "is a file; delete it to start over"
             raise InputError("checkpoints", str(directory), reason)
+        _require_readable(directory)
         self._run = run
         keep: list[Any] = [policies.LatestN(keep_last)]
         if keep_best:
@@ -215,6 +217,7 @@ def read_state(
     """
     if not directory.is_dir():
         raise InputError("checkpoints", str(directory), "no such directory")
+    _require_readable(directory)
     options = ocp.CheckpointManagerOptions(read_only=True)
     with ocp.CheckpointManager(directory.absolute(), item_names=_ITEMS, options=options) as manager:
         steps = sorted(manager.all_steps())
@@ -227,6 +230,14 @@ def read_state(
         except Exception as error:  # Orbax raises many kinds; each means the files are no use
             reason = f"cannot be read ({_message(error)})"
             raise InputError("checkpoints", str(directory / str(chosen)), reason) from error
+
+
+def _require_readable(directory: Path) -> None:
+    """Raises `InputError` for what Orbax would wait for, or read without end."""
+    try:
+        require_regular_tree(directory)
+    except OSError as error:
+        raise InputError("checkpoints", str(error.filename), f"{error.strerror}") from error
 
 
 def _restore(

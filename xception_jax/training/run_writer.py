@@ -111,8 +111,8 @@ class RunWriter:
 
     @property
     def profile_directory(self) -> Path:
-        """The directory of profiler traces."""
-        return self.directory / "profile"
+        """The directory of profiler traces; raises `InputError` for one elsewhere, by a link."""
+        return inside(self.directory, "profile")
 
     def open(self, *, keep_at_least: int) -> Checkpoints:
         """Opens `checkpoints`; the caller closes them.

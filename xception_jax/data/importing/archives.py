@@ -23,12 +23,11 @@ from typing import Any
 from xception_jax.data.folder import is_hidden
 from xception_jax.errors import InputError, one_line
 from xception_jax.regular_files import MAX_BYTES, open_for_reading, read_regular
+from xception_jax.zip_members import BOUNDED_METHODS, read_member
 
 FIELD = "--from"
 _GROWTH = 20  # photos hardly shrink in an archive, and lists of labels do not by more
 _BLOCK = 512  # of a tar, bytes
-# Python unpacks a block of the others whole, however large it becomes.
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _OPENERS: dict[bytes, Callable[[io.BufferedReader], Any]] = {
     b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
     b"BZh": bz2.BZ2File,
@@ -183,24 +182,11 @@ def _in_zip(raw: io.BufferedReader, most: int, archive: str) -> Iterator[Member]
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
                 _refuse(archive, f"holds {info.filename!r}, which is no regular file")
             _require_small(info.filename, info.file_size, archive)
-            if info.compress_type not in _METHODS:
+            if info.compress_type not in BOUNDED_METHODS:
                 _refuse(archive, f"holds {info.filename!r}, packed by another method than deflate")
-            yield Member(PurePosixPath(info.filename).as_posix(), partial(_unpacked, opened, info))
-
-
-def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """The content of a file in a zip; no more is unpacked than its header declares.
-
-    `ZipFile.read` unpacks all that there is, up to two gigabytes, before it cuts it to size.
-
-    Raises:
-        ValueError: the file holds less or more than it declares, or its checksum is another.
-    """
-    with archive.open(info) as file:
-        content = file.read(info.file_size)
-        if len(content) != info.file_size or file.read(1):
-            raise ValueError(f"{info.filename!r} has another size than it declares")
-    return content
+            yield Member(
+                PurePosixPath(info.filename).as_posix(), partial(read_member, opened, info)
+            )
 
 
 def _require_inside(name: str, archive: str) -> None:

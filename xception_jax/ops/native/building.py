@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 
+from xception_jax.cores import usable_cores
 from xception_jax.errors import InputError
 from xception_jax.ops import native
 
@@ -51,7 +52,7 @@ def build(directory: Path) -> Path:
 
 
 def _compile(command: list[str], directory: Path) -> Path:
-    """Compiles the library to kernels.so in `directory`, on all cores; returns its path."""
+    """Compiles the library to kernels.so in `directory`, on all usable cores; returns its path."""
     library = directory / "kernels.so"
     objects = [directory / f"{source.stem}.o" for source in native.SOURCES]
     flags = *native.FLAGS, f"-I{jax.ffi.include_dir()}"
@@ -59,7 +60,7 @@ def _compile(command: list[str], directory: Path) -> Path:
     def compile_one(source: Path, made: Path) -> None:
         _call_compiler(command, [*flags, "-c", str(source), "-o", str(made)], made)
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         list(threads.map(compile_one, native.SOURCES, objects))
     _call_compiler(command, ["-shared", *map(str, objects), "-o", str(library)], library)
     return library

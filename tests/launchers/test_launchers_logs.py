@@ -1,0 +1,64 @@
+"""Logs of workers in somebody else's directory: no link there is followed, no pipe waited for."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from xception_jax.errors import InputError
+from xception_jax.launchers import Unit, start
+from xception_jax.launchers.launching import plan_units
+from xception_jax.launchers.slurm import SlurmArray
+
+QUIET = (sys.executable, "-c", "print('said')")
+
+
+def test_a_worker_writes_into_a_log_and_through_no_link(tmp_path):
+    victim, log = tmp_path / "victim", tmp_path / "0.log"
+    assert start(QUIET, log, {}).wait() == 0
+    assert start(QUIET, log, {}).wait() == 0
+    assert log.read_text() == "said\n" * 2
+    victim.write_text("precious")
+    (tmp_path / "1.log").symlink_to(victim)
+    os.mkfifo(tmp_path / "2.log")
+    for name in ("1.log", "2.log"):
+        with pytest.raises(OSError, match=name):
+            start(QUIET, tmp_path / name, {})
+    assert victim.read_text() == "precious"
+
+
+def test_a_log_that_leads_out_of_the_sweep_is_named(tmp_path, monkeypatch):
+    """Slurm and Ray open the logs of their tasks themselves."""
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "4.log").symlink_to(tmp_path.parent / "victim")
+
+    class Run:
+        name, directory = "none-s0", "runs/none-s0"
+
+    class Pack:
+        numbers = (0,)
+
+        def row(self, _):
+            return {}
+
+    runs: list[Any] = [Run()]
+    module = "xception_jax.launchers.launching"
+    monkeypatch.setattr(f"{module}.plan_missing", lambda *_, **__: ([], [Pack()]))
+    monkeypatch.setattr(f"{module}.record_packs", lambda *_: [4])
+    with pytest.raises(InputError, match=r"4\.log.*by a link"):
+        plan_units(tmp_path, runs, sizes=None, warn=print)
+    assert not (tmp_path.parent / "victim").exists()
+
+
+def test_a_batch_script_is_written_through_no_link(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/true")
+    monkeypatch.setattr(subprocess, "run", None)  # nothing is submitted
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "slurm.sh").symlink_to(victim)
+    unit = Unit(0, "none-s0", (), QUIET, tmp_path / "0.log")
+    with pytest.raises(OSError, match="symbolic link"):
+        SlurmArray(tmp_path, most=None, options="").submit([unit])
+    assert victim.read_text() == "precious"
