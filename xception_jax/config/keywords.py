@@ -56,11 +56,11 @@ def takes_settings(source: type[Checked] | Callable[..., Any]) -> Callable[[T], 
         is_class = isinstance(function, type)
         written = function.__init__ if is_class else function  # type: ignore[misc]
         signature = inspect.signature(cast(Callable[..., Any], written))
-        taken = list(signature.parameters.values())[is_class:]  # without `self`
-        own = [p for p in taken if p.kind is not p.VAR_KEYWORD]
-        named = {parameter.name for parameter in own}
-        more = [parameter for parameter in parameters if parameter.name not in named]
-        cast(Any, function).__signature__ = signature.replace(parameters=[*own, *more])
+        arguments = list(signature.parameters.values())[is_class:]  # without `self`
+        named = [p for p in arguments if p.kind is not p.VAR_KEYWORD]
+        names = {parameter.name for parameter in named}
+        more = [parameter for parameter in parameters if parameter.name not in names]
+        cast(Any, function).__signature__ = signature.replace(parameters=[*named, *more])
         return function
 
     return decorate
