@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -163,7 +164,8 @@ def test_the_signature_names_every_argument_and_its_default():
 
 @pytest.mark.usefixtures("unchecked_types")
 def test_sizes_may_be_integers_of_numpy():
-    conv = SeparableConv(*np.array([4, 6]), strides=np.int64(2), segments=np.int32(2))
+    strides: Any = np.int64(2)
+    conv = SeparableConv(*np.array([4, 6]), strides=strides, segments=np.int32(2))
     assert conv(jnp.ones((1, 5, 5, 4))).shape == (1, 3, 3, 6)
     assert len(nnx.to_flat_state(nnx.state(conv))) == 2
 

@@ -69,7 +69,7 @@ def test_long_texts_have_lines_and_numbers_stand_on_the_right():
 @pytest.mark.usefixtures("undrawn_figures")
 def test_a_report_has_its_arms_and_verdicts_as_latex(new_sweep: Callable[..., SweepWriter]):
     claims = [Claim("none", "relu_6").describe(), Claim("relu_6", "none").describe()]
-    sweep = new_sweep(arms={"none": {}, "relu_6": {}}, seeds=tuple(range(6)), claims=claims)
+    sweep = new_sweep(arms={"none": {}, "relu_6": {}}, seeds=tuple(range(8)), claims=claims)
     for arm, value in (("none", 0.9), ("relu_6", 0.8)):
         for seed in sweep.seeds:
             sweep.add_run(arm, seed, test_top1=value + 0.001 * seed * (arm == "none"))

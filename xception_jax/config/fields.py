@@ -255,7 +255,8 @@ def _number(kind: type, low: float | None, high: float | None) -> tuple[Check, s
     least, most = -math.inf if low is None else low, math.inf if high is None else high
 
     def check(name: str, value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, Real):
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number:
             raise InputError(name, value, f"must be {word}", None)
         if not least <= value <= most or (kind is int and value != int(value)):
             is_nan = not -math.inf <= value <= math.inf

@@ -44,7 +44,7 @@ def require_images(name: str, value: ArrayLike) -> Images:
     return require_array(name, value, "batch height width channels")
 
 
-def require_positive(name: str, value: int) -> int:
+def require_positive(name: str, value: object) -> int:
     """Returns an integer as Python's own; raises ValueError unless it is one, and positive."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be an integer from 1; got {value!r}")
