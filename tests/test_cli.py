@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import run_program
+from xception_jax.cli import RUNS, WEIGHTS
 from xception_jax.commands import display
 from xception_jax.commands.console import console
 from xception_jax.config import resolve
@@ -19,7 +20,12 @@ EXPERIMENT = ROOT / "experiments" / "nonlinearity.py"
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("train",), ("sweep",), ("status",), ("report",), ("data", "list"), ("data", "prepare")],
+    [
+        (),
+        *((command.__name__,) for command in RUNS + WEIGHTS),
+        *(("data", *more) for more in ((), ("list",), ("prepare",))),
+    ],
+    ids=" ".join,
 )
 def test_help_has_an_example(words, call):
     code, out, _ = call(*words, "--help")

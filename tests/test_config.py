@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -90,6 +91,8 @@ def test_words_of_the_command_line(word, value):
         ("model.order=depthwise", "nearest valid value: 'depthwise_first'"),
         ("model.dtype=float16", "nearest valid value: 'bfloat16'"),
         ("model.segments=per_chanel", "nearest valid value: 'per_channel'"),
+        ("model.segments=PER_CHANNEL", "nearest valid value: 'per_channel'"),
+        ("model.segments=some", 'must be an integer from 1 or "per_channel"'),
         ("model.segments=0", "nearest valid value: 1"),
         ("model.fully_connected=4096", "must be a list"),
         ("model.fully_connected=[0]", "nearest valid value: 1"),
@@ -124,6 +127,16 @@ def test_tags_may_be_separated_by_commas():
 def test_whole_numbers_may_be_written_as_floats():
     assert resolve(overrides=["train.batch_size=64.0"]).train.batch_size == 64
     assert run_id(resolve({"train.epochs": 3})) == run_id(resolve({"train.epochs": 3.0}))
+
+
+def test_numbers_of_numpy_are_numbers():
+    given = {"train.batch_size": np.int64(64), "train.epochs": np.float32(3), "model.segments": 2}
+    of_numpy = resolve(given | {"model.segments": np.int32(2), "model.kernel_size": np.int64(5)})
+    assert run_id(of_numpy) == run_id(resolve(given | {"model.kernel_size": 5}))
+    with pytest.raises(InputError, match="nearest valid value: 1"):
+        resolve({"train.batch_size": np.int64(0)})
+    with pytest.raises(InputError, match="must be a number"):
+        resolve({"train.epochs": np.float32("nan")})
 
 
 def test_the_id_hangs_on_what_determines_the_result_alone():

@@ -77,6 +77,23 @@ def test_files_and_functions_are_short_enough_to_read():
     assert not long_functions
 
 
+def test_transforms_are_those_of_jax():
+    """A model with batch normalization that `nnx.vmap` broadcasts leaks tracers (flax#4760)."""
+    of_flax = {
+        "checkify", "cond", "custom_vjp", "fori_loop", "grad", "jit", "jvp", "pmap",
+        "remat", "scan", "shard_map", "switch", "value_and_grad", "vjp", "vmap", "while_loop",
+        "Dropout", "ModelAndOptimizer", "Optimizer",
+    }  # fmt: skip
+    used = {
+        f"{path.relative_to(ROOT)}:{node.lineno}: nnx.{node.attr}"
+        for path in PACKAGE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id == "nnx" and node.attr in of_flax
+    }
+    assert not used
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -15,7 +15,7 @@ import typer
 
 from xception_jax.commands.audit import audit
 from xception_jax.commands.confirm import confirm
-from xception_jax.commands.console import console, warn
+from xception_jax.commands.console import RefusedOptionError, console, warn
 from xception_jax.commands.data import list_sets, prepare_set
 from xception_jax.commands.devices import check_devices
 from xception_jax.commands.evaluate import evaluate
@@ -41,7 +41,7 @@ for command in RUNS + WEIGHTS:
     app.command()(command)
 app.command(hidden=True)(check_devices)  # what this program starts itself
 
-data_app = typer.Typer(help="List and prepare data sets.")
+data_app = typer.Typer(help="List and prepare data sets.\n\nExample: `xception-jax data list`")
 data_app.command("list")(list_sets)
 data_app.command("prepare")(prepare_set)
 app.add_typer(data_app, name="data")
@@ -54,7 +54,7 @@ def main() -> None:
         for word in sys.argv[1:]:
             require_no_password("argument", word)
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-    except InputError as error:
+    except (InputError, RefusedOptionError) as error:
         code = _refuse(str(error))
     except (typer.Abort, KeyboardInterrupt):
         code = 130

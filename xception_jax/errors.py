@@ -19,11 +19,12 @@ _PASSWORD = re.compile(
 )
 
 
-class InputError(Exception):
+class InputError(ValueError):
     """Invalid input that the user can correct: a config value, an argument or a file.
 
     The message is one line that names the field, the value and, if there is one, the nearest valid
-    value. The command line prints it on standard error and exits with code 2.
+    value. The command line prints it on standard error and exits with code 2. It is a ValueError,
+    which is what callers of a library expect of a wrong value.
     """
 
     def __init__(self, field: str, value: object, reason: str, nearest: object = None) -> None:
@@ -93,10 +94,11 @@ def last_words(text: str) -> None:
 
 
 def nearest_name(name: object, choices: Iterable[str]) -> str | None:
-    """Returns the choice spelled most like `name`, or None if none is similar."""
+    """Returns the choice spelled most like `name`, in whatever case; None if none is similar."""
     text = name if isinstance(name, str) else _shown(name)
-    matches = difflib.get_close_matches(text, list(choices), n=1, cutoff=0.5)
-    return matches[0] if matches else None
+    by_spelling = {choice.casefold(): choice for choice in choices}
+    matches = difflib.get_close_matches(text.casefold(), by_spelling, n=1, cutoff=0.5)
+    return by_spelling[matches[0]] if matches else None
 
 
 def require_choice(field: str, value: object, choices: Iterable[str]) -> None:

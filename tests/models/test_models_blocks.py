@@ -1,6 +1,8 @@
 """The separable block against a direct float64 NumPy implementation, and its settings."""
 
+import inspect
 import itertools
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -12,7 +14,7 @@ from flax import nnx
 
 from xception_jax.config import BlockConfig
 from xception_jax.errors import InputError
-from xception_jax.models import SeparableConv
+from xception_jax.models import SeparableConv, create_model
 from xception_jax.models.activations import ACTIVATIONS
 from xception_jax.models.blocks import build_block
 
@@ -139,6 +141,48 @@ def test_default_block_has_two_parameters_and_keeps_images_without_rngs():
     assert conv(jnp.ones((2, 7, 5, 3))).shape == (2, 7, 5, 8)
 
 
+def test_the_signature_names_every_argument_and_its_default():
+    parameters = inspect.signature(SeparableConv).parameters
+    named = [
+        "in_features", "out_features", "kernel_size", "strides", "padding", "config", "rngs",
+        "order", "intermediate_activation", "segments",
+    ]  # fmt: skip
+    assert list(parameters)[: len(named)] == named
+    positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == ["in_features", "out_features", "kernel_size"]
+    defaults = {name: parameters[name].default for name in ("kernel_size", *named[-3:])}
+    assert [*defaults.values()] == [3, "depthwise_first", "none", "per_channel"]
+    by_position = SeparableConv(4, 6, 5, order="pointwise_first", segments=2, rngs=nnx.Rngs(0))
+    by_keyword = SeparableConv(
+        in_features=4, out_features=6, kernel_size=5, order="pointwise_first", segments=2
+    )
+    one, other = (nnx.to_flat_state(nnx.state(c, nnx.Param)) for c in (by_position, by_keyword))
+    assert [path for path, _ in one] == [path for path, _ in other]
+    for (_, mine), (_, right) in zip(one, other, strict=True):
+        np.testing.assert_array_equal(mine[...], right[...])
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_sizes_may_be_integers_of_numpy():
+    strides: Any = np.int64(2)
+    conv = SeparableConv(*np.array([4, 6]), strides=strides, segments=np.int32(2))
+    assert conv(jnp.ones((1, 5, 5, 4))).shape == (1, 3, 3, 6)
+    assert len(nnx.to_flat_state(nnx.state(conv))) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SeparableConv(4, 6, stride=2), "'stride'; did you mean 'strides'"),
+        (lambda: SeparableConv(4, 6, segment=2), "'segment'; did you mean 'segments'"),
+        (lambda: create_model("xception_tiny", num_clases=3), "did you mean 'num_classes'"),
+    ],
+)
+def test_an_argument_that_does_not_exist_is_named_with_the_nearest(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
 def test_built_from_a_config_it_is_the_same_block():
     config = BlockConfig(
         order="pointwise_first",
@@ -212,8 +256,9 @@ def test_bfloat16_computes_in_it_and_keeps_float32(order, rng):
 @pytest.mark.usefixtures("unchecked_types")
 def test_wrong_settings_are_named_with_the_nearest_valid_one(settings, message):
     arguments = {"in_features": 4, "out_features": 6} | settings
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
         SeparableConv(**arguments)
+    assert isinstance(error.value, ValueError)
 
 
 @pytest.mark.parametrize("shape", [(5, 5, 4), (1, 5, 5, 3)])

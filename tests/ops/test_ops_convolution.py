@@ -234,6 +234,18 @@ def test_the_variance_of_equal_numbers_is_never_negative():
     assert np.all(np.asarray(variance) >= 0)
 
 
+@pytest.mark.usefixtures("unchecked_types")
+def test_integers_of_numpy_are_integers(rng):
+    x, kernel = (
+        jnp.asarray(rng.normal(size=(1, 5, 5, 4))),
+        jnp.asarray(rng.normal(size=(3, 3, 2, 6))),
+    )
+    two = np.int32(2)
+    for implementation in CONVOLUTION_IMPLEMENTATIONS:
+        run = partial(conv2d, x, kernel, implementation=implementation)
+        np.testing.assert_array_equal(run(strides=two, groups=two), run(strides=2, groups=2))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -249,6 +261,12 @@ def test_the_variance_of_equal_numbers_is_never_negative():
         (lambda: conv2d(jnp.ones((1, 4, 4, 4)), jnp.ones((3, 3, 4, 4)), groups=2), "2 groups"),
         (lambda: conv2d(jnp.ones((1, 4, 4, 4)), jnp.ones((3, 3, 2, 3)), groups=2), "2 groups"),
         (lambda: conv2d(jnp.ones((1, 2, 2, 1)), jnp.ones((3, 3, 1, 1)), padding="VALID"), "3 x 3"),
+        (lambda: conv2d(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 0, 1, 1))), "window .* 3 x 0"),
+        (lambda: conv2d(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), strides=[1, 1]), "strides"),
+        (
+            lambda: conv2d(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), implementation="tile"),
+            "implementation='tile'.*'tiles'",
+        ),
         (lambda: batch_statistics(jnp.ones((0, 2, 2, 3))), r"\(0, 2, 2, 3\)"),
         (lambda: batch_statistics(jnp.ones(3)), r"\(3,\)"),
     ],

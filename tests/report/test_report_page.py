@@ -35,6 +35,7 @@ FILES = {
     *(f"{name}.{kind}" for name in ("paired_difference", "cost") for kind in KINDS),
     "audit.json",
     "checklist.md",
+    "results.tex",
     "verdicts.json",
 }
 HOSTILE = (

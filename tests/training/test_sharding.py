@@ -1,8 +1,9 @@
 """How arrays lie on devices."""
 
 import pytest
+from jax.sharding import AxisType
 
-from xception_jax.training.sharding import shard_axis
+from xception_jax.training.sharding import make_mesh, shard_axis
 
 
 @pytest.mark.parametrize(
@@ -11,3 +12,9 @@ from xception_jax.training.sharding import shard_axis
 )
 def test_the_longest_axis_that_divides_is_dealt_out(shape, devices, axis):
     assert shard_axis(shape, devices) == axis
+
+
+@pytest.mark.parametrize("slots", [None, 3])
+def test_axes_of_a_mesh_are_automatic(slots):
+    """Those that JAX makes by default are explicit, and refuse what the training step does."""
+    assert make_mesh(slots=slots).axis_types == (AxisType.Auto,) * 2

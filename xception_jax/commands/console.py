@@ -3,22 +3,43 @@
 import shlex
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from xception_jax.commands.terminal import open_console
 from xception_jax.errors import InputError
 
+T = TypeVar("T")
+
 console, errors, nowhere = open_console(), open_console(stderr=True), open_console(quiet=True)
 
 Directory = Annotated[Path, typer.Argument(help="The directory of a sweep or a run.")]
 
 
+class RefusedOptionError(Exception):
+    """The `InputError` of an option's parser; a ValueError Typer would put into its own words."""
+
+
+def option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A decorator of an option's parser, which may raise `InputError`."""
+
+    @wraps(parse)
+    def parse_or_refuse(text: str) -> T:
+        try:
+            return parse(text)
+        except InputError as error:
+            raise RefusedOptionError(str(error)) from error
+
+    return parse_or_refuse
+
+
 def directory_parser(option: str) -> Callable[[str], Path]:
     """What makes a path of the value of an option, which must not be empty."""
 
+    @option_parser
     def parse(text: str) -> Path:
         if not text:  # an unset shell variable would scatter files over the current directory
             raise InputError(option, text, "names no directory", ".")

@@ -1,8 +1,8 @@
 """`report`: figures, tables, verdicts and a page from the files of a sweep or a run."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -86,15 +86,11 @@ def _write_archive(directory: Path, target: Path) -> None:
 
 
 def _show(written: "ReportResult", directory: Path) -> None:
-    from rich.table import Table
-
+    from xception_jax.report.claim_tables import verdict_table
     from xception_jax.report.compute_tables import describe_compute
 
-    table = Table(*written.columns, box=None, pad_edge=False)
-    for row in written.rows:
-        table.add_row(*row)
     console.print(written.headline)
-    console.print(table)
+    console.print(_printed(written.columns, written.rows))
     if claims := written.verdicts["claims"]:
         console.print()
         for number, claim in enumerate(claims, 1):
@@ -102,7 +98,8 @@ def _show(written: "ReportResult", directory: Path) -> None:
             if replication := claim.get("replication"):
                 console.print(f"   {replication['sentence']}")
         console.print()
-        console.print(_verdict_table(claims))
+        verdicts = verdict_table(claims)
+        console.print(_printed(verdicts.columns, verdicts.rows))
     if spent := describe_compute(written.verdicts["compute"]):
         console.print(spent)
     for note in written.notes:
@@ -111,42 +108,10 @@ def _show(written: "ReportResult", directory: Path) -> None:
     console.print(f"the page: {page}")
 
 
-def _verdict_table(claims: list[Mapping[str, Any]]) -> "Table":
-    """A table with a row per claim and endpoint; a claim without endpoints has one row."""
+def _printed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
     from rich.table import Table
 
-    from xception_jax.report.claim_tables import describe_improvement, short_number
-
-    columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "interval", "p")
-    table = Table(*columns, "adjusted p", "P(improvement)", box=None, pad_edge=False)
-    for number, claim in enumerate(claims, 1):
-        grade = (claim["grade"] or "") + " post hoc" * (claim["declared"] == "post hoc")
-        pairs = f"{claim['n']['pairs']} of {claim['n']['planned']}"
-        if added := claim["added_seeds"]:
-            pairs += f" + {len(added)} added"
-        first = [f"{number}. {claim['title']}", claim["verdict"], grade, pairs]
-        rows = [("", endpoint) for endpoint in claim["endpoints"] or [{}]]
-        for on_base in claim.get("bases", ()):
-            suffix = f" on {on_base['base']}: {on_base['verdict']}"
-            rows += [(suffix, endpoint) for endpoint in on_base["endpoints"]]
-        for suffix, endpoint in rows:
-            values = [endpoint.get(name) for name in ("effect", "p", "p_adjusted")]
-            effect, *rest = ["" if value is None else short_number(value) for value in values]
-            rest.append(describe_improvement(endpoint) or "")
-            name = endpoint.get("endpoint", "") + suffix
-            table.add_row(*first, name, effect, _interval(endpoint), *rest)
-            first = [""] * 4
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
     return table
-
-
-def _interval(endpoint: Mapping[str, Any]) -> str:
-    """`0.0115 to 0.0197`, with its confidence where that is not 95%."""
-    from xception_jax.report.claim_tables import short_number
-    from xception_jax.statistics.paired import CONFIDENCE
-
-    if endpoint.get("interval") is None:
-        return "" if endpoint.get("effect") is None else "infinite"
-    low, high = endpoint["interval"]
-    confidence = endpoint["confidence"]
-    other = "" if round(confidence, 6) == CONFIDENCE else f" ({confidence:.0%})"
-    return f"{short_number(low)} to {short_number(high)}{other}"

@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from xception_jax.commands.console import option_parser
 from xception_jax.errors import InputError, nearest_name
 
 LARGEST_PACK = 1024
 
 
+@option_parser
 def _seeds(text: str) -> int:
     from xception_jax.sweep.experiment import require_seeds
 
@@ -29,6 +31,7 @@ Seeds = Annotated[
 ]
 
 
+@option_parser
 def _first_seed(text: str) -> int:
     from xception_jax.sweep.experiment import require_first_seed
 

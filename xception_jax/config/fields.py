@@ -9,6 +9,7 @@ import math
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import (
     Any,
     ClassVar,
@@ -240,7 +241,10 @@ def _union(kinds: tuple[Any, ...], low: float | None, high: float | None) -> tup
         if lists and (isinstance(value, (list, tuple)) or not others):
             return lists[0](name, value)
         if literals and (isinstance(value, str) or not others):
-            return literals[0](name, value)
+            try:
+                return literals[0](name, value)
+            except InputError as error:
+                raise InputError(name, value, f"must be {valid}", error.nearest) from None
         return others[0](name, value)
 
     return check, f"{valid} or null" if types.NoneType in kinds else valid
@@ -251,12 +255,12 @@ def _number(kind: type, low: float | None, high: float | None) -> tuple[Check, s
     least, most = -math.inf if low is None else low, math.inf if high is None else high
 
     def check(name: str, value: Any) -> Any:
-        whole = isinstance(value, float) and value.is_integer() and kind is int
-        if isinstance(value, bool) or not (isinstance(value, (int, float)) or whole):
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number:
             raise InputError(name, value, f"must be {word}", None)
         if not least <= value <= most or (kind is int and value != int(value)):
-            unordered = isinstance(value, float) and math.isnan(value)
-            near = None if unordered else kind(min(max(value, least), most))
+            is_nan = not -math.inf <= value <= math.inf
+            near = None if is_nan else kind(min(max(value, least), most))
             raise InputError(name, value, f"must be {word} from {least} to {most}", near)
         try:
             return kind(value)

@@ -15,12 +15,13 @@ def keywords(kind: type[Checked]) -> dict[str, Setting]:
     return {declared.name.removeprefix(kind.PREFIX): declared for declared in walk(kind)}
 
 
-def from_keywords(kind: type[Any], given: Mapping[str, Any]) -> Any:
+def from_keywords(kind: type[Any], given: Mapping[str, Any], taken_by: Callable[..., Any]) -> Any:
     """A group of settings from values by keyword; settings that are not given have the default.
 
     Args:
         kind: class of the group.
         given: values by the names of `keywords`.
+        taken_by: what takes them as arguments, perhaps beside others: for the error.
 
     Raises:
         TypeError: a setting does not exist.
@@ -29,7 +30,7 @@ def from_keywords(kind: type[Any], given: Mapping[str, Any]) -> Any:
     known = keywords(kind)
     for name in given:
         if name not in known:
-            near = nearest_name(name, known)
+            near = nearest_name(name, inspect.signature(taken_by).parameters)
             hint = f"; did you mean {near!r}?" if near else ""
             raise TypeError(f"got an unexpected setting {name!r}{hint}")
     return assemble(kind, {known[name].name: value for name, value in given.items()})
@@ -51,8 +52,12 @@ def takes_settings(source: type[Checked] | Callable[..., Any]) -> Callable[[T], 
         parameters = list(inspect.signature(source).parameters.values())
 
     def decorate(function: T) -> T:
-        signature = inspect.signature(cast(Callable[..., Any], function))
-        named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        # A class of Flax has the signature of its metaclass, which takes anything.
+        is_class = isinstance(function, type)
+        written = function.__init__ if is_class else function  # type: ignore[misc]
+        signature = inspect.signature(cast(Callable[..., Any], written))
+        arguments = list(signature.parameters.values())[is_class:]  # without `self`
+        named = [p for p in arguments if p.kind is not p.VAR_KEYWORD]
         names = {parameter.name for parameter in named}
         more = [parameter for parameter in parameters if parameter.name not in names]
         cast(Any, function).__signature__ = signature.replace(parameters=[*named, *more])

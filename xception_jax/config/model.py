@@ -4,6 +4,7 @@ A new setting of the block is a field of `BlockConfig` and its use in `models/bl
 """
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 from xception_jax.config.fields import Checked, group, setting
@@ -20,7 +21,8 @@ def _kernel_size(name: str, value: Any) -> KernelSize:
     if len(sides) not in (1, 2):
         raise InputError(name, value, "must be an integer, or (height, width)")
     for side in sides:
-        if isinstance(side, bool) or not isinstance(side, (int, float)) or side != side // 1:
+        is_number = isinstance(side, Real) and not isinstance(side, bool)
+        if not is_number or side != side // 1:
             raise InputError(name, side, "must be an integer")
         if not 1 <= side <= 31:
             raise InputError(name, side, "must be an integer from 1 to 31", 1 if side < 1 else 31)

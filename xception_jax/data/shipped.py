@@ -93,6 +93,8 @@ def verify(directory: Path) -> list[str]:
     except OSError as error:
         reason = f"{error.filename} is missing{reinstall}"
         raise InputError("data.name", NAME, reason) from error
+    except InputError:
+        raise
     except ValueError as error:
         reason = f"{directory / 'SHA256SUMS'} is damaged{reinstall}"
         raise InputError("data.name", NAME, reason) from error

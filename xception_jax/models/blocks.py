@@ -140,12 +140,13 @@ class SeparableConv(nnx.Module):
         rngs: nnx.Rngs | None = None,
         **settings: Any,
     ) -> None:
-        require_count("strides", strides)
+        strides = require_count("strides", strides)
         require_choice("padding", padding, get_args(Padding))
-        require_count("in_features", in_features)
-        require_count("out_features", out_features)
+        in_features = require_count("in_features", in_features)
+        out_features = require_count("out_features", out_features)
         if config is None:
-            config = from_keywords(BlockConfig, {"kernel_size": kernel_size, **settings})
+            given = {"kernel_size": kernel_size, **settings}
+            config = from_keywords(BlockConfig, given, SeparableConv)
         require_block(config)
         self.config: BlockConfig = config
         self.in_features, self.strides, self.padding = in_features, strides, padding

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
+from numbers import Integral
 from typing import Literal
 
 import jax
@@ -23,11 +24,12 @@ ONES: Initializer = jax.nn.initializers.ones
 ZEROS: Initializer = jax.nn.initializers.zeros
 
 
-def require_count(field: str, value: object, least: int = 1) -> None:
-    """Raises `InputError` unless `value` is an integer from `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def require_count(field: str, value: object, least: int = 1) -> int:
+    """Returns an integer as Python's own; raises `InputError` unless it is one, from `least` on."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         near = max(least, round(value)) if isinstance(value, float) and isfinite(value) else least
         raise InputError(field, value, f"must be an integer from {least}", near)
+    return int(value)
 
 
 def kernel_shape(kernel_size: KernelSize) -> tuple[int, int]:

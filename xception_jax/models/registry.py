@@ -60,10 +60,16 @@ def model_config(
         InputError: a value is not valid.
         TypeError: a setting does not exist.
     """
-    config: ModelConfig = from_keywords(ModelConfig, {"name": name, "dropout": dropout, **settings})
+    given = {"name": name, "dropout": dropout, **settings}
+    config: ModelConfig = from_keywords(ModelConfig, given, create_model)
     norm = replace(config.block.norm, axis_name=axis_name)
     block = replace(config.block, norm=norm, activation_choices=activation_choices)
-    return replace(config, block=block, num_classes=num_classes, in_channels=in_channels)
+    return replace(
+        config,
+        block=block,
+        num_classes=require_count("model.num_classes", num_classes),
+        in_channels=require_count("model.in_channels", in_channels),
+    )
 
 
 @takes_settings(model_config)

@@ -87,11 +87,11 @@ def conv2d(
 
     Raises:
         InputError: `implementation` or `padding` is unknown.
-        ValueError: shapes, dtypes or groups do not match.
+        ValueError: shapes, dtypes or groups do not match, or `strides` is no positive integer.
     """
     x = require_images("x", x)
     kernel = require_array("kernel", kernel, "height width in_per_group out")
-    require_positive("groups", groups)
+    groups, strides = require_positive("groups", groups), require_positive("strides", strides)
     if kernel.shape[2] * groups != x.shape[-1] or kernel.shape[3] % groups:
         raise ValueError(
             f"kernel {kernel.shape} does not fit {groups} groups of the channels of x {x.shape}"
@@ -153,7 +153,7 @@ def pointwise_conv2d(
     if kernel.shape[:3] != (1, 1, x.shape[-1]):
         raise ValueError(f"kernel must be [1, 1, {x.shape[-1]}, out]; got shape {kernel.shape}")
     require_same_dtype(x, kernel)
-    require_positive("strides", strides)
+    strides = require_positive("strides", strides)
     chosen = choose_implementation(
         "pointwise", implementation, POINTWISE_IMPLEMENTATIONS, strides=strides
     )

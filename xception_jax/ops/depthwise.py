@@ -28,6 +28,7 @@ from xception_jax.ops.shapes import (
     match_variance,
     require_array,
     require_images,
+    require_positive,
     require_same_dtype,
     shifted_images,
     spatial_size,
@@ -204,7 +205,8 @@ def depthwise_conv2d(
 
     Raises:
         InputError: `implementation` or `padding` is unknown.
-        ValueError: shapes or dtypes do not match, or a "VALID" window does not fit into the image.
+        ValueError: shapes or dtypes do not match, a "VALID" window does not fit into the image, or
+            `strides` is no positive integer.
     """
     x = require_images("x", x)
     kernel = require_array("kernel", kernel, "height width 1 channels")
@@ -214,6 +216,7 @@ def depthwise_conv2d(
             f"got shape {kernel.shape}"
         )
     require_same_dtype(x, kernel)
+    strides = require_positive("strides", strides)
     chosen = choose_implementation("depthwise", implementation, DEPTHWISE_IMPLEMENTATIONS)
     pads = explicit_padding(spatial_size(x), _window(kernel), strides, padding)
     kernel = match_variance(x, kernel)

@@ -140,7 +140,7 @@ def max_pool(
         ValueError: `x` has another rank, or a "VALID" window does not fit into the image.
     """
     x = require_images("x", x)
-    require_positive("window", window)
+    window, strides = require_positive("window", window), require_positive("strides", strides)
     chosen = choose_implementation("max_pool", implementation, POOLING_IMPLEMENTATIONS)
     pads = explicit_padding(spatial_size(x), (window, window), strides, padding)
     return POOLING_IMPLEMENTATIONS[chosen](x, window, strides, pads)

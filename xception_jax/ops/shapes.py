@@ -1,5 +1,6 @@
 """Shapes, dtypes and padding of the operations' arguments, and their checks."""
 
+from numbers import Integral
 from typing import Literal
 
 import jax
@@ -43,10 +44,11 @@ def require_images(name: str, value: ArrayLike) -> Images:
     return require_array(name, value, "batch height width channels")
 
 
-def require_positive(name: str, value: int) -> None:
-    """Raises ValueError unless `value` is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def require_positive(name: str, value: object) -> int:
+    """Returns an integer as Python's own; raises ValueError unless it is one, and positive."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be an integer from 1; got {value!r}")
+    return int(value)
 
 
 def require_same_dtype(x: Array, kernel: Array) -> None:
@@ -65,10 +67,11 @@ def explicit_padding(size: Size, window: Size, strides: int, padding: str) -> Pa
 
     Raises:
         InputError: `padding` is neither.
-        ValueError: the window does not fit into the image, or `strides` is not positive.
+        ValueError: the window is empty, or does not fit into the image.
     """
     require_choice("padding", padding, ("SAME", "VALID"))
-    require_positive("strides", strides)
+    if min(window) < 1:
+        raise ValueError(f"the window must have a pixel at least; got {window[0]} x {window[1]}")
     if min(size) < 1 or (padding == "VALID" and (size[0] < window[0] or size[1] < window[1])):
         pixels, taps = (f"{height} x {width}" for height, width in (size, window))
         raise ValueError(f"x of {pixels} pixels is smaller than the window of {taps}")

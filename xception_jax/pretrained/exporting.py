@@ -47,6 +47,8 @@ def export_model(
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
     try:
         exported = export.export(jax.jit(logits), platforms=list(platforms))(images)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError("weights", None, f"cannot be exported: {error}") from error
     return bytes(exported.serialize())

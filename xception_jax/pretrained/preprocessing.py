@@ -67,6 +67,8 @@ class Preprocessing:
                 for name, value in dict(fields).items()
             }
             return cls(**values)
+        except InputError:
+            raise
         except (TypeError, ValueError) as error:
             raise InputError("preprocessing", None, f"is not valid: {error}") from error
 

@@ -6,6 +6,7 @@ from typing import Any
 from xception_jax.json_values import as_list, as_mapping, as_text
 from xception_jax.records import ENDPOINT_NAMES
 from xception_jax.report.tables import NOT_KNOWN, Table
+from xception_jax.statistics.paired import CONFIDENCE
 
 
 def endpoint_name(name: object) -> str:
@@ -19,6 +20,41 @@ def claim_title(claim: Mapping[str, Any]) -> str:
     for endpoint, name in ENDPOINT_NAMES.items():
         title = title.replace(endpoint, name)
     return title
+
+
+def verdict_table(claims: Sequence[Mapping[str, Any]]) -> Table:
+    """One row per claim and endpoint, of several bases on each; one for a claim without any."""
+    columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "interval", "p")
+    columns += ("adjusted p", "P(improvement)")
+    rows = []
+    for number, claim in enumerate(claims, 1):
+        grade = (claim["grade"] or "") + " post hoc" * (claim["declared"] == "post hoc")
+        pairs = f"{claim['n']['pairs']} of {claim['n']['planned']}"
+        if added := claim["added_seeds"]:
+            pairs += f" + {len(added)} added"
+        first = (f"{number}. {claim['title']}", claim["verdict"], grade, pairs)
+        endpoints = [("", row) for row in claim["endpoints"] or [{}]]
+        for judged in claim.get("bases", ()):
+            on_base = f" on {judged['base']}: {judged['verdict']}"
+            endpoints += [(on_base, row) for row in judged["endpoints"]]
+        for on_base, row in endpoints:
+            values = [row.get(name) for name in ("effect", "p", "p_adjusted")]
+            effect, *p = ["" if value is None else short_number(value) for value in values]
+            name = row.get("endpoint", "") + on_base
+            rows.append((*first, name, effect, _interval(row), *p, describe_improvement(row) or ""))
+            first = ("",) * 4
+    numeric = tuple(column in ("effect", "interval", "p", "adjusted p") for column in columns)
+    return Table(columns, numeric, tuple(rows))
+
+
+def _interval(endpoint: Mapping[str, Any]) -> str:
+    """`0.0115 to 0.0197`, with its confidence where that is not 95%."""
+    if endpoint.get("interval") is None:
+        return "" if endpoint.get("effect") is None else "infinite"
+    low, high = endpoint["interval"]
+    confidence = endpoint["confidence"]
+    other = "" if round(confidence, 6) == CONFIDENCE else f" ({confidence:.0%})"
+    return f"{short_number(low)} to {short_number(high)}{other}"
 
 
 def endpoint_table(claim: Mapping[str, Any]) -> Table:

@@ -300,7 +300,8 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
         versions = {name: [number] for name, number in sweep.versions}
     commits = [run.commit or "not known" for run in started] or [sweep.commit or "not known"]
     data_files = (
-        "results.csv, results.parquet, curves.csv, curves.parquet, audit.json, checklist.md"
+        "results.csv, results.parquet, results.tex, curves.csv, curves.parquet, audit.json, "
+        "checklist.md"
     )
     return [
         ("Sweep made with", sweep.command, True),

@@ -12,7 +12,9 @@ import polars as pl
 
 from xception_jax.records import REPORT
 from xception_jax.regular_files import inside
+from xception_jax.report.claim_tables import verdict_table
 from xception_jax.report.evaluation import evaluate
+from xception_jax.report.latex import latex_table
 from xception_jax.report.placing import place_files
 from xception_jax.report.reading import read_directory
 from xception_jax.report.tables import arm_table, headline, results_frame
@@ -80,11 +82,14 @@ def write_report(
     if (tuning_runs := tuning_runs_frame(sweep)) is not None:
         contents |= _data_files("tuning", tuning_runs)
     contents |= files
+    table = arm_table(summary)
+    contents["results.tex"] = latex_table(table)
+    if claims := verdicts["claims"]:
+        contents["verdicts.tex"] = latex_table(verdict_table(claims))
     contents["audit.json"] = json.dumps(findings, indent=2).encode()
     contents["verdicts.json"] = evaluation.verdicts_file()
     contents["checklist.md"] = evaluation.checklist_file()
     contents["index.html"] = page.encode()
-    table = arm_table(summary)
     target = inside(directory, REPORT)
     return ReportResult(
         page=target / "index.html",

@@ -59,6 +59,8 @@ def plan_confirmation(
 def _late_claim(described: Any, path: Path) -> AnyClaim:
     try:
         return read_claim(described)
+    except InputError:
+        raise
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError("claim", described, f"in {path} cannot be confirmed: {error}") from error
 

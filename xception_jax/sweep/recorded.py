@@ -78,6 +78,8 @@ def load_recorded(path: Path) -> RecordedSweep:
                 "tune": Tune.read(described.get("tune")),
             }
         )
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"does not describe an experiment: {type(error).__name__}: {error}"
         raise InputError("file", str(path), reason) from error

@@ -140,6 +140,8 @@ def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
         jax.eval_shape(
             lambda p, s, x: function.apply(p, s, x, train=False), *function.shapes(), images
         )
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError("data.image_size", config.data.image_size, str(error)) from error
     if train.initial_weights is not None:
