@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from math import gcd
+from typing import Any, cast
 from unittest import mock
 
 import jax
@@ -240,7 +241,7 @@ def test_integers_of_numpy_are_integers(rng):
         jnp.asarray(rng.normal(size=(1, 5, 5, 4))),
         jnp.asarray(rng.normal(size=(3, 3, 2, 6))),
     )
-    two = np.int32(2)
+    two: Any = np.int32(2)
     for implementation in CONVOLUTION_IMPLEMENTATIONS:
         run = partial(conv2d, x, kernel, implementation=implementation)
         np.testing.assert_array_equal(run(strides=two, groups=two), run(strides=2, groups=2))
@@ -262,7 +263,12 @@ def test_integers_of_numpy_are_integers(rng):
         (lambda: conv2d(jnp.ones((1, 4, 4, 4)), jnp.ones((3, 3, 2, 3)), groups=2), "2 groups"),
         (lambda: conv2d(jnp.ones((1, 2, 2, 1)), jnp.ones((3, 3, 1, 1)), padding="VALID"), "3 x 3"),
         (lambda: conv2d(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 0, 1, 1))), "window .* 3 x 0"),
-        (lambda: conv2d(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), strides=[1, 1]), "strides"),
+        (
+            lambda: conv2d(
+                jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), strides=cast(Any, [1, 1])
+            ),
+            "strides",
+        ),
         (
             lambda: conv2d(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), implementation="tile"),
             "implementation='tile'.*'tiles'",

@@ -81,5 +81,7 @@ def look_by_look(
             break
     is_last = number == len(experiment.looks)  # after which no claim is open, decided or not
     left = "no look is left" if is_last else "every claim is decided"
-    console.print(f"{left} after look {number} of {len(experiment.looks)}; {next_report(home)}")
+    console.print(
+        f"{left} after look {number} of {len(experiment.looks)}; {next_report(directory)}"
+    )
     return code

@@ -24,8 +24,8 @@ def claim_title(claim: Mapping[str, Any]) -> str:
 
 def verdict_table(claims: Sequence[Mapping[str, Any]]) -> Table:
     """One row per claim and endpoint, of several bases on each; one for a claim without any."""
-    columns = ("claim", "verdict", "grade", "pairs", "endpoint", "effect", "interval", "p")
-    columns += ("adjusted p", "P(improvement)")
+    first_columns = ("claim", "verdict", "grade", "pairs", "endpoint")
+    columns = (*first_columns, "effect", "interval", "p", "adjusted p", "P(improvement)")
     rows = []
     for number, claim in enumerate(claims, 1):
         grade = (claim["grade"] or "") + " post hoc" * (claim["declared"] == "post hoc")
