@@ -1,11 +1,12 @@
 """Costs of arms, and widths that make them equal."""
 
+import json
 from math import prod
 from pathlib import Path
 
 import pytest
 
-from xception_jax.config import resolve
+from xception_jax.config import load_config, resolve
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.planning.budget import TOLERANCE, arm_cost, equalize
@@ -149,3 +150,20 @@ def test_a_base_that_cannot_be_is_one_line(call, monkeypatch, words, message):
     code, out, err = call("plan", file, "--base", base)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert message in err
+
+
+def test_a_record_is_planned_as_the_experiment_that_it_records(call, tmp_path):
+    """Its arms have the widths that make them equal already."""
+    record = ROOT / "docs" / "studies" / "segments_one_rate" / "sweep.json"
+    code, out, _ = call("plan", record)
+    assert code == 0
+    _, of_experiment, _ = call("plan", ROOT / "experiments" / "segments.py")
+    table, of_experiment = (words.splitlines()[:11] for words in (out, of_experiment))
+    assert table == of_experiment
+    assert table[-1].startswith("1-relu")
+    config = ROOT / "configs" / "fashion_mnist_mini.py"
+    (tmp_path / "config.json").write_text(json.dumps(resolve(load_config(config)).to_dict()))
+    assert call("plan", tmp_path / "config.json")[0] == 0
+    code, _, err = call("plan", record, "--base", "configs/fashion_mnist_mini.py")
+    assert code == 2
+    assert "sweep.json holds the base of its runs" in err

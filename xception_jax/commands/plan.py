@@ -46,7 +46,7 @@ LargestBatch = Annotated[
 
 
 def plan(
-    file: Annotated[Path, typer.Argument(help="An experiment or config file.")],
+    file: Annotated[Path, typer.Argument(help="An experiment or config file, or a sweep.json.")],
     overrides: Overrides = None,
     *,
     settings_asked: ListSettings = False,  # noqa: ARG001 - its callback lists them
@@ -114,28 +114,36 @@ def _kernels_line() -> str:
 def _load(
     file: Path, base: list[Path] | None, seeds: int | None, overrides: list[str]
 ) -> tuple["Experiment | None", "Config", list["Arm"]]:
-    """The experiment in `file`, None if it is a config file, its base config, and its arms."""
-    from xception_jax.config import load_file, require_settings, resolve
-    from xception_jax.sweep import Experiment, load_experiment
-    from xception_jax.sweep.recorded import with_seeds
+    """The experiment that `file` holds or records, None for a config; its base config; its arms."""
+    from xception_jax.config import load_config, resolve
+    from xception_jax.sweep.recorded import load_sweep
 
-    content = load_file(file, "get_experiment", "get_config")
-    if not isinstance(content, Experiment):
+    if not _holds_experiment(file):
         if base:
             raise InputError("--base", str(base[0]), "goes with an experiment; this is a config")
         if seeds is not None:
             raise InputError("--seeds", seeds, "goes with an experiment; this is a config")
-        config = resolve(require_settings(file, content), overrides=overrides)
+        config = resolve(load_config(file), overrides=overrides)
         _start_jax()
         return None, config, [(file.stem, config, [])]
-    experiment, settings = load_experiment(file, base=base or None, overrides=overrides)
-    experiment = with_seeds(experiment, seeds)
+    experiment, settings, _ = load_sweep(file, base=base, seeds=seeds, overrides=overrides)
     _start_jax()
     from xception_jax.planning.budget import equalize
 
-    experiment = equalize(experiment, settings)
+    if file.suffix != ".json":  # a record has the widths that make its arms equal
+        experiment = equalize(experiment, settings)
     arms = experiment.arms.items()
     return experiment, settings, [(arm, resolve(settings, sets), list(sets)) for arm, sets in arms]
+
+
+def _holds_experiment(file: Path) -> bool:
+    """Whether a file is that of an experiment, or the record of one, and not a config."""
+    from xception_jax.config import load_file, read_json
+    from xception_jax.sweep import Experiment
+
+    if file.suffix == ".json":
+        return "experiment" in read_json(file)
+    return isinstance(load_file(file, "get_experiment", "get_config"), Experiment)
 
 
 def _start_jax() -> None:

@@ -13,7 +13,6 @@ from xception_jax.config.loading import (
     load_function,
     parse_override,
     read_json,
-    require_settings,
     resolve,
 )
 from xception_jax.config.model import BlockConfig, ModelConfig, NormConfig
@@ -33,7 +32,6 @@ __all__ = [
     "load_function",
     "parse_override",
     "read_json",
-    "require_settings",
     "resolve",
     "run_id",
     "shared_settings",
