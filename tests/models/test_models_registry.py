@@ -121,7 +121,11 @@ def test_small_models_make_logits_of_small_images(name, padding, size):
 
 @pytest.mark.parametrize(
     ("name", "separable"),
-    [("inception_tiny", True), ("alexnet_tiny", False), ("separable_vgg_tiny", False)],
+    [
+        pytest.param("inception_tiny", True, marks=pytest.mark.slow),
+        ("alexnet_tiny", False),
+        ("separable_vgg_tiny", False),
+    ],
 )
 def test_a_step_down_the_gradient_lowers_the_loss(name, separable, rng):
     function = model_function(

@@ -95,6 +95,7 @@ def test_its_report_has_a_verdict_on_each_base_and_over_all(done: Path, call) ->
     assert "On each base" in page
 
 
+@pytest.mark.slow
 def test_it_is_run_again_from_its_record_alone(done: Path, call, tmp_path: Path) -> None:
     code, out, err = call("sweep", done / "sweep.json", "--workdir", done)
     assert (code, err) == (0, "")
@@ -111,6 +112,7 @@ def test_it_is_run_again_from_its_record_alone(done: Path, call, tmp_path: Path)
     assert {claim["replication"]["outcome"] for claim in claims} == {"nothing to replicate"}
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_bits(done: Path, call, words, tmp_path: Path) -> None:
     program = [sys.executable, "-m", "xception_jax", *map(str, words(tmp_path))]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
