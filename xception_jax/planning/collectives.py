@@ -4,11 +4,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from xception_jax.planning.hlo import HloArray, read_arrays
+from xception_jax.planning.hlo import HloArray, Instruction, read_instructions
 
-_KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast"
-# %name = type kind(operands), attributes; only the start of an asynchronous pair is counted.
-_INSTRUCTION = re.compile(rf"^\s*(?:ROOT )?%?\S+ = (.+?) ({_KINDS})(-start)?\((.*)$")
+_KINDS = {
+    *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),
+    *("collective-permute", "collective-broadcast"),
+}
 _LISTED_GROUP = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _COUNTED_GROUPS = re.compile(r"replica_groups=\[\d+,(\d+)\]")
 _ORIGIN = re.compile(r'op_name="([^"]*)"')
@@ -57,16 +58,20 @@ def read_collectives(hlo: str, devices: int) -> list[Collective]:
         hlo: text of the program, from `jax.stages.Compiled.as_text()`.
         devices: number of devices, all of which take part if an instruction names no groups.
     """
-    return [collective for line in hlo.splitlines() for collective in _parse_line(line, devices)]
+    return [
+        collective
+        for instruction in read_instructions(hlo)
+        for collective in _collectives(instruction, devices)
+    ]
 
 
-def _parse_line(line: str, devices: int) -> Iterator[Collective]:
-    match = _INSTRUCTION.match(line)
-    if match is None:
+def _collectives(instruction: Instruction, devices: int) -> Iterator[Collective]:
+    # Of an asynchronous pair only the start is counted.
+    kind, rest = instruction.opcode.removesuffix("-start"), instruction.text
+    if kind not in _KINDS:
         return
-    result, kind, start, rest = match.groups()
-    arrays = [(array.dtype, array.shape) for array in read_arrays(result)]
-    if start and kind != "all-reduce":
+    arrays = [(array.dtype, array.shape) for array in instruction.arrays]
+    if kind not in (instruction.opcode, "all-reduce"):  # a start that lists what it reads
         # The operands, then as many results; a permutation adds two u32 of its own.
         arrays = [array for array in arrays if array != ("u32", ())]
         arrays = arrays[len(arrays) // 2 :]

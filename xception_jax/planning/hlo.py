@@ -104,6 +104,12 @@ def read_program(hlo: str) -> Program:
     return Program({name: tuple(lines) for name, lines in computations.items()}, entry)
 
 
+def read_instructions(hlo: str) -> Iterator[Instruction]:
+    """Parses the instructions of all computations, in the order of the text."""
+    for line in hlo.splitlines():
+        yield from _read_instruction(line)
+
+
 def _read_instruction(line: str) -> Iterator[Instruction]:
     if match := _INSTRUCTION.match(line):
         root, name, types, opcode, rest = match.groups()
