@@ -39,7 +39,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "configs" / "imagenet.py"
 
 
 class Formulation(NamedTuple):
-    """What differs from the step as it is.
+    """A formulation of the step, by what differs from the step as it is.
 
     Attributes:
         overrides: of the config, as `key=value`.

@@ -13,6 +13,8 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from xception_jax.errors import printable
+
 _NAME = "xception_jax"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
@@ -68,12 +70,7 @@ def distrust(directory: Path) -> str:
         for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - fast
             status = os.stat(path) if path == str(directory) else os.lstat(path)  # noqa: PTH116
             if status.st_uid not in trusted:
-                return f"{_printable(path)} belongs to another user"
+                return f"{printable(str(path))} belongs to another user"
             if is_open and status.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(status.st_mode):
-                return f"others can write to {_printable(path)}"
+                return f"others can write to {printable(str(path))}"
     return ""
-
-
-def _printable(path: str | Path) -> str:
-    """A path, in which another user has put names, without what would command a terminal."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in str(path))

@@ -50,6 +50,11 @@ def shortened(text: str, most: int = 300) -> str:
     return f"{text[: most * 2 // 3]} ... {text[-most // 3 :]}"
 
 
+def printable(text: str, other: str = "\ufffd") -> str:
+    """The text with `other` for each character that could command a terminal, line ends too."""
+    return "".join(character if character.isprintable() else other for character in text)
+
+
 def one_line(error: BaseException) -> str:
     """Returns the type and message of an exception as one line of at most 300 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -84,7 +89,7 @@ def last_words(text: str) -> None:
 
     No character of it commands the terminal, whatever names stand in it.
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = " ".join(printable(text, " ").split())
     try:
         descriptor = sys.stderr.fileno()  # not always 2: see `commands.library_output`
     except (AttributeError, OSError, ValueError):

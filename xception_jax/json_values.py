@@ -3,11 +3,13 @@
 import math
 from typing import Any
 
+from xception_jax.errors import printable
+
 
 def as_text(value: object) -> str:
     """One printable line: no control characters, no lone surrogates, which XML and CSV refuse."""
     words = " ".join(str(value).split()) if value is not None else ""
-    return "".join(character if character.isprintable() else "\ufffd" for character in words)
+    return printable(words)
 
 
 def as_real(value: object) -> float | None:

@@ -194,7 +194,7 @@ def test_a_program_in_postscript_is_not_run(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_images_of_all_threads_share_a_budget(rng: np.random.Generator) -> None:
-    """Of images larger than the budget one is decoded and used at a time; small ones meanwhile."""
+    """Images larger than the budget are decoded and used one at a time, small ones meanwhile."""
     budget, most, lock, active = Budget(100), [0], threading.Lock(), []
 
     def work(amount: int) -> None:

@@ -1,4 +1,4 @@
-"""How the largest batch is found, and what does not fit."""
+"""The search for the largest batch, and steps that do not fit."""
 
 from dataclasses import replace
 

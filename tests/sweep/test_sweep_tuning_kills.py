@@ -129,7 +129,7 @@ CUTS: dict[str, Callable[[bytes], bytes]] = {
 def test_a_record_that_a_power_cut_left_is_named_and_written_again(
     start: Callable[..., TunedStudy], kill: Callable[..., list[str]], is_in_sweep: bool, cut: str
 ) -> None:
-    """Whether or not `sweep.json` has the choice by then."""
+    """A damaged `tuning.json` is mended whether or not `sweep.json` has the choice by then."""
     written = kill(None)
     whole = start("whole")
     whole.sweep()

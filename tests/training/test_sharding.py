@@ -1,4 +1,4 @@
-"""How arrays lie on devices."""
+"""Layout of arrays on devices."""
 
 import pytest
 from jax.sharding import AxisType

@@ -158,9 +158,11 @@ def draw_effects(effects: pl.DataFrame, *, arms: Sequence[str], width: float = W
     Returns:
         A figure with one axes per panel, each with a twin that has the numbers if there is room.
     """
-    panels = effects.partition_by("panel", maintain_order=True)
-    counts, wide = [len(panel) for panel in panels], is_wide(width)
+    wide = is_wide(width)
     labels = [_label(row, wide=wide) for row in effects.iter_rows(named=True)]
+    effects = effects.with_columns(pl.Series("label", labels))
+    panels = effects.partition_by("panel", maintain_order=True)
+    counts = [len(panel) for panel in panels]
     row_height = _GAP + _LINE * max(label.count("\n") + 1 for label in labels)
     with house_style():
         figure = Figure((width, _heads(panels) + row_height * sum(counts)))
@@ -192,7 +194,7 @@ def _draw_panel(
     zero_line(axes, vertical=True)
     rows = list(effects.iter_rows(named=True))
     ids = ["-".join(styles[arm].gid for arm in row["arms"] if arm in styles) for row in rows]
-    labels = [_label(row, wide=wide) for row in rows]
+    labels = [row["label"] for row in rows]
     if wide:
         _label_rows(axes.yaxis, labels, ids, f"name-{number}")
         numbers = axes.twinx()

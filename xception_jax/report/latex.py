@@ -1,5 +1,6 @@
 """Tables of the report as LaTeX, for papers."""
 
+from xception_jax.errors import printable
 from xception_jax.report.tables import Table
 
 _WIDEST = 40  # characters of a cell; a column with longer ones has lines of 5 cm
@@ -48,5 +49,4 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _escaped(text: str) -> str:
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split()).translate(_ESCAPES)
+    return " ".join(printable(text, " ").split()).translate(_ESCAPES)
