@@ -67,7 +67,7 @@ RULES: tuple[Rule, ...] = (
 
 # Compiler options for programs of these operations, by backend. XLA:CPU removes barriers before it
 # fuses, and then repeats the computations that they separate: in max-pooling, it would find the
-# winning tap once for every tap (issue 4).
+# winning tap once for every tap.
 COMPILER_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
 

@@ -61,7 +61,7 @@ def without_gaps() -> Iterator[None]:
     """Context of a compilation that keeps train steps from searching the free chunks it leaves.
 
     A compiler leaves tens of thousands of small free chunks. On the single heap that `keep_memory`
-    sets up, every larger block that a step allocates or frees would walk lists of them (issue 4).
+    sets up, every larger block that a step allocates or frees would walk lists of them.
     So these chunks are allocated on exit and freed when the next compilation starts. Of several at
     the same time, in threads, the first to start frees them and the last to end allocates them.
 
