@@ -108,7 +108,9 @@ def test_a_sweep_with_looks(new_sweep: NewSweep, rng: np.random.Generator, tmp_p
     sweep = build(new_sweep, claims, {"a": 0.05, "b": 0.0, "c": 0.0}, rng, **fields)
     write_archive(sweep.directory, tmp_path / "archive")
     evaluation = require_same(sweep.directory, tmp_path / "archive")
-    assert evaluation.verdicts["claims"][0]["look"]["number"] == 1
+    look = evaluation.verdicts["claims"][0]["look"]
+    assert look is not None
+    assert look["number"] == 1
 
 
 def test_a_sweep_with_factors(
