@@ -23,8 +23,8 @@ from xception_jax.report import write_report
 from xception_jax.report.archiving import write_archive
 from xception_jax.report.evaluation import Evaluation, evaluate
 from xception_jax.report.reading import read_directory
+from xception_jax.report.sensitivity import tuning_runs_frame
 from xception_jax.report.tables import results_frame
-from xception_jax.report.tuning import tuning_runs_frame
 from xception_jax.statistics.confirmation import kept_verdicts
 from xception_jax.statistics.declared import read_declared
 from xception_jax.statistics.verdicts import judge

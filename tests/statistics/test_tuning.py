@@ -15,7 +15,7 @@ from xception_jax.checksums import with_checksum
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import audit
 from xception_jax.statistics.json_types import ClaimVerdict
-from xception_jax.statistics.tuning import describe_tuning, read_tuning
+from xception_jax.statistics.recorded_tuning import describe_tuning, read_tuning
 from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim
 

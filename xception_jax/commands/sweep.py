@@ -35,7 +35,7 @@ from xception_jax.commands.sweep_options import (
     Workers,
     parse_packing,
 )
-from xception_jax.commands.tuning import Unfinished, read_tuned, tune_first
+from xception_jax.commands.sweep_tuning import Unfinished, read_tuned, tune_first
 from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
 
@@ -226,9 +226,9 @@ def _read_tuned(directory: Path, planned: "PlannedSweep") -> "PlannedSweep":
     if not experiment.untuned:  # by its record, which has the runs
         return planned
     experiment = read_tuned(directory, experiment, base)
-    return (
-        PlannedSweep(experiment, base, []) if experiment.untuned else plan_sweep(experiment, base)
-    )
+    if experiment.untuned:
+        return PlannedSweep(experiment, base, [])
+    return plan_sweep(experiment, base)
 
 
 def _train(

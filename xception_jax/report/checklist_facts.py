@@ -8,9 +8,9 @@ from xception_jax.report.summary import Summary
 from xception_jax.report.tables import describe_spread
 from xception_jax.statistics.contrasts import has_begun
 from xception_jax.statistics.json_types import Audit, ClaimVerdict, EndpointVerdict, Verdicts
+from xception_jax.statistics.recorded_tuning import Tuning, read_tuning
 from xception_jax.statistics.results import Run, Sweep
 from xception_jax.statistics.selection import grid_of
-from xception_jax.statistics.tuning import Tuning, read_tuning
 
 
 @dataclass(frozen=True)

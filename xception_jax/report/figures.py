@@ -9,7 +9,7 @@ from xception_jax.report.curves import curve_figure
 from xception_jax.report.differences import difference_figure
 from xception_jax.report.effects import effect_figure
 from xception_jax.report.factors import factor_figure, read_factorial
-from xception_jax.report.tuning import tuning_figure
+from xception_jax.report.sensitivity import tuning_figure
 from xception_jax.statistics.bases import parts_of
 from xception_jax.statistics.json_types import Verdicts
 from xception_jax.statistics.results import Sweep

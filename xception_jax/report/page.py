@@ -35,6 +35,7 @@ from xception_jax.report.compute_tables import (
 )
 from xception_jax.report.factors import factor_table, read_factorial
 from xception_jax.report.noise_tables import NOISE_NOTES, noise_table
+from xception_jax.report.sensitivity import tuning_notes, tuning_table
 from xception_jax.report.summary import Summary
 from xception_jax.report.tables import (
     Table,
@@ -44,7 +45,6 @@ from xception_jax.report.tables import (
     run_table,
     seed_table,
 )
-from xception_jax.report.tuning import tuning_notes, tuning_table
 from xception_jax.statistics.bases import describe_bases, parts_of
 from xception_jax.statistics.contrasts import has_begun
 from xception_jax.statistics.declared import describe_history

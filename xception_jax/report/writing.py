@@ -65,7 +65,7 @@ def write_report(
     """
     # Matplotlib and Jinja2 take longer to load than all else: only where a page is written.
     from xception_jax.report.page import MadeBy, render_page
-    from xception_jax.report.tuning import tuning_runs_frame
+    from xception_jax.report.sensitivity import tuning_runs_frame
 
     directory = Path(directory)
     sweep = read_directory(directory)

@@ -9,10 +9,10 @@ from xception_jax.statistics.cases import adjusted_p
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.json_types import BaseVerdict
 from xception_jax.statistics.power import ALPHA
+from xception_jax.statistics.recorded_tuning import describe_tuning
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.sentences import p_text, setting_of, signed
 from xception_jax.statistics.statements import state_verdict
-from xception_jax.statistics.tuning import describe_tuning
 
 
 def sentence_across(

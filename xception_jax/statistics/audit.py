@@ -42,8 +42,8 @@ from xception_jax.statistics.provenance import (
     describe_unrecorded,
     describe_versions,
 )
+from xception_jax.statistics.recorded_tuning import tuning_faults
 from xception_jax.statistics.results import Run, Sweep
-from xception_jax.statistics.tuning import tuning_faults
 
 SCHEMA = 1
 STREAMS: tuple[Stream, ...] = get_args(Stream)

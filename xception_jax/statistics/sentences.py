@@ -11,9 +11,9 @@ from xception_jax.statistics.json_types import EndpointVerdict
 from xception_jax.statistics.location import EXACT_UP_TO, smallest_n
 from xception_jax.statistics.looks import Stage
 from xception_jax.statistics.power import ALPHA, MOST_SEEDS, POWER
+from xception_jax.statistics.recorded_tuning import describe_tuning
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.statements import state_verdict
-from xception_jax.statistics.tuning import describe_tuning
 
 _FRESH = "other seeds than these, in a new directory, since seeds added here come after results"
 _PLANNED_FIRST = "the planned seeds that are missing come first"
