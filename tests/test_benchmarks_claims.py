@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_scipy_gives_our_verdicts(tmp_path, seeds, effect):
             curve = (final * (1 - np.exp(-np.arange(1, 5) * rng.uniform(0.8, 1.2)))).tolist()
             sweep.add_run(arm, seed, steps=STEPS, top1=curve, test_top1=final)
             runs[arm, seed] = {"test": final, "curve": list(zip(STEPS, curve, strict=True))}
-    ours = judge(read_directory(sweep.directory))["claims"]
+    ours: list[Any] = judge(read_directory(sweep.directory))["claims"]
     theirs = scipy_claims.judge(described, runs, seeds)
     assert [claim["verdict"] for claim in ours] == [claim["verdict"] for claim in theirs]
     for own, their in zip(ours, theirs, strict=True):

@@ -115,7 +115,7 @@ class Data:
             step = compile_train_steps(step_spec, layout, shapes_of(device_data), shapes_of(rows))
             taken = replicate(jnp.int32(count), layout.mesh)
             state, outcome = step(state, active, device_data, rows, taken, hparams)
-            active, done = outcome["active"], done + count
+            active, done = outcome.active, done + count
         return [jax.device_get(layout.take(state, slot)) for slot in range(len(runs))]
 
 

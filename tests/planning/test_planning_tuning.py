@@ -6,7 +6,7 @@ import pytest
 
 from tests.shrunk import EXPERIMENT, SHRUNK
 from xception_jax.planning.budget import arm_cost
-from xception_jax.planning.tuning import most_values, tuning_cost
+from xception_jax.planning.tuning_cost import most_values, tuning_cost
 from xception_jax.sweep import Tune, load_experiment
 
 RATES = (0.025, 0.05, 0.1, 0.2, 0.4)

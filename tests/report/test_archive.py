@@ -23,8 +23,8 @@ from xception_jax.report import write_report
 from xception_jax.report.archiving import write_archive
 from xception_jax.report.evaluation import Evaluation, evaluate
 from xception_jax.report.reading import read_directory
+from xception_jax.report.sensitivity import tuning_runs_frame
 from xception_jax.report.tables import results_frame
-from xception_jax.report.tuning import tuning_runs_frame
 from xception_jax.statistics.confirmation import kept_verdicts
 from xception_jax.statistics.declared import read_declared
 from xception_jax.statistics.verdicts import judge
@@ -108,7 +108,9 @@ def test_a_sweep_with_looks(new_sweep: NewSweep, rng: np.random.Generator, tmp_p
     sweep = build(new_sweep, claims, {"a": 0.05, "b": 0.0, "c": 0.0}, rng, **fields)
     write_archive(sweep.directory, tmp_path / "archive")
     evaluation = require_same(sweep.directory, tmp_path / "archive")
-    assert evaluation.verdicts["claims"][0]["look"]["number"] == 1
+    look = evaluation.verdicts["claims"][0]["look"]
+    assert look is not None
+    assert look["number"] == 1
 
 
 def test_a_sweep_with_factors(

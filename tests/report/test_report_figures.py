@@ -19,6 +19,7 @@ from PIL import Image
 from tests.programs import run_program
 from tests.report.figure_checks import artists, outline, points, texts
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.synthetic_verdicts import verdicts_on
 from xception_jax.report.arm_styles import arm_styles
 from xception_jax.report.axes import MOST_LINES, ValueAxis, thin, thin_lines, value_axis
 from xception_jax.report.canvas import NARROW, WIDE
@@ -283,7 +284,7 @@ def test_no_figure_needs_the_global_state_of_pyplot(finished_sweep: SweepWriter)
 
 
 def test_every_figure_is_drawn_in_both_widths(finished_sweep: SweepWriter) -> None:
-    figures = report_figures(read_directory(finished_sweep.directory), {"claims": []})
+    figures = report_figures(read_directory(finished_sweep.directory), verdicts_on())
     assert [figure.letter for figure in figures] == ["A", "B", "D", "F"]
     for figure in figures:
         assert figure.draw(WIDE).get_figwidth() == WIDE

@@ -1,7 +1,6 @@
 """Numbers against SciPy and NumPy, and the rules for targets and crossings."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,6 +8,7 @@ import pytest
 import scipy.stats
 
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.synthetic_verdicts import ENDPOINT, verdicts_on
 from xception_jax.report.claim_tables import describe_improvement, verdict_table
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
@@ -132,17 +132,21 @@ def test_a_running_run_is_neither_final_nor_not_reached(
     assert summary.runs[1].last_step == 200
 
 
+IMPROVED = ENDPOINT | {
+    "probability_of_improvement": 0.75,
+    "improvement_interval": [0.35, 0.968],
+    "draws": 2,
+}
+
+
 def test_draws_are_told_beside_the_improvement() -> None:
-    row = {"probability_of_improvement": 0.75, "improvement_interval": [0.35, 0.968], "draws": 2}
+    row = IMPROVED
     assert describe_improvement(row) == "0.75 (0.35 to 0.97, 2 draws)"
     assert describe_improvement(row | {"draws": 1}) == "0.75 (0.35 to 0.97, 1 draw)"
     assert describe_improvement(row | {"draws": 0}) == "0.75 (0.35 to 0.97)"
-    assert describe_improvement({}) is None
+    assert describe_improvement(ENDPOINT) is None
 
 
 def test_the_terminal_tells_them_as_the_page_does() -> None:
-    row = {"probability_of_improvement": 0.75, "improvement_interval": [0.35, 0.968], "draws": 2}
-    claim: dict[str, Any] = {"title": "a − b", "verdict": "open", "grade": "A", "declared": ""}
-    claim |= {"n": {"pairs": 4, "planned": 4}, "added_seeds": [], "endpoints": [row]}
-    (printed,) = verdict_table([claim]).rows
-    assert printed[-1] == describe_improvement(row)
+    (printed,) = verdict_table(verdicts_on({"endpoints": [IMPROVED]})["claims"]).rows
+    assert printed[-1] == describe_improvement(IMPROVED)

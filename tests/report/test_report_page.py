@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 
 from tests.report.figure_checks import artists, points, texts
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
+from tests.synthetic_verdicts import CLAIM, ENDPOINT, verdicts_on
 from xception_jax.errors import InputError
 from xception_jax.report import write_report
 from xception_jax.report.canvas import NARROW, WIDE
@@ -184,30 +185,12 @@ def test_300_runs_of_2000_points(new_sweep: NewSweep) -> None:
     assert result.page.stat().st_size < 5e6
 
 
-def claim(**fields: Any) -> dict[str, Any]:
-    """A judged claim as `verdicts.json` has it."""
-    endpoint = {"endpoint": "final_top1", "unit": "accuracy", "effect": 0.012, "p": 0.01}
-    endpoint |= {"interval": [0.003, 0.021], "p_adjusted": 0.02, "needed_n": None}
-    return {
-        "claim": {"arm": "none", "baseline": "relu", "direction": "better", "margin": None},
-        "title": "none better than relu: final_top1",
-        "declared": "before the runs",
-        "verdict": "supported",
-        "sentence": "On a small set none was better than relu.",
-        "grade": "A",
-        "grade_reasons": [],
-        "n": {"planned": 3, "completed": 3, "diverged": 0, "pairs": 3},
-        "endpoints": [endpoint],
-        **fields,
-    }
-
-
 def test_verdicts_come_first_and_every_word_of_them_is_escaped(
     finished_sweep: SweepWriter,
 ) -> None:
     hostile = dict.fromkeys(("title", "sentence", "grade"), HOSTILE)
     sweep = read_directory(finished_sweep.directory)
-    verdicts = {"claims": [claim(), claim(**hostile)]}
+    verdicts = verdicts_on({}, hostile)
     page = render_page(
         sweep,
         summarize(sweep),
@@ -227,11 +210,11 @@ def test_verdicts_come_first_and_every_word_of_them_is_escaped(
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_forest_has_a_row_an_effect_and_a_margin(finished_sweep: SweepWriter, width: float) -> None:
-    declared = claim()["claim"] | {"direction": "equivalent", "margin": 0.01}
-    untested = claim(endpoints=[{"endpoint": "final_top1", "unit": "accuracy", "effect": None}])
-    claims = [claim(), claim(claim=declared, verdict="equivalent"), untested]
+    declared = CLAIM["claim"] | {"direction": "equivalent", "margin": 0.01}
+    equivalent = {"claim": declared, "verdict": "equivalent"}
+    untested = {"endpoints": [ENDPOINT | {"effect": None, "interval": None}]}
     sweep = read_directory(finished_sweep.directory)
-    figure = effect_figure(sweep, {"claims": claims})
+    figure = effect_figure(sweep, verdicts_on({}, equivalent, untested))
     assert figure is not None
     drawn = figure.draw(width)
     assert sum("+0.0120 [+0.0030, +0.0210]" in text for text in texts(drawn)) == 2
@@ -244,7 +227,7 @@ def test_forest_has_a_row_an_effect_and_a_margin(finished_sweep: SweepWriter, wi
     assert ends == [[0.003, 0.021]] * 2
     assert len({(effect.get_color(), effect.get_marker()) for effect in effects.values()}) == 2
     assert sum("equivalent" in text for text in texts(drawn)) == 1
-    assert effect_figure(sweep, {"claims": [untested]}) is None
+    assert effect_figure(sweep, verdicts_on(untested)) is None
 
 
 @pytest.mark.usefixtures("undrawn_figures")

@@ -9,7 +9,12 @@ from tests.statistics.test_tuning import RATES, hill
 from tests.synthetic_tuning import RATE, add_tuning
 from xception_jax.report.canvas import NARROW, WIDE
 from xception_jax.report.reading import read_directory
-from xception_jax.report.tuning import tuning_figure, tuning_notes, tuning_runs_frame, tuning_table
+from xception_jax.report.sensitivity import (
+    tuning_figure,
+    tuning_notes,
+    tuning_runs_frame,
+    tuning_table,
+)
 
 DECAY = "optimizer.weight_decay"
 

@@ -147,6 +147,18 @@ def test_at_least_so_many_bases(
         assert claim["endpoints"][0]["p"] == pytest.approx(expected)
 
 
+def test_a_base_without_any_result_is_named_beside_the_others(
+    call: Call, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    effects = {"x": EFFECT, "y": EFFECT, "z": EFFECT}
+    skip = tuple((f"z-{arm}", seed) for arm in EFFECT for seed in range(8))
+    (claim,) = reported(
+        call, build_on_bases(new_sweep, [BETTER], effects, rng, at_least=2, skip=skip)
+    )
+    assert claim["verdict"] == "supported"
+    assert "nothing on z" in claim["sentence"]
+
+
 def test_the_opposite_on_enough_bases_is_the_opposite(
     call: Call, new_sweep: NewSweep, rng: np.random.Generator
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
+from tests.synthetic_verdicts import NOTHING_SPENT
 from xception_jax.report import write_report
 from xception_jax.report.compute_tables import describe_compute
 from xception_jax.statistics.compute import PARTS, spent_by
@@ -159,7 +160,7 @@ def test_records_that_say_nothing_make_the_sum_a_lower_bound(spent_sweep: SweepW
 
 def test_units_by_size() -> None:
     def told(seconds: float) -> str:
-        return describe_compute({"judged": seconds, "devices": ["cpu"]})
+        return describe_compute(NOTHING_SPENT | {"judged": seconds, "devices": ["cpu"]})
 
     assert told(599) == "compute: 599 device-seconds judged, 0 thrown away, 0 tuning (cpu)"
     assert told(660).startswith("compute: 11.0 device-minutes judged")

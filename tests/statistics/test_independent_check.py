@@ -120,7 +120,7 @@ def check_interval(differences: np.ndarray, claim: dict, endpoint: dict) -> None
 def check_sweep(rng: Draw, directory: Path) -> list[str]:
     sweep, values = write_sweep(rng, directory)
     claims = list(sweep.claims)
-    found = judge(read_directory(sweep.directory))["claims"]
+    found: list[Any] = judge(read_directory(sweep.directory))["claims"]
     sides, p_claims = [], []
     for claim, judged in zip(claims, found, strict=True):
         rows = [values[name] for name in claim["endpoints"]]

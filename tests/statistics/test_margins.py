@@ -11,6 +11,7 @@ from tests.report.figure_checks import artists, points
 from tests.statistics.enumeration import sign_flip_p_values
 from tests.statistics.test_verdicts import build, reported
 from tests.synthetic_sweep import SweepWriter
+from tests.synthetic_verdicts import verdicts_on
 from xception_jax.records import DIRECTIONS
 from xception_jax.report.canvas import WIDE
 from xception_jax.report.effects import effect_figure
@@ -68,7 +69,7 @@ def test_a_margin_moves_what_is_tested(
         "sign-flip test of a difference of −0.0500, one-sided at 2.5% (p is doubled), Holm"
         in found[3]["sentence"]
     )
-    figure = effect_figure(read_directory(sweep.directory), {"claims": found})
+    figure = effect_figure(read_directory(sweep.directory), verdicts_on(*found))
     assert figure is not None
     edges = artists(figure.draw(WIDE), "edge-", Line2D).values()
     assert [points(line)[0][0] for line in edges] == list(nulls)

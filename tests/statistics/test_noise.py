@@ -29,9 +29,9 @@ def test_the_residual_is_that_of_least_squares() -> None:
     fitted = design @ np.linalg.lstsq(design, correct.ravel(), rcond=None)[0]
     mean_square = ((correct.ravel() - fitted) ** 2).sum() / ((seeds - 1) * (examples - 1))
     found = separate(correct)
-    assert found.of_examples == pytest.approx(mean_square / examples, rel=1e-9)
-    assert found.variance == pytest.approx(correct.mean(axis=1).var(ddof=1), rel=1e-12)
-    assert found.of_seeds + found.of_examples == pytest.approx(found.variance, rel=1e-12)
+    assert found["of_examples"] == pytest.approx(mean_square / examples, rel=1e-9)
+    assert found["variance"] == pytest.approx(correct.mean(axis=1).var(ddof=1), rel=1e-12)
+    assert found["of_seeds"] + found["of_examples"] == pytest.approx(found["variance"], rel=1e-12)
 
 
 def test_both_parts_are_unbiased() -> None:
@@ -50,9 +50,9 @@ def test_both_parts_are_unbiased() -> None:
     of_seeds, of_example = spread**2 / 3, hardness**2 / 3  # variances of uniform draws
     rest = 0.25 - of_seeds - of_example  # the mean of p (1 - p)
     for values, truth in (
-        ([noise.of_seeds for noise in found], of_seeds),
-        ([noise.of_examples for noise in found], rest / examples),
-        ([noise.variance for noise in found], of_seeds + rest / examples),
+        ([noise["of_seeds"] for noise in found], of_seeds),
+        ([noise["of_examples"] for noise in found], rest / examples),
+        ([noise["variance"] for noise in found], of_seeds + rest / examples),
     ):
         error = np.std(values) / np.sqrt(len(values))
         assert abs(np.mean(values) - truth) < 4 * error
@@ -65,9 +65,9 @@ def test_the_standard_error_of_another_test_set() -> None:
     found = [
         separate(drawn(generator, seeds, generator.uniform(-0.3, 0.3, 40))) for _ in range(4000)
     ]
-    stated = np.mean([noise.error_of_examples**2 for noise in found])
+    stated = np.mean([noise["error_of_examples"] ** 2 for noise in found])
     # A variance of 4,000 draws is known to 2.2%; four times that, and the stated one's own error.
-    assert np.var([noise.mean for noise in found], ddof=1) == pytest.approx(stated, rel=0.1)
+    assert np.var([noise["mean"] for noise in found], ddof=1) == pytest.approx(stated, rel=0.1)
 
 
 def with_predictions(new_sweep: NewSweep, correct: dict[str, np.ndarray]) -> SweepWriter:
@@ -93,7 +93,7 @@ def test_the_report_has_a_row_for_every_arm_and_contrast(new_sweep: NewSweep) ->
     assert list(rows) == ["a", "b", "b − a"]
     assert [row["seeds"] for row in rows.values()] == [5, 4, 4]
     expected = separate(correct["b"][:4] - correct["a"][:4])
-    assert rows["b − a"] == {"of": "b − a", "arms": ["b", "a"], **vars(expected)}
+    assert rows["b − a"] == {"of": "b − a", "arms": ["b", "a"], **expected}
     page = result.page.read_text()
     assert "<h2>Noise of seeds and of examples</h2>" in page
     assert f"{rows['a']['variance'] ** 0.5:.4f}" in page
@@ -118,5 +118,5 @@ def test_no_row_where_seeds_have_other_examples_or_none(new_sweep: NewSweep, mis
 
 def test_runs_that_never_differ_have_no_noise() -> None:
     noise = separate(np.ones((4, 10)))
-    assert (noise.variance, noise.of_examples, noise.of_seeds) == (0, 0, 0)
-    assert (noise.error_of_seeds, noise.error_of_examples, noise.mean) == (0, 0, 1)
+    assert (noise["variance"], noise["of_examples"], noise["of_seeds"]) == (0, 0, 0)
+    assert (noise["error_of_seeds"], noise["error_of_examples"], noise["mean"]) == (0, 0, 1)

@@ -14,7 +14,8 @@ from tests.synthetic_tuning import RATE, add_tuning, edit_sweep, write_record
 from xception_jax.checksums import with_checksum
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import audit
-from xception_jax.statistics.tuning import describe_tuning, read_tuning
+from xception_jax.statistics.json_types import ClaimVerdict
+from xception_jax.statistics.recorded_tuning import describe_tuning, read_tuning
 from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim
 
@@ -60,7 +61,7 @@ def tuned(new_sweep) -> Path:
     return sweep.directory
 
 
-def verdict(directory: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def verdict(directory: Path) -> tuple[ClaimVerdict, list[tuple[str, str]]]:
     """The judged claim, and kind and text of every mismatch."""
     sweep = read_directory(directory)
     found = audit(sweep)

@@ -84,7 +84,7 @@ def test_averaged_statistics_equal_numpy_in_float64(momentum, parts, group_size)
 def test_a_step_that_is_not_finite_leaves_the_averages():
     spec = replace(step_spec(0.9, 1, None, 0.5), optimizer=replace(SGD, warmup_steps=0))
     state, outcomes = run_steps(spec, softmax_batches(STEPS, ROWS), given=own(learning_rate=1e38))
-    taken = sum(bool(outcome["active"]) for outcome in outcomes)
+    taken = sum(bool(outcome.active) for outcome in outcomes)
     assert 0 < taken < STEPS
     before, _ = run_steps(
         spec, list(softmax_batches(STEPS, ROWS))[:taken], given=own(learning_rate=1e38)

@@ -87,7 +87,7 @@ def run_steps(program, batches, device_data=None, given=None):
         rows = layout.put({name: part[None] for name, part in batch.items()}, layout.steps_spec)
         step = compile_train_steps(program, layout, shapes_of(device_data), shapes_of(rows))
         state, outcome = step(state, active, device_data, rows, one, given)
-        active = outcome["active"]
+        active = outcome.active
         outcomes.append(jax.device_get(outcome))
     return jax.device_get(state), outcomes
 
@@ -134,9 +134,9 @@ def test_steps_of_a_linear_model_equal_numpy_in_float64(parts, clip):
     assert state.sums["loss"] == pytest.approx(loss, rel=1e-5)
     assert state.sums["top1"] == top1
     # The schedule is computed in float32: a few roundings of 6e-8.
-    rates = [float(outcome["learning_rate"]) for outcome in outcomes]
+    rates = [float(outcome.learning_rate) for outcome in outcomes]
     assert rates[:4] == pytest.approx([0, 0.25, 0.5, 0.25 * (1 + np.cos(np.pi / 6))], rel=1e-6)
-    assert all(outcome["active"] for outcome in outcomes)
+    assert all(outcome.active for outcome in outcomes)
 
 
 def test_a_step_that_is_not_finite_says_so_and_leaves_the_state():
@@ -145,12 +145,12 @@ def test_a_step_that_is_not_finite_says_so_and_leaves_the_state():
     program = replace(program, optimizer=replace(SGD, warmup_steps=0))
     given = own(learning_rate=1e38)
     state, outcomes = run_steps(program, softmax_batches(6), given=given)
-    active = [bool(outcome["active"]) for outcome in outcomes]
+    active = [bool(outcome.active) for outcome in outcomes]
     taken = sum(active)
     assert 0 < taken < 6
     assert active == [True] * taken + [False] * (6 - taken)
     before, _ = run_steps(program, list(softmax_batches(6))[:taken], given=given)
-    assert outcomes[-1]["step"] == state.step == taken
+    assert outcomes[-1].step == state.step == taken
     same = jax.tree.map(np.array_equal, state, before)
     assert all(jax.tree.leaves(same))
 
@@ -184,7 +184,7 @@ def test_a_step_of_the_model_equals_plain_jax(opened):
         start.parameters
     )
     state, (outcome,) = run_steps(program, [{"index": index}], device_data)
-    rate, decay = float(outcome["learning_rate"]), config.optimizer.weight_decay
+    rate, decay = float(outcome.learning_rate), config.optimizer.weight_decay
     assert rate == pytest.approx(0.1)
     assert state.sums["loss"] / 32 == pytest.approx(float(mean), rel=1e-5)
     # Two compilations of one computation sum in other orders; batch normalization of a batch of 32

@@ -56,8 +56,8 @@ def confirm(
     require_local("directory", directory, "is read by this machine")
     require_local("--workdir", workdir, "is compared with the directory of the first sweep")
     original = read_directory(directory)
-    experiment, settings, runs = plan_confirmation(directory, targets(original))
-    confirms = require_fresh(workdir, directory, experiment)
+    planned = plan_confirmation(directory, targets(original))
+    confirms = require_fresh(workdir, directory, planned.experiment)
     if confirms is None:
         pairing = audit(original)
         verdicts = judge(original, pairing)
@@ -67,12 +67,11 @@ def confirm(
         used = sorted({run.seed for run in original.runs if run.seed is not None})
         confirms = describe_original(directory, used, kept_verdicts(verdicts))
     console.print(
-        f"{directory} is repeated with {experiment.seeds} seeds from {experiment.first_seed} on"
+        f"{directory} is repeated with {planned.experiment.seeds} seeds from "
+        f"{planned.experiment.first_seed} on"
     )
     return run_sweep(
-        experiment,
-        settings,
-        runs,
+        planned,
         workdir=workdir,
         engine=engine,
         packing=asked,

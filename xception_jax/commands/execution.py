@@ -1,5 +1,6 @@
 """Training of a sweep's runs on behalf of a command: in this process, or in workers."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from xception_jax.commands.engines import Engine
 
 if TYPE_CHECKING:
     from xception_jax.launchers import Launcher
+    from xception_jax.launchers.slurm import SlurmArray
     from xception_jax.sweep import Experiment, PlannedRun
     from xception_jax.sweep.packing import Sizes
 
@@ -80,3 +82,33 @@ class Execution:
                 warn=warn,
                 sizes=self.sizes,
             )
+
+    def submit(
+        self, array: "SlurmArray", runs: "Sequence[PlannedRun]", what: str = "units"
+    ) -> bool:
+        """Gives a batch system every unfinished unit that is not in its queue, and says so.
+
+        Args:
+            array: the batch system.
+            runs: the runs of the units.
+            what: what the units are called.
+
+        Returns:
+            Whether any unit is unfinished.
+        """
+        from xception_jax.launchers.launching import plan_units
+
+        queued = array.status()
+        units = plan_units(self.directory, runs, sizes=self.sizes, warn=warn)
+        missing = [unit for unit in units if unit.number not in queued]
+        if len(missing) < len(units):
+            console.print(f"{len(units) - len(missing)} {what} are in the queue already")
+        if missing:
+            console.print(f"{len(missing)} {what}: {array.submit(missing)}")
+        return bool(units)
+
+
+def count_statuses(records: Sequence[Mapping[str, Any]]) -> str:
+    """The number of runs with each status: `4 done, 1 failed`."""
+    counts = Counter(record["status"] for record in records)
+    return ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -72,7 +72,7 @@ def _tuning(forecasts: Sequence["Forecast"], tune: "Tune", topology: "Topology")
 
     Hours are those of the verdict's runs, by the share of the epochs.
     """
-    from xception_jax.planning.tuning import most_values
+    from xception_jax.planning.tuning_cost import most_values
 
     points, most = math.prod(map(len, tune.values)), most_values(tune.values)
     runs = len(forecasts) * points * tune.seeds

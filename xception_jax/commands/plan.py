@@ -16,7 +16,7 @@ from xception_jax.errors import InputError
 if TYPE_CHECKING:
     from xception_jax.config import Config
     from xception_jax.planning.budget import Cost
-    from xception_jax.planning.tuning import Load
+    from xception_jax.planning.tuning_cost import Load
     from xception_jax.statistics.detectable import Detectable
     from xception_jax.sweep import Experiment
 
@@ -156,7 +156,7 @@ def _tuning_lines(experiment: "Experiment | None", base: "Config") -> list[str]:
     """Lines on the cost of tuning beside the verdict's runs; empty where nothing is tuned."""
     if experiment is None or experiment.tune is None:
         return []
-    from xception_jax.planning.tuning import tuning_cost
+    from xception_jax.planning.tuning_cost import tuning_cost
 
     cost, tune = tuning_cost(experiment, base), experiment.tune
     assert cost is not None

@@ -1,7 +1,6 @@
 """`sweep`: train every arm of an experiment with every seed."""
 
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
@@ -21,7 +20,7 @@ from xception_jax.commands.console import (
 )
 from xception_jax.commands.devices import require_devices_of_workers
 from xception_jax.commands.engines import Engine
-from xception_jax.commands.execution import Execution
+from xception_jax.commands.execution import Execution, count_statuses
 from xception_jax.commands.library_output import kept_apart
 from xception_jax.commands.looks import look_by_look, next_report, seed_lines, size_line
 from xception_jax.commands.process import interrupted, interruptible, prepare_jax
@@ -36,15 +35,15 @@ from xception_jax.commands.sweep_options import (
     Workers,
     parse_packing,
 )
-from xception_jax.commands.tuning import Unfinished, read_tuned, tune_first
+from xception_jax.commands.sweep_tuning import Unfinished, read_tuned, tune_first
 from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
 
 if TYPE_CHECKING:
-    from xception_jax.config import Config
     from xception_jax.launchers import Launcher
     from xception_jax.launchers.slurm import SlurmArray
     from xception_jax.sweep import Experiment, PlannedRun
+    from xception_jax.sweep.experiment import PlannedSweep
     from xception_jax.sweep.packing import Sizes
 
     Runs = Sequence[PlannedRun]
@@ -84,13 +83,11 @@ def sweep(
 
     asked = parse_packing(packing)
     engine = Engine(launcher, workers, resources, sbatch, retries)
-    experiment, settings, runs = load_sweep(
+    planned = load_sweep(
         file, base=base, seeds=seeds, first_seed=first_seed, overrides=overrides or ()
     )
     return run_sweep(
-        experiment,
-        settings,
-        runs,
+        planned,
         workdir=workdir,
         engine=engine,
         packing=asked,
@@ -99,9 +96,7 @@ def sweep(
 
 
 def run_sweep(
-    experiment: "Experiment",
-    settings: "Config",
-    runs: list["PlannedRun"],
+    planned: "PlannedSweep",
     *,
     workdir: Path,
     engine: Engine,
@@ -112,9 +107,7 @@ def run_sweep(
     """Records a sweep in its directory and trains all of its unfinished runs.
 
     Args:
-        experiment: the experiment.
-        settings: the base config from which its arms start.
-        runs: its runs.
+        planned: the sweep.
         workdir: directory of the sweep.
         engine: where runs train.
         packing: how many train together, as `parse_packing` gives it.
@@ -133,37 +126,29 @@ def run_sweep(
 
         hosts.require_alone("sweep")
         if not has_widths:
-            experiment, runs = _equalized(experiment, settings, runs)
-        asked = experiment.claimed_endpoints()
-        steps = check_runs(runs, lambda note: console.print(f"data: {note}"), asked)
+            planned = _equalized(planned)
+        asked = planned.experiment.claimed_endpoints()
+        steps = check_runs(planned.runs, lambda note: console.print(f"data: {note}"), asked)
         if engine.launcher not in (None, "local"):
             others = f"--launcher {engine.launcher} has others"
             reason = f"is worked on by this machine and kept there; {others}"
             require_local("--workdir", workdir, reason)
         with mirrored(workdir, warn) as directory:
-            if experiment.tune is not None:
-                experiment, runs = _read_tuned(directory, experiment, settings, runs)
-            require_same_sweep(directory, experiment, runs)
-            require_begun_data(directory, runs)
+            if planned.experiment.tune is not None:
+                planned = _read_tuned(directory, planned)
+            require_same_sweep(directory, planned.experiment, planned.runs)
+            require_begun_data(directory, planned.runs)
             launcher = engine.open(directory)
             sizes = _sizes(packing, measured=launcher is None)
             execution = Execution(directory, engine, sizes, stop)
             with locked(directory), kept_apart(directory):
                 return _tune_and_train(
-                    experiment,
-                    settings,
-                    runs,
-                    steps=steps,
-                    execution=execution,
-                    launcher=launcher,
-                    confirms=confirms,
+                    planned, steps=steps, execution=execution, launcher=launcher, confirms=confirms
                 )
 
 
 def _tune_and_train(
-    experiment: "Experiment",
-    base: "Config",
-    runs: list["PlannedRun"],
+    planned: "PlannedSweep",
     *,
     steps: Mapping[str, int],
     execution: Execution,
@@ -172,47 +157,44 @@ def _tune_and_train(
 ) -> int:
     """Records the sweep in its locked directory, tunes and trains it; returns the exit code."""
     from xception_jax.launchers.slurm import SlurmArray
-    from xception_jax.sweep import plan_runs
+    from xception_jax.sweep.experiment import plan_sweep
     from xception_jax.sweep.local import check_runs
 
     directory, engine = execution.directory, execution.engine
-    if experiment.untuned:
-        _record(directory, experiment, base, runs, confirms)
+    if planned.experiment.untuned:
+        _record(directory, planned, confirms)
         try:
-            experiment = tune_first(experiment, base, execution, launcher)
+            tuned = tune_first(planned.experiment, planned.base, execution, launcher)
         except Unfinished as unfinished:
             return unfinished.code
-        runs, launcher = plan_runs(experiment, base), engine.open(directory)
+        planned, launcher = plan_sweep(tuned, planned.base), engine.open(directory)
+    experiment = planned.experiment
     if experiment.tune is not None:
-        steps = check_runs(runs)
+        steps = check_runs(planned.runs)
     # A launcher is closed once its runs have ended: every look after the first opens another.
     launchers = chain([launcher], (engine.open(directory) for _ in repeat(None)))
 
     def train(part: "Runs") -> int:
         launcher = next(launchers)
-        _record(directory, experiment, base, part, confirms)
+        _record(directory, planned._replace(runs=part), confirms)
         if isinstance(launcher, SlurmArray):
-            return _submit(launcher, execution, part)
+            execution.submit(launcher, part)
+            console.print(f"next: xception-jax status {shlex.quote(str(directory))}")
+            return DONE
         return _train(execution, experiment, part, steps, launcher)
 
-    for line in (size_line(experiment, len(runs)), *seed_lines(experiment)):
+    for line in (size_line(experiment, len(planned.runs)), *seed_lines(experiment)):
         console.print(line)
     if not experiment.looks:
-        return train(runs)
-    return look_by_look(directory, experiment, runs, train)
+        return train(planned.runs)
+    return look_by_look(directory, experiment, planned.runs, train)
 
 
-def _record(
-    directory: Path,
-    experiment: "Experiment",
-    base: "Config",
-    runs: "Runs",
-    confirms: Mapping[str, Any] | None,
-) -> None:
+def _record(directory: Path, planned: "PlannedSweep", confirms: Mapping[str, Any] | None) -> None:
     from xception_jax.runtime.run_directory import keep_changes
     from xception_jax.sweep.ledger import write_ledger
 
-    for line in write_ledger(directory, experiment, base, runs, command_line(), confirms=confirms):
+    for line in write_ledger(directory, *planned, command_line(), confirms=confirms):
         warn(line)
     keep_changes(directory)
 
@@ -224,31 +206,29 @@ def _prepare(launcher: str | None) -> None:
         require_devices_of_workers()
 
 
-def _equalized(
-    experiment: "Experiment", base: "Config", runs: list["PlannedRun"]
-) -> tuple["Experiment", list["PlannedRun"]]:
-    """The experiment with arms of equal cost, if it asks for that, and its runs."""
-    if not experiment.equal:
-        return experiment, runs
+def _equalized(planned: "PlannedSweep") -> "PlannedSweep":
+    """The sweep with arms of equal cost, if its experiment asks for that."""
+    if not planned.experiment.equal:
+        return planned
     from xception_jax.planning.budget import equalize
-    from xception_jax.sweep import plan_runs
+    from xception_jax.sweep.experiment import plan_sweep
 
-    experiment = equalize(experiment, base)
-    return experiment, plan_runs(experiment, base)
+    return plan_sweep(equalize(planned.experiment, planned.base), planned.base)
 
 
-def _read_tuned(
-    directory: Path, experiment: "Experiment", base: "Config", runs: list["PlannedRun"]
-) -> tuple["Experiment", list["PlannedRun"]]:
-    """The experiment as far as it is tuned, and its runs; none while it is not."""
-    from xception_jax.sweep import plan_runs
+def _read_tuned(directory: Path, planned: "PlannedSweep") -> "PlannedSweep":
+    """The sweep as far as its experiment is tuned; without runs while it is not."""
+    from xception_jax.sweep.experiment import PlannedSweep, plan_sweep
 
+    experiment, base, runs = planned
     assert experiment.tune is not None
     experiment.tune.require_free({run.seed for run in runs}, "--seeds")
     if not experiment.untuned:  # by its record, which has the runs
-        return experiment, runs
+        return planned
     experiment = read_tuned(directory, experiment, base)
-    return experiment, [] if experiment.untuned else plan_runs(experiment, base)
+    if experiment.untuned:
+        return PlannedSweep(experiment, base, [])
+    return plan_sweep(experiment, base)
 
 
 def _train(
@@ -269,27 +249,10 @@ def _train(
     except Stopped as error:
         warn(str(error))
         return FAILED
-    counts = Counter(record["status"] for record in records)
-    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
     # With looks, `look_by_look` says what comes next.
     after = "" if experiment.looks else f"; {next_report(execution.directory)}"
-    console.print(f"{summary}{after}")
-    return DONE if set(counts) == {"done"} else FAILED
-
-
-def _submit(array: "SlurmArray", execution: Execution, runs: "Runs") -> int:
-    """Submits all unfinished units to a batch system; returns the exit code."""
-    from xception_jax.launchers.launching import plan_units
-
-    queued = array.status()
-    units = plan_units(execution.directory, runs, sizes=execution.sizes, warn=warn)
-    missing = [unit for unit in units if unit.number not in queued]
-    if queued:
-        console.print(f"{len(units) - len(missing)} units are in the queue already")
-    if missing:
-        console.print(f"{len(missing)} units: {array.submit(missing)}")
-    console.print(f"next: xception-jax status {shlex.quote(str(execution.directory))}")
-    return DONE
+    console.print(f"{count_statuses(records)}{after}")
+    return DONE if {record["status"] for record in records} == {"done"} else FAILED
 
 
 def _train_unit(workdir: Path, number: int) -> int:

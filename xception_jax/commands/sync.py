@@ -13,9 +13,8 @@ from xception_jax.remote import require_local
 
 if TYPE_CHECKING:
     from xception_jax.report import ReportResult
+    from xception_jax.statistics.json_types import ClaimVerdict
     from xception_jax.statistics.results import Sweep
-
-Claims = Sequence[Mapping[str, Any]]
 
 
 def sync(directory: Directory) -> int:
@@ -92,38 +91,42 @@ def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str])
 
 
 def _values(
-    claims: Claims, on_bases: Mapping[str, Mapping[str, str]]
+    claims: "Sequence[ClaimVerdict]", on_bases: Mapping[str, Mapping[str, str]]
 ) -> dict[tuple[str, int | None], dict[str, Any]]:
     """The values of each run in the claims, by (arm, seed): `claim 1/final_top1`, and verdicts.
 
     A contrast of more arms than two has no value for each of them, and so is left out.
     """
     values: dict[tuple[str, int | None], dict[str, Any]] = defaultdict(dict)
-    numbered = (
-        (number, judged)
-        for number, claim in enumerate(claims, 1)
-        for judged in claim.get("bases") or [claim]
-    )
-    for number, judged in numbered:
-        claim, arms = judged["claim"], on_bases.get(judged.get("base", ""), {})
-        is_pair = "kind" not in claim and not claim.get("versus")
-        sides = ("arm", "baseline") if is_pair else ()
-        for endpoint in judged["endpoints"]:
-            for row in endpoint["per_seed"]:
-                for side in sides:
-                    run = values[arms.get(claim[side], claim[side]), row["seed"]]
-                    run[f"claim {number}/{endpoint['endpoint']}"] = row[side]
-                    run[f"claim {number}/verdict"] = judged["verdict"]
+    for number, judged in enumerate(claims, 1):
+        claim = judged["claim"]
+        if "kind" in claim or claim.get("versus"):
+            continue
+        parts: list[tuple[ClaimVerdict, Mapping[str, str]]]
+        parts = [(part, on_bases[part["base"]]) for part in judged.get("bases", ())]
+        for part, arms in parts or [(judged, {})]:
+            for endpoint in part["endpoints"]:
+                for row in endpoint["per_seed"]:
+                    sides = (claim["arm"], row["arm"]), (claim["baseline"], row["baseline"])
+                    for arm, value in sides:
+                        run = values[arms.get(arm, arm), row["seed"]]
+                        run[f"claim {number}/{endpoint['endpoint']}"] = value
+                        run[f"claim {number}/verdict"] = part["verdict"]
     return values
 
 
-def _summary(claims: Claims) -> dict[str, Any]:
+def _summary(claims: "Sequence[ClaimVerdict]") -> dict[str, Any]:
     """The verdicts as flat names and values, which become columns in W&B."""
     summary: dict[str, Any] = {}
     for number, judged in enumerate(claims, 1):
-        for name in ("title", "verdict", "sentence", "grade"):
-            summary[f"claim {number}/{name}"] = judged[name]
+        claim = f"claim {number}"
+        summary[f"{claim}/title"] = judged["title"]
+        summary[f"{claim}/verdict"] = judged["verdict"]
+        summary[f"{claim}/sentence"] = judged["sentence"]
+        summary[f"{claim}/grade"] = judged["grade"]
         for endpoint in judged["endpoints"]:
-            for name in ("effect", "p", "p_adjusted"):
-                summary[f"claim {number}/{endpoint['endpoint']}/{name}"] = endpoint[name]
+            name = endpoint["endpoint"]
+            summary[f"{claim}/{name}/effect"] = endpoint["effect"]
+            summary[f"{claim}/{name}/p"] = endpoint["p"]
+            summary[f"{claim}/{name}/p_adjusted"] = endpoint["p_adjusted"]
     return summary

@@ -6,14 +6,14 @@ records say and nothing else. What they do not say stays open, for the authors.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from xception_jax.report import checklist_answers as answers
 from xception_jax.report import checklist_data as records
 from xception_jax.report.checklist_facts import Facts
 from xception_jax.report.summary import Summary
+from xception_jax.statistics.json_types import Audit, Verdicts
 from xception_jax.statistics.results import Sweep
 
 Answer = Callable[[Facts], list[str]]
@@ -116,9 +116,7 @@ REFORMS = (
 )  # fmt: skip
 
 
-def checklist(
-    sweep: Sweep, summary: Summary, audit: Mapping[str, Any], verdicts: Mapping[str, Any]
-) -> str:
+def checklist(sweep: Sweep, summary: Summary, audit: Audit, verdicts: Verdicts) -> str:
     """The content of `checklist.md`.
 
     Args:

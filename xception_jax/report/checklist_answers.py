@@ -3,30 +3,27 @@
 Each function takes the facts and returns sentences; none where nothing is recorded.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from xception_jax.json_values import as_list, as_mapping, as_real, as_text
+from xception_jax.json_values import as_list, as_text
 from xception_jax.records import ENDPOINT_NAMES
 from xception_jax.report.checklist_data import samples
 from xception_jax.report.checklist_facts import Facts, split_kind, tuned_settings
 from xception_jax.report.claim_tables import claim_title, describe_pairing
 from xception_jax.report.tables import describe_counts, describe_scope
+from xception_jax.statistics.json_types import ClaimVerdict, EndpointVerdict
 
 
 def claims(facts: Facts) -> list[str]:
     """The claims, when they were declared, and their verdicts."""
     return [
-        f"{claim_title(claim)}: {as_text(claim.get('verdict'))}, declared "
-        f"{as_text(claim.get('declared'))}, grade {as_text(claim.get('grade')) or 'none'}."
+        f"{claim_title(claim)}: {claim['verdict']}, declared {claim['declared']}, grade "
+        f"{claim['grade'] or 'none'}."
         for claim in facts.claims
     ]
 
 
 def limits(facts: Facts) -> list[str]:
     """The scope of the numbers, and what lowers the grades."""
-    of_claims = (as_list(claim.get("grade_reasons")) for claim in facts.claims)
-    reasons = dict.fromkeys(as_text(reason) for of_claim in of_claims for reason in of_claim)
+    reasons = dict.fromkeys(as_text(r) for claim in facts.claims for r in claim["grade_reasons"])
     return scope(facts) + [f"Lowers a grade: {reason}." for reason in reasons]
 
 
@@ -40,11 +37,11 @@ def scope(facts: Facts) -> list[str]:
 def errors(facts: Facts) -> list[str]:
     """The intervals and deviations that the report gives, and how they are computed."""
     sentences = [
-        f"{claim_title(claim)}, {_label(endpoint)}: {_confidence(endpoint)} interval of the "
-        f"{_about(claim)} paired difference over {_pairs(claim)} seeds, by inversion of its test "
-        f"({as_text(endpoint.get('method'))})."
+        f"{claim_title(claim)}, {_label(endpoint)}: {endpoint['confidence']:.0%} interval of the "
+        f"{_about(claim)} paired difference over {claim['n']['pairs']} seeds, by inversion of its "
+        f"test ({endpoint['method']})."
         for claim, endpoint in facts.tested
-        if endpoint.get("interval") is not None
+        if endpoint["interval"] is not None
     ]
     if facts.summary.statuses["done"] > 1:
         sentences.append(
@@ -52,7 +49,7 @@ def errors(facts: Facts) -> list[str]:
             "over packs. Runs of an arm differ in their seed: initial values, order of the data, "
             f"augmentation, dropout; the split of the data is {split_kind(facts)}."
         )
-    noise = [as_mapping(row) for row in as_list(facts.verdicts.get("noise"))]
+    noise = facts.verdicts["noise"]
     if noise and sentences:
         sentences.append(
             f"The variance over seeds is split into that of seeds and that of a finite test set "
@@ -67,12 +64,12 @@ def tests(facts: Facts) -> list[str]:
     for claim, endpoint in facts.tested:
         skewed = "look skewed, which the test of a mean does not allow for"
         shape = skewed if endpoint.get("is_skewed") else "do not look skewed"
-        of_claim = as_mapping(claim.get("claim"))
-        kind = as_text(of_claim.get("test")) or "mean"
+        kind = _about(claim)
         ending = "" if kind == "median" else f"; the differences {shape}"
         sentences.append(
             f"{claim_title(claim)}, {_label(endpoint)}: test of the {kind} paired difference over "
-            f"{_pairs(claim)} seeds, p adjusted by Holm’s method over the claims{bases}{ending}."
+            f"{claim['n']['pairs']} seeds, p adjusted by Holm’s method over the claims{bases}"
+            f"{ending}."
         )
     return sentences
 
@@ -82,7 +79,7 @@ def metrics(facts: Facts) -> list[str]:
     if not facts.runs:
         return []
     sentences = [f"Headline metric: {facts.summary.metric_name}."]
-    named = (as_list(as_mapping(claim.get("claim")).get("endpoints")) for claim in facts.claims)
+    named = (as_list(claim["claim"].get("endpoints")) for claim in facts.claims)
     endpoints = dict.fromkeys(as_text(name) for names in named for name in names)
     if endpoints:
         names = ", ".join(ENDPOINT_NAMES.get(name, name) for name in endpoints)
@@ -106,7 +103,7 @@ def baselines(facts: Facts) -> list[str]:
     if not facts.claims:
         return []
     sentences = [f"{claim_title(claim)}." for claim in facts.claims]
-    if facts.audit.get("shared_initial"):
+    if facts.audit["shared_initial"]:
         sentences.append(f"Audit of the arms of each seed: {describe_pairing(facts.audit)}.")
     return sentences + tuned_settings(facts)
 
@@ -160,19 +157,9 @@ def tuning(facts: Facts) -> list[str]:
     ]
 
 
-def _label(endpoint: Mapping[str, Any]) -> str:
-    name = as_text(endpoint.get("endpoint"))
-    return ENDPOINT_NAMES.get(name, name)
+def _label(endpoint: EndpointVerdict) -> str:
+    return ENDPOINT_NAMES[endpoint["endpoint"]]
 
 
-def _confidence(endpoint: Mapping[str, Any]) -> str:
-    confidence = as_real(endpoint.get("confidence"))
-    return "an" if confidence is None else f"{confidence:.0%}"
-
-
-def _about(claim: Mapping[str, Any]) -> str:
-    return as_text(as_mapping(claim.get("claim")).get("test")) or "mean"
-
-
-def _pairs(claim: Mapping[str, Any]) -> str:
-    return as_text(as_mapping(claim.get("n")).get("pairs"))
+def _about(claim: ClaimVerdict) -> str:
+    return as_text(claim["claim"].get("test")) or "mean"

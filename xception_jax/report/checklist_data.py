@@ -67,7 +67,7 @@ def infrastructure(facts: Facts) -> list[str]:
 
 def compute(facts: Facts) -> list[str]:
     """Device-seconds of all runs and of each verdict."""
-    spent = as_mapping(facts.verdicts.get("compute"))
+    spent = facts.verdicts["compute"]
     described = describe_compute(spent)
     if not described:
         return []

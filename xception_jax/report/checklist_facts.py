@@ -1,17 +1,16 @@
 """Facts about a sweep, from which the answers of `checklist.md` are made."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from xception_jax.json_values import as_list, as_mapping, as_real, as_text
+from xception_jax.json_values import as_text
 from xception_jax.report.summary import Summary
 from xception_jax.report.tables import describe_spread
 from xception_jax.statistics.contrasts import has_begun
+from xception_jax.statistics.json_types import Audit, ClaimVerdict, EndpointVerdict, Verdicts
+from xception_jax.statistics.recorded_tuning import Tuning, read_tuning
 from xception_jax.statistics.results import Run, Sweep
 from xception_jax.statistics.selection import grid_of
-from xception_jax.statistics.tuning import Tuning, read_tuning
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,8 @@ class Facts:
 
     sweep: Sweep
     summary: Summary
-    audit: Mapping[str, Any]
-    verdicts: Mapping[str, Any]
+    audit: Audit
+    verdicts: Verdicts
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -29,21 +28,19 @@ class Facts:
         return [run for run in self.sweep.runs if has_begun(run)]
 
     @property
-    def claims(self) -> list[Mapping[str, Any]]:
+    def claims(self) -> list[ClaimVerdict]:
         """The judged claims."""
-        return [as_mapping(claim) for claim in as_list(self.verdicts.get("claims"))]
+        return self.verdicts["claims"]
 
     @property
-    def tested(self) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    def tested(self) -> list[tuple[ClaimVerdict, EndpointVerdict]]:
         """Every claim and endpoint that has a p-value, of several bases on each of them."""
-        judged = [
-            verdict for claim in self.claims for verdict in as_list(claim.get("bases")) or [claim]
-        ]
         return [
-            (claim, endpoint)
-            for claim in map(as_mapping, judged)
-            for endpoint in map(as_mapping, as_list(claim.get("endpoints")))
-            if as_real(endpoint.get("p")) is not None
+            (judged, endpoint)
+            for claim in self.claims
+            for judged in claim.get("bases", [claim])
+            for endpoint in judged["endpoints"]
+            if endpoint["p"] is not None
         ]
 
     @cached_property

@@ -1,11 +1,18 @@
 """Tables of what the claims came to, and of the pairing that they rest on."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from xception_jax.json_values import as_list, as_mapping, as_text
 from xception_jax.records import ENDPOINT_NAMES
 from xception_jax.report.tables import NOT_KNOWN, Table
+from xception_jax.statistics.audit import STREAMS
+from xception_jax.statistics.json_types import (
+    Audit,
+    AuditedPair,
+    ClaimVerdict,
+    EndpointVerdict,
+    Stream,
+)
 from xception_jax.statistics.paired import CONFIDENCE
 
 
@@ -14,15 +21,15 @@ def endpoint_name(name: object) -> str:
     return ENDPOINT_NAMES.get(as_text(name), as_text(name).replace("_", " "))
 
 
-def claim_title(claim: Mapping[str, Any]) -> str:
+def claim_title(claim: ClaimVerdict) -> str:
     """The title of a judged claim, its endpoints as people call them."""
-    title = as_text(claim.get("title"))
+    title = as_text(claim["title"])
     for endpoint, name in ENDPOINT_NAMES.items():
         title = title.replace(endpoint, name)
     return title
 
 
-def verdict_table(claims: Sequence[Mapping[str, Any]]) -> Table:
+def verdict_table(claims: Sequence[ClaimVerdict]) -> Table:
     """One row per claim and endpoint, of several bases on each; one for a claim without any."""
     first_columns = ("claim", "verdict", "grade", "pairs", "endpoint")
     columns = (*first_columns, "effect", "interval", "p", "adjusted p", "P(improvement)")
@@ -33,64 +40,64 @@ def verdict_table(claims: Sequence[Mapping[str, Any]]) -> Table:
         if added := claim["added_seeds"]:
             pairs += f" + {len(added)} added"
         first = (f"{number}. {claim['title']}", claim["verdict"], grade, pairs)
-        endpoints = [("", row) for row in claim["endpoints"] or [{}]]
+        cells = [_endpoint_cells(row) for row in claim["endpoints"]] or [("",) * 6]
         for judged in claim.get("bases", ()):
             on_base = f" on {judged['base']}: {judged['verdict']}"
-            endpoints += [(on_base, row) for row in judged["endpoints"]]
-        for on_base, row in endpoints:
-            values = [row.get(name) for name in ("effect", "p", "p_adjusted")]
-            effect, *p = ["" if value is None else short_number(value) for value in values]
-            name = row.get("endpoint", "") + on_base
-            rows.append((*first, name, effect, _interval(row), *p, describe_improvement(row) or ""))
+            cells += [_endpoint_cells(row, on_base) for row in judged["endpoints"]]
+        for of_endpoint in cells:
+            rows.append((*first, *of_endpoint))
             first = ("",) * 4
     numeric = tuple(column in ("effect", "interval", "p", "adjusted p") for column in columns)
     return Table(columns, numeric, tuple(rows))
 
 
-def _interval(endpoint: Mapping[str, Any]) -> str:
+def _endpoint_cells(row: EndpointVerdict, on_base: str = "") -> tuple[str, ...]:
+    """The last six cells of a row of `verdict_table`."""
+    values = row["effect"], row["p"], row["p_adjusted"]
+    effect, *p = ["" if value is None else short_number(value) for value in values]
+    name, improvement = row["endpoint"] + on_base, describe_improvement(row) or ""
+    return (name, effect, _interval(row), *p, improvement)
+
+
+def _interval(endpoint: EndpointVerdict) -> str:
     """`0.0115 to 0.0197`, with its confidence where that is not 95%."""
-    if endpoint.get("interval") is None:
-        return "" if endpoint.get("effect") is None else "infinite"
+    if endpoint["interval"] is None:
+        return "" if endpoint["effect"] is None else "infinite"
     low, high = endpoint["interval"]
     confidence = endpoint["confidence"]
     other = "" if round(confidence, 6) == CONFIDENCE else f" ({confidence:.0%})"
     return f"{short_number(low)} to {short_number(high)}{other}"
 
 
-def endpoint_table(claim: Mapping[str, Any]) -> Table:
+def endpoint_table(claim: ClaimVerdict) -> Table:
     """One row per endpoint of a judged claim, for several bases on each, with all its numbers."""
-    columns = {
-        "endpoint": "endpoint",
-        "effect": "difference",
-        "interval": "interval",
-        "confidence": "its confidence",
-        "method": "interval by",
-        "p": "p",
-        "p_adjusted": "p, adjusted",
-        "probability_of_improvement": "P(improvement)",
-        "correlation": "correlation of the pair",
-        "minimum_detectable_effect": "smallest detectable",
-        "needed_n": "n that would decide",
+    columns: dict[str, Callable[[EndpointVerdict], object]] = {
+        "difference": lambda row: row["effect"],
+        "interval": lambda row: row["interval"],
+        "its confidence": lambda row: row["confidence"],
+        "interval by": lambda row: row["method"],
+        "p": lambda row: row["p"],
+        "p, adjusted": lambda row: row["p_adjusted"],
+        "P(improvement)": describe_improvement,
+        "correlation of the pair": lambda row: row.get("correlation"),
+        "smallest detectable": lambda row: row.get("minimum_detectable_effect"),
+        "n that would decide": lambda row: row.get("needed_n"),
     }
-    on_bases = [(judged, f", {judged['base']}") for judged in claim.get("bases") or ()]
-    overall = ", over all bases" * bool(on_bases)
     endpoints = [
-        {**row, "probability_of_improvement": describe_improvement(row), "suffix": suffix}
-        for judged, suffix in [*on_bases, (claim, overall)]
+        (row, f", {judged['base']}")
+        for judged in claim.get("bases", ())
         for row in judged["endpoints"]
     ]
+    endpoints += [(row, ", over all bases" * ("bases" in claim)) for row in claim["endpoints"]]
     rows = tuple(
-        (
-            endpoint_name(row.get("endpoint")) + row["suffix"],
-            *(_cell(row.get(key)) for key in list(columns)[1:]),
-        )
-        for row in endpoints
+        (endpoint_name(row["endpoint"]) + suffix, *(_cell(read(row)) for read in columns.values()))
+        for row, suffix in endpoints
     )
-    numeric = tuple(key not in ("endpoint", "method") for key in columns)
-    return Table(tuple(columns.values()), numeric, rows)
+    numeric = (False, *(heading != "interval by" for heading in columns))
+    return Table(("endpoint", *columns), numeric, rows)
 
 
-def describe_improvement(row: Mapping[str, Any]) -> str | None:
+def describe_improvement(row: EndpointVerdict) -> str | None:
     """`0.9375 (0.70 to 1.00)`: the share of seeds that gain, its 95% interval, and any draws."""
     value, ends = row.get("probability_of_improvement"), row.get("improvement_interval")
     if value is None or not ends:
@@ -99,7 +106,7 @@ def describe_improvement(row: Mapping[str, Any]) -> str | None:
     return f"{short_number(value)} ({ends[0]:.2f} to {ends[1]:.2f}{draws})"
 
 
-def replication_table(claim: Mapping[str, Any]) -> Table:
+def replication_table(claim: ClaimVerdict) -> Table:
     """One row per endpoint of a claim: the first sweep, the fresh seeds, and both together."""
     replication = claim["replication"]
     original = as_mapping(replication["original"])
@@ -107,13 +114,14 @@ def replication_table(claim: Mapping[str, Any]) -> Table:
         as_text(row.get("endpoint")): row
         for row in map(as_mapping, as_list(original.get("endpoints")))
     }
-    both = {as_text(row["endpoint"]): row for row in replication["combined"]}
+    both = {row["endpoint"]: row for row in replication["combined"]}
     rows = []
     for row in claim["endpoints"]:
-        name = as_text(row.get("endpoint"))
-        sides = (as_mapping(first.get(name)), row, as_mapping(both.get(name)))
-        cells = [_cell(side.get(key)) for side in sides for key in ("effect", "interval")]
-        rows.append((endpoint_name(name), *cells))
+        name = row["endpoint"]
+        before, after = first.get(name, {}), both.get(name)
+        values = [before.get("effect"), before.get("interval"), row["effect"], row["interval"]]
+        values += [None, None] if after is None else [after["effect"], after["interval"]]
+        rows.append((endpoint_name(name), *map(_cell, values)))
     columns = [f"{side}{what}" for side in _SIDES for what in ("", ", interval")]
     return Table(("endpoint", *columns), (False, *(True for _ in columns)), tuple(rows))
 
@@ -136,7 +144,7 @@ def _cell(value: object) -> str:
     return str(value).replace("_", " ")
 
 
-def audit_table(audit: Mapping[str, Any]) -> Table:
+def audit_table(audit: Audit) -> Table:
     """One row per compared pair of arms: how much of its seeds is identical."""
     rows = []
     for name, shared in audit["shared_initial"].items():
@@ -150,7 +158,7 @@ def audit_table(audit: Mapping[str, Any]) -> Table:
         if shared:
             start = f"{shared['identical']} of {shared['same_path_and_shape']} in both"
             start += f" ({shared['arrays']} in all)"
-        streams = [_identical(checked, stream) for stream in ("batches", "augmentation")]
+        streams = [_identical(checked, stream) for stream in STREAMS]
         problems = sum(" vs ".join(row["arms"]) == name for row in audit["mismatches"])
         rows.append((name, str(len(checked)), start, *streams, str(problems)))
     return Table(
@@ -160,14 +168,14 @@ def audit_table(audit: Mapping[str, Any]) -> Table:
     )
 
 
-def describe_pairing(audit: Mapping[str, Any]) -> str:
+def describe_pairing(audit: Audit) -> str:
     """`everything pairs`, or how much does not."""
     count = len(audit["mismatches"])
     result = f"{count} mismatches" if count > 1 else "1 mismatch" if count else "everything pairs"
     return result if audit["complete"] else f"{result} in what there is: the sweep is not complete"
 
 
-def _identical(pairs: Sequence[Mapping[str, Any]], stream: str) -> str:
+def _identical(pairs: Sequence[AuditedPair], stream: Stream) -> str:
     epochs = sum(pair[stream]["epochs"] for pair in pairs)
     same = sum(pair[stream]["identical"] for pair in pairs)
     if not epochs:
@@ -175,7 +183,7 @@ def _identical(pairs: Sequence[Mapping[str, Any]], stream: str) -> str:
     return f"{'all' if same == epochs else same} of {epochs} epochs alike"
 
 
-def settings_table(audit: Mapping[str, Any]) -> Table:
+def settings_table(audit: Audit) -> Table:
     """One row per arm, one column per setting that is not the same in all arms."""
     settings = audit["settings"]
     names = list(next(iter(settings.values()), {}))

@@ -1,15 +1,12 @@
 """The compute that a sweep took, in words beside each verdict and as a table; notes on speed."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
 from xception_jax.report.summary import Summary
 from xception_jax.report.tables import Table
 from xception_jax.statistics.compute import PARTS
+from xception_jax.statistics.json_types import Part, SpentCompute
 from xception_jax.statistics.speed import sharing_arms
 
-_NAMES = {
+_NAMES: dict[Part, str] = {
     "judged": "runs that a verdict rests on",
     "thrown_away": "thrown away: failed, superseded or trained again",
     "tuning": "tuning",
@@ -20,41 +17,35 @@ _NAMES = {
 _UNITS = ((2 * 3600.0, 3600.0, "device-hours"), (600.0, 60.0, "device-minutes"))
 
 
-def describe_compute(compute: Mapping[str, Any]) -> str:
+def describe_compute(compute: SpentCompute) -> str:
     """`compute: 1.2 device-hours judged, 0.1 thrown away, 0 tuning (cpu)`; empty: not known.
 
     Args:
-        compute: as `verdicts.json` has it, of a claim or of all runs.
+        compute: of a claim or of all runs.
     """
-    parts = {part: as_real(compute.get(part)) or 0.0 for part in PARTS}
-    devices = ", ".join(as_text(kind) for kind in as_list(compute.get("devices")))
-    if not any(parts.values()):
+    devices, total = ", ".join(compute["devices"]), _total(compute)
+    if not total:
         return ""
-    size, name = _unit(sum(parts.values()))
-    shown = [part for part in PARTS if part in PARTS[:3] or parts[part]]
-    amounts = [f"{_amount(parts[part] / size)} {part.replace('_', ' ')}" for part in shown]
+    size, name = _unit(total)
+    shown = [part for part in PARTS if part in PARTS[:3] or compute[part]]
+    amounts = [f"{_amount(compute[part] / size)} {part.replace('_', ' ')}" for part in shown]
     amounts[0] = amounts[0].replace(" ", f" {name} ", 1)
-    least = "at least " if as_whole(compute.get("at_least")) else ""
+    least = "at least " if compute["at_least"] else ""
     return f"compute: {least}{', '.join(amounts)}" + (f" ({devices})" if devices else "")
 
 
-def compute_table(compute: Mapping[str, Any]) -> Table:
+def compute_table(compute: SpentCompute) -> Table:
     """One row per part of the compute of a sweep, and one of all."""
-    parts = {part: as_real(compute.get(part)) or 0.0 for part in PARTS}
-    counts = as_mapping(compute.get("runs"))
-    size, name = _unit(sum(parts.values()))
-    rows = [
-        (_NAMES[part], str(as_whole(counts.get(part)) or 0), _amount(parts[part] / size))
-        for part in PARTS
-    ]
-    runs = sum(as_whole(counts.get(part)) or 0 for part in PARTS)
-    rows.append(("all", str(runs), _amount(sum(parts.values()) / size)))
+    counts, total = compute["runs"], _total(compute)
+    size, name = _unit(total)
+    rows = [(_NAMES[part], str(counts[part]), _amount(compute[part] / size)) for part in PARTS]
+    rows.append(("all", str(sum(counts.values())), _amount(total / size)))
     return Table(("compute", "runs", name), (False, True, True), tuple(rows))
 
 
-def compute_notes(compute: Mapping[str, Any]) -> list[str]:
+def compute_notes(compute: SpentCompute) -> list[str]:
     """Sentences that a reader of the table must know."""
-    devices = [as_text(kind) for kind in as_list(compute.get("devices"))]
+    devices = compute["devices"]
     notes = [
         "A run’s share of the time of the devices that trained it, compilation and evaluation "
         f"included, on {', '.join(devices) or 'devices that are not recorded'}. Runs of a pack "
@@ -63,11 +54,11 @@ def compute_notes(compute: Mapping[str, Any]) -> list[str]:
     ]
     if len(devices) > 1:
         notes.append("The kinds of devices differ, and a second of one is not one of another.")
-    if estimated := as_whole(compute.get("estimated")):
+    if estimated := compute["estimated"]:
         notes.append(
             f"Of {_runs(estimated)} only start and end are recorded: the time is taken from these."
         )
-    if least := as_whole(compute.get("at_least")):
+    if least := compute["at_least"]:
         notes.append(f"Of {_runs(least)} not all is recorded: the sums are lower bounds.")
     return notes
 
@@ -89,6 +80,10 @@ def speed_notes(summary: Summary) -> list[str]:
             "say little of a difference between the arms."
         )
     return notes
+
+
+def _total(compute: SpentCompute) -> float:
+    return sum(compute[part] for part in PARTS)
 
 
 def _unit(seconds: float) -> tuple[float, str]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
+from xception_jax.json_values import as_real, as_text
 from xception_jax.report.arm_styles import COLORS, GROUND, INK, QUIET, arm_styles
 from xception_jax.report.canvas import (
     WIDE,
@@ -24,6 +24,7 @@ from xception_jax.report.canvas import (
 )
 from xception_jax.report.claim_tables import endpoint_name
 from xception_jax.statistics.contrasts import read_contrast
+from xception_jax.statistics.json_types import ClaimVerdict, EndpointVerdict, Verdicts
 from xception_jax.statistics.results import Sweep
 
 READING = (
@@ -60,7 +61,7 @@ VERDICTS = {
 }
 
 
-def effect_figure(sweep: Sweep, verdicts: Mapping[str, Any]) -> ReportFigure | None:
+def effect_figure(sweep: Sweep, verdicts: Verdicts) -> ReportFigure | None:
     """The effects in `verdicts.json`; None where there is none."""
     effects = effect_frame(verdicts)
     if not len(effects):
@@ -74,7 +75,7 @@ def effect_figure(sweep: Sweep, verdicts: Mapping[str, Any]) -> ReportFigure | N
     return ReportFigure("C", "Effects", "forest", title, (reading,), draw)
 
 
-def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
+def effect_frame(verdicts: Verdicts) -> pl.DataFrame:
     """One row per claim and endpoint that has an effect, or one per base and one over all bases.
 
     Columns: panel (of the figure), name (of the contrast or base), arms (list), endpoint (and the
@@ -82,10 +83,13 @@ def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
     (over bases), effect, low, high, margin (of an equivalence), edge (what another claim with a
     margin is tested against); the last four are null where there is none.
     """
-    rows = []
-    for number, claim in enumerate(map(as_mapping, as_list(verdicts.get("claims"))), 1):
-        for at, endpoint in enumerate(map(as_mapping, as_list(claim.get("endpoints")))):
-            rows += _rows(claim, endpoint) if "bases" not in claim else _of_bases(number, claim, at)
+    rows: list[dict[str, Any]] = []
+    for number, claim in enumerate(verdicts["claims"], 1):
+        for at, endpoint in enumerate(claim["endpoints"]):
+            if "bases" in claim:
+                rows += _of_bases(number, claim, at)
+            else:
+                rows.append({**_row(claim, endpoint), "panel": endpoint["unit"]})
     rows = [row for row in rows if row["effect"] is not None]
     schema: dict[str, Any] = {"panel": pl.String, "name": pl.String, "arms": pl.List(pl.String)}
     schema |= dict.fromkeys(("endpoint", "unit", "verdict"), pl.String)
@@ -94,49 +98,41 @@ def effect_frame(verdicts: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
-def _rows(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{**_row(claim, endpoint), "panel": as_text(endpoint.get("unit"))}]
-
-
-def _of_bases(number: int, claim: Mapping[str, Any], at: int) -> list[dict[str, Any]]:
+def _of_bases(number: int, claim: ClaimVerdict, at: int) -> list[dict[str, Any]]:
     """An endpoint of a claim on each of its bases, and last over all of them."""
-    on_bases = [as_mapping(on_base) for on_base in as_list(claim.get("bases"))]
+    count, at_least = len(claim["bases"]), claim["at_least"]
+    over = f"all {count} bases" if at_least == count else f"at least {at_least} of {count}"
     rows = []
-    for judged in [*on_bases, claim]:
-        endpoints = as_list(judged.get("endpoints"))
-        if at >= len(endpoints):
-            continue
-        row = _row(judged, as_mapping(endpoints[at]))
-        what = f"{number}. {row['name']}, {row['endpoint']}"
-        pairs = as_mapping(judged.get("n")).get("pairs")
-        row |= {"panel": what, "name": as_text(judged.get("base")), "endpoint": f"{pairs} seeds"}
-        if judged is claim:
-            count = len(on_bases)
-            at_least = as_whole(claim.get("at_least")) or count
-            over = f"all {count} bases" if at_least == count else f"at least {at_least} of {count}"
-            row |= {"name": f"over {over}", "endpoint": "mean of the bases", "is_mean": True}
-        rows.append(row)
-    return rows
+    for judged in claim["bases"]:
+        if at < len(judged["endpoints"]):
+            row = _row(judged, judged["endpoints"][at]) | {"arms": judged["arms"]}
+            seeds = f"{judged['n']['pairs']} seeds"
+            rows.append(
+                row | {"panel": _panel(number, row), "name": judged["base"], "endpoint": seeds}
+            )
+    row = _row(claim, claim["endpoints"][at])
+    mean = {"name": f"over {over}", "endpoint": "mean of the bases", "is_mean": True}
+    return [*rows, row | {"panel": _panel(number, row)} | mean]
 
 
-def _row(claim: Mapping[str, Any], endpoint: Mapping[str, Any]) -> dict[str, Any]:
-    declared = as_mapping(claim.get("claim"))
-    ends = [as_real(end) for end in as_list(endpoint.get("interval"))]
-    low, high = ends if len(ends) == 2 and None not in ends else (None, None)
-    verdict, edge = as_text(claim.get("verdict")), as_real(endpoint.get("null"))
-    contrast = read_contrast(declared)
+def _panel(number: int, row: Mapping[str, Any]) -> str:
+    return f"{number}. {row['name']}, {row['endpoint']}"
+
+
+def _row(claim: ClaimVerdict, endpoint: EndpointVerdict) -> dict[str, Any]:
+    edge, contrast = endpoint["null"], read_contrast(claim["claim"])
+    low, high = endpoint["interval"] or (None, None)
     row = {
-        "name": as_text(claim.get("title")),
-        "arms": [as_text(arm) for arm in as_list(claim.get("arms"))]
-        or list(contrast.arms if contrast else ()),
-        "endpoint": endpoint_name(endpoint.get("endpoint")) + (contrast.where if contrast else ""),
-        "unit": as_text(endpoint.get("unit")),
-        "verdict": verdict if verdict in VERDICTS else "not tested",
+        "name": as_text(claim["title"]),
+        "arms": list(contrast.arms if contrast else ()),
+        "endpoint": endpoint_name(endpoint["endpoint"]) + (contrast.where if contrast else ""),
+        "unit": endpoint["unit"],
+        "verdict": claim["verdict"],
         "is_mean": False,
-        "effect": as_real(endpoint.get("effect")),
+        "effect": endpoint["effect"],
         "low": low,
         "high": high,
-        "margin": as_real(declared.get("margin")) if edge is None else None,
+        "margin": as_real(claim["claim"].get("margin")) if edge is None else None,
         "edge": edge or None,
     }
     return row | {"name": contrast.abbreviated(shorten, _NAME_LENGTH)} if contrast else row

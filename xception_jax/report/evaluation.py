@@ -3,13 +3,13 @@
 import io
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from xception_jax.report.checklist import checklist
 from xception_jax.report.summary import Summary, summarize
 from xception_jax.statistics.audit import audit
+from xception_jax.statistics.json_types import Audit, Verdicts
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.verdicts import judge
 
@@ -27,8 +27,8 @@ class Evaluation:
 
     sweep: Sweep
     summary: Summary
-    findings: dict[str, Any]
-    verdicts: dict[str, Any]
+    findings: Audit
+    verdicts: Verdicts
 
     def verdicts_file(self) -> bytes:
         """The content of `verdicts.json`."""

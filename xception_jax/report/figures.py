@@ -1,9 +1,7 @@
 """The report's figures, in the order in which they are shown."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from xception_jax.report.canvas import ReportFigure
 from xception_jax.report.costs import cost_figure
@@ -11,12 +9,13 @@ from xception_jax.report.curves import curve_figure
 from xception_jax.report.differences import difference_figure
 from xception_jax.report.effects import effect_figure
 from xception_jax.report.factors import factor_figure, read_factorial
-from xception_jax.report.tuning import tuning_figure
+from xception_jax.report.sensitivity import tuning_figure
 from xception_jax.statistics.bases import parts_of
+from xception_jax.statistics.json_types import Verdicts
 from xception_jax.statistics.results import Sweep
 
 
-def report_figures(sweep: Sweep, verdicts: Mapping[str, Any]) -> tuple[ReportFigure, ...]:
+def report_figures(sweep: Sweep, verdicts: Verdicts) -> tuple[ReportFigure, ...]:
     """All figures that there is something to draw for; the curves are there in any case.
 
     E is the page's table of seeds. Where there are several bases, all but the effects are drawn for

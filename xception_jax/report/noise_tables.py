@@ -1,10 +1,8 @@
 """A table of how much final accuracies scatter over seeds, and why."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from xception_jax.json_values import as_text
 from xception_jax.report.tables import Table
+from xception_jax.statistics.json_types import Verdicts
 
 NOISE_NOTES = (
     "Every run is right on other examples, and a finite test set does not average that out: that "
@@ -16,7 +14,7 @@ NOISE_NOTES = (
 )
 
 
-def noise_table(verdicts: Mapping[str, Any]) -> Table | None:
+def noise_table(verdicts: Verdicts) -> Table | None:
     """One row per arm and contrast: how much seeds and examples scatter; None where none is known.
 
     Standard deviations and standard errors, in accuracy.
@@ -27,12 +25,12 @@ def noise_table(verdicts: Mapping[str, Any]) -> Table | None:
             str(row["seeds"]),
             f"{row['examples']:,}",
             f"{row['mean']:.4f}".replace("-", "−"),
-            *(f"{max(row[name], 0.0) ** 0.5:.4f}" for name in ("variance", "of_examples")),
+            *(f"{max(part, 0.0) ** 0.5:.4f}" for part in (row["variance"], row["of_examples"])),
             f"{max(row['of_seeds'], 0.0) ** 0.5:.4f}" if row["of_seeds"] > 0 else "none seen",
             f"{row['error_of_seeds']:.4f}",
             f"{row['error_of_examples']:.4f}",
         )
-        for row in verdicts.get("noise") or []
+        for row in verdicts["noise"]
     ]
     columns = (
         *("final top-1 of", "seeds", "test examples", "mean", "SD over seeds"),

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from xception_jax.report.compute_tables import (
 )
 from xception_jax.report.factors import factor_table, read_factorial
 from xception_jax.report.noise_tables import NOISE_NOTES, noise_table
+from xception_jax.report.sensitivity import tuning_notes, tuning_table
 from xception_jax.report.summary import Summary
 from xception_jax.report.tables import (
     Table,
@@ -44,10 +45,10 @@ from xception_jax.report.tables import (
     run_table,
     seed_table,
 )
-from xception_jax.report.tuning import tuning_notes, tuning_table
 from xception_jax.statistics.bases import describe_bases, parts_of
 from xception_jax.statistics.contrasts import has_begun
 from xception_jax.statistics.declared import describe_history
+from xception_jax.statistics.json_types import Audit, SpentCompute, Verdicts
 from xception_jax.statistics.looks import has_open_claim
 from xception_jax.statistics.results import SETTLED, Run, Sweep
 
@@ -83,8 +84,8 @@ def render_page(
     summary: Summary,
     figures: Sequence[PageFigure],
     *,
-    audit: Mapping[str, Any],
-    verdicts: Mapping[str, Any],
+    audit: Audit,
+    verdicts: Verdicts,
     made_by: MadeBy,
 ) -> str:
     """The whole page as HTML.
@@ -130,7 +131,7 @@ def render_page(
         run_notes=_run_notes(sweep, summary),
         tuning_table=tuning_table(sweep),
         tuning_notes=tuning_notes(sweep),
-        compute=_compute(verdicts.get("compute")),
+        compute=_compute(verdicts["compute"]),
         override_table=_override_table(sweep),
         provenance=_provenance(sweep, made_by),
     )
@@ -174,7 +175,7 @@ def _marker_outline(style: ArmStyle) -> str:
     )
 
 
-def _refresh(sweep: Sweep, verdicts: Mapping[str, Any], made_by: MadeBy) -> int | None:
+def _refresh(sweep: Sweep, verdicts: Verdicts, made_by: MadeBy) -> int | None:
     """Seconds after which the page loads itself again."""
     has_ended = sweep.has_ended and not has_open_claim(verdicts)
     if made_by.refresh is None or has_ended:
@@ -254,7 +255,7 @@ def _run_notes(sweep: Sweep, summary: Summary) -> list[str]:
 # -- what was compared, and where it comes from ------------------------------------------------
 
 
-def _audit(sweep: Sweep, audit: Mapping[str, Any]) -> dict[str, Any] | None:
+def _audit(sweep: Sweep, audit: Audit) -> dict[str, Any] | None:
     """The part of the page on the audit; None where there is no pair to check."""
     if sweep.is_single_run or not audit["shared_initial"]:
         return None
@@ -267,9 +268,9 @@ def _audit(sweep: Sweep, audit: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _compute(compute: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _compute(compute: SpentCompute) -> dict[str, Any] | None:
     """The part of the page on the compute spent; None where nothing is known of it."""
-    if not compute or not describe_compute(compute):
+    if not describe_compute(compute):
         return None
     return {"table": compute_table(compute), "notes": compute_notes(compute)}
 

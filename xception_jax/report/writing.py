@@ -2,11 +2,10 @@
 
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,6 +17,7 @@ from xception_jax.report.latex import latex_table
 from xception_jax.report.placing import place_files
 from xception_jax.report.reading import read_directory
 from xception_jax.report.tables import arm_table, headline, results_frame
+from xception_jax.statistics.json_types import Verdicts
 from xception_jax.statistics.looks import has_open_claim
 from xception_jax.statistics.results import Sweep
 
@@ -46,7 +46,7 @@ class ReportResult:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
-    verdicts: dict[str, Any]
+    verdicts: Verdicts
     has_ended: bool
 
 
@@ -65,7 +65,7 @@ def write_report(
     """
     # Matplotlib and Jinja2 take longer to load than all else: only where a page is written.
     from xception_jax.report.page import MadeBy, render_page
-    from xception_jax.report.tuning import tuning_runs_frame
+    from xception_jax.report.sensitivity import tuning_runs_frame
 
     directory = Path(directory)
     sweep = read_directory(directory)
@@ -103,7 +103,7 @@ def write_report(
     )
 
 
-def _draw(sweep: Sweep, verdicts: Mapping[str, Any]) -> tuple[list["PageFigure"], dict[str, bytes]]:
+def _draw(sweep: Sweep, verdicts: Verdicts) -> tuple[list["PageFigure"], dict[str, bytes]]:
     """The figures as the page shows them, and the contents of their files by name."""
     from xception_jax.report.canvas import NARROW, WIDE
     from xception_jax.report.export import export, export_svg, inline_svg, tooltips

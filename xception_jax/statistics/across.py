@@ -11,9 +11,8 @@ claim needs all bases, its verdict says the same of each of them, and so decides
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -31,6 +30,13 @@ from xception_jax.statistics.cases import (
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims, sharing_bases
 from xception_jax.statistics.declared import read_declared
 from xception_jax.statistics.endpoints import Runs
+from xception_jax.statistics.json_types import (
+    BaseVerdict,
+    ClaimVerdict,
+    EndpointVerdict,
+    SeedDifference,
+    SpentCompute,
+)
 from xception_jax.statistics.looks import Stage, by_looks
 from xception_jax.statistics.paired import CONFIDENCE, partial_conjunction
 from xception_jax.statistics.power import ALPHA
@@ -85,6 +91,21 @@ class Across:
     def needs_all(self) -> bool:
         """Whether it must hold on every base."""
         return self.at_least == len(self.bases) + self.gone
+
+    @property
+    def title(self) -> str:
+        """The claim in a few words, with the bases that it is about."""
+        contrast, names = self.claim.contrast, listed(self.bases)
+        if contrast is None:
+            return self.claim.title
+        among = f"each of {names}" if self.needs_all else f"at least {self.at_least} of {names}"
+        placed = replace(contrast, where=f"{contrast.where} on {among}")
+        return replace(self.claim, contrast=placed).title
+
+    @property
+    def shown_endpoints(self) -> int:
+        """Number of the claim's endpoints, once there is a base with runs to show them."""
+        return max(len(case.outcome.endpoints) for case in self.cases)
 
     def verdict(self, family: Sequence["Across"]) -> str:
         """The verdict over all bases, beside the other claims of the family."""
@@ -151,47 +172,44 @@ def with_ceilings(claims: Sequence[Across]) -> list[Across]:
 
 
 def judged_across(
-    across: Across, family: Sequence[Across], on_bases: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+    across: Across,
+    family: Sequence[Across],
+    on_bases: Sequence[BaseVerdict],
+    sentence: str,
+    compute: SpentCompute,
+) -> ClaimVerdict:
     """The verdict on a claim over all bases, as plain data for `verdicts.json`.
 
     Args:
         across: the claim.
         family: the claims over which its p-value is adjusted.
-        on_bases: the verdict on it on each base, as in `verdicts.json`.
+        on_bases: the verdict on it on each base.
+        sentence: the verdict in one sentence.
+        compute: the compute of its arms on all bases.
     """
-    grades = [judged["grade"] for judged in on_bases]
     counts = [judged["n"] for judged in on_bases]
-    n = {"planned": max(count["planned"] for count in counts)}
-    n |= {name: min(count[name] for count in counts) for name in ("completed", "pairs")}
     claim = across.claim
     return {
         "claim": dict(claim.content),
-        "title": replace(claim, contrast=claim.contrast and _placed(across)).title,
+        "title": across.title,
         "declared": "post hoc" if claim.post_hoc else "before the runs",
         "verdict": across.verdict(family),
-        "grade": None if None in grades else max(grades),
-        "grade_reasons": _reasons(across, on_bases),
-        "n": n | {"diverged": sum(count["diverged"] for count in counts)},
+        "grade": max((judged["grade"] for judged in on_bases if judged["grade"]), default=None),
+        "grade_reasons": _reasons(on_bases),
+        "n": {
+            "planned": max(count["planned"] for count in counts),
+            "completed": min(count["completed"] for count in counts),
+            "pairs": min(count["pairs"] for count in counts),
+            "diverged": sum(count["diverged"] for count in counts),
+        },
         "added_seeds": sorted({seed for judged in on_bases for seed in judged["added_seeds"]}),
-        "look": across.stage and across.stage.describe(),
-        "endpoints": [
-            _endpoint(across, at, family) for at in range(_tested_endpoints(across))
-        ],
+        "look": across.stage.describe() if across.stage else None,
+        "endpoints": [_endpoint(across, at, family) for at in range(across.shown_endpoints)],
         "at_least": across.at_least,
-        "bases": [
-            {"base": name, "arms": list(case.claim.arms), **judged}
-            for name, case, judged in zip(across.bases, across.cases, on_bases, strict=True)
-        ],
-    }  # fmt: skip
-
-
-def _placed(across: Across) -> Any:
-    """The contrast of the claim with the bases it is about in its name."""
-    contrast, names = across.claim.contrast, listed(across.bases)
-    assert contrast is not None
-    among = f"each of {names}" if across.needs_all else f"at least {across.at_least} of {names}"
-    return replace(contrast, where=f"{contrast.where} on {among}")
+        "bases": list(on_bases),
+        "sentence": sentence,
+        "compute": compute,
+    }
 
 
 def listed(names: Sequence[str]) -> str:
@@ -199,25 +217,19 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _reasons(across: Across, on_bases: Sequence[Mapping[str, Any]]) -> list[str]:
+def _reasons(on_bases: Sequence[BaseVerdict]) -> list[str]:
     """The reasons for a lower grade, each once, with its bases before it unless it is all."""
     reasons: dict[str, list[str]] = {}
-    for name, judged in zip(across.bases, on_bases, strict=True):
+    for judged in on_bases:
         for reason in judged["grade_reasons"]:
-            reasons.setdefault(reason, []).append(name)
-    count = len(across.bases)
+            reasons.setdefault(reason, []).append(judged["base"])
     return [
-        reason if len(names) == count else f"{listed(names)}: {reason}"
+        reason if len(names) == len(on_bases) else f"{listed(names)}: {reason}"
         for reason, names in reasons.items()
     ]
 
 
-def _tested_endpoints(across: Across) -> int:
-    """Number of the claim's endpoints, once there is a base with runs to show them."""
-    return max(len(case.outcome.endpoints) for case in across.cases)
-
-
-def _endpoint(across: Across, at: int, family: Sequence[Across]) -> dict[str, Any]:
+def _endpoint(across: Across, at: int, family: Sequence[Across]) -> EndpointVerdict:
     """One endpoint over all bases: its p-value, and as an estimate the mean over the bases.
 
     The mean describes these bases and no others, and decides nothing. It is over seeds that all of
@@ -231,7 +243,7 @@ def _endpoint(across: Across, at: int, family: Sequence[Across]) -> dict[str, An
     p = partial_conjunction([*p_values, *[1.0] * across.gone], across.at_least)
     is_tested = any(case.p_values for case in across.cases)
     rows = _mean_rows(across, at) if len({endpoint.unit for endpoint in measured}) == 1 else []
-    content: dict[str, Any] = {
+    content: EndpointVerdict = {
         "endpoint": measured[0].name,
         "unit": measured[0].unit,
         "effect": None,
@@ -258,7 +270,7 @@ def _endpoint(across: Across, at: int, family: Sequence[Across]) -> dict[str, An
     }
 
 
-def _mean_rows(across: Across, at: int) -> list[dict[str, Any]]:
+def _mean_rows(across: Across, at: int) -> list[SeedDifference]:
     """The mean over all bases of what each seed gives, for the seeds that all of them have."""
     if not all(case.outcome.endpoints for case in across.cases):
         return []

@@ -1,22 +1,25 @@
 """Says a verdict over several bases in one sentence that a paper could print."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics.across import Across, listed
 from xception_jax.statistics.cases import adjusted_p
 from xception_jax.statistics.claims import RecordedClaim
+from xception_jax.statistics.json_types import BaseVerdict
 from xception_jax.statistics.power import ALPHA
+from xception_jax.statistics.recorded_tuning import describe_tuning
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.sentences import p_text, setting_of, signed
 from xception_jax.statistics.statements import state_verdict
-from xception_jax.statistics.tuning import describe_tuning
 
 
 def sentence_across(
-    parts: Sequence[Sweep], across: Across, family: Sequence[Across], judged: Mapping[str, Any]
+    parts: Sequence[Sweep],
+    across: Across,
+    family: Sequence[Across],
+    on_bases: Sequence[BaseVerdict],
 ) -> str:
     """One sentence: on which bases, what, how much on each, how sure. It claims nothing beyond.
 
@@ -24,16 +27,16 @@ def sentence_across(
         parts: the sweep on each base of the claim.
         across: the claim.
         family: the claims over which its p-value is adjusted.
-        judged: what `verdicts.json` holds of it.
+        on_bases: the verdict on it on each base.
     """
     pairs = zip(parts, across.cases, across.bases, strict=True)
     bases = [_base(part, case.claim, name) for part, case, name in pairs]
-    where, verdict = f"On {listed(bases)}, ", judged["verdict"]
+    where, verdict = f"On {listed(bases)}, ", across.verdict(family)
     if verdict == "not tested" or across.claim.contrast is None:
-        return f"{where}the claim “{judged['title']}” was not tested: {_why_not(across)}."
-    if not judged["endpoints"]:
+        return f"{where}the claim “{across.title}” was not tested: {_why_not(across)}."
+    if not across.shown_endpoints:
         assert across.stage is not None
-        return f"{where}the claim “{judged['title']}” is open: {across.stage.what_next()}."
+        return f"{where}the claim “{across.title}” is open: {across.stage.what_next()}."
     among = f"each of these {len(bases)} bases"
     if not across.needs_all:
         among = f"at least {across.at_least} of these {len(bases)} bases"
@@ -41,11 +44,11 @@ def sentence_across(
     statement = state_verdict(contrast, across.claim, verdict)
     arms = [arm for case in across.cases for arm in case.claim.arms]
     tuned = describe_tuning(parts[0], arms)
-    numbers = [_numbers(across, judged, at) for at in range(len(judged["endpoints"]))]
+    numbers = [_numbers(across, on_bases, at) for at in range(across.shown_endpoints)]
     ending = _next(across, verdict)
     return (
-        f"{where}{statement}{tuned}; {_tally(judged)}; {'; '.join(numbers)} "
-        f"({_basis(across, family, judged)}){ending}."
+        f"{where}{statement}{tuned}; {_tally(on_bases)}; {'; '.join(numbers)} "
+        f"({_basis(across, family, on_bases)}){ending}."
     )
 
 
@@ -73,26 +76,27 @@ def _why_not(across: Across) -> str:
     return "; ".join(parts)
 
 
-def _tally(judged: Mapping[str, Any]) -> str:
+def _tally(on_bases: Sequence[BaseVerdict]) -> str:
     """`single bases: supported on 2 of 3 (a and b), inconclusive on 1 of 3 (c)`."""
     by_verdict: dict[str, list[str]] = {}
-    for on_base in judged["bases"]:
+    for on_base in on_bases:
         by_verdict.setdefault(on_base["verdict"], []).append(on_base["base"])
     counts = [
-        f"{verdict} on {len(names)} of {len(judged['bases'])} ({listed(names)})"
+        f"{verdict} on {len(names)} of {len(on_bases)} ({listed(names)})"
         for verdict, names in by_verdict.items()
     ]
     return f"single bases: {', '.join(counts)}"
 
 
-def _numbers(across: Across, judged: Mapping[str, Any], at: int) -> str:
+def _numbers(across: Across, on_bases: Sequence[BaseVerdict], at: int) -> str:
     """An endpoint on every base: `final top-1 −0.0123 on a (95% interval …), −0.0045 on b (…)`."""
     texts, last_label = [], ""
-    for case, on_base in zip(across.cases, judged["bases"], strict=True):
-        if not on_base["endpoints"]:
+    for case, on_base in zip(across.cases, on_bases, strict=True):
+        endpoint = on_base["endpoints"][at] if on_base["endpoints"] else None
+        if endpoint is None or endpoint["effect"] is None:
             texts.append(f"nothing on {on_base['base']}")
             continue
-        measured, endpoint = case.outcome.endpoints[at], on_base["endpoints"][at]
+        measured = case.outcome.endpoints[at]
         slope = "slope of " * measured.contrast.is_trend
         label = f"{slope}{measured.label} "
         ends = endpoint["interval"]
@@ -108,7 +112,7 @@ def _numbers(across: Across, judged: Mapping[str, Any], at: int) -> str:
     return ", ".join(texts)
 
 
-def _basis(across: Across, family: Sequence[Across], judged: Mapping[str, Any]) -> str:
+def _basis(across: Across, family: Sequence[Across], on_bases: Sequence[BaseVerdict]) -> str:
     """The words that say how the p-value over all bases comes from those on each."""
     count, k = len(across.bases), across.at_least
     rule = f"the largest p of the {count} bases"
@@ -116,19 +120,17 @@ def _basis(across: Across, family: Sequence[Across], judged: Mapping[str, Any]) 
         factor = count + across.gone - k + 1
         rule = f"{factor} times the p-value that is number {k} of {count} in increasing order"
     claims = "claims" if len(family) > 1 else "claim"
+    seeds = {on_base["n"]["pairs"] for on_base in on_bases}
     parts = [
         f"p = {p_text(across.p)}, {rule}",
         f"adjusted p = {p_text(adjusted_p(across, family, across.p))}, Holm-adjusted over "
         f"{len(family)} {claims}",
-        f"{judged['n']['pairs']} seeds or more on each" if _is_uneven(judged) else
-        f"n = {judged['n']['pairs']} seeds on each",
-    ]  # fmt: skip
+        f"{min(seeds)} seeds or more on each"
+        if len(seeds) > 1
+        else f"n = {min(seeds)} seeds on each",
+    ]
     parts += [across.stage.sentence()] if across.stage else []
     return "; ".join(parts + ["a post hoc claim"] * across.claim.post_hoc)
-
-
-def _is_uneven(judged: Mapping[str, Any]) -> bool:
-    return len({on_base["n"]["pairs"] for on_base in judged["bases"]}) > 1
 
 
 def _next(across: Across, verdict: str) -> str:

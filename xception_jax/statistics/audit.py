@@ -9,14 +9,21 @@ line.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from operator import itemgetter
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 from xception_jax.json_values import as_list, as_mapping, as_text
 from xception_jax.records import ENDED
 from xception_jax.statistics.contrasts import Arms, has_begun, paired_runs, pairs
 from xception_jax.statistics.declared import needed_runs
+from xception_jax.statistics.json_types import (
+    ArrayCounts,
+    Audit,
+    AuditedPair,
+    AuditedSeed,
+    EpochCounts,
+    Stream,
+)
 from xception_jax.statistics.machines import (
     describe_batch_norm,
     describe_depthwise,
@@ -35,11 +42,11 @@ from xception_jax.statistics.provenance import (
     describe_unrecorded,
     describe_versions,
 )
+from xception_jax.statistics.recorded_tuning import tuning_faults
 from xception_jax.statistics.results import Run, Sweep
-from xception_jax.statistics.tuning import tuning_faults
 
 SCHEMA = 1
-STREAMS = ("batches", "augmentation")
+STREAMS: tuple[Stream, ...] = get_args(Stream)
 KINDS = (
     "initial",
     "data",
@@ -69,7 +76,7 @@ class Mismatch:
     text: str
 
 
-def audit(sweep: Sweep) -> dict[str, Any]:
+def audit(sweep: Sweep) -> Audit:
     """Checks every compared pair of arms, seed by seed.
 
     Returns:
@@ -99,7 +106,8 @@ def audit(sweep: Sweep) -> dict[str, Any]:
         "complete": needed_runs(sweep) <= ended,
         "seeds": [_seed(sweep, compared, seed) for seed in seeds],
         "mismatches": [
-            {**asdict(mismatch), "arms": list(mismatch.arms)} for mismatch in mismatches
+            {"kind": row.kind, "arms": list(row.arms), "seed": row.seed, "text": row.text}
+            for row in mismatches
         ],
         "settings": differing_settings(sweep),
         "shared_initial": {" vs ".join(arms): _shared(sweep, arms) for arms in compared},
@@ -171,7 +179,7 @@ def _initial_text(one: Run, other: Run) -> str:
     )
 
 
-def compare_stream(stream: str, one: Run, other: Run) -> tuple[list[int], int]:
+def compare_stream(stream: Stream, one: Run, other: Run) -> tuple[list[int], int]:
     """Epochs that were not the same, of how many that both runs have recorded."""
     ours, theirs = (dict(_epochs(run, stream)) for run in (one, other))
     both = sorted(ours.keys() & theirs.keys())
@@ -184,7 +192,7 @@ def _epochs(run: Run, stream: str) -> Iterator[tuple[int, str]]:
             yield row["epoch"], as_text(row[stream])
 
 
-def _stream_text(stream: str, one: Run, other: Run) -> str:
+def _stream_text(stream: Stream, one: Run, other: Run) -> str:
     unlike, both = compare_stream(stream, one, other)
     if unlike:
         subject = "augmentation draws" if stream == "augmentation" else stream
@@ -278,43 +286,46 @@ def _merged(sweep: Sweep, mismatches: list[Mismatch]) -> list[Mismatch]:
     return sorted(merged, key=lambda mismatch: KINDS.index(mismatch.kind))
 
 
-def _seed(sweep: Sweep, compared: tuple[Arms, ...], seed: int) -> dict[str, Any]:
-    rows = []
+def _seed(sweep: Sweep, compared: tuple[Arms, ...], seed: int) -> AuditedSeed:
+    rows: list[AuditedPair] = []
     for arms in compared:
         for one, other in paired_runs(sweep, arms):
             runs = sweep.runs[one], sweep.runs[other]
             if runs[0].seed == seed and all(map(has_begun, runs)):
-                rows.append({"arms": list(arms), **_pair(*runs)})
+                rows.append(_pair(arms, *runs))
     statuses = {run.arm: run.status for run in sweep.runs if run.seed == seed}
     return {"seed": seed, "runs": statuses, "pairs": rows}
 
 
-def _pair(one: Run, other: Run) -> dict[str, Any]:
+def _pair(arms: Arms, one: Run, other: Run) -> AuditedPair:
     """The number of arrays and epochs that two runs recorded alike, of how many."""
     same, unlike, total = compare_initial(one, other)
-    streams = {}
-    for stream in STREAMS:
-        differing, epochs = compare_stream(stream, one, other)
-        streams[stream] = {"identical": epochs - len(differing), "epochs": epochs}
     return {
+        "arms": list(arms),
         "initial": _counts(len(same), len(unlike), total),
-        **streams,
+        "batches": _epochs_alike("batches", one, other),
+        "augmentation": _epochs_alike("augmentation", one, other),
         "differ_from_the_start": unlike,
     }
 
 
-def _counts(same: int, unlike: int, total: int) -> dict[str, int]:
+def _epochs_alike(stream: Stream, one: Run, other: Run) -> EpochCounts:
+    differing, epochs = compare_stream(stream, one, other)
+    return {"identical": epochs - len(differing), "epochs": epochs}
+
+
+def _counts(same: int, unlike: int, total: int) -> ArrayCounts:
     return {"identical": same, "same_path_and_shape": same + unlike, "arrays": total}
 
 
-def _shared(sweep: Sweep, arms: Arms) -> dict[str, int] | None:
+def _shared(sweep: Sweep, arms: Arms) -> ArrayCounts | None:
     """The counts of the seed that shares least; None where no seed has recorded any."""
     counts = []
     for one, other in paired_runs(sweep, arms):
         same, unlike, total = compare_initial(sweep.runs[one], sweep.runs[other])
         if same or unlike:
             counts.append(_counts(len(same), len(unlike), total))
-    return min(counts, key=itemgetter("identical"), default=None)
+    return min(counts, key=lambda of_seed: of_seed["identical"], default=None)
 
 
 def _notes(sweep: Sweep) -> list[str]:

@@ -21,13 +21,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
 from xception_jax.records import ENDED
+from xception_jax.statistics.json_types import Part, SpentCompute
 from xception_jax.statistics.results import OtherRun, Run, Spent, Sweep
 
-PARTS = ("judged", "thrown_away", "tuning", "not_judged", "unfinished")
+PARTS: tuple[Part, ...] = get_args(Part)
 """The parts into which the compute of a sweep is divided."""
 _MOST_SECONDS = 1e12
 
@@ -102,7 +103,7 @@ class Compute:
 
     def describe(
         self, judged: Collection[ArmSeed], arms: Collection[str] | None = None
-    ) -> dict[str, Any]:
+    ) -> SpentCompute:
         """The device-seconds of the runs of some arms, by `PARTS`, as plain data.
 
         Args:
@@ -114,7 +115,7 @@ class Compute:
             the number of runs of which some or all is not recorded, so that the sums are too small;
             `estimated`, the number of those whose time was taken from start to end.
         """
-        parts, runs = dict.fromkeys(PARTS, 0.0), Counter[str]()
+        parts, runs = dict.fromkeys(PARTS, 0.0), Counter[Part]()
         devices: dict[str, None] = {}
         at_least = estimated = 0
         for entry in self._entries:
@@ -132,7 +133,11 @@ class Compute:
             parts["tuning" if part == "tuning" else "thrown_away"] += spent.lost
         return {
             "unit": "device-seconds",
-            **{part: round(seconds, 1) for part, seconds in parts.items()},
+            "judged": round(parts["judged"], 1),
+            "thrown_away": round(parts["thrown_away"], 1),
+            "tuning": round(parts["tuning"], 1),
+            "not_judged": round(parts["not_judged"], 1),
+            "unfinished": round(parts["unfinished"], 1),
             "runs": {part: runs[part] for part in PARTS},
             "devices": sorted(devices),
             "at_least": at_least,
@@ -140,9 +145,11 @@ class Compute:
         }
 
 
-def _part(entry: _Entry, judged: Collection[ArmSeed]) -> str:
-    if entry.kind in ("tuning", "unfinished"):
-        return entry.kind
+def _part(entry: _Entry, judged: Collection[ArmSeed]) -> Part:
+    if entry.kind == "tuning":
+        return "tuning"
+    if entry.kind == "unfinished":
+        return "unfinished"
     if entry.kind != "ended":
         return "thrown_away"
     return "judged" if (entry.arm, entry.seed) in judged else "not_judged"

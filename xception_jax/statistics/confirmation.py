@@ -8,20 +8,28 @@ both. It is an estimate with an interval, and no further test: the first sweep w
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
 from xception_jax.records import DECIDED, ENDPOINT_NAMES, TESTS
+from xception_jax.statistics.json_types import (
+    ClaimVerdict,
+    CombinedEstimate,
+    EndpointVerdict,
+    Replication,
+    Verdicts,
+)
 from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.paired import CONFIDENCE
 
-_KEPT = ("endpoint", "unit", "effect", "interval", "confidence", "p", "p_adjusted")
+_Kept = Literal["endpoint", "unit", "effect", "interval", "confidence", "p", "p_adjusted"]
+_KEPT: tuple[_Kept, ...] = get_args(_Kept)
 
 
-def kept_verdicts(verdicts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def kept_verdicts(verdicts: Verdicts) -> list[dict[str, Any]]:
     """The part of a sweep's verdicts that a confirming sweep keeps, in its `sweep.json`."""
     return [
         {
@@ -42,8 +50,8 @@ def kept_verdicts(verdicts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def with_replication(
-    claims: Sequence[dict[str, Any]], record: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    claims: Sequence[ClaimVerdict], record: Mapping[str, Any]
+) -> list[ClaimVerdict]:
     """The judged claims of a sweep, each with `replication` where the sweep confirms another.
 
     `replication` holds the `outcome` ("replicated", "not replicated", "nothing to replicate" or
@@ -75,13 +83,13 @@ def _without_target(claim: Any) -> dict[str, Any]:
     return {name: value for name, value in as_mapping(claim).items() if name != "target"}
 
 
-def _unknown(reason: str) -> dict[str, Any]:
+def _unknown(reason: str) -> Replication:
     return {"outcome": "not known", "sentence": f"{reason}.", "original": None, "combined": []}
 
 
 def _replication(
-    claim: Mapping[str, Any], original: Mapping[str, Any], confirms: Mapping[str, Any]
-) -> dict[str, Any]:
+    claim: ClaimVerdict, original: Mapping[str, Any], confirms: Mapping[str, Any]
+) -> Replication:
     combined = [
         _combined(claim, endpoint, old)
         for endpoint in claim["endpoints"]
@@ -123,21 +131,24 @@ def _shown(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _combined(
-    claim: Mapping[str, Any], endpoint: Mapping[str, Any], old: Mapping[str, Any]
-) -> dict[str, Any]:
+    claim: ClaimVerdict, endpoint: EndpointVerdict, old: Mapping[str, Any]
+) -> CombinedEstimate:
     """The estimate over the seeds of both sweeps, with the interval that inverts the test."""
     pairs = [as_list(row) for row in as_list(old.get("per_seed"))]
     differences = {row[0]: as_real(row[1]) for row in pairs if len(row) == 2}
     fresh = {row["seed"]: row["difference"] for row in endpoint["per_seed"]}
     values = [value for value in (differences | fresh).values() if value is not None]
-    content = {"endpoint": endpoint["endpoint"], "unit": endpoint["unit"], "pairs": len(values)}
-    if not values or not fresh:
-        return content | {"effect": None, "interval": None, "confidence": CONFIDENCE}
-    test = LocationTest(np.array(values), as_text(claim["claim"].get("test", TESTS[0])))
-    interval = list(test.interval((1 - CONFIDENCE) / 2))
-    return content | {
-        "effect": test.estimate,
-        "interval": interval if math.isfinite(interval[0]) else None,
+    effect = interval = None
+    if values and fresh:
+        test = LocationTest(np.array(values), as_text(claim["claim"].get("test", TESTS[0])))
+        ends = list(test.interval((1 - CONFIDENCE) / 2))
+        effect, interval = test.estimate, ends if math.isfinite(ends[0]) else None
+    return {
+        "endpoint": endpoint["endpoint"],
+        "unit": endpoint["unit"],
+        "pairs": len(values),
+        "effect": effect,
+        "interval": interval,
         "confidence": CONFIDENCE,
     }
 
@@ -147,7 +158,7 @@ def _signed(value: float, unit: str) -> str:
     return text.replace("-", "−")
 
 
-def _interval(row: Mapping[str, Any]) -> str:
+def _interval(row: CombinedEstimate) -> str:
     if row["interval"] is None:
         return ""
     low, high = (_signed(end, row["unit"]) for end in row["interval"])

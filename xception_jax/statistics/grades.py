@@ -1,9 +1,9 @@
 """Grades of verdicts: how far a sweep was run as it was declared."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from xception_jax.statistics.claims import RecordedClaim
+from xception_jax.statistics.json_types import Audit
 
 _LOWERS_TO = {
     **dict.fromkeys(("versions", "commit", "devices", "deterministic"), "B"),
@@ -14,7 +14,7 @@ _LOWERS_TO = {
 
 
 def graded(
-    claim: RecordedClaim, marks: Sequence[str], audit: Mapping[str, Any] | None
+    claim: RecordedClaim, marks: Sequence[str], audit: Audit | None
 ) -> tuple[str | None, list[str]]:
     """The grade, A if everything pairs and is as declared before the runs, and why it is lower."""
     if audit is None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from xception_jax.json_values import as_list, as_text, as_whole
 from xception_jax.records import FEWEST_PAIRS, SPENDING_NAMES
+from xception_jax.statistics.json_types import Look, Verdicts
 from xception_jax.statistics.sequential import LookDesign
 
 
@@ -68,7 +69,7 @@ class Stage:
         """The least p-value that any differences can have by now."""
         return self.design.smallest_p(self.number - 1, one_sided=one_sided) if self.number else 1.0
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Look:
         """The stage as plain data, for `verdicts.json`."""
         return {
             "number": self.number,
@@ -108,7 +109,7 @@ def read_looks(entry: Mapping[str, Any], seeds: int) -> Looks | None:
     return Looks(counts, spending) if is_increasing and counts[0] >= FEWEST_PAIRS else None
 
 
-def has_open_claim(verdicts: Mapping[str, Any]) -> bool:
+def has_open_claim(verdicts: Verdicts) -> bool:
     """Whether a claim of `verdicts.json` waits for a look, whose runs may not be listed yet."""
     return any(claim["verdict"] == "open" for claim in verdicts["claims"])
 

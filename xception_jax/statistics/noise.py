@@ -19,40 +19,13 @@ variance; but another test set would move the mean of all of them, by a standard
 sqrt(sum (b[e] - m)^2 / ((N - 1) N)).
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 
 from xception_jax.statistics.contrasts import Arms, contrasts
 from xception_jax.statistics.endpoints import Runs
+from xception_jax.statistics.json_types import Noise, NoiseRow
 from xception_jax.statistics.predictions import Predictions
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The variance of final accuracies over seeds and its two parts; see the module's docstring.
-
-    Attributes:
-        seeds: number of seeds.
-        examples: number of test examples.
-        mean: mean of the accuracies.
-        variance: variance of the accuracies over seeds; the sum of the next two.
-        of_examples: the part that the finite test set explains.
-        of_seeds: the part that seeds explain.
-        error_of_seeds: standard error of the mean, for other seeds on the same test set.
-        error_of_examples: standard error of the mean, for the same seeds on another test set.
-    """
-
-    seeds: int
-    examples: int
-    mean: float
-    variance: float
-    of_examples: float
-    of_seeds: float
-    error_of_seeds: float
-    error_of_examples: float
 
 
 def separate(correct: Float[np.ndarray, "seeds examples"]) -> Noise:
@@ -62,19 +35,19 @@ def separate(correct: Float[np.ndarray, "seeds examples"]) -> Noise:
     residuals = correct - accuracies[:, None] - of_example + mean
     rest = float((residuals**2).sum() / ((seeds - 1) * (examples - 1)))
     variance = float(accuracies.var(ddof=1))
-    return Noise(
-        seeds=seeds,
-        examples=examples,
-        mean=float(mean),
-        variance=variance,
-        of_examples=rest / examples,
-        of_seeds=variance - rest / examples,
-        error_of_seeds=float(np.sqrt(variance / seeds)),
-        error_of_examples=float(of_example.std(ddof=1) / np.sqrt(examples)),
-    )
+    return {
+        "seeds": seeds,
+        "examples": examples,
+        "mean": float(mean),
+        "variance": variance,
+        "of_examples": rest / examples,
+        "of_seeds": variance - rest / examples,
+        "error_of_seeds": float(np.sqrt(variance / seeds)),
+        "error_of_examples": float(of_example.std(ddof=1) / np.sqrt(examples)),
+    }
 
 
-def noise_rows(runs: Runs) -> list[dict[str, Any]]:
+def noise_rows(runs: Runs) -> list[NoiseRow]:
     """The noise of every arm, then of every contrast, as plain data for `verdicts.json`.
 
     Left out is what has fewer than two seeds whose runs are done and left the predictions of the
@@ -83,11 +56,11 @@ def noise_rows(runs: Runs) -> list[dict[str, Any]]:
     named: list[tuple[str, Arms, tuple[float, ...]]]
     named = [(arm, (arm,), (1.0,)) for arm in runs.sweep.arms]
     named += [(c.name, c.arms, c.weights) for c in contrasts(runs.sweep)]
-    rows = []
+    rows: list[NoiseRow] = []
     for name, arms, weights in named:
         correct = _correct(runs, arms, weights)
         if correct is not None:
-            rows.append({"of": name, "arms": list(arms), **vars(separate(correct))})
+            rows.append({"of": name, "arms": list(arms), **separate(correct)})
     return rows
 
 

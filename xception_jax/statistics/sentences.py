@@ -1,19 +1,19 @@
 """Says a verdict in one sentence that a paper could print."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.declared import Plan
 from xception_jax.statistics.endpoints import Measured, Outcome
+from xception_jax.statistics.json_types import EndpointVerdict
 from xception_jax.statistics.location import EXACT_UP_TO, smallest_n
 from xception_jax.statistics.looks import Stage
 from xception_jax.statistics.power import ALPHA, MOST_SEEDS, POWER
+from xception_jax.statistics.recorded_tuning import describe_tuning
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.statements import state_verdict
-from xception_jax.statistics.tuning import describe_tuning
 
 _FRESH = "other seeds than these, in a new directory, since seeds added here come after results"
 _PLANNED_FIRST = "the planned seeds that are missing come first"
@@ -42,7 +42,7 @@ class Finding:
     outcome: Outcome
     plan: Plan
     verdict: str
-    endpoints: Sequence[Mapping[str, Any]]
+    endpoints: Sequence[EndpointVerdict]
     sides: tuple[bool, ...]
     family: int
     smallest_p: float
@@ -102,19 +102,28 @@ def _once(values: Iterable[str | None]) -> str:
     return " and ".join(dict.fromkeys(value for value in values if value))
 
 
-def _numbers(measured: Measured, endpoint: Mapping[str, Any]) -> str:
+def _numbers(measured: Measured, endpoint: EndpointVerdict) -> str:
     slope = "slope of " * measured.contrast.is_trend
+    effect, (p, adjusted) = endpoint["effect"], _p_values(endpoint)
+    assert effect is not None
     return (
-        f"{slope}{measured.label} {signed(endpoint['effect'], measured.unit)}, "
-        f"{_interval(measured, endpoint)}, p = {p_text(endpoint['p'])}, adjusted p = "
-        f"{p_text(endpoint['p_adjusted'])}"
+        f"{slope}{measured.label} {signed(effect, measured.unit)}, "
+        f"{_interval(measured, endpoint)}, p = {p_text(p)}, adjusted p = {p_text(adjusted)}"
     )
 
 
-def _interval(measured: Measured, endpoint: Mapping[str, Any]) -> str:
+def _p_values(endpoint: EndpointVerdict) -> tuple[float, float]:
+    """The p-value of an endpoint that was tested, alone and adjusted."""
+    p, adjusted = endpoint["p"], endpoint["p_adjusted"]
+    assert p is not None
+    assert adjusted is not None
+    return p, adjusted
+
+
+def _interval(measured: Measured, endpoint: EndpointVerdict) -> str:
     """`95% interval −141 to −55 (sign-flip)`, or in words that it has no ends."""
     confidence = f"{endpoint['confidence']:.0%}"
-    if endpoint["interval"] is None and "looks" in endpoint["method"]:
+    if endpoint["interval"] is None and "looks" in (endpoint["method"] or ""):
         return f"no finite {confidence} interval at this look"
     if endpoint["interval"] is None:
         fewest = smallest_n((1 - endpoint["confidence"]) / 2, one_sided=True)
@@ -184,15 +193,15 @@ def _what_next(finding: Finding) -> str:
             f"beside the other claims as they are, {n} seeds cannot reach an adjusted p < "
             f"{ALPHA:g}, since the smallest is {p_text(finding.least_p)}"
         )
-    if any(endpoint["p"] < ALPHA <= endpoint["p_adjusted"] for endpoint in finding.endpoints):
+    if any(p < ALPHA <= adjusted for p, adjusted in map(_p_values, finding.endpoints)):
         parts.append("intervals belong to p, and are not adjusted for the number of claims")
     if len(set(finding.sides)) > 1:
         return "; ".join([*parts, "the endpoints point different ways, and the claim needs all"])
-    needed = [endpoint["needed_n"] for endpoint in finding.endpoints]
-    if None in needed:
+    needed = finding.endpoints[0]["needed_n"]  # the same for all endpoints
+    if needed is None:
         return "; ".join([*parts, f"the effect is too small for {MOST_SEEDS:,} seeds to decide it"])
     parts.append(
-        f"about {max(needed)} seeds would decide it with a power of {POWER:.0%}, if effect and "
+        f"about {needed} seeds would decide it with a power of {POWER:.0%}, if effect and "
         f"spread are as seen here: {_FRESH if not finding.plan.missing else _PLANNED_FIRST}"
     )
     return "; ".join(parts)

@@ -23,9 +23,8 @@ The rules, which were made before any run:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -38,6 +37,14 @@ from xception_jax.statistics.confirmation import with_replication
 from xception_jax.statistics.declared import read_declared
 from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.grades import graded
+from xception_jax.statistics.json_types import (
+    Audit,
+    BaseVerdict,
+    ClaimVerdict,
+    EndpointVerdict,
+    SpentCompute,
+    Verdicts,
+)
 from xception_jax.statistics.location import LocationTest, smallest_p
 from xception_jax.statistics.noise import noise_rows
 from xception_jax.statistics.paired import (
@@ -65,7 +72,7 @@ METHODS = {"mean": "sign-flip", "median": "sign test"}
 """What the interval of each test is called."""
 
 
-def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def judge(sweep: Sweep, audit: Audit | None = None) -> Verdicts:
     """The verdict on every claim, as plain data for `verdicts.json`.
 
     Args:
@@ -81,8 +88,7 @@ def judge(sweep: Sweep, audit: Mapping[str, Any] | None = None) -> dict[str, Any
     else:
         cases = read_cases(runs[0])
         claims = [
-            _with_compute(_judged(sweep, case, family_of(case, cases), audit), compute, [case])
-            for case in cases
+            _judged(sweep, case, family_of(case, cases), audit, compute=compute) for case in cases
         ]
     return {
         "schema": SCHEMA,
@@ -97,30 +103,30 @@ def _over_bases(
     runs: Sequence[Runs],
     across: Across,
     claims: Sequence[Across],
-    audit: Mapping[str, Any] | None,
+    audit: Audit | None,
     compute: Compute,
-) -> dict[str, Any]:
+) -> ClaimVerdict:
     """The verdict on a claim over several bases, with those on each of them."""
     cases = [case for claim in claims for case in claim.cases]
     by_name = {on_base.sweep.base.name: on_base.sweep for on_base in runs if on_base.sweep.base}
     parts, family = [by_name[name] for name in across.bases], family_of(across, claims)
-    on_bases = [
-        _with_compute(
-            _judged(part, case, family_of(case, cases), audit, len(parts)), compute, [case]
-        )
-        for part, case in zip(parts, across.cases, strict=True)
+    on_bases: list[BaseVerdict] = [
+        {
+            "base": name,
+            "arms": list(case.claim.arms),
+            **_judged(part, case, family_of(case, cases), audit, compute=compute, bases=len(parts)),
+        }
+        for name, part, case in zip(across.bases, parts, across.cases, strict=True)
     ]
-    content = judged_across(across, family, on_bases)
-    content["sentence"] = sentence_across(parts, across, family, content)
-    return _with_compute(content, compute, across.cases)
+    sentence = sentence_across(parts, across, family, on_bases)
+    return judged_across(across, family, on_bases, sentence, _spent(compute, across.cases))
 
 
-def _with_compute(
-    judged: dict[str, Any], compute: Compute, cases: Sequence[Case]
-) -> dict[str, Any]:
+def _spent(compute: Compute, cases: Sequence[Case]) -> SpentCompute:
+    """The compute of the arms of a claim, on one base or on several."""
     used = {run for case in cases for run in case.runs_used}
     arms = {arm for case in cases for arm in case.claim.arms}
-    return judged | {"compute": compute.describe(used, arms)}
+    return compute.describe(used, arms)
 
 
 def open_arms(sweep: Sweep) -> frozenset[str]:
@@ -147,9 +153,11 @@ def _judged(
     sweep: Sweep,
     case: Case,
     family: Sequence[Case],
-    audit: Mapping[str, Any] | None,
+    audit: Audit | None,
+    *,
+    compute: Compute,
     bases: int = 0,
-) -> dict[str, Any]:
+) -> ClaimVerdict:
     claim, outcome = case.claim, case.outcome
     verdict = _verdict(case, adjusted_p(case, family, case.p))
     power = _power(case, len(family), is_open=verdict == "inconclusive")
@@ -184,8 +192,9 @@ def _judged(
             "pairs": len(outcome.seeds),
         },
         "added_seeds": list(case.plan.added),
-        "look": case.stage and case.stage.describe(),
+        "look": case.stage.describe() if case.stage else None,
         "endpoints": endpoints,
+        "compute": _spent(compute, [case]),
     }
 
 
@@ -210,7 +219,7 @@ def _verdict(case: Case, p: float) -> str:
 
 def _endpoint(
     case: Case, at: int, family: Sequence[Case], power: tuple[float | None, int | None]
-) -> dict[str, Any]:
+) -> EndpointVerdict:
     """One endpoint as plain data; what cannot be computed from so few pairs is null."""
     claim, endpoint = case.claim, case.outcome.endpoints[at]
     differences, n = endpoint.differences, len(case.outcome.seeds)

@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.checksums import with_checksum
-from xception_jax.config import Config, resolve
+from xception_jax.config import resolve
 from xception_jax.errors import InputError
 from xception_jax.records import STEPS_TO_TARGET, SWEEP
 from xception_jax.runtime.run_directory import now
 from xception_jax.sweep.contrast_claims import AnyClaim, read_claim
-from xception_jax.sweep.experiment import Experiment, PlannedRun, plan_runs
+from xception_jax.sweep.experiment import Experiment, PlannedSweep, plan_sweep
 from xception_jax.sweep.ledger import read_ledger
 from xception_jax.sweep.recorded import load_recorded
 
 
-def plan_confirmation(
-    directory: Path, target: float | Mapping[str, float] | None
-) -> tuple[Experiment, Config, list[PlannedRun]]:
+def plan_confirmation(directory: Path, target: float | Mapping[str, float] | None) -> PlannedSweep:
     """The experiment of a recorded sweep with as many seeds, which follow those it has used.
 
     Its claims are those of the recorded one, post hoc ones included: here they are declared before
@@ -52,8 +50,7 @@ def plan_confirmation(
     )
     if not experiment.claims:
         raise InputError("directory", str(directory), "holds a sweep without claims to confirm")
-    settings = resolve(recorded.base)
-    return experiment, settings, plan_runs(experiment, settings)
+    return plan_sweep(experiment, resolve(recorded.base))
 
 
 def _late_claim(described: Any, path: Path) -> AnyClaim:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from xception_jax.config import Config, resolve, run_id
 from xception_jax.errors import InputError, nearest_name, require_choice
@@ -281,6 +281,19 @@ class PlannedRun:
     def directory(self) -> str:
         """The run's directory, relative to the sweep's; ends in the first 8 digits of the id."""
         return f"runs/{self.name}-{self.id[:8]}"
+
+
+class PlannedSweep(NamedTuple):
+    """An experiment, the config from which its arms start, and the runs of it that are to be."""
+
+    experiment: Experiment
+    base: Config
+    runs: Sequence[PlannedRun]
+
+
+def plan_sweep(experiment: Experiment, base: Config) -> PlannedSweep:
+    """The experiment with every run of it; raises as `plan_runs` does."""
+    return PlannedSweep(experiment, base, plan_runs(experiment, base))
 
 
 def plan_runs(experiment: Experiment, base: Mapping[str, Any] | Config) -> list[PlannedRun]:

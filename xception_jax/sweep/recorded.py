@@ -5,10 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xception_jax.config import Config, resolve
+from xception_jax.config import resolve
 from xception_jax.errors import InputError
 from xception_jax.sweep.contrast_claims import read_claim
-from xception_jax.sweep.experiment import Experiment, PlannedRun, plan_runs
+from xception_jax.sweep.experiment import (
+    Experiment,
+    PlannedRun,
+    PlannedSweep,
+    plan_runs,
+    plan_sweep,
+)
 from xception_jax.sweep.ledger import read_whole_ledger
 from xception_jax.sweep.loading import apply_overrides, load_experiment
 from xception_jax.sweep.tune import Tune
@@ -94,8 +100,8 @@ def load_sweep(
     seeds: int | None,
     first_seed: int | None = None,
     overrides: Collection[str],
-) -> tuple[Experiment, Config, list[PlannedRun]]:
-    """An experiment, its base config and its runs, from its own file or from a `sweep.json`.
+) -> PlannedSweep:
+    """A sweep from the file of its experiment, or from a `sweep.json`.
 
     Args:
         path: path of an experiment file, or of a record, whose name ends in .json.
@@ -110,8 +116,7 @@ def load_sweep(
     """
     if path.suffix != ".json":
         experiment, settings = load_experiment(path, base=base or None, overrides=overrides)
-        experiment = with_seeds(experiment, seeds, first_seed)
-        return experiment, settings, plan_runs(experiment, settings)
+        return plan_sweep(with_seeds(experiment, seeds, first_seed), settings)
     if base:
         reason = f"goes with an experiment file; {path.name} holds the base of its runs"
         raise InputError("--base", str(base[0]), reason)
@@ -120,8 +125,8 @@ def load_sweep(
         experiment, settings = recorded.experiment, resolve(recorded.base)
         listed = [recorded.run(row) for row in recorded.rows]
         if experiment.looks or not listed:  # there are none while it is tuned
-            listed = plan_runs(experiment, settings)
-        return experiment, settings, listed
+            return plan_sweep(experiment, settings)
+        return PlannedSweep(experiment, settings, listed)
     experiment = recorded.experiment
     if overrides:  # what was chosen was so under other settings
         experiment = without_tuning(experiment)
@@ -131,7 +136,7 @@ def load_sweep(
     if seeds is None and first_seed is None and not experiment.looks and recorded.rows:
         in_record = {(row["arm"], row["seed"]) for row in recorded.rows}
         runs = [run for run in runs if (run.arm, run.seed) in in_record]
-    return experiment, settings, runs
+    return PlannedSweep(experiment, settings, runs)
 
 
 def with_seeds(

@@ -47,10 +47,10 @@ def _train_steps(  # noqa: PLR0917 - shard_map passes its arguments by position
 
     def take(number: int | Array, carry: tuple[TrainState, Outcome]) -> tuple[TrainState, Outcome]:
         batch = {name: rows[number] for name, rows in batches.items()}
-        return step(carry[0], carry[1]["active"], device_data, batch, hparams=hparams)
+        return step(carry[0], carry[1].active, device_data, batch, hparams=hparams)
 
     rate = jnp.zeros_like(hparams.learning_rate)
-    before = state, {"active": active, "step": state.step, "learning_rate": rate}
+    before = state, Outcome(active, rate, state.step)
     if all(len(rows) == 1 for rows in batches.values()):
         return take(0, before)
     after: tuple[TrainState, Outcome] = lax.fori_loop(0, count, take, before)
@@ -114,8 +114,7 @@ def lower_train_steps(
         _with_sharding(layout, REPLICATED, jax.ShapeDtypeStruct((), jnp.int32)),
         _per_run(layout, _hyperparameter_shapes()),
     )
-    outcome = dict.fromkeys(("active", "step", "learning_rate"), 0)
-    results = jax.tree.structure((arguments[0], outcome))
+    results = jax.tree.structure((arguments[0], Outcome._make([0, 0, 0])))
     return _lower(sharded, arguments, ("train", step_spec, layout), results, donate_argnums=0)
 
 

@@ -142,7 +142,7 @@ class Loop:
                         state, active, device_data, rows, steps, self.hparams
                     )
                 self._note_batches(step, next_batches)
-                active, step = outcome["active"], step + count
+                active, step = outcome.active, step + count
                 self._read_dispatched(state)
                 row_is_due = schedule.due(schedule.log, step)
                 self._dispatched = _Dispatched(
@@ -225,10 +225,9 @@ class Loop:
         outcome, sums = jax.tree.map(np.atleast_1d, (outcome, sums))
         means: dict[int, dict[str, float]] = {}
         for slot, writer in active:
-            of_run = {name: values[slot] for name, values in outcome.items()}
-            rate = float(of_run["learning_rate"])
-            if not of_run["active"]:
-                self._diverged(slot, writer, state, int(of_run["step"]) + 1, rate)
+            rate = float(outcome.learning_rate[slot])
+            if not outcome.active[slot]:
+                self._diverged(slot, writer, state, int(outcome.step[slot]) + 1, rate)
             elif sums is not None:
                 means[slot] = {
                     name: float(sums[name][slot] / sums["examples"][slot])

@@ -4,13 +4,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from xception_jax.data import augment, gather, normalize
 from xception_jax.models import ModelFunction
@@ -21,7 +21,20 @@ from xception_jax.training.sharding import DATA_AXIS, shard_axis
 from xception_jax.training.state import Hyperparameters, Sums, TrainState, polyak, zero_sums
 
 Arrays = Mapping[str, Array]
-Outcome = dict[str, Array]
+
+
+class Outcome(NamedTuple):
+    """What a training step says of its run, beside the next state; of a pack, with a run axis.
+
+    Attributes:
+        active: whether the run continues: the step was finite, as were those before it.
+        learning_rate: learning rate of the step, also where it was not finite.
+        step: number of steps that the next state has taken.
+    """
+
+    active: Bool[Array, "*runs"]
+    learning_rate: Float[Array, "*runs"]
+    step: Int[Array, "*runs"]
 
 
 @dataclass(frozen=True)
@@ -210,8 +223,7 @@ def train_step(
         hparams: the run's hyperparameters.
 
     Returns:
-        The next state, and the outcome: whether the run is still `active`, the `step` of the next
-        state, and the `learning_rate` of this step, also where it was not finite.
+        The next state, and the outcome of this step.
     """
     rows = training_rows(step_spec, hparams, state.step, device_data, batch)
     gradients, current_stats, batch_stats, sums = _accumulate(step_spec, hparams, state, rows)
@@ -238,7 +250,7 @@ def train_step(
     after = TrainState(state.step + 1, parameters, batch_stats, averages, optimizer_state, sums)
     after = jax.tree.map(partial(jnp.where, active), after, state)
     rate = hparams.learning_rate * step_spec.optimizer.factor_at()(state.step)
-    return after, {"active": active, "step": after.step, "learning_rate": jnp.float32(rate)}
+    return after, Outcome(active, jnp.float32(rate), after.step)
 
 
 def _local_shards(tree: Params) -> Params:

@@ -21,9 +21,9 @@ from xception_jax.report.canvas import (
     value_panels,
 )
 from xception_jax.report.tables import Table
+from xception_jax.statistics.recorded_tuning import Tuning, in_words, read_tuning
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.selection import best_point, is_geometric, mean_score
-from xception_jax.statistics.tuning import Tuning, in_words, read_tuning
 
 LETTER = "T"
 LABEL_LENGTH = 26

@@ -2,14 +2,13 @@
 
 import math
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xception_jax.commands.console import console, warn
-from xception_jax.commands.execution import Execution
+from xception_jax.commands.execution import Execution, count_statuses
 from xception_jax.commands.process import interrupted
 from xception_jax.errors import DONE, FAILED, InputError
 
@@ -65,6 +64,7 @@ def tune_first(
     """
     from xception_jax.launchers.slurm import SlurmArray
     from xception_jax.launchers.supervision import Stopped
+    from xception_jax.runtime.run_directory import read_run
     from xception_jax.sweep.local import check_tuning
     from xception_jax.sweep.tuning import tune_arms
     from xception_jax.training import Interrupted
@@ -77,7 +77,10 @@ def tune_first(
     def train(runs: "Sequence[TuningRun]") -> list[dict[str, Any]]:
         launcher = next(launchers)
         if isinstance(launcher, SlurmArray):
-            return _submitted(launcher, execution, runs)
+            if not execution.submit(launcher, runs, "units of tuning"):
+                return [read_run(directory / run.directory) for run in runs]
+            console.print("once the units of tuning have ended, the same command goes on")
+            raise Unfinished(DONE)
         records = execution.train(experiment, runs, check_tuning(runs), launcher)
         _require_ended(directory, records)
         return records
@@ -114,27 +117,8 @@ def _require_ended(directory: Path, records: Sequence[Mapping[str, Any]]) -> Non
     """Raises `Unfinished`, and says so, unless all runs have ended."""
     from xception_jax.records import ENDED
 
-    counts = Counter(record["status"] for record in records)
-    if set(counts) <= set(ENDED):
+    if all(record["status"] in ENDED for record in records):
         return
-    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
     status = f"xception-jax status {shlex.quote(str(directory))}"
-    warn(f"tuning has not ended: {summary}; see {status}")
+    warn(f"tuning has not ended: {count_statuses(records)}; see {status}")
     raise Unfinished(FAILED)
-
-
-def _submitted(
-    array: "SlurmArray", execution: Execution, runs: "Sequence[TuningRun]"
-) -> list[dict[str, Any]]:
-    """The records of the runs if all have ended; otherwise a batch system gets them."""
-    from xception_jax.launchers.launching import plan_units
-    from xception_jax.runtime.run_directory import read_run
-
-    units = plan_units(execution.directory, runs, sizes=execution.sizes, warn=warn)
-    if not units:
-        return [read_run(execution.directory / run.directory) for run in runs]
-    queued = array.status()
-    if missing := [unit for unit in units if unit.number not in queued]:
-        console.print(f"{len(missing)} units of tuning: {array.submit(missing)}")
-    console.print("once the units of tuning have ended, the same command goes on")
-    raise Unfinished(DONE)
