@@ -22,7 +22,8 @@ from xception_jax.models import ModelFunction, model_function
 from xception_jax.models.functional import Params
 from xception_jax.pretrained import Preprocessing, is_head
 from xception_jax.pretrained.arrays import restore_tree, save_tree
-from xception_jax.regular_files import open_for_reading, require_regular_tree
+from xception_jax.pretrained.tensors import MAX_FILE_BYTES
+from xception_jax.regular_files import open_for_reading, require_small_tree
 from xception_jax.runtime.run_directory import write_whole
 
 DESCRIPTION, ARRAYS = "weights.json", "arrays"
@@ -228,7 +229,7 @@ def _message(error: Exception) -> str:
 
 def _digests(arrays: Path) -> dict[str, str]:
     """The SHA-256 of every file below a directory, by its relative path."""
-    require_regular_tree(arrays)
+    require_small_tree(arrays, MAX_FILE_BYTES)
     digests = {}
     for path in sorted(arrays.rglob("*")):
         if path.is_file():

@@ -5,6 +5,7 @@ run's log up to its step. What is restored must match them: Orbax itself does no
 bit, and a checkpoint without digests is not trusted.
 """
 
+import errno
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,12 +19,20 @@ from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
 from xception_jax.errors import InputError
+from xception_jax.pretrained.arrays import (
+    TooLarge,
+    read_bounded_metadata,
+    require_bounded_files,
+    total_bytes,
+)
 from xception_jax.records import METRICS_LOG
-from xception_jax.regular_files import require_regular_tree
+from xception_jax.regular_files import walk_regular_tree
 from xception_jax.runtime import hosts
 from xception_jax.training.sharding import REPLICATED
 from xception_jax.training.state import TrainState
 
+_DATA = "d"  # the directories of the files that hold the arrays themselves
+_MOST_DESCRIPTION = 1 << 26  # bytes of any other file, which is read whole
 _ITEMS = _STATE, _DIGESTS = "default", "digests"
 
 
@@ -235,7 +244,9 @@ def read_state(
 def _require_readable(directory: Path) -> None:
     """Raises `InputError` for what Orbax would wait for, or read without end."""
     try:
-        require_regular_tree(directory)
+        for path, size in walk_regular_tree(directory):
+            if size > _MOST_DESCRIPTION and Path(path).parent.name != _DATA:
+                raise OSError(errno.EFBIG, f"has more than {_MOST_DESCRIPTION:,} bytes", path)
     except OSError as error:
         raise InputError("checkpoints", str(error.filename), f"{error.strerror}") from error
 
@@ -246,8 +257,15 @@ def _restore(
     """The state saved at `step` and its digests.
 
     Raises:
-        Damaged: the state does not match its digests, or it has none.
+        Damaged: the state does not match its digests, has none, or would take too much memory.
+        Exception: it cannot be read; Orbax raises many kinds.
     """
+    directory, most = Path(str(manager.directory)) / str(step), total_bytes(shapes)
+    try:
+        require_bounded_files(directory, most)
+        read_bounded_metadata(directory / _STATE, most)
+    except TooLarge as error:
+        raise Damaged(str(error)) from error
     read = manager.restore(step, args=ocp.args.Composite(digests=ocp.args.JsonRestore()))
     digests = read[_DIGESTS]
     if not isinstance(digests, dict) or not isinstance(digests.get("arrays"), dict):
