@@ -7,6 +7,7 @@ from typing import Any
 
 from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
+from xception_jax.json_values import as_list, as_mapping
 from xception_jax.sweep.contrast_claims import read_claim
 from xception_jax.sweep.experiment import Experiment, PlannedRun, plan_runs
 from xception_jax.sweep.ledger import read_whole_ledger
@@ -45,11 +46,11 @@ class RecordedSweep:
         arm, seed = row["arm"], row["seed"]
         if arm not in self.experiment.arms:
             raise InputError("arm", arm, f"has no settings in {self.path}")
-        tuned = row.get("settings", {})  # of a tuning run
+        tuned = as_mapping(row.get("settings"))  # of a tuning run
         config = resolve(self.base, self.experiment.arms[arm], tuned, {"seed": seed})
         run = PlannedRun(arm, seed, config)
         if tuned:
-            run = TuningRun(arm, seed, config, tuned, tuple(row["values"]))
+            run = TuningRun(arm, seed, config, tuned, tuple(as_list(row.get("values"))))
         if run.id != row["id"]:
             reason = f"is not the id of the settings of {run.name}: one was edited, or by another"
             raise InputError("id", row["id"], f"{reason} version (in {self.path})", run.id)
