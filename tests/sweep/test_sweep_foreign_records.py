@@ -23,7 +23,7 @@ from xception_jax.sweep.ledger import read_ledger, read_whole_ledger, write_ledg
 from xception_jax.sweep.loading import load_experiment
 from xception_jax.sweep.local import run_unit
 from xception_jax.sweep.recorded import load_sweep
-from xception_jax.sweep.tuning_runs import score
+from xception_jax.sweep.tuning_runs import is_tuning, score
 
 FIELDS = ("packs", "declarations", "post_hoc_claims")
 OF_EXPERIMENT = ("seeds", "claims", "looks")
@@ -179,6 +179,27 @@ def test_a_unit_of_runs_that_are_not_recorded_is_refused(tmp_path, runs):
     ignored: dict[str, Any] = {"listener": print, "stop": bool, "warn": print}
     with pytest.raises(InputError, match="not recorded"):
         run_unit(tmp_path, 0, **ignored)
+
+
+TUNED: dict[str, Any] = {
+    "arms": {"relu": {"chosen": {"optimizer.learning_rate": 0.1}}},
+    "grid": [[0.1, 0.2]],
+    "runs": [ROW],
+}
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_what_was_tuned_is_recorded_as_it_should_be_or_refused(tmp_path, name):
+    write_record(tmp_path)
+    path = tmp_path / SWEEP
+    content = json.loads(path.read_text())
+    for value in [5, "zzz", [5], ["zzz"], {"relu": 5}, {"relu": {"chosen": {"a": "x"}}}, None]:
+        assert is_tuning(TUNED)
+        assert not is_tuning(TUNED | {name: value})
+        content["experiment"]["tuned"] = TUNED | {name: value}
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match="is not recorded as it should be"):
+            load_sweep(path, seeds=None, overrides=())
 
 
 def write_record(directory: Path) -> None:

@@ -72,7 +72,8 @@ def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing
         if kind in _KNOWN:
             has_begun, in_head = True, in_head or kind == "Dense"
             if not in_head and (activation := _activation(kind, settings)) not in _OF_BODY:
-                raise _not_understood(path, f"{kind}, {activation}", name)
+                reason = f"its layer {name!r} ({kind}) applies {activation}, and before their heads"
+                raise InputError("weights", str(path), f"{reason} the models here have ReLU alone")
             continue
         if kind in _INACTIVE or kind.startswith("Random"):
             continue

@@ -14,7 +14,7 @@ from xception_jax.sweep.ledger import read_whole_ledger
 from xception_jax.sweep.loading import apply_overrides, load_experiment
 from xception_jax.sweep.tune import Tune
 from xception_jax.sweep.tuning import without_tuning
-from xception_jax.sweep.tuning_runs import TuningRun
+from xception_jax.sweep.tuning_runs import TuningRun, is_tuning
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,9 @@ def load_recorded(path: Path) -> RecordedSweep:
         reason = "does not hold the settings of its runs; start from the experiment's own file"
         raise InputError("file", str(path), reason)
     described = content["experiment"]
+    if described.get("tuned") is not None and not is_tuning(described["tuned"]):
+        reason = "does not describe an experiment: what was tuned is not recorded as it should be"
+        raise InputError("file", str(path), reason)
     try:
         experiment = Experiment(
             **{

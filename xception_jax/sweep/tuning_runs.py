@@ -131,8 +131,24 @@ def _is_row(row: Any) -> bool:
     kinds = {"arm": str, "seed": int, "id": str, "directory": str, "settings": dict, "values": list}
     if not isinstance(row, dict) or not all(isinstance(row.get(n), kinds[n]) for n in kinds):
         return False
-    numbers = [*row["settings"].values(), *row["values"]]
-    return all(as_real(number) is not None for number in numbers)
+    return _are_numbers([*row["settings"].values(), *row["values"]])
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(as_real(value) is not None for value in values)
+
+
+def is_tuning(record: Any) -> bool:
+    """Whether the record of a tuning holds runs, a grid, and what was chosen for arms."""
+    arms, grid, runs = (as_mapping(record).get(name) for name in ("arms", "grid", "runs"))
+    if not (isinstance(arms, dict) and isinstance(grid, list) and isinstance(runs, list)):
+        return False
+    chosen = [as_mapping(entry).get("chosen") for entry in arms.values()]
+    return (
+        all(isinstance(values, dict) and _are_numbers([*values.values()]) for values in chosen)
+        and all(map(_are_numbers, grid))
+        and all(isinstance(run, dict) for run in runs)
+    )
 
 
 def read_tuning_rows(directory: Path) -> list[dict[str, Any]]:
