@@ -1,11 +1,10 @@
 """Checkpoints that somebody hands over: small on the disk, and without end in memory."""
 
-import bz2
 import json
 import os
 import resource
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,11 @@ def zeros_by_zstandard(size: int) -> bytes:
     return b"\x28\xb5\x2f\xfd\x00\x38" + repeated * (size // block - 1) + last
 
 
-def zeros_by(packer: Any, size: int) -> bytes:
-    megabyte = bytes(1 << 20)
-    return b"".join(packer.compress(megabyte) for _ in range(size >> 20)) + packer.flush()
+def zeros_by_zlib(size: int) -> bytes:
+    """The same block many times; it takes no longer than to pack one."""
+    packer, megabyte = zlib.compressobj(), bytes(1 << 20)
+    first, other = (packer.compress(megabyte) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + other * ((size >> 20) - 1) + packer.flush()
 
 
 @contextmanager
@@ -58,19 +59,18 @@ def described(chunks: tuple[int, ...], compressor: str = "zstd") -> bytes:
 @pytest.mark.parametrize(
     ("compressor", "packed"),
     [
-        ("zstd", lambda: zeros_by_zstandard(GIGABYTE)),
-        ("zlib", lambda: zeros_by(zlib.compressobj(1), GIGABYTE >> 1)),
-        ("bz2", lambda: zeros_by(bz2.BZ2Compressor(1), GIGABYTE >> 3)),
+        ("zstd", zeros_by_zstandard(GIGABYTE)),
+        ("zlib", zeros_by_zlib(GIGABYTE)),
     ],
 )
 def test_tensorstore_unpacks_no_more_of_a_chunk_than_it_should_hold(
-    compressor: str, packed: Callable[[], bytes]
+    compressor: str, packed: bytes
 ) -> None:
     """Nothing here bounds that: should a later version do otherwise, this fails."""
     context = ts.Context()
     store = ts.KvStore.open("memory://", context=context).result()
     store.write(".zarray", described((3, 4), compressor)).result()
-    store.write("0.0", packed()).result()
+    store.write("0.0", packed).result()
     spec = {"driver": "zarr", "kvstore": "memory://"}
     array = ts.open(spec, context=context).result()
     with little_memory(), pytest.raises(ValueError, match="End of data expected"):
