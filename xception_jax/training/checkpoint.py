@@ -261,11 +261,7 @@ def _restore(
         Exception: it cannot be read; Orbax raises many kinds.
     """
     directory, most = Path(str(manager.directory)) / str(step), total_bytes(shapes)
-    try:
-        require_bounded_files(directory, most)
-        read_bounded_metadata(directory / _STATE, most)
-    except TooLarge as error:
-        raise Damaged(str(error)) from error
+    _bounded(partial(require_bounded_files, directory, most))
     read = manager.restore(step, args=ocp.args.Composite(digests=ocp.args.JsonRestore()))
     digests = read[_DIGESTS]
     if not isinstance(digests, dict) or not isinstance(digests.get("arrays"), dict):
@@ -276,12 +272,21 @@ def _restore(
     if different := sorted(expected ^ saved.keys()):
         verb = "lacks" if different[0] in expected else "holds"
         raise Damaged(f"it {verb} {different[0]}: another version saved it")
+    _bounded(partial(read_bounded_metadata, directory / _STATE, most))
     arguments = ocp.args.Composite(default=ocp.args.StandardRestore(_targets(shapes, mesh)))
     state: TrainState = manager.restore(step, args=arguments)[_STATE]
     for path, digest in _digests(state).items():
         if digest != saved[path]:
             raise Damaged(f"{path} is not what was saved")
     return state, digests
+
+
+def _bounded(check: Callable[[], Any]) -> None:
+    """Does a check of stored arrays; what would take too much memory is damage."""
+    try:
+        check()
+    except TooLarge as error:
+        raise Damaged(str(error)) from error
 
 
 def _digests(state: TrainState) -> dict[str, str]:
