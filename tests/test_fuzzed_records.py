@@ -30,6 +30,7 @@ def description() -> dict[str, Any]:
         settings=checked_settings("xception", SETTINGS, []),
         num_classes=2,
         preprocessing=expected_by("keras"),
+        probabilities="softmax",
         class_names=("cat", "dog"),
         origin=Origin("a.h5", "keras", "0" * 64),
         parameters={},

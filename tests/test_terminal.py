@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from rich.table import Table
 
 from tests.synthetic_sweep import finished_sweep, new_sweep  # noqa: F401 - fixtures of these tests
 from xception_jax.commands.process import interruptible
@@ -31,6 +32,11 @@ def test_no_text_commands_the_terminal():
         console.print(HOSTILE, "second\nline")
         assert not {"\x1b", "\x07", "\u202e", "\r", "\x9b"} & set(stream.getvalue())
         assert "second\nline" in stream.getvalue()
+
+
+def test_colons_stand_for_no_emoji(capsys):
+    open_console().print("runs:100:x", Table("a:bomb:b", box=None))
+    assert capsys.readouterr().out.split() == ["runs:100:x", "a:bomb:b"]
 
 
 def test_what_a_foreign_sweep_says_commands_no_terminal(finished_sweep):  # noqa: F811

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xception_jax.errors import printable
 from xception_jax.regular_files import read_regular
 
 _FIELD = "sha256"
@@ -40,8 +41,9 @@ def changed_files(directory: Path, record: Mapping[str, Any]) -> list[str]:
         try:
             content = read_regular(directory / Path(str(name)).name)
         except OSError as error:
-            lines.append(f"{name}, which the run left, cannot be read: {error.strerror}")
+            reason = f"which the run left, cannot be read: {error.strerror}"
+            lines.append(f"{printable(name)}, {reason}")
             continue
         if hashlib.sha256(content).hexdigest() != expected:
-            lines.append(f"{name} was changed after the run wrote it")
+            lines.append(f"{printable(name)} was changed after the run wrote it")
     return [f"{directory.name}/{line}" for line in lines]

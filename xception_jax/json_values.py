@@ -1,9 +1,37 @@
 """Takes values out of JSON that anyone may have written: the right type, or nothing."""
 
+import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from xception_jax.errors import printable
+
+_DEEPEST = 64  # of a list in a list
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Parses JSON that anyone may have written.
+
+    Raises:
+        ValueError: it is none, or so deep that Python could neither show it nor write it again.
+    """
+    try:
+        parsed = json.loads(content)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    level = [parsed]
+    for _ in range(_DEEPEST):
+        level = [inner for outer in level for inner in _items(outer)]
+        if not level:
+            return parsed
+    raise ValueError(f"it is nested more than {_DEEPEST} deep")
+
+
+def _items(value: object) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def as_text(value: object) -> str:

@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from xception_jax.errors import InputError
@@ -31,7 +32,10 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     Raises:
         OSError: the file cannot be opened, or is a directory, a pipe, a socket or a device.
     """
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    except ValueError as error:  # a null character, or half of one beyond 16 bits
+        raise OSError(errno.EINVAL, "is no name of a file", str(path)) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
@@ -74,8 +78,11 @@ def write_regular(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def require_regular_tree(directory: Path) -> None:
-    """Checks a directory before a library reads it, which would open whatever lies there.
+def walk_regular_tree(directory: Path) -> Iterator[tuple[str, int]]:
+    """The path and the size of every file in a directory that a library is to read.
+
+    The library would open whatever lies there, and read all of it: a file without content takes no
+    space on a disk, and yet as much memory as it says.
 
     Raises:
         OSError: something below it is no regular file and no directory, but a pipe or a link.
@@ -84,11 +91,31 @@ def require_regular_tree(directory: Path) -> None:
         for name in (*folders, *names):
             path = os.path.join(folder, name)  # noqa: PTH118 - of thousands of files, `Path` is slow
             try:
-                mode = os.lstat(path).st_mode
+                entry = os.lstat(path)
             except FileNotFoundError:  # deleted meanwhile
                 continue
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            if stat.S_ISREG(entry.st_mode):
+                yield path, entry.st_size
+            elif not stat.S_ISDIR(entry.st_mode):
                 raise OSError(errno.EINVAL, "is not a regular file", path)
+
+
+def require_small_tree(directory: Path, most: int) -> None:
+    """Checks a directory that a library is to read.
+
+    Args:
+        directory: the directory.
+        most: limit of the size of all its files together, bytes.
+
+    Raises:
+        OSError: the files are larger, or one of them is no regular file.
+    """
+    left = most
+    for path, size in walk_regular_tree(directory):
+        left -= size
+        if left < 0:
+            reason = f"and the files beside it have over {most:,} bytes"
+            raise OSError(errno.EFBIG, reason, path)
 
 
 def inside(directory: Path, name: str) -> Path:

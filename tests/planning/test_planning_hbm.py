@@ -1,5 +1,6 @@
 """HBM traffic, counted from the text of compiled programs."""
 
+import contextlib
 from typing import Any
 
 import jax
@@ -109,3 +110,17 @@ def test_slices_that_are_fetched_count_once_and_results_when_they_come_back():
 def test_a_text_without_a_program_is_refused():
     with pytest.raises(ValueError, match="ENTRY"):
         read_program("HloModule empty")
+
+
+def test_text_that_is_not_whole_is_refused():
+    """As another version of a compiler may write it, or a file that was cut."""
+    hbm_bytes(PREFETCHED)
+    lines = PREFETCHED.splitlines()
+    for number in range(len(lines)):
+        for text in ("\n".join(lines[:number]), "\n".join(lines[:number] + lines[number + 1 :])):
+            with contextlib.suppress(ValueError):
+                assert hbm_bytes(text) >= 0
+    with pytest.raises(ValueError, match="not whole"):
+        hbm_bytes("ENTRY %a (x: f32[]) -> f32[] {\n  ROOT %b = f32[] call(%x), to_apply=%a\n}")
+    with pytest.raises(ValueError, match="not whole"):
+        hbm_bytes("ENTRY %a (x: f32[]) -> f32[] {\n  ROOT %b = f32[] tanh(%x)\n}")

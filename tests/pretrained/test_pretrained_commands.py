@@ -1,6 +1,8 @@
 """`convert`, `predict` and `export` by the command line; an artifact run without this package."""
 
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -86,12 +88,16 @@ def images(rng, tmp_path_factory) -> list[Path]:
 
 
 def probabilities(model, paths: list[Path]) -> np.ndarray:
-    """The model's probabilities for images prepared as Keras does: squashed, values -1 to 1."""
+    """The model's probabilities for images, see `logits_of`."""
+    return np.asarray(jax.nn.softmax(logits_of(model, paths)))
+
+
+def logits_of(model, paths: list[Path]) -> jax.Array:
+    """The model's logits for images prepared as Keras does: squashed, values -1 to 1."""
     pixels = [
         np.asarray(_on_white(path).resize((SIZE, SIZE), Image.Resampling.NEAREST)) for path in paths
     ]
-    logits = jax.jit(model)(np.stack(pixels).astype(np.float32) / 127.5 - 1)
-    return np.asarray(jax.nn.softmax(logits))
+    return jax.jit(model)(np.stack(pixels).astype(np.float32) / 127.5 - 1)
 
 
 def _on_white(path: Path) -> Image.Image:
@@ -122,6 +128,27 @@ def test_predict_ranks_as_the_model_does(model, converted, images):
         assert [entry["name"] for entry in answer["top"]] == [
             ["ant", "bee [x]", "cat", "dog", "émeu", "fox", "gnu"][index] for index in best
         ]
+
+
+def test_predict_shows_the_probabilities_of_a_sigmoid_as_keras_computes_them(
+    model, converted, images, tmp_path
+):
+    """Of weights from before heads were read, those of a softmax."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    activations = pytest.importorskip("keras").activations
+    directory = shutil.copytree(converted, tmp_path / "sigmoid")
+    path = directory / "weights.json"
+    description = json.loads(path.read_text())
+    assert description.pop("probabilities") == "softmax"
+    logits = logits_of(model, images[:1])
+    for name in ("softmax", "sigmoid"):
+        path.write_text(json.dumps(description))
+        words = ("predict", images[0], "--weights", directory, "--json", "--top", 7)
+        shown = {row["class"]: row["probability"] for row in json.loads(run(*words))["top"]}
+        row = np.asarray(getattr(activations, name)(logits))[0]
+        # Rounded to 6 digits; the logits differ by rounding, as batch normalization is folded.
+        np.testing.assert_allclose([shown[index] for index in range(7)], row, rtol=0, atol=1e-5)
+        description["probabilities"] = "sigmoid"
 
 
 def test_predict_ranks_a_photo_as_its_upright_copy(model, converted, rng, tmp_path):

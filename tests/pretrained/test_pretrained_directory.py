@@ -83,6 +83,8 @@ def test_a_directory_is_never_overwritten(weights, kept):
         ("class_names", 3),
         ("preprocessing", {"size": 299}),
         ("source", None),
+        ("probabilities", "softplus"),
+        ("probabilities", ["softmax"]),
         ("format", 2),
     ],
 )

@@ -1,5 +1,6 @@
 """Whole Keras models that prepare their images themselves, with Keras's layers as the oracle."""
 
+import json
 import os
 
 import numpy as np
@@ -11,7 +12,7 @@ from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained.files import open_source
 from xception_jax.pretrained.importing import import_file, initial_from
-from xception_jax.pretrained.keras_config import with_own_preprocessing
+from xception_jax.pretrained.keras_config import probabilities_of_head, with_own_preprocessing
 from xception_jax.pretrained.preprocessing import expected_by
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -133,3 +134,77 @@ def test_a_damaged_configuration_is_named(text, tmp_path):
 def test_files_of_weights_alone_are_prepared_as_documented(tmp_path):
     expected = expected_by("keras")
     assert with_own_preprocessing(tmp_path / "x", None, expected) == expected
+
+
+# -- heads -----------------------------------------------------------------------------------------
+
+
+def described(*head, body=None):
+    """The configuration of a small model as a file of Keras holds it."""
+    parts = [layers.Input((8, 8, 3)), body or layers.Conv2D(2, 3), layers.GlobalAveragePooling2D()]
+    return keras.Sequential([*parts, *head]).to_json()
+
+
+HEADS = {
+    "softmax": (lambda: [layers.Dense(4, activation="softmax")], "softmax"),
+    "sigmoid": (lambda: [layers.Dense(4, activation="sigmoid")], "sigmoid"),
+    "logits": (lambda: [layers.Dense(4)], "softmax"),
+    "a softmax of its own": (lambda: [layers.Dense(4), layers.Softmax()], "softmax"),
+    "a sigmoid of its own": (
+        lambda: [layers.Dense(4), layers.Dropout(0.1), layers.Activation("sigmoid")],
+        "sigmoid",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_activation_of_a_head_is_read_from_the_file(name, tmp_path):
+    (head, expected), path = HEADS[name], tmp_path / "x.keras"
+    assert probabilities_of_head(path, text := described(*head())) == expected
+    assert with_own_preprocessing(path, text, expected_by("keras")) == expected_by("keras")
+
+
+@pytest.mark.parametrize(
+    ("head", "named"),
+    [
+        (lambda: [layers.Dense(4, activation="softplus", name="out")], "'out' ends in softplus"),
+        (lambda: [layers.Dense(4, activation=layers.LeakyReLU())], "ends in LeakyReLU"),
+        (lambda: [layers.Dense(4), layers.Softmax(axis=0)], "ends in softmax over axis 0"),
+        (
+            lambda: [layers.Dense(4, activation="sigmoid"), layers.Softmax()],
+            "ends in sigmoid and softmax",
+        ),
+        (list, "lists no Dense layer"),
+    ],
+)
+def test_a_head_that_is_not_understood_is_named(head, named, tmp_path):
+    with pytest.raises(InputError, match=rf"x\.keras.*{named}.*--no-head"):
+        probabilities_of_head(tmp_path / "x.keras", described(*head()))
+
+
+def test_a_function_of_the_users_own_is_not_taken_for_keras_own(tmp_path):
+    own = {"module": None, "class_name": "function", "config": "softmax"}
+    text = described(layers.Dense(4, activation="softmax"))
+    own["registered_name"] = "mine>softmax"
+    text = text.replace('"activation": "softmax"', f'"activation": {json.dumps(own)}')
+    with pytest.raises(InputError, match="ends in mine>softmax"):
+        probabilities_of_head(tmp_path / "x.keras", text)
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (lambda: layers.Conv2D(2, 3, activation="elu"), "Conv2D.* applies elu"),
+        (lambda: layers.ReLU(6.0), "ReLU.* applies relu with limits"),
+        (lambda: layers.Activation("swish"), "Activation.* applies s"),
+        (lambda: layers.Conv2D(2, 3, activation="relu"), None),
+    ],
+)
+def test_activations_of_other_architectures_are_named(body, named, tmp_path):
+    """Their arrays fit, and the numbers would be others without a word."""
+    path, text = tmp_path / "x.keras", described(layers.Dense(4), body=body())
+    if named is None:
+        assert with_own_preprocessing(path, text, expected_by("keras"))
+        return
+    with pytest.raises(InputError, match=rf"\({named}.*the models here have ReLU"):
+        with_own_preprocessing(path, text, expected_by("keras"))

@@ -234,6 +234,16 @@ def test_cells_that_are_no_records_are_noted_as_in_a_directory(archive: Path) ->
     assert {sweep.read_predictions(run) for run in sweep.runs} == {None}
 
 
+@pytest.mark.parametrize("status", [5, ["done"], {"a": 1}, True, "done\x1b[2J"])
+def test_a_status_that_is_none_is_shown_as_text(call: Call, archive: Path, status: object) -> None:
+    record = pl.lit(json.dumps({"status": status})).alias("record")
+    frame = pl.read_parquet(archive / "records.parquet").with_columns(record)
+    forge(archive, "records.parquet", parquet(frame.cast(RECORD_SCHEMA)))
+    code, said, err = call("status", archive)
+    assert (code, err) == (0, "")
+    assert "\x1b" not in said
+
+
 @pytest.mark.parametrize("version", [None, 2, "1"])
 def test_an_archive_of_another_version_is_refused(
     call: Call, archive: Path, version: object

@@ -47,6 +47,7 @@ def rows_of(text: str) -> list[list[str]]:
     [
         r"\input{/etc/passwd} \\ \hline % & $x_1^2$ # ~ {}",
         "[2pt] *none* <b>|</b>",
+        r"^^5cinput{x} \csname input\endcsname \catcode`\%=12",
         "0.8920 ± 0.0020, −1 × 2, ≤ 3, ≥ 4, —",
         "größe",
     ],

@@ -48,6 +48,7 @@ def status(directory: Directory) -> int:
 
 def _statuses(directory: Path) -> "list[RunStatus]":
     """The status of each run, of a sweep in its own directory or in an archive."""
+    from xception_jax.json_values import as_text
     from xception_jax.records import SWEEP
     from xception_jax.sweep.ledger import (
         RunStatus,
@@ -66,7 +67,7 @@ def _statuses(directory: Path) -> "list[RunStatus]":
     for row in list_runs(directory):
         files = source.files(row["directory"], [])
         record = {"status": "planned"} if files.record is None else files.record
-        status = "unreadable" if files.changed else record.get("status", "unreadable")
+        status = "unreadable" if files.changed else as_text(record.get("status") or "unreadable")
         reason = "; ".join(files.changed) or record.get("reason")
         statuses.append(RunStatus(row["arm"], row["seed"], status, reason, record))
     return statuses

@@ -276,7 +276,7 @@ def _train_unit(workdir: Path, number: int) -> int:
             return interrupted(error)
     for record in records:
         outcome = f"{record['status']}: {record.get('reason')}"
-        console.print(f"{record['arm']} seed {record['seed']}: {outcome}")
+        console.print(f"{record.get('arm')} seed {record.get('seed')}: {outcome}")
     return DONE if all(record["status"] in ENDED for record in records) else FAILED
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xception_jax.commands.console import Directory, console, warn
 from xception_jax.errors import InputError
+from xception_jax.json_values import as_text
 from xception_jax.records import ARCHIVED, CONFIG, RUN
 from xception_jax.remote import require_local
 
@@ -83,8 +84,8 @@ def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str])
         sweep.name,
         sweep.record["experiment"],
         _summary(written.verdicts["claims"]),
-        project=settings.get("wandb.project", "xception-jax"),
-        entity=settings.get("wandb.entity"),
+        project=as_text(settings.get("wandb.project")) or "xception-jax",
+        entity=as_text(settings.get("wandb.entity")) or None,
         images={path.stem: path for path in written.paths if path.suffix == ".png"},
         warn=problems.append,
     )

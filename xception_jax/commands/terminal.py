@@ -74,8 +74,8 @@ def open_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors=_PLAIN)
-    # No markup: brackets in the printed text are part of it. In a file or a pipe no line is cut: a
-    # table there is as wide as its content.
+    # No markup and no emoji: brackets and colons in the printed text are part of it. In a file or a
+    # pipe no line is cut: a table there is as wide as its content.
     width = None if stream is not None and stream.isatty() else 10_000
     return SafeConsole(
         stderr=stderr,
@@ -83,5 +83,6 @@ def open_console(*, stderr: bool = False, quiet: bool = False) -> Console:
         width=width,
         soft_wrap=True,
         markup=False,
+        emoji=False,
         highlight=False,
     )

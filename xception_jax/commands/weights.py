@@ -113,6 +113,8 @@ def _to_keras(weights: "Weights", destination: Path) -> None:
             f"these weights were trained with {' and '.join(unlike)}; Keras has settings of its "
             f"own, with which the logits are others"
         )
+    if weights.probabilities != "softmax":
+        warn(f"their head ends in a {weights.probabilities}: give Keras's classifier the same one")
 
 
 def predict(
@@ -136,6 +138,7 @@ def predict(
 ) -> int:
     """Show the most probable classes of images, preprocessed as the weights expect.
 
+    The probabilities are those of a softmax, or of a sigmoid if the weights' model ends in one.
     What is transparent shows a white background; of several frames the first counts.
 
     Example: `xception-jax predict cat.jpg dog.png --weights weights/xception`
@@ -186,7 +189,8 @@ def _rank(
         paths = images[start : start + batch_size]
         batch = np.stack([_prepared(weights, path, upright) for path in paths])
         logits = apply(weights.parameters, weights.batch_stats, batch)
-        for path, row in zip(paths, np.asarray(jax.nn.softmax(logits)), strict=True):
+        probabilities = getattr(jax.nn, weights.probabilities)(logits)
+        for path, row in zip(paths, np.asarray(probabilities), strict=True):
             best = np.argsort(-row, kind="stable")[:top].tolist()
             yield path, [(i, names[i] if names else None, float(row[i])) for i in best]
 

@@ -7,7 +7,6 @@ setting by name, type and range before anything heavy is imported. From then on 
 
 import ast
 import hashlib
-import json
 import math
 import runpy
 import warnings
@@ -22,6 +21,7 @@ from ml_collections import ConfigDict
 from xception_jax.config.fields import Options, assemble
 from xception_jax.config.schema import SETTINGS, Config
 from xception_jax.errors import InputError, nearest_name
+from xception_jax.json_values import parse_json
 from xception_jax.regular_files import read_regular
 
 _MOST = 1 << 26  # bytes of a JSON file
@@ -89,10 +89,10 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: the file is missing or damaged.
     """
     try:
-        content = json.loads(read_regular(path, _MOST))
+        content = parse_json(read_regular(path, _MOST))
     except FileNotFoundError:
         raise InputError("file", str(path), "no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError("file", str(path), f"cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise InputError("file", str(path), "does not hold a JSON object")

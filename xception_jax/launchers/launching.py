@@ -1,6 +1,5 @@
 """Training of a sweep's missing runs by a launcher, with progress read from the runs' files."""
 
-import json
 import os
 import time
 from collections import deque
@@ -8,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xception_jax.json_values import as_real
 from xception_jax.launchers import Launcher, Unit, unit_command
 from xception_jax.launchers.supervision import Supervisor
 from xception_jax.records import ENDED, METRICS_LOG
@@ -17,12 +17,14 @@ from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.ledger import record_packs
 from xception_jax.sweep.local import Listener, SweepProgress, plan_missing
 from xception_jax.sweep.packing import Sizes
+from xception_jax.tracking import parse_row
 from xception_jax.training import Progress
 
 LOGS = "workers"
 _POLL_SECONDS = 1.0  # between two readings of the files of active runs
 _SPEED_SECONDS = 60.0  # window of the mean speed: a run logs its steps only now and then
 _TAIL = 2048  # bytes, more than a row
+_METRICS = ("top1", "map100")
 
 
 def plan_units(
@@ -95,7 +97,9 @@ def launch_missing(
     """
     try:
         units = plan_units(directory, runs, sizes=sizes, warn=warn)
-        monitor = _ProgressMonitor(directory.absolute(), runs, steps, units, listener)
+        monitor = _ProgressMonitor(
+            directory.absolute(), runs, steps, units, listener=listener, warn=warn
+        )
         Supervisor(units, launcher, retries=retries, warn=warn, tell=monitor).run(stop)
     finally:
         launcher.close()
@@ -111,9 +115,12 @@ class _ProgressMonitor:
         runs: Sequence[PlannedRun],
         steps: Mapping[str, int],
         units: Sequence[Unit],
+        *,
         listener: Listener,
+        warn: Callable[[str], None],
     ) -> None:
-        self._runs, self._listener = runs, listener
+        self._runs, self._listener, self._warn = runs, listener, warn
+        self._faulty: set[int] = set()
         self._run_dirs = [directory / run.directory for run in runs]
         self._numbers = {run_dir: number for number, run_dir in enumerate(self._run_dirs)}
         self._total_steps = [steps[run.arm] for run in runs]
@@ -125,10 +132,10 @@ class _ProgressMonitor:
             if self._record(number := self._numbers[run_dir])["status"] not in ENDED
         }
         self._done_steps = [
-            (_last_row(run_dir / METRICS_LOG) or {"step": 0})["step"]
+            (self._last_row(number) or {"step": 0})["step"]
             if number in self._unfinished
             else self._total_steps[number]
-            for number, run_dir in enumerate(self._run_dirs)
+            for number in range(len(runs))
         ]
         self._active: set[int] = set()
         self._next_poll = 0.0
@@ -143,11 +150,7 @@ class _ProgressMonitor:
             return
         self._next_poll = now + _POLL_SECONDS
         active = tuple(sorted(numbers & self._unfinished))
-        rows = {
-            number: row
-            for number in active
-            if (row := _last_row(self._run_dirs[number] / METRICS_LOG))
-        }
+        rows = {number: row for number in active if (row := self._last_row(number))}
         for number, row in rows.items():
             self._done_steps[number] = max(self._done_steps[number], row["step"])
         if active:
@@ -166,6 +169,18 @@ class _ProgressMonitor:
     def _record(self, number: int) -> dict[str, Any]:
         return files.read_run(self._run_dirs[number])
 
+    def _last_row(self, number: int) -> dict[str, Any] | None:
+        """The last row of a run's log, at most of its last step; None if there is none.
+
+        A fault is named once for each run: the process that trains it may yet write over it.
+        """
+        path = self._run_dirs[number] / METRICS_LOG
+        row, fault = _last_row(path)
+        if fault and number not in self._faulty:
+            self._faulty.add(number)
+            self._warn(f"{path} {fault}")
+        return row and row | {"step": min(row["step"], self._total_steps[number])}
+
     def _report(self, numbers: tuple[int, ...], **event: Any) -> None:
         total, positions = sum(self._total_steps), tuple(number + 1 for number in numbers)
         runs, left = tuple(self._runs[n] for n in numbers), total - sum(self._done_steps)
@@ -177,8 +192,11 @@ class _ProgressMonitor:
             return Progress("compile", 0, 1, 0.0, None, None)
         split = next(iter(rows.values()))["split"]
         same_split = [row for row in rows.values() if row["split"] == split]
-        names = {"top1", "map100"}.intersection(*same_split)
-        means = {name: sum(row[name] for row in same_split) / len(same_split) for name in names}
+        means = {
+            name: sum(row[name] for row in same_split) / len(same_split)
+            for name in _METRICS
+            if all(as_real(row.get(name)) is not None for row in same_split)
+        }
         epoch, step = (sum(row[k] for row in rows.values()) / running for k in ("epoch", "step"))
         total = sum(self._total_steps[number] for number in rows) / len(rows)
         row = {"split": split, **means} if means else None
@@ -197,19 +215,24 @@ class _ProgressMonitor:
         return (after - before) / (end - start) if after > before else None
 
 
-def _last_row(path: Path) -> dict[str, Any] | None:
-    """The last complete row of a log that another process writes; None if there is none."""
+def _last_row(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """The last row of a log that another process writes, and what is wrong after that row.
+
+    The log may come from somebody else: rows that are none are passed over.
+    """
     try:
         with open_for_reading(path) as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            lines = file.read().splitlines(keepends=True)
+            start = max(0, file.seek(0, os.SEEK_END) - _TAIL)
+            file.seek(start)
+            lines = file.read(_TAIL).split(b"\n")
     except FileNotFoundError:
-        return None
-    for line in reversed(lines):
+        return None, None
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror}"
+    fault = None
+    for line in reversed(lines[start > 0 : -1]):  # the first and the last may be cut off
         try:
-            row = json.loads(line)
-        except ValueError:  # cut off, at either end of what was read
-            continue
-        if isinstance(row, dict) and {"step", "epoch", "split"} <= set(row):
-            return row
-    return None
+            return parse_row(line), fault
+        except ValueError as error:
+            fault = fault or f"has a row that is passed over: {error}"
+    return None, fault

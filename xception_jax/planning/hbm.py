@@ -5,6 +5,7 @@ too (VMEM), to which the compiler moves arrays ahead of their use, and counts su
 times.
 """
 
+from xception_jax.errors import one_line
 from xception_jax.planning.hlo import Instruction, Program, read_program
 
 # These move nothing, or are given by what other instructions move.
@@ -33,10 +34,13 @@ def hbm_bytes(hlo: str) -> int:
         hlo: text of the program, from `jax.stages.Compiled.as_text()`.
 
     Raises:
-        ValueError: the text is that of no program.
+        ValueError: the text is that of no program, or not all of it.
     """
     program = read_program(hlo)
-    return _computation_bytes(program, program.entry)
+    try:
+        return _computation_bytes(program, program.entry)
+    except (LookupError, RecursionError) as error:
+        raise ValueError(f"the text of the program is not whole: {one_line(error)}") from error
 
 
 def _computation_bytes(program: Program, name: str) -> int:

@@ -17,12 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from xception_jax.config import read_json, resolve
-from xception_jax.errors import InputError, one_line
+from xception_jax.errors import InputError, one_line, require_choice
 from xception_jax.models import ModelFunction, model_function
 from xception_jax.models.functional import Params
 from xception_jax.pretrained import Preprocessing, is_head
 from xception_jax.pretrained.arrays import restore_tree, save_tree
-from xception_jax.regular_files import open_for_reading, require_regular_tree
+from xception_jax.pretrained.keras_config import PROBABILITIES, SOFTMAX
+from xception_jax.pretrained.tensors import MAX_FILE_BYTES
+from xception_jax.regular_files import open_for_reading, require_small_tree
 from xception_jax.runtime.run_directory import write_whole
 
 DESCRIPTION, ARRAYS = "weights.json", "arrays"
@@ -48,6 +50,7 @@ class Weights:
         settings: arguments of `create_model` except for the numbers of classes and channels.
         num_classes: number of logits; None without a classifier.
         preprocessing: how images are prepared for the model.
+        probabilities: what makes probabilities of its logits, one of `keras_config.PROBABILITIES`.
         class_names: name of each class, if known.
         origin: the file that the weights come from.
         parameters: trained parameters, except for those of a missing classifier.
@@ -58,6 +61,7 @@ class Weights:
     settings: dict[str, Any]
     num_classes: int | None
     preprocessing: Preprocessing
+    probabilities: str
     class_names: tuple[str, ...] | None
     origin: Origin
     parameters: Params
@@ -82,6 +86,7 @@ class Weights:
             "settings": self.settings,
             "num_classes": self.num_classes,
             "preprocessing": self.preprocessing.to_dict(),
+            "probabilities": self.probabilities,
             "class_names": None if self.class_names is None else list(self.class_names),
             "source": vars(self.origin),
         }
@@ -192,11 +197,14 @@ def _parse(description: dict[str, Any]) -> Weights:
         raise InputError("class_names", None, "must be text")
     names = None if names is None else tuple(names)
     require_class_names(names, classes)
+    probabilities = description.get("probabilities", SOFTMAX)  # older versions do not say it
+    require_choice("probabilities", probabilities, PROBABILITIES)
     return Weights(
         model=str(description["model"]),
         settings=checked_settings(description["model"], dict(description["settings"]), []),
         num_classes=classes,
         preprocessing=Preprocessing.from_dict(description["preprocessing"]),
+        probabilities=probabilities,
         class_names=names,
         origin=Origin(**{key: str(value) for key, value in description["source"].items()}),
         parameters={},
@@ -228,7 +236,7 @@ def _message(error: Exception) -> str:
 
 def _digests(arrays: Path) -> dict[str, str]:
     """The SHA-256 of every file below a directory, by its relative path."""
-    require_regular_tree(arrays)
+    require_small_tree(arrays, MAX_FILE_BYTES)
     digests = {}
     for path in sorted(arrays.rglob("*")):
         if path.is_file():

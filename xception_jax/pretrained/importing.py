@@ -26,7 +26,12 @@ from xception_jax.pretrained.directory import (
     require_class_names,
 )
 from xception_jax.pretrained.files import Source
-from xception_jax.pretrained.keras_config import require_documented_range, with_own_preprocessing
+from xception_jax.pretrained.keras_config import (
+    SOFTMAX,
+    probabilities_of_head,
+    require_documented_range,
+    with_own_preprocessing,
+)
 from xception_jax.pretrained.layers import layer_table
 from xception_jax.regular_files import open_for_reading
 
@@ -74,6 +79,7 @@ def import_file(
             preprocessing=with_own_preprocessing(
                 path, opened.config, expected_by(opened.kind, size)
             ),
+            probabilities=probabilities_of_head(path, opened.config) if head else SOFTMAX,
             class_names=class_names,
             origin=Origin(path.name, opened.kind, sha256),
             parameters=parameters,

@@ -1,7 +1,8 @@
 """Reads from a whole Keras model's configuration what its weights alone do not tell.
 
-A model may scale its images itself, by layers before the first convolution. Without them, the same
-weights would be fed numbers of another range, and would predict something else without a word.
+A model may scale its images itself, by layers before the first convolution, and its head may end in
+a sigmoid for each class instead of a softmax over all. Without these, the same weights would be fed
+numbers of another range, and would predict something else without a word.
 """
 
 import json
@@ -17,6 +18,10 @@ from xception_jax.json_values import as_list, as_mapping, as_real, as_text
 from xception_jax.pretrained.preprocessing import Preprocessing
 from xception_jax.pretrained.tensors import damaged
 
+SOFTMAX = "softmax"
+PROBABILITIES = (SOFTMAX, "sigmoid")
+"""Functions that make probabilities of logits."""
+_NO_HEAD = "; without the classifier it can be converted: --no-head"
 _MODELS = ("Functional", "Model", "Sequential")
 _INACTIVE = ("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "Identity")
 """Layers that do nothing in evaluation; so do those whose names begin with `Random`."""
@@ -38,6 +43,8 @@ _KNOWN = (
     "ZeroPadding2D",
 )
 """Layers of the architectures whose weights are read; that they fit is checked by their arrays."""
+_OF_BODY = ("linear", "relu")
+"""Activations of these architectures before their heads."""
 
 
 def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing) -> Preprocessing:
@@ -57,16 +64,16 @@ def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing
     """
     if text is None:
         return expected
-    try:
-        layers = list(_layers(as_mapping(json.loads(text))))
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, f"its configuration: {error}") from error
+    layers = _read_layers(path, text)
     scale, offset = [1.0] * expected.channels, [0.0] * expected.channels
-    scales_itself = has_begun = False
+    scales_itself = has_begun = in_head = False
     for kind, settings in layers:
         name = as_text(settings.get("name")) or kind
         if kind in _KNOWN:
-            has_begun = True
+            has_begun, in_head = True, in_head or kind == "Dense"
+            if not in_head and (activation := _activation(kind, settings)) not in _OF_BODY:
+                reason = f"its layer {name!r} ({kind}) applies {activation}, and before their heads"
+                raise InputError("weights", str(path), f"{reason} the models here have ReLU alone")
             continue
         if kind in _INACTIVE or kind.startswith("Random"):
             continue
@@ -84,6 +91,51 @@ def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing
     std = tuple(1 / (255 * factor) for factor in scale)
     mean = tuple(-shift * s for shift, s in zip(offset, std, strict=True))
     return replace(expected, mean=mean, std=std)
+
+
+def probabilities_of_head(path: Path, text: str | None) -> str:
+    """What makes probabilities of the logits of a model's head: "softmax" or "sigmoid".
+
+    Args:
+        path: path of the model's file, for messages.
+        text: see `with_own_preprocessing`.
+
+    Returns:
+        The activation of the head; "softmax" of a head that has none, as Keras trains it with
+        `from_logits`, and of a file without a configuration, as of the published models.
+
+    Raises:
+        InputError: the configuration is damaged, lists no head, or one with another activation.
+    """
+    if text is None:
+        return SOFTMAX
+    layers = _read_layers(path, text)
+    heads = [number for number, (kind, _) in enumerate(layers) if kind == "Dense"]
+    if not heads:
+        raise InputError("weights", str(path), f"its configuration lists no Dense layer{_NO_HEAD}")
+    applied = [_activation(*layer) for layer in layers[heads[-1] :]]
+    activations = [activation for activation in applied if activation != "linear"] or [SOFTMAX]
+    if len(activations) > 1 or activations[0] not in PROBABILITIES:
+        name = as_text(layers[heads[-1]][1].get("name")) or "Dense"
+        reason = f"its head {name!r} ends in {' and '.join(activations)}, and only a softmax, a"
+        raise InputError("weights", str(path), f"{reason} sigmoid or neither is read{_NO_HEAD}")
+    return activations[0]
+
+
+def _activation(kind: str, settings: dict[str, Any]) -> str:
+    """The name of the activation that a layer applies; "linear" for none."""
+    if kind == "Softmax":
+        axis = settings.get("axis", -1)
+        return SOFTMAX if axis in (-1, 1, [-1], [1]) else f"softmax over axis {as_text(axis)}"
+    if kind == "ReLU":
+        limits = [settings.get(name) for name in ("max_value", "negative_slope", "threshold")]
+        return "relu" if not any(limits) else "relu with limits or a slope"
+    activation = settings.get("activation")
+    if isinstance(activation, dict):  # a function or a layer, of Keras or the user's own
+        names = [activation.get(name) for name in ("registered_name", "config", "class_name")]
+        own = [name for name in names[:1] if ">" in as_text(name)]
+        activation = next(name for name in (*own, *names[1:], "unknown") if isinstance(name, str))
+    return as_text(activation) or "linear"
 
 
 def require_documented_range(path: Path, text: str | None, expected: Preprocessing) -> None:
@@ -104,6 +156,14 @@ def require_documented_range(path: Path, text: str | None, expected: Preprocessi
             "be taken; `xception-jax convert` keeps the scaling"
         )
         raise InputError("weights", str(path), reason)
+
+
+def _read_layers(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
+    """See `_layers`; raises `InputError` if a model's configuration is damaged."""
+    try:
+        return list(_layers(as_mapping(json.loads(text))))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"its configuration: {error}") from error
 
 
 def _layers(model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

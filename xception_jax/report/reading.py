@@ -4,7 +4,6 @@ Nothing here trusts a file: a run may be planned, running or dead, a file may be
 line torn, its numbers not finite. What cannot be read is left out and said so in `Sweep.notes`.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from xception_jax.json_values import (
     as_text,
     as_whole,
     first_known,
+    parse_json,
 )
 from xception_jax.records import (
     ARCHIVED,
@@ -139,8 +139,8 @@ def _read_sweep(directory: Path) -> Sweep:
 def _read_description(path: Path) -> dict[str, Any]:
     """The content of `sweep.json`, with a description of the experiment in it."""
     try:
-        sweep = json.loads(read_regular(path, MAX_RECORD))
-    except (OSError, ValueError, RecursionError) as error:
+        sweep = parse_json(read_regular(path, MAX_RECORD))
+    except (OSError, ValueError) as error:
         raise InputError(SWEEP, str(path), f"cannot be read: {error}") from error
     if not isinstance(sweep, dict) or not isinstance(sweep.get("experiment"), dict):
         raise InputError(SWEEP, str(path), "does not describe an experiment")

@@ -3,7 +3,6 @@
 `reading` makes the same of both, through a `Source`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from xception_jax.checksums import changed_files
-from xception_jax.json_values import as_text
+from xception_jax.json_values import as_text, parse_json
 from xception_jax.records import CONFIG, METRICS_LOG, PAIRING, RUN, RUNS, TUNING_RUNS
 from xception_jax.regular_files import read_regular
 from xception_jax.report.logs import read_curves
@@ -138,8 +137,8 @@ def read_record(path: Path, notes: list[str]) -> dict[str, Any] | None:
 def parse_record(content: bytes | str, name: str, notes: list[str]) -> dict[str, Any]:
     """The JSON object in the content of a file; empty, and a line in `notes`, if it is none."""
     try:
-        record = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(content)
+    except ValueError as error:
         notes.append(f"{name} cannot be read: {as_text(error)}")
         return {}
     return record if isinstance(record, dict) else {}

@@ -22,6 +22,7 @@ from xception_jax.checksums import with_checksum
 from xception_jax.config import Config, canonical_json, flatten, read_json, resolve, run_id
 from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
+from xception_jax.json_values import as_real
 from xception_jax.records import CONFIG, FAILURE, RUN, STATUSES, SWEEP
 from xception_jax.regular_files import NO_SPACE, read_regular, write_regular
 from xception_jax.runtime.source_code import commit, describe_code, uncommitted_changes
@@ -67,11 +68,11 @@ def read_run(directory: Path) -> dict[str, Any]:
 
 
 def _is_result(result: Any) -> bool:
-    numbers = ("examples", "loss", "top1", "top5")
     return (
         isinstance(result, dict)
         and isinstance(result.get("split"), str)
-        and all(isinstance(result.get(name), (int, float)) for name in numbers)
+        and isinstance(result.get("loss"), (int, float))  # which may be infinite
+        and all(as_real(result.get(name)) is not None for name in ("examples", "top1", "top5"))
     )
 
 

@@ -254,8 +254,11 @@ def run_unit(
     if not 0 <= number < len(sweep.packs):
         raise InputError("--unit", number, "is not recorded", max(0, len(sweep.packs) - 1))
     pack = sweep.packs[number]
-    listed = sweep.rows if pack["runs"][0].startswith(f"{RUNS}/") else read_tuning_rows(directory)
+    is_tuning = not any(name.startswith(f"{RUNS}/") for name in pack["runs"])
+    listed = read_tuning_rows(directory) if is_tuning else sweep.rows
     rows = {row["directory"]: row for row in listed}
+    if not pack["runs"] or any(name not in rows for name in pack["runs"]):
+        raise InputError("--unit", number, "holds runs that are not recorded, or none")
     runs = tuple(sweep.run(rows[name]) for name in pack["runs"])
     number_of = {name: number for number, name in enumerate(rows, 1)}
     numbers = tuple(number_of[name] for name in pack["runs"])

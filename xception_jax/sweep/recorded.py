@@ -7,6 +7,7 @@ from typing import Any
 
 from xception_jax.config import resolve
 from xception_jax.errors import InputError
+from xception_jax.json_values import as_list, as_mapping
 from xception_jax.sweep.contrast_claims import read_claim
 from xception_jax.sweep.experiment import (
     Experiment,
@@ -19,7 +20,7 @@ from xception_jax.sweep.ledger import read_whole_ledger
 from xception_jax.sweep.loading import apply_overrides, load_experiment
 from xception_jax.sweep.tune import Tune
 from xception_jax.sweep.tuning import without_tuning
-from xception_jax.sweep.tuning_runs import TuningRun
+from xception_jax.sweep.tuning_runs import TuningRun, is_tuning
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,11 @@ class RecordedSweep:
         arm, seed = row["arm"], row["seed"]
         if arm not in self.experiment.arms:
             raise InputError("arm", arm, f"has no settings in {self.path}")
-        tuned = row.get("settings", {})  # of a tuning run
+        tuned = as_mapping(row.get("settings"))  # of a tuning run
         config = resolve(self.base, self.experiment.arms[arm], tuned, {"seed": seed})
         run = PlannedRun(arm, seed, config)
         if tuned:
-            run = TuningRun(arm, seed, config, tuned, tuple(row["values"]))
+            run = TuningRun(arm, seed, config, tuned, tuple(as_list(row.get("values"))))
         if run.id != row["id"]:
             reason = f"is not the id of the settings of {run.name}: one was edited, or by another"
             raise InputError("id", row["id"], f"{reason} version (in {self.path})", run.id)
@@ -74,6 +75,9 @@ def load_recorded(path: Path) -> RecordedSweep:
         reason = "does not hold the settings of its runs; start from the experiment's own file"
         raise InputError("file", str(path), reason)
     described = content["experiment"]
+    if described.get("tuned") is not None and not is_tuning(described["tuned"]):
+        reason = "does not describe an experiment: what was tuned is not recorded as it should be"
+        raise InputError("file", str(path), reason)
     try:
         experiment = Experiment(
             **{

@@ -28,7 +28,7 @@ from xception_jax.statistics.selection import (
 from xception_jax.sweep.declarations import Known, read_known
 from xception_jax.sweep.experiment import Experiment
 from xception_jax.sweep.tune import MOST_EXTENSIONS, Tune
-from xception_jax.sweep.tuning_runs import Grid, TuningRun, describe_point, tuning_runs
+from xception_jax.sweep.tuning_runs import Grid, TuningRun, describe_point, is_tuning, tuning_runs
 
 Train = Callable[[Sequence[TuningRun]], list[dict[str, Any]]]
 Fits = Callable[[Sequence[TuningRun]], bool]
@@ -289,7 +289,7 @@ def _extends(record: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
 
 def _is_usable(record: Mapping[str, Any], experiment: Experiment, base: Config) -> bool:
     """Whether a record is whole, and of the runs that this experiment would be tuned by."""
-    if not (has_valid_checksum(record) and record.get("complete")):
+    if not (has_valid_checksum(record) and record.get("complete") and is_tuning(record)):
         return False
     arms = [arm for arm in experiment.arms if arm in as_mapping(record.get("arms"))]
     tried = {as_mapping(row).get("id") for row in as_list(record.get("runs"))}

@@ -8,7 +8,8 @@ from typing import Any
 
 from xception_jax.config import Config, read_json, resolve
 from xception_jax.errors import InputError
-from xception_jax.records import ENDED, TUNING, TUNING_RUNS, stays_inside
+from xception_jax.json_values import as_mapping, as_real, as_whole
+from xception_jax.records import ENDED, METRICS, TUNING, TUNING_RUNS, stays_inside
 from xception_jax.statistics.selection import Point
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 
@@ -74,14 +75,25 @@ def score(record: Mapping[str, Any]) -> float:
 
     It is the headline metric of the last validation; of a run that diverged what chance gives, 0 of
     a ranking.
+
+    Raises:
+        InputError: the record does not say it, or is of another split.
     """
-    metric = record.get("metric") or "top1"
+    metric, result = record.get("metric") or METRICS[0], as_mapping(record.get("result"))
+    if record["status"] == "diverged" and metric in METRICS[1:]:
+        return 0.0
     if record["status"] == "diverged":
-        return 1 / record["classes"] if metric == "top1" else 0.0
-    if record["result"]["split"] != "valid":
-        reason = f"was evaluated on {record['result']['split']!r}; delete its directory"
+        classes = as_whole(record.get("classes"))
+        value = 1 / classes if classes and classes > 0 else None
+    elif result.get("split") != "valid":
+        reason = f"was evaluated on {result.get('split')!r}; delete its directory"
         raise InputError("tuning run", record.get("name"), reason)
-    return float(record["result"][metric])
+    else:
+        value = as_real(result.get(metric)) if metric in METRICS else None
+    if value is None:
+        reason = f"does not say how well it did by {metric!r}; delete its directory"
+        raise InputError("tuning run", record.get("name"), reason)
+    return value
 
 
 def tuning_runs(
@@ -114,6 +126,31 @@ def tuning_runs(
     return runs
 
 
+def _is_row(row: Any) -> bool:
+    """Whether a row has its fields, and numbers for the tuned settings."""
+    kinds = {"arm": str, "seed": int, "id": str, "directory": str, "settings": dict, "values": list}
+    if not isinstance(row, dict) or not all(isinstance(row.get(n), kinds[n]) for n in kinds):
+        return False
+    return _are_numbers([*row["settings"].values(), *row["values"]])
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(as_real(value) is not None for value in values)
+
+
+def is_tuning(record: Any) -> bool:
+    """Whether the record of a tuning holds runs, a grid, and what was chosen for arms."""
+    arms, grid, runs = (as_mapping(record).get(name) for name in ("arms", "grid", "runs"))
+    if not (isinstance(arms, dict) and isinstance(grid, list) and isinstance(runs, list)):
+        return False
+    chosen = [as_mapping(entry).get("chosen") for entry in arms.values()]
+    return (
+        all(isinstance(values, dict) and _are_numbers([*values.values()]) for values in chosen)
+        and all(map(_are_numbers, grid))
+        and all(isinstance(run, dict) for run in runs)
+    )
+
+
 def read_tuning_rows(directory: Path) -> list[dict[str, Any]]:
     """The rows of the tuning runs in `tuning.json`; empty without the file.
 
@@ -128,11 +165,7 @@ def read_tuning_rows(directory: Path) -> list[dict[str, Any]]:
     except InputError as error:
         reason = f"{error.reason}; `sweep` with the same words writes it again"
         raise InputError(error.field, error.value, reason) from error
-    kinds = {"arm": str, "seed": int, "id": str, "directory": str, "settings": dict, "values": list}
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in kinds.items())
-        for row in rows
-    ):
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise InputError("file", str(path), "is not the record of a tuning")
     for row in rows:
         if not stays_inside(row["directory"]):

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from xception_jax.records import METRICS_LOG
-from xception_jax.tracking.jsonl import MetricsLog, read_lines, read_metrics
+from xception_jax.errors import InputError
+from xception_jax.json_values import as_list, as_mapping, as_text
+from xception_jax.records import METRICS_LOG, RUN
+from xception_jax.tracking.jsonl import MetricsLog, parse_row, read_lines, read_metrics
 from xception_jax.tracking.weights_and_biases import Mode, WandbRun, Warn, start_run
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "mirror_report",
     "mirror_run",
     "open_tracker",
+    "parse_row",
     "read_lines",
     "read_metrics",
     "summary_of",
@@ -140,22 +143,27 @@ def mirror_run(
         warn: function that receives the text of a warning about W&B.
 
     Raises:
-        InputError: `metrics.jsonl` cannot be read or is damaged.
+        InputError: `metrics.jsonl` cannot be read or is damaged, or the record holds no id.
     """
-    path = directory / METRICS_LOG
+    path, settings = directory / METRICS_LOG, as_mapping(config.get("wandb"))
+    if not (run_id := as_text(record.get("id"))):
+        raise InputError("file", str(directory / RUN), "does not hold the id of the run")
     mirror = start_run(
         directory=directory,
-        run_id=record["id"],
-        name=record.get("name") or directory.name,
-        experiment=record.get("experiment"),
-        arm=record.get("arm"),
+        run_id=run_id,
+        name=as_text(record.get("name")) or directory.name,
+        experiment=as_text(record.get("experiment")) or None,
+        arm=as_text(record.get("arm")) or None,
         config=config,
+        project=as_text(settings.get("project")) or "xception-jax",
+        entity=as_text(settings.get("entity")) or None,
+        tags=tuple(map(as_text, as_list(settings.get("tags")))),
         resumed_rows=read_metrics(path) if path.exists() else (),
         warn=warn,
-        **{**config.get("wandb", {}), "mode": "offline"},
     )
     if mirror:
-        mirror.finish(summary_of(record) | dict(values), failed=record["status"] != "done")
+        is_done = record.get("status") == "done"
+        mirror.finish(summary_of(record) | dict(values), failed=not is_done)
 
 
 def mirror_report(
@@ -200,9 +208,9 @@ def mirror_report(
 
 def summary_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the W&B summary of an ended run from `record`, the content of its `run.json`."""
-    result = record.get("result") or {}
+    result = as_mapping(record.get("result"))
     final = {
-        f"{result['split']}/{name}": value
+        f"{as_text(result.get('split'))}/{name}": value
         for name, value in result.items()
         if name not in ("split", "examples")
     }

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from xception_jax.errors import InputError
+from xception_jax.errors import InputError, shortened
+from xception_jax.json_values import as_real
 from xception_jax.records import SPLITS
 from xception_jax.regular_files import open_regular, read_regular, write_regular
 
@@ -131,6 +132,22 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return _parse(_read_lines(path), path)
 
 
+def parse_row(line: bytes) -> dict[str, Any]:
+    """Parses one line of a `metrics.jsonl`, and checks it as `MetricsLog.write` does.
+
+    Raises:
+        ValueError: the line is not JSON, or not a row.
+    """
+    try:
+        row = json.loads(line)
+        for key, text in row.pop(_NON_FINITE, {}).items():
+            row[key] = float(text)
+    except (AttributeError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    _checked_split_and_step(row)
+    return {key: _to_python(key, value) for key, value in row.items()}
+
+
 def read_lines(path: Path, step: int) -> bytes:
     """Reads the lines of a `metrics.jsonl` up to a step, or up to the first damaged line.
 
@@ -184,8 +201,10 @@ def _checked_split_and_step(row: Mapping[str, Any]) -> tuple[str, int]:
     split, step = row["split"], row["step"]
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, and is {split!r}")
-    if type(step) is not int or step < 0:
-        raise ValueError(f"step must be an integer from 0 on, and is {step!r}")
+    if type(step) is not int or not 0 <= step < 2**63:
+        raise ValueError(f"step must be an integer from 0 on, and is {shortened(repr(step))}")
+    if as_real(row["epoch"]) is None:
+        raise ValueError(f"epoch must be a finite number, and is {shortened(repr(row['epoch']))}")
     return split, step
 
 
@@ -209,13 +228,11 @@ def _parse(lines: list[bytes], path: Path) -> list[dict[str, Any]]:
     last_step: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
-            for key, text in row.pop(_NON_FINITE, {}).items():
-                row[key] = float(text)
-            split, step = _checked_split_and_step(row)
+            row = parse_row(line)
+            split, step = row["split"], row["step"]
             if step <= last_step.get(split, -1):
                 raise ValueError(f"step {step} of split {split!r} is repeated or out of order")
-        except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
+        except ValueError as error:
             reason = f"line {number} is damaged: {error}"
             raise InputError("metrics", str(path), reason) from error
         last_step[split] = step

@@ -5,6 +5,7 @@ run's log up to its step. What is restored must match them: Orbax itself does no
 bit, and a checkpoint without digests is not trusted.
 """
 
+import errno
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,12 +19,20 @@ from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
 from xception_jax.errors import InputError
+from xception_jax.pretrained.arrays import (
+    TooLarge,
+    read_bounded_metadata,
+    require_bounded_files,
+    total_bytes,
+)
 from xception_jax.records import METRICS_LOG
-from xception_jax.regular_files import require_regular_tree
+from xception_jax.regular_files import walk_regular_tree
 from xception_jax.runtime import hosts
 from xception_jax.training.sharding import REPLICATED
 from xception_jax.training.state import TrainState
 
+_DATA = "d"  # the directories of the files that hold the arrays themselves
+_MOST_DESCRIPTION = 1 << 26  # bytes of any other file, which is read whole
 _ITEMS = _STATE, _DIGESTS = "default", "digests"
 
 
@@ -235,7 +244,9 @@ def read_state(
 def _require_readable(directory: Path) -> None:
     """Raises `InputError` for what Orbax would wait for, or read without end."""
     try:
-        require_regular_tree(directory)
+        for path, size in walk_regular_tree(directory):
+            if size > _MOST_DESCRIPTION and Path(path).parent.name != _DATA:
+                raise OSError(errno.EFBIG, f"has more than {_MOST_DESCRIPTION:,} bytes", path)
     except OSError as error:
         raise InputError("checkpoints", str(error.filename), f"{error.strerror}") from error
 
@@ -246,8 +257,11 @@ def _restore(
     """The state saved at `step` and its digests.
 
     Raises:
-        Damaged: the state does not match its digests, or it has none.
+        Damaged: the state does not match its digests, has none, or would take too much memory.
+        Exception: it cannot be read; Orbax raises many kinds.
     """
+    directory, most = Path(str(manager.directory)) / str(step), total_bytes(shapes)
+    _bounded(partial(require_bounded_files, directory, most))
     read = manager.restore(step, args=ocp.args.Composite(digests=ocp.args.JsonRestore()))
     digests = read[_DIGESTS]
     if not isinstance(digests, dict) or not isinstance(digests.get("arrays"), dict):
@@ -258,12 +272,21 @@ def _restore(
     if different := sorted(expected ^ saved.keys()):
         verb = "lacks" if different[0] in expected else "holds"
         raise Damaged(f"it {verb} {different[0]}: another version saved it")
+    _bounded(partial(read_bounded_metadata, directory / _STATE, most))
     arguments = ocp.args.Composite(default=ocp.args.StandardRestore(_targets(shapes, mesh)))
     state: TrainState = manager.restore(step, args=arguments)[_STATE]
     for path, digest in _digests(state).items():
         if digest != saved[path]:
             raise Damaged(f"{path} is not what was saved")
     return state, digests
+
+
+def _bounded(check: Callable[[], Any]) -> None:
+    """Does a check of stored arrays; what would take too much memory is damage."""
+    try:
+        check()
+    except TooLarge as error:
+        raise Damaged(str(error)) from error
 
 
 def _digests(state: TrainState) -> dict[str, str]:
