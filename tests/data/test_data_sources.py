@@ -19,13 +19,17 @@ from tests.data.fabricate import encode, write_folder
 from tests.programs import program, run_program
 from xception_jax.data import Source, idx, list_datasets, load, prepare, shipped
 from xception_jax.data.idx import read_idx
+from xception_jax.data.images import CorruptImage
 from xception_jax.errors import InputError
 
 
 def contents(source: Source, split: str) -> list[tuple[bytes, Any]]:
     part = source.splits[split]
-    pairs = [part.read(i) for i in range(len(part))]
-    return [(np.asarray(image).tobytes(), label) for image, label in pairs]
+    pairs = []
+    for pair in part.read_many(range(len(part)), lambda image, _: np.asarray(image).tobytes()):
+        assert not isinstance(pair, CorruptImage)
+        pairs.append(pair)
+    return pairs
 
 
 def write_idx(directory: Path, rng: np.random.Generator, train: int, test: int) -> dict[str, list]:
@@ -89,14 +93,24 @@ def test_mini_needs_no_tfds() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_validation_split_is_fixed_and_fair(prepared: str) -> None:
-    source = load("fashion_mnist_mini", directory=prepared, validation_fraction=0.2)
-    valid, train = contents(source, "valid"), contents(source, "train")
-    assert len(valid) == 2400
+def test_both_parts_of_training_are_all_of_the_sheets(stored) -> None:
     everything = shipped.read_shipped()["train"]
     whole = sorted((i.tobytes(), int(n)) for i, n in zip(*everything, strict=True))
-    assert sorted(valid + train) == whole
-    shares = np.bincount([label for _, label in valid]) / len(valid)
+    assert sorted(stored["valid"] + stored["train"]) == whole
+
+
+def test_validation_split_is_fixed_and_fair(prepared: str) -> None:
+    """By the positions in the records, which the test above has read."""
+    source = load("fashion_mnist_mini", directory=prepared, validation_fraction=0.2)
+    valid, train = source.splits["valid"], source.splits["train"]
+    assert len(valid) == 2400
+    assert valid.records is train.records
+    everything = np.concatenate([valid.indices, train.indices])
+    assert np.array_equal(np.sort(everything), np.arange(12_000))
+    labels = valid.known_labels()
+    assert labels is not None
+    assert labels[:20].tolist() == [valid.read(i)[1] for i in range(20)]
+    shares = np.bincount(labels) / len(valid)
     # Five standard deviations of a class's share in a random fifth.
     np.testing.assert_allclose(shares, 0.1, atol=5 * np.sqrt(0.1 * 0.9 * 0.8 / 2400))
 
