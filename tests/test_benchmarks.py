@@ -239,6 +239,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "intermediate_activation": "elu",
         "segments": 4,
         "width": 1.3,
+        "middle_modules": 1,
     },
     "plain": {"name": "xception_tiny", "residual": False, "segments": 1, "middle_modules": 1},
     "norm": {"name": "xception_tiny", "intermediate_norm": True, "middle_modules": 0},
