@@ -77,10 +77,8 @@ def test_mini_is_what_the_sheets_show(prepared: str, stored) -> None:
 
 
 def test_mini_is_read_from_the_sheets_in_the_order_of_tfds(prepared: str, stored) -> None:
-    shipped_set, of_tfds = (
-        load("fashion_mnist_mini"),
-        load("fashion_mnist_mini", directory=prepared),
-    )
+    shipped_set = load("fashion_mnist_mini")
+    of_tfds = load("fashion_mnist_mini", directory=prepared)
     assert shipped_set.class_names == of_tfds.class_names
     assert shipped_set.channels == of_tfds.channels
     for split in ("train", "valid", "test"):
