@@ -229,6 +229,7 @@ def test_an_interrupted_run_ends_as_if_it_were_not(whole, tmp_path, assert_same_
     assert_same_run(whole, tmp_path)
 
 
+@pytest.mark.slow  # of single labels, test_training_runs.py has it
 def test_streaming_gives_the_curve_of_in_memory(whole, tmp_path):
     run(tmp_path, "data.pipeline=streaming")
     rows = [read_metrics(home / "metrics.jsonl") for home in (whole, tmp_path)]
