@@ -89,6 +89,18 @@ def undrawn_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def unsearched_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of runs that diverge it is not searched where, which compiles a program for each arm.
+
+    For tests of what follows from it; tests/training/test_training_divergence.py has the search.
+    """
+    from xception_jax.training.divergence import Origin
+
+    found = Origin(None, "not searched")
+    monkeypatch.setattr("xception_jax.training.loop.find_origin", lambda *_: found)
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     """Fresh inputs on every run; the seed is printed when a test fails."""
     seed = int.from_bytes(os.urandom(4), "little")

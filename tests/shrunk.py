@@ -21,6 +21,9 @@ SHRUNK = (
     "wandb.mode=disabled",
 )
 
+# The model that is compiled soonest, for tests to which it does not matter which one it is.
+SOONEST = ("model.name=alexnet_tiny", "model.fully_connected=[]")
+
 MULTI_LABEL_CONFIG = ROOT / "configs" / "jft_style.py"
 # 6 steps on mosaics of a quarter of their size.
 MULTI_LABEL_SHRUNK = (

@@ -58,8 +58,15 @@ def benchmarks(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_benchmarks_write_what_they_measured(tmp_path):
-    done = benchmarks("operations", "startup", "--quick", "--output", tmp_path)
+@pytest.mark.parametrize(
+    "some",
+    [
+        [word for name in ("auto", "lax", "xception-jax") for word in ("--variant", name)],
+        pytest.param([], marks=pytest.mark.slow),  # each variant is a process of its own
+    ],
+)
+def test_benchmarks_write_what_they_measured(some, tmp_path):
+    done = benchmarks("operations", "startup", "--quick", "--output", tmp_path, *some)
     assert done.returncode == 0, done.stdout + done.stderr
     check(tmp_path / "operations.json", variants={"auto", "lax"})
     record = check(tmp_path / "startup.json", variants={"xception-jax --help"})
@@ -232,6 +239,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "intermediate_activation": "elu",
         "segments": 4,
         "width": 1.3,
+        "middle_modules": 1,
     },
     "plain": {"name": "xception_tiny", "residual": False, "segments": 1, "middle_modules": 1},
     "norm": {"name": "xception_tiny", "intermediate_norm": True, "middle_modules": 0},

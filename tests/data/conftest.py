@@ -1,13 +1,16 @@
 """Fixtures of the data tests: the shipped data set, prepared once."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Directory of prepared data sets that holds fashion_mnist_mini."""
+def prepared() -> str:
+    """Directory of prepared data sets that holds fashion_mnist_mini, for all processes' tests."""
     from xception_jax.data import prepare
 
-    directory = tmp_path_factory.mktemp("prepared")
-    prepare("fashion_mnist_mini", str(directory))
+    directory = Path(os.environ["XDG_CACHE_HOME"]) / "prepared"
+    prepare("fashion_mnist_mini", str(directory))  # waits where another process is at it
     return str(directory)

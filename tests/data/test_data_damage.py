@@ -22,7 +22,13 @@ def images_of(directory: Path, pipeline: str) -> np.ndarray:
     opening._load.cache_clear()
     opening._load_decoded.cache_clear()
     opened = opening.open_pipeline(
-        name=NAME, directory=str(directory), image_size=28, pipeline=pipeline, batch_size=50, seed=0
+        name=NAME,
+        directory=str(directory),
+        image_size=28,
+        pipeline=pipeline,
+        batch_size=50,
+        seed=0,
+        train_examples=50,
     )
     try:
         if pipeline == "in_memory":

@@ -109,6 +109,7 @@ def test_cmyk_one_bit_and_32_bits() -> None:
     Image.fromarray(inks, "CMYK").save(buffer, "TIFF")
     white = 255.0 - inks
     expected = white[..., :3] * white[..., 3:] / 255
+    # Pixels are whole numbers, rounded or cut.
     np.testing.assert_allclose(np.asarray(decode(buffer.getvalue(), 3, "x")), expected, atol=1)
     bits = np.array([[True, False]])
     np.testing.assert_array_equal(np.asarray(decode(encode(bits), 1, "x")), [[255, 0]])

@@ -209,7 +209,7 @@ def test_workers_leave_what_this_process_leaves(call, tmp_path):
     assert_done_as(whole, home)
     packs = json.loads((home / "sweep.json").read_text())["packs"]
     assert [(pack["size"], len(pack["runs"])) for pack in packs] == [(None, 1)] * 3
-    assert "none seed 0: done" in (home / "workers" / "0.log").read_text()
+    assert "slow seed 0: done" in (home / "workers" / "0.log").read_text()
     before = {path: path.stat().st_mtime_ns for path in home.glob("runs/*/*")}
     assert call(*words(home, "--launcher", "local"))[0] == 0  # again: nothing is left to do
     assert {path: path.stat().st_mtime_ns for path in home.glob("runs/*/*")} == before

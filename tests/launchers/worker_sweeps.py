@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.shrunk import EXPERIMENT, SHRUNK
+from tests.shrunk import SHRUNK
 from xception_jax.tracking import read_metrics
+
+EXPERIMENT = Path(__file__).with_name("rates.py")
 
 # Long enough to be interrupted: 60 steps, with a validation and a checkpoint every few steps.
 LONG = ("train.epochs=20", "train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")

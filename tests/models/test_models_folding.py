@@ -9,7 +9,7 @@ from xception_jax.models import list_models, model_function
 from xception_jax.pretrained.folding import apply_folded, fold
 
 LARGE = {name for name in list_models() if not name.endswith("_tiny")}
-SLOW = LARGE | {"inception_tiny"}
+SLOW = LARGE | {"inception_tiny", "separable_vgg_tiny"}  # the latter of xception_tiny's modules
 CASES = [
     *(
         pytest.param(name, {}, marks=pytest.mark.slow if name in SLOW else ())

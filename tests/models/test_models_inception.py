@@ -50,7 +50,7 @@ def carried(values: dict, segments: int) -> dict:
 
 
 @pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("segments", [1, 3, 4])
+@pytest.mark.parametrize("segments", [1, pytest.param(3, marks=pytest.mark.slow), 4])
 def test_figure_2_written_as_towers_is_figure_3_written_as_segments(segments, train, rng):
     features, widths = 6, 5
     towers, values, batch_stats = functionalize(

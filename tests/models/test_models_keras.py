@@ -32,7 +32,9 @@ def test_both_have_the_parameters_of_the_papers_table_3(exact):
     assert sum(np.size(v) for v in (exact.parameters | exact.batch_stats).values()) == 22_910_480
 
 
-@pytest.mark.parametrize("size", [96, pytest.param(299, marks=pytest.mark.slow)])
+# tests/pretrained/test_pretrained_keras.py compares logits at 71 pixels, and is not slow.
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [96, 299])
 def test_logits_agree(size, seed):
     print("seed", seed)
     assert_same_logits(make_pair(carried, size, "float32", seed))

@@ -58,6 +58,11 @@ def loss(
     return jnp.sum(jnp.sin(ops.max_pool(y, implementation=names["pooling"])))
 
 
+@jax.jit
+def expected_gradient(parameters: Parameters, x: jax.Array) -> Parameters:
+    return jax.grad(loss)(parameters, x, "lax", REFERENCE)
+
+
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("check", [False, True], ids=["unchecked", "check_vma"])
 @pytest.mark.parametrize("devices", [8, 1])
@@ -85,7 +90,7 @@ def test_split_batch_gives_the_whole_batch_gradient(
     whole = jax.jit(
         jax.shard_map(part, mesh=mesh, in_specs=(P(), P("data")), out_specs=P(), check_vma=check)
     )
-    right = jax.grad(loss)(parameters, x, "lax", REFERENCE)
+    right = expected_gradient(parameters, x)
     for mine, expected in zip(whole(parameters, x), right, strict=True):
         # Sums of 500 products in another order, at float32; the normalization of what is summed
         # cancels digits.

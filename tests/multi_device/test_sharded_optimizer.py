@@ -15,7 +15,9 @@ from xception_jax.config import load_config, resolve
 from xception_jax.training import Interrupted, Labels
 
 
-@pytest.mark.parametrize(("devices", "slots"), [(2, None), (4, None), (8, 2)])
+@pytest.mark.parametrize(
+    ("devices", "slots"), [(2, None), pytest.param(4, None, marks=pytest.mark.slow), (8, 2)]
+)
 def test_it_is_the_same_run_with_less_on_each_device(devices: int, slots: int | None) -> None:
     """Element by element the same float32 operations; what is fused may be rounded otherwise."""
     whole = train(devices, slots=slots, optimizer=RMSPROP)

@@ -75,6 +75,7 @@ def test_a_model_that_scales_its_images_is_fed_what_keras_feeds_it(
     for layer in preparing:
         theirs = layer(theirs) if "Random" not in type(layer).__name__ else theirs
     ours = weights.preprocessing(Image.fromarray(pixels))
+    # A few float32 operations in another order, each rounded by 6e-8 of its size.
     np.testing.assert_allclose(ours, np.asarray(theirs)[0], rtol=1e-5, atol=1e-5)
 
 

@@ -38,6 +38,7 @@ def test_every_arm_is_drawn_with_its_seeds_means_and_choice(new_sweep, width):
         values, means = points(artists(drawn, "mean-", Line2D)[f"mean-0-arm-{index}"])
         np.testing.assert_array_equal(values, RATES)
         expected = [np.mean(np.array(scores[arm][rate,], float)) for rate in RATES]
+        # Means of a few float64 numbers, 1e-16 each.
         np.testing.assert_allclose(means, expected, rtol=1e-12)
         _, seeds = points(artists(drawn, "seeds-", Line2D)[f"seeds-0-arm-{index}"])
         np.testing.assert_array_equal(

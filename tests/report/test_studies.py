@@ -63,13 +63,23 @@ def make_again(study: Path, directory: Path) -> None:
     assert {path.name for path in written.paths} >= {"validation_loss.svg", "checklist.md"}
 
 
-@pytest.mark.parametrize("study", [None, *COMMITTED], ids=lambda study: study and study.name)
-def test_a_study_makes_its_page_again(
+@pytest.mark.usefixtures("undrawn_figures")
+@pytest.mark.parametrize("study", COMMITTED, ids=lambda study: study.name)
+def test_a_study_makes_its_page_again(study: Path, tmp_path: Path) -> None:
+    make_again(study, tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    "study",
+    [None, *(pytest.param(study, marks=pytest.mark.slow, id=study.name) for study in COMMITTED)],
+)
+def test_its_figures_are_drawn_again(
     study: Path | None, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     make_again(study or request.getfixturevalue("made_here"), tmp_path / "copy")
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_a_verdict_that_was_edited_is_found(made_here: Path, tmp_path: Path) -> None:
     path = made_here / "verdicts.json"
     content = json.loads(path.read_text())

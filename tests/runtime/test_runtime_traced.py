@@ -91,7 +91,8 @@ def test_only_programs_for_these_processors_are_kept(kept, monkeypatch):
 def made_program():
     settings = {
         "model.name": "alexnet_tiny", "data.image_size": 28, "train.batch_size": 4,
-        "model.dropout": 0.2, "optimizer.name": "rmsprop", "optimizer.decay_rate": 0.9,
+        "model.dropout": 0.2, "model.fully_connected": [], "optimizer.name": "rmsprop",
+        "optimizer.decay_rate": 0.9,
     }  # fmt: skip
     config = resolve({}, settings)
     info = DatasetInfo("made up", tuple("abc"), (28, 28, 1), {"train": 40, "valid": 4, "test": 4})

@@ -129,6 +129,7 @@ def check_sweep(rng: Draw, directory: Path) -> list[str]:
         for row, endpoint in zip(rows, judged["endpoints"], strict=True):
             differences = row[arm] - row[baseline]
             p, effect = expected_p(differences, claim)
+            # Counted patterns divided by their number, and means: float64's 1e-16.
             assert endpoint["p"] == pytest.approx(p, abs=1e-12)
             assert endpoint["effect"] == pytest.approx(effect, abs=1e-12)
             check_interval(differences, claim, endpoint)

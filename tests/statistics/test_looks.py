@@ -37,6 +37,7 @@ def test_a_claim_falls_at_the_first_look_that_decides_it(
     assert "look 1 of 2, at 8 of 12 seeds" in decided["sentence"]
     assert "Pocock's spending function" in decided["sentence"]
     p = decided["endpoints"][0]["p"]
+    # The level of a look is found by halving an interval.
     assert p == pytest.approx(pocock_p(8, 12), rel=1e-6)
     assert decided["endpoints"][0]["p_adjusted"] == pytest.approx(2 * p)
     assert decided["endpoints"][0]["interval"][0] > 0
@@ -92,6 +93,7 @@ def test_an_effect_of_late_seeds_is_found_at_the_last_look_and_counted_by_all_pa
         edit_run(sweep.run_directory("a", seed), partial(add_to_top1, float(value)))
     (claim,) = reported(call, sweep)
     differences = [row["difference"] for row in claim["endpoints"][0]["per_seed"]]
+    # Sums and differences of accuracies in float64, 1e-16 each.
     np.testing.assert_allclose(differences, values, atol=1e-12)
     assert claim["look"]["number"] == 2
     p = claim["endpoints"][0]["p"] / 2

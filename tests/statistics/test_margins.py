@@ -122,6 +122,7 @@ def test_not_worse_holds_its_level_at_the_margin_and_has_the_power_of_plan(
     margin = minimum_detectable_effect(n, Design())
     assert margin is not None
     shown = np.mean(2 * sign_flip_p_values(samples[:5000] + margin, one_sided=True) < 0.05)
+    # Four standard deviations of the trials here and of the draws that the margin is from.
     assert shown == pytest.approx(0.8, abs=4 * np.sqrt(0.16 / 5000) + 4 * np.sqrt(0.16 / 10_000))
     assert claim_power([margin], n, Design()) == pytest.approx(0.8, abs=0.01)
 

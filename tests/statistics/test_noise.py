@@ -29,6 +29,7 @@ def test_the_residual_is_that_of_least_squares() -> None:
     fitted = design @ np.linalg.lstsq(design, correct.ravel(), rcond=None)[0]
     mean_square = ((correct.ravel() - fitted) ** 2).sum() / ((seeds - 1) * (examples - 1))
     found = separate(correct)
+    # Least squares, and sums of squares, in float64: 1e-16 a term.
     assert found["of_examples"] == pytest.approx(mean_square / examples, rel=1e-9)
     assert found["variance"] == pytest.approx(correct.mean(axis=1).var(ddof=1), rel=1e-12)
     assert found["of_seeds"] + found["of_examples"] == pytest.approx(found["variance"], rel=1e-12)

@@ -134,6 +134,7 @@ def test_detectable_effects_have_the_power_that_is_stated(n: int, design: Design
     effects, margins = [effect * (1 + 1e-9)] * count, []
     if design.equivalence:
         effects, margins = [0.0] * count, effects
+    # A share of so many draws goes up by one of them at a time, or where two are alike by two.
     assert claim_power(effects, n, design, margins) == pytest.approx(POWER, abs=2 / draws_of(n))
     assert power_error(n) < 0.009
 

@@ -45,6 +45,7 @@ def test_every_look_may_reject_more_at_a_higher_level(spending: str) -> None:
         assert (np.diff(added) >= -1e-15).all()
         for level in levels[::40]:
             found = design.least_level(design.added(level, look), look)
+            # The level is found by halving an interval, in float64.
             assert design.added(found, look) == pytest.approx(design.added(level, look), rel=1e-6)
     assert spent(0.3, 1.0, spending) == pytest.approx(0.3)
     assert spent(1.0, 1.0, spending) == pytest.approx(1.0)
@@ -134,6 +135,7 @@ def test_one_look_is_the_fixed_test(rng: np.random.Generator) -> None:
             values = rng.normal(0.4, 1, n)
             fixed = LocationTest(values, test)
             looked = SequentialTest(values, test, design=LookDesign((n,), spending))
+            # Shares of patterns; levels and ends are found by halving intervals, in float64.
             assert looked.p() == pytest.approx(fixed.p(), rel=1e-9)
             assert looked.p_within(0.5) == pytest.approx(fixed.p_within(0.5), rel=1e-9)
             ends = looked.interval(0.025)

@@ -58,6 +58,7 @@ def test_random_sign_patterns_come_near_all_of_them(rng: np.random.Generator) ->
     exact = np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-9)
     draws = 100_000
     p = sign_flip_p(differences, draws=draws)
+    # Five standard deviations of a share of so many draws, and the pattern that is added.
     assert p == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / draws) + 2 / draws)
     assert p * (draws + 1) == pytest.approx(round(p * (draws + 1)))
     assert sign_flip_p(np.full(60, 1.0), draws=999) == 1 / 1000  # never zero
@@ -101,6 +102,7 @@ def test_equivalence_is_two_one_sided_tests(rng: np.random.Generator) -> None:
         scipy_sign_flip(differences - margin, "less"),
     )
     test = LocationTest(differences)
+    # Here and below, shares of 512 sign patterns in float64.
     assert test.p_within(margin) == pytest.approx(expected, abs=1e-12)
     beyond = min(
         scipy_sign_flip(differences - margin, "greater"),
@@ -114,6 +116,7 @@ def test_holm_is_the_closure_of_bonferroni(rng: np.random.Generator) -> None:
     p = rng.uniform(0, 0.2, 5)
     every = [s for size in range(1, 6) for s in itertools.combinations(range(5), size)]
     closed = [max(len(s) * min(p[list(s)]) for s in every if i in s) for i in range(5)]
+    # Products with at most 5 in float64, 1e-16 each.
     np.testing.assert_allclose(holm(p.tolist()), np.minimum(closed, 1), rtol=1e-12)
     np.testing.assert_allclose(holm([0.5, 0.5]), [1, 1])
 
@@ -121,6 +124,7 @@ def test_holm_is_the_closure_of_bonferroni(rng: np.random.Generator) -> None:
 def test_student_interval_is_scipys(rng: np.random.Generator) -> None:
     arm, baseline = rng.normal(size=(2, 7))
     expected = stats.ttest_rel(arm, baseline).confidence_interval(0.9)
+    # A mean, a deviation and a quantile in float64: 1e-16 each, more of an end near 0.
     np.testing.assert_allclose(t_interval(arm - baseline, 0.9), expected, rtol=1e-10)
     found = other_intervals(arm - baseline)
     assert found == {"paired t": list(t_interval(arm - baseline, 0.95))}
@@ -149,6 +153,7 @@ def test_from_ten_seeds_on_the_bootstraps_interval_stands_beside(rng: np.random.
     differences = rng.normal(size=10)
     found = other_intervals(differences)
     quantile = np.sqrt(10 / 9) * stats.t(9).ppf(0.975)
+    # A quantile and a tail in float64, 1e-16 each.
     assert expanded(0.95, 10) == pytest.approx(1 - 2 * stats.norm.sf(quantile), rel=1e-12)
     assert found["BCa bootstrap"] == list(bca_interval(differences, expanded(0.95, 10)))
     assert other_intervals(np.full(12, 0.25))["BCa bootstrap"] == [0.25, 0.25]

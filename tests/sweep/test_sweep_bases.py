@@ -10,7 +10,7 @@ import pytest
 from tests.shrunk import CONFIG, ROOT, SHRUNK
 from xception_jax.config import load_config, resolve
 from xception_jax.errors import InputError
-from xception_jax.planning.budget import arm_cost, equalize
+from xception_jax.planning.budget import TOLERANCE, arm_cost, equalize
 from xception_jax.sweep import Claim, Effect, Experiment, Tune, load_experiment, plan_runs
 from xception_jax.sweep.loading import apply_overrides
 from xception_jax.sweep.recorded import load_sweep
@@ -203,7 +203,7 @@ def test_equal_arms_are_equal_within_a_base(tmp_path: Path) -> None:
         arm: arm_cost(resolve(base, settings)).parameters for arm, settings in equal.arms.items()
     }
     for one, other in equal.compared_arms:
-        assert counts[other] == pytest.approx(counts[one], rel=0.01)
+        assert counts[other] == pytest.approx(counts[one], rel=TOLERANCE)
     assert counts["wide-none"] < 0.5 * counts["mini-none"]
 
 

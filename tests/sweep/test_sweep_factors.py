@@ -200,6 +200,7 @@ def test_a_trend_is_the_slope_of_least_squares(rng: np.random.Generator) -> None
         ),
     ):
         found = sum(weight * values[arms.index(arm)] for arm, weight in trend.weights.items())
+        # Least squares of four numbers in float64, 1e-16 each.
         assert found == pytest.approx(expected, abs=1e-12)
 
 

@@ -21,6 +21,9 @@ from xception_jax.tracking import read_metrics
 from xception_jax.training import train_together
 from xception_jax.training.compile import compile_train_steps
 
+# Nine steps of another program: normalization of small images amplifies its roundings.
+REGROUPED = 2e-3
+
 
 def losses(home: Path) -> list[float]:
     return [row["loss"] for row in read_metrics(home / "metrics.jsonl")]
@@ -108,7 +111,7 @@ def test_packs_spread_over_cores_give_the_same_curves(done, words, tmp_path):
     for arm, home in run_dirs(tmp_path).items():
         assert record(home)["pack"]["size"] == 2
         assert len(record(home)["devices"]) == min(2, len(os.sched_getaffinity(0)))
-        np.testing.assert_allclose(losses(home), losses(run_dirs(done)[arm]), rtol=2e-3)
+        np.testing.assert_allclose(losses(home), losses(run_dirs(done)[arm]), rtol=REGROUPED)
 
 
 @pytest.fixture
@@ -135,7 +138,7 @@ def test_packing_off_takes_the_runs_of_a_pack_over(done, interrupted, words, cal
     for arm, home in run_dirs(interrupted).items():
         assert record(home)["pack"] is None
         assert record(home)["resumed_from"] == [5]
-        np.testing.assert_allclose(losses(home), losses(run_dirs(done)[arm]), rtol=2e-3)
+        np.testing.assert_allclose(losses(home), losses(run_dirs(done)[arm]), rtol=REGROUPED)
 
 
 def numbers(directory, planned, most, recorded=(), warn=None):

@@ -157,6 +157,7 @@ def test_status_shows_how_runs_stand(done, call, tmp_path):
         assert "running" in call("status", home)[1]
 
 
+@pytest.mark.usefixtures("unsearched_divergence")
 def test_a_run_that_fails_or_diverges_does_not_stop_the_others(sweep, call, tmp_path, monkeypatch):
     train = train_together
 

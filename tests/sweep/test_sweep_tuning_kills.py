@@ -123,6 +123,7 @@ CUTS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 @pytest.mark.parametrize(
     ("is_in_sweep", "cut"), [(False, "empty"), (False, "zeros"), (True, "half")]
 )

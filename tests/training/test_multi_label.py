@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.shrunk import MULTI_LABEL_CONFIG, MULTI_LABEL_SHRUNK
+from tests.shrunk import MULTI_LABEL_CONFIG, MULTI_LABEL_SHRUNK, SOONEST
 from xception_jax.config import load_config, resolve
 from xception_jax.data.splits import ArrayRecords
 from xception_jax.errors import InputError
@@ -29,7 +29,8 @@ from xception_jax.training.state import TrainState
 
 
 def shrunk(*words):
-    return resolve(load_config(MULTI_LABEL_CONFIG), overrides=[*MULTI_LABEL_SHRUNK, *words])
+    overrides = [*MULTI_LABEL_SHRUNK, *SOONEST, *words]
+    return resolve(load_config(MULTI_LABEL_CONFIG), overrides=overrides)
 
 
 def run(directory, *words, **arguments):
@@ -228,6 +229,7 @@ def test_an_interrupted_run_ends_as_if_it_were_not(whole, tmp_path, assert_same_
     assert_same_run(whole, tmp_path)
 
 
+@pytest.mark.slow  # of single labels, test_training_runs.py has it
 def test_streaming_gives_the_curve_of_in_memory(whole, tmp_path):
     run(tmp_path, "data.pipeline=streaming")
     rows = [read_metrics(home / "metrics.jsonl") for home in (whole, tmp_path)]

@@ -1,18 +1,22 @@
 """Averages of weights and of the statistics of batch normalization, and what evaluation uses."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
-from tests.training.test_training_step import SGD, own, run_steps, softmax_batches
-from xception_jax.config.model import NormConfig
+from tests.training.test_training_step import (
+    SGD,
+    NormedImages,
+    own,
+    run_steps,
+    softmax_batches,
+)
 from xception_jax.models import functional_model
 from xception_jax.models.functional import functionalize
-from xception_jax.models.layers import BatchNorm, Dense
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.objective import SingleLabel
 from xception_jax.training.setup import make_step_spec, open_data
@@ -20,18 +24,6 @@ from xception_jax.training.sharding import make_mesh
 from xception_jax.training.step import StepSpec
 
 STEPS, ROWS = 12, 16
-
-
-class NormedImages(nnx.Module):
-    """Batch normalization of the images: its statistics follow from them, not from the weights."""
-
-    def __init__(self, momentum: float, group_size: int | None) -> None:
-        config = NormConfig(momentum=momentum, axis_name="data", group_size=group_size)
-        self.norm = BatchNorm(3, config, rngs=nnx.Rngs(0))
-        self.dense = Dense(3, 4, rngs=nnx.Rngs(0))
-
-    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        return self.dense(self.norm(images, train).mean((1, 2)))
 
 
 def step_spec(momentum: float, parts: int, group_size: int | None, decay: float) -> StepSpec:
@@ -100,12 +92,13 @@ def test_a_run_is_evaluated_with_averaged_statistics(run, shrunk, tmp_path):
     spec = make_step_spec(config, with_data.info)
     _, state = read_state(tmp_path / "checkpoints", spec.shapes(), make_mesh(), None)
     model = functional_model(replace(config.model, num_classes=10, in_channels=1))
+    evaluated = jax.jit(partial(model.apply, train=False))
     arrays = with_data.device_data[record["result"]["split"]]
     images = jnp.asarray(arrays["image"] / np.float32(127.5) - np.float32(1))
 
     def loss(batch_stats) -> float:
         parameters = {path: state.averages[path] for path in state.parameters}
-        logits, _ = model.apply(parameters, batch_stats, images, train=False)
+        logits, _ = evaluated(parameters, batch_stats, images)
         each = jax.nn.log_softmax(logits)[np.arange(len(images)), arrays["label"]]
         return float(-each.mean())
 
@@ -115,9 +108,8 @@ def test_a_run_is_evaluated_with_averaged_statistics(run, shrunk, tmp_path):
     assert abs(loss(state.batch_stats) - averaged) > 1e-2 * averaged
 
 
-def test_averages_start_at_the_initial_values(shrunk):
-    config = shrunk()
-    state = make_step_spec(config, open_data(config).info).init(0)
+def test_averages_start_at_the_initial_values():
+    state = step_spec(0.9, 1, None, 0.5).init(0)
     start = state.parameters | state.batch_stats
     assert state.averages.keys() == start.keys()
     assert all(np.array_equal(state.averages[path], value) for path, value in start.items())

@@ -87,6 +87,7 @@ def cases():
     "Damage to the files of an interrupted run is mended, or refused in one line; a run never goes "
     "on with it"
 )
+@pytest.mark.usefixtures("undrawn_figures")
 @pytest.mark.parametrize("case", list(cases()))
 def test_damage_is_mended_or_refused(case, damaged, whole, call, assert_same_run):
     """Each file is cut, emptied, deleted, replaced by a directory, or has bits or bytes flipped."""

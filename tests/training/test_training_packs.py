@@ -112,6 +112,7 @@ def test_a_run_of_a_pack_goes_on_alone_and_the_other_way_round(whole, pack, tmp_
         np.testing.assert_allclose(losses(home), losses(whole / "1"), rtol=2e-3)
 
 
+@pytest.mark.usefixtures("unsearched_divergence")
 def test_a_member_that_diverges_leaves_the_others_alone(whole, pack, tmp_path, assert_same_run):
     """Also when the pack goes on after it, and nothing of it is written again."""
     change = {1: ("optimizer.learning_rate=1e3", "optimizer.weight_decay=10")}

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.shrunk import SOONEST
 from xception_jax import lock
 from xception_jax.config import resolve, run_id
 from xception_jax.errors import InputError
@@ -257,6 +258,7 @@ def test_corrupt_images_are_skipped_counted_and_named(pipeline, run, tmp_path):
         "data.train_examples=null",
         "train.epochs=2",
         f"data.pipeline={pipeline}",
+        *SOONEST,
     )
     with pytest.raises(InputError, match="corrupt_images"):
         run(tmp_path / "stop", *words)
@@ -277,7 +279,7 @@ def test_progress_is_told_only_of_finished_steps(run, tmp_path):
 
 
 def test_without_average_the_parameters_are_evaluated(run, tmp_path, final_state):
-    assert run(tmp_path, "train.average_decay=0")["status"] == "done"
+    assert run(tmp_path, "train.average_decay=0", *SOONEST)["status"] == "done"
     assert not any("averages" in path for path in final_state(tmp_path))
 
 
