@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.shrunk import SHRUNK, SOONEST
+from tests.shrunk import SHRUNK
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "docs/experiments.md"]
@@ -103,8 +103,6 @@ def run_shrunk(words: list[str], place: Path, call: Call) -> None:
         words += [word for word in SMALL if not (is_other_data and word.startswith("data.name"))]
     if words[0] == "sweep":
         words += ["--seeds", "1"]
-    if "experiments/swish.py" in words:  # no other test has a program with its activations
-        words += [*SOONEST, "model.separable=true"]
     if "data.name=fashion_mnist" in words:
         words += ["model.name=xception_tiny"]  # the program of the sweep before
     if words[0] == "convert":

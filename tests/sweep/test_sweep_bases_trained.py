@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shrunk import CONFIG, SHRUNK, SOONEST
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.tracking import read_metrics
 
 # What differs between the bases: the data with the size of its images, and the length of a run.
@@ -18,7 +18,6 @@ BASES = {
     "clothes": '"data.name": "fashion_mnist_mini", "data.image_size": 12, "train.epochs": 3.0',
 }
 WORDS = [word for word in SHRUNK if not word.startswith(("data.name", "data.image", "train.epo"))]
-WORDS += [*SOONEST, "model.separable=true"]
 EXPERIMENT = """
 from xception_jax.sweep import Claim, Experiment
 
@@ -84,8 +83,8 @@ def test_its_report_has_a_verdict_on_each_base_and_over_all(done: Path, call) ->
     # Four seeds reach 1/8 at most, and so decide nothing.
     assert harmless["verdict"] == "inconclusive"
     assert harmless["grade"] == "A", harmless["grade_reasons"]
-    assert "On digits (digits, alexnet_tiny" in harmless["sentence"]
-    assert "and clothes (fashion_mnist_mini, alexnet_tiny" in harmless["sentence"]
+    assert "On digits (digits, xception_tiny" in harmless["sentence"]
+    assert "and clothes (fashion_mnist_mini, xception_tiny" in harmless["sentence"]
     budgets = {each["base"]: each["sentence"] for each in faster["bases"]}
     assert "steps to" in budgets["digits"]
     page = (done / "report" / "index.html").read_text()
