@@ -120,11 +120,26 @@ def test_validation_split_is_fixed_and_fair(prepared: str) -> None:
     np.testing.assert_allclose(shares, 0.1, atol=5 * np.sqrt(0.1 * 0.9 * 0.8 / 2400))
 
 
-def test_train_examples_keeps_the_first(prepared: str, stored) -> None:
-    some = load("fashion_mnist_mini", directory=prepared, train_examples=100)
-    assert contents(some, "train") == stored["train"][:100]
-    every = load("fashion_mnist_mini", directory=prepared)
-    assert np.array_equal(some.splits["valid"].indices, every.splits["valid"].indices)
+@pytest.mark.parametrize("split_seed", [None, 3])
+def test_train_examples_are_a_random_sample(prepared: str, split_seed: int | None) -> None:
+    """Held-out examples are the first of their class, so that those after them are no sample."""
+    settings: Any = {"directory": prepared, "split_seed": split_seed}
+    every = load("fashion_mnist_mini", **settings).splits
+    few, more = (
+        load("fashion_mnist_mini", **settings, train_examples=count).splits for count in (100, 1000)
+    )
+    assert np.array_equal(few["train"].indices, more["train"].indices[:100])
+    assert set(more["train"].indices) < set(every["train"].indices)
+    assert np.array_equal(few["valid"].indices, every["valid"].indices)
+    for split in (few["train"], more["train"]):
+        labels = split.known_labels()
+        assert labels is not None
+        shares = np.bincount(labels, minlength=10) / len(labels)
+        # Five standard deviations of a class's share in a random sample.
+        np.testing.assert_allclose(shares, 0.1, atol=5 * np.sqrt(0.1 * 0.9 / len(labels)))
+
+
+def test_more_train_examples_than_there_are_are_refused(prepared: str) -> None:
     with pytest.raises(InputError, match=r"data\.train_examples=10801.*value: 10800"):
         load("fashion_mnist_mini", directory=prepared, train_examples=10801)
 

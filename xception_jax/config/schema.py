@@ -96,7 +96,7 @@ class DataConfig(Checked):
         identity="unless_default",
     )
     train_examples: int | None = setting(
-        None, "number of training examples to use, from the first; null: all", low=1
+        None, "number of training examples to use, a random sample; null: all", low=1
     )
     upright: bool = setting(
         True, "turn images as their EXIF orientation says; Keras's and timm's own readers do not"

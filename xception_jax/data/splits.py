@@ -13,9 +13,8 @@ not on a run's seed, so that runs of all seeds are compared on the same images. 
 order, so that no seed trains on the test images of another. Of every class the same share is taken,
 at least one example as long as one remains for training. Where labels are not known without reading
 a large set (`Records.known_labels`), and for multi-label sets, the examples are a simple random
-sample, with every class in about its proportion. The remaining training examples stay in that
-order, so that the first `train_examples` of them are a random sample too, even if the set is stored
-sorted by class.
+sample, with every class in about its proportion. Of the remaining training examples
+`train_examples` are a random sample too, even if the set is stored sorted by class.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -265,6 +264,10 @@ def assign_splits(
     if train_examples is not None and train_examples > len(rest):
         reason = f"more than the {len(rest)} training examples of {name}"
         raise InputError("data.train_examples", train_examples, reason, len(rest))
+    if train_examples is not None and labels is not None:
+        # Of each class the first in the order are held out. What is left at its beginning are the
+        # classes of which there are, by chance, the most.
+        rest = rest[permutation(split_seed or 0, "splits", 2, len(rest))]
 
     def split(records: Records, indices: np.ndarray) -> Split:
         return Split(records, indices, channels, len(class_names), multi_label, upright)
