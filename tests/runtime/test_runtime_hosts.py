@@ -87,7 +87,7 @@ def test_two_processes_train_the_run_of_one(start, tmp_path):
     """One and two processes of four devices agree up to the order in which gradients are summed.
 
     A sum rounds by 6e-8; nine steps of batch normalization amplify that to at most 3e-7 (measured).
-    The bound of 1e-6 is the issue's.
+    The bound of 1e-6 is three times that.
     """
     one = start(tmp_path / "one", processes=1, devices=4)
     assert codes(one) == [0]

@@ -15,7 +15,7 @@ LARGE = ("train.batch_size=512", "model.middle_modules=0", "wandb.mode=disabled"
 @pytest.mark.skipif(sys.platform != "linux", reason="what is resident is read from /proc")
 @pytest.mark.parametrize("slots", ["none", 1, 2, 4])
 def test_a_pack_needs_the_memory_that_is_forecast(slots):
-    """Within 15%, the issue's tolerance, of all that the process holds."""
+    """Within 15% of all that the process holds."""
     done = run_program("pack_memory", CONFIG, slots, *LARGE, XLA_FLAGS="")
     assert done.returncode == 0, done.stderr
     measured, forecast, of_pack = map(float, done.stdout.split())
