@@ -265,8 +265,7 @@ def assign_splits(
         reason = f"more than the {len(rest)} training examples of {name}"
         raise InputError("data.train_examples", train_examples, reason, len(rest))
     if train_examples is not None and labels is not None:
-        # Of each class the first in the order are held out. What is left at its beginning are the
-        # classes of which there are, by chance, the most.
+        # Of each class the first were held out: what the order begins with is no sample any more.
         rest = rest[permutation(split_seed or 0, "splits", 2, len(rest))]
 
     def split(records: Records, indices: np.ndarray) -> Split:
