@@ -13,8 +13,7 @@ not on a run's seed, so that runs of all seeds are compared on the same images. 
 order, so that no seed trains on the test images of another. Of every class the same share is taken,
 at least one example as long as one remains for training. Where labels are not known without reading
 a large set (`Records.known_labels`), and for multi-label sets, the examples are a simple random
-sample, with every class in about its proportion. Of the remaining training examples
-`train_examples` are a random sample too, even if the set is stored sorted by class.
+sample, with every class in about its proportion, as are `train_examples` of those that remain.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
