@@ -91,7 +91,7 @@ def undrawn_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def unsearched_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of runs that diverge it is not searched where, which compiles a program for each arm.
+    """Training does not search where a run diverged, which compiles a program for each arm.
 
     For tests of what follows from it; tests/training/test_training_divergence.py has the search.
     """

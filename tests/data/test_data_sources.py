@@ -105,7 +105,7 @@ def test_both_parts_of_training_are_all_of_the_sheets(stored) -> None:
 
 
 def test_validation_split_is_fixed_and_fair(prepared: str) -> None:
-    """By the positions in the records, which the test above has read."""
+    """The positions of both parts in the records are compared; the test above reads these."""
     source = load("fashion_mnist_mini", directory=prepared, validation_fraction=0.2)
     valid, train = source.splits["valid"], source.splits["train"]
     assert len(valid) == 2400

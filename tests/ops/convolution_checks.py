@@ -8,18 +8,16 @@ from hypothesis import strategies as st
 
 from tests.ops import numpy_oracles as oracle
 
-# Every case compiles a program of its own, which runs once: LLVM need not spend time on it.
-ONCE = {"xla_backend_optimization_level": 0}
 few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 seeds = st.integers(0, 2**32 - 1)
 
 
-def values_and_gradients(convolve, x, kernel, gradient, **options):
+def values_and_gradients(convolve, x, kernel, gradient):
     def run(x, kernel, gradient):
         out, pull = jax.vjp(convolve, x, kernel)
         return out, *pull(gradient)
 
-    return jax.jit(run, **options)(x, kernel, gradient)
+    return jax.jit(run)(x, kernel, gradient)
 
 
 # Kernels, strides and paddings that the models have, and images in which they do not come out even.
@@ -48,7 +46,7 @@ def check_against_loops(
     right = oracle.convolution_gradients(
         exact_x, exact_kernel, np.asarray(gradient, np.float64), strides, padding, groups=groups
     )
-    ours = values_and_gradients(convolve, x, kernel, gradient, compiler_options=ONCE)
+    ours = values_and_gradients(convolve, x, kernel, gradient)
     # At most 363 products of size 1, each rounded, in a sum of size 20 that may be rounded as
     # often; in bfloat16, sums of a row of taps are rounded before they are added.
     allowed = 1e-4 if dtype == "float32" else 1.0

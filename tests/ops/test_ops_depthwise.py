@@ -12,7 +12,6 @@ from jax import lax
 
 from tests.ops import numpy_oracles as oracle
 from tests.ops.built_kernels import with_kernels
-from tests.ops.convolution_checks import ONCE
 from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d
 
@@ -59,7 +58,7 @@ def test_values_and_gradients_are_those_of_loops(
     x = jnp.asarray(rng.normal(size=(batch, height, width, channels)), dtype)
     kernel = jnp.asarray(rng.normal(size=(*window, 1, channels)), dtype)
 
-    @partial(jax.jit, compiler_options=ONCE)
+    @jax.jit
     def run(x, kernel, gradient):
         def convolve(x, kernel):
             return depthwise_conv2d(
