@@ -18,6 +18,7 @@ from xception_jax.data.trusted_features import require_trusted_features
 from xception_jax.errors import InputError
 from xception_jax.pretrained import open_source
 from xception_jax.pretrained.keras_config import with_own_preprocessing
+from xception_jax.pretrained.keras_layers import read_layers
 from xception_jax.pretrained.preprocessing import expected_by
 from xception_jax.statistics.predictions import read_predictions
 from xception_jax.sweep.recorded import load_recorded
@@ -95,9 +96,9 @@ def scaled(**settings: Any) -> list[Any]:
 @given(layers=st.lists(LAYERS, max_size=3), other=JSON | st.none())
 def test_configurations_of_keras(layers, other, tmp_path):
     model = other if other is not None else {"config": {"layers": layers}}
-    expected = expected_by("keras")
+    path, expected = tmp_path / "a.keras", expected_by("keras")
     try:
-        made = with_own_preprocessing(tmp_path / "a.keras", json.dumps(model), expected)
+        made = with_own_preprocessing(path, read_layers(path, json.dumps(model)), expected)
         assert made.channels == 3
         assert np.isfinite((made.mean, made.std)).all()
     except InputError as error:
@@ -140,7 +141,7 @@ def test_keras_archives_with_any_configuration(config, weight_files, tmp_path): 
         archive.writestr("config.json", config)
     try:
         with open_source(path) as source:
-            with_own_preprocessing(path, source.config, expected_by("keras"))
+            with_own_preprocessing(path, source.layers, expected_by("keras"))
     except InputError as error:
         assert "\n" not in str(error)
 

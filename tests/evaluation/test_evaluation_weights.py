@@ -37,7 +37,8 @@ def evaluate(call, model, tmp_path):
     return lambda *words: call("evaluate", weights, "--config", config, *words)
 
 
-def test_metrics_are_those_of_keras_preparation(evaluate, model):
+def test_metrics_are_those_of_keras(evaluate, model, tmp_path):
+    keras = pytest.importorskip("keras")
     code, out, err = evaluate(*OF_DIGITS, "--json")
     assert (code, err) == (0, "")
     test = load("digits").splits["test"]
@@ -55,6 +56,16 @@ def test_metrics_are_those_of_keras_preparation(evaluate, model):
     metrics = json.loads(out)
     assert metrics["examples"] == len(labels)
     assert metrics["loss"] == pytest.approx(loss, rel=1e-4)  # float32 through 14 layers
+    # A head that ends in a sigmoid: Keras's loss for it, a mean over classes where ours is a sum.
+    description = json.loads((tmp_path / "weights" / "weights.json").read_text())
+    description["probabilities"] = "sigmoid"
+    (tmp_path / "weights" / "weights.json").write_text(json.dumps(description))
+    code, out, err = evaluate(*OF_DIGITS, "--json")
+    assert (code, err) == (0, "")
+    independent = json.loads(out)
+    of_keras = keras.losses.BinaryCrossentropy(from_logits=True)(np.eye(10)[labels], logits)
+    assert independent.pop("loss") == pytest.approx(10 * float(of_keras), rel=1e-4)
+    assert independent.items() <= metrics.items()
     # Of two classes about equally probable, rounding may put either first: one image is 0.003.
     top1 = np.mean(np.argmax(logits, axis=1) == labels)
     assert metrics["top1"] == pytest.approx(top1, abs=1.5 / len(labels))

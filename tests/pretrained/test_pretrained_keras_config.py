@@ -13,6 +13,7 @@ from xception_jax.models import model_function
 from xception_jax.pretrained.files import open_source
 from xception_jax.pretrained.importing import import_file, initial_from
 from xception_jax.pretrained.keras_config import probabilities_of_head, with_own_preprocessing
+from xception_jax.pretrained.keras_layers import read_layers
 from xception_jax.pretrained.preprocessing import expected_by
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -99,10 +100,10 @@ def test_layers_that_are_not_understood_are_named(base, tmp_path, layer, named):
     path = saved(base, tmp_path / "own.keras", layer())
     with open_source(path) as opened:
         if named is None:
-            assert with_own_preprocessing(path, opened.config, expected_by("keras"))
+            assert with_own_preprocessing(path, opened.layers, expected_by("keras"))
             return
         with pytest.raises(InputError, match=named):
-            with_own_preprocessing(path, opened.config, expected_by("keras"))
+            with_own_preprocessing(path, opened.layers, expected_by("keras"))
 
 
 @pytest.mark.parametrize("name", ["rescaling", "normalization"])
@@ -114,9 +115,10 @@ def test_scaling_behind_the_first_convolution_is_named(tmp_path, name):
     }
     parts = [layers.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D()]
     model = keras.Sequential([*parts, scaling[name], layers.Dense(4)])
-    text = model.to_json()
+    path = tmp_path / "own.keras"
+    described = read_layers(path, model.to_json())
     with pytest.raises(InputError, match=rf"{name}\w*' \(\w+\) is not understood"):
-        with_own_preprocessing(tmp_path / "own.keras", text, expected_by("keras"))
+        with_own_preprocessing(path, described, expected_by("keras"))
 
 
 def test_arithmetic_on_images_is_named(base, tmp_path):
@@ -126,10 +128,10 @@ def test_arithmetic_on_images_is_named(base, tmp_path):
         import_file(tmp_path / "own.keras", model="xception", size=SIZE)
 
 
-@pytest.mark.parametrize("text", ["", "[", "{", "nonsense", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "[", "{", "nonsense", "[" * 100_000, "[" * 65 + "]" * 65])
 def test_a_damaged_configuration_is_named(text, tmp_path):
     with pytest.raises(InputError, match=r"x\.keras.*its configuration"):
-        with_own_preprocessing(tmp_path / "x.keras", text, expected_by("keras"))
+        read_layers(tmp_path / "x.keras", text)
 
 
 def test_files_of_weights_alone_are_prepared_as_documented(tmp_path):
@@ -161,8 +163,8 @@ HEADS = {
 @pytest.mark.parametrize("name", HEADS)
 def test_the_activation_of_a_head_is_read_from_the_file(name, tmp_path):
     (head, expected), path = HEADS[name], tmp_path / "x.keras"
-    assert probabilities_of_head(path, text := described(*head())) == expected
-    assert with_own_preprocessing(path, text, expected_by("keras")) == expected_by("keras")
+    assert probabilities_of_head(path, body := read_layers(path, described(*head()))) == expected
+    assert with_own_preprocessing(path, body, expected_by("keras")) == expected_by("keras")
 
 
 @pytest.mark.parametrize(
@@ -179,8 +181,9 @@ def test_the_activation_of_a_head_is_read_from_the_file(name, tmp_path):
     ],
 )
 def test_a_head_that_is_not_understood_is_named(head, named, tmp_path):
+    path = tmp_path / "x.keras"
     with pytest.raises(InputError, match=rf"x\.keras.*{named}.*--no-head"):
-        probabilities_of_head(tmp_path / "x.keras", described(*head()))
+        probabilities_of_head(path, read_layers(path, described(*head())))
 
 
 def test_a_function_of_the_users_own_is_not_taken_for_keras_own(tmp_path):
@@ -188,8 +191,9 @@ def test_a_function_of_the_users_own_is_not_taken_for_keras_own(tmp_path):
     text = described(layers.Dense(4, activation="softmax"))
     own["registered_name"] = "mine>softmax"
     text = text.replace('"activation": "softmax"', f'"activation": {json.dumps(own)}')
+    path = tmp_path / "x.keras"
     with pytest.raises(InputError, match="ends in mine>softmax"):
-        probabilities_of_head(tmp_path / "x.keras", text)
+        probabilities_of_head(path, read_layers(path, text))
 
 
 @pytest.mark.parametrize(
@@ -203,9 +207,10 @@ def test_a_function_of_the_users_own_is_not_taken_for_keras_own(tmp_path):
 )
 def test_activations_of_other_architectures_are_named(body, named, tmp_path):
     """Their arrays fit, and the numbers would be others without a word."""
-    path, text = tmp_path / "x.keras", described(layers.Dense(4), body=body())
+    path = tmp_path / "x.keras"
+    parts = read_layers(path, described(layers.Dense(4), body=body()))
     if named is None:
-        assert with_own_preprocessing(path, text, expected_by("keras"))
+        assert with_own_preprocessing(path, parts, expected_by("keras"))
         return
     with pytest.raises(InputError, match=rf"\({named}.*the models here have ReLU"):
-        with_own_preprocessing(path, text, expected_by("keras"))
+        with_own_preprocessing(path, parts, expected_by("keras"))

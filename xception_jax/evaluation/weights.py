@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
@@ -15,6 +16,8 @@ from xception_jax.data.reading import CorruptImages, read_examples
 from xception_jax.errors import InputError, nearest_name, require_choice
 from xception_jax.pretrained import Preprocessing
 from xception_jax.pretrained.directory import Weights, read_weights
+from xception_jax.pretrained.keras_config import SIGMOID
+from xception_jax.training.metrics import sigmoid_cross_entropy
 from xception_jax.training.objective import make_task
 
 
@@ -30,7 +33,8 @@ def evaluate_weights(directory: Path, config: Config, *, split: str) -> dict[str
         split: "train", "valid" or "test".
 
     Returns:
-        A dictionary of "split", "examples" and the metrics.
+        A dictionary of "split", "examples" and the metrics. The loss of a head that ends in a
+        sigmoid is that of independent classes, summed over them, also on images of one class each.
 
     Raises:
         InputError: the weights cannot be read or are for other images or classes, the data set
@@ -94,11 +98,17 @@ def _measure(
     names, frequencies = source.class_names, source.class_frequencies
     info = DatasetInfo(config.data.name, names, (size, size, channels), counts, frequencies)
     task, model = make_task(info, label_smoothing=0.0), weights.function()
+    classes_are_independent = weights.probabilities == SIGMOID and frequencies is None
 
     @jax.jit
     def outputs(images: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
         logits, _ = model.apply(weights.parameters, weights.batch_stats, images, train=False)
-        return task.outputs(logits[:, positions], labels)
+        logits = logits[:, positions]
+        of_examples = task.outputs(logits, labels)
+        if classes_are_independent:
+            of_classes = jax.nn.one_hot(labels, len(names), dtype=jnp.uint8)
+            of_examples["loss"] = sigmoid_cross_entropy(logits, of_classes)
+        return of_examples
 
     parts = []
     for images, labels in _batches(weights.preprocessing, source, config, split):

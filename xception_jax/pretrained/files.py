@@ -11,6 +11,7 @@ from pathlib import Path
 from xception_jax.errors import InputError, require_choice
 from xception_jax.models.functional import ModelFunction
 from xception_jax.pretrained import hdf5, keras, torch
+from xception_jax.pretrained.keras_layers import KerasLayers, read_layers
 from xception_jax.pretrained.layers import Layer
 from xception_jax.pretrained.tensors import MAX_FILE_BYTES, Matched, readable
 from xception_jax.regular_files import open_for_reading
@@ -32,13 +33,13 @@ class Source:
         path: path of the file.
         kind: a name in `SOURCES` other than "auto".
         match: pairs the arrays of the file with those of a model, given the model's layer table.
-        config: the configuration of a whole Keras model, JSON; None where the file has none.
+        layers: the layers of a whole Keras model; None where the file describes none.
     """
 
     path: Path
     kind: str
     match: Callable[[ModelFunction, Sequence[Layer]], Matched]
-    config: str | None = None
+    layers: KerasLayers | None = None
 
 
 @contextmanager
@@ -107,7 +108,8 @@ def _reader(path: Path, container: str) -> Iterator[Source]:
         kind = KERAS_ARCHIVE if file else KERAS_LEGACY if legacy else KERAS
         if legacy:
             config = contents.text("", "model_config")
-        yield Source(path, kind, partial(keras.match, layers), config)
+        described = None if config is None else read_layers(path, config)
+        yield Source(path, kind, partial(keras.match, layers), described)
 
 
 def _member(path: Path, name: str) -> io.BytesIO:

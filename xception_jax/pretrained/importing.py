@@ -77,9 +77,9 @@ def import_file(
             settings=settings,
             num_classes=classes,
             preprocessing=with_own_preprocessing(
-                path, opened.config, expected_by(opened.kind, size)
+                path, opened.layers, expected_by(opened.kind, size)
             ),
-            probabilities=probabilities_of_head(path, opened.config) if head else SOFTMAX,
+            probabilities=probabilities_of_head(path, opened.layers) if head else SOFTMAX,
             class_names=class_names,
             origin=Origin(path.name, opened.kind, sha256),
             parameters=parameters,
@@ -118,7 +118,7 @@ def initial_from(
         values = _matching_values(path, read_weights(path), function)
     else:
         with open_source(path) as source:
-            require_documented_range(path, source.config, expected_by(source.kind))
+            require_documented_range(path, source.layers, expected_by(source.kind))
             values = read_values(source, function, head=None)
     parameters, batch_stats = _split(function, values)
     left_out = [leaf.path for leaf in function.parameters if leaf.path not in values]

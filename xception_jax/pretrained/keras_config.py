@@ -5,8 +5,6 @@ a sigmoid for each class instead of a softmax over all. Without these, the same 
 numbers of another range, and would predict something else without a word.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from xception_jax.errors import InputError
-from xception_jax.json_values import as_list, as_mapping, as_real, as_text
+from xception_jax.json_values import as_real, as_text
+from xception_jax.pretrained.keras_layers import KerasLayers
 from xception_jax.pretrained.preprocessing import Preprocessing
-from xception_jax.pretrained.tensors import damaged
 
-SOFTMAX = "softmax"
-PROBABILITIES = (SOFTMAX, "sigmoid")
+SOFTMAX, SIGMOID = "softmax", "sigmoid"
+PROBABILITIES = (SOFTMAX, SIGMOID)
 """Functions that make probabilities of logits."""
 _NO_HEAD = "; without the classifier it can be converted: --no-head"
-_MODELS = ("Functional", "Model", "Sequential")
 _INACTIVE = ("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "Identity")
 """Layers that do nothing in evaluation; so do those whose names begin with `Random`."""
 _KNOWN = (
@@ -47,12 +44,14 @@ _OF_BODY = ("linear", "relu")
 """Activations of these architectures before their heads."""
 
 
-def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing) -> Preprocessing:
+def with_own_preprocessing(
+    path: Path, layers: KerasLayers | None, expected: Preprocessing
+) -> Preprocessing:
     """The preparation of images for a model that may do a part of it itself.
 
     Args:
         path: path of the model's file, for messages.
-        text: the model's configuration, JSON; None where the file has none.
+        layers: the layers of the model; None where the file does not describe them.
         expected: the preparation for a model that does nothing itself.
 
     Returns:
@@ -60,11 +59,10 @@ def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing
         the model's own scaling.
 
     Raises:
-        InputError: the configuration is damaged, or has a layer that is not understood.
+        InputError: a layer is not understood.
     """
-    if text is None:
+    if layers is None:
         return expected
-    layers = _read_layers(path, text)
     scale, offset = [1.0] * expected.channels, [0.0] * expected.channels
     scales_itself = has_begun = in_head = False
     for kind, settings in layers:
@@ -93,23 +91,22 @@ def with_own_preprocessing(path: Path, text: str | None, expected: Preprocessing
     return replace(expected, mean=mean, std=std)
 
 
-def probabilities_of_head(path: Path, text: str | None) -> str:
+def probabilities_of_head(path: Path, layers: KerasLayers | None) -> str:
     """What makes probabilities of the logits of a model's head: "softmax" or "sigmoid".
 
     Args:
         path: path of the model's file, for messages.
-        text: see `with_own_preprocessing`.
+        layers: see `with_own_preprocessing`.
 
     Returns:
         The activation of the head; "softmax" of a head that has none, as Keras trains it with
-        `from_logits`, and of a file without a configuration, as of the published models.
+        `from_logits`, and where `layers` is None, as of the published models.
 
     Raises:
-        InputError: the configuration is damaged, lists no head, or one with another activation.
+        InputError: there is no head, or one with another activation.
     """
-    if text is None:
+    if layers is None:
         return SOFTMAX
-    layers = _read_layers(path, text)
     heads = [number for number, (kind, _) in enumerate(layers) if kind == "Dense"]
     if not heads:
         raise InputError("weights", str(path), f"its configuration lists no Dense layer{_NO_HEAD}")
@@ -138,44 +135,29 @@ def _activation(kind: str, settings: dict[str, Any]) -> str:
     return as_text(activation) or "linear"
 
 
-def require_documented_range(path: Path, text: str | None, expected: Preprocessing) -> None:
+def require_documented_range(
+    path: Path, layers: KerasLayers | None, expected: Preprocessing
+) -> None:
     """Raises unless a model expects images as documented, where its own scaling would be lost.
 
     Args:
         path: path of the model's file, for messages.
-        text: see `with_own_preprocessing`.
+        layers: see `with_own_preprocessing`.
         expected: the preparation that the source of the weights documents.
 
     Raises:
         InputError: the model scales its images itself to another range.
     """
-    actual, documented = with_own_preprocessing(path, text, expected), (expected.mean, expected.std)
+    actual, documented = (
+        with_own_preprocessing(path, layers, expected),
+        (expected.mean, expected.std),
+    )
     if not np.allclose((actual.mean, actual.std), documented, rtol=1e-5, atol=1e-7):
         reason = (
             "scales its images itself, to another range than -1 to 1, and only its weights would "
             "be taken; `xception-jax convert` keeps the scaling"
         )
         raise InputError("weights", str(path), reason)
-
-
-def _read_layers(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
-    """See `_layers`; raises `InputError` if a model's configuration is damaged."""
-    try:
-        return list(_layers(as_mapping(json.loads(text))))
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, f"its configuration: {error}") from error
-
-
-def _layers(model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Class and settings of every layer in its order, those of models inside of models included."""
-    settings = as_mapping(model.get("config"))
-    for layer in as_list(settings.get("layers")):
-        if isinstance(layer, dict):
-            kind = as_text(layer.get("class_name"))
-            if kind in _MODELS:
-                yield from _layers(layer)
-            else:
-                yield kind, as_mapping(layer.get("config"))
 
 
 def _affine(

@@ -53,7 +53,7 @@ def load_weights(
     """
     function, _, _ = functionalize(model)
     with open_source(path, source) as opened:
-        require_documented_range(opened.path, opened.config, expected_by(opened.kind))
+        require_documented_range(opened.path, opened.layers, expected_by(opened.kind))
         values = read_values(opened, function, head=head)
     leaves: list[Any] = [
         (leaf.keys, values[leaf.path])

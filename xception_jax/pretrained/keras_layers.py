@@ -1,0 +1,39 @@
+"""Reads the layers of a whole Keras model from its configuration."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from xception_jax.json_values import as_list, as_mapping, as_text, parse_json
+from xception_jax.pretrained.tensors import damaged
+
+KerasLayers = Sequence[tuple[str, dict[str, Any]]]
+"""Class and settings of every layer of a Keras model, in the order of its configuration."""
+_MODELS = ("Functional", "Model", "Sequential")
+
+
+def read_layers(path: Path, text: str) -> KerasLayers:
+    """Reads the layers of a model's configuration, those of models inside of models included.
+
+    Args:
+        path: path of the model's file, for messages.
+        text: the configuration, JSON.
+
+    Raises:
+        InputError: the configuration is damaged.
+    """
+    try:
+        return list(_layers(as_mapping(parse_json(text))))
+    except ValueError as error:
+        raise damaged(path, f"its configuration: {error}") from error
+
+
+def _layers(model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    settings = as_mapping(model.get("config"))
+    for layer in as_list(settings.get("layers")):
+        if isinstance(layer, dict):
+            kind = as_text(layer.get("class_name"))
+            if kind in _MODELS:
+                yield from _layers(layer)
+            else:
+                yield kind, as_mapping(layer.get("config"))
