@@ -8,6 +8,7 @@ contains `arm-<index>`.
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from matplotlib import style
@@ -23,6 +24,9 @@ WIDE, NARROW = 6.9, 3.4
 """Inches that a figure is wide: two columns of a paper, and one column, or a phone."""
 CHARACTER = 0.062
 """Inches that a character takes at most on average (DejaVu Sans, 8 pt)."""
+BOLD_CHARACTER = 0.07
+"""The same of a character in bold, as in the titles of panels."""
+_LEGEND_ROW = 0.17
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,10 @@ def shorten(name: str, most: int) -> str:
 def label_arms(
     figure: Figure, labels: Mapping[str, str], styles: Mapping[str, ArmStyle], *, beside: bool
 ) -> None:
-    """A legend of the arms in the order given, to the right of the axes or below them."""
+    """A legend of the arms in the order given, to the right of the axes or below them.
+
+    See `legend_height` for the room that it takes.
+    """
     handles = [
         Line2D(
             [], [], color=styles[arm].color, linestyle=styles[arm].linestyle,
@@ -126,13 +133,24 @@ def label_arms(
         )
         for arm, label in labels.items()
     ]  # fmt: skip
-    room = figure.get_figwidth() / (0.6 + CHARACTER * max(map(len, labels.values()), default=0))
     legend = figure.legend(
         handles=handles,
         loc="outside right upper" if beside else "outside lower left",
-        ncols=1 if beside else max(1, min(len(labels), int(room))),
+        ncols=1 if beside else _legend_columns(labels, figure.get_figwidth()),
     )
     for arm, handle, text in zip(labels, legend.legend_handles, legend.get_texts(), strict=True):
         if handle is not None:
             handle.set_gid(f"key-{styles[arm].gid}")
         text.set_gid(f"label-{styles[arm].gid}")
+
+
+def legend_height(labels: Mapping[str, str], width: float, *, beside: bool) -> float:
+    """Inches that a legend of the arms is high in a figure of so many inches: see `label_arms`."""
+    columns = 1 if beside else _legend_columns(labels, width)
+    return _LEGEND_ROW * ceil(len(labels) / columns)
+
+
+def _legend_columns(labels: Mapping[str, str], width: float) -> int:
+    """The number of columns of a legend below the axes."""
+    room = width / (0.6 + CHARACTER * max(map(len, labels.values()), default=0))
+    return max(1, min(len(labels), int(room)))

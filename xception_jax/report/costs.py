@@ -16,6 +16,7 @@ from xception_jax.report.canvas import (
     house_style,
     is_wide,
     label_arms,
+    legend_height,
     set_count_ticks,
     shorten,
     value_panels,
@@ -120,7 +121,8 @@ def draw_costs(
     styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
     labels = {arm: shorten(arm, LABEL_LENGTH) for arm in styles}
     axis = _axis(runs, means)
-    height = 2.9 if is_wide(width) else 0.4 + 2.1 * len(costs)
+    panels_height = 2.7 if is_wide(width) else 0.2 + 2.1 * len(costs)
+    height = panels_height + legend_height(labels, width, beside=False)
     ends = (axis.low, axis.high)
     with house_style():
         figure, panels = value_panels(

@@ -16,6 +16,7 @@ from xception_jax.report.canvas import (
     house_style,
     is_wide,
     label_arms,
+    legend_height,
     set_step_axis,
     set_value_axis,
     shorten,
@@ -204,7 +205,8 @@ def draw_curves(
     labels = _labels(means, ends, styles)
     last = max(float(seeds["step"].max() or 0), 1.0)  # type: ignore[arg-type]
     wide = is_wide(width)
-    high = max(3.4, 0.3 + 0.17 * len(labels)) if wide else 2.7 + 0.17 * len(labels)
+    legend = legend_height(labels, width, beside=wide)
+    high = max(3.4, 0.3 + legend) if wide else 2.7 + legend
     with house_style():
         figure = Figure((width, high))
         axes = figure.add_subplot()

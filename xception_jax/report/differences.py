@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from xception_jax.report.arm_styles import arm_styles
 from xception_jax.report.axes import ValueAxis, thin_lines, value_axis
 from xception_jax.report.canvas import (
-    CHARACTER,
+    BOLD_CHARACTER,
     WIDE,
     ReportFigure,
     house_style,
@@ -212,8 +212,13 @@ def draw_differences(
     rows = -(-len(contrasts) // columns)
     counts = dict(differences.group_by("contrast").agg(pl.col("seed").n_unique()).iter_rows())
     styles = arm_styles(arms)
+    headings = [
+        _heading(contrast, counts[name], (width - 0.6) / columns)
+        for name, contrast in contrasts.items()
+    ]
+    high = (1.65 if columns == 3 else 1.95) + 0.13 * max(h.count("\n") + 1 for h in headings)
     with house_style():
-        figure = Figure((width, 0.5 + rows * (1.9 if columns == 3 else 2.2)))
+        figure = Figure((width, 0.5 + rows * high))
         figure.suptitle(title, x=0.01, ha="left")
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
         for axes in grid[len(contrasts) :]:
@@ -228,7 +233,7 @@ def draw_differences(
             label = x_label if columns < 3 else x_label.partition(" (")[0]
             set_step_axis(axes, last, label if is_lowest else "", 5)
             axes.tick_params(labelbottom=is_lowest)
-            axes.set_title(_heading(contrast, counts[name], (width - 0.6) / columns))
+            axes.set_title(headings[index])
             seeds = differences.filter(contrast=name)
             _draw_panel(axes, seeds, shown, styles[contrast.arms[0]].color, sum(counts.values()))
     return figure
@@ -237,9 +242,9 @@ def draw_differences(
 def _heading(contrast: Contrast, pairs: int, width: float) -> str:
     """`relu − none, 3 pairs`, over several lines where it does not fit into so many inches."""
     name = contrast.abbreviated(shorten, NAME_LENGTHS) + contrast.where
-    heading = f"{name},\u00a0{pairs}\u00a0pairs"  # no-break spaces
-    most = int(width / CHARACTER)
-    return fill(heading, most, break_long_words=False, break_on_hyphens=False)
+    most = int(width / BOLD_CHARACTER)
+    words = [shorten(word, most) for word in f"{name}, {pairs}\u00a0pairs".split(" ")]
+    return fill(" ".join(words), most, break_long_words=False, break_on_hyphens=False)
 
 
 def _draw_panel(

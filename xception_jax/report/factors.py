@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,15 @@ from matplotlib.figure import Figure
 
 from xception_jax.json_values import as_mapping
 from xception_jax.report.arm_styles import COLORS, MARKERS
-from xception_jax.report.canvas import WIDE, ReportFigure, house_style, is_wide, shorten, zero_line
+from xception_jax.report.canvas import (
+    CHARACTER,
+    WIDE,
+    ReportFigure,
+    house_style,
+    is_wide,
+    shorten,
+    zero_line,
+)
 from xception_jax.report.costs import OUTCOMES
 from xception_jax.report.tables import NOT_KNOWN, Table
 from xception_jax.statistics.claims import RecordedClaim
@@ -222,8 +231,10 @@ def draw_factors(
     """
     columns = 2 if is_wide(width) else 1
     rows = 2 * len(frames) // columns
+    ticks = [_level_ticks(means, width / columns - 0.8) for means, _ in frames]
+    high = 2.6 + max(height for _, height in ticks)
     with house_style():
-        figure = Figure((width, 2.6 * rows))
+        figure = Figure((width, high * rows))
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for number, (means, effects) in enumerate(frames):
             left, right = grid[2 * number : 2 * number + 2]
@@ -238,7 +249,23 @@ def draw_factors(
             zero_line(right)
             _draw_panel(right, effects, styles, f"effects-{number}")
             right.set_ylabel(f"Difference from {shorten(base, 20)}")
+            for axes in (left, right):
+                axes.set_xticks(**ticks[number][0])
     return figure
+
+
+def _level_ticks(frame: pl.DataFrame, room: float) -> tuple[dict[str, Any], float]:
+    """The ticks of a factor's levels on so many inches, and the inches that they need below.
+
+    Names that do not fit beside each other are turned.
+    """
+    names = [shorten(level, 24) for level in frame["level"].unique(maintain_order=True)]
+    long = CHARACTER * max(map(len, names))
+    ticks: dict[str, Any] = {"ticks": range(len(names)), "labels": names}
+    if long * len(names) <= room:
+        return ticks, 0.0
+    turned = {"rotation": 40, "rotation_mode": "anchor", "horizontalalignment": "right"}
+    return ticks | turned, 0.65 * long
 
 
 def _draw_panel(axes: Axes, frame: pl.DataFrame, styles: Mapping[str, int], name: str) -> None:
@@ -259,6 +286,5 @@ def _draw_panel(axes: Axes, frame: pl.DataFrame, styles: Mapping[str, int], name
             x[known], rows["low"].drop_nulls(), rows["high"].drop_nulls(), color=color,
             linewidth=1.2, gid=f"interval-{name}-{at}",
         )  # fmt: skip
-    axes.set_xticks(range(len(levels)), [shorten(level, 16) for level in levels])
     axes.set_xlim(-0.5, len(levels) - 0.5)
     axes.set_xlabel(_leaf(frame["along"][0]))

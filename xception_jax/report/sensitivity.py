@@ -17,6 +17,7 @@ from xception_jax.report.canvas import (
     house_style,
     is_wide,
     label_arms,
+    legend_height,
     shorten,
     value_panels,
 )
@@ -170,7 +171,8 @@ def draw_tuning(
     settings = frame["setting"].unique(maintain_order=True).to_list()
     present = set(frame["arm"].unique())
     styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
-    wide, legend = is_wide(width), 0.17 * len(styles)
+    labels, wide = {arm: shorten(arm, LABEL_LENGTH) for arm in styles}, is_wide(width)
+    legend = legend_height(labels, width, beside=wide)
     height = max(2.7, 0.3 + legend) if wide else 0.4 + 2.1 * len(settings) + legend
     with house_style():
         figure, panels = value_panels(
@@ -180,7 +182,7 @@ def draw_tuning(
             axes.set_gid(f"panel-{index}")
             _draw_panel(axes, frame.filter(setting=setting), styles, index)
             axes.set_xlabel(setting.capitalize())
-        label_arms(figure, {a: shorten(a, LABEL_LENGTH) for a in styles}, styles, beside=wide)
+        label_arms(figure, labels, styles, beside=wide)
     return figure
 
 

@@ -1,0 +1,86 @@
+"""The words of figures do not cover each other: many arms with long names, as in a large study."""
+
+import itertools
+import json
+import runpy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.synthetic_verdicts import verdicts_on
+from xception_jax.report.canvas import NARROW, WIDE, ReportFigure
+from xception_jax.report.figures import report_figures
+from xception_jax.report.reading import read_directory
+
+STUDY = Path(__file__).parents[2] / "experiments" / "studies" / "segments.py"
+
+
+@pytest.fixture
+def figures(new_sweep: Callable[..., SweepWriter]) -> Sequence[ReportFigure]:
+    """Those of a sweep with the 21 arms and the 12 claims of a study, and two seeds each."""
+    experiment = runpy.run_path(str(STUDY))["get_experiment"]()
+    claims = json.loads(json.dumps([claim.describe() for claim in experiment.claims]))
+    arms = {arm: {"model.name": arm} for arm in experiment.arms}
+    sweep = new_sweep(arms=arms, seeds=(0, 1), claims=claims)
+    for number, (arm, seed) in enumerate(itertools.product(arms, sweep.seeds)):
+        final = 0.8 + 0.001 * number
+        sweep.add_run(
+            arm,
+            seed,
+            steps=STEPS,
+            top1=saturating(final),
+            test_top1=final,
+            parameters=1000 + number // 2,
+            images_per_second=100.0 + number,
+        )
+    record = json.loads((sweep.directory / "sweep.json").read_text())
+    record["experiment"]["factors"] = experiment.describe()["factors"]
+    (sweep.directory / "sweep.json").write_text(json.dumps(record))
+    return report_figures(read_directory(sweep.directory), verdicts_on())
+
+
+def overlapping(words: Sequence[Text]) -> list[tuple[str, str]]:
+    boxes = {text: text.get_window_extent() for text in words if text.get_text()}
+    return [
+        (one.get_text(), other.get_text())
+        for one, other in itertools.combinations(boxes, 2)
+        if boxes[one].overlaps(boxes[other])
+    ]
+
+
+def require_room(figure: Figure) -> None:
+    """Panels' titles, and the labels of their horizontal axes, lie beside each other."""
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    titles = [text for text in figure.findobj(Text) if text.get_fontweight() == "bold"]
+    assert overlapping(titles) == []
+    for axes in figure.axes:
+        level = [label for label in axes.get_xticklabels() if not label.get_rotation()]
+        assert overlapping(level) == []
+        require_room_of_turned(axes)
+        assert axes.bbox.height > 0.8 * figure.dpi, "an axes has no room"
+
+
+def require_room_of_turned(axes: Axes) -> None:
+    """Turned labels, which begin as far from each other as their ticks, are no thicker than that.
+
+    Turned by 40 degrees, lines whose ends are 1 apart are sin(40°) = 0.64 apart.
+    """
+    turned = [label for label in axes.get_xticklabels() if label.get_rotation()]
+    ends = sorted(label.get_window_extent().x1 for label in turned)
+    for one, other in itertools.pairwise(ends):
+        assert 0.6 * (other - one) > float(turned[0].get_fontsize()) * axes.figure.dpi / 72
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_words_of_figures_have_room(figures: Sequence[ReportFigure], width: float) -> None:
+    assert [figure.letter for figure in figures] == ["A", "B", "D", "F", "G"]
+    for figure in figures:
+        require_room(figure.draw(width))
