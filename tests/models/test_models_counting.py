@@ -140,7 +140,7 @@ def test_a_model_with_values_is_counted_and_left_as_it_is():
 
 
 class Scanned(nnx.Module):
-    """Of another maker: a loop, and a layer that is called twice."""
+    """A module written for Flax alone: it has a loop, and a layer that is called twice."""
 
     def __init__(self) -> None:
         self.layer = nnx.Linear(4, 4, rngs=nnx.Rngs(0))

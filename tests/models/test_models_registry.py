@@ -1,4 +1,4 @@
-"""All models of the registry: inert settings, small images, training."""
+"""What holds for all models of the registry: inert settings, small images, training."""
 
 import inspect
 from typing import Any

@@ -49,7 +49,7 @@ class Small(nnx.Module):
 
 
 def make_spec(*activations: str, **block: Any) -> StepSpec:
-    """Of one activation, or of several that runs choose from."""
+    """The spec of a step with one activation, or with several that runs choose from."""
     choices = activations if len(activations) > 1 else ()
     config = BlockConfig(
         intermediate_activation=activations[0], activation_choices=choices, **block
@@ -68,7 +68,7 @@ def make_spec(*activations: str, **block: Any) -> StepSpec:
 
 
 def hparams_of(number: int, activations: Sequence[str]) -> Hyperparameters:
-    """Those of run `number`, its activation as an index into `activations`."""
+    """The hyperparameters of run `number`; its activation is an index into `activations`."""
     values = 0.2 / (number + 1), 0.01 * number, 0.1 + 0.2 * number
     rate, decay, dropped = map(jnp.float32, values)
     activation = ACTIVATIONS[number % 3]

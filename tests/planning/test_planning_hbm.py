@@ -113,7 +113,7 @@ def test_a_text_without_a_program_is_refused():
 
 
 def test_text_that_is_not_whole_is_refused():
-    """As another version of a compiler may write it, or a file that was cut."""
+    """Such text comes from another version of a compiler, or from a file that was cut."""
     hbm_bytes(PREFETCHED)
     lines = PREFETCHED.splitlines()
     for number in range(len(lines)):

@@ -133,7 +133,7 @@ def test_predict_ranks_as_the_model_does(model, converted, images):
 def test_predict_shows_the_probabilities_of_a_sigmoid_as_keras_computes_them(
     model, converted, images, tmp_path
 ):
-    """Of weights from before heads were read, those of a softmax."""
+    """Weights that were converted before heads were read have a softmax."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     activations = pytest.importorskip("keras").activations
     directory = shutil.copytree(converted, tmp_path / "sigmoid")
