@@ -3,7 +3,8 @@
     xception-jax data prepare fashion_mnist --from DIR
     xception-jax sweep experiments/studies/segments.py --workdir results/studies/segments
 
-All arms have as many parameters as the first. It has not been run yet.
+All arms have as many parameters as the first. `docs/studies/segments.md` says what
+came out.
 """
 
 from xception_jax.sweep import Effect, Experiment, Interaction, Trend, Tune
