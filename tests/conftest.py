@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import io
 import os
 import shutil
@@ -24,6 +25,11 @@ os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=1"
 )
+
+# Tracing makes many objects, few of them garbage that only a collection finds: fewer collections
+# take 4% less processor time (tests/models/test_models_functional.py and
+# tests/training/test_training_packs.py, 102 s instead of 106, n = 1).
+gc.set_threshold(50_000, 20, 100)
 
 # Eight devices: a pytest process of its own, which names the folder (`make test`).
 collect_ignore = ["multi_device"]

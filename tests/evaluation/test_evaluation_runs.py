@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from tests.shrunk import CONFIG, SHRUNK
+from tests.shrunk import CONFIG, SHRUNK, SOONEST
 
 
 def test_evaluate_measures_what_training_measured(call, tmp_path: Path):
     home = str(tmp_path / "run")
-    assert call("train", CONFIG, "--workdir", home, *SHRUNK)[0] == 0
+    assert call("train", CONFIG, "--workdir", home, *SHRUNK, *SOONEST)[0] == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     code, out, err = call("evaluate", home, "--split", "valid", "--json")
     assert (code, err) == (0, "")

@@ -22,6 +22,7 @@ def exact(seed) -> Iterator[Pair]:
         yield make_pair(carried, 75, "float64", seed)  # the smallest size
 
 
+@pytest.mark.slow
 def test_both_have_as_many_parameters(exact):
     """The paper's table 3 says 23,626,728: of another version of Inception V3."""
     assert sum(np.size(value) for value in exact.parameters.values()) == 23_817_352
@@ -37,6 +38,7 @@ def test_logits_agree(size, seed):
     assert_same_logits(make_pair(carried, size, "float32", seed))
 
 
+@pytest.mark.slow
 def test_every_module_agrees(exact, seed):
     """Reports the first module that differs, by name."""
     print("seed", seed)

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.same_run import assert_nearly_same_run
-from tests.shrunk import CONFIG, SHRUNK
+from tests.shrunk import CONFIG, SHRUNK, SOONEST
 from xception_jax.tracking import read_metrics
 
 # Long enough to be interrupted: 60 steps, with a validation and a checkpoint every few steps.
-LONG = ("train.epochs=20", "train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
+OFTEN = ("train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
+LONG = ("train.epochs=20", *OFTEN, *SOONEST)
 Processes = list[subprocess.Popen]
 
 
@@ -89,9 +90,9 @@ def test_two_processes_train_the_run_of_one(start, tmp_path):
     A sum rounds by 6e-8; nine steps of batch normalization amplify that to at most 3e-7 (measured).
     The bound of 1e-6 is three times that.
     """
-    one = start(tmp_path / "one", processes=1, devices=4)
+    one = start(tmp_path / "one", *SOONEST, processes=1, devices=4)
     assert codes(one) == [0]
-    two = start(tmp_path / "two", "wandb.mode=offline")
+    two = start(tmp_path / "two", *SOONEST, "wandb.mode=offline")
     ends = finish(two)
     assert [code for code, *_ in ends] == [0, 0], ends
     assert [out.count("done: test top-1") for _, out, _ in ends] == [1, 0]

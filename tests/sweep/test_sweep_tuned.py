@@ -82,6 +82,7 @@ def rate(home: Path) -> float:
     return json.loads((home / "config.json").read_text())["optimizer"]["learning_rate"]
 
 
+@pytest.mark.slow
 def test_every_arm_gets_its_best_rate_and_trains_with_it(finished):
     done, (code, out, err), _, _ = finished
     assert (code, err) == (0, "")
@@ -109,6 +110,7 @@ def test_every_arm_gets_its_best_rate_and_trains_with_it(finished):
     assert all(entry["known"]["begun"] == 0 for entry in record["arms"].values())
 
 
+@pytest.mark.slow
 def test_tuning_never_sees_the_test_split(finished):
     done, (_, out, _), _, evaluated = finished
     assert {split for split, is_tuned in evaluated if not is_tuned} == {"valid"}
@@ -120,6 +122,7 @@ def test_tuning_never_sees_the_test_split(finished):
     assert {run["experiment"] for run in records(done, "tuning")} == {"nonlinearity-tuning"}
 
 
+@pytest.mark.slow
 def test_all_values_seeds_and_arms_train_in_packs(finished):
     done, _, compiled, _ = finished
     packs = json.loads((done / "sweep.json").read_text())["packs"]
@@ -128,6 +131,7 @@ def test_all_values_seeds_and_arms_train_in_packs(finished):
     assert compiled == 2  # one program for nine runs, one for three, whatever their rates
 
 
+@pytest.mark.slow
 def test_again_nothing_is_trained_or_written(done, call, words):
     def times():
         paths = [done / "tuning.json", *done.glob("tuning/*/*"), *done.glob("runs/*/*")]
@@ -141,6 +145,7 @@ def test_again_nothing_is_trained_or_written(done, call, words):
     assert times() == before
 
 
+@pytest.mark.slow
 def test_status_report_and_audit_know_of_it(done, call):
     out = call("status", done)[1]
     rows = read(done)["runs"]
@@ -260,6 +265,7 @@ def test_bad_input_is_one_line_before_any_work(call, tmp_path, tune, more, messa
     assert not list(home.glob("*"))
 
 
+@pytest.mark.slow
 def test_another_grid_in_the_same_directory_is_refused(done, call, tmp_path):
     path = write_experiment(tmp_path, TUNE.replace("0.05", "0.06"))
     words = ("--workdir", done, "--seeds", "1", *SHRUNK, *LEARNING)
