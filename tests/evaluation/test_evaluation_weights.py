@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jax
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,7 +39,6 @@ def evaluate(call, model, tmp_path):
 
 
 def test_metrics_are_those_of_keras(evaluate, model, tmp_path):
-    keras = pytest.importorskip("keras")
     code, out, err = evaluate(*OF_DIGITS, "--json")
     assert (code, err) == (0, "")
     test = load("digits").splits["test"]

@@ -23,7 +23,7 @@ STUDY = Path(__file__).parents[2] / "experiments" / "studies" / "segments.py"
 
 @pytest.fixture
 def figures(new_sweep: Callable[..., SweepWriter]) -> Sequence[ReportFigure]:
-    """Those of a sweep with the 21 arms and the 12 claims of a study, and two seeds each."""
+    """The figures of a sweep with the 21 arms and the 12 claims of a study, two seeds each."""
     experiment = runpy.run_path(str(STUDY))["get_experiment"]()
     claims = json.loads(json.dumps([claim.describe() for claim in experiment.claims]))
     arms = {arm: {"model.name": arm} for arm in experiment.arms}

@@ -297,7 +297,7 @@ def test_a_base_that_the_record_has_lost_is_one_without_the_effect(
         {"x": 3, "y": {}},
         {"x": {"a": "y-a"}, "y": {"a": 4, "b": None}},
         {"x": {"a": "x-a", "b": "x-b"}, "": {"a": "x-a", "b": "x-b"}},
-        {str(number): {"a": "x-a", "b": "x-b"} for number in range(9)},
+        {str(number): {"a": "x-a", "b": "x-b"} for number in range(30)},
     ],
 )
 def test_a_record_of_bases_that_makes_no_sense_breaks_no_report(
