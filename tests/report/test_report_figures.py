@@ -23,7 +23,8 @@ from tests.synthetic_verdicts import verdicts_on
 from xception_jax.report.arm_styles import arm_styles
 from xception_jax.report.axes import MOST_LINES, ValueAxis, thin, thin_lines, value_axis
 from xception_jax.report.canvas import NARROW, WIDE
-from xception_jax.report.curves import curve_figure, curve_frames, draw_curves
+from xception_jax.report.curve_drawing import CurveFrames, draw_curves
+from xception_jax.report.curves import curve_figure, curve_frames
 from xception_jax.report.export import export, export_svg, inline_svg, tooltips
 from xception_jax.report.figures import report_figures
 from xception_jax.report.reading import read_directory
@@ -195,7 +196,9 @@ def test_values_far_outside_the_axis_are_drawn_to_its_edge() -> None:
     means = pl.DataFrame({"arm": "a", "step": [1], "n": [1], "mean": [0.5], "low": None})
     means = means.with_columns(high=pl.lit(None, pl.Float64), low=pl.lit(None, pl.Float64))
     axis = ValueAxis(0.0, 1.0, 1)
-    figure = draw_curves(seeds, means, arms=["a"], axis=axis, y_label="value")
+    ends = seeds.clear().drop("seed")
+    frames = CurveFrames(seeds, means, ends, axis, y_label="value", notes=())
+    figure = draw_curves(frames, arms=["a"], panels={})
     line = artists(figure, "run-", Line2D)["run-0-arm-0"]
     assert line.get_clip_on()
     assert points(line)[1].max() > 1e5

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from tests.synthetic_verdicts import verdicts_on
+from xception_jax.report.arm_styles import COLORS
 from xception_jax.report.canvas import NARROW, WIDE, ReportFigure
 from xception_jax.report.figures import report_figures
 from xception_jax.report.reading import read_directory
@@ -84,3 +85,20 @@ def test_words_of_figures_have_room(figures: Sequence[ReportFigure], width: floa
     assert [figure.letter for figure in figures] == ["A", "B", "D", "F", "G"]
     for figure in figures:
         require_room(figure.draw(width))
+
+
+def test_curves_of_many_arms_have_a_panel_for_each_level(figures: Sequence[ReportFigure]) -> None:
+    """Every arm is in one panel, and an activation has the same color in all of them."""
+    figure = figures[0].draw(WIDE)
+    levels = ("per_channel", "8", "4", "2", "1", "pointwise_…er_channel", "pointwise_first-1")
+    assert [axes.get_title("left") for axes in figure.axes] == [f"{at}\nn = 2" for at in levels]
+    drawn: list[str] = []
+    drawn = []
+    for axes in figure.axes:
+        means = {str(line.get_gid()): line for line in axes.lines}
+        means = {name: line for name, line in means.items() if name.startswith("mean-")}
+        assert [line.get_color() for line in means.values()] == list(COLORS[:3])
+        drawn += means
+    assert sorted(drawn) == sorted(f"mean-arm-{number}" for number in range(21))
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["none", "relu", "elu"]

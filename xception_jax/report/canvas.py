@@ -5,7 +5,7 @@ themselves out (`layout="constrained"`). Whatever belongs to an arm has a group 
 contains `arm-<index>`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
@@ -26,6 +26,8 @@ CHARACTER = 0.062
 """Inches that a character takes at most on average (DejaVu Sans, 8 pt)."""
 BOLD_CHARACTER = 0.07
 """The same of a character in bold, as in the titles of panels."""
+LABEL_LENGTH = 26
+"""The most characters of an arm's name in a legend."""
 _LEGEND_ROW = 0.17
 
 
@@ -82,6 +84,44 @@ def value_panels(
         panels[0].set_ylabel(label)
     else:
         figure.suptitle(label, x=0.02, ha="left")
+    return figure, panels
+
+
+def step_panels(
+    headings: Sequence[str],
+    *,
+    columns: int,
+    ends: tuple[float, float],
+    last: float,
+    title: str,
+    x_label: str,
+    size: tuple[float, float],
+) -> tuple[Figure, list[Axes]]:
+    """A figure of panels over the same training steps, which share a value axis.
+
+    Args:
+        headings: of the panels, in rows.
+        columns: number of panels side by side.
+        ends: lowest and highest value of the value axes.
+        last: last step of the step axes.
+        title: what the panels show.
+        x_label: label of the step axes; without its parenthesis where a panel is too narrow for it.
+        size: width and height in inches.
+    """
+    figure = Figure(size)
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(-(-len(headings) // columns), columns, sharey=True, squeeze=False)
+    panels, unused = list(grid.flat[: len(headings)]), grid.flat[len(headings) :]
+    for axes in unused:
+        axes.remove()
+    fits = 1.2 * CHARACTER * len(x_label) < size[0] / columns
+    for index, (heading, axes) in enumerate(zip(headings, panels, strict=True)):
+        set_value_axis(axes, *ends)
+        is_lowest = index + columns >= len(headings)
+        label = x_label if fits else x_label.partition(" (")[0]
+        set_step_axis(axes, last, label if is_lowest else "", 5 if columns < 4 else 3)
+        axes.tick_params(labelbottom=is_lowest)
+        axes.set_title(heading)
     return figure, panels
 
 

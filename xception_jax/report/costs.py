@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from xception_jax.report.arm_styles import ArmStyle, arm_styles
 from xception_jax.report.axes import ValueAxis, value_axis
 from xception_jax.report.canvas import (
+    LABEL_LENGTH,
     WIDE,
     ReportFigure,
     house_style,
@@ -21,7 +22,6 @@ from xception_jax.report.canvas import (
     shorten,
     value_panels,
 )
-from xception_jax.report.curves import LABEL_LENGTH
 from xception_jax.statistics.paired import t_interval
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.speed import measurements

@@ -19,9 +19,8 @@ from xception_jax.report.canvas import (
     ReportFigure,
     house_style,
     is_wide,
-    set_step_axis,
-    set_value_axis,
     shorten,
+    step_panels,
     zero_line,
 )
 from xception_jax.report.curves import QUANTITIES, seed_curves, step_label
@@ -218,22 +217,19 @@ def draw_differences(
     ]
     high = (1.65 if columns == 3 else 1.95) + 0.13 * max(h.count("\n") + 1 for h in headings)
     with house_style():
-        figure = Figure((width, 0.5 + rows * high))
-        figure.suptitle(title, x=0.01, ha="left")
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-        for axes in grid[len(contrasts) :]:
-            axes.remove()
-        for index, (contrast, axes) in enumerate(zip(contrasts.values(), grid, strict=False)):
+        figure, panels = step_panels(
+            headings,
+            columns=columns,
+            ends=(axis.low, axis.high),
+            last=max(float(bands["step"].max() or 0), 1.0),  # type: ignore[arg-type]
+            title=title,
+            x_label=x_label,
+            size=(width, 0.5 + rows * high),
+        )
+        for index, (contrast, axes) in enumerate(zip(contrasts.values(), panels, strict=True)):
             name = contrast.name
             axes.set_gid(f"panel-{index}-" + "-".join(styles[arm].gid for arm in contrast.arms))
-            set_value_axis(axes, axis.low, axis.high)
             shown = bands.filter(contrast=name)
-            last = max(float(shown["step"].max() or 0), 1.0)  # type: ignore[arg-type]
-            is_lowest = index + columns >= len(contrasts)
-            label = x_label if columns < 3 else x_label.partition(" (")[0]
-            set_step_axis(axes, last, label if is_lowest else "", 5)
-            axes.tick_params(labelbottom=is_lowest)
-            axes.set_title(headings[index])
             seeds = differences.filter(contrast=name)
             _draw_panel(axes, seeds, shown, styles[contrast.arms[0]].color, sum(counts.values()))
     return figure

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xception_jax.json_values import as_mapping
 from xception_jax.report.arm_styles import COLORS, MARKERS
 from xception_jax.report.canvas import (
     CHARACTER,
@@ -87,14 +85,10 @@ class Factorial:
 
 def read_factorial(sweep: Sweep) -> Factorial | None:
     """The factors of a sweep; None where it has none, or fewer than two seeds to compare."""
-    recorded = as_mapping(as_mapping(sweep.record.get("experiment")).get("factors"))
-    levels = {name: tuple(as_mapping(content)) for name, content in recorded.items()}
-    if not levels or prod(map(len, levels.values())) not in range(2, len(sweep.arms) + 1):
+    of_arms = sweep.levels_of_arms
+    if not of_arms:
         return None
-    on_base = {} if sweep.base is None else sweep.base.arms
-    arms = tuple(on_base.get(arm, arm) for arm in map(arm_name, combinations(levels)))
-    if set(arms) - set(sweep.arms):
-        return None
+    arms, levels = tuple(of_arms), factor_levels(of_arms)
     everything = Contrast(arms, (0.0,) * len(arms), ())  # its values alone are of use
     endpoint = f"final_{sweep.metric}"
     claim = RecordedClaim({}, post_hoc=False, contrast=everything, endpoints=(endpoint,))
@@ -102,6 +96,12 @@ def read_factorial(sweep: Sweep) -> Factorial | None:
     if len(outcome.seeds) < 2:
         return None
     return Factorial(levels, outcome.endpoints[0].values, outcome.notes)
+
+
+def factor_levels(of_arms: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+    """The levels of every factor in order, of the levels of every arm."""
+    first = next(iter(of_arms.values()), {})
+    return {name: tuple(dict.fromkeys(at[name] for at in of_arms.values())) for name in first}
 
 
 # -- table -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from xception_jax.json_values import as_text
 from xception_jax.records import METRIC_NAMES
 from xception_jax.report.arm_styles import ArmStyle, arm_styles
 from xception_jax.report.canvas import (
+    LABEL_LENGTH,
     WIDE,
     ReportFigure,
     house_style,
@@ -27,7 +28,6 @@ from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.selection import best_point, is_geometric, mean_score
 
 LETTER = "T"
-LABEL_LENGTH = 26
 _LEAST_SPAN = 0.02
 READING = (
     "Validation after the last step of the tuning runs, on seeds that no verdict uses. Small dots: "

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import polars as pl
 
 from xception_jax.json_values import as_mapping, as_text
 from xception_jax.records import METRICS
+from xception_jax.statistics.factorial import arm_name, combinations
 from xception_jax.statistics.predictions import Predictions
 
 UNREADABLE = "unreadable"
@@ -186,6 +188,18 @@ class Sweep:
             for name, arms in recorded.items()
         )
         return bases if len(bases) > 1 else ()
+
+    @cached_property
+    def levels_of_arms(self) -> Mapping[str, Mapping[str, str]]:
+        """The level of every factor, by arm; empty where there are no factors, or not all arms."""
+        recorded = as_mapping(as_mapping(self.record.get("experiment")).get("factors"))
+        factors = {name: tuple(as_mapping(content)) for name, content in recorded.items()}
+        if not factors or prod(map(len, factors.values())) not in range(2, len(self.arms) + 1):
+            return {}
+        on_base = {} if self.base is None else self.base.arms
+        arms = {arm_name(levels): levels for levels in combinations(factors)}
+        of_arms = {on_base.get(name, name): levels for name, levels in arms.items()}
+        return of_arms if of_arms.keys() <= self.arms.keys() else {}
 
     @property
     def drawn_arms(self) -> tuple[str, ...]:
