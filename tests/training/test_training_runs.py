@@ -239,27 +239,37 @@ def test_streaming_gives_the_curve_of_in_memory(whole, run, tmp_path):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
-def test_corrupt_images_are_skipped_counted_and_named(pipeline, run, tmp_path):
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder of 60 training and 9 validation images of three classes, none of them broken."""
     from PIL import Image
 
-    rng = np.random.default_rng(0)
+    rng, root = np.random.default_rng(0), tmp_path / "images"
     for split, count in (("train", 60), ("valid", 9)):
         for number in range(count):
-            folder = tmp_path / "images" / split / f"class{number % 3}"
-            folder.mkdir(parents=True, exist_ok=True)
+            of_class = root / split / f"class{number % 3}"
+            of_class.mkdir(parents=True, exist_ok=True)
             pixels = rng.integers(256, size=(8, 8, 3)).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{number}.png")
-    for broken in ("train/class0/3.png", "valid/class1/4.png"):
-        (tmp_path / "images" / broken).write_bytes(b"no image")
-    words = (
+            Image.fromarray(pixels).save(of_class / f"{number}.png")
+    return root
+
+
+def words_for(folder: Path, pipeline: str) -> list[str]:
+    return [
         "data.name=folder",
-        f"data.directory={tmp_path / 'images'}",
+        f"data.directory={folder}",
         "data.train_examples=null",
         "train.epochs=2",
         f"data.pipeline={pipeline}",
         *SOONEST,
-    )
+    ]
+
+
+@pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
+def test_corrupt_images_are_skipped_counted_and_named(pipeline, run, folder, tmp_path):
+    for broken in ("train/class0/3.png", "valid/class1/4.png"):
+        (folder / broken).write_bytes(b"no image")
+    words = words_for(folder, pipeline)
     with pytest.raises(InputError, match="corrupt_images"):
         run(tmp_path / "stop", *words)
     written = run(tmp_path / "skip", *words, "data.corrupt_images=skip")
@@ -267,6 +277,20 @@ def test_corrupt_images_are_skipped_counted_and_named(pipeline, run, tmp_path):
     assert [Path(name).name for name in written["skipped_images"]] == ["3.png", "4.png"]
     assert written["result"]["examples"] == 8
     assert len(np.load(tmp_path / "skip" / "predictions.npz")["correct"]) == 8
+
+
+@pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
+def test_a_split_without_a_readable_image_is_no_result(pipeline, run, folder, tmp_path):
+    """Its metrics would be means of nothing, and the run would be done with them."""
+    for path in (folder / "valid").rglob("*.png"):
+        path.write_bytes(b"no image")
+    words = words_for(folder, pipeline)
+    with pytest.raises(InputError, match=r"data\.name='folder'.*test split has no image"):
+        run(tmp_path / "run", *words, "data.corrupt_images=skip")
+    if pipeline == "in_memory":  # where that is known before anything begins
+        assert not (tmp_path / "run").exists()
+    else:
+        assert record(tmp_path / "run")["status"] == "failed"
 
 
 def test_progress_is_told_only_of_finished_steps(run, tmp_path):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from xception_jax.data.fingerprint import DataFingerprint, fingerprint_records
 from xception_jax.data.pipeline import DatasetInfo, Loading, Pipeline
+from xception_jax.data.reading import require_readable
 from xception_jax.data.sources import load
 from xception_jax.errors import InputError, require_choice
 
@@ -72,7 +73,8 @@ def open_pipeline(
         parts: number of parts that a training batch is computed in; the hosts share each part.
 
     Raises:
-        InputError: a value is invalid, or the data set cannot be opened.
+        InputError: a value is invalid, the data set cannot be opened, or a split in memory has no
+            image that can be decoded.
     """
     require_choice("data.pipeline", pipeline, PIPELINES)
     require_choice("data.augmentation", augmentation, AUGMENTATIONS)
@@ -105,6 +107,9 @@ def open_pipeline(
         decoded = _load_decoded(
             image_size=image_size, corrupt_images=corrupt_images, threads=threads, **set_options
         )
+        for split, readable in decoded.readable.items():
+            if len(readable):
+                require_readable(name, split, int(readable.sum()))
         return InMemoryPipeline(decoded, info, loading)
     from xception_jax.data.streaming import StreamingPipeline
 

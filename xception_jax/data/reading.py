@@ -98,3 +98,16 @@ def _read_next(
             return example
     reason = f"none of the {len(split)} training images can be decoded, such as {split.name(0)}"
     raise InputError("data.name", None, reason)
+
+
+def require_readable(name: str, split: str, readable: int) -> None:
+    """Raises `InputError` for a split without a readable image: metrics of none are no numbers.
+
+    Args:
+        name: name of the data set.
+        split: "train", "valid" or "test".
+        readable: number of its images that could be decoded.
+    """
+    if not readable:
+        reason = f"its {split} split has no image that can be decoded, so that it has no metrics"
+        raise InputError("data.name", name, reason)

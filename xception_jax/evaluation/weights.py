@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from xception_jax.config import Config
 from xception_jax.data import DatasetInfo, Source, load
-from xception_jax.data.reading import CorruptImages, read_examples
+from xception_jax.data.reading import CorruptImages, read_examples, require_readable
 from xception_jax.errors import InputError, nearest_name, require_choice
 from xception_jax.pretrained import Preprocessing
 from xception_jax.pretrained.directory import Weights, read_weights
@@ -116,8 +116,7 @@ def _measure(
         padding = [(0, config.evaluation.batch_size - len(labels))]
         padded = (np.pad(x, padding + [(0, 0)] * (x.ndim - 1)) for x in (images, labels))
         parts.append({name: x[: len(labels)] for name, x in outputs(*padded).items()})
-    if not parts:
-        raise InputError("--split", split, "none of its images can be decoded")
+    require_readable(config.data.name, split, len(parts))
     fetched = jax.device_get(parts)
     examples = {name: np.concatenate([part[name] for part in fetched]) for name in fetched[0]}
     return {"examples": len(examples["label"]), **task.metrics(examples)}

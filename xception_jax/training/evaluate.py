@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 
 from xception_jax.data import Batch, Pipeline
+from xception_jax.data.reading import require_readable
 from xception_jax.training.compile import compile_evaluation_step, shapes_of
 from xception_jax.training.objective import Task
 from xception_jax.training.sharding import Layout, replicate
@@ -104,11 +105,17 @@ class Evaluator:
         compile_evaluation(self._step_spec, self._layout, self._pipeline, self._batch_size)
 
     def __call__(self, state: TrainState, split: str) -> list[Evaluation]:
-        """An `Evaluation` for each slot: every readable example of `split` once, no padding."""
+        """An `Evaluation` for each slot: every readable example of `split` once, no padding.
+
+        Raises:
+            InputError: the split has no readable example.
+        """
         if split not in self._device_data:
             arrays = evaluation_arrays(self._pipeline, split)
             self._device_data[split] = replicate(arrays, self._layout.mesh)
         batches = list(self._evaluate(state, split, self._device_data[split]))
+        readable = sum(batch["index"].shape[1] for batch in batches)
+        require_readable(self._pipeline.info.name, split, readable)
         examples = {name: np.concatenate([b[name] for b in batches], axis=1) for name in batches[0]}
         task, slots = self._step_spec.task, self._layout.slots or 1
         return [
