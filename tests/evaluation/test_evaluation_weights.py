@@ -12,9 +12,9 @@ from PIL import Image
 from tests.weight_files import SMALL, random_model
 from xception_jax.data import load
 from xception_jax.errors import InputError
-from xception_jax.evaluation.weights import class_positions
 from xception_jax.models.functional import functionalize
 from xception_jax.pretrained import save_keras_weights
+from xception_jax.pretrained.class_names import class_positions
 
 SIZE = 71
 SETTINGS = [f"model.{name}={SMALL[name]}" for name in ("width", "middle_modules")]

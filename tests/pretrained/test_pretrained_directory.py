@@ -185,6 +185,74 @@ def test_weights_without_a_classifier_start_training_and_nothing_else(file, tmp_
     assert set(left_out) == {"classifier/kernel", "classifier/bias"}
 
 
+def changed(copy: Path, **fields) -> Path:
+    """The copy with other fields in its description; `settings` and `preprocessing` in part."""
+    path = copy / "weights.json"
+    description = json.loads(path.read_text())
+    for name, value in fields.items():
+        whole = description[name]
+        description[name] = whole | value if isinstance(whole, dict) else value
+    path.write_text(json.dumps(description))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "own"),
+    [
+        ("norm_epsilon", 1e-5, 1e-3),
+        ("padding", "torch", "same"),
+        ("intermediate_activation", "relu", "none"),
+    ],
+)
+def test_weights_of_a_model_that_computes_something_else_are_refused(copy, name, value, own):
+    """No array has another shape, so nothing but the description says so."""
+    changed(copy, settings={name: value})
+    reason = rf"model\.{name}={own!r}: .*a model with {name}={value!r}, .*{name}={own!r}; nearest"
+    with pytest.raises(InputError, match=reason) as caught:
+        initial_from(copy, model_function("xception", **SMALL))
+    assert (caught.value.nearest, "\n" in str(caught.value)) == (value, False)
+    initial_from(copy, model_function("xception", **SMALL, **{name: value}))
+
+
+def test_all_runs_of_a_pack_must_compute_what_the_weights_did(copy):
+    several = {"activation_choices": ("none", "relu")}
+    with pytest.raises(InputError, match=r"model\.intermediate_activation='relu'"):
+        initial_from(copy, model_function("xception", **SMALL, **several))
+
+
+def test_settings_that_change_no_function_may_differ(copy):
+    changed(copy, settings={"norm_momentum": 0.9, "dropout": 0.1, "dtype": "bfloat16"})
+    assert initial_from(copy, model_function("xception", **SMALL))[2] == ()
+
+
+def test_weights_that_expect_another_range_are_refused(copy):
+    changed(copy, preprocessing={"mean": [0.0] * 3, "std": [1.0] * 3, "filter": "bicubic"})
+    reason = r"mean \(0\.0, 0\.0, 0\.0\).*deviation \(1\.0, 1\.0, 1\.0\), .*-1 to 1"
+    with pytest.raises(InputError, match=reason) as caught:
+        initial_from(copy, model_function("xception", **SMALL))
+    assert "\n" not in str(caught.value)
+
+
+def test_each_class_keeps_its_logit(kept, model, rng):
+    function, names = model_function("xception", **SMALL), "abcdefg"
+    order = rng.permutation(len(names))
+    classes = tuple(names[number] for number in order)
+    parameters, _, left_out = initial_from(kept, function, classes)
+    assert left_out == ()
+    values = values_of(model)
+    for number, name in enumerate(classes):
+        expected = values["classifier/kernel"][:, names.index(name)]
+        assert (parameters["classifier/kernel"][:, number] == expected).all()
+        expected = values["classifier/bias"][names.index(name)]
+        assert parameters["classifier/bias"][number] == expected
+
+
+def test_a_head_of_other_classes_is_left_out(kept):
+    function = model_function("xception", **SMALL)
+    _, _, left_out = initial_from(kept, function, tuple("abcdefh"))
+    assert set(left_out) == {"classifier/kernel", "classifier/bias"}
+
+
 def test_what_is_neither_a_directory_nor_a_file_is_said(tmp_path):
     function = model_function("xception", **SMALL)
     with pytest.raises(InputError, match="no such file"):

@@ -6,10 +6,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.pretrained import timm_layout
-from tests.weight_files import SMALL, random_model, read
+from tests.weight_files import SMALL, assert_equal, random_model, read, values_of
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import TIMM, WeightsMismatch, load_weights
+from xception_jax.pretrained.importing import initial_from
 from xception_jax.pretrained.layers import array_paths, layer_table
 
 LAYOUT = {"width": SMALL["width"], "middle": SMALL["middle_modules"]}
@@ -44,6 +45,25 @@ def test_the_logits_are_timms(state, rng, tmp_path, size):
     print(f"max abs error {error:.3g} of logits of size {np.max(np.abs(theirs)):.3g}")
     assert np.std(theirs[0] - theirs[1]) > 2e-4 * np.max(np.abs(theirs))
     assert error < 1e-5 * np.max(np.abs(theirs))  # float32's 6e-8 through 17 layers
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({}, r"norm_epsilon=1e-05 and padding='torch', .*norm_epsilon=0\.001 and padding='same'"),
+        ({"norm_epsilon": 1e-5}, r"padding='torch', .*padding='same'"),
+        ({"padding": "torch"}, r"norm_epsilon=1e-05, .*norm_epsilon=0\.001"),
+    ],
+)
+def test_a_model_that_computes_something_else_is_refused(state, rng, tmp_path, settings, named):
+    save_file(state, path := tmp_path / "t.safetensors")
+    model = random_model(rng, **settings)
+    before = values_of(model)
+    with pytest.raises(InputError, match=named):
+        load_weights(model, path)
+    assert_equal(values_of(model), before)
+    with pytest.raises(InputError, match=named):
+        initial_from(path, model_function("xception", **SMALL, **settings))
 
 
 def test_half_precision_is_read_and_counters_need_not_be_there(state, tmp_path):

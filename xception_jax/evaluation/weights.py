@@ -13,8 +13,9 @@ from jaxtyping import Int
 from xception_jax.config import Config
 from xception_jax.data import DatasetInfo, Source, load
 from xception_jax.data.reading import CorruptImages, read_examples, require_readable
-from xception_jax.errors import InputError, nearest_name, require_choice
+from xception_jax.errors import InputError, require_choice
 from xception_jax.pretrained import Preprocessing
+from xception_jax.pretrained.class_names import class_positions
 from xception_jax.pretrained.directory import Weights, read_weights
 from xception_jax.pretrained.keras_config import SIGMOID
 from xception_jax.training.metrics import sigmoid_cross_entropy
@@ -54,36 +55,6 @@ def evaluate_weights(directory: Path, config: Config, *, split: str) -> dict[str
         raise InputError("--split", split, f"{data.name} has no such split")
     positions = class_positions(weights.class_names, source.class_names, data.name)
     return {"split": split, **_measure(weights, source, config, split, positions)}
-
-
-def class_positions(
-    of_weights: tuple[str, ...] | None, of_data: tuple[str, ...], name: str
-) -> Int[np.ndarray, " classes"]:
-    """The position of each class of a data set among those of the weights.
-
-    Args:
-        of_weights: names of the classes in the order of the weights' logits; None: not known.
-        of_data: names of the classes in the order of the data set's labels; as many.
-        name: name of the data set, for messages.
-
-    Raises:
-        InputError: the names are not the same; or the weights have none and the data set's, which
-            are numbers, are not in the order of the numbers.
-    """
-    hint = "`xception-jax convert --class-names FILE` names those of the weights"
-    if of_weights is None:
-        if all(map(str.isdecimal, of_data)) and list(map(int, of_data)) != [*range(len(of_data))]:
-            reason = (
-                f"its classes are numbers in the order of text ({', '.join(of_data[:4])}, …) and "
-                f"the weights do not name theirs, so that no class can be told; {hint}"
-            )
-            raise InputError("data.name", name, reason)
-        return np.arange(len(of_data))
-    positions = {label: position for position, label in enumerate(of_weights)}
-    if unknown := [label for label in of_data if label not in positions]:
-        reason = f"its class {unknown[0]!r} is none of the weights' classes; {hint}"
-        raise InputError("data.name", name, reason, nearest_name(unknown[0], of_weights))
-    return np.array([positions[label] for label in of_data])
 
 
 def _measure(

@@ -196,6 +196,15 @@ class ModelFunction:
         """
         _require_match("parameters", self.parameters, parameters)
         _require_match("statistics", self.batch_stats, batch_stats)
+        return self._merge(parameters, batch_stats, activation_index)
+
+    def abstract(self) -> Any:
+        """The module with shapes and types in place of its arrays, to read its attributes."""
+        return self._merge(*self.shapes(), None)
+
+    def _merge(
+        self, parameters: Values, batch_stats: Values, activation_index: Int[Array, ""] | None
+    ) -> Any:
         index = jnp.int32(0) if activation_index is None else activation_index
         leaves: list[Any] = [(leaf.keys, parameters[leaf.path]) for leaf in self.parameters]
         leaves += [(leaf.keys, batch_stats[leaf.path]) for leaf in self.batch_stats]

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction
 from xception_jax.models.functional import Params
 from xception_jax.pretrained import (
-    TIMM,
+    Preprocessing,
     WeightsMismatch,
     expected_by,
     is_head,
     open_source,
     read_values,
 )
+from xception_jax.pretrained.class_names import class_positions
 from xception_jax.pretrained.directory import (
     Origin,
     Weights,
@@ -33,10 +35,8 @@ from xception_jax.pretrained.keras_config import (
     with_own_preprocessing,
 )
 from xception_jax.pretrained.layers import layer_table
+from xception_jax.pretrained.silent_settings import SETTINGS_OF, require_silent_settings
 from xception_jax.regular_files import open_for_reading
-
-# timm's Xception differs from Keras's in having PyTorch's batch normalization and pool padding.
-_SETTINGS = {TIMM: {"norm_epsilon": 1e-5, "norm_momentum": 0.9, "padding": "torch"}}
 
 
 def import_file(
@@ -64,7 +64,7 @@ def import_file(
     """
     path = Path(path)
     with open_source(path, "auto") as opened:
-        settings = checked_settings(model, _SETTINGS.get(opened.kind, {}), list(overrides))
+        settings = checked_settings(model, SETTINGS_OF.get(opened.kind, {}), list(overrides))
         classes = _count_classes(opened, model, settings) if head else None
         require_class_names(class_names, classes)
         function = model_of(model, settings, classes)
@@ -94,35 +94,53 @@ def _count_classes(source: Source, model: str, settings: dict[str, Any]) -> int:
 
 
 def initial_from(
-    path: str | Path, function: ModelFunction
+    path: str | Path, function: ModelFunction, class_names: tuple[str, ...] | None = None
 ) -> tuple[Params, Params, tuple[str, ...]]:
     """Reads parameters and batch statistics to start training from.
 
     The classifier and the fully-connected layers before it are read if all their shapes are those
     of the model, and left out otherwise: `function.init(key)[0] | parameters` then has them freshly
-    drawn.
+    drawn. Where the classes of converted weights and those of the model have names, each class
+    keeps its logit, and the head is left out unless they are the same.
 
     Args:
         path: a directory of converted weights, or a file that `load_weights` reads.
         function: the model to train.
+        class_names: name of each of its classes, in the order of its logits; None: not known.
 
     Returns:
         Parameters, batch statistics, and the paths of the parameters that were left out.
 
     Raises:
         WeightsMismatch: arrays other than the classifier's are not those of the model.
-        InputError: the directory or the file cannot be used.
+        InputError: the directory or the file cannot be used, or is of a model that computes
+            something else or is given images of another range.
     """
-    path = Path(path)
+    path, model = Path(path), function.abstract()
     if path.is_dir():
-        values = _matching_values(path, read_weights(path), function)
+        weights = read_weights(path)
+        require_silent_settings(path, model, weights.settings)
+        _require_range_of_training(path, weights.preprocessing)
+        values = _matching_values(path, weights, function, class_names)
     else:
         with open_source(path) as source:
             require_documented_range(path, source.layers, expected_by(source.kind))
+            require_silent_settings(path, model, SETTINGS_OF.get(source.kind, {}))
             values = read_values(source, function, head=None)
     parameters, batch_stats = _split(function, values)
     left_out = [leaf.path for leaf in function.parameters if leaf.path not in values]
     return parameters, batch_stats, tuple(left_out)
+
+
+def _require_range_of_training(path: Path, preprocessing: Preprocessing) -> None:
+    """Raises `InputError` unless weights expect the range of images that training feeds."""
+    if not np.allclose((preprocessing.mean, preprocessing.std), 0.5, rtol=1e-5, atol=1e-7):
+        reason = (
+            f"expect images scaled by the mean {preprocessing.mean} and the standard deviation "
+            f"{preprocessing.std}, and training feeds -1 to 1 (0.5 and 0.5 for each channel), "
+            "which no setting changes: they serve predict, evaluate and export alone"
+        )
+        raise InputError("weights", str(path), reason)
 
 
 def _split(function: ModelFunction, values: Params) -> tuple[Params, Params]:
@@ -133,13 +151,20 @@ def _split(function: ModelFunction, values: Params) -> tuple[Params, Params]:
     return parameters, batch_stats
 
 
-def _matching_values(path: Path, weights: Weights, function: ModelFunction) -> Params:
+def _matching_values(
+    path: Path, weights: Weights, function: ModelFunction, class_names: tuple[str, ...] | None
+) -> Params:
     """The converted weights by path, without the head unless all of it fits the model."""
     values = {**weights.parameters, **weights.batch_stats}
     shapes = {leaf.path: leaf.shape for leaf in (*function.parameters, *function.batch_stats)}
     stored_shapes = {name: np.shape(value) for name, value in values.items()}
     head = {name for name in (*values, *shapes) if is_head(name)}
-    if any(stored_shapes.get(name) != shapes.get(name) for name in head):
+    fits = all(stored_shapes.get(name) == shapes.get(name) for name in head)
+    positions = _positions(weights.class_names, class_names)
+    if fits and positions is not None:
+        classifier = {name: values[name] for name in head if name.startswith("classifier/")}
+        values |= {name: value[..., positions] for name, value in classifier.items()}
+    else:
         values = {name: value for name, value in values.items() if name not in head}
         shapes = {name: shape for name, shape in shapes.items() if name not in head}
     missing = [name for name in shapes if name not in values]
@@ -152,3 +177,14 @@ def _matching_values(path: Path, weights: Weights, function: ModelFunction) -> P
     if missing or surplus or reshaped:
         raise WeightsMismatch(path, missing=missing, surplus=surplus, reshaped=reshaped)
     return values
+
+
+def _positions(
+    of_weights: tuple[str, ...] | None, of_model: tuple[str, ...] | None
+) -> slice | np.ndarray | None:
+    """The logits of the weights in the order of the model's classes; None: they have others."""
+    if of_weights is None or of_model is None:
+        return slice(None)
+    if set(of_weights) != set(of_model):
+        return None
+    return class_positions(of_weights, of_model, "")

@@ -153,7 +153,7 @@ def require_documented_range(
     if not np.allclose(scaling, documented, rtol=1e-5, atol=1e-7):
         reason = (
             "scales its images itself, to another range than -1 to 1, and only its weights would "
-            "be taken; `xception-jax convert` keeps the scaling"
+            "be taken; `xception-jax convert` keeps the scaling for predict, evaluate and export"
         )
         raise InputError("weights", str(path), reason)
 

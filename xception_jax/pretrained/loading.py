@@ -24,6 +24,7 @@ from xception_jax.pretrained.layers import (
     layer_table,
 )
 from xception_jax.pretrained.preprocessing import expected_by
+from xception_jax.pretrained.silent_settings import SETTINGS_OF, require_silent_settings
 from xception_jax.pretrained.tensors import Matched, Tensor, WeightsMismatch, damaged, listed
 
 _HEAD_HINT = "; head=False (on the command line --no-head) leaves the classifier out"
@@ -41,19 +42,20 @@ def load_weights(
         model: a model of `create_model`, of the same depth and width as the file's.
         path: a `.weights.h5`, `.keras` or older `.h5` file of Keras, or timm's `legacy_xception` as
             `.safetensors`. For the latter the model has to be created with `norm_epsilon=1e-5` and
-            `padding="torch"`.
+            `padding="torch"`, without which it would compute something else.
         source: "keras", "keras_archive", "keras_legacy" or "timm" to accept that format only.
         head: whether to load the classifier; if False, it keeps its values.
 
     Raises:
         WeightsMismatch: an `InputError` that lists arrays that are missing, surplus or of another
             shape.
-        InputError: the file is damaged, larger than the limits or of an unknown format, or there is
-            no layer table for the model.
+        InputError: the file is damaged, larger than the limits or of an unknown format, is of a
+            model that computes something else, or there is no layer table for the model.
     """
     function, _, _ = functionalize(model)
     with open_source(path, source) as opened:
         require_documented_range(opened.path, opened.layers, expected_by(opened.kind))
+        require_silent_settings(opened.path, model, SETTINGS_OF.get(opened.kind, {}))
         values = read_values(opened, function, head=head)
     leaves: list[Any] = [
         (leaf.keys, values[leaf.path])

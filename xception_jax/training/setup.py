@@ -145,7 +145,7 @@ def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
     except ValueError as error:
         raise InputError("data.image_size", config.data.image_size, str(error)) from error
     if train.initial_weights is not None:
-        _require_weights(train.initial_weights, function)
+        _require_weights(train.initial_weights, function, info)
 
 
 def activations_of(configs: Iterable[Config]) -> tuple[str, ...]:
@@ -227,10 +227,10 @@ def make_step_spec(
     )
 
 
-def _require_weights(path: str, model: ModelFunction) -> None:
+def _require_weights(path: str, model: ModelFunction, info: DatasetInfo) -> None:
     """Raises `InputError` unless the weights in `path` can be the model's initial ones."""
     try:
-        initial_from(path, model)
+        initial_from(path, model, info.class_names)
     except InputError as error:
         raise InputError("train.initial_weights", path, str(error)) from error
 

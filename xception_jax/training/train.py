@@ -302,7 +302,8 @@ class TrainingSession:
         path = writer.config.train.initial_weights
         if path is None:
             return state
-        parameters, batch_stats, left_out = initial_from(path, self.step_spec.model)
+        names = writer.pipeline.info.class_names
+        parameters, batch_stats, left_out = initial_from(path, self.step_spec.model, names)
         if left_out:
             self.warn(f"drawn at random, not from {path}: {', '.join(left_out)}")
         parameters, batch_stats = state.parameters | parameters, state.batch_stats | batch_stats
