@@ -17,6 +17,9 @@ CHECKPOINTS = "checkpoints"
 FAILURE = "failure.txt"
 LOCK = ".lock"
 
+INITIAL_WEIGHTS = "initial_weights_sha256"
+"""Field of `run.json`: digest of the weights that a run started from; null: random values."""
+
 # Files of a sweep's directory; its runs have directories of their own below RUNS.
 SWEEP = "sweep.json"
 RUNS = "runs"

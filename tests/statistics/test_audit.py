@@ -172,6 +172,22 @@ def test_every_way_of_not_pairing_is_named(
     )
 
 
+def test_weights_that_were_replaced_between_two_runs_are_named(
+    finished_sweep: SweepWriter,
+) -> None:
+    """Their path, and so the settings, are the same."""
+    homes = sorted((finished_sweep.directory / "runs").iterdir())
+    for home in homes:
+        edit(home / "run.json", lambda r: r.update(initial_weights_sha256="a" * 64))
+    assert audit(read_directory(finished_sweep.directory))["mismatches"] == []
+    changed = finished_sweep.run_directory("relu", 2) / "run.json"
+    edit(changed, lambda r: r.update(initial_weights_sha256="b" * 64))
+    found = audit(read_directory(finished_sweep.directory))["mismatches"]
+    assert ("initial", ["relu", "none"], 2) in mismatches(finished_sweep)
+    assert ("initial", ["relu", "relu"], None) in mismatches(finished_sweep)
+    assert all("other content of train.initial_weights" in row["text"] for row in found)
+
+
 def test_other_shapes_are_not_expected_to_start_alike(finished_sweep: SweepWriter) -> None:
     edit(finished_sweep.run_directory("relu", 0) / "pairing.json", change_shape)
     found = audit(read_directory(finished_sweep.directory))

@@ -107,9 +107,6 @@ def open_pipeline(
         decoded = _load_decoded(
             image_size=image_size, corrupt_images=corrupt_images, threads=threads, **set_options
         )
-        for split, readable in decoded.readable.items():
-            if len(readable):
-                require_readable(name, split, int(readable.sum()))
         return InMemoryPipeline(decoded, info, loading)
     from xception_jax.data.streaming import StreamingPipeline
 
@@ -141,4 +138,8 @@ def _load_decoded(
     from xception_jax.data.in_memory import decode
 
     source = _load(**set_options)
-    return decode(source, image_size, corrupt_images=corrupt_images, threads=threads)
+    decoded = decode(source, image_size, corrupt_images=corrupt_images, threads=threads)
+    for split, readable in decoded.readable.items():
+        if len(readable):
+            require_readable(set_options["name"], split, int(readable.sum()))
+    return decoded

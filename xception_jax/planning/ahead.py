@@ -20,6 +20,7 @@ from xception_jax.planning.collectives import Collective, gathered_rows, read_co
 from xception_jax.planning.hbm import hbm_bytes
 from xception_jax.planning.topology import Topology, needed_and_available
 from xception_jax.training.compile import lower_evaluation_step, lower_train_steps, shapes_of
+from xception_jax.training.initial_weights import read_initial_weights
 from xception_jax.training.setup import (
     evaluation_batch_size,
     make_step_spec,
@@ -102,6 +103,7 @@ def lower_training(config: Config, info: DatasetInfo, layout: Layout) -> Lowered
         InputError: the run cannot be built; see `require_trainable`.
     """
     require_trainable(config, info, layout.mesh)
+    read_initial_weights([config], info, [])
     step_spec, batch = make_step_spec(config, info), config.train.batch_size
     device_data = _device_data(config, info, "train")
     steps = steps_per_dispatch(config, layout.mesh, device_data=bool(device_data))

@@ -22,6 +22,7 @@ from xception_jax.json_values import (
 )
 from xception_jax.records import (
     ARCHIVED,
+    INITIAL_WEIGHTS,
     METRICS,
     METRICS_LOG,
     RUN,
@@ -229,6 +230,7 @@ def _read_run(entry: Mapping[str, Any], source: Source, notes: list[str]) -> Run
         pairing=files.pairing,
         data=as_mapping(known.get("data")),
         code=as_mapping(known.get("code")),
+        initial_weights_sha256=as_text(known.get(INITIAL_WEIGHTS)) or None,
         claims_sha256=as_text(known.get("claims_sha256")) or None,
         **_machine(known),
         spent=spent_by(known),

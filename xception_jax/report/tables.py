@@ -15,7 +15,7 @@ from xception_jax.statistics.speed import Speed, measurements
 NOT_KNOWN = "—"
 _NOT_SHOWN = (
     "settings", "determining", "pairing", "data", "code", "claims_sha256", "result_split",
-    "pack_runs", "spent",
+    "pack_runs", "spent", "initial_weights_sha256",
 )  # fmt: skip
 
 

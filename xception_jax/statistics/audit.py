@@ -41,6 +41,7 @@ from xception_jax.statistics.provenance import (
     describe_pixels,
     describe_unrecorded,
     describe_versions,
+    describe_weights,
 )
 from xception_jax.statistics.recorded_tuning import tuning_faults
 from xception_jax.statistics.results import Run, Sweep
@@ -124,6 +125,7 @@ def _compare(sweep: Sweep, arms: Arms, one: Run, other: Run) -> Iterator[Mismatc
         return
     texts = [
         ("initial", _initial_text(one, other)),
+        ("initial", describe_weights(one, other)),
         ("data", describe_data(one, other)),
         *((stream, _stream_text(stream, one, other)) for stream in STREAMS),
         ("pixels", describe_pixels(one, other)),

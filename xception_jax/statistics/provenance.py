@@ -85,6 +85,14 @@ def describe_unrecorded(one: Run, other: Run) -> str:
     return ""
 
 
+def describe_weights(one: Run, other: Run) -> str:
+    """Says that two runs started from other weights, though by their settings from the same."""
+    if _setting(one, "train.initial_weights") != _setting(other, "train.initial_weights"):
+        return ""
+    digests = {run.initial_weights_sha256 for run in (one, other)} - {None}
+    return "other content of train.initial_weights" if len(digests) > 1 else ""
+
+
 def describe_code(one: Run, other: Run) -> str:
     """Says which code of two runs is not the same.
 
@@ -137,12 +145,16 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], missing: st
 
 
 def describe_drift(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
-    """Kind and text of each difference in data or code between the seeds of an arm."""
-    for kind, describe in (("data", describe_data), ("code", describe_code)):
-        first = next((run for run in runs if getattr(run, kind)), None)
+    """Kind and text of each difference in weights, data or code between the seeds of an arm."""
+    for kind, field, describe in (
+        ("initial", "initial_weights_sha256", describe_weights),
+        ("data", "data", describe_data),
+        ("code", "code", describe_code),
+    ):
+        first = next((run for run in runs if getattr(run, field)), None)
         texts: dict[str, list[str]] = {}
         for run in runs:
-            if first is not None and getattr(run, kind) and (text := describe(first, run)):
+            if first is not None and getattr(run, field) and (text := describe(first, run)):
                 texts.setdefault(text, []).append(str(run.seed))
         for text, seeds in texts.items():
             which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"

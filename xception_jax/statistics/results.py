@@ -54,6 +54,8 @@ class Run:
         data: digests of its data, see `data.fingerprint`.
         code: digests of the code it came from, see `runtime.source_code`.
         options: the options of JAX and of compilers that it ran with, see `runtime.numerics`.
+        initial_weights_sha256: digest of the weights that it started from; None: random values, or
+            not recorded.
         claims_sha256: digest of the claims that its sweep had declared when it began.
         result_split: the split of the `test_*` values: "valid" where a data set has no test split,
             and of a tuning run.
@@ -102,6 +104,7 @@ class Run:
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     code: Mapping[str, Any] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    initial_weights_sha256: str | None = None
     claims_sha256: str | None = None
     spent: Spent | None = None
     skipped_images: int | None = None

@@ -20,6 +20,7 @@ from xception_jax.sweep.packing import Pack, Sizes, plan_packs
 from xception_jax.sweep.recorded import load_recorded
 from xception_jax.sweep.tuning_runs import TuningRun, read_tuning_rows
 from xception_jax.training import Interrupted, Labels, Progress, RunSpec, train_together
+from xception_jax.training.initial_weights import read_initial_weights
 from xception_jax.training.same_data import require_same_data
 from xception_jax.training.setup import make_schedule, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
@@ -119,20 +120,30 @@ def check_tuning(runs: Sequence[TuningRun]) -> dict[str, int]:
 
 
 def require_begun_data(directory: Path, runs: Sequence[PlannedRun]) -> None:
-    """Checks that the runs that have begun, and not ended, still have the data they began with.
+    """Checks that the runs that have begun, and not ended, still have what they began with.
+
+    These are their data and their initial weights. Of those that have not begun, one of each arm is
+    checked against its initial weights.
 
     Args:
         directory: directory of the sweep.
         runs: runs of the sweep.
 
     Raises:
-        InputError: a split is another; or the record of a run is damaged.
+        InputError: a split or the weights are others; or the record of a run is damaged.
     """
+    arms: set[str] = set()
     for run in sorted(runs, key=lambda run: run.arm):  # the runs of an arm share a data set
         record = files.read_run(directory / run.directory)
-        if "data" in record and not _ended(record):
-            with closing(open_data(run.config)) as pipeline:
-                require_same_data([run.config], [record], [pipeline])
+        has_begun = "data" in record
+        is_new = run.config.train.initial_weights is not None and run.arm not in arms
+        if _ended(record) or not (has_begun or is_new):
+            continue
+        if not has_begun:
+            arms.add(run.arm)
+        with closing(open_data(run.config)) as pipeline:
+            require_same_data([run.config], [record], [pipeline])
+            read_initial_weights([run.config], pipeline.info, [record])
 
 
 def run_missing(

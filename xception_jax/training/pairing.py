@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xception_jax.config import Config
+from xception_jax.config import Config, read_json
 from xception_jax.data import Pipeline
+from xception_jax.json_values import as_mapping
 from xception_jax.models.functional import Params
 from xception_jax.records import PAIRING_SCHEMA
 from xception_jax.runtime import run_directory as files
@@ -38,7 +39,8 @@ class Pairing:
         config: config of the run.
         schedule: schedule of the run.
         pipeline: the run's data.
-        initial: the parameters before the first step.
+        initial: the parameters before the first step; None: the file, of a run that resumes, has
+            their hashes already.
         step: step from which the run resumes, or 0; earlier epochs are computed again, not read.
     """
 
@@ -49,11 +51,11 @@ class Pairing:
         *,
         schedule: Schedule,
         pipeline: Pipeline,
-        initial: Params,
+        initial: Params | None,
         step: int,
     ) -> None:
         self._path, self._config, self._schedule = path, config, schedule
-        self._initial = {name: _summary(value) for name, value in sorted(initial.items())}
+        self._initial = _recorded(path) if initial is None else _summaries(initial)
         self._first_batches = _first_batches(config, pipeline)
         self._epochs: list[dict[str, Any]] = []
         self._order, self._rows = hashlib.sha256(), 0
@@ -142,6 +144,15 @@ def _first_batches(config: Config, pipeline: Pipeline) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _summaries(initial: Params) -> dict[str, Any]:
+    return {name: _summary(value) for name, value in sorted(initial.items())}
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """What the file has of the initial values; nothing, as the audit will say, if it is gone."""
+    return dict(as_mapping(read_json(path).get("initial"))) if path.exists() else {}
 
 
 def _summary(value: Any) -> dict[str, Any]:

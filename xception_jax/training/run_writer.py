@@ -134,7 +134,7 @@ class RunWriter:
         resumed: int | None,
         schedule: Schedule,
         step_spec: StepSpec,
-        initial: Params,
+        initial: Params | None,
         meter: DeviceMeter,
         **facts: Any,
     ) -> None:
@@ -144,7 +144,7 @@ class RunWriter:
             resumed: step of the checkpoint from which the run resumes; None: it starts.
             schedule: schedule of the run.
             step_spec: what is fixed in the run's compiled step.
-            initial: the parameters before the first step.
+            initial: the parameters before the first step; None: as the run recorded them.
             meter: measures the compute of the runs that train together.
             facts: further fields of `run.json`.
 

@@ -13,7 +13,6 @@ from xception_jax.config import Config, shared_settings
 from xception_jax.data import DatasetInfo, Pipeline, open_pipeline
 from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, functional_model
-from xception_jax.pretrained.importing import initial_from
 from xception_jax.training.objective import make_task
 from xception_jax.training.optimizer import optimizer_spec, require_optimizer
 from xception_jax.training.sharding import DATA_AXIS, Layout, require_divisible
@@ -116,7 +115,7 @@ def make_schedule(config: Config, examples: int) -> Schedule:
 
 
 def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
-    """Checks a run against its data, model, weights and devices, before anything compiles.
+    """Checks a run against its data, model and devices, before anything compiles.
 
     Args:
         config: config of the run.
@@ -144,8 +143,6 @@ def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
         raise
     except ValueError as error:
         raise InputError("data.image_size", config.data.image_size, str(error)) from error
-    if train.initial_weights is not None:
-        _require_weights(train.initial_weights, function, info)
 
 
 def activations_of(configs: Iterable[Config]) -> tuple[str, ...]:
@@ -225,14 +222,6 @@ def make_step_spec(
         shard_optimizer=train.shard_optimizer,
         settings=json.dumps([shared_settings(config), repr(info), activations], sort_keys=True),
     )
-
-
-def _require_weights(path: str, model: ModelFunction, info: DatasetInfo) -> None:
-    """Raises `InputError` unless the weights in `path` can be the model's initial ones."""
-    try:
-        initial_from(path, model, info.class_names)
-    except InputError as error:
-        raise InputError("train.initial_weights", path, str(error)) from error
 
 
 def _require_groups(config: Config, mesh: Mesh) -> None:

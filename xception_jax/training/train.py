@@ -3,21 +3,19 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from xception_jax.config import Config, flatten
 from xception_jax.errors import InputError
 from xception_jax.lock import locked
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, NORM_IMPLEMENTATIONS
 from xception_jax.ops.dispatch import choose_implementation
-from xception_jax.pretrained.importing import initial_from
-from xception_jax.records import ENDED
+from xception_jax.records import ENDED, INITIAL_WEIGHTS
 from xception_jax.runtime import hosts
 from xception_jax.runtime import run_directory as files
 from xception_jax.runtime.determinism import is_deterministic
@@ -26,6 +24,7 @@ from xception_jax.runtime.watchdog import Watchdog
 from xception_jax.training.checkpoint import restore_newest
 from xception_jax.training.compile import initial_state, place_states
 from xception_jax.training.evaluate import Evaluator
+from xception_jax.training.initial_weights import InitialWeights, read_initial_weights
 from xception_jax.training.loop import Interrupted, Listener, Loop
 from xception_jax.training.run_writer import Labels, RunSpec, RunWriter
 from xception_jax.training.same_data import require_same_data
@@ -123,13 +122,14 @@ def train_together(
         require_same_data([run.config for run in runs], records, pipelines)
         config, info = runs[0].config, pipelines[0].info
         hosts.all_or_raise(lambda: require_trainable(config, info, layout.mesh))
+        weights = read_initial_weights([run.config for run in runs], info, records)
         step_spec = make_step_spec(config, info, activations)
         for run, record in zip(runs, records, strict=True):
             if record["status"] not in ENDED:
                 hosts.broadcast_from_leader(partial(_claim, run, stack))
         writers = [RunWriter(*pair, warn) for pair in zip(runs, pipelines, strict=True)]
         if any(writer.active for writer in writers):  # not ended by another process meanwhile
-            session = TrainingSession(writers, layout, step_spec, activations, warn)
+            session = TrainingSession(writers, layout, step_spec, activations, weights, warn)
             try:
                 session.run(listener, hosts.any_process(stop))
             except Interrupted:
@@ -181,6 +181,8 @@ class TrainingSession:
         layout: how the arrays of the runs lie on the devices.
         step_spec: what is fixed in the compiled step of the runs.
         activations: the intermediate activations among which the runs' indices select.
+        weights: the weights that the runs start from; None: random values, or weights that are gone
+            and that runs with a checkpoint do not need.
         warn: takes a line of text for people.
     """
 
@@ -188,6 +190,7 @@ class TrainingSession:
     layout: Layout
     step_spec: StepSpec
     activations: tuple[str, ...]
+    weights: InitialWeights | None
     warn: Callable[[str], None]
 
     def __post_init__(self) -> None:
@@ -211,12 +214,15 @@ class TrainingSession:
             stack.callback(self._finish)
             for writer in active:
                 stack.enter_context(closing(writer.open(keep_at_least=keep)))
-            initial = [self._initial_state(writer) for writer in active]
+            initial = self._initial_states(active)
             resumed, state = self._first_state(active, initial)
             facts = self._facts()
-            for writer, before in zip(active, initial, strict=True):
-                parameters = before.parameters
-                writer.start(resumed, schedule, self.step_spec, parameters, meter=meter, **facts)
+            for number, writer in enumerate(active):
+                parameters = None if initial is None else initial[number].parameters
+                own = {INITIAL_WEIGHTS: self._digest(writer, resumed)}
+                writer.start(
+                    resumed, schedule, self.step_spec, parameters, meter=meter, **facts, **own
+                )
             loop = self._loop(schedule, listener, stop)
             self._complete(loop, loop.run(state, resumed or 0))
 
@@ -267,7 +273,7 @@ class TrainingSession:
         }
 
     def _first_state(
-        self, active: list[RunWriter], initial: list[TrainState]
+        self, active: list[RunWriter], initial: list[TrainState] | None
     ) -> tuple[int | None, TrainState]:
         """The step from which the runs resume (None: they start), and every slot's state there.
 
@@ -275,7 +281,7 @@ class TrainingSession:
 
         Args:
             active: the runs that have not ended.
-            initial: their states before the first step.
+            initial: their states before the first step; None: see `_initial_states`.
         """
         step_spec, layout = self.step_spec, self.layout
         restored = restore_newest(
@@ -285,7 +291,11 @@ class TrainingSession:
             [writer.log_until for writer in active],
             self.warn,
         )
-        resumed, states = restored or (None, initial)
+        if restored is None and initial is None:
+            path = active[0].config.train.initial_weights
+            reason = "is gone, and there is no checkpoint to go on from"
+            raise InputError("train.initial_weights", path, reason)
+        resumed, states = restored or (None, initial or [])
         next_active = iter(states)
         by_slot = [
             next(next_active) if writer.active else initial_state(step_spec, writer.config.seed)
@@ -293,23 +303,23 @@ class TrainingSession:
         ]
         return resumed, place_states(step_spec, layout, layout.fill(by_slot, by_slot[0]))
 
-    def _initial_state(self, writer: RunWriter) -> TrainState:
-        """The state of a run before its first step: drawn at random, or from weights in a file.
+    def _initial_states(self, active: list[RunWriter]) -> list[TrainState] | None:
+        """The states of runs before their first step: drawn at random, or from initial weights.
 
-        What the file lacks, such as a classifier, is drawn.
+        What the weights lack, such as a classifier, is drawn. None: the weights are gone.
         """
-        state = initial_state(self.step_spec, writer.config.seed)
-        path = writer.config.train.initial_weights
-        if path is None:
-            return state
-        names = writer.pipeline.info.class_names
-        parameters, batch_stats, left_out = initial_from(path, self.step_spec.model, names)
-        if left_out:
-            self.warn(f"drawn at random, not from {path}: {', '.join(left_out)}")
-        parameters, batch_stats = state.parameters | parameters, state.batch_stats | batch_stats
-        values = parameters | batch_stats
-        averages = {name: jnp.array(values[name]) for name in state.averages}
-        return replace(state, parameters=parameters, batch_stats=batch_stats, averages=averages)
+        states = [initial_state(self.step_spec, writer.config.seed) for writer in active]
+        if (weights := self.weights) is None:
+            return states if active[0].config.train.initial_weights is None else None
+        if weights.left_out:
+            self.warn(f"drawn at random, not from {weights.path}: {', '.join(weights.left_out)}")
+        return [weights.start(state) for state in states]
+
+    def _digest(self, writer: RunWriter, resumed: int | None) -> Any:
+        """The digest of the weights that a run started from; one that resumes keeps its record."""
+        if resumed is not None:
+            return writer.record.get(INITIAL_WEIGHTS)
+        return None if self.weights is None else self.weights.sha256
 
     def _complete(self, loop: Loop, state: TrainState) -> None:
         """Gives the runs that have not diverged their final evaluation, and ends their records."""
