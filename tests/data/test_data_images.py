@@ -61,11 +61,15 @@ def test_sixteen_bits_of_every_format_keep_the_upper_eight() -> None:
     )
 
 
-def png(samples: np.ndarray, color_type: int, **chunks: bytes) -> bytes:
-    """The PNG file of samples uint16 [height, width, channels]."""
+def png(samples: np.ndarray, color_type: int, bits: int = 16, **chunks: bytes) -> bytes:
+    """The PNG file of samples [height, width, channels] with a number of bits each."""
     height, width, _ = samples.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
+    rows = b""
+    for row in samples.reshape(height, -1):
+        digits = "".join(f"{sample:0{bits}b}" for sample in row)
+        digits += "0" * (-len(digits) % 8)  # rows end with a byte
+        rows += b"\0" + int(digits, 2).to_bytes(len(digits) // 8, "big")
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
     parts = {"IHDR": header, **chunks, "IDAT": zlib.compress(rows), "IEND": b""}
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body))
@@ -73,6 +77,49 @@ def png(samples: np.ndarray, color_type: int, **chunks: bytes) -> bytes:
         + struct.pack(">I", zlib.crc32(named))
         for name, body in parts.items()
     )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_a_declared_colour_is_transparent_at_every_depth(
+    rng: np.random.Generator, bits: int
+) -> None:
+    """Of grey: by the standard, a sample is transparent if it equals the one in tRNS."""
+    samples = rng.integers(0, 2**bits, (5, 7, 1))
+    clear = int(samples[2, 3, 0])
+    content = png(samples, 0, bits, tRNS=struct.pack(">H", clear))
+    scaled = samples >> 8 if bits == 16 else samples * (255 // (2**bits - 1))
+    expected = np.where(samples == clear, 255, scaled)
+    np.testing.assert_array_equal(np.asarray(decode(content, 1, "x")), expected[..., 0])
+    expected = np.repeat(expected, 3, axis=-1)
+    np.testing.assert_array_equal(np.asarray(decode(content, 3, "x")), expected)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_pixel_is_transparent_if_all_of_its_bits_are_declared(
+    rng: np.random.Generator, bits: int
+) -> None:
+    """Of colour; its neighbours differ from it in one bit each, and can be seen."""
+    colour = rng.integers(0, 2**bits, 3)
+    flips = [np.eye(3, dtype=int)[channel] << bit for channel in range(3) for bit in range(bits)]
+    samples = np.array([colour, *(colour ^ flip for flip in flips)])[None]
+    content = png(samples, 2, bits, tRNS=struct.pack(">3H", *colour))
+    expected = samples >> (bits - 8)
+    expected[0, 0] = 255
+    np.testing.assert_array_equal(np.asarray(decode(content, 3, "x")), expected)
+
+
+def test_an_image_with_a_declared_colour_of_sixteen_bits_is_turned(
+    rng: np.random.Generator,
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    samples = rng.integers(0, 2**16, (3, 2, 3))
+    declared = struct.pack(">3H", *samples[0, 0])
+    content = png(samples, 2, tRNS=declared, eXIf=exif.tobytes()[6:])
+    expected = samples >> 8
+    expected[0, 0] = 255
+    turned = decode(content, 3, "x")
+    np.testing.assert_array_equal(np.asarray(turned), np.rot90(expected, -1))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

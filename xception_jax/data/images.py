@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from xception_jax.regular_files import MAX_BYTES, open_for_reading
 
 if TYPE_CHECKING:
     from PIL import Image
+    from PIL.ImageFile import ImageFile
 
 Encoded = bytes | np.ndarray | Path
 Box = tuple[float, float, float, float]
@@ -44,6 +45,9 @@ _TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
+# Pillow's names of how PNG files store grey with 2 and 4 bits, and colour with 16.
+_LARGEST_GREY = {"L;2": 3, "L;4": 15}
+_COLOUR_16 = "RGB;16B"
 _OBJECT = re.compile(r"<\S+ (object at 0x[0-9a-f]+|name=\d+)>")
 _BYTES_PER_PIXEL = 11  # of an image with alpha: as it is read, on its background, and as RGB
 _budget = Budget(4 << 30)  # bytes, of the images that all threads decode at a time
@@ -144,13 +148,17 @@ def _open(encoded: bytes | Path) -> io.BytesIO | io.BufferedReader:
     return file
 
 
-def _converted(image: "Image.Image", mode: str, *, upright: bool) -> "Image.Image":
+def _converted(opened: "ImageFile", mode: str, *, upright: bool) -> "Image.Image":
     """Reads the pixels of an open image and converts them to mode L or RGB; see `decode`."""
     from PIL import Image
 
-    image.load()
-    turn = _TURNS.get(_orientation(image)) if upright else None
-    image = _of_eight_bits(image)
+    # How a PNG file stores its pixels, which the image forgets once they are read.
+    stored = str(opened.tile[0].args) if opened.format == "PNG" and opened.tile else ""
+    is_wide = stored == _COLOUR_16 and "transparency" in opened.info
+    lower = _lower_bytes(opened) if is_wide else None
+    opened.load()
+    turn = _TURNS.get(_orientation(opened)) if upright else None
+    image = _of_eight_bits(opened, _LARGEST_GREY.get(stored), lower)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
@@ -168,8 +176,33 @@ def _orientation(image: "Image.Image") -> int:
         return 1
 
 
-def _of_eight_bits(image: "Image.Image") -> "Image.Image":
+def _lower_bytes(opened: "ImageFile") -> np.ndarray:
+    """The lower eight bits of an open PNG file with 16 bits per colour, uint8 [height, width, 3].
+
+    Pillow reads the upper ones, or these if it is told that they come first.
+    """
+    from PIL import Image
+
+    if opened.fp is None:
+        raise ValueError("its pixels have been read")
+    opened.fp.seek(0)
+    swapped = Image.open(opened.fp)
+    swapped.tile = [tile._replace(args="RGB;16L") for tile in swapped.tile]
+    return np.asarray(swapped)
+
+
+def _of_eight_bits(
+    image: "Image.Image", largest_grey: int | None, lower: np.ndarray | None
+) -> "Image.Image":
     """Returns an image with 8 bits per channel or fewer; Pillow clips 16-bit grey to 255.
+
+    Pillow scales the pixels of a PNG file to 8 bits, but not the colour that it declares
+    transparent. As the standard asks, all 16 bits of a pixel count in the comparison with it.
+
+    Args:
+        image: the image, with its pixels.
+        largest_grey: of a PNG file with 2 or 4 bits of grey, their largest value.
+        lower: see `_lower_bytes`; None where only the upper ones count.
 
     Raises:
         ValueError: the pixels have 32 bits.
@@ -183,6 +216,17 @@ def _of_eight_bits(image: "Image.Image") -> "Image.Image":
         if "transparency" in image.info:
             grey[values == image.info["transparency"]] = 255
         return Image.fromarray(grey)
+    declared: Any = image.info.get("transparency")
+    if lower is not None:
+        pixels = np.array(image)
+        clear = np.ones(pixels.shape[:2], bool)
+        for channel, value in enumerate(declared):
+            clear &= pixels[..., channel] == value >> 8
+            clear &= lower[..., channel] == value & 255
+        pixels[clear] = 255
+        return Image.fromarray(pixels)
+    if largest_grey is not None and isinstance(declared, int):
+        image.info["transparency"] = (declared & largest_grey) * (255 // largest_grey)
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits, and no file states their range")
     return image
