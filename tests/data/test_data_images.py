@@ -84,8 +84,8 @@ def test_a_declared_colour_is_transparent_at_every_depth(
     rng: np.random.Generator, bits: int
 ) -> None:
     """Of grey: by the standard, a sample is transparent if it equals the one in tRNS."""
-    samples = rng.integers(0, 2**bits, (5, 7, 1))
-    clear = int(samples[2, 3, 0])
+    samples, clear = rng.integers(0, 2**bits, (5, 7, 1)), 1
+    samples[2, 3] = clear
     content = png(samples, 0, bits, tRNS=struct.pack(">H", clear))
     scaled = samples >> 8 if bits == 16 else samples * (255 // (2**bits - 1))
     expected = np.where(samples == clear, 255, scaled)

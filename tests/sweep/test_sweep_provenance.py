@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from tests.data.fabricate import write_folder
 from tests.shrunk import CONFIG, SOONEST
 from tests.synthetic_sweep import SweepWriter, edit_run, saturating
+from xception_jax.config import load_config, resolve
+from xception_jax.pretrained import save_keras_weights
 from xception_jax.runtime import run_directory, source_code
 from xception_jax.sweep import Claim
+from xception_jax.training.setup import make_model, open_data
 
 FOLDER_WORDS = ("data.name=folder", "data.train_examples=96")
 
@@ -115,6 +119,39 @@ def test_a_sweep_does_not_go_on_with_other_data(call, folders, shrunk_words, tmp
     code, _, err = sweep(folders[1])
     assert (code, err.count("\n")) == (2, 1)
     assert "the train split is not the one that the run began with" in err
+
+
+def test_a_sweep_does_not_go_on_with_other_weights(call, shrunk_words, tmp_path) -> None:
+    file, home = write_experiment(tmp_path / "x.py", {"none": {}}), tmp_path / "w"
+    weights = tmp_path / "x.weights.h5"
+    config = resolve(load_config(CONFIG), overrides=shrunk_words)
+
+    def sweep() -> tuple[int, str, str]:
+        word = f"train.initial_weights={weights}"
+        return call("sweep", file, "--workdir", home, *shrunk_words, word)
+
+    def save(seed: int) -> None:
+        function = make_model(config, open_data(config).info)
+        save_keras_weights(function.bind(*function.init(jax.random.key(seed))), weights)
+
+    code, _, err = sweep()
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no such file" in err
+    assert not home.exists()
+    save(1)
+    assert sweep()[0] == 0
+    weights.unlink()  # of runs that have ended nothing is needed
+    assert sweep()[0] == 0
+    (run,) = home.glob("runs/*")
+    edit_run(run, lambda record: record.update(status="failed", result=None))
+    save(2)
+    code, _, err = sweep()
+    assert (code, err.count("\n")) == (2, 1)
+    assert "train.initial_weights" in err
+    assert "not what the run began with" in err
+    weights.unlink()
+    assert sweep()[0] == 0
+    assert json.loads((run / "run.json").read_text())["status"] == "done"
 
 
 def test_code_that_is_edited_between_seeds_is_named(call, shrunk_words, tmp_path) -> None:

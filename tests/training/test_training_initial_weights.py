@@ -18,7 +18,8 @@ from xception_jax.errors import InputError
 from xception_jax.models import create_model, functionalize, save_keras_weights
 from xception_jax.pretrained.directory import write_weights
 from xception_jax.pretrained.importing import import_file
-from xception_jax.training import Interrupted, Labels, initial_weights, train
+from xception_jax.runtime import hosts
+from xception_jax.training import Interrupted, Labels, train
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.initial_weights import read_initial_weights
 from xception_jax.training.setup import make_model, make_step_spec, open_data
@@ -161,9 +162,9 @@ def test_weights_that_differ_between_hosts_are_refused(weights, shrunk, monkeypa
     """What the other process has is put in by hand: here there is only one."""
     config = shrunk(f"train.initial_weights={weights}")
     info = open_data(config).info
-    monkeypatch.setattr(initial_weights.hosts, "gather", lambda digest: [digest, None, digest])
+    monkeypatch.setattr(hosts, "gather", lambda digest: [digest, None, digest])
     assert read_initial_weights([config], info, []) is not None
-    monkeypatch.setattr(initial_weights.hosts, "gather", lambda digest: [digest, "f" * 64])
+    monkeypatch.setattr(hosts, "gather", lambda digest: [digest, "f" * 64])
     with pytest.raises(InputError, match=r"train\.initial_weights=.*processes 0 and 1: SHA-256"):
         read_initial_weights([config], info, [])
 
