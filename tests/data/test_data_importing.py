@@ -90,6 +90,7 @@ def test_idx_files(name, place, rng, tmp_path):
         path.rename(path.with_name(path.name.replace("-idx", ".idx")))  # as some sites name them
     source = imported(name, tmp_path / "idx", tmp_path / "prepared")
     assert len(source.class_names) == 10
+    assert source.licence == (None if name == "mnist" else "CC BY-SA 4.0")
     assert pairs(source, "train", "valid") == expected["train"]
     assert pairs(source, "test") == expected["test"]
 

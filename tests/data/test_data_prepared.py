@@ -21,6 +21,7 @@ def store(
     splits: Mapping[str, list[dict[str, Any]]],
     features: Mapping[str, Any],
     supervised: tuple[str, str] | None = None,
+    licence: str | None = None,
 ) -> str:
     """Stores a set named `strange` with TFDS itself; returns the directory of prepared sets."""
     with tfds.core.registered.skip_registration():
@@ -35,6 +36,7 @@ def store(
                     description="",
                     features=tfds.features.FeaturesDict(dict(features)),
                     supervised_keys=supervised,
+                    license=licence,
                 )
 
             def _split_generators(self, dl_manager: Any) -> Any:
@@ -121,6 +123,16 @@ def test_a_wrong_choice_lists_what_there_is(two, key, value, said):
 def test_choices_are_for_prepared_sets(name, tmp_path):
     with pytest.raises(InputError, match=r"data\.label_key='x': is only for prepared sets"):
         load(name, directory=str(tmp_path), label_key="x")
+
+
+@pytest.mark.parametrize(
+    ("declared", "recorded"),
+    [(None, None), ("CC BY 4.0", "CC BY 4.0"), (" A \n text " + 200 * "x", "A text " + 113 * "x")],
+)
+def test_the_licence_is_the_one_that_the_set_declares(tmp_path, declared, recorded):
+    splits = {"train": two_of_each(24), "test": two_of_each(6)}
+    root = store(tmp_path, splits, TWO_OF_EACH, ("front", "species"), declared)
+    assert load("strange", directory=root).licence == recorded
 
 
 def test_several_labels_and_none_declared_are_to_be_chosen_from(tmp_path):

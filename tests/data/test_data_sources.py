@@ -167,7 +167,7 @@ def test_fashion_mnist_from_idx_files(tmp_path: Path, rng: np.random.Generator) 
     assert sorted(contents(source, "train") + contents(source, "valid")) == written["train"]
     assert len(source.splits["valid"]) == 15
     assert sorted(contents(source, "test")) == written["test"]
-    assert source.channels == 1
+    assert (source.channels, source.licence) == (1, "MIT")
     rows = {row.name: row for row in list_datasets(directory)}
     assert rows["fashion_mnist"].location == str(path)
     assert not rows["cifar10"].prepared

@@ -77,6 +77,23 @@ def test_what_no_record_says_stays_open(new_sweep: NewSweep) -> None:
         assert not (is_ticked and question.rest)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "shown"), [("str:", None), ("str: CC BY 4.0", "CC BY 4.0"), ("MIT", "MIT")]
+)
+def test_licences_of_older_records_have_no_type(
+    new_sweep: NewSweep, recorded: str, shown: str | None
+) -> None:
+    sweep = planted(new_sweep)
+    for arm in ("a", "b"):
+        for seed in sweep.seeds:
+            licensed = {**DATA, "licence": recorded}
+            edit_run(sweep.run_directory(arm, seed), partial(dict.update, data=licensed))
+    write_report(sweep.directory)
+    _, answer = entries(sweep.directory)["12"]
+    assert "str:" not in answer
+    assert "Data set" not in answer if shown is None else f"mini: {shown}." in answer
+
+
 def test_answers_are_those_of_the_records(new_sweep: NewSweep) -> None:
     sweep = planted(new_sweep)
     for arm in ("a", "b"):

@@ -173,7 +173,8 @@ def read(
         raise InputError("data.name", name, f"its split {trained} has no example with a {label}")
     features = builder.info.features
     channels = 1 if features[image].shape[-1] == 1 else 3
-    licence = one_line(builder.info.redistribution_info.license)[:_LONGEST_LICENCE] or None
+    declared: str = builder.info.redistribution_info.license
+    licence = " ".join(declared.split())[:_LONGEST_LICENCE] or None
     return StoredSet(tuple(features[label].names), channels, parts, tuple(notes), licence)
 
 

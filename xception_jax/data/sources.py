@@ -167,7 +167,9 @@ def prepare(
     if name == shipped.NAME:
         text = "12,000 + 2,000 images of Fashion-MNIST, ten classes in equal parts."
         homepage = IMPORTABLE["fashion_mnist"].homepage
-        described = Description(name, shipped.VERSION, text, homepage, shipped.CLASS_NAMES)
+        described = Description(
+            name, shipped.VERSION, text, homepage, shipped.CLASS_NAMES, shipped.LICENCE
+        )
         return store(ArraySet(described, shipped.read_shipped()), directory)
     if name in IMPORTABLE and from_path is not None:
         content = import_set(name, Path(from_path).expanduser(), report, note)

@@ -26,6 +26,7 @@ class Description:
         text: description, for TFDS.
         homepage: address of the data set's home page, for TFDS.
         class_names: names of the classes, in label order.
+        licence: licence of the images, where their authors state one.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Description:
     text: str
     homepage: str
     class_names: tuple[str, ...]
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def _builder_class(content: ArraySet | EncodedSet, report: Callable[[str], None]
                     builder=self,
                     description=described.text,
                     homepage=described.homepage,
+                    license=described.licence,
                     features=tfds.features.FeaturesDict({"image": image, "label": label}),
                     supervised_keys=("image", "label"),
                 )

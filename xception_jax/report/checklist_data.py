@@ -9,8 +9,10 @@ from xception_jax.json_values import as_list, as_mapping, as_text, as_whole
 from xception_jax.report.checklist_facts import Facts, seeds, split_kind
 from xception_jax.report.compute_tables import compute_notes, describe_compute
 from xception_jax.report.tables import describe_spread
+from xception_jax.statistics.results import Run
 
 _DIGITS = 12  # of a digest
+_TYPE = "str:"
 
 
 def reproduction(facts: Facts) -> list[str]:
@@ -94,8 +96,13 @@ def data(facts: Facts) -> list[str]:
 
 def licences(facts: Facts) -> list[str]:
     """Licences of the data that the runs recorded."""
-    known = {run.dataset: as_text(run.data.get("licence")) for run in facts.runs}
+    known = {run.dataset: _licence(run) for run in facts.runs}
     return [f"Data set {name}: {licence}." for name, licence in known.items() if licence]
+
+
+def _licence(run: Run) -> str:
+    """The licence that a run recorded; versions before put the name of Python's type first."""
+    return as_text(run.data.get("licence")).removeprefix(_TYPE).strip()
 
 
 def samples(facts: Facts) -> list[str]:

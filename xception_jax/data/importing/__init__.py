@@ -29,10 +29,12 @@ class Importable:
     Attributes:
         files: what its archives are called, in words.
         homepage: address of its home page.
+        licence: licence of its images, where that page states one.
     """
 
     files: str
     homepage: str
+    licence: str | None = None
 
 
 _DIGITS = tuple("0123456789")
@@ -56,9 +58,11 @@ _IDX = "the idx files"
 _TREES = ("imagenette", "tiny_imagenet", "imagenet2012")
 _CIFAR = "https://www.cs.toronto.edu/~kriz/cifar.html"
 IMPORTABLE = {
-    "fashion_mnist": Importable(_IDX, "https://github.com/zalandoresearch/fashion-mnist"),
+    "fashion_mnist": Importable(
+        _IDX, "https://github.com/zalandoresearch/fashion-mnist", shipped.LICENCE
+    ),
     "mnist": Importable(_IDX, "http://yann.lecun.com/exdb/mnist/"),
-    "kmnist": Importable(_IDX, "http://codh.rois.ac.jp/kmnist/index.html.en"),
+    "kmnist": Importable(_IDX, "http://codh.rois.ac.jp/kmnist/index.html.en", "CC BY-SA 4.0"),
     **{
         name: Importable(
             f"the four idx files {name.replace('_', '-')}-…",
@@ -95,11 +99,11 @@ def import_set(name: str, path: Path, report: Report, note: Report) -> ArraySet 
     Raises:
         InputError: files are missing, damaged or not to be trusted.
     """
-    homepage = IMPORTABLE[name].homepage
+    homepage, licence = IMPORTABLE[name].homepage, IMPORTABLE[name].licence
     text = f"{name}, imported from {IMPORTABLE[name].files}."
     if name in _TREES:
         tree = read_tree(name, path, report, note)
-        described = Description(name, VERSION, text, homepage, tree.class_names)
+        described = Description(name, VERSION, text, homepage, tree.class_names, licence)
         return EncodedSet(described, tree.splits, tree.counts)
     if name in _IDX_CLASSES:
         class_names, splits = _IDX_CLASSES[name], _read_idx(name, path, report, note)
@@ -107,7 +111,8 @@ def import_set(name: str, path: Path, report: Report, note: Report) -> ArraySet 
         class_names, splits = read_svhn(path, report, note)
     else:
         class_names, splits = read_cifar(name, path, report, note)
-    return ArraySet(Description(name, VERSION, text, homepage, class_names), splits)
+    described = Description(name, VERSION, text, homepage, class_names, licence)
+    return ArraySet(described, splits)
 
 
 def _read_idx(
