@@ -26,11 +26,12 @@ from xception_jax.report.costs import OUTCOMES
 from xception_jax.report.tables import NOT_KNOWN, Table
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.contrasts import Contrast, read_contrast
-from xception_jax.statistics.endpoints import Runs, measure
+from xception_jax.statistics.endpoints import measure
 from xception_jax.statistics.factorial import arm_name, combinations, factorial_weights
 from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.paired import t_interval
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.runs import Runs
 
 MOST_PAIRS = 3
 MOST_ROWS = 60

@@ -29,7 +29,6 @@ from xception_jax.statistics.cases import (
 )
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims, sharing_bases
 from xception_jax.statistics.declared import read_declared
-from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.json_types import (
     BaseVerdict,
     ClaimVerdict,
@@ -41,6 +40,7 @@ from xception_jax.statistics.looks import Stage, by_looks
 from xception_jax.statistics.paired import CONFIDENCE, partial_conjunction
 from xception_jax.statistics.power import ALPHA
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.runs import Runs
 
 
 @dataclass(frozen=True)

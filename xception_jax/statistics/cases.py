@@ -8,12 +8,13 @@ from typing import Protocol, TypeVar
 from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims
 from xception_jax.statistics.declared import Declared, Plan, plan_of, read_declared
-from xception_jax.statistics.endpoints import Measured, Outcome, Runs, measure
+from xception_jax.statistics.endpoints import Measured, Outcome, measure
 from xception_jax.statistics.location import Differences, LocationTest
 from xception_jax.statistics.looks import Looks, Stage, by_looks
 from xception_jax.statistics.paired import holm
 from xception_jax.statistics.power import ALPHA
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.runs import Runs
 from xception_jax.statistics.sequential import SequentialTest
 
 

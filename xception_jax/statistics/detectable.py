@@ -8,7 +8,7 @@ from typing import Any
 from xception_jax.records import FEWEST_PAIRS, NEED_MARGIN
 from xception_jax.statistics.bases import on_base
 from xception_jax.statistics.claims import RecordedClaim, read_claim, sharing_bases
-from xception_jax.statistics.endpoints import Measured, Runs, measure
+from xception_jax.statistics.endpoints import Measured, measure
 from xception_jax.statistics.power import (
     ALPHA,
     Design,
@@ -18,6 +18,7 @@ from xception_jax.statistics.power import (
     power_error,
 )
 from xception_jax.statistics.results import Base, Sweep
+from xception_jax.statistics.runs import Runs
 
 HIGHEST_CORRELATION = 0.9
 """Of the range of correlations that is assumed where no pilot tells it; the lowest is 0."""

@@ -35,7 +35,6 @@ from xception_jax.statistics.cases import Case, adjusted_p, family_of, null_of, 
 from xception_jax.statistics.compute import Compute
 from xception_jax.statistics.confirmation import with_replication
 from xception_jax.statistics.declared import read_declared
-from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.grades import graded
 from xception_jax.statistics.json_types import (
     Audit,
@@ -65,6 +64,7 @@ from xception_jax.statistics.power import (
     needed_n,
 )
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.runs import Runs
 from xception_jax.statistics.sentences import Finding, seed_marks, sentence
 
 SCHEMA = 1
