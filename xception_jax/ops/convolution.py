@@ -99,13 +99,14 @@ def conv2d(
     require_same_dtype(x, kernel)
     window = kernel.shape[0], kernel.shape[1]
     pads = explicit_padding(spatial_size(x), window, strides, padding)
+    tiling = Tiling(spatial_size(x), window, strides, pads, groups)
     chosen = choose_implementation(
         "convolution",
         implementation,
         CONVOLUTION_IMPLEMENTATIONS,
         channels=x.shape[-1],
         groups=groups,
-        width=-(-x.shape[2] // strides),
+        width=tiling.out_size[1],
     )
     if chosen == "blocks" and (merged := groups_to_merge(groups, kernel.shape[2])) > 1:
         kernel, groups = block_diagonal(kernel, groups, merged), groups // merged
@@ -115,7 +116,6 @@ def conv2d(
     kernel = match_variance(x, kernel)
     if chosen == "matmul" and groups == 1:
         return _matmul(x, kernel, strides, pads)
-    tiling = Tiling(spatial_size(x), window, strides, pads, groups)
     if chosen != "matmul":
         columns = fastest_columns(tiling, kernel.shape[2], kernel.shape[3] // groups)
         tiling = replace(tiling, columns=columns)
