@@ -8,6 +8,14 @@ import numpy as np
 import pytest
 
 from tests.statistics.test_declared import Study, study  # noqa: F401 - a fixture
+from tests.statistics.test_verdicts import NewSweep, build
+from tests.synthetic_bases import build_on_bases
+from tests.synthetic_sweep import SweepWriter
+from xception_jax.checksums import with_checksum
+from xception_jax.report.reading import read_directory
+from xception_jax.statistics.confirmation import kept_verdicts
+from xception_jax.statistics.verdicts import judge
+from xception_jax.sweep import Claim
 
 
 def confirm(study: Study, home: Path) -> tuple[int, str, str]:  # noqa: F811
@@ -156,3 +164,31 @@ def test_sweep_says_what_its_seeds_can_decide(study: Study) -> None:  # noqa: F8
         code, out, _ = study.call("sweep", study.write(), *words)
         assert code == 0
         assert line in out.replace("\n", " ")
+
+
+@pytest.mark.parametrize("over_bases", [False, True])
+@pytest.mark.parametrize(("fresh", "outcome"), [(0.05, "replicated"), (-0.05, "not replicated")])
+def test_the_opposite_of_an_equivalence_is_replicated_by_the_same_sign(
+    new_sweep: NewSweep, rng: np.random.Generator, fresh: float, outcome: str, over_bases: bool
+) -> None:
+    claims = [Claim("a", "b", "equivalent", margin=0.01)]
+
+    def sweep_of(effect: float) -> SweepWriter:
+        arms = {"a": effect, "b": 0.0}
+        if not over_bases:
+            return build(new_sweep, claims, arms, rng)
+        # Of the mean over bases, which is what stands over all, the sign is the same.
+        other = {"a": -0.2, "b": 0.0}
+        return build_on_bases(new_sweep, claims, {"x": arms, "y": other}, rng)
+
+    kept = kept_verdicts(judge(read_directory(sweep_of(0.05).directory)))
+    assert kept[0]["verdict"] == "opposite"
+    again = sweep_of(fresh)
+    path = again.directory / "sweep.json"
+    confirms = with_checksum({"directory": "first", "claims": json.loads(json.dumps(kept))})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"confirms": confirms}))
+    (claim,) = judge(read_directory(again.directory))["claims"]
+    assert claim["verdict"] == "opposite"
+    assert claim["replication"]["outcome"] == outcome
+    reversal = ", but with effects of other signs"
+    assert (reversal in claim["replication"]["sentence"]) == (outcome == "not replicated")

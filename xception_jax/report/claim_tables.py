@@ -61,6 +61,8 @@ def _endpoint_cells(row: EndpointVerdict, on_base: str = "") -> tuple[str, ...]:
 
 def _interval(endpoint: EndpointVerdict) -> str:
     """`0.0115 to 0.0197`, with its confidence where that is not 95%."""
+    if endpoint.get("interval_is_empty"):
+        return "empty"
     if endpoint["interval"] is None:
         return "" if endpoint["effect"] is None else "infinite"
     low, high = endpoint["interval"]

@@ -2,8 +2,10 @@
 
 `sweep.json` of the second sweep keeps the verdicts of the first, with the difference of every seed.
 A verdict is replicated if the fresh seeds give the same one: the same direction, significant after
-Holm's adjustment, on seeds that had no part in the first. The combined estimate takes all seeds of
-both. It is an estimate with an interval, and no further test: the first sweep was known by then.
+Holm's adjustment, on seeds that had no part in the first. The opposite of an equivalence has no
+direction of its own: it is replicated if the effects have the signs that they had. The combined
+estimate takes all seeds of both. It is an estimate with an interval, and no further test: the first
+sweep was known by then.
 """
 
 import math
@@ -39,13 +41,21 @@ def kept_verdicts(verdicts: Verdicts) -> list[dict[str, Any]]:
             "grade": claim["grade"],
             "declared": claim["declared"],
             "pairs": claim["n"]["pairs"],
-            "endpoints": [
-                {name: endpoint[name] for name in _KEPT}
-                | {"per_seed": [[row["seed"], row["difference"]] for row in endpoint["per_seed"]]}
-                for endpoint in claim["endpoints"]
+            "endpoints": _kept_endpoints(claim),
+            "bases": [
+                {"base": part["base"], "endpoints": _kept_endpoints(part)}
+                for part in claim.get("bases", ())
             ],
         }
         for claim in verdicts["claims"]
+    ]
+
+
+def _kept_endpoints(claim: ClaimVerdict) -> list[dict[str, Any]]:
+    return [
+        {name: endpoint[name] for name in _KEPT}
+        | {"per_seed": [[row["seed"], row["difference"]] for row in endpoint["per_seed"]]}
+        for endpoint in claim["endpoints"]
     ]
 
 
@@ -96,12 +106,16 @@ def _replication(
         for old in map(as_mapping, as_list(original.get("endpoints")))
         if old.get("endpoint") == endpoint["endpoint"]
     ]
-    outcome = _outcome(as_text(original.get("verdict")), claim["verdict"])
+    before, now = as_text(original.get("verdict")), claim["verdict"]
+    is_reversed = before == now and _is_reversed(claim, original)
+    outcome = _outcome(before, now, is_reversed=is_reversed)
     seeds = as_whole(original.get("pairs"))
     directory = as_text(confirms.get("directory"))
     parts = [
-        f"{outcome}: {seeds} seeds of {directory} came out as {as_text(original.get('verdict'))}, "
-        f"{claim['n']['pairs']} fresh ones as {claim['verdict']}"
+        f"{outcome}: {seeds} seeds of {directory} came out as {before}, "
+        f"{claim['n']['pairs']} fresh ones as {now}"
+        + ", but with effects of other signs"
+        * is_reversed
     ]
     parts += [
         f"{ENDPOINT_NAMES.get(row['endpoint'], row['endpoint'])} over all {row['pairs']} seeds "
@@ -118,12 +132,29 @@ def _replication(
     }
 
 
-def _outcome(before: str, now: str) -> str:
+def _outcome(before: str, now: str, *, is_reversed: bool) -> str:
     if before not in DECIDED:
         return "nothing to replicate"
     if now == "open":
         return "open"
-    return "replicated" if now == before else "not replicated"
+    return "replicated" if now == before and not is_reversed else "not replicated"
+
+
+def _is_reversed(claim: ClaimVerdict, original: Mapping[str, Any]) -> bool:
+    """Whether both verdicts are the opposite of an equivalence, by effects of different signs."""
+    is_beyond = claim["verdict"] == "opposite" and claim["claim"].get("direction") == "equivalent"
+    return is_beyond and _signs(claim) != _signs(original)
+
+
+def _signs(claim: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
+    """The sign of the effect on each endpoint, of several bases on each; None: no effect."""
+    signs = {}
+    for part in map(as_mapping, as_list(claim.get("bases")) or [claim]):
+        for row in map(as_mapping, as_list(part.get("endpoints"))):
+            effect = as_real(row.get("effect"))
+            key = as_text(part.get("base")), as_text(row.get("endpoint"))
+            signs[key] = None if effect is None else float(np.sign(effect))
+    return signs
 
 
 def _shown(endpoint: Mapping[str, Any]) -> dict[str, Any]:
