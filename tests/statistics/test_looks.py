@@ -206,6 +206,16 @@ def test_looks_cannot_change_once_there_are_results(study: Study) -> None:  # no
     assert "(8, 12)" in err
 
 
+def test_looks_at_fewer_seeds_can_be_declared_until_there_are_results(study: Study) -> None:  # noqa: F811
+    study.fields, study.interrupted = "seeds=16, looks=(8, 16), spending='pocock'", True
+    study.sweep()
+    study.fields, study.interrupted = "seeds=12, looks=(8, 12), spending='pocock'", False
+    assert study.sweep() == ""
+    claim = study.verdict()
+    assert (claim["look"]["looks"], claim["grade"]) == ([8, 12], "A")
+    assert study.record()["experiment"]["seeds"] == list(range(12))
+
+
 def test_looks_that_are_edited_into_the_record_count_for_nothing(study: Study) -> None:  # noqa: F811
     study.sweep()
     path = study.home / "sweep.json"
