@@ -206,7 +206,9 @@ def test_looks_cannot_change_once_there_are_results(study: Study) -> None:  # no
     assert "(8, 12)" in err
 
 
-def test_looks_at_fewer_seeds_can_be_declared_until_there_are_results(study: Study) -> None:  # noqa: F811
+def test_looks_at_fewer_seeds_can_be_declared_until_there_are_results(
+    study: Study,  # noqa: F811
+) -> None:
     study.fields, study.interrupted = "seeds=16, looks=(8, 16), spending='pocock'", True
     study.sweep()
     study.fields, study.interrupted = "seeds=12, looks=(8, 12), spending='pocock'", False
