@@ -286,6 +286,19 @@ def test_what_seeds_can_decide_is_said(seeds: int, claims: int, said: str) -> No
     assert said in line
 
 
+@pytest.mark.parametrize("pilot", [57, 60, 500])
+def test_pilot_seeds_are_counted_in_the_seeds_that_can_decide(pilot: int) -> None:
+    timed = Claim("a", "b", endpoints=("steps_to_target",), pilot_seeds=pilot).describe()
+    arms: dict[str, Any] = {"a": {}, "b": {}}
+    (line,) = describe_decidable([timed], arms, pilot + 20)
+    assert f"{pilot + 20} seeds can decide the claim" in line
+    (line,) = describe_decidable([timed], arms, pilot + 5)
+    assert line.endswith(f"; {pilot + 6} seeds can decide every claim")
+    untimed = [Claim("a", "b", direction).describe() for direction in ("better", "worse")]
+    (line,) = describe_decidable([timed, *untimed], arms, 5)  # the others need fewer
+    assert line.endswith(f"; {pilot + 6} seeds can decide every claim")
+
+
 @pytest.mark.parametrize(
     ("direction", "said"),
     [
