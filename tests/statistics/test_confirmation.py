@@ -13,7 +13,7 @@ from tests.synthetic_bases import build_on_bases
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.checksums import with_checksum
 from xception_jax.report.reading import read_directory
-from xception_jax.statistics.confirmation import kept_verdicts
+from xception_jax.statistics.confirmation import kept_verdicts, with_replication
 from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim
 
@@ -91,6 +91,44 @@ def test_a_post_hoc_claim_is_declared_before_the_fresh_runs(
     claims, _ = verdicts(study, tmp_path / "again")
     assert [claim["declared"] for claim in claims] == ["before the runs"] * 2
     assert [claim["replication"]["outcome"] for claim in claims] == ["replicated"] * 2
+
+
+def test_fresh_seeds_count_to_the_target_of_the_first_sweeps_pilot(
+    study: Study,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    study.fields = "seeds=12"
+    study.claims = "Claim('relu', 'none', endpoints=('steps_to_target',), pilot_seeds=4)"
+    study.sweep()
+    first = study.verdict()
+    assert first["n"]["pairs"] == 8
+    pilot_runs = [path for seed in range(4) for path in study.home.glob(f"runs/*-s{seed}-*")]
+    logs = [(path / "metrics.jsonl").read_text().splitlines() for path in pilot_runs]
+    finals = [row["top1"] for log in logs for row in map(json.loads, log) if row["step"] == 1000]
+    target = float(f"{0.95 * np.mean(finals):.3g}")
+    assert len(pilot_runs) == 8
+    study.finals = {"none": 0.80, "relu": 0.83}  # of which a pilot would make another target
+    assert confirm(study, tmp_path / "again")[0] == 0
+    (claim,), _ = verdicts(study, tmp_path / "again")
+    assert claim["claim"]["target"] == target
+    assert "pilot_seeds" not in claim["claim"]
+    assert f"steps to {target:g}" in claim["sentence"]
+    assert (claim["n"]["pairs"], claim["grade"]) == (12, "A")
+    assert claim["replication"]["outcome"] == "replicated"
+    values = differences(first) + differences(claim)
+    (both,) = claim["replication"]["combined"]
+    assert (both["pairs"], both["effect"]) == (20, pytest.approx(np.mean(values)))
+    # As an earlier version has left it: with the pilot again, and so with another target.
+    record = json.loads((tmp_path / "again" / "sweep.json").read_text())
+    pilot = {name: value for name, value in claim["claim"].items() if name != "target"}
+    earlier: Any = claim | {"claim": pilot | {"pilot_seeds": 4}}
+    (older,) = with_replication([earlier], record)
+    (both,) = older["replication"]["combined"]
+    assert (both["pairs"], both["effect"], both["interval"]) == (0, None, None)
+    assert older["replication"]["outcome"] == "replicated"
+    assert older["replication"]["sentence"].endswith(
+        "; no estimate of steps to target over all seeds, since each sweep has a target of its own."
+    )
 
 
 def test_looks_are_declared_again_for_the_fresh_seeds(study: Study, tmp_path: Path) -> None:  # noqa: F811

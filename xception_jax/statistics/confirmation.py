@@ -16,7 +16,7 @@ import numpy as np
 
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
-from xception_jax.records import DECIDED, ENDPOINT_NAMES, TESTS
+from xception_jax.records import DECIDED, ENDPOINT_NAMES, STEPS_TO_TARGET, TESTS
 from xception_jax.statistics.json_types import (
     ClaimVerdict,
     CombinedEstimate,
@@ -78,8 +78,8 @@ def with_replication(
     originals = [as_mapping(original) for original in as_list(confirms.get("claims"))]
     judged = []
     for claim in claims:
-        key = _without_target(claim["claim"])
-        original = next((o for o in originals if _without_target(o.get("claim")) == key), None)
+        key = _apart_from_target(claim["claim"])
+        original = next((o for o in originals if _apart_from_target(o.get("claim")) == key), None)
         if not is_whole or original is None:
             reason = "is not in the first sweep" if is_whole else "stands beside an edited record"
             judged.append(claim | {"replication": _unknown(f"the claim {reason}")})
@@ -88,9 +88,22 @@ def with_replication(
     return judged
 
 
-def _without_target(claim: Any) -> dict[str, Any]:
-    """A claim but for the target, which a confirming sweep declares where the first had none."""
-    return {name: value for name, value in as_mapping(claim).items() if name != "target"}
+def _apart_from_target(claim: Any) -> dict[str, Any]:
+    """A claim but for its target, or the pilot seeds that gave it in the first sweep.
+
+    A confirming sweep declares the first one's target, however that came about.
+    """
+    given_by = ("target", "pilot_seeds")
+    return {name: value for name, value in as_mapping(claim).items() if name not in given_by}
+
+
+def _has_one_target(claim: ClaimVerdict, endpoint: str) -> bool:
+    """Whether an endpoint counts to the same target in both sweeps: that which was declared here.
+
+    Earlier versions declared none where the first sweep had pilot seeds: then each sweep had a
+    target of its own, from its own pilot.
+    """
+    return endpoint != STEPS_TO_TARGET or claim["claim"].get("target") is not None
 
 
 def _unknown(reason: str) -> Replication:
@@ -122,6 +135,12 @@ def _replication(
         f"{_signed(row['effect'], row['unit'])}{_interval(row)}"
         for row in combined
         if row["effect"] is not None
+    ]
+    parts += [
+        f"no estimate of {ENDPOINT_NAMES[STEPS_TO_TARGET]} over all seeds, since each sweep has a "
+        "target of its own"
+        for row in combined
+        if not _has_one_target(claim, row["endpoint"])
     ]
     return {
         "outcome": outcome,
@@ -169,6 +188,8 @@ def _combined(
     differences = {row[0]: as_real(row[1]) for row in pairs if len(row) == 2}
     fresh = {row["seed"]: row["difference"] for row in endpoint["per_seed"]}
     values = [value for value in (differences | fresh).values() if value is not None]
+    if not _has_one_target(claim, endpoint["endpoint"]):
+        values = []
     effect = interval = None
     if values and fresh:
         test = LocationTest(np.array(values), as_text(claim["claim"].get("test", TESTS[0])))

@@ -110,7 +110,7 @@ def _numbers(measured: Measured, endpoint: EndpointVerdict) -> str:
     effect, (p, adjusted) = endpoint["effect"], _p_values(endpoint)
     assert effect is not None
     return (
-        f"{slope}{measured.label} {signed(effect, measured.unit)}, "
+        f"{slope}{measured.label} {amount(effect, measured)}{_per_unit(measured)}, "
         f"{_interval(measured, endpoint)}, p = {p_text(p)}, adjusted p = {p_text(adjusted)}"
     )
 
@@ -133,7 +133,7 @@ def _interval(measured: Measured, endpoint: EndpointVerdict) -> str:
     if endpoint["interval"] is None:
         fewest = smallest_n((1 - endpoint["confidence"]) / 2, one_sided=True)
         return f"no finite {confidence} interval, which takes {fewest} seeds"
-    low, high = (signed(end, measured.unit) for end in endpoint["interval"])
+    low, high = (amount(end, measured) for end in endpoint["interval"])
     return f"{confidence} interval {low} to {high} ({endpoint['method']})"
 
 
@@ -141,6 +141,22 @@ def signed(value: float, unit: str) -> str:
     """A difference with its sign, and the digits that its unit asks for."""
     digits = 4 if unit != "steps" else 0 if abs(value) >= 10 else 1
     return f"{value:+,.{digits}f}".replace("-", "−")
+
+
+def amount(value: float, measured: Measured) -> str:
+    """A value of an endpoint's contrast with its sign, and the digits that it asks for."""
+    return significant(value) if measured.contrast.scores else signed(value, measured.unit)
+
+
+def significant(value: float) -> str:
+    """A slope with its sign to three digits: per unit of scores it can be as small as they say."""
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def _per_unit(measured: Measured) -> str:
+    """` per unit of (16, 256, 1024)`: the scores of a trend; empty where none were declared."""
+    scores = ", ".join(f"{score:.10g}" for score in measured.contrast.scores)
+    return f" per unit of ({scores})" if scores else ""
 
 
 def p_text(value: float) -> str:

@@ -69,6 +69,7 @@ from xception_jax.statistics.power import (
     ALPHA,
     Design,
     correlation_matrix,
+    known_deviation,
     minimum_detectable_effect,
     needed_n,
 )
@@ -227,6 +228,7 @@ def _endpoint(
     if n:
         interval = stated_interval(test.interval(tail, nulls))
     detectable, needed = power
+    deviation = known_deviation(differences)
     gains = differences if endpoint.higher_is_better else -differences
     is_mean = claim.test == "mean"
     examples = endpoint.example_differences if n >= 2 and is_mean else None
@@ -246,8 +248,8 @@ def _endpoint(
         "p_adjusted": None if p is None else adjusted_p(case, family, p),
         "needed_n": needed,
         "minimum_detectable_effect": None
-        if detectable is None or n < 2
-        else detectable * (endpoint.deviation or 0.0),
+        if detectable is None or deviation is None
+        else detectable * deviation,
         "correlation": correlation(one, other),
         "probability_of_improvement": probability_of_improvement(gains) if n else None,
         "improvement_interval": list(improvement_interval(gains)) if n else None,
@@ -266,8 +268,9 @@ def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int
     Returns:
         The smallest detectable effect, beyond the margin if the claim has one, in standard
         deviations of each endpoint's differences; and the number of seeds that would decide a claim
-        that is open, if effects, spread and the correlation of the endpoints are as seen. None:
-        there is none, or too few pairs to tell.
+        that is open, if effects, spread and the correlation of the endpoints are as seen. Both are
+        of the test of a fixed number of seeds, also where looks are declared. None: there is none,
+        or too few pairs to tell.
     """
     claim, n = case.claim, len(case.outcome.seeds)
     if n < 2:

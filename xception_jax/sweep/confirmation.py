@@ -20,11 +20,12 @@ def plan_confirmation(directory: Path, target: float | Mapping[str, float] | Non
     """The experiment of a recorded sweep with as many seeds, which follow those it has used.
 
     Its claims are those of the recorded one, post hoc ones included: here they are declared before
-    the runs.
+    the runs. No seed is a pilot here, since the target is known.
 
     Args:
         directory: directory of the recorded sweep.
         target: what its "steps to target" counted to; it is declared now, if it was not before.
+            None: that is not known.
 
     Raises:
         InputError: there is no sweep in `directory`, it is damaged, or it has no claim.
@@ -36,15 +37,19 @@ def plan_confirmation(directory: Path, target: float | Mapping[str, float] | Non
     content = read_ledger(path)
     experiment = recorded.experiment
     late = [_late_claim(claim, path) for claim in content.get("post_hoc_claims", [])]
-    claims = (*experiment.claims, *(claim for claim in late if claim not in experiment.claims))
-    needs_target = any(STEPS_TO_TARGET in claim.endpoints for claim in claims)
-    has_pilot = any(claim.pilot_seeds for claim in claims)
+    needs_target = any(STEPS_TO_TARGET in claim.endpoints for claim in (*experiment.claims, *late))
+    is_known = needs_target and target is not None
+    claims: list[AnyClaim] = []
+    for claim in (*experiment.claims, *late):
+        # The first sweep's target takes the place of a pilot, which would give another one.
+        repeated = replace(claim, pilot_seeds=0) if is_known else claim
+        claims += [] if repeated in claims else [repeated]
     used = {*experiment.all_seeds, *(row["seed"] for row in recorded.rows)}
     count = len(content["experiment"]["seeds"])
     experiment = replace(
         experiment,
-        claims=claims,
-        target=target if needs_target and not has_pilot else experiment.target,
+        claims=tuple(claims),
+        target=target if is_known else experiment.target,
         seeds=count,
         first_seed=max(used) + 1,
     )

@@ -28,8 +28,11 @@ from xception_jax.records import (
 )
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.declarations import (
+    declared_looks,
+    describe_begun,
     describe_lateness,
     divide_claims,
+    fixed_seeds,
     read_known,
     with_declaration,
 )
@@ -66,8 +69,9 @@ def require_same_sweep(
 ) -> dict[str, Any]:
     """Checks that `directory` is, or can become, the directory of this sweep.
 
-    Seeds, arms and claims may be added to a recorded sweep. What is recorded does not change: the
-    settings of its runs, and the claims that were made before them.
+    Seeds, arms and claims may be added to a recorded sweep, and seeds whose runs have not begun may
+    be left out while there is no result. The rest does not change: the settings of its runs, and
+    the claims that were made before them.
 
     Args:
         directory: the directory.
@@ -108,20 +112,16 @@ def require_same_sweep(
             refuse(f"another sweep: its {run.arm!r} with seed {run.seed} has other settings")
     if missing := {arm for arm, _ in ids} - set(experiment.arms):
         refuse(f"another sweep: it has the arm {min(missing)!r}")
-    others = set(recorded["experiment"].get("seeds", [])) - set(experiment.all_seeds)
+    known = read_known(directory)
+    others = fixed_seeds(directory, recorded, known) - set(experiment.all_seeds)
     if experiment.looks and others:
         refuse(f"a sweep with other seeds, such as {min(others)}, than those of the looks")
-    declared = _looks(recorded["experiment"])
-    if declared != _looks(experiment.describe()) and read_known(directory).has_results:
+    declared = declared_looks(recorded["experiment"])
+    if declared != declared_looks(experiment.describe()) and known.has_results:
         reason = "cannot change once there are results; choose another --workdir"
         near = tuple(declared.get("looks", ()))
         raise InputError("experiment.looks", experiment.looks, reason, near)
     return recorded
-
-
-def _looks(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The declared looks of an experiment, and how they share the level; empty: it has none."""
-    return {name: described[name] for name in ("looks", "spending") if name in described}
 
 
 def write_ledger(
@@ -145,7 +145,7 @@ def write_ledger(
         confirms: the sweep that this one repeats; once recorded, it stays.
 
     Returns:
-        One line for each thing that is declared after results, for people.
+        One line for each thing that is declared after results, or cannot be taken back, for people.
 
     Raises:
         InputError: see `require_same_sweep`.
@@ -156,8 +156,10 @@ def write_ledger(
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs
     ]
-    directories = {row["directory"] for row in rows}
-    kept = [row for row in recorded.get("runs", []) if row["directory"] not in directories]
+    fixed = fixed_seeds(directory, recorded, known)
+    directories, seeds = {row["directory"] for row in rows}, fixed | set(experiment.all_seeds)
+    others = (row for row in recorded.get("runs", []) if row["directory"] not in directories)
+    kept = [row for row in others if row["seed"] in seeds]
     described = experiment.describe()
     later = described["seeds"] if experiment.looks else []  # that a look may make unnecessary
     if rows or kept:  # there are none while a sweep is tuned
@@ -169,7 +171,7 @@ def write_ledger(
         claims=described["claims"],
         known=known,
         command=command,
-        looks=_looks(described),
+        looks=declared_looks(described),
     )
     described["claims"], late, checksum = divide_claims(described["claims"], recorded, known)
     content = {
@@ -189,7 +191,8 @@ def write_ledger(
     if experiment.tuned:
         content["tuned_elsewhere"] = _is_tuned_elsewhere(directory, experiment, recorded)
     files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
-    return describe_lateness(recorded, content, known)
+    begun = set() if known.has_results else fixed - set(experiment.all_seeds)
+    return [*describe_begun(begun), *describe_lateness(recorded, content, known)]
 
 
 def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[str, Any]) -> bool:
