@@ -13,12 +13,12 @@ from xception_jax.statistics.recorded_tuning import describe_tuning
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.sentences import (
     CONTRADICTION,
+    amount,
     outcome_notes,
     p_text,
     quantity_of,
     seed_marks,
     setting_of,
-    signed,
     test_of,
 )
 from xception_jax.statistics.statements import state_verdict
@@ -114,10 +114,10 @@ def _numbers(across: Across, on_bases: Sequence[BaseVerdict], at: int) -> str:
         if endpoint.get("interval_is_empty"):
             interval = f"no {confidence}, since {CONTRADICTION}"
         if ends is not None:
-            low, high = (signed(end, measured.unit) for end in ends)
+            low, high = (amount(end, measured) for end in ends)
             interval = f"{confidence} {low} to {high}"
         p = "" if endpoint["p"] is None else f", p = {p_text(endpoint['p'])}"
-        value = f"{signed(endpoint['effect'], measured.unit)} on {on_base['base']} ({interval}{p})"
+        value = f"{amount(endpoint['effect'], measured)} on {on_base['base']} ({interval}{p})"
         texts.append(value if label == last_label else label + value)
         last_label = label
     return ", ".join(texts)

@@ -160,6 +160,8 @@ def _case(runs: Runs, claim: RecordedClaim, declared: Declared, stage: Stage | N
     outcome = measure(runs, claim)
     if claim.problem:
         return Case(claim, outcome, Plan())
+    if outcome.problem:
+        outcome = replace(outcome, seeds=(), endpoints=(), notes=())
     if stage is not None:
         outcome = replace(outcome, planned=stage.tested)
         if not stage.number:  # before its first look, nothing is tested or shown

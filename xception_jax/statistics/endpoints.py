@@ -75,7 +75,8 @@ class Outcome:
         diverged: number of seeds with a run that diverged, the others being done.
         seeds: the seeds that count: completed or diverged, with every endpoint.
         endpoints: the endpoints over these seeds, in the order of the claim.
-        problem: the reason why there is nothing to test; empty: there is something.
+        problem: the reason why there is nothing to test, though there may be values; empty: there
+            is something.
         notes: sentences that a reader of the numbers must know.
     """
 
@@ -112,11 +113,6 @@ def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> 
         for definition in definitions
     ]
     known = [at for at in range(len(ended)) if all(v is not None for row in rows for v in row[at])]
-    problems = [definition.problem for definition in definitions if definition.problem]
-    if ended and not known:
-        problems.append("the runs have not recorded the endpoint")
-    if problems:
-        return replace(counted, problem=problems[0])
     seeds = [ended[at] for at in known]
     endpoints = []
     for definition, row in zip(definitions, rows, strict=True):
@@ -125,8 +121,17 @@ def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> 
         is_final = with_examples and definition.name == "final_top1"
         examples = _example_differences(runs, claim.contrast, seeds) if is_final else None
         endpoints.append(definition.measured(claim.contrast, values, examples))
+    problems = [definition.problem for definition in definitions if definition.problem]
+    if ended and not known:
+        problems.append("the runs have not recorded the endpoint")
     notes = dict.fromkeys(note for definition in definitions for note in definition.notes)
-    return replace(counted, seeds=tuple(seeds), endpoints=tuple(endpoints), notes=tuple(notes))
+    return replace(
+        counted,
+        seeds=tuple(seeds),
+        endpoints=tuple(endpoints),
+        problem=problems[0] if problems else "",
+        notes=tuple(notes),
+    )
 
 
 # -- one endpoint ------------------------------------------------------------------------------
