@@ -1,18 +1,19 @@
 """The endpoints of claims: one number a run, over the seeds whose runs have them.
 
 A run that diverged is an outcome, see `runs`. A run that is missing or failed is none, and its seed
-is missing with it. Where no run can show a difference, since all diverged or none reached the
-target, there is nothing to test.
+is missing with it. Where no two runs can differ, since all diverged or none reached the target,
+there is no equivalence to test.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from xception_jax.records import ENDED, ENDPOINTS, METRIC_NAMES, STEPS_TO_TARGET
+from xception_jax.records import ENDED, ENDPOINTS, METRIC_NAMES, NEED_MARGIN, STEPS_TO_TARGET
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.contrasts import Contrast
 from xception_jax.statistics.runs import (
@@ -122,6 +123,8 @@ def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> 
         examples = _example_differences(runs, claim.contrast, seeds) if is_final else None
         endpoints.append(definition.measured(claim.contrast, values, examples))
     problems = [definition.problem for definition in definitions if definition.problem]
+    if claim.direction in NEED_MARGIN:  # they would follow from values that cannot differ
+        problems += [definition.alike for definition in definitions if definition.alike]
     if ended and not known:
         problems.append("the runs have not recorded the endpoint")
     notes = dict.fromkeys(note for definition in definitions for note in definition.notes)
@@ -146,7 +149,8 @@ class _Definition:
         unit: unit of the values.
         label: the endpoint as a sentence names it.
         value: gives a run's value; None where it has none.
-        problem: the reason why no value can show a difference; empty: some can.
+        problem: the reason why there is no value; empty: there are some.
+        alike: the reason why no two values can differ; empty: some can.
         notes: sentences that a reader of the values must know.
     """
 
@@ -154,8 +158,9 @@ class _Definition:
     unit: str
     label: str
     value: Callable[[RunKey], float | None]
-    problem: str
-    notes: tuple[str, ...]
+    problem: str = ""
+    alike: str = ""
+    notes: tuple[str, ...] = ()
 
     def measured(
         self,
@@ -188,7 +193,7 @@ def _define_final(runs: Runs, name: str, run_keys: list[RunKey]) -> _Definition:
         UNITS[metric],
         label,
         lambda run_key: final_value(runs, run_key, metric, split),
-        *_divergence(runs, run_keys),
+        **_divergence(runs, run_keys),
     )
 
 
@@ -201,20 +206,20 @@ def _define_area(runs: Runs, name: str, run_keys: list[RunKey]) -> _Definition:
         UNITS[metric],
         f"mean validation {METRIC_NAMES[metric]} over training",
         lambda run_key: curve_area(runs, run_key, metric, start, end),
-        *_divergence(runs, run_keys),
+        **_divergence(runs, run_keys),
     )
 
 
-def _divergence(runs: Runs, run_keys: list[RunKey]) -> tuple[str, tuple[str, ...]]:
-    """The problem and the notes of runs that diverged, for an endpoint that ends at chance."""
+def _divergence(runs: Runs, run_keys: list[RunKey]) -> dict[str, Any]:
+    """What runs that diverged mean for an endpoint that ends at chance: `alike` and `notes`."""
     count = sum(runs[run_key].status == "diverged" for run_key in run_keys)
     if not count:
-        return "", ()
-    problem = "every run diverged" if count == len(run_keys) else ""
+        return {}
     subject = f"{count} runs that diverged count" if count > 1 else "1 run that diverged counts"
+    note = f"{subject} as {runs.chance(runs.sweep.metric):.3g}, chance"
     if runs.sweep.metric == "top1" and runs.top1_chance is None:
-        return problem, (f"{subject} as 0, since the number of classes is not recorded",)
-    return problem, (f"{subject} as {runs.chance(runs.sweep.metric):.3g}, chance",)
+        note = f"{subject} as 0, since the number of classes is not recorded"
+    return {"alike": "every run diverged" if count == len(run_keys) else "", "notes": (note,)}
 
 
 def _define_steps(runs: Runs, claim: RecordedClaim, run_keys: list[RunKey]) -> _Definition:
@@ -229,16 +234,16 @@ def _define_steps(runs: Runs, claim: RecordedClaim, run_keys: list[RunKey]) -> _
         )
         return _Definition(
             STEPS_TO_TARGET, "steps", f"steps to a {validation}", lambda _: None,
-            f"there is no target: {why}" if run_keys else "", (),
+            f"there is no target: {why}" if run_keys else "",
         )  # fmt: skip
     crossings = {run_key: crossing(runs, run_key, metric, target, budget) for run_key in run_keys}
     kinds = Counter(found.kind for found in crossings.values() if found)
     everything, misses, first = kinds.total(), kinds["not_reached"], kinds["first"]
-    problem, notes = "", []
+    alike, notes = "", []
     if everything and misses == everything:
-        problem = f"no run reached {target}"
+        alike = f"no run reached {target}"
     elif everything and first == everything:
-        problem = f"every run had reached {target} at its first evaluation"
+        alike = f"every run had reached {target} at its first evaluation"
     if misses:
         notes.append(
             f"{misses} of {everything} runs count with the whole budget of {budget:,.0f} steps"
@@ -253,8 +258,8 @@ def _define_steps(runs: Runs, claim: RecordedClaim, run_keys: list[RunKey]) -> _
         "steps",
         f"steps to {target} {validation}",
         lambda run_key: found.steps if (found := crossings[run_key]) else None,
-        problem,
-        tuple(notes),
+        alike=alike,
+        notes=tuple(notes),
     )
 
 
