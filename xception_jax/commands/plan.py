@@ -91,6 +91,9 @@ def plan(
             continue
         costs.append((arm, cost))
         notes += [f"{arm}: {name} changes nothing in this model" for name in cost.unused]
+        if config.optimizer.warmup_epochs >= config.train.epochs:
+            warmup = f"optimizer.warmup_epochs={config.optimizer.warmup_epochs:g}"
+            notes.append(f"{arm}: {warmup} is all of the run, below its learning rate")
     if refusal and not costs:
         raise refusal
     tuning = () if refusal else _tuning_lines(experiment, settings)
