@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,9 +213,11 @@ def test_what_a_batch_system_has_stays_as_it_was_submitted(planned, tmp_path):
 
 def test_the_same_command_submits_nothing_that_a_batch_system_has(planned, tmp_path):
     """Ten runs, four at a time: the rest would make packs of three once the first have begun."""
-    arms = {"none": {}}
+    arms: dict[str, dict[str, Any]] = {"none": {}}
     experiment, base = Experiment("x", "", "b.py", arms=arms, seeds=10), planned[0].config
-    runs, queue, submitted = plan_runs(experiment, base), {}, []
+    runs = plan_runs(experiment, base)
+    queue: dict[int, str] = {}
+    submitted: list[list[int]] = []
 
     class Array:
         def status(self):
@@ -230,13 +233,14 @@ def test_the_same_command_submits_nothing_that_a_batch_system_has(planned, tmp_p
 
     write_ledger(tmp_path, experiment, base, runs, "sweep")
     execution = Execution(tmp_path, Engine("slurm", None, None, None, None), sizes, lambda: False)
-    assert execution.submit(Array(), runs)
+    array: Any = Array()
+    assert execution.submit(array, runs)
     for run in runs[:4]:
         begin(tmp_path, run)
-    assert execution.submit(Array(), runs)
+    assert execution.submit(array, runs)
     assert submitted == [[4, 4, 2]]
     queue.clear()  # cancelled
-    assert execution.submit(Array(), runs)
+    assert execution.submit(array, runs)
     assert submitted[1:] == [[4, 3, 3]]
 
 
