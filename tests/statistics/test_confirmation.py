@@ -175,6 +175,21 @@ def test_what_cannot_be_confirmed_is_refused_in_a_line(study: Study, tmp_path: P
     assert not (tmp_path / "again").exists()
 
 
+def test_a_directory_confirms_one_sweep(study: Study, tmp_path: Path) -> None:  # noqa: F811
+    """Also where another one is of the same experiment and has the same seeds."""
+    study.sweep()
+    assert confirm(study, tmp_path / "again")[0] == 0
+    first, study.home = study.home, tmp_path / "other"
+    study.sweep()
+    study.trained.clear()
+    code, _, err = confirm(study, tmp_path / "again")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"holds another sweep, and no confirmation of {study.home}" in err
+    study.home = first.rename(tmp_path / "moved")
+    assert confirm(study, tmp_path / "again")[0] == 0
+    assert not study.trained
+
+
 def test_the_first_seed_can_be_chosen(study: Study) -> None:  # noqa: F811
     study.trainable = 1000
     study.sweep("--first-seed", 100, "--seeds", 5)

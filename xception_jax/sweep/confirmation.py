@@ -11,6 +11,7 @@ from xception_jax.errors import InputError
 from xception_jax.records import STEPS_TO_TARGET, SWEEP
 from xception_jax.runtime.run_directory import now
 from xception_jax.sweep.contrast_claims import AnyClaim, read_claim
+from xception_jax.sweep.declarations import identify_sweep
 from xception_jax.sweep.experiment import Experiment, PlannedSweep, plan_sweep
 from xception_jax.sweep.ledger import read_ledger
 from xception_jax.sweep.recorded import load_recorded
@@ -77,8 +78,15 @@ def describe_original(
         seeds: the seeds it has used.
         claims: the verdicts, see `statistics.confirmation.kept_verdicts`.
     """
+    sweep = identify_sweep(read_ledger(directory / SWEEP))
     return with_checksum(
-        {"directory": str(directory), "at": now(), "seeds": list(seeds), "claims": list(claims)}
+        {
+            "directory": str(directory),
+            "sweep": sweep,
+            "at": now(),
+            "seeds": list(seeds),
+            "claims": list(claims),
+        }
     )
 
 
@@ -97,9 +105,12 @@ def require_fresh(
     if not (workdir / SWEEP).is_file():
         return None
     recorded = read_ledger(workdir / SWEEP)
-    confirms = recorded.get("confirms")
-    if not isinstance(confirms, dict) or recorded["experiment"].get("seeds") != list(
-        experiment.all_seeds
+    confirms, seeds = recorded.get("confirms"), list(experiment.all_seeds)
+    original = identify_sweep(read_ledger(directory / SWEEP))
+    if (
+        not isinstance(confirms, dict)
+        or recorded["experiment"].get("seeds") != seeds
+        or confirms.get("sweep", original) != original  # an older version did not record it
     ):
         reason = f"holds another sweep, and no confirmation of {directory}"
         raise InputError("--workdir", str(workdir), reason)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.checksums import digest, with_checksum
+from xception_jax.json_values import as_list, as_mapping
 from xception_jax.lock import is_locked
 from xception_jax.records import ENDED, METRICS_LOG, REPORT, RUN, RUNS
 from xception_jax.regular_files import read_regular
@@ -98,6 +99,17 @@ def _has_rows(table: Path) -> bool:
 
 def _has_content(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
+
+
+def identify_sweep(recorded: Mapping[str, Any]) -> str:
+    """A digest that tells a sweep from any other, of the same experiment too; it never changes.
+
+    Args:
+        recorded: content of `sweep.json`.
+    """
+    first = next(iter(as_list(recorded.get("declarations"))), None)
+    name = as_mapping(recorded.get("experiment")).get("name")
+    return digest([name, recorded.get("created"), as_mapping(first).get("sha256")])
 
 
 def with_declaration(

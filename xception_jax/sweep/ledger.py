@@ -37,6 +37,7 @@ from xception_jax.sweep.declarations import (
     with_declaration,
 )
 from xception_jax.sweep.experiment import Experiment, PlannedRun
+from xception_jax.sweep.reconciliation import find_conflict, require_no_gap
 from xception_jax.sweep.tuning_runs import describe_point, read_tuning_rows
 
 # Fields of the runs and the packs in `sweep.json`.
@@ -65,7 +66,7 @@ class RunStatus:
 
 
 def require_same_sweep(
-    directory: Path, experiment: Experiment, runs: Iterable[PlannedRun]
+    directory: Path, experiment: Experiment, base: Config, runs: Iterable[PlannedRun]
 ) -> dict[str, Any]:
     """Checks that `directory` is, or can become, the directory of this sweep.
 
@@ -76,13 +77,15 @@ def require_same_sweep(
     Args:
         directory: the directory.
         experiment: experiment of the sweep.
+        base: the config from which the arms start.
         runs: runs of the sweep.
 
     Returns:
         The content of `sweep.json`; empty: nothing is recorded yet.
 
     Raises:
-        InputError: the directory cannot be written, or holds a single run or another sweep.
+        InputError: the directory cannot be written, or holds a single run or another sweep; or the
+            seeds would leave one out.
     """
     files.require_writable(directory)
 
@@ -97,25 +100,13 @@ def require_same_sweep(
     recorded = read_whole_ledger(directory / SWEEP)
     if ARCHIVED in recorded:
         refuse("an archive, in which nothing is trained")
-    name = recorded["experiment"].get("name")
-    if name != experiment.name:
-        refuse(f"another sweep: its experiment is {name!r}, not {experiment.name!r}")
-    tune = None if experiment.tune is None else experiment.tune.describe()
-    if recorded["experiment"].get("tune") != tune:
-        refuse("another sweep: what it tunes, or the values that it tries, are others")
-    ids = {(row["arm"], row["seed"]): row["id"] for row in recorded["runs"]}
-    base = recorded["experiment"].get("base")
-    for run in runs:
-        if ids.get((run.arm, run.seed), run.id) != run.id:
-            if base != experiment.base:
-                refuse(f"another sweep: its base config is {base!r}, not {experiment.base!r}")
-            refuse(f"another sweep: its {run.arm!r} with seed {run.seed} has other settings")
-    if missing := {arm for arm, _ in ids} - set(experiment.arms):
-        refuse(f"another sweep: it has the arm {min(missing)!r}")
+    if conflict := find_conflict(recorded, experiment, base, runs):
+        refuse(f"another sweep: {conflict}")
     known = read_known(directory)
-    others = fixed_seeds(directory, recorded, known) - set(experiment.all_seeds)
-    if experiment.looks and others:
+    fixed = fixed_seeds(directory, recorded, known)
+    if experiment.looks and (others := fixed - set(experiment.all_seeds)):
         refuse(f"a sweep with other seeds, such as {min(others)}, than those of the looks")
+    require_no_gap(recorded["experiment"].get("seeds", []), fixed, experiment)
     declared = declared_looks(recorded["experiment"])
     if declared != declared_looks(experiment.describe()) and known.has_results:
         reason = "cannot change once there are results; choose another --workdir"
@@ -151,7 +142,7 @@ def write_ledger(
         InputError: see `require_same_sweep`.
     """
     runs = list(runs)
-    recorded = require_same_sweep(directory, experiment, runs)
+    recorded = require_same_sweep(directory, experiment, base, runs)
     known = read_known(directory)
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs
