@@ -6,8 +6,9 @@ This is the one module that imports fsspec, and it does so only for a URL. A URL
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from xception_jax.cache import cache_directory
@@ -94,12 +95,8 @@ class Store:
 
     def write(self, name: str, content: bytes) -> None:
         """Creates or replaces an object: whole, or not at all."""
-        path = self._path(name)
-        if self._is_local:
-            self._filesystem.pipe_file(f"{path}.partial", content)
-            self._filesystem.mv(f"{path}.partial", path)
-        else:
-            self._filesystem.pipe_file(path, content)
+        with self._whole(name) as target:
+            self._filesystem.pipe_file(target, content)
 
     def get(self, names: Iterable[str], directory: Path) -> None:
         """Copies objects to files of the same names.
@@ -116,15 +113,10 @@ class Store:
         with ThreadPoolExecutor(_CONCURRENT_TRANSFERS) as pool:
             list(pool.map(lambda name: self._get(name, directory / name), names))
 
-    def put(self, names: Iterable[str], directory: Path) -> list[str]:
-        """Copies files to objects of the same names.
-
-        Returns:
-            The names, without those of files that were deleted meanwhile.
-        """
+    def put(self, names: Iterable[str], directory: Path) -> None:
+        """Copies files to objects of the same names, each created whole or not at all."""
         with ThreadPoolExecutor(_CONCURRENT_TRANSFERS) as pool:
-            sent = pool.map(lambda name: name if self._put(name, directory / name) else "", names)
-            return list(filter(None, sent))
+            list(pool.map(lambda name: self._put(name, directory / name), names))
 
     def delete(self, names: Iterable[str]) -> None:
         """Deletes objects; names of objects that do not exist are ignored."""
@@ -139,14 +131,19 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._filesystem.get_file(self._path(name), str(path))
 
-    def _put(self, name: str, path: Path) -> bool:
-        try:
-            self._filesystem.put_file(str(path), self._path(name))
-        except FileNotFoundError:
-            if path.exists():  # it is the bucket that does not exist
-                raise
-            return False  # an old checkpoint, deleted meanwhile
-        return True
+    def _put(self, name: str, path: Path) -> None:
+        with self._whole(name) as target:
+            self._filesystem.put_file(str(path), target)
+
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[str]:
+        """The path to write an object to, such that nobody reads a part of it."""
+        path = self._path(name)
+        if not self._is_local:  # stores do that by themselves
+            yield path
+            return
+        yield f"{path}.partial"
+        self._filesystem.mv(f"{path}.partial", path)
 
     def _require_safe(self, name: str) -> None:
         """Raises `InputError` unless a name is relative, stays inside and can be printed.
