@@ -163,10 +163,10 @@ class Store:
         return InputError("directory", self.url, f"holds a name that leads out of it: {shown}")
 
 
-def kept_for(url: str, purpose: str) -> Path:
-    """The directory below this machine's cache that is kept for a URL and a purpose."""
+def kept_for(url: str, directory: Path) -> Path:
+    """The directory below another one that is kept for a URL."""
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
-    return cache_directory() / purpose / digest / (PurePosixPath(url).name or "store")
+    return directory / digest / (PurePosixPath(url).name or "store")
 
 
 def fetched(field: str, url: str) -> Path:
@@ -182,7 +182,7 @@ def fetched(field: str, url: str) -> Path:
         InputError: the store cannot be read, or has nothing at the URL.
     """
     url = str(url_of(url))
-    directory = kept_for(url, "fetched")
+    directory = kept_for(url, cache_directory() / "fetched")
     with refused(field, url, "cannot be read"):
         store = Store(url)
         sizes = store.sizes()
