@@ -6,29 +6,43 @@ This is the one module that imports fsspec, and it does so only for a URL. A URL
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from xception_jax.cache import cache_directory
-from xception_jax.errors import InputError, refused, require_no_password
+from xception_jax.errors import InputError, nearest_name, refused, require_no_password
+from xception_jax.lock import locked
 
-_URL = re.compile(r"(gs|gcs|s3|s3a|abfs|az|memory|file):/+(.+)", re.DOTALL)
+_SCHEMES = ("gs", "gcs", "s3", "s3a", "abfs", "az", "memory", "file")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONCURRENT_TRANSFERS = 16  # most objects are small
 
 
 def url_of(location: Path | str) -> str | None:
-    """The URL that `location` is; None: it is a directory of this machine."""
+    """The URL that `location` is; None: it is a directory of this machine.
+
+    Raises:
+        InputError: the URL has a scheme that is not supported, or is none of a directory.
+    """
     match = _URL.fullmatch(str(location))
     if match is None:
         return None
     require_no_password("directory", match[0])
-    if ".." in match[2].split("/"):  # as a directory of this machine it would be another one
-        raise InputError("directory", match[0], "is no URL of a directory: it holds '..'")
     scheme, rest = match.groups()
+    if scheme not in _SCHEMES:  # as a directory of this machine it would be mirrored nowhere
+        nearest = nearest_name(scheme, _SCHEMES)
+        schemes = ", ".join(f"{known}://" for known in _SCHEMES)
+        hint = None if nearest is None else f"{nearest}://{rest}"
+        raise InputError("directory", match[0], f"must begin with one of {schemes}", hint)
+    if not rest:
+        raise InputError("directory", match[0], "is no URL of a directory: it names none")
+    if ".." in rest.split("/"):  # as a directory of this machine it would be another one
+        raise InputError("directory", match[0], "is no URL of a directory: it holds '..'")
     return f"{scheme}://{'/' if scheme == 'file' else ''}{rest.rstrip('/')}"
 
 
@@ -172,7 +186,8 @@ def kept_for(url: str, directory: Path) -> Path:
 def fetched(field: str, url: str) -> Path:
     """A copy on this machine of a data set in a store, which does not change.
 
-    Files fetched before are kept if their names and sizes are those in the store.
+    Files fetched before are kept if their names and sizes are those in the store. Of processes that
+    start at once the first one fetches, and the others wait.
 
     Args:
         field: the setting that holds the URL, for error messages.
@@ -188,13 +203,24 @@ def fetched(field: str, url: str) -> Path:
         sizes = store.sizes()
         if not sizes:
             raise InputError(field, url, "there is nothing")
-        missing = [name for name, size in sizes.items() if _size(directory / name) != size]
-        partial = directory.with_name(f"{directory.name}.partial")
-        store.get(missing, partial)
-        for name in missing:
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (partial / name).replace(directory / name)
+        if _missing(sizes, directory):
+            with locked(directory.parent, field=field, wait=True):
+                _fetch(store, _missing(sizes, directory), directory)
     return directory
+
+
+def _missing(sizes: Mapping[str, int], directory: Path) -> list[str]:
+    return [name for name, size in sizes.items() if _size(directory / name) != size]
+
+
+def _fetch(store: Store, names: Sequence[str], directory: Path) -> None:
+    """Copies objects to files, each of which appears when it is whole."""
+    partial = directory.with_name(f"{directory.name}.partial")
+    store.get(names, partial)
+    for name in names:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (partial / name).replace(directory / name)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _size(path: Path) -> int | None:
