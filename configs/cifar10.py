@@ -1,6 +1,6 @@
 """A small Xception on CIFAR-10, for one accelerator.
 
-    pip install "xception-jax[prepare]"
+    .venv/bin/pip install -e ".[prepare]"
     xception-jax data prepare cifar10
     xception-jax train configs/cifar10.py --workdir results/cifar10
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.cache import _usable, cache_directory
 from xception_jax.commands.process import prepare_jax
 
@@ -63,6 +64,22 @@ def test_without_a_usable_home_the_process_goes_on(home, obstacle, monkeypatch, 
     assert used.is_dir()
     assert home not in used.parents
     assert "the cache is not used" in caplog.text
+
+
+@pytest.mark.parametrize("parent", ["home", ""])
+def test_without_a_usable_home_a_store_is_refused_before_any_work(home, parent, monkeypatch, call):
+    """What could not be sent at the end would be deleted with the temporary directory."""
+    if parent:
+        (home / "xception_jax").touch()
+    else:
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", lambda: Path("/proc/nowhere"))
+    url = f"file://{home}/bucket/run"
+    code, _, err = call("train", CONFIG, *SHRUNK, "--workdir", url)
+    assert code == 2
+    assert f"the working copy of {url} would be deleted with this process" in err
+    assert "set XDG_CACHE_HOME to a directory of yours that lasts" in err
+    assert not (home / "bucket").exists()
 
 
 def test_a_file_that_others_can_write_to_is_not_trusted(home, caplog):

@@ -2,14 +2,17 @@
 
 import io
 import os
+import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 from rich.table import Table
 
+from tests.programs import program
 from tests.synthetic_sweep import finished_sweep, new_sweep  # noqa: F401 - fixtures of these tests
 from xception_jax.commands.process import interruptible
 from xception_jax.commands.terminal import SafeConsole, open_console
@@ -81,6 +84,29 @@ def test_a_console_whose_reader_left_goes_on():
         console.print("first")
         console.print("second")
         assert console.quiet
+
+
+@pytest.mark.parametrize(("hearing", "is_asked"), [("hears", True), ("ignores", False)])
+def test_who_loses_the_terminal_goes_on_to_the_end(tmp_path, hearing, is_asked):
+    """Closed, or cut off with ssh: whatever is written to the terminal fails from then on."""
+    master, terminal = pty.openpty()
+    report = tmp_path / "report"
+    process = subprocess.Popen(
+        program("outlive_terminal", report, hearing),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    end = time.monotonic() + 120
+    while not report.exists() or not report.read_text():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.close(master)
+    assert process.wait(timeout=120) == 0
+    assert report.read_text() == f"stop asked: {is_asked}, quiet: True and True"
 
 
 @pytest.fixture

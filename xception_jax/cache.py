@@ -13,9 +13,10 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from xception_jax.errors import printable
+from xception_jax.errors import InputError, printable
 
 _NAME = "xception_jax"
+_VARIABLE = "XDG_CACHE_HOME"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
@@ -26,11 +27,30 @@ def cache_directory() -> Path:
     If that cannot be used, it is a temporary directory, which is removed when the process ends. The
     reason is logged once.
     """
-    return _usable(os.environ.get("XDG_CACHE_HOME", ""))
+    return _usable(os.environ.get(_VARIABLE, ""))[0]
+
+
+def lasting_cache_directory(use: str) -> Path:
+    """Returns the same directory, for files that have to outlast this process.
+
+    Args:
+        use: what they are, for the message.
+
+    Raises:
+        InputError: the directory cannot be used.
+    """
+    parent = os.environ.get(_VARIABLE, "")
+    directory, reason = _usable(parent)
+    if reason:
+        lost = f"{use} would be deleted with this process, whether it was sent or not"
+        hint = f"set {_VARIABLE} to a directory of yours that lasts"
+        raise InputError(_VARIABLE, parent or None, f"{reason}: {lost}; {hint}")
+    return directory
 
 
 @lru_cache
-def _usable(parent: str) -> Path:
+def _usable(parent: str) -> tuple[Path, str]:
+    """The directory and, if it is a temporary one, the reason."""
     try:
         directory = Path(parent or Path.home() / ".cache") / _NAME
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,13 +59,13 @@ def _usable(parent: str) -> Path:
     except (OSError, RuntimeError) as error:  # there is no home, or it cannot be read
         reason = f"{' '.join(str(error).split())}"
     if not reason:
-        return directory
+        return directory, ""
     logging.getLogger(__name__).warning(
         "the cache is not used, so programs are compiled again: %s", reason
     )
     temporary = tempfile.mkdtemp(prefix=f"{_NAME}-")
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    return Path(temporary)
+    return Path(temporary), reason
 
 
 def _close(directory: Path) -> None:

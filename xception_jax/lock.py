@@ -77,9 +77,16 @@ def is_locked(directory: Path) -> bool:
     with suppress(OSError), open_for_reading(directory / EXCLUSIVE) as file:
         return _is_fresh(file.fileno())
     with suppress(OSError), open_for_reading(directory / LOCK) as file:  # absent, or not readable
-        if not _try_lock(file.fileno()):
+        entry = _content(file.fileno())
+        # Two that ask at once do not lock each other out of a shared lock, and NFS gives no other
+        # to a file that was opened for reading.
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
-        return _is_fresh(file.fileno()) and _names_another_host(_content(file.fileno()))
+        except OSError:  # the file system cannot say: whoever ended well has emptied the file
+            return _is_fresh(file.fileno()) and bool(entry)
+        return _is_fresh(file.fileno()) and _names_another_host(entry)
     return False
 
 

@@ -111,8 +111,9 @@ def remount(place: Path, options: str) -> None:
 def test_disk_full(command, reference, tmpfs, record_property):
     """A file system of three sizes too small for the sweep, then of one large enough."""
     sweep = tmpfs / "sweep"
-    for size in ("40k", "1200k", "2500k"):
-        remount(tmpfs, f"size={size}")
+    pages = sum(-(-path.stat().st_size // 4096) for path in reference("off").rglob("*"))
+    for share in (0.02, 0.4, 0.8):
+        remount(tmpfs, f"size={max(10, int(share * pages)) * 4}k")
         one = command(*sweep_words(sweep, "off"))
         assert one.finish() == 1, one.err
         assert len(one.err.splitlines()) <= 1, one.err
@@ -127,7 +128,9 @@ def test_disk_full(command, reference, tmpfs, record_property):
 )
 def test_no_files_left(command, reference, tmpfs, record_property):
     """A file system with space that runs out of inodes, at six numbers of them."""
-    sweep, numbers = tmpfs / "sweep", (8, 14, 20, 40, 80, 120)
+    sweep = tmpfs / "sweep"
+    entries = len(list(reference("off").rglob("*")))
+    numbers = [max(8, int(share * entries)) for share in (0, 0.05, 0.1, 0.2, 0.5, 0.8)]
     for number in numbers:
         remount(tmpfs, f"size=200m,nr_inodes={number}")
         one = command(*sweep_words(sweep, "off"))

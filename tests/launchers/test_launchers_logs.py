@@ -1,6 +1,8 @@
 """Logs of workers in somebody else's directory: no link there is followed, no pipe waited for."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -62,3 +64,16 @@ def test_a_batch_script_is_written_through_no_link(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="symbolic link"):
         SlurmArray(tmp_path, most=None, options="").submit([unit])
     assert victim.read_text() == "precious"
+
+
+def test_a_batch_script_names_any_directory(tmp_path, monkeypatch):
+    """Slurm reads the options as a shell reads words, and then replaces what follows a percent."""
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/true")
+    home = tmp_path / "all 50% & 100%a 'of' it #1"
+    unit = Unit(0, "none-s0", (), QUIET, home / "workers" / "0.log")
+    script = SlurmArray(home, most=None, options="").render([unit])
+    words = [word for line in script.splitlines() for word in shlex.split(line, comments=False)]
+    assert f"--chdir={home}" in words
+    (output,) = (word for word in words if word.startswith("--output="))
+    replaced = re.sub("%[%a]", lambda of: {"%%": "%", "%a": "0"}[of[0]], output)
+    assert replaced == f"--output={unit.log}"

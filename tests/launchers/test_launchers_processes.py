@@ -162,6 +162,7 @@ def test_resources_of_ray():
     assert parse_resources("") == {"CPU": 1.0}
     assert parse_resources("TPU=4") == {"CPU": 1.0, "TPU": 4.0}
     assert parse_resources("GPU=0.25,CPU=2") == {"CPU": 2.0, "GPU": 0.25}
+    assert parse_resources("bigram=1") == {"CPU": 1.0, "bigram": 1.0}  # nodes may have any of these
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,7 @@ def test_resources_of_ray():
         (("--launcher", "ray", "--resources", "GPU"), "must be like TPU=4"),
         (("--launcher", "ray", "--resources", "GPU=-1"), "must be like TPU=4"),
         (("--launcher", "ray", "--resources", "TPU=2.5"), "nearest valid value: 'TPU=2'"),
+        (("--launcher", "ray", "--resources", "CPU=2,gpu=1"), "nearest valid value: 'GPU=1'"),
         (("--retries", "2"), "goes with --launcher local or ray"),
         (("--launcher", "slurm", "--sbatch", "'"), "is no list of options"),
     ],

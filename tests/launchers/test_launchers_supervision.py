@@ -4,12 +4,14 @@ A fake launcher stands for the engine; `test_launchers_processes.py` has real pr
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from xception_jax import lock
 from xception_jax.launchers import Ended, Unit, supervision
 from xception_jax.launchers.supervision import Stopped, Supervisor
 from xception_jax.lock import locked
@@ -127,6 +129,49 @@ def test_pre_emption_does_not_count(units, ended):
     assert {record(unit)["status"] for unit in units} == {"done"}
 
 
+def test_a_unit_is_pre_empted_as_often_as_it_takes(units, monkeypatch):
+    monkeypatch.setattr(supervision, "_LONGEST_WAIT", 60.0)
+    monkeypatch.setattr(
+        supervision.Supervisor, "_wait", lambda self, unit, _: self._waiting.append(unit)
+    )
+    engine = Engine(lambda unit, attempt, _: PRE_EMPTED if attempt < 1100 else DONE)
+    supervise(units[:1], engine)
+    assert record(units[0])["status"] == "done"
+
+
+@pytest.mark.parametrize("is_alive", [False, True])
+def test_a_worker_killed_on_another_host_is_recorded_once_its_lock_runs_out(
+    units, monkeypatch, is_alive
+):
+    """Its entry looks alive for a while; one that stays alive is of another process."""
+    run_dir = units[0].run_dirs[0]
+    run_directory.update_run(run_dir, status="running")
+    monkeypatch.setattr(supervision, "_LOCK_SECONDS", 1.0)
+    asked: list[str] = []
+
+    def script(unit, attempt, node):
+        if unit.number:
+            return DONE
+        entry = "process 7 on node-7 since 2026-11-30T08:00:00+00:00, renewed 3 times\n"
+        (run_dir / ".lock").write_text(entry)
+        return KILLED
+
+    def is_locked(home):
+        if home != run_dir or not (home / ".lock").exists():
+            return False
+        asked.append(record(units[0])["status"])
+        if len(asked) == 20 and not is_alive:
+            os.utime(home / ".lock", (0, 0))
+        return lock.is_locked(home)
+
+    monkeypatch.setattr(supervision, "is_locked", is_locked)
+    messages = supervise(units[:2], Engine(script), retries=0)
+    assert messages[-1] == "arm-s0: recorded as failed once the lock of its worker runs out"
+    assert set(asked) == {"running"}
+    assert record(units[0])["status"] == ("running" if is_alive else "failed")
+    assert (run_dir / "failure.txt").exists() != is_alive
+
+
 def test_exit_75_of_a_run_that_has_ended_is_no_reason_to_start_it_again(units):
     def script(unit, attempt, _):
         run_directory.update_run(unit.run_dirs[0], status="diverged")
@@ -198,13 +243,13 @@ def test_a_unit_in_use_is_waited_for_and_not_started(units, tmp_path):
 
     def warn(line: str) -> None:
         messages.append(line)
-        lock.__exit__(None, None, None)
+        held.__exit__(None, None, None)
         run_directory.update_run(
             units[2].run_dirs[0], status="done", result=RESULT
         )  # by whoever held it
 
-    lock = locked(units[2].run_dirs[0])
-    lock.__enter__()
+    held = locked(units[2].run_dirs[0])
+    held.__enter__()
     Supervisor(units, engine, retries=0, warn=warn).run(lambda: False)
     assert messages == ["arm-s2 is in use by another process; it is waited for"]
     assert 2 not in engine.attempts

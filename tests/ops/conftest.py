@@ -44,7 +44,6 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     assert native.load(library)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(depthwise.DEPTHWISE_IMPLEMENTATIONS, "native", depthwise._native)
-        names = dict.fromkeys((*convolution.CONVOLUTION_IMPLEMENTATIONS, "native"))
-        patch.setattr(convolution, "CONVOLUTION_IMPLEMENTATIONS", tuple(names))
+        patch.setitem(convolution.CONVOLUTION_IMPLEMENTATIONS, "native", convolution._native)
         patch.setitem(normalization.NORM_IMPLEMENTATIONS, "native", normalization._native)
         yield

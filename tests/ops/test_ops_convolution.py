@@ -67,7 +67,7 @@ def test_pointwise_is_a_matrix_product_at_every_stride(
 @given(
     **convolutions,
     dtype=st.sampled_from(["float32", "bfloat16"]),
-    implementation=st.sampled_from(CONVOLUTION_IMPLEMENTATIONS),
+    implementation=st.sampled_from(list(CONVOLUTION_IMPLEMENTATIONS)),
 )
 def test_convolution_is_that_of_loops(*, implementation, dtype, **case):
     convolve = partial(

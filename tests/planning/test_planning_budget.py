@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.shrunk import CONFIG
 from xception_jax.config import load_config, resolve
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
@@ -77,7 +78,14 @@ def test_plan_lists_what_cannot_be_built_and_what_changes_nothing(call, tmp_path
     assert "cannot be built: model.segments=7: must divide" in out
     assert "model.intermediate_activation changes nothing in this model" in out
     assert "averaged: model.norm_momentum changes nothing in this model" in out
+    assert "is all of the run" not in out
     assert "moving: model.norm_momentum" not in out
+
+
+def test_a_warm_up_as_long_as_the_run_is_pointed_out(call) -> None:
+    code, out, _ = call("plan", CONFIG, "train.epochs=1", "optimizer.warmup_epochs=1")
+    assert code == 0
+    assert f"{CONFIG.stem}: optimizer.warmup_epochs=1 is all of the run" in out
 
 
 def test_plan_of_the_papers_own_setting_needs_no_data(call, tmp_path: Path, monkeypatch):

@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from tests.remote.remote_runs import assert_same_as_local, finish, wait_for_rows
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 from xception_jax.errors import InputError
-from xception_jax.remote import copied, mirrored, url_of
+from xception_jax.remote import copied, fetched, mirrored, url_of
 from xception_jax.remote.store import Store
 
 LONG = ("train.epochs=40", "train.evaluate_every_epochs=2", "checkpoint.every_epochs=2")
@@ -204,20 +205,6 @@ def test_what_could_not_be_uploaded_is_uploaded_by_the_next_command(tmp_path, mo
     assert Store(url).read("config.json") == b"{}"
 
 
-def test_a_lease_that_another_took_over_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    url = f"memory://{tmp_path.name}/taken"
-    with (
-        pytest.raises(OSError, match="was taken over by another process") as failure,
-        mirrored(Path(url), print) as local,
-    ):
-        (local / "run.json").write_text("{}")
-        Store(url).write(".lease.json", b'{"session": "another"}')
-    assert "same command" not in str(failure.value)
-    assert Store(url).read(".lease.json") == b'{"session": "another"}'
-    assert "run.json" not in Store(url).sizes()
-
-
 def test_an_interrupted_download_is_not_taken_for_the_whole(tmp_path, monkeypatch):
     """If it were, the next command would delete the other half in the store."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a"))
@@ -246,14 +233,17 @@ def test_an_interrupted_download_is_not_taken_for_the_whole(tmp_path, monkeypatc
 def test_what_other_commands_uploaded_stays(tmp_path, monkeypatch):
     """A report written elsewhere stays; a checkpoint that this machine has deleted does not."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    url = f"memory://{tmp_path.name}/others"
+    url, mark = f"memory://{tmp_path.name}/others", "checkpoints/{}/_CHECKPOINT_METADATA"
     with mirrored(Path(url), print) as local:
-        (local / "run.json").write_text("{}")
-    for name in ("report/index.html", "checkpoints/3/_CHECKPOINT_METADATA"):
+        (local / mark.format(4)).parent.mkdir(parents=True)
+        for name in ("run.json", mark.format(4)):
+            (local / name).write_text("{}")
+    for name in ("report/index.html", mark.format(3)):
         Store(url).write(name, b"x")
     with mirrored(Path(url), print):
         pass
-    assert Store(url).sizes().keys() == {".lease.json", "run.json", "report/index.html"}
+    ours = {".lease.json", "run.json", mark.format(4)}
+    assert Store(url).sizes().keys() == ours | {"report/index.html"}
 
 
 def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
@@ -261,11 +251,11 @@ def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     prepare("fashion_mnist_mini", str(tmp_path / "bucket"))
-    fetched = []
+    names = []
     get = Store._get
 
     def note(self, name, *args):
-        fetched.append(name)
+        names.append(name)
         return get(self, name, *args)
 
     monkeypatch.setattr(Store, "_get", note)
@@ -273,9 +263,41 @@ def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
     for _ in range(2):
         source = load("fashion_mnist_mini", directory=url)
         assert len(source.splits["test"]) == 2000
-    assert len(fetched) == len(set(fetched)) > 2
+    assert len(names) == len(set(names)) > 2
     with pytest.raises(InputError, match="there is nothing"):
         load("cifar10", directory=url)
+
+
+def test_of_two_that_fetch_at_once_one_waits(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = f"memory://{tmp_path.name}/data"
+    contents = {f"{part}/name": part.encode() * 1000 for part in "abc"}
+    for name, content in contents.items():
+        Store(url).write(name, content)
+    fetching, waiting, names = threading.Event(), threading.Event(), []
+
+    def get_slowly(self: Store, name: str, path: Path) -> None:
+        names.append(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents[name][:500])
+        fetching.set()
+        waiting.wait(5)
+        path.write_bytes(contents[name])
+
+    def wait(_: float) -> None:
+        waiting.set()
+        fetching.wait()
+
+    monkeypatch.setattr(Store, "_get", get_slowly)
+    monkeypatch.setattr("xception_jax.lock.time.sleep", wait)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(fetched, "data.directory", url)
+        assert fetching.wait(60)
+        second = pool.submit(fetched, "data.directory", url)
+        for copy in (first.result(), second.result()):
+            assert {name: (copy / name).read_bytes() for name in contents} == contents
+    assert sorted(names) == sorted(contents)
+    assert sorted(path.name for path in copy.parent.iterdir()) == [".lock", "data"]
 
 
 @pytest.mark.parametrize(
@@ -314,7 +336,36 @@ def test_a_url_is_recognized_as_text_and_as_a_path(location, url):
     assert url_of(location) == url
 
 
-@pytest.mark.parametrize("location", ["s3://bucket/..", Path("memory:/a/../b"), "file:///tmp/.."])
+@pytest.mark.parametrize(
+    ("location", "nearest"),
+    [
+        ("S3://b/x", "'s3://b/x'"),
+        (Path("s3n://b/x"), "'s3://b/x'"),
+        (Path("GS://b/x"), "'gs://b/x'"),
+        ("hdfs://name/x", None),
+        (Path("wasb://b/x"), None),
+        ("https://storage.googleapis.com/b/x", None),
+    ],
+)
+def test_a_scheme_that_is_not_known_is_refused(location, nearest):
+    """As a directory of this machine it would be made here, and mirrored nowhere."""
+    with pytest.raises(InputError, match="must begin with one of gs://, ") as error:
+        url_of(location)
+    if nearest is not None:
+        assert str(error.value).endswith(f"nearest valid value: {nearest}")
+
+
+def test_no_directory_is_made_for_a_scheme_that_is_not_known(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call("train", CONFIG, *SHRUNK, "--workdir", "S3://b/run")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "location", ["s3://bucket/..", Path("memory:/a/../b"), "file:///tmp/..", "s3://"]
+)
 def test_a_url_that_leads_upwards_is_refused(location):
     """Its last part would be the name of the directory that holds the copies of all others."""
     with pytest.raises(InputError, match="is no URL of a directory"):

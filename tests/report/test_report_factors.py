@@ -13,7 +13,13 @@ from tests.report.figure_checks import artists, points, texts
 from tests.statistics.test_contrast_claims import ARMS, FACTORS, build_factorial, finals
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.report.canvas import NARROW, WIDE
-from xception_jax.report.factors import factor_figure, factor_table, read_factorial
+from xception_jax.report.factors import (
+    Factorial,
+    factor_figure,
+    factor_notes,
+    factor_table,
+    read_factorial,
+)
 from xception_jax.report.reading import read_directory
 from xception_jax.sweep import Interaction
 
@@ -48,6 +54,30 @@ def test_the_table_has_every_effect_and_interaction(planted: SweepWriter) -> Non
         "(pw − dw) × (relu − none)",
         "(pw − dw) × (elu − none)",
     ]
+
+
+def test_a_table_that_is_cut_says_so(rng: np.random.Generator) -> None:
+    """Of 7 and 10 levels there are 6 + 9 effects and 6 x 9 interactions."""
+    levels = {
+        name: tuple(f"{name[0]}{at}" for at in range(count))
+        for name, count in (("model.order", 7), ("model.segments", 10))
+    }
+    factorial = Factorial(levels, rng.normal(size=(70, 2)), ())
+    assert len(factor_table(factorial).rows) == 60
+    (note,) = factor_notes(factorial)
+    assert "first 60 of 69" in note
+    fewer = Factorial(levels | {"model.segments": ("s0", "s1")}, rng.normal(size=(14, 2)), ())
+    assert len(factor_table(fewer).rows) == 13
+    assert not factor_notes(fewer)
+
+
+def test_the_page_has_the_notes_of_a_cut_table(
+    call: Callable, planted: SweepWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xception_jax.report.factors.MOST_ROWS", 3)
+    assert call("report", planted.directory)[0] == 0
+    page = (planted.directory / "report" / "index.html").read_text()
+    assert "The first 3 of 5 effects and interactions are shown" in page
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])

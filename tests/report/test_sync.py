@@ -1,13 +1,16 @@
 """`sync`: W&B's offline files are made anew from a sweep's own, with its verdicts and figures."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.offline_runs import read_offline_run
-from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
+from tests.synthetic_tuning import add_tuning
+from xception_jax.lock import locked
 from xception_jax.sweep import Claim
 from xception_jax.tracking import read_metrics
 
@@ -81,6 +84,55 @@ def test_a_damaged_file_is_named_and_the_others_are_synced(
     assert str(damaged) in errors
     assert len(errors.splitlines()) == 1
     assert offline_directories(judged_sweep.run_directory("relu", 2))
+
+
+def test_a_run_that_is_training_is_named_and_left_as_it_is(
+    call: Call, judged_sweep: SweepWriter
+) -> None:
+    """A worker of a batch system locks its run, and not the sweep."""
+    home = judged_sweep.run_directory("relu", 1)
+    assert call("sync", judged_sweep.directory)[0] == 0
+    (files,) = offline_directories(home)
+    (files / "live").write_text("what the worker writes")
+    edit_run(home, lambda record: record.update(status="running", result=None))
+    with locked(home):
+        code, _, errors = call("sync", judged_sweep.directory)
+    assert (code, len(errors.splitlines())) == (1, 1)
+    assert f"left out: directory='{home}': is in use by a process" in errors
+    assert offline_directories(home) == [files]
+    assert (files / "live").exists()
+    assert call("sync", judged_sweep.directory)[0] == 0  # once it has ended
+    assert not (files / "live").exists()
+
+
+def test_tuning_runs_are_synced_too(call: Call, new_sweep: Callable[..., SweepWriter]) -> None:
+    sweep = new_sweep(arms={arm: {} for arm in FINALS}, seeds=range(2), claims=[])
+    add_tuning(sweep, {arm: {(0.1,): [0.8], (0.2,): [0.7]} for arm in FINALS})
+    for arm, final in FINALS.items():
+        for seed in sweep.seeds:
+            sweep.add_run(arm, seed, steps=STEPS, top1=saturating(final), test_top1=final)
+    code, said, errors = call("sync", sweep.directory)
+    assert (code, errors) == (0, "")
+    assert f"{sweep.directory}/tuning/*/wandb/offline-run-*" in said
+    homes = [*sweep.directory.glob("tuning/*/"), *sweep.directory.glob("runs/*/")]
+    assert [len(offline_directories(home)) for home in homes] == [1] * 8
+
+
+def test_the_report_of_a_sweep_that_repeats_another_takes_no_ones_place(
+    call: Call, judged_sweep: SweepWriter, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(judged_sweep.directory, other)
+    copy = tmp_path / "copy"
+    shutil.copytree(judged_sweep.directory, copy)
+    path = other / "sweep.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"created": "2027-01-01T00:00:00+00:00"}))
+    ids = []
+    for home in (judged_sweep.directory, copy, other):
+        assert call("sync", home)[0] == 0
+        ids.append(read_offline_run(home).run["run_id"])
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_nothing_is_made_where_nothing_has_begun(

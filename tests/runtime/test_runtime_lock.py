@@ -1,6 +1,8 @@
 """Locks of directories: who holds one, and who may take it over."""
 
 import errno
+import fcntl
+import io
 import os
 import time
 from pathlib import Path
@@ -118,6 +120,47 @@ def test_a_lock_that_is_a_directory_is_said(tmp_path):
     with pytest.raises(InputError, match="cannot be written"), locked(tmp_path):
         pass
     assert not is_locked(tmp_path)
+
+
+def test_askers_do_not_take_each_other_for_a_holder(tmp_path):
+    with locked(tmp_path):
+        pass
+    with (tmp_path / ".lock").open("rb") as asked:  # by another process, at this moment
+        fcntl.flock(asked, fcntl.LOCK_SH)
+        assert not is_locked(tmp_path)
+
+
+def test_a_living_process_is_seen_on_nfs(tmp_path, monkeypatch):
+    """NFS locks a file exclusively only where it was opened for writing, says flock(2)."""
+    flock = fcntl.flock
+
+    def flock_on_nfs(file: int | io.BufferedReader, operation: int) -> None:
+        mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if operation & fcntl.LOCK_EX and mode == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, operation)
+
+    monkeypatch.setattr("fcntl.flock", flock_on_nfs)
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_where_a_reader_cannot_ask_for_the_lock_its_entry_decides(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def refuse_readers(file: int | io.BufferedReader, operation: int) -> None:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        flock(file, operation)
+
+    monkeypatch.setattr("fcntl.flock", refuse_readers)
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+        monkeypatch.setattr(lock, "MISSED", 0)
+        assert not is_locked(tmp_path)
+    monkeypatch.setattr(lock, "MISSED", 1000)
+    assert not is_locked(tmp_path)  # its holder has emptied it
 
 
 @pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

@@ -15,8 +15,8 @@ from xception_jax.report.reading import read_directory
 from xception_jax.statistics.across import read_across, targets
 from xception_jax.statistics.bases import parts_of
 from xception_jax.statistics.contrasts import contrasts, pairs
-from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.paired import holm, partial_conjunction
+from xception_jax.statistics.runs import Runs
 from xception_jax.statistics.verdicts import open_arms
 from xception_jax.sweep import Claim, Trend
 from xception_jax.sweep.contrast_claims import AnyClaim

@@ -5,10 +5,11 @@ import pytest
 
 from tests.statistics.enumeration import sign_flip_p_values
 from xception_jax.statistics.across import Across, with_ceilings
-from xception_jax.statistics.cases import Case, adjusted_p, family_of
+from xception_jax.statistics.cases import Case, adjusted_p, family_of, verdict_of
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.declared import Plan
 from xception_jax.statistics.endpoints import Outcome
+from xception_jax.statistics.evidence import Evidence
 
 
 def judged_p_values(
@@ -28,7 +29,7 @@ def judged_p_values(
             tuple("abcdefgh"[:bases]),
             at_least,
             tuple(
-                Case(claim, Outcome(), Plan(), (float(p),), (bool(side),))
+                Case(claim, Outcome(), Plan(), (Evidence(float(p), bool(side)),))
                 for p, side in zip(p_values[row], positive[row], strict=True)
             ),
         )
@@ -36,8 +37,10 @@ def judged_p_values(
     ]
     found = with_ceilings(found)
     cases = [case for each in found for case in each.cases]
-    over_all = [each.verdict(family_of(each, found)) for each in found]
-    on_bases = [[adjusted_p(case, cases, case.p) < 0.05 for case in each.cases] for each in found]
+    over_all = [verdict_of(each, family_of(each, found)) for each in found]
+    on_bases = [
+        [adjusted_p(case, cases, case.evidence.p) < 0.05 for case in each.cases] for each in found
+    ]
     return over_all, on_bases
 
 

@@ -8,6 +8,14 @@ import numpy as np
 import pytest
 
 from tests.statistics.test_declared import Study, study  # noqa: F401 - a fixture
+from tests.statistics.test_verdicts import NewSweep, build
+from tests.synthetic_bases import build_on_bases
+from tests.synthetic_sweep import SweepWriter
+from xception_jax.checksums import with_checksum
+from xception_jax.report.reading import read_directory
+from xception_jax.statistics.confirmation import kept_verdicts, with_replication
+from xception_jax.statistics.verdicts import judge
+from xception_jax.sweep import Claim
 
 
 def confirm(study: Study, home: Path) -> tuple[int, str, str]:  # noqa: F811
@@ -85,6 +93,44 @@ def test_a_post_hoc_claim_is_declared_before_the_fresh_runs(
     assert [claim["replication"]["outcome"] for claim in claims] == ["replicated"] * 2
 
 
+def test_fresh_seeds_count_to_the_target_of_the_first_sweeps_pilot(
+    study: Study,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    study.fields = "seeds=12"
+    study.claims = "Claim('relu', 'none', endpoints=('steps_to_target',), pilot_seeds=4)"
+    study.sweep()
+    first = study.verdict()
+    assert first["n"]["pairs"] == 8
+    pilot_runs = [path for seed in range(4) for path in study.home.glob(f"runs/*-s{seed}-*")]
+    logs = [(path / "metrics.jsonl").read_text().splitlines() for path in pilot_runs]
+    finals = [row["top1"] for log in logs for row in map(json.loads, log) if row["step"] == 1000]
+    target = float(f"{0.95 * np.mean(finals):.3g}")
+    assert len(pilot_runs) == 8
+    study.finals = {"none": 0.80, "relu": 0.83}  # of which a pilot would make another target
+    assert confirm(study, tmp_path / "again")[0] == 0
+    (claim,), _ = verdicts(study, tmp_path / "again")
+    assert claim["claim"]["target"] == target
+    assert "pilot_seeds" not in claim["claim"]
+    assert f"steps to {target:g}" in claim["sentence"]
+    assert (claim["n"]["pairs"], claim["grade"]) == (12, "A")
+    assert claim["replication"]["outcome"] == "replicated"
+    values = differences(first) + differences(claim)
+    (both,) = claim["replication"]["combined"]
+    assert (both["pairs"], both["effect"]) == (20, pytest.approx(np.mean(values)))
+    # As an earlier version has left it: with the pilot again, and so with another target.
+    record = json.loads((tmp_path / "again" / "sweep.json").read_text())
+    pilot = {name: value for name, value in claim["claim"].items() if name != "target"}
+    earlier: Any = claim | {"claim": pilot | {"pilot_seeds": 4}}
+    (older,) = with_replication([earlier], record)
+    (both,) = older["replication"]["combined"]
+    assert (both["pairs"], both["effect"], both["interval"]) == (0, None, None)
+    assert older["replication"]["outcome"] == "replicated"
+    assert older["replication"]["sentence"].endswith(
+        "; no estimate of steps to target over all seeds, since each sweep has a target of its own."
+    )
+
+
 def test_looks_are_declared_again_for_the_fresh_seeds(study: Study, tmp_path: Path) -> None:  # noqa: F811
     study.fields = "seeds=16, looks=(8, 16), spending='pocock'"
     study.sweep()
@@ -129,6 +175,21 @@ def test_what_cannot_be_confirmed_is_refused_in_a_line(study: Study, tmp_path: P
     assert not (tmp_path / "again").exists()
 
 
+def test_a_directory_confirms_one_sweep(study: Study, tmp_path: Path) -> None:  # noqa: F811
+    """Also where another one is of the same experiment and has the same seeds."""
+    study.sweep()
+    assert confirm(study, tmp_path / "again")[0] == 0
+    first, study.home = study.home, tmp_path / "other"
+    study.sweep()
+    study.trained.clear()
+    code, _, err = confirm(study, tmp_path / "again")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"holds another sweep, and no confirmation of {study.home}" in err
+    study.home = first.rename(tmp_path / "moved")
+    assert confirm(study, tmp_path / "again")[0] == 0
+    assert not study.trained
+
+
 def test_the_first_seed_can_be_chosen(study: Study) -> None:  # noqa: F811
     study.trainable = 1000
     study.sweep("--first-seed", 100, "--seeds", 5)
@@ -156,3 +217,31 @@ def test_sweep_says_what_its_seeds_can_decide(study: Study) -> None:  # noqa: F8
         code, out, _ = study.call("sweep", study.write(), *words)
         assert code == 0
         assert line in out.replace("\n", " ")
+
+
+@pytest.mark.parametrize("over_bases", [False, True])
+@pytest.mark.parametrize(("fresh", "outcome"), [(0.05, "replicated"), (-0.05, "not replicated")])
+def test_the_opposite_of_an_equivalence_is_replicated_by_the_same_sign(
+    new_sweep: NewSweep, rng: np.random.Generator, fresh: float, outcome: str, over_bases: bool
+) -> None:
+    claims = [Claim("a", "b", "equivalent", margin=0.01)]
+
+    def sweep_of(effect: float) -> SweepWriter:
+        arms = {"a": effect, "b": 0.0}
+        if not over_bases:
+            return build(new_sweep, claims, arms, rng)
+        # Of the mean over bases, which is what stands over all, the sign is the same.
+        other = {"a": -0.2, "b": 0.0}
+        return build_on_bases(new_sweep, claims, {"x": arms, "y": other}, rng)
+
+    kept = kept_verdicts(judge(read_directory(sweep_of(0.05).directory)))
+    assert kept[0]["verdict"] == "opposite"
+    again = sweep_of(fresh)
+    path = again.directory / "sweep.json"
+    confirms = with_checksum({"directory": "first", "claims": json.loads(json.dumps(kept))})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"confirms": confirms}))
+    (claim,) = judge(read_directory(again.directory))["claims"]
+    assert claim["verdict"] == "opposite"
+    assert claim["replication"]["outcome"] == outcome
+    reversal = ", but with effects of other signs"
+    assert (reversal in claim["replication"]["sentence"]) == (outcome == "not replicated")

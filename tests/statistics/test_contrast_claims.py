@@ -186,6 +186,31 @@ def test_a_trend_is_found_in_its_direction_and_exact(
     assert "which says nothing of single steps" in found[0]["sentence"]
 
 
+def test_a_trend_over_scores_says_them_and_shows_digits(
+    call: Call, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    effects, scores = {"a": 0.0, "b": 0.004, "c": 0.016}, (16, 256, 1024)
+    claims: list[Any] = [
+        Trend(tuple(effects), ("final_top1", "steps_to_target"), scores=scores),
+        Trend(tuple(effects)),
+    ]
+    sweep = build(new_sweep, claims, effects, rng, seeds=9, spread=0.001)
+    scored, plain = reported(call, sweep)
+    values = finals(sweep)
+    slopes = np.polyfit(scores, np.array([values[arm] for arm in effects]), 1)[0]
+    top1, steps = scored["endpoints"]
+    assert top1["effect"] == pytest.approx(slopes.mean())
+    ends = [top1["effect"], *top1["interval"]]
+    mean, low, high = (f"{value:+.3g}".replace("-", "−") for value in ends)
+    per = "per unit of (16, 256, 1024), 95% interval"
+    assert f"slope of final top-1 {mean} {per} {low} to {high} (sign-flip)" in scored["sentence"]
+    assert f"{steps['effect']:+.3g} {per}".replace("-", "−") in scored["sentence"]
+    assert mean != "+0"
+    assert "per unit" not in plain["sentence"]
+    seed_slope = f"{slopes[0]:+.3g}".replace("-", "−")
+    assert f">{seed_slope}<" in (sweep.directory / "report" / "index.html").read_text()
+
+
 def test_a_trend_needs_the_arms_that_its_slope_does_not_depend_on(
     call: Call, new_sweep: NewSweep, rng: np.random.Generator
 ) -> None:

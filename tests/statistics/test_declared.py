@@ -11,8 +11,10 @@ import pytest
 
 from tests.shrunk import CONFIG, SHRUNK
 from tests.synthetic_sweep import DATA, STEPS, pairing, saturating, write_log
+from xception_jax import lock
+from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory as files
-from xception_jax.sweep import local
+from xception_jax.sweep import ledger, local
 from xception_jax.training import Interrupted, RunSpec
 
 Call = Callable[..., tuple[int, str, str]]
@@ -159,6 +161,75 @@ def test_seeds_may_change_until_there_is_a_result(study: Study) -> None:
     assert study.sweep("--seeds", 6) == ""
     claim = study.verdict()
     assert (claim["n"]["planned"], claim["grade"]) == (6, "A")
+
+
+@pytest.mark.parametrize("words", [("--seeds", 6), ("--seeds", 6, "--first-seed", 5)])
+def test_seeds_can_be_lowered_until_there_is_a_result(
+    study: Study, tmp_path: Path, words: tuple[object, ...]
+) -> None:
+    study.interrupted = True
+    study.sweep("--seeds", 8)
+    study.interrupted = False
+    assert study.sweep(*words) == ""
+    seeds = list(range(5, 11)) if "--first-seed" in words else list(range(6))
+    record = study.record()
+    assert record["experiment"]["seeds"] == record["declarations"][-1]["seeds"] == seeds
+    assert {row["seed"] for row in record["runs"]} == set(seeds)
+    claim = study.verdict()
+    assert (claim["n"]["planned"], claim["grade"], claim["grade_reasons"]) == (6, "A", [])
+    page = (study.home / "report" / "index.html").read_text()
+    assert "left out" not in page  # of runs that have not begun
+    again = ("confirm", study.home, "--workdir", tmp_path / "again", "--packing", "off")
+    code, out, err = study.call(*again)
+    assert (code, err) == (0, "")
+    assert f"repeated with 6 seeds from {seeds[-1] + 1} on" in out
+
+
+def test_a_seed_whose_run_has_begun_stays_planned_and_is_named(study: Study) -> None:
+    study.interrupted = True
+    study.sweep("--seeds", 8)
+    (run_dir,) = study.home.glob("runs/relu-s6-*")
+    files.update_run(run_dir, status="running")
+    (locked,) = study.home.glob("runs/none-s7-*")
+    with lock.locked(locked):  # a worker is about to begin it
+        said = study.sweep("--seeds", 4)
+    assert "2 seeds stay planned, since runs of them have begun: 6, 7" in said
+    record = study.record()
+    assert record["experiment"]["seeds"] == [0, 1, 2, 3, 6, 7]
+    arms = [row["arm"] for row in record["runs"]]
+    assert arms.count("none") == arms.count("relu") == 6  # so that the sweep can be completed
+    study.interrupted = False
+    assert "1 seed stays planned, since runs of it have begun: 6" in study.sweep("--seeds", 4)
+    assert study.verdict()["n"]["planned"] == 5
+    assert study.sweep("--seeds", 4) == ""  # there are results: nothing can be taken back
+
+
+def test_no_seed_is_taken_back_once_a_row_is_logged(study: Study) -> None:
+    study.interrupted = True
+    study.sweep("--seeds", 8)
+    (run_dir,) = study.home.glob("runs/none-s0-*")
+    (run_dir / "metrics.jsonl").write_text("{}\n")
+    study.sweep("--seeds", 4)
+    assert study.record()["experiment"]["seeds"] == list(range(8))
+
+
+def test_a_queued_unit_of_a_seed_that_was_taken_back_trains_nothing(study: Study) -> None:
+    study.interrupted = True
+    study.sweep("--seeds", 8)
+    runs = [[row["directory"]] for row in study.record()["runs"]]
+    rows = [{"size": None, "runs": names, "chosen": "given"} for names in runs]
+    ledger.record_packs(study.home, rows)
+    study.sweep("--seeds", 6)
+    study.interrupted = False
+    silent: dict[str, Any] = {
+        "listener": lambda _: None,
+        "stop": lambda: False,
+        "warn": lambda _: None,
+    }
+    local.run_unit(study.home, 11, **silent)
+    with pytest.raises(InputError, match="holds runs that are not recorded"):
+        local.run_unit(study.home, 12, **silent)
+    assert {seed for _, seed in study.trained} == {5}
 
 
 def test_a_report_of_runs_that_are_gone_is_a_result(study: Study) -> None:

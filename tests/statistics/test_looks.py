@@ -206,6 +206,18 @@ def test_looks_cannot_change_once_there_are_results(study: Study) -> None:  # no
     assert "(8, 12)" in err
 
 
+def test_looks_at_fewer_seeds_can_be_declared_until_there_are_results(
+    study: Study,  # noqa: F811
+) -> None:
+    study.fields, study.interrupted = "seeds=16, looks=(8, 16), spending='pocock'", True
+    study.sweep()
+    study.fields, study.interrupted = "seeds=12, looks=(8, 12), spending='pocock'", False
+    assert study.sweep() == ""
+    claim = study.verdict()
+    assert (claim["look"]["looks"], claim["grade"]) == ([8, 12], "A")
+    assert study.record()["experiment"]["seeds"] == list(range(12))
+
+
 def test_looks_that_are_edited_into_the_record_count_for_nothing(study: Study) -> None:  # noqa: F811
     study.sweep()
     path = study.home / "sweep.json"
@@ -272,6 +284,19 @@ def test_what_seeds_can_decide_is_said(seeds: int, claims: int, said: str) -> No
     described = [Claim("a", "b", endpoints=(name,)).describe() for name in ("final_top1",) * claims]
     (line,) = describe_decidable(described, {"a": {}, "b": {}}, seeds)
     assert said in line
+
+
+@pytest.mark.parametrize("pilot", [57, 60, 500])
+def test_pilot_seeds_are_counted_in_the_seeds_that_can_decide(pilot: int) -> None:
+    timed = Claim("a", "b", endpoints=("steps_to_target",), pilot_seeds=pilot).describe()
+    arms: dict[str, Any] = {"a": {}, "b": {}}
+    (line,) = describe_decidable([timed], arms, pilot + 20)
+    assert f"{pilot + 20} seeds can decide the claim" in line
+    (line,) = describe_decidable([timed], arms, pilot + 5)
+    assert line.endswith(f"; {pilot + 6} seeds can decide every claim")
+    untimed = [Claim("a", "b", direction).describe() for direction in ("better", "worse")]
+    (line,) = describe_decidable([timed, *untimed], arms, 5)  # the others need fewer
+    assert line.endswith(f"; {pilot + 6} seeds can decide every claim")
 
 
 @pytest.mark.parametrize(

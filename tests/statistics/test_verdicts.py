@@ -171,6 +171,7 @@ def test_diverged_runs_count_as_chance_and_failed_ones_are_missing(
     assert area["baseline"] == pytest.approx((alive + 0.1 * 700) / 900)
     assert "1 of 9 planned seeds missing" in claim["sentence"]
     assert "1 run that diverged counts as 0.1, chance" in claim["sentence"]
+    assert "1 of 16 runs count with the whole budget of 1,000 steps" in claim["sentence"]
     assert "the differences in final top-1 and mean validation" in claim["sentence"]
     assert "look skewed" in claim["sentence"]
     assert claim["endpoints"][0]["is_skewed"]

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from xception_jax import lock
+from xception_jax.commands.engines import Engine
+from xception_jax.commands.execution import Execution
 from xception_jax.commands.sweep_options import parse_packing
 from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory
-from xception_jax.sweep import local
+from xception_jax.sweep import Experiment, local, plan_runs
+from xception_jax.sweep.ledger import write_ledger
 from xception_jax.sweep.packing import even_size, plan_packs
 from xception_jax.tracking import read_metrics
 from xception_jax.training import train_together
@@ -141,10 +145,10 @@ def test_packing_off_takes_the_runs_of_a_pack_over(done, interrupted, words, cal
         np.testing.assert_allclose(losses(home), losses(run_dirs(done)[arm]), rtol=REGROUPED)
 
 
-def numbers(directory, planned, most, recorded=(), warn=None):
+def numbers(directory, planned, most, recorded=(), warn=None, **queued):
     sizes = None if most is None else lambda runs: (even_size(len(runs), most), "given")
     packs = plan_packs(
-        directory, planned, range(len(planned)), recorded=recorded, sizes=sizes, warn=warn
+        directory, planned, range(len(planned)), recorded=recorded, sizes=sizes, warn=warn, **queued
     )
     return [(pack.numbers, pack.slots) for pack in packs]
 
@@ -166,7 +170,7 @@ def test_packs_are_even(runs, most, size):
 
 def begin(directory, run, pack=True):
     home = directory / run.directory
-    (home / "checkpoints").mkdir(parents=True)
+    (home / "checkpoints" / "2").mkdir(parents=True)
     run_directory.update_run(home, status="running", pack={"size": 3} if pack else None)
 
 
@@ -176,13 +180,68 @@ def test_what_has_begun_is_formed_again_or_says_why_not(planned, tmp_path):
         begin(tmp_path, planned[number])
     rest = [((3, 7), 2), ((4, 5, 6), 3)]
     assert numbers(tmp_path, planned, 16, [row]) == [((0, 1, 2), 3), *rest]
-    shutil.rmtree(tmp_path / planned[1].directory)
-    said: list[str] = []
     alone = [((0,), None), ((1,), None), ((2,), None)]
-    assert numbers(tmp_path, planned, 16, [row], said.append) == [*alone, *rest]
-    assert said == [
+    said: list[str] = []
+    for damage in (lambda home: (home / "run.json").unlink(), shutil.rmtree):
+        damage(tmp_path / planned[1].directory)
+        assert numbers(tmp_path, planned, 16, [row], said.append) == [*alone, *rest]
+        (tmp_path / planned[1].directory).mkdir(exist_ok=True)
+        run_directory.update_run(tmp_path / planned[1].directory, status="planned")  # as `sweep`
+        assert numbers(tmp_path, planned, 16, [row], said.append) == [*alone, *rest]
+    assert said == 4 * [
         "none-s0, relu-s0, elu-s0 trained together and each go on alone: files of relu-s0 are gone"
     ]
+
+
+def test_what_a_batch_system_has_stays_as_it_was_submitted(planned, tmp_path):
+    rows = [{"size": 3, "runs": [planned[n].directory for n in ns]} for ns in ((0, 1, 2), (4, 5))]
+    rows += [{"size": None, "runs": [planned[6].directory]}]
+    for number in (0, 1, 2):
+        begin(tmp_path, planned[number])
+    queued, rest = [((0, 1, 2), 3), ((4, 5), 3), ((6,), None)], ((3, 7), 2)
+    with lock.locked(tmp_path / planned[0].directory):  # by the worker
+        for most in (16, 2, None):
+            found = numbers(tmp_path, planned, most, rows, queued=(0, 1, 2))
+            assert [pack for pack in found if pack in queued] == queued
+            assert {n for ns, _ in found for n in ns} == set(range(8))
+            assert len([n for ns, _ in found for n in ns]) == 8
+    # Not all of the second pack are asked for now: it trains all the same.
+    fewer = numbers(tmp_path, planned[:5], 16, rows, queued=(1,))
+    assert fewer == [((0, 1, 2), 3), ((3,), None)]
+    assert numbers(tmp_path, planned, 16, rows) == [((0, 1, 2), 3), rest, ((4, 5, 6), 3)]
+
+
+def test_the_same_command_submits_nothing_that_a_batch_system_has(planned, tmp_path):
+    """Ten runs, four at a time: the rest would make packs of three once the first have begun."""
+    arms: dict[str, dict[str, Any]] = {"none": {}}
+    experiment, base = Experiment("x", "", "b.py", arms=arms, seeds=10), planned[0].config
+    runs = plan_runs(experiment, base)
+    queue: dict[int, str] = {}
+    submitted: list[list[int]] = []
+
+    class Array:
+        def status(self):
+            return queue
+
+        def submit(self, units):
+            submitted.append([len(unit.run_dirs) for unit in units])
+            queue.update({unit.number: "PENDING" for unit in units})
+            return "submitted"
+
+    def sizes(waiting):
+        return even_size(len(waiting), 4), "given"
+
+    write_ledger(tmp_path, experiment, base, runs, "sweep")
+    execution = Execution(tmp_path, Engine("slurm", None, None, None, None), sizes, lambda: False)
+    array: Any = Array()
+    assert execution.submit(array, runs)
+    for run in runs[:4]:
+        begin(tmp_path, run)
+    assert execution.submit(array, runs)
+    assert submitted == [[4, 4, 2]]
+    queue.clear()  # cancelled
+    assert execution.submit(array, runs)
+    assert submitted[1:] == [[4, 3, 3]]
 
 
 def test_runs_at_different_steps_do_not_train_together(planned, tmp_path):

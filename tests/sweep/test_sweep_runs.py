@@ -234,7 +234,7 @@ def test_another_sweep_in_the_directory_is_refused(done, sweep):
     before = times(done)
     code, _, err = sweep(done, "--seeds", 2, "optimizer.nesterov=true")
     assert code == 2
-    assert "'none' with seed 0 has other settings" in err
+    assert "its 'none' has other settings: optimizer.nesterov=false, not true" in err
     assert times(done) == before
 
 

@@ -14,7 +14,7 @@ from xception_jax.config import resolve
 from xception_jax.config.fields import Options
 from xception_jax.config.schema import OptimizerConfig
 from xception_jax.errors import InputError
-from xception_jax.training.optimizer import OptimizerSpec, require_optimizer
+from xception_jax.training.optimizer import _DECOUPLED, OptimizerSpec, require_optimizer
 
 # float32 rounds to 6e-8 of a value; a dozen steps of a few operations each stay well below this.
 TOLERANCE = 2e-6
@@ -213,6 +213,12 @@ def test_an_optimizer_of_optax_by_its_name_is_that_optimizer(name):
         np.testing.assert_allclose(found[parameter], value, rtol=5e-6, atol=5e-6)
 
 
+@pytest.mark.parametrize("name", sorted(_DECOUPLED))
+def test_optimizers_with_a_decay_of_their_own_exist_and_take_it(name):
+    require_optimizer(OptimizerConfig(name=name, decay="decoupled"), sharded=False)
+    require_optimizer(OptimizerConfig(name=name, weight_decay=0.0), sharded=False)
+
+
 def test_coupled_decay_of_an_optimizer_of_optax_is_a_part_of_its_gradient():
     start, grads = draw(5)
     penalized = optax.chain(optax.add_decayed_weights(0.1, mask=KERNELS), optax.adam(0.05))
@@ -271,7 +277,9 @@ def test_packed_runs_are_updated_as_each_alone(name):
         (["optimizer.name=adamw", "optimizer.options.b3=0.9"], r"options.b3=0.9.*'b[12]'"),
         (["optimizer.name=adamw", "optimizer.options.weight_decay=1"], "optimizer.weight_decay"),
         (["optimizer.name=adamw", "optimizer.options.learning_rate=1"], "learning_rate"),
-        (["optimizer.name=adamw", "optimizer.options.b1=high"], "cannot train here with b1='high'"),
+        (["optimizer.name=adam", "optimizer.options.b1=high"], "cannot train here with b1='high'"),
+        (["optimizer.name=adamw"], r"optimizer.decay='coupled'.*nearest valid value: 'decoupled'"),
+        (["optimizer.name=lion"], r"optimizer.decay='coupled'.*nearest valid value: 'decoupled'"),
         (["optimizer.name=lbfgs"], "cannot train here"),
         (["optimizer.name=noisy_sgd"], "optimizer.name='noisy_sgd'"),
         (["optimizer.options.nesterov=true"], "sgd takes none"),
@@ -286,4 +294,4 @@ def test_what_cannot_optimize_is_refused_by_its_name(words, message):
 def test_an_optimizer_of_whole_arrays_is_not_shared_out():
     with pytest.raises(InputError, match=r"train.shard_optimizer=True.*lamb"):
         require_optimizer(OptimizerConfig(name="lamb"), sharded=True)
-    require_optimizer(OptimizerConfig(name="adamw"), sharded=True)
+    require_optimizer(OptimizerConfig(name="adam"), sharded=True)

@@ -99,7 +99,7 @@ class Execution:
         from xception_jax.launchers.launching import plan_units
 
         queued = array.status()
-        units = plan_units(self.directory, runs, sizes=self.sizes, warn=warn)
+        units = plan_units(self.directory, runs, sizes=self.sizes, warn=warn, queued=queued)
         missing = [unit for unit in units if unit.number not in queued]
         if len(missing) < len(units):
             console.print(f"{len(units) - len(missing)} {what} are in the queue already")

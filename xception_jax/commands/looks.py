@@ -9,6 +9,7 @@ from xception_jax.commands.console import console
 from xception_jax.errors import DONE, FAILED
 
 if TYPE_CHECKING:
+    from xception_jax.statistics.looks import Looks
     from xception_jax.sweep import Experiment, PlannedRun
 
     Runs = Sequence[PlannedRun]
@@ -24,11 +25,16 @@ def size_line(experiment: "Experiment", runs: int) -> str:
 def seed_lines(experiment: "Experiment") -> list[str]:
     """Lines that say what the seeds of an experiment can decide, whatever comes out."""
     from xception_jax.statistics.decidable import describe_decidable
-    from xception_jax.statistics.looks import Looks
 
     claims, arms = experiment.described_claims(), experiment.claimed_arms
-    looks = Looks(experiment.looks, experiment.spending) if experiment.looks else None
-    return describe_decidable(claims, arms, experiment.seeds, looks)
+    return describe_decidable(claims, arms, experiment.seeds, declared_looks(experiment))
+
+
+def declared_looks(experiment: "Experiment") -> "Looks | None":
+    """The looks of an experiment; None: it has none."""
+    from xception_jax.statistics.looks import Looks
+
+    return Looks(experiment.looks, experiment.spending) if experiment.looks else None
 
 
 def next_report(workdir: Path) -> str:

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from xception_jax.commands.console import Base, ListSettings, Overrides, console
-from xception_jax.commands.looks import seed_lines
+from xception_jax.commands.looks import declared_looks, seed_lines
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.commands.sweep_options import Seeds
 from xception_jax.errors import InputError
@@ -91,6 +91,9 @@ def plan(
             continue
         costs.append((arm, cost))
         notes += [f"{arm}: {name} changes nothing in this model" for name in cost.unused]
+        if config.optimizer.warmup_epochs >= config.train.epochs:
+            warmup = f"optimizer.warmup_epochs={config.optimizer.warmup_epochs:g}"
+            notes.append(f"{arm}: {warmup} is all of the run, below its learning rate")
     if refusal and not costs:
         raise refusal
     tuning = () if refusal else _tuning_lines(experiment, settings)
@@ -192,13 +195,17 @@ def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["T
 
     sweep = read_directory(pilot) if pilot is not None else None
     claims, bases = experiment.described_claims(), experiment.arms_on
-    rows = detectable_effects(claims, experiment.arms, experiment.seeds, sweep, bases)
-    if sweep is not None and claims and not any(row.pilot_pairs for row in rows):
+    looks = declared_looks(experiment)
+    rows = detectable_effects(claims, experiment.arms, experiment.seeds, sweep, bases, looks=looks)
+    if sweep is not None and claims and not any(r.pilot_pairs or r.alike_pairs for r in rows):
         raise InputError("--pilot", str(pilot), "has no two finished pairs that a claim compares")
     table = Table("claim", "endpoint", "seeds", "detectable", box=None, pad_edge=False)
     for row in rows:
         table.add_row(row.claim, row.endpoint, str(row.seeds), _detectable(row))
-    return ["", table, *_power_legend(rows), *seed_lines(experiment)] if rows else []
+    if not rows:
+        return []
+    legend = _power_legend(rows, at_looks=looks is not None)
+    return ["", table, *legend, *seed_lines(experiment)]
 
 
 def _detectable(row: "Detectable") -> str:
@@ -206,10 +213,12 @@ def _detectable(row: "Detectable") -> str:
         return f"none: {row.seeds} seeds cannot give p < {row.alpha:.3g}"
     low, high = f"{row.effect_if_correlated:.3g}", f"{row.effect:.3g}"
     effect = high if low == high else f"{low} to {high}"
-    return f"{effect} {row.unit}" + f" (spread of {row.pilot_pairs} pairs)" * bool(row.pilot_pairs)
+    pilot = f" (spread of {row.pilot_pairs} pairs)" * bool(row.pilot_pairs)
+    pilot += f" ({row.alike_pairs} pairs are alike, and tell no spread)" * bool(row.alike_pairs)
+    return f"{effect} {row.unit}{pilot}"
 
 
-def _power_legend(rows: Sequence["Detectable"]) -> list[str]:
+def _power_legend(rows: Sequence["Detectable"], *, at_looks: bool) -> list[str]:
     """What the column of detectable effects means, in lines of at most 80 characters."""
     from xception_jax.statistics.detectable import HIGHEST_CORRELATION
 
@@ -221,6 +230,8 @@ def _power_legend(rows: Sequence["Detectable"]) -> list[str]:
         f"Tests are at {alpha:.3g}, which Holm asks of the first claim. Simulated: the",
         f"standard error of the power is {error:.1%}.",
     ]
+    if at_looks:
+        lines.append("That is by the last look, with the test that holds for all looks.")
     if any(row.effect != row.effect_if_correlated for row in rows):
         span = f"endpoints correlated by {HIGHEST_CORRELATION:g} to uncorrelated ones"
         lines.append(f"A range: from {span}; a pilot tells it.")

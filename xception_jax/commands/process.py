@@ -188,9 +188,12 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         asked = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        if errors.is_terminal:
-            errors.show_cursor(True)  # a kill would leave it hidden
-        warn("stopping after this step; interrupt again to stop at once")
+        # The step that is interrupted goes on to its end, whether or not this can be said: the
+        # terminal may be what is gone, or the interrupted code may be writing to it.
+        with suppress(OSError, RuntimeError):
+            if errors.is_terminal:
+                errors.show_cursor(True)  # a kill would leave it hidden
+            warn("stopping after this step; interrupt again to stop at once")
 
     requests = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
     obeyed = [number for number in requests if signal.getsignal(number) is not signal.SIG_IGN]

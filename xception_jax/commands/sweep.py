@@ -35,7 +35,7 @@ from xception_jax.commands.sweep_options import (
     Workers,
     parse_packing,
 )
-from xception_jax.commands.sweep_tuning import Unfinished, read_tuned, tune_first
+from xception_jax.commands.sweep_tuning import Unfinished, read_tuned, require_tunable, tune_first
 from xception_jax.errors import DONE, FAILED
 from xception_jax.remote import mirrored, require_local
 
@@ -134,14 +134,15 @@ def run_sweep(
             reason = f"is worked on by this machine and kept there; {others}"
             require_local("--workdir", workdir, reason)
         with mirrored(workdir, warn) as directory:
-            if planned.experiment.tune is not None:
-                planned = _read_tuned(directory, planned)
-            require_same_sweep(directory, planned.experiment, planned.runs)
-            require_begun_data(directory, planned.runs)
+            tuned = read_tuned(directory, planned, lambda _: None)  # it is read again below
+            require_same_sweep(directory, *tuned)
+            require_tunable(tuned, planned.runs)
+            require_begun_data(directory, tuned.runs)
             launcher = engine.open(directory)
             sizes = _sizes(packing, measured=launcher is None)
             execution = Execution(directory, engine, sizes, stop)
             with locked(directory), kept_apart(directory):
+                planned = read_tuned(directory, planned, warn)
                 return _tune_and_train(
                     planned, steps=steps, execution=execution, launcher=launcher, confirms=confirms
                 )
@@ -214,21 +215,6 @@ def _equalized(planned: "PlannedSweep") -> "PlannedSweep":
     from xception_jax.sweep.experiment import plan_sweep
 
     return plan_sweep(equalize(planned.experiment, planned.base), planned.base)
-
-
-def _read_tuned(directory: Path, planned: "PlannedSweep") -> "PlannedSweep":
-    """The sweep as far as its experiment is tuned; without runs while it is not."""
-    from xception_jax.sweep.experiment import PlannedSweep, plan_sweep
-
-    experiment, base, runs = planned
-    assert experiment.tune is not None
-    experiment.tune.require_free({run.seed for run in runs}, "--seeds")
-    if not experiment.untuned:  # by its record, which has the runs
-        return planned
-    experiment = read_tuned(directory, experiment, base)
-    if experiment.untuned:
-        return PlannedSweep(experiment, base, [])
-    return plan_sweep(experiment, base)
 
 
 def _train(

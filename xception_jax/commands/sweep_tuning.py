@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from xception_jax.config import Config
     from xception_jax.launchers import Launcher
     from xception_jax.launchers.slurm import SlurmArray
-    from xception_jax.sweep import Experiment
+    from xception_jax.sweep import Experiment, PlannedRun
+    from xception_jax.sweep.experiment import PlannedSweep
     from xception_jax.sweep.tuning_runs import TuningRun
 
 
@@ -28,21 +29,44 @@ class Unfinished(Exception):
         self.code = code
 
 
-def read_tuned(directory: Path, experiment: "Experiment", base: "Config") -> "Experiment":
-    """The experiment as far as it is tuned in this directory; what is left to tune is checked.
+def read_tuned(
+    directory: Path, planned: "PlannedSweep", warn: Callable[[str], None]
+) -> "PlannedSweep":
+    """The sweep with what was chosen for its arms in this directory; without runs while they wait.
 
-    Raises:
-        InputError: a tuning run cannot be trained.
+    Args:
+        directory: directory of the sweep.
+        planned: the sweep, tuned by its record or not at all.
+        warn: takes a line of text for people.
+    """
+    from xception_jax.sweep.experiment import PlannedSweep, plan_sweep
+    from xception_jax.sweep.tuning import with_recorded_tuning
+
+    experiment, base, _ = planned
+    if not experiment.untuned:  # there is nothing to tune, or its record has the runs
+        return planned
+    experiment = with_recorded_tuning(directory, experiment, base, warn)
+    return (
+        PlannedSweep(experiment, base, []) if experiment.untuned else plan_sweep(experiment, base)
+    )
+
+
+def require_tunable(planned: "PlannedSweep", runs: "Sequence[PlannedRun]") -> None:
+    """Raises `InputError` if a tuning run cannot be trained, or has the seed of one of `runs`.
+
+    Args:
+        planned: the sweep as far as it is tuned.
+        runs: runs of the verdict.
     """
     from xception_jax.sweep.local import check_tuning
-    from xception_jax.sweep.tuning import with_recorded_tuning
     from xception_jax.sweep.tuning_runs import tuning_runs
 
-    if experiment.untuned:
-        experiment = with_recorded_tuning(directory, experiment, base, warn)
+    experiment, base, _ = planned
+    if experiment.tune is None:
+        return
+    experiment.tune.require_free({run.seed for run in runs}, "--seeds")
     if experiment.untuned:
         check_tuning(tuning_runs(experiment, base, experiment.untuned))
-    return experiment
 
 
 def tune_first(

@@ -2,14 +2,15 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xception_jax.commands.console import Directory, console, warn
 from xception_jax.errors import InputError
 from xception_jax.json_values import as_text
-from xception_jax.records import ARCHIVED, CONFIG, RUN
+from xception_jax.records import ARCHIVED, CONFIG, RUN, RUNS, TUNING_RUNS
 from xception_jax.remote import require_local
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 def sync(directory: Directory) -> int:
     """Rebuild W&B's offline runs from the local logs, with the verdicts and the figures.
 
-    Each run becomes one W&B run, however often it was interrupted, and the report of a sweep one
-    more. Nothing is uploaded; the last line shows the command for that. Exits with 1 if a run is
-    left out.
+    Each run, those of a tuning too, becomes one W&B run, however often it was interrupted, and the
+    report of a sweep one more. Nothing is uploaded; the last line shows the command for that. Exits
+    with 1 if a run is left out, as one is that is training.
 
     Example: `xception-jax sync results/nonlinearity`
     """
@@ -42,40 +43,67 @@ def sync(directory: Directory) -> int:
     begun = [run for run in sweep.runs if run.status != "planned"]
     if not begun:
         raise InputError("directory", str(directory), "none of its runs has begun")
+    tuning = [run for run in sweep.tuning_runs if run.status != "planned"]
     problems: list[str] = []
     with locked(directory):
         written = write_report(directory)
         on_bases = {base.name: base.arms for base in sweep.bases}
         values = _values(written.verdicts["claims"], on_bases)
-        for run in track(begun, "runs", console=console, disable=not console.is_terminal):
+        mirrored = [*begun, *tuning]
+        for run in track(mirrored, "runs", console=console, disable=not console.is_terminal):
             run_dir = inside(directory, run.directory)
             if run.status == "unreadable":
                 problems.append(f"left out: {run_dir / 'run.json'} does not say how the run stands")
             else:
-                _mirror_run(run_dir, values[run.arm, run.seed], problems)
+                # The directory of a single run is locked already.
+                lock = nullcontext() if sweep.is_single_run else _locked_run(run_dir)
+                _mirror_run(run_dir, values[run.arm, run.seed], lock, problems)
         if not sweep.is_single_run:
             _mirror_report(sweep, written, problems)
     for problem in problems:
         warn(problem)
     root = shlex.quote(str(directory))
-    folders = (root,) if sweep.is_single_run else (f"{root}/runs/*", root)
+    of_runs = () if sweep.is_single_run else (RUNS, TUNING_RUNS) if tuning else (RUNS,)
+    folders = [*(f"{root}/{name}/*" for name in of_runs), root]
     files = " ".join(f"{folder}/wandb/offline-run-*" for folder in folders)
     console.print(f"W&B's offline runs are made; next: wandb sync {files}")
     return 1 if problems else 0
 
 
-def _mirror_run(run_dir: Path, values: Mapping[str, Any], problems: list[str]) -> None:
+@contextmanager
+def _locked_run(run_dir: Path) -> Iterator[None]:
+    """Locks a run's directory, which the worker of a launcher may have, whose sweep is not locked.
+
+    Raises:
+        InputError: a process trains the run, and writes the files that would be made anew.
+    """
+    from xception_jax.lock import is_locked, locked
+
+    if is_locked(run_dir):  # at once, also where `locked` would wait for another host
+        raise InputError("directory", str(run_dir), "is in use by a process that trains the run")
+    with locked(run_dir, field="directory"):
+        yield
+
+
+def _mirror_run(
+    run_dir: Path,
+    values: Mapping[str, Any],
+    lock: AbstractContextManager[None],
+    problems: list[str],
+) -> None:
     from xception_jax.config import read_json
     from xception_jax.tracking import mirror_run
 
     try:
-        record, config = read_json(run_dir / RUN), read_json(run_dir / CONFIG)
-        mirror_run(run_dir, record, config, values, warn=problems.append)
+        with lock:
+            record, config = read_json(run_dir / RUN), read_json(run_dir / CONFIG)
+            mirror_run(run_dir, record, config, values, warn=problems.append)
     except InputError as error:
         problems.append(f"left out: {error}")
 
 
 def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str]) -> None:
+    from xception_jax.sweep.declarations import identify_sweep
     from xception_jax.tracking import mirror_report
 
     settings = sweep.runs[0].settings
@@ -84,6 +112,7 @@ def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str])
         sweep.name,
         sweep.record["experiment"],
         _summary(written.verdicts["claims"]),
+        sweep_id=identify_sweep(sweep.record),
         project=as_text(settings.get("wandb.project")) or "xception-jax",
         entity=as_text(settings.get("wandb.entity")) or None,
         images={path.stem: path for path in written.paths if path.suffix == ".png"},

@@ -5,10 +5,12 @@ them may command the terminal. A terminal without UTF-8 gets plain letters for w
 """
 
 import codecs
+import errno
 import os
 import sys
 from collections.abc import Iterable
 from io import TextIOWrapper
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -18,6 +20,9 @@ _LETTERS = {
     "±": "+-", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=", "≥": ">=",
     "≈": "~", "…": "...", "·": "*", "’": "'", "“": '"', "”": '"', "µ": "u", "μ": "u", "α": "alpha",
 }  # fmt: skip
+
+# What the system says of a terminal that was closed, or cut off with ssh; of a pipe Rich knows it.
+_GONE = (errno.EIO, errno.ENXIO, errno.EBADF)
 
 
 def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
@@ -62,6 +67,15 @@ class SafeConsole(Console):
                 yield segment
             else:
                 yield Segment(without_control(segment.text), segment.style)
+
+    def __exit__(self, *raised: Any) -> None:
+        """Writes what has been printed; every way to print ends here."""
+        try:
+            super().__exit__(*raised)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         """Prints nothing from now on."""

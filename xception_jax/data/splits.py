@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
+from xception_jax.data.holding_out import hold_out
 from xception_jax.data.images import CorruptImage, Encoded, decode_and
 from xception_jax.data.order import permutation
 from xception_jax.errors import InputError
@@ -257,9 +258,10 @@ def assign_splits(
     labels = train.known_labels() if missing else None
     if labels is not None and labels.ndim > 1:  # sets of classes, also where they should be one
         labels = None
-    *of_splits, rest = _hold_out(len(train), labels, validation_fraction, len(missing), split_seed)
-    if not all(map(len, (*of_splits, rest))):
+    of_splits = hold_out(len(train), labels, validation_fraction, missing, split_seed)
+    if not all(map(len, of_splits.values())):
         raise InputError("data.name", name, f"{len(train)} training examples are too few to split")
+    rest = of_splits.pop("train")
     if train_examples is not None and train_examples > len(rest):
         reason = f"more than the {len(rest)} training examples of {name}"
         raise InputError("data.train_examples", train_examples, reason, len(rest))
@@ -271,7 +273,7 @@ def assign_splits(
         return Split(records, indices, channels, len(class_names), multi_label, upright)
 
     splits = {"train": split(train, rest[:train_examples])}
-    for split_name, indices in zip(missing, of_splits, strict=True):
+    for split_name, indices in of_splits.items():
         splits[split_name] = split(train, np.sort(indices))
     for split_name, records in held_out.items():
         if records is not None:
@@ -281,69 +283,3 @@ def assign_splits(
     by_seed = ("train", *(split_name for split_name in missing if split_name != "test"))
     drawn = by_seed if split_seed is not None else ()
     return Source(name, class_names, channels, splits, class_frequencies, notes, drawn, licence)
-
-
-def _hold_out(
-    count: int, labels: np.ndarray | None, fraction: float, splits: int, seed: int | None
-) -> list[np.ndarray]:
-    """Takes `fraction` of `count` examples for each of `splits` splits; the rest comes last.
-
-    Args:
-        count: number of examples.
-        labels: the class of each, of every one of which that share is taken; None: of all together.
-        fraction: share to take for each split.
-        splits: number of splits to take examples for; of two the first is `test`, which is the
-            same for every seed.
-        seed: seed of the order; None: the order that all seeds share.
-
-    Returns:
-        Indices of the examples of each split, in the order of the permutation.
-    """
-    # The index keeps the orders of all seeds apart from the shared one, that of seed 0 included.
-    shared = permutation(0, "splits", 0, count)
-    if seed is None:
-        return _take(shared, labels, fraction, splits)
-    test: list[np.ndarray] = []
-    left = np.arange(count)
-    if splits == 2:
-        of_test, *others = _take(shared, labels, fraction, splits)
-        test, left = [of_test], np.sort(np.concatenate(others))
-    order = left[permutation(seed, "splits", 1, len(left))]
-    of_left = fraction * count / max(1, len(left))
-    return test + _take(order, labels, of_left, splits - len(test))
-
-
-def _take(
-    order: np.ndarray, labels: np.ndarray | None, fraction: float, splits: int
-) -> list[np.ndarray]:
-    """Takes `fraction` of the examples in `order` for each of `splits` splits; see `_hold_out`."""
-    share = max(1, round(fraction * len(order)))
-    if labels is None:
-        return np.split(order, [share * number for number in range(1, splits + 1)])
-    split_of = np.full(len(order), splits)  # by position in `order`
-    labels = labels[order]
-    by_class = np.argsort(labels, kind="stable")
-    classes = np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1)
-    exact = np.array([fraction * len(positions) for positions in classes])
-    for number in range(splits):
-        most = np.array([len(positions) - 1 for positions in classes])  # one remains for training
-        counts = _counts(exact, most, share)
-        for positions, count in zip(classes, counts, strict=True):
-            split_of[positions[:count]] = number
-        classes = [positions[count:] for positions, count in zip(classes, counts, strict=True)]
-    return [order[split_of == number] for number in range(splits + 1)]
-
-
-def _counts(exact: np.ndarray, most: np.ndarray, total: int) -> np.ndarray:
-    """The number of examples to take of each class: `total`, or one of each if that is more.
-
-    Args:
-        exact: number to take of each class before rounding.
-        most: largest number that can be taken of each.
-        total: number to take of all classes together.
-    """
-    counts = np.minimum(np.maximum(np.floor(exact), 1), most).astype(int)
-    # What rounding down has left goes to the classes that lost most by it.
-    for label in np.argsort(counts - exact, kind="stable")[: max(0, total - counts.sum())]:
-        counts[label] += counts[label] < most[label]
-    return counts

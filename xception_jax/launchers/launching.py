@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,16 @@ def plan_units(
     *,
     sizes: Sizes | None,
     warn: Callable[[str], None],
+    queued: Container[int] = (),
 ) -> list[Unit]:
     """Plans the units that have unfinished runs and records them in `sweep.json` for the workers.
 
-    The arguments are those of `local.run_missing`.
+    The arguments are those of `local.plan_missing`.
 
     Raises:
         InputError: a run's directory holds another run, or a log leads out of the sweep by a link.
     """
-    _, packs = plan_missing(directory, runs, sizes=sizes, warn=warn)
+    _, packs = plan_missing(directory, runs, sizes=sizes, warn=warn, queued=queued)
     numbers = record_packs(directory, [pack.row(runs) for pack in packs])
     absolute = directory.absolute()
     inside(absolute, LOGS).mkdir(exist_ok=True)

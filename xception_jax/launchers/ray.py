@@ -23,6 +23,8 @@ _NODE_LABEL = "ray.io/node-id"  # a label of every node
 # writes a token into the home directory.
 _DEFAULTS = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
+_SPELLED = ("CPU", "GPU", "TPU")
+
 
 def parse_resources(text: str) -> dict[str, float]:
     """Parses the resources of a unit, such as "TPU=4" or "GPU=0.25,CPU=2"; CPU defaults to 1.
@@ -35,6 +37,9 @@ def parse_resources(text: str) -> dict[str, float]:
         name, _, amount = word.partition("=")
         if not re.fullmatch(r"[A-Za-z][\w.:-]*", name) or not re.fullmatch(r"\d+(\.\d+)?", amount):
             raise InputError("--resources", text, "must be like TPU=4 or GPU=0.25,CPU=2")
+        if name not in _SPELLED and name.upper() in _SPELLED:  # no node has it: it would wait
+            reason = f"{name} is a resource that Ray calls {name.upper()}"
+            raise InputError("--resources", text, reason, f"{name.upper()}={amount}")
         resources[name] = float(amount)
         if resources[name] > 1 and resources[name] % 1:
             reason = f"{name} above 1 must be a whole number"

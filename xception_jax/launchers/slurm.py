@@ -23,7 +23,7 @@ _SCRIPT = """\
 #SBATCH --requeue
 #SBATCH --signal=TERM@120
 #SBATCH --open-mode=append
-#SBATCH --output={logs}/%a.log
+#SBATCH --output={output}
 #SBATCH --chdir={directory}
 # Written by xception-jax sweep; each task trains one unit of sweep.json.
 srun --ntasks=1 {command} "$SLURM_ARRAY_TASK_ID"
@@ -63,8 +63,9 @@ class SlurmArray:
         return _SCRIPT.format(
             name=self.name,
             array=array if self._most is None else f"{array}%{self._most}",
-            directory=self._directory,
-            logs=units[0].log.parent,
+            directory=shlex.quote(str(self._directory)),
+            # Slurm replaces %a, and %% by the character itself.
+            output=shlex.quote(f"{str(units[0].log.parent).replace('%', '%%')}/%a.log"),
             command=shlex.join(unit_command(self._directory)),
             interrupted=INTERRUPTED,
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from xception_jax.errors import FAILED, STUCK, InputError
 from xception_jax.launchers import Ended, Launcher, Unit
-from xception_jax.lock import is_locked
+from xception_jax.lock import MISSED, RENEWED, is_locked
 from xception_jax.records import ENDED
 from xception_jax.runtime import run_directory as files
 from xception_jax.training import Interrupted
@@ -24,6 +24,7 @@ _POLL_SECONDS = 0.2
 _MAX_SAME_FAILURES = 3  # units that fail in the same way before the first success: give up
 _MAX_NODE_FAILURES = 2  # consecutive failures on a node, after which it is not used again
 _LONGEST_WAIT = 60.0  # seconds before a unit is retried
+_LOCK_SECONDS = RENEWED * (MISSED + 1)  # by then the lock of a killed process has run out
 
 
 class Stopped(Exception):
@@ -39,6 +40,16 @@ class _Trial:
     not_before: float = 0.0
     in_use: bool = False
     nodes: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A failure for the record of a run, whose worker may seem to hold its lock until a time."""
+
+    run_dir: Path
+    reason: str
+    log: str
+    until: float
 
 
 class Supervisor:
@@ -66,6 +77,7 @@ class Supervisor:
         self._waiting, self._submitted = deque(units), dict[int, Unit]()
         self._trials = {unit.number: _Trial() for unit in units}
         self._finished = 0
+        self._unrecorded: list[_Failure] = []
         self._failures: dict[int, tuple[str, str]] = {}  # by unit: node and signature
         self._bad_nodes: set[str] = set()
         self._node_failures: Counter[str] = Counter()
@@ -78,7 +90,7 @@ class Supervisor:
             Stopped: the sweep was given up; the active units have saved checkpoints.
         """
         try:
-            while self._waiting or self._submitted:
+            while self._waiting or self._submitted or self._unrecorded:
                 if stop():
                     raise Interrupted(f"stopped with {len(self._submitted)} units at hand")
                 self._submit()
@@ -86,6 +98,7 @@ class Supervisor:
                     if (ended := self._launcher.status(unit)) is not None:
                         del self._submitted[unit.number]
                         self._handle_end(unit, ended)
+                self._record_failures()
                 self._tell(list(self._submitted.values()))
                 time.sleep(_POLL_SECONDS)
         finally:
@@ -124,7 +137,7 @@ class Supervisor:
                 self._submitted[unit.number] = unit
 
     def _wait(self, unit: Unit, seconds: float) -> None:
-        self._trials[unit.number].not_before = time.monotonic() + min(seconds, _LONGEST_WAIT)
+        self._trials[unit.number].not_before = time.monotonic() + seconds
         self._waiting.append(unit)
 
     def _unfinished_records(self, unit: Unit) -> list[dict[str, Any]]:
@@ -142,7 +155,7 @@ class Supervisor:
         if ended.pre_empted:
             trial.pre_emptions += 1
             self._warn(f"{unit.name}: {ended.reason or 'pre-empted'}; it goes on")
-            self._wait(unit, 2.0**trial.pre_emptions)
+            self._wait(unit, _backoff(trial.pre_emptions))
             return
         reason = self._reason(unit, ended, unfinished)
         trial.failures += 1
@@ -152,9 +165,12 @@ class Supervisor:
         self._warn(f"{unit.name}: failed{node}, {attempt}: {reason}")
         self._count_failure(unit, ended.node, reason)
         if trial.failures > self._retries:
-            self._record_failure(unit, reason)
+            log, until = self._launcher.logs(unit), time.monotonic() + _LOCK_SECONDS
+            self._unrecorded += [_Failure(home, reason, log, until) for home in unit.run_dirs]
+            if any(is_locked(home) for home in unit.run_dirs):
+                self._warn(f"{unit.name}: recorded as failed once the lock of its worker runs out")
         else:
-            self._wait(unit, 2.0**trial.failures)
+            self._wait(unit, _backoff(trial.failures))
 
     def _count_failure(self, unit: Unit, node: str, reason: str) -> None:
         """Stops using a node that is broken; gives the sweep up if the nodes are not the cause."""
@@ -184,13 +200,27 @@ class Supervisor:
             return f"killed by {signal.Signals(-ended.code).name}; last: {last}"
         return f"exit code {ended.code}: {last}"
 
-    def _record_failure(self, unit: Unit, reason: str) -> None:
-        """Records a unit's failure in the `run.json` of its runs, if their process could not."""
-        for run_dir in unit.run_dirs:
-            record = _read(run_dir)
-            recorded = record["status"] in ENDED or record.get("reason") == reason
-            if not recorded and not is_locked(run_dir):
-                files.record_failed(run_dir, reason, self._launcher.logs(unit))
+    def _record_failures(self) -> None:
+        """Records failures in the `run.json` of their runs, where their process could not.
+
+        The lock of a process that was killed on another host looks alive until it has missed its
+        renewals. One that is alive after that is of another process, which trains the run.
+        """
+        now, waiting = time.monotonic(), []
+        for failure in self._unrecorded:
+            record = _read(failure.run_dir)
+            if record["status"] in ENDED or record.get("reason") == failure.reason:
+                continue
+            if not is_locked(failure.run_dir):
+                files.record_failed(failure.run_dir, failure.reason, failure.log)
+            elif now < failure.until:
+                waiting.append(failure)
+        self._unrecorded = waiting
+
+
+def _backoff(times: int) -> float:
+    """Seconds until a unit that did not end so many times is started again."""
+    return min(_LONGEST_WAIT, 2.0 ** min(times, 10))
 
 
 def _read(run_dir: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Regular, grouped and pointwise convolutions."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 
@@ -29,9 +30,6 @@ from xception_jax.ops.tiles import Features, Kernel, Tiling, fastest_columns, ti
 from xception_jax.ops.unpacked import unpacked_conv2d
 
 POINTWISE_IMPLEMENTATIONS = ("lax", "matmul")
-CONVOLUTION_IMPLEMENTATIONS: tuple[str, ...] = ("lax", "blocks", "matmul", "tiles", "unpacked")
-if native.available():
-    CONVOLUTION_IMPLEMENTATIONS += ("native",)
 
 
 def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Features:
@@ -46,20 +44,64 @@ def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int)
     )
 
 
-def _matmul(x: Images, kernel: Kernel, strides: int, pads: Pads) -> Features:
-    """Computes the convolution as one matrix product, with all kernel taps side by side.
+def _lax(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
+    return lax_conv2d(x, kernel, tiling.strides, tiling.pads, tiling.groups)
 
-    The backward pass keeps a copy of `x` for each tap: of few channels, making them again costs
-    more.
+
+def _blocks(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
+    """Convolves over fewer, larger groups, if there are several."""
+    merged = groups_to_merge(tiling.groups, kernel.shape[2])
+    if merged > 1:
+        kernel = block_diagonal(kernel, tiling.groups, merged)
+        tiling = replace(tiling, groups=tiling.groups // merged)
+    return _lax(x, kernel, tiling)
+
+
+def _matmul(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
+    """Computes one matrix product, with all kernel taps side by side, or one for each group.
+
+    The backward pass of a single group keeps a copy of `x` for each tap: of few channels, making
+    them again costs more.
     """
-    window, features = (kernel.shape[0], kernel.shape[1]), kernel.shape[-1]
+    if tiling.groups > 1:
+        return tiled_conv2d(x, kernel, tiling)
     # The barrier keeps XLA from compiling and repeating the computation of `x` for every tap.
     x = lax.optimization_barrier(x)
-    taps = list(chain.from_iterable(shifted_images(x, window, strides, pads)))
-    patches = jnp.concatenate(taps, axis=-1)
+    taps = shifted_images(x, tiling.window, tiling.strides, tiling.pads)
+    patches = jnp.concatenate(list(chain.from_iterable(taps)), axis=-1)
     rows = jnp.reshape(patches, (-1, patches.shape[-1]))
-    out = rows @ jnp.reshape(kernel, (-1, features))
-    return jnp.reshape(out, (*patches.shape[:3], features))
+    out = rows @ jnp.reshape(kernel, (-1, kernel.shape[-1]))
+    return jnp.reshape(out, (*patches.shape[:3], kernel.shape[-1]))
+
+
+def _tiles(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
+    return tiled_conv2d(x, kernel, _widened(kernel, tiling))
+
+
+def _unpacked(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
+    convolve = unpacked_conv2d if tiling.groups == 1 else tiled_conv2d
+    return convolve(x, kernel, _widened(kernel, tiling))
+
+
+def _native(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
+    return native_conv2d(x, kernel, _widened(kernel, tiling))
+
+
+def _widened(kernel: Kernel, tiling: Tiling) -> Tiling:
+    """Tiles of the width that takes the least work."""
+    columns = fastest_columns(tiling, kernel.shape[2], kernel.shape[3] // tiling.groups)
+    return replace(tiling, columns=columns)
+
+
+CONVOLUTION_IMPLEMENTATIONS: dict[str, Callable[[Images, Kernel, Tiling], Features]] = {
+    "lax": _lax,
+    "blocks": _blocks,
+    "matmul": _matmul,
+    "tiles": _tiles,
+    "unpacked": _unpacked,
+}
+if native.available():
+    CONVOLUTION_IMPLEMENTATIONS["native"] = _native
 
 
 def conv2d(
@@ -99,31 +141,18 @@ def conv2d(
     require_same_dtype(x, kernel)
     window = kernel.shape[0], kernel.shape[1]
     pads = explicit_padding(spatial_size(x), window, strides, padding)
+    tiling = Tiling(spatial_size(x), window, strides, pads, groups)
     chosen = choose_implementation(
         "convolution",
         implementation,
         CONVOLUTION_IMPLEMENTATIONS,
         channels=x.shape[-1],
         groups=groups,
-        width=-(-x.shape[2] // strides),
+        width=tiling.out_size[1],
     )
-    if chosen == "blocks" and (merged := groups_to_merge(groups, kernel.shape[2])) > 1:
-        kernel, groups = block_diagonal(kernel, groups, merged), groups // merged
-    # The others reshape to sizes that an empty array lacks.
-    if chosen in ("lax", "blocks") or 0 in x.shape:
-        return lax_conv2d(x, kernel, strides, pads, groups)
-    kernel = match_variance(x, kernel)
-    if chosen == "matmul" and groups == 1:
-        return _matmul(x, kernel, strides, pads)
-    tiling = Tiling(spatial_size(x), window, strides, pads, groups)
-    if chosen != "matmul":
-        columns = fastest_columns(tiling, kernel.shape[2], kernel.shape[3] // groups)
-        tiling = replace(tiling, columns=columns)
-    if chosen == "native":
-        return native_conv2d(x, kernel, tiling)
-    if chosen == "unpacked" and groups == 1:
-        return unpacked_conv2d(x, kernel, tiling)
-    return tiled_conv2d(x, kernel, tiling)
+    # Matrices have sizes that an empty array lacks.
+    convolve = _lax if 0 in x.shape else CONVOLUTION_IMPLEMENTATIONS[chosen]
+    return convolve(x, match_variance(x, kernel), tiling)
 
 
 def pointwise_conv2d(

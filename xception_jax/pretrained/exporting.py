@@ -49,6 +49,6 @@ def export_model(
         exported = export.export(jax.jit(logits), platforms=list(platforms))(images)
     except InputError:
         raise
-    except ValueError as error:
+    except (ValueError, jax.errors.InconclusiveDimensionOperation) as error:
         raise InputError("weights", None, f"cannot be exported: {error}") from error
     return bytes(exported.serialize())

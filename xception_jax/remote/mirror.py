@@ -9,22 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from xception_jax.cache import lasting_cache_directory
 from xception_jax.errors import InputError, one_line, refused
 from xception_jax.records import RUN
 from xception_jax.remote.lease import NAME as LEASE
-from xception_jax.remote.lease import Lease, TakenOver, living_holder
+from xception_jax.remote.lease import Lease, living_holder
 from xception_jax.remote.store import Store, kept_for, url_of
+from xception_jax.remote.uploads import MARK, FileStates, checkpoint_of, file_states, frozen, plan
 
-_LOG = "metrics.jsonl"
-# Records speak of other files: they are read before those are uploaded, and uploaded after them.
-_RECORDS = ("run.json", "sweep.json")
-_COMMITTED = "_CHECKPOINT_METADATA"
-_LOCAL_ONLY = (".lock", LEASE)
-_UNFINISHED = (".partial", ".tmp", "orbax-checkpoint-tmp")
 _ATTEMPTS = 3
-
-# Size in bytes and modification time in nanoseconds of files, by name.
-FileStates = dict[str, tuple[int, int]]
 _UNKNOWN = (-1, 0)
 
 
@@ -48,7 +41,8 @@ def mirrored(location: Path, warn: Callable[[str], None]) -> Iterator[Path]:
         yield location
         return
     seconds = _upload_interval()
-    local = kept_for(url, "remote")
+    cache = lasting_cache_directory(f"the working copy of {url}")
+    local = kept_for(url, cache / "remote")
     with refused("--workdir", url, "cannot be used"):
         store = Store(url)
         lease = Lease(store, local.parent / "session", seconds)
@@ -93,10 +87,10 @@ def copied(location: Path, *, changes: bool = False, checkpoints: bool = False) 
         if not any(local.iterdir()):
             raise InputError("directory", url, "there is nothing")
         _mark_runs_in_use(store, local)
-        before = _file_states(local)
+        before = file_states(local)
         yield local
         if changes:
-            after = _file_states(local)
+            after = file_states(local)
             with refused("directory", url, "cannot be written"):
                 store.put([name for name in after if after[name] != before.get(name)], local)
                 store.delete(name for name in before if name not in after)
@@ -139,44 +133,19 @@ def _download(store: Store, local: Path, *, checkpoints: bool) -> None:
     def is_wanted(name: str) -> bool:
         if name == LEASE or (not checkpoints and "/checkpoints/" in f"/{name}"):
             return False
-        checkpoint = _checkpoint_of(name)
-        return checkpoint is None or f"{checkpoint}/{_COMMITTED}" in names
+        checkpoint = checkpoint_of(name)
+        return checkpoint is None or f"{checkpoint}/{MARK}" in names
 
     store.get(filter(is_wanted, names), local)
 
 
-def _checkpoint_of(name: str) -> str | None:
-    """The directory of the checkpoint that a file belongs to; None: it belongs to none."""
-    parts = name.split("/")
-    for index, part in enumerate(parts[:-2]):
-        if part == "checkpoints" and parts[index + 1].isdecimal():
-            return "/".join(parts[: index + 2])
-    return None
-
-
-def _file_states(local: Path) -> FileStates:
-    """The states of the files below `local` that belong into a store."""
-    states = {}
-    for folder, _, files in os.walk(local):
-        for file in files:
-            path = Path(folder, file)
-            name = path.relative_to(local).as_posix()
-            unfinished = any(mark in name for mark in _UNFINISHED)
-            if unfinished or path.is_symlink() or file in _LOCAL_ONLY:
-                continue
-            with suppress(FileNotFoundError):
-                stat = path.stat()
-                states[name] = stat.st_size, stat.st_mtime_ns
-    return states
-
-
 class _Mirror:
-    """Uploads what changes in `local`, in an order such that a run can resume from any prefix.
+    """Uploads what changes in `local`, step by step as `plan` says.
 
     Args:
         store: the directory to upload to.
         local: the directory to upload from.
-        lease: held on `store`; renewed before each upload, released at the end.
+        lease: held on `store`; released at the end.
         seconds: the interval between uploads.
         warn: called with one line of text, also from another thread.
     """
@@ -186,20 +155,19 @@ class _Mirror:
     ) -> None:
         self._store, self._local, self._lease, self._warn = store, local, lease, warn
         self._seconds = seconds
-        states = _file_states(local)
+        states = file_states(local)
         # The states of files as they were uploaded. A checkpoint never changes, and one that this
         # machine has deleted is to be deleted in the store. Of other files the store may have an
         # older version; those that only the store has were put there by another command.
         self._uploaded: FileStates = {}
         for name, size in store.sizes().items():
             state = states.get(name, _UNKNOWN)
-            if _checkpoint_of(name):
+            if checkpoint_of(name):
                 self._uploaded[name] = state if state[0] == size else _UNKNOWN
             elif name in states:
                 self._uploaded[name] = _UNKNOWN
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
-        self._taken_over: TakenOver | None = None
 
     def start(self) -> None:
         """Starts the thread that uploads at the interval."""
@@ -216,10 +184,8 @@ class _Mirror:
         """
         self._stopping.set()
         self._thread.join()
-        error: Exception | None = self._taken_over
+        reason = ""
         for attempt in range(_ATTEMPTS):
-            if isinstance(error, TakenOver):
-                break
             if attempt:
                 time.sleep(2.0 ** (attempt - 1))
             try:
@@ -227,13 +193,13 @@ class _Mirror:
                 self._lease.release()
                 return
             except Exception as failure:
-                error = failure
-        reason = "" if error is None else one_line(error)
-        text = f"not everything is in {self._store.url} ({reason}); it is in {self._local}"
-        if not isinstance(error, TakenOver):
-            with suppress(Exception):
-                self._lease.release()
-            text += ", and the same command on this machine sends it"
+                reason = one_line(failure)
+        with suppress(Exception):
+            self._lease.release()
+        text = (
+            f"not everything is in {self._store.url} ({reason}); it is in {self._local}, and the "
+            "same command on this machine sends it"
+        )
         if not quietly:
             raise OSError(text)
         self._warn(text)
@@ -244,10 +210,6 @@ class _Mirror:
             try:
                 self._upload()
                 warned = False
-            except TakenOver as error:
-                self._taken_over = error
-                self._warn(f"{error}: nothing is sent any more")
-                return
             except Exception as error:
                 if not warned:
                     text = f"cannot be written, and is tried again: {one_line(error)}"
@@ -255,40 +217,15 @@ class _Mirror:
                 warned = True
 
     def _upload(self) -> None:
-        """Renews the lease, uploads what changed since the last time, deletes what is gone.
-
-        Records are read first and uploaded last, so that everything they speak of is there. Logs
-        are read before checkpoints, which hold a digest of them, and up to their last whole line.
-        """
-        self._lease.renew()
-        first = self._changed(_file_states(self._local))
-        records = {
-            name: (self._local / name).read_bytes() for name in first if _is_named(name, *_RECORDS)
-        }
-        states = _file_states(self._local)
-        changed = self._changed(states)
-        for name in changed:
-            if _is_named(name, _LOG):
-                content = (self._local / name).read_bytes()
-                self._store.write(name, content[: content.rfind(b"\n") + 1])
-                self._uploaded[name] = states[name]
-        marks = [name for name in changed if _is_named(name, _COMMITTED)]
-        others = [name for name in changed if not _is_named(name, _LOG, _COMMITTED, *_RECORDS)]
-        for names in (others, marks):
-            for name in self._store.put(names, self._local):
-                self._uploaded[name] = states[name]
-        for name, content in records.items():
-            self._store.write(name, content)
-            self._uploaded[name] = first[name]
-        # A checkpoint without its mark is none, so the mark is the first of its files to go.
-        gone = self._uploaded.keys() - states.keys()
-        for name in sorted(gone, key=lambda name: not _is_named(name, _COMMITTED)):
-            self._store.delete([name])
-            del self._uploaded[name]
-
-    def _changed(self, states: FileStates) -> FileStates:
-        return {name: s for name, s in states.items() if self._uploaded.get(name) != s}
-
-
-def _is_named(name: str, *basenames: str) -> bool:
-    return PurePosixPath(name).name in basenames
+        """Uploads what changed since the last time, and deletes what is gone."""
+        self._lease.renew()  # a process that was suspended for long may have lost it
+        directory = self._local.with_name(f"{self._local.name}.frozen")
+        with frozen(self._local, self._uploaded, directory) as states:
+            for action, names in plan(states, self._uploaded):
+                if action == "put":
+                    self._store.put(names, directory)
+                    self._uploaded.update((name, states[name]) for name in names)
+                    continue
+                for name in names:
+                    self._store.delete([name])
+                    del self._uploaded[name]

@@ -6,28 +6,43 @@ This is the one module that imports fsspec, and it does so only for a URL. A URL
 
 import hashlib
 import re
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from xception_jax.cache import cache_directory
-from xception_jax.errors import InputError, refused, require_no_password
+from xception_jax.errors import InputError, nearest_name, refused, require_no_password
+from xception_jax.lock import locked
 
-_URL = re.compile(r"(gs|gcs|s3|s3a|abfs|az|memory|file):/+(.+)", re.DOTALL)
+_SCHEMES = ("gs", "gcs", "s3", "s3a", "abfs", "az", "memory", "file")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONCURRENT_TRANSFERS = 16  # most objects are small
 
 
 def url_of(location: Path | str) -> str | None:
-    """The URL that `location` is; None: it is a directory of this machine."""
+    """The URL that `location` is; None: it is a directory of this machine.
+
+    Raises:
+        InputError: the URL has a scheme that is not supported, or is none of a directory.
+    """
     match = _URL.fullmatch(str(location))
     if match is None:
         return None
     require_no_password("directory", match[0])
-    if ".." in match[2].split("/"):  # as a directory of this machine it would be another one
-        raise InputError("directory", match[0], "is no URL of a directory: it holds '..'")
     scheme, rest = match.groups()
+    if scheme not in _SCHEMES:  # as a directory of this machine it would be mirrored nowhere
+        nearest = nearest_name(scheme, _SCHEMES)
+        schemes = ", ".join(f"{known}://" for known in _SCHEMES)
+        hint = None if nearest is None else f"{nearest}://{rest}"
+        raise InputError("directory", match[0], f"must begin with one of {schemes}", hint)
+    if not rest:
+        raise InputError("directory", match[0], "is no URL of a directory: it names none")
+    if ".." in rest.split("/"):  # as a directory of this machine it would be another one
+        raise InputError("directory", match[0], "is no URL of a directory: it holds '..'")
     return f"{scheme}://{'/' if scheme == 'file' else ''}{rest.rstrip('/')}"
 
 
@@ -94,12 +109,8 @@ class Store:
 
     def write(self, name: str, content: bytes) -> None:
         """Creates or replaces an object: whole, or not at all."""
-        path = self._path(name)
-        if self._is_local:
-            self._filesystem.pipe_file(f"{path}.partial", content)
-            self._filesystem.mv(f"{path}.partial", path)
-        else:
-            self._filesystem.pipe_file(path, content)
+        with self._whole(name) as target:
+            self._filesystem.pipe_file(target, content)
 
     def get(self, names: Iterable[str], directory: Path) -> None:
         """Copies objects to files of the same names.
@@ -116,15 +127,10 @@ class Store:
         with ThreadPoolExecutor(_CONCURRENT_TRANSFERS) as pool:
             list(pool.map(lambda name: self._get(name, directory / name), names))
 
-    def put(self, names: Iterable[str], directory: Path) -> list[str]:
-        """Copies files to objects of the same names.
-
-        Returns:
-            The names, without those of files that were deleted meanwhile.
-        """
+    def put(self, names: Iterable[str], directory: Path) -> None:
+        """Copies files to objects of the same names, each created whole or not at all."""
         with ThreadPoolExecutor(_CONCURRENT_TRANSFERS) as pool:
-            sent = pool.map(lambda name: name if self._put(name, directory / name) else "", names)
-            return list(filter(None, sent))
+            list(pool.map(lambda name: self._put(name, directory / name), names))
 
     def delete(self, names: Iterable[str]) -> None:
         """Deletes objects; names of objects that do not exist are ignored."""
@@ -139,14 +145,19 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._filesystem.get_file(self._path(name), str(path))
 
-    def _put(self, name: str, path: Path) -> bool:
-        try:
-            self._filesystem.put_file(str(path), self._path(name))
-        except FileNotFoundError:
-            if path.exists():  # it is the bucket that does not exist
-                raise
-            return False  # an old checkpoint, deleted meanwhile
-        return True
+    def _put(self, name: str, path: Path) -> None:
+        with self._whole(name) as target:
+            self._filesystem.put_file(str(path), target)
+
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[str]:
+        """The path to write an object to, such that nobody reads a part of it."""
+        path = self._path(name)
+        if not self._is_local:  # stores do that by themselves
+            yield path
+            return
+        yield f"{path}.partial"
+        self._filesystem.mv(f"{path}.partial", path)
 
     def _require_safe(self, name: str) -> None:
         """Raises `InputError` unless a name is relative, stays inside and can be printed.
@@ -166,16 +177,17 @@ class Store:
         return InputError("directory", self.url, f"holds a name that leads out of it: {shown}")
 
 
-def kept_for(url: str, purpose: str) -> Path:
-    """The directory below this machine's cache that is kept for a URL and a purpose."""
+def kept_for(url: str, directory: Path) -> Path:
+    """The directory below another one that is kept for a URL."""
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
-    return cache_directory() / purpose / digest / (PurePosixPath(url).name or "store")
+    return directory / digest / (PurePosixPath(url).name or "store")
 
 
 def fetched(field: str, url: str) -> Path:
     """A copy on this machine of a data set in a store, which does not change.
 
-    Files fetched before are kept if their names and sizes are those in the store.
+    Files fetched before are kept if their names and sizes are those in the store. Of processes that
+    start at once the first one fetches, and the others wait.
 
     Args:
         field: the setting that holds the URL, for error messages.
@@ -185,19 +197,30 @@ def fetched(field: str, url: str) -> Path:
         InputError: the store cannot be read, or has nothing at the URL.
     """
     url = str(url_of(url))
-    directory = kept_for(url, "fetched")
+    directory = kept_for(url, cache_directory() / "fetched")
     with refused(field, url, "cannot be read"):
         store = Store(url)
         sizes = store.sizes()
         if not sizes:
             raise InputError(field, url, "there is nothing")
-        missing = [name for name, size in sizes.items() if _size(directory / name) != size]
-        partial = directory.with_name(f"{directory.name}.partial")
-        store.get(missing, partial)
-        for name in missing:
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (partial / name).replace(directory / name)
+        if _missing(sizes, directory):
+            with locked(directory.parent, field=field, wait=True):
+                _fetch(store, _missing(sizes, directory), directory)
     return directory
+
+
+def _missing(sizes: Mapping[str, int], directory: Path) -> list[str]:
+    return [name for name, size in sizes.items() if _size(directory / name) != size]
+
+
+def _fetch(store: Store, names: Sequence[str], directory: Path) -> None:
+    """Copies objects to files, each of which appears when it is whole."""
+    partial = directory.with_name(f"{directory.name}.partial")
+    store.get(names, partial)
+    for name in names:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (partial / name).replace(directory / name)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _size(path: Path) -> int | None:

@@ -61,6 +61,8 @@ def _endpoint_cells(row: EndpointVerdict, on_base: str = "") -> tuple[str, ...]:
 
 def _interval(endpoint: EndpointVerdict) -> str:
     """`0.0115 to 0.0197`, with its confidence where that is not 95%."""
+    if endpoint.get("interval_is_empty"):
+        return "empty"
     if endpoint["interval"] is None:
         return "" if endpoint["effect"] is None else "infinite"
     low, high = endpoint["interval"]
@@ -70,7 +72,12 @@ def _interval(endpoint: EndpointVerdict) -> str:
 
 
 def endpoint_table(claim: ClaimVerdict) -> Table:
-    """One row per endpoint of a judged claim, for several bases on each, with all its numbers."""
+    """One row per endpoint of a judged claim, for several bases on each, with all its numbers.
+
+    Detectable effects and numbers of seeds are those of a fixed number of seeds, as their headings
+    say where looks are declared: these take more.
+    """
+    fixed = ", if fixed" * (claim["look"] is not None)
     columns: dict[str, Callable[[EndpointVerdict], object]] = {
         "difference": lambda row: row["effect"],
         "interval": lambda row: row["interval"],
@@ -80,8 +87,8 @@ def endpoint_table(claim: ClaimVerdict) -> Table:
         "p, adjusted": lambda row: row["p_adjusted"],
         "P(improvement)": describe_improvement,
         "correlation of the pair": lambda row: row.get("correlation"),
-        "smallest detectable": lambda row: row.get("minimum_detectable_effect"),
-        "n that would decide": lambda row: row.get("needed_n"),
+        f"smallest detectable{fixed}": lambda row: row.get("minimum_detectable_effect"),
+        f"n that would decide{fixed}": lambda row: row.get("needed_n"),
     }
     endpoints = [
         (row, f", {judged['base']}")

@@ -36,7 +36,9 @@ NAME_LENGTHS = 66
 READING = (
     "Each thin line: one seed, arm minus baseline on the same seed. Thick: the mean. Band: "
     f"{CONFIDENCE:.0%} simultaneous max-t band (Gaussian multiplier bootstrap over seeds), which "
-    "holds over all the steps drawn at once; where it leaves zero out, the arms differ there."
+    "holds over all the steps of a panel at once, for the mean over the seeds whose runs are all "
+    "done. Bands are not adjusted for their number, and decide nothing: that is what verdicts are "
+    "for."
 )
 
 

@@ -26,11 +26,12 @@ from xception_jax.report.costs import OUTCOMES
 from xception_jax.report.tables import NOT_KNOWN, Table
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.contrasts import Contrast, read_contrast
-from xception_jax.statistics.endpoints import Runs, measure
+from xception_jax.statistics.endpoints import measure
 from xception_jax.statistics.factorial import arm_name, combinations, factorial_weights
 from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.paired import t_interval
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.runs import Runs
 
 MOST_PAIRS = 3
 MOST_ROWS = 60
@@ -108,12 +109,12 @@ def factor_levels(of_arms: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[s
 
 
 def factor_table(factorial: Factorial) -> Table:
-    """One row per effect of a level against its factor's first, and per interaction of two."""
-    levels = factorial.levels
-    single = [{name: (level, of[0])} for name, of in levels.items() for level in of[1:]]
-    double = [one | other for one, other in itertools.combinations(single, 2) if [*one] != [*other]]
-    rows = []
-    for compared in [*single, *double][:MOST_ROWS]:
+    """One row per effect of a level against its factor's first, and per interaction of two.
+
+    It has at most `MOST_ROWS`; `factor_notes` says where that leaves any out.
+    """
+    levels, rows = factorial.levels, []
+    for compared in _comparisons(levels)[:MOST_ROWS]:
         test = factorial.effect(compared, {})
         low, high = test.interval(TAIL)
         interval = f"{_signed(low)} to {_signed(high)}" if np.isfinite(low) else NOT_KNOWN
@@ -129,6 +130,24 @@ def factor_table(factorial: Factorial) -> Table:
         )
     columns = ("factor", "contrast", "kind", "difference", "95% interval")
     return Table(columns, (False, False, False, True, True), tuple(rows))
+
+
+def factor_notes(factorial: Factorial) -> list[str]:
+    """A note on the rows that the table of factors leaves out; none where it has them all."""
+    count = len(_comparisons(factorial.levels))
+    if count <= MOST_ROWS:
+        return []
+    return [
+        f"The first {MOST_ROWS} of {count} effects and interactions are shown, "
+        "effects before interactions."
+    ]
+
+
+def _comparisons(levels: Mapping[str, tuple[str, ...]]) -> list[dict[str, tuple[str, str]]]:
+    """The levels that each effect, and then each interaction, compares, by factor."""
+    single = [{name: (level, of[0])} for name, of in levels.items() for level in of[1:]]
+    double = [one | other for one, other in itertools.combinations(single, 2) if [*one] != [*other]]
+    return [*single, *double]
 
 
 def _name(levels: Mapping[str, Sequence[str]], compared: Mapping[str, tuple[str, str]]) -> str:

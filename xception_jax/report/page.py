@@ -33,7 +33,7 @@ from xception_jax.report.compute_tables import (
     describe_compute,
     speed_notes,
 )
-from xception_jax.report.factors import factor_table, read_factorial
+from xception_jax.report.factors import factor_notes, factor_table, read_factorial
 from xception_jax.report.noise_tables import NOISE_NOTES, noise_table
 from xception_jax.report.sensitivity import tuning_notes, tuning_table
 from xception_jax.report.summary import Summary
@@ -118,7 +118,7 @@ def render_page(
         arm_table=arm_table(summary),
         arm_notes=_arm_notes(summary),
         factor_tables=[
-            (base and base.name, factor_table(factorial))
+            (base and base.name, factor_table(factorial), factor_notes(factorial))
             for base, factorial in factorials
             if factorial
         ],

@@ -107,7 +107,13 @@ def _read_sweep(directory: Path) -> Sweep:
     notes += _data_notes(runs)
     known = {run.directory for run in runs}
     unlisted = [name for name in source.directories() if name not in known]
-    strangers = [name for name in unlisted if name.startswith(f"{RUNS}/")]
+    others = tuple(_other(name, source) for name in unlisted)
+    # A run that has not begun is of a seed that was planned and then was not: it holds nothing.
+    strangers = [
+        name
+        for name, other in zip(unlisted, others, strict=True)
+        if name.startswith(f"{RUNS}/") and other.record.get("status") != "planned"
+    ]
     if strangers:
         notes.append(f"left out, because sweep.json does not list them: {', '.join(strangers)}")
     tuning = read_record(directory / TUNING, notes)
@@ -133,7 +139,7 @@ def _read_sweep(directory: Path) -> Sweep:
         record=sweep,
         tuning=tuning,
         tuning_runs=tuning_runs,
-        others=tuple(_other(name, source) for name in unlisted),
+        others=others,
     )
 
 

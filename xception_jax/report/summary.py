@@ -12,8 +12,8 @@ import polars as pl
 from xception_jax.records import ENDED, METRIC_NAMES, METRICS
 from xception_jax.statistics.bases import parts_of
 from xception_jax.statistics.descriptive import Crossing, Mean, first_crossing
-from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.results import SHOWN_STATUSES, Run, Sweep
+from xception_jax.statistics.runs import Runs
 from xception_jax.statistics.speed import Speed
 
 
@@ -164,6 +164,7 @@ def _with_crossings(
             curve[sweep.metric].to_list(),
             target,
             budget=(outcome.run.steps or outcome.last_step) if has_ended else None,
+            has_diverged=outcome.run.status == "diverged",
         )
         runs.append(replace(outcome, crossing=crossing, target=target))
     return tuple(runs)

@@ -10,6 +10,7 @@ from xception_jax.report.summary import ArmSummary, RunSummary, Summary
 from xception_jax.statistics.contrasts import Contrast, contrasts
 from xception_jax.statistics.descriptive import Crossing, Mean
 from xception_jax.statistics.results import Run, Sweep
+from xception_jax.statistics.sentences import significant
 from xception_jax.statistics.speed import Speed, measurements
 
 NOT_KNOWN = "—"
@@ -171,7 +172,8 @@ def seed_table(sweep: Sweep, summary: Summary) -> Table:
         known = [value for value in values if value is not None]
         if len(known) < len(values):
             return NOT_KNOWN
-        return _signed(float(contrast.of(np.array(known))))
+        found = float(contrast.of(np.array(known)))
+        return significant(found) if contrast.scores else _signed(found)
 
     columns = ("seed", *sweep.arms, *(contrast.name for contrast in compared))
     rows = [

@@ -2,15 +2,15 @@
 
 On each base a claim is tested as in a sweep of its own. Over all, the null hypothesis is that it
 holds on fewer than k of the K bases, and its p-value is that of a partial conjunction
-(`paired.partial_conjunction`): of "all" the largest one on any base. Only bases whose effect is on
-the same side count together, so that a claim of better is not carried by a base where it is worse.
+(`paired.partial_conjunction`): of "all" the largest one on any base. Only bases whose evidence is
+on the same side count together: no claim of better is carried by a base where it is worse.
+The opposite of "at least k" needs so many bases that fewer than k are left: see `evidence`.
 
 There are two families, each adjusted by Holm's method: the verdicts over all bases, of which there
 is one a claim, and the verdicts on single bases, of which there are claims times bases. Where a
 claim needs all bases, its verdict says the same of each of them, and so decides them, too.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,10 +26,12 @@ from xception_jax.statistics.cases import (
     is_decided,
     location_test,
     read_cases,
+    stated_interval,
+    verdict_of,
 )
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims, sharing_bases
 from xception_jax.statistics.declared import read_declared
-from xception_jax.statistics.endpoints import Runs
+from xception_jax.statistics.evidence import Evidence, combine, parts_for_opposite
 from xception_jax.statistics.json_types import (
     BaseVerdict,
     ClaimVerdict,
@@ -39,8 +41,8 @@ from xception_jax.statistics.json_types import (
 )
 from xception_jax.statistics.looks import Stage, by_looks
 from xception_jax.statistics.paired import CONFIDENCE, partial_conjunction
-from xception_jax.statistics.power import ALPHA
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,25 @@ class Across:
     gone: int = 0
     ceiling: float = 1.0
 
-    def p_on(self, *, side: bool) -> float:
-        """The p-value for enough bases on the claim's side, or on the other one."""
-        p_values = [*(case.p_on(side=side) for case in self.cases), *[1.0] * self.gone]
-        return partial_conjunction(p_values, self.at_least)
-
     @property
-    def p(self) -> float:
-        """The p-value for enough bases on either side.
+    def evidence(self) -> Evidence:
+        """The evidence for enough bases on the claim's side, or for enough on the other one.
 
         Each side has half of the level, as that of one base has, so no factor is due.
         """
-        return min(self.p_on(side=True), self.p_on(side=False))
+        return combine(
+            [*(case.evidence for case in self.cases), *[Evidence()] * self.gone], self.at_least
+        )
 
     @property
-    def side(self) -> bool:
-        """Whether more speaks for the claim than against it."""
-        return self.p_on(side=True) <= self.p_on(side=False)
+    def is_tested(self) -> bool:
+        """Whether as many bases as it needs have enough pairs."""
+        return sum(case.is_tested for case in self.cases) >= self.at_least
+
+    def needed(self, *, side: bool) -> int:
+        """The number of bases that the claim (`side`) or its opposite needs."""
+        count = len(self.bases) + self.gone
+        return self.at_least if side else parts_for_opposite(count, self.at_least)
 
     @property
     def stage(self) -> Stage | None:
@@ -107,16 +111,6 @@ class Across:
         """Number of the claim's endpoints, once there is a base with runs to show them."""
         return max(len(case.outcome.endpoints) for case in self.cases)
 
-    def verdict(self, family: Sequence["Across"]) -> str:
-        """The verdict over all bases, beside the other claims of the family."""
-        for side, verdict in ((True, "supported"), (False, "opposite")):
-            if adjusted_p(self, family, self.p_on(side=side)) < ALPHA:
-                return "equivalent" if side and self.claim.is_equivalence else verdict
-        if self.stage is not None and self.stage.next_seeds is not None:
-            return "open"
-        tested = sum(bool(case.p_values) for case in self.cases)
-        return "inconclusive" if tested >= self.at_least else "not tested"
-
 
 def read_across(sweep: Sweep, runs: Sequence[Runs]) -> list[Across]:
     """Every claim of a sweep with several bases: on all of its runs, or up to its look.
@@ -135,7 +129,7 @@ def read_across(sweep: Sweep, runs: Sequence[Runs]) -> list[Across]:
 
     def case_at(at: int, number: int) -> Across | None:
         across = _across(sweep, claims[at], [at_look(at, number) for at_look in at_looks])
-        return across if number == 0 or all(case.p_values for case in across.cases) else None
+        return across if number == 0 or all(case.is_tested for case in across.cases) else None
 
     return by_looks(looks, len(claims), case_at, is_decided)
 
@@ -164,7 +158,7 @@ def with_ceilings(claims: Sequence[Across]) -> list[Across]:
     """The claims whose cases know what the verdict over all bases decides for each of them."""
     bounded = []
     for across in claims:
-        over_all = adjusted_p(across, family_of(across, claims), across.p)
+        over_all = adjusted_p(across, family_of(across, claims), across.evidence.p)
         ceiling = over_all if across.needs_all else 1.0
         cases = tuple(replace(case, ceiling=ceiling) for case in across.cases)
         bounded.append(replace(across, cases=cases))
@@ -193,9 +187,11 @@ def judged_across(
         "claim": dict(claim.content),
         "title": across.title,
         "declared": "post hoc" if claim.post_hoc else "before the runs",
-        "verdict": across.verdict(family),
+        "verdict": verdict_of(across, family),
         "grade": max((judged["grade"] for judged in on_bases if judged["grade"]), default=None),
-        "grade_reasons": _reasons(on_bases),
+        "grade_reasons": by_bases(
+            [(judged["base"], judged["grade_reasons"]) for judged in on_bases]
+        ),
         "n": {
             "planned": max(count["planned"] for count in counts),
             "completed": min(count["completed"] for count in counts),
@@ -217,15 +213,19 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _reasons(on_bases: Sequence[BaseVerdict]) -> list[str]:
-    """The reasons for a lower grade, each once, with its bases before it unless it is all."""
-    reasons: dict[str, list[str]] = {}
-    for judged in on_bases:
-        for reason in judged["grade_reasons"]:
-            reasons.setdefault(reason, []).append(judged["base"])
+def by_bases(sentences: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """What is said of bases, each sentence once, with its bases before it unless it is all.
+
+    Args:
+        sentences: the name of each base, and what is said of it.
+    """
+    names: dict[str, list[str]] = {}
+    for base, said in sentences:
+        for text in said:
+            names.setdefault(text, []).append(base)
     return [
-        reason if len(names) == len(on_bases) else f"{listed(names)}: {reason}"
-        for reason, names in reasons.items()
+        text if len(bases) == len(sentences) else f"{listed(bases)}: {text}"
+        for text, bases in names.items()
     ]
 
 
@@ -236,12 +236,11 @@ def _endpoint(across: Across, at: int, family: Sequence[Across]) -> EndpointVerd
     them have. There is none where the units differ, or of steps, whose budgets do.
     """
     measured = [case.outcome.endpoints[at] for case in across.cases if case.outcome.endpoints]
-    p_values = [
-        case.p_values[at] if case.p_values and case.sides[at] == across.side else 1.0
-        for case in across.cases
-    ]
-    p = partial_conjunction([*p_values, *[1.0] * across.gone], across.at_least)
-    is_tested = any(case.p_values for case in across.cases)
+    side = across.evidence.side
+    tested = [case.by_endpoint[at] for case in across.cases if case.is_tested]
+    absent = len(across.cases) + across.gone - len(tested)
+    p_values = [*(endpoint.p_on(side=side) for endpoint in tested), *[1.0] * absent]
+    p = partial_conjunction(p_values, across.needed(side=side))
     rows = _mean_rows(across, at) if len({endpoint.unit for endpoint in measured}) == 1 else []
     content: EndpointVerdict = {
         "endpoint": measured[0].name,
@@ -251,8 +250,8 @@ def _endpoint(across: Across, at: int, family: Sequence[Across]) -> EndpointVerd
         "confidence": CONFIDENCE,
         "null": None,
         "method": None,
-        "p": p if is_tested else None,
-        "p_adjusted": adjusted_p(across, family, p) if is_tested else None,
+        "p": p if tested else None,
+        "p_adjusted": adjusted_p(across, family, p) if tested else None,
         "per_seed": rows,
     }
     sizes = None if across.stage is None else across.stage.design.sizes
@@ -260,10 +259,9 @@ def _endpoint(across: Across, at: int, family: Sequence[Across]) -> EndpointVerd
         return content
     differences = np.array([row["difference"] for row in rows])
     test = location_test(across.claim, differences, across.stage)
-    interval = list(test.interval((1 - CONFIDENCE) / 2))
     return content | {
         "effect": test.estimate,
-        "interval": interval if math.isfinite(interval[0]) else None,
+        **stated_interval(test.interval((1 - CONFIDENCE) / 2)),
         "method": "sign-flip of the mean over bases"
         if across.claim.test == "mean"
         else "sign test of the mean over bases",

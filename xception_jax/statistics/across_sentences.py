@@ -4,14 +4,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xception_jax.records import FEWEST_PAIRS
-from xception_jax.statistics.across import Across, listed
-from xception_jax.statistics.cases import adjusted_p
+from xception_jax.statistics.across import Across, by_bases, listed
+from xception_jax.statistics.cases import Case, adjusted_p, verdict_of
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.json_types import BaseVerdict
 from xception_jax.statistics.power import ALPHA
 from xception_jax.statistics.recorded_tuning import describe_tuning
 from xception_jax.statistics.results import Sweep
-from xception_jax.statistics.sentences import p_text, setting_of, signed
+from xception_jax.statistics.sentences import (
+    CONTRADICTION,
+    amount,
+    outcome_notes,
+    p_text,
+    quantity_of,
+    seed_marks,
+    setting_of,
+    test_of,
+)
 from xception_jax.statistics.statements import state_verdict
 
 
@@ -31,15 +40,15 @@ def sentence_across(
     """
     pairs = zip(parts, across.cases, across.bases, strict=True)
     bases = [_base(part, case.claim, name) for part, case, name in pairs]
-    where, verdict = f"On {listed(bases)}, ", across.verdict(family)
+    where, verdict = f"On {listed(bases)}, ", verdict_of(across, family)
     if verdict == "not tested" or across.claim.contrast is None:
         return f"{where}the claim “{across.title}” was not tested: {_why_not(across)}."
     if not across.shown_endpoints:
         assert across.stage is not None
         return f"{where}the claim “{across.title}” is open: {across.stage.what_next()}."
     among = f"each of these {len(bases)} bases"
-    if not across.needs_all:
-        among = f"at least {across.at_least} of these {len(bases)} bases"
+    if (needed := across.needed(side=verdict != "opposite")) < len(bases) + across.gone:
+        among = f"at least {needed} of these {len(bases)} bases"
     contrast = replace(across.claim.contrast, where=f"{across.claim.contrast.where} on {among}")
     statement = state_verdict(contrast, across.claim, verdict)
     arms = [arm for case in across.cases for arm in case.claim.arms]
@@ -66,7 +75,7 @@ def _why_not(across: Across) -> str:
             f"{len(case.outcome.seeds)} of {case.outcome.planned} planned seeds have their runs, "
             f"and fewer than {FEWEST_PAIRS} give no verdict"
         )
-        reason = "it could be" if case.p_values else case.outcome.problem or few
+        reason = "it could be" if case.is_tested else case.outcome.problem or few
         reasons.setdefault(reason, []).append(name)
     parts = [f"on {listed(names)} {reason}" for reason, names in reasons.items()]
     if across.gone:
@@ -102,11 +111,13 @@ def _numbers(across: Across, on_bases: Sequence[BaseVerdict], at: int) -> str:
         ends = endpoint["interval"]
         confidence = f"{endpoint['confidence']:.0%} interval"
         interval = f"no finite {confidence}"
+        if endpoint.get("interval_is_empty"):
+            interval = f"no {confidence}, since {CONTRADICTION}"
         if ends is not None:
-            low, high = (signed(end, measured.unit) for end in ends)
+            low, high = (amount(end, measured) for end in ends)
             interval = f"{confidence} {low} to {high}"
         p = "" if endpoint["p"] is None else f", p = {p_text(endpoint['p'])}"
-        value = f"{signed(endpoint['effect'], measured.unit)} on {on_base['base']} ({interval}{p})"
+        value = f"{amount(endpoint['effect'], measured)} on {on_base['base']} ({interval}{p})"
         texts.append(value if label == last_label else label + value)
         last_label = label
     return ", ".join(texts)
@@ -114,23 +125,33 @@ def _numbers(across: Across, on_bases: Sequence[BaseVerdict], at: int) -> str:
 
 def _basis(across: Across, family: Sequence[Across], on_bases: Sequence[BaseVerdict]) -> str:
     """The words that say how the p-value over all bases comes from those on each."""
-    count, k = len(across.bases), across.at_least
+    count, found = len(across.bases), across.evidence
+    k = across.needed(side=found.side)
     rule = f"the largest p of the {count} bases"
-    if not across.needs_all:
-        factor = count + across.gone - k + 1
+    if (factor := count + across.gone - k + 1) > 1:
         rule = f"{factor} times the p-value that is number {k} of {count} in increasing order"
     claims = "claims" if len(family) > 1 else "claim"
     seeds = {on_base["n"]["pairs"] for on_base in on_bases}
     parts = [
-        f"p = {p_text(across.p)}, {rule}",
-        f"adjusted p = {p_text(adjusted_p(across, family, across.p))}, Holm-adjusted over "
+        f"p = {p_text(found.p)}, {rule}",
+        f"adjusted p = {p_text(adjusted_p(across, family, found.p))}, Holm-adjusted over "
         f"{len(family)} {claims}",
         f"{min(seeds)} seeds or more on each"
         if len(seeds) > 1
         else f"n = {min(seeds)} seeds on each",
     ]
     parts += [across.stage.sentence()] if across.stage else []
+    parts.append(quantity_of(across.claim).removesuffix(","))
+    pairs = zip(across.cases, on_bases, strict=True)
+    parts += by_bases([(on_base["base"], _marks(case, on_base)) for case, on_base in pairs])
     return "; ".join(parts + ["a post hoc claim"] * across.claim.post_hoc)
+
+
+def _marks(case: Case, on_base: BaseVerdict) -> list[str]:
+    """The words on one base: the test, seeds that are not as planned, and what endpoints need."""
+    claim, outcome, evidence = case.claim, case.outcome, case.by_endpoint
+    tests = [test_of(claim, outcome, evidence, is_staged=case.stage is not None)] * case.is_tested
+    return [*tests, *seed_marks(case.plan), *outcome_notes(outcome, on_base["endpoints"], evidence)]
 
 
 def _next(across: Across, verdict: str) -> str:
@@ -139,9 +160,9 @@ def _next(across: Across, verdict: str) -> str:
         return f"; {across.stage.what_next()}"
     if verdict != "inconclusive":
         return ""
-    sides = {case.p_on(side=True) <= case.p_on(side=False) for case in across.cases}
+    sides = {case.evidence.side for case in across.cases}
     parts = ["the bases point different ways"] * (len(sides) > 1)
-    if across.p < ALPHA:
+    if across.evidence.p < ALPHA:
         parts.append("p-values on bases are not adjusted for the number of claims")
     parts.append("the verdict on each base says what would decide it there")
     return f"; {'; '.join(parts)}"

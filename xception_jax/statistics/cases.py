@@ -1,5 +1,6 @@
 """A sweep's claims with their endpoints and tests, as `verdicts` judges them."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -8,12 +9,15 @@ from typing import Protocol, TypeVar
 from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics.claims import RecordedClaim, recorded_claims
 from xception_jax.statistics.declared import Declared, Plan, plan_of, read_declared
-from xception_jax.statistics.endpoints import Measured, Outcome, Runs, measure
+from xception_jax.statistics.endpoints import Measured, Outcome, measure
+from xception_jax.statistics.evidence import Evidence, combine, weigh
+from xception_jax.statistics.json_types import Interval
 from xception_jax.statistics.location import Differences, LocationTest
 from xception_jax.statistics.looks import Looks, Stage, by_looks
 from xception_jax.statistics.paired import holm
 from xception_jax.statistics.power import ALPHA
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.runs import Runs
 from xception_jax.statistics.sequential import SequentialTest
 
 
@@ -25,8 +29,7 @@ class Case:
         claim: the claim.
         outcome: its seeds and endpoints.
         plan: its seeds as planned and as tested.
-        p_values: p-value of each endpoint; empty where there are too few pairs to test.
-        sides: whether the effect is where the claim has it, for each endpoint.
+        by_endpoint: evidence of each endpoint; empty where there are too few pairs to test.
         stage: the claim's place among the declared looks; None: there are none.
         ceiling: adjusted p-value of a claim over all bases that cannot be true without this one.
     """
@@ -34,8 +37,7 @@ class Case:
     claim: RecordedClaim
     outcome: Outcome
     plan: Plan
-    p_values: tuple[float, ...] = ()
-    sides: tuple[bool, ...] = ()
+    by_endpoint: tuple[Evidence, ...] = ()
     stage: Stage | None = None
     ceiling: float = 1.0
 
@@ -44,25 +46,27 @@ class Case:
         return location_test(self.claim, endpoint.differences, self.stage)
 
     @property
-    def p(self) -> float:
-        """The largest p, if the endpoints agree on what is so; else nothing can be concluded."""
-        return min(self.p_on(side=True), self.p_on(side=False))
+    def is_tested(self) -> bool:
+        """Whether there are enough pairs to test it."""
+        return bool(self.by_endpoint)
 
-    def p_on(self, *, side: bool) -> float:
-        """The largest p, if all endpoints are where the claim has them (`side`), or if none is."""
-        agree = all(actual == side for actual in self.sides)
-        return max(self.p_values, default=1.0) if agree else 1.0
+    @property
+    def evidence(self) -> Evidence:
+        """The evidence that all endpoints agree on: its p-value is the largest of theirs."""
+        count = len(self.by_endpoint)
+        return combine(self.by_endpoint, count) if count else Evidence()
 
     @property
     def runs_used(self) -> set[tuple[str, int]]:
         """Arm and seed of every run that the verdict rests on; none where nothing was tested."""
-        seeds = self.outcome.seeds if self.p_values else ()
+        seeds = self.outcome.seeds if self.is_tested else ()
         return set(product(self.claim.arms, seeds))
 
     @property
     def is_one_sided(self) -> bool:
-        """Whether two one-sided tests look for equivalence, instead of one for a difference."""
-        return self.claim.is_equivalence and bool(self.sides) and all(self.sides)
+        """Whether it is an equivalence with all estimates inside: then its tests are one-sided."""
+        estimates = [endpoint.estimate for endpoint in self.by_endpoint]
+        return self.claim.is_equivalence and bool(estimates) and all(estimates)
 
 
 def read_cases(runs: Runs) -> list[Case]:
@@ -75,7 +79,7 @@ def read_cases(runs: Runs) -> list[Case]:
 
     def case_at(at: int, number: int) -> Case | None:
         case = at_look(at, number)
-        return case if number == 0 or case.p_values else None
+        return case if number == 0 or case.is_tested else None
 
     return by_looks(declared.looks, len(claims), case_at, is_decided)
 
@@ -83,7 +87,7 @@ def read_cases(runs: Runs) -> list[Case]:
 def cases_at_looks(sweep: Sweep, looks: Looks) -> Callable[[int, int], Case]:
     """Gives every claim as it stands at a look, both by number; 0 is before the first look.
 
-    A claim that has not reached the look has no p-values there.
+    A claim that has not reached the look is not tested there.
     """
     declared, claims = read_declared(sweep), recorded_claims(sweep)
     runs_at = [Runs(sweep, (declared.seeds or ())[:count]) for count in looks.counts]
@@ -96,15 +100,23 @@ def cases_at_looks(sweep: Sweep, looks: Looks) -> Callable[[int, int], Case]:
 
 
 class Judged(Protocol):
-    """A claim with one p-value: on one base, or over all."""
+    """A claim with its evidence: on one base, or over all."""
 
     @property
     def claim(self) -> RecordedClaim:
         """The claim."""
 
     @property
-    def p(self) -> float:
-        """Its p-value, not adjusted."""
+    def evidence(self) -> Evidence:
+        """Its p-value, not adjusted, and the side that it speaks for."""
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there is enough to test it."""
+
+    @property
+    def stage(self) -> Stage | None:
+        """Its place among the declared looks; None: there are none."""
 
     @property
     def ceiling(self) -> float:
@@ -116,7 +128,7 @@ AnyCase = TypeVar("AnyCase", bound=Judged)
 
 def is_decided(case: Judged, cases: Sequence[Judged]) -> bool:
     """Whether the verdict on a claim is significant, beside all claims as they stand."""
-    return adjusted_p(case, family_of(case, cases), case.p) < ALPHA
+    return adjusted_p(case, family_of(case, cases), case.evidence.p) < ALPHA
 
 
 def family_of(case: AnyCase, cases: Sequence[AnyCase]) -> Sequence[AnyCase]:
@@ -129,14 +141,27 @@ def family_of(case: AnyCase, cases: Sequence[AnyCase]) -> Sequence[AnyCase]:
 def adjusted_p(case: Judged, family: Sequence[Judged], p: float) -> float:
     """The Holm-adjusted p-value of this claim, if its p-value were `p`."""
     at = next(number for number, other in enumerate(family) if other is case)
-    values = [p if number == at else other.p for number, other in enumerate(family)]
+    values = [p if number == at else other.evidence.p for number, other in enumerate(family)]
     return min(float(holm(values)[at]), max(p, case.ceiling))
+
+
+def verdict_of(case: Judged, family: Sequence[Judged]) -> str:
+    """The verdict on a claim, beside the other claims of its family."""
+    if adjusted_p(case, family, case.evidence.p) < ALPHA:
+        if not case.evidence.side:
+            return "opposite"
+        return "equivalent" if case.claim.is_equivalence else "supported"
+    if case.stage is not None and case.stage.next_seeds is not None:
+        return "open"
+    return "inconclusive" if case.is_tested else "not tested"
 
 
 def _case(runs: Runs, claim: RecordedClaim, declared: Declared, stage: Stage | None = None) -> Case:
     outcome = measure(runs, claim)
     if claim.problem:
         return Case(claim, outcome, Plan())
+    if outcome.problem:
+        outcome = replace(outcome, seeds=(), endpoints=(), notes=())
     if stage is not None:
         outcome = replace(outcome, planned=stage.tested)
         if not stage.number:  # before its first look, nothing is tested or shown
@@ -153,9 +178,8 @@ def _case(runs: Runs, claim: RecordedClaim, declared: Declared, stage: Stage | N
 
 
 def _tested(case: Case) -> Case:
-    tested = [_test(case, endpoint) for endpoint in case.outcome.endpoints]
-    p_values, sides = zip(*tested, strict=True)
-    return replace(case, p_values=p_values, sides=sides)
+    evidence = tuple(_test(case, endpoint) for endpoint in case.outcome.endpoints)
+    return replace(case, by_endpoint=evidence)
 
 
 def location_test(
@@ -167,17 +191,27 @@ def location_test(
     return SequentialTest(differences, claim.test, design=stage.design)
 
 
-def _test(case: Case, endpoint: Measured) -> tuple[float, bool]:
-    """P-value, and whether the effect is on the claim's side of its null, or inside its margin."""
+def _test(case: Case, endpoint: Measured) -> Evidence:
+    """The evidence of one endpoint, on the claim's side of its null or inside its margin."""
     claim, test = case.claim, case.test(endpoint)
-    if not claim.is_equivalence:
-        null = null_of(claim, endpoint)
-        side = claim.side(higher_is_better=endpoint.higher_is_better)
-        return test.p(null), side * (test.estimate - null) >= 0
-    assert claim.margin is not None
-    if abs(test.estimate) < claim.margin:
-        return test.p_within(claim.margin), True
-    return test.p_beyond(claim.margin), False
+    if claim.is_equivalence:
+        assert claim.margin is not None
+        is_inside = abs(test.estimate) < claim.margin
+        within, beyond = test.p_within(claim.margin), test.p_beyond(claim.margin)
+        return weigh(within, beyond, estimate=is_inside, one_sided=True)
+    null = null_of(claim, endpoint)
+    side = claim.side(higher_is_better=endpoint.higher_is_better)
+    tails = [min(1.0, 2 * tail) for tail in (test.p_above(null), test.p_below(null))]
+    p_for, p_opposite = tails if side > 0 else reversed(tails)
+    return weigh(p_for, p_opposite, estimate=side * (test.estimate - null) >= 0)
+
+
+def stated_interval(ends: tuple[float, float]) -> Interval:
+    """An interval as plain data: null where its ends are not finite, or where it is empty."""
+    low, high = ends
+    if low > high:
+        return {"interval": None, "interval_is_empty": True}
+    return {"interval": [low, high] if math.isfinite(low) else None}
 
 
 def null_of(claim: RecordedClaim, endpoint: Measured) -> float:

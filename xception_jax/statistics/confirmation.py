@@ -2,8 +2,10 @@
 
 `sweep.json` of the second sweep keeps the verdicts of the first, with the difference of every seed.
 A verdict is replicated if the fresh seeds give the same one: the same direction, significant after
-Holm's adjustment, on seeds that had no part in the first. The combined estimate takes all seeds of
-both. It is an estimate with an interval, and no further test: the first sweep was known by then.
+Holm's adjustment, on seeds that had no part in the first. The opposite of an equivalence has no
+direction of its own: it is replicated if the effects have the signs that they had. The combined
+estimate takes all seeds of both. It is an estimate with an interval, and no further test: the first
+sweep was known by then.
 """
 
 import math
@@ -14,7 +16,7 @@ import numpy as np
 
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
-from xception_jax.records import DECIDED, ENDPOINT_NAMES, TESTS
+from xception_jax.records import DECIDED, ENDPOINT_NAMES, STEPS_TO_TARGET, TESTS
 from xception_jax.statistics.json_types import (
     ClaimVerdict,
     CombinedEstimate,
@@ -39,13 +41,21 @@ def kept_verdicts(verdicts: Verdicts) -> list[dict[str, Any]]:
             "grade": claim["grade"],
             "declared": claim["declared"],
             "pairs": claim["n"]["pairs"],
-            "endpoints": [
-                {name: endpoint[name] for name in _KEPT}
-                | {"per_seed": [[row["seed"], row["difference"]] for row in endpoint["per_seed"]]}
-                for endpoint in claim["endpoints"]
+            "endpoints": _kept_endpoints(claim),
+            "bases": [
+                {"base": part["base"], "endpoints": _kept_endpoints(part)}
+                for part in claim.get("bases", ())
             ],
         }
         for claim in verdicts["claims"]
+    ]
+
+
+def _kept_endpoints(claim: ClaimVerdict) -> list[dict[str, Any]]:
+    return [
+        {name: endpoint[name] for name in _KEPT}
+        | {"per_seed": [[row["seed"], row["difference"]] for row in endpoint["per_seed"]]}
+        for endpoint in claim["endpoints"]
     ]
 
 
@@ -68,8 +78,8 @@ def with_replication(
     originals = [as_mapping(original) for original in as_list(confirms.get("claims"))]
     judged = []
     for claim in claims:
-        key = _without_target(claim["claim"])
-        original = next((o for o in originals if _without_target(o.get("claim")) == key), None)
+        key = _apart_from_target(claim["claim"])
+        original = next((o for o in originals if _apart_from_target(o.get("claim")) == key), None)
         if not is_whole or original is None:
             reason = "is not in the first sweep" if is_whole else "stands beside an edited record"
             judged.append(claim | {"replication": _unknown(f"the claim {reason}")})
@@ -78,9 +88,22 @@ def with_replication(
     return judged
 
 
-def _without_target(claim: Any) -> dict[str, Any]:
-    """A claim but for the target, which a confirming sweep declares where the first had none."""
-    return {name: value for name, value in as_mapping(claim).items() if name != "target"}
+def _apart_from_target(claim: Any) -> dict[str, Any]:
+    """A claim but for its target, or the pilot seeds that gave it in the first sweep.
+
+    A confirming sweep declares the first one's target, however that came about.
+    """
+    given_by = ("target", "pilot_seeds")
+    return {name: value for name, value in as_mapping(claim).items() if name not in given_by}
+
+
+def _has_one_target(claim: ClaimVerdict, endpoint: str) -> bool:
+    """Whether an endpoint counts to the same target in both sweeps: that which was declared here.
+
+    Earlier versions declared none where the first sweep had pilot seeds: then each sweep had a
+    target of its own, from its own pilot.
+    """
+    return endpoint != STEPS_TO_TARGET or claim["claim"].get("target") is not None
 
 
 def _unknown(reason: str) -> Replication:
@@ -96,18 +119,28 @@ def _replication(
         for old in map(as_mapping, as_list(original.get("endpoints")))
         if old.get("endpoint") == endpoint["endpoint"]
     ]
-    outcome = _outcome(as_text(original.get("verdict")), claim["verdict"])
+    before, now = as_text(original.get("verdict")), claim["verdict"]
+    is_reversed = before == now and _is_reversed(claim, original)
+    outcome = _outcome(before, now, is_reversed=is_reversed)
     seeds = as_whole(original.get("pairs"))
     directory = as_text(confirms.get("directory"))
     parts = [
-        f"{outcome}: {seeds} seeds of {directory} came out as {as_text(original.get('verdict'))}, "
-        f"{claim['n']['pairs']} fresh ones as {claim['verdict']}"
+        f"{outcome}: {seeds} seeds of {directory} came out as {before}, "
+        f"{claim['n']['pairs']} fresh ones as {now}"
+        + ", but with effects of other signs"
+        * is_reversed
     ]
     parts += [
         f"{ENDPOINT_NAMES.get(row['endpoint'], row['endpoint'])} over all {row['pairs']} seeds "
         f"{_signed(row['effect'], row['unit'])}{_interval(row)}"
         for row in combined
         if row["effect"] is not None
+    ]
+    parts += [
+        f"no estimate of {ENDPOINT_NAMES[STEPS_TO_TARGET]} over all seeds, since each sweep has a "
+        "target of its own"
+        for row in combined
+        if not _has_one_target(claim, row["endpoint"])
     ]
     return {
         "outcome": outcome,
@@ -118,12 +151,29 @@ def _replication(
     }
 
 
-def _outcome(before: str, now: str) -> str:
+def _outcome(before: str, now: str, *, is_reversed: bool) -> str:
     if before not in DECIDED:
         return "nothing to replicate"
     if now == "open":
         return "open"
-    return "replicated" if now == before else "not replicated"
+    return "replicated" if now == before and not is_reversed else "not replicated"
+
+
+def _is_reversed(claim: ClaimVerdict, original: Mapping[str, Any]) -> bool:
+    """Whether both verdicts are the opposite of an equivalence, by effects of different signs."""
+    is_beyond = claim["verdict"] == "opposite" and claim["claim"].get("direction") == "equivalent"
+    return is_beyond and _signs(claim) != _signs(original)
+
+
+def _signs(claim: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
+    """The sign of the effect on each endpoint, of several bases on each; None: no effect."""
+    signs = {}
+    for part in map(as_mapping, as_list(claim.get("bases")) or [claim]):
+        for row in map(as_mapping, as_list(part.get("endpoints"))):
+            effect = as_real(row.get("effect"))
+            key = as_text(part.get("base")), as_text(row.get("endpoint"))
+            signs[key] = None if effect is None else float(np.sign(effect))
+    return signs
 
 
 def _shown(endpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +188,8 @@ def _combined(
     differences = {row[0]: as_real(row[1]) for row in pairs if len(row) == 2}
     fresh = {row["seed"]: row["difference"] for row in endpoint["per_seed"]}
     values = [value for value in (differences | fresh).values() if value is not None]
+    if not _has_one_target(claim, endpoint["endpoint"]):
+        values = []
     effect = interval = None
     if values and fresh:
         test = LocationTest(np.array(values), as_text(claim["claim"].get("test", TESTS[0])))

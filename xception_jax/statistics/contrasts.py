@@ -6,7 +6,7 @@ weights. The tests, the audit, the figures and the tables know nothing else of w
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Contrast:
         symbol: what connects the parts: a difference of differences (`MINUS`), an interaction
             (`TIMES`) or a trend (`THEN`).
         where: the levels of other factors that it belongs to: ` at wide on average over order`.
+        scores: of a trend where its arms stand, if that was declared; it is in the weights.
     """
 
     arms: Arms
@@ -40,6 +41,7 @@ class Contrast:
     parts: tuple[tuple[str, ...], ...]
     symbol: str = MINUS
     where: str = ""
+    scores: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def is_trend(self) -> bool:
@@ -123,7 +125,9 @@ def read_contrast(claim: Mapping[str, Any]) -> Contrast | None:
     total = sum(map(abs, weights.values()))
     if not parts or not total or abs(sum(weights.values())) > _ROUNDING * total:
         return None
-    return Contrast(tuple(weights), tuple(weights.values()), parts, symbol, where)
+    scores = map(as_real, as_list(claim.get("scores"))) if symbol == THEN else ()
+    known = tuple(score for score in scores if score is not None)
+    return Contrast(tuple(weights), tuple(weights.values()), parts, symbol, where, known)
 
 
 def _weights(claim: Mapping[str, Any]) -> dict[str, float]:

@@ -81,7 +81,12 @@ def mean_band(curves: pl.DataFrame, metric: str) -> pl.DataFrame:
 
 
 def first_crossing(
-    steps: Sequence[float], values: Sequence[float], target: float | None, *, budget: int | None
+    steps: Sequence[float],
+    values: Sequence[float],
+    target: float | None,
+    *,
+    budget: int | None,
+    has_diverged: bool = False,
 ) -> Crossing:
     """The step at which a validation curve first reaches `target`, linear between evaluations.
 
@@ -91,10 +96,12 @@ def first_crossing(
         target: None when there is no target yet.
         budget: planned steps of a run that ended by itself, done or diverged; None for one
             that has not, and may yet reach the target.
+        has_diverged: whether the run diverged: what it reached before that, it did not keep.
     """
     if target is None:
         return Crossing(None, "open")
-    at = next((index for index, value in enumerate(values) if value >= target), None)
+    reached = (index for index, value in enumerate(values) if value >= target)
+    at = None if has_diverged else next(reached, None)
     if at == 0:
         return Crossing(float(steps[0]), "first")
     if at is not None:

@@ -8,16 +8,20 @@ from typing import Any
 from xception_jax.records import FEWEST_PAIRS, NEED_MARGIN
 from xception_jax.statistics.bases import on_base
 from xception_jax.statistics.claims import RecordedClaim, read_claim, sharing_bases
-from xception_jax.statistics.endpoints import Measured, Runs, measure
+from xception_jax.statistics.endpoints import Measured, measure
+from xception_jax.statistics.looks import Looks, Stage
 from xception_jax.statistics.power import (
     ALPHA,
     Design,
     correlation_matrix,
     equal_correlation,
+    known_deviation,
     minimum_detectable_effect,
     power_error,
 )
+from xception_jax.statistics.power_at_looks import detectable_at_looks, power_error_at_looks
 from xception_jax.statistics.results import Base, Sweep
+from xception_jax.statistics.runs import Runs
 
 HIGHEST_CORRELATION = 0.9
 """Of the range of correlations that is assumed where no pilot tells it; the lowest is 0."""
@@ -40,6 +44,7 @@ class Detectable:
             none: the effect if it is `HIGHEST_CORRELATION`; else `effect`.
         unit: unit of `effect`: the endpoint's, or the standard deviation of paired differences.
         pilot_pairs: from which the standard deviation comes; 0: it is not known.
+        alike_pairs: pairs of a pilot that tell no deviation, since their differences are all alike.
         alpha: level of the test, which Holm's method asks of the first of all claims.
         power_error: Monte Carlo standard error of the power.
         is_on_a_base: whether it is the effect on one of several bases.
@@ -54,6 +59,7 @@ class Detectable:
     pilot_pairs: int
     alpha: float
     power_error: float
+    alike_pairs: int = 0
     is_on_a_base: bool = False
 
 
@@ -63,6 +69,8 @@ def detectable_effects(
     seeds: int,
     pilot: Sweep | None = None,
     bases: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    looks: Looks | None = None,
 ) -> list[Detectable]:
     """The minimum detectable effect of every claim and endpoint, adjusted for all claims.
 
@@ -75,6 +83,7 @@ def detectable_effects(
         pilot: a sweep with the same arms, whose spread, and correlation of the endpoints from
             `FEWEST_PAIRS` pairs on, are taken for those of the planned one.
         bases: for each of several bases, by the name that claims use, the arm on it.
+        looks: the declared looks, the last of which is at `seeds`; None: there are none.
     """
     rows = []
     on_bases: list[Base | None]
@@ -85,20 +94,19 @@ def detectable_effects(
         if pilot is not None:
             runs = Runs(pilot if base is None else on_base(pilot, base))
         n = seeds - claim.pilot_seeds
-        measured: dict[str, Measured] = {}
+        pairs: dict[str, Measured] = {}
         if runs is not None:
             endpoints = measure(runs, replace(claim, pilot_seeds=0)).endpoints
-            measured = {
-                endpoint.name: endpoint for endpoint in endpoints if endpoint.deviation is not None
-            }
+            pairs = {endpoint.name: endpoint for endpoint in endpoints}
+        deviations = {name: known_deviation(of.differences) for name, of in pairs.items()}
+        measured = {name: of for name, of in pairs.items() if deviations[name] is not None}
         alpha = ALPHA / len(claims) / sharing_bases(claim)
-        least, most = (
-            minimum_detectable_effect(n, design) for design in _designs(claim, alpha, measured)
-        )
+        stage = None if looks is None else Stage(looks, len(looks.counts), claim.pilot_seeds)
+        least, most = (_detectable(n, design, stage) for design in _designs(claim, alpha, measured))
         for name in claim.endpoints:
-            known = measured.get(name)
-            scale = 1.0 if known is None else known.deviation or 0.0
+            known, scale = measured.get(name), deviations.get(name) or 1.0
             unit = "standard deviations" if known is None else known.unit
+            alike = pairs[name].differences.size if name in pairs and known is None else 0
             beyond = claim.margin is not None and claim.direction not in NEED_MARGIN
             unit += " beyond the margin" * beyond
             rows.append(
@@ -111,11 +119,19 @@ def detectable_effects(
                     unit=unit,
                     pilot_pairs=0 if known is None else known.differences.size,
                     alpha=alpha,
-                    power_error=power_error(n),
+                    power_error=power_error(n) if stage is None else power_error_at_looks(),
+                    alike_pairs=alike if alike > 1 else 0,
                     is_on_a_base=base is not None,
                 )
             )
     return rows
+
+
+def _detectable(n: int, design: Design, stage: Stage | None) -> float | None:
+    """The minimum detectable effect of n seeds, or of all looks at them."""
+    if stage is None:
+        return minimum_detectable_effect(n, design)
+    return detectable_at_looks(stage.design, design)
 
 
 def _designs(

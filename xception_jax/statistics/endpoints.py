@@ -1,31 +1,31 @@
-"""The endpoints of claims: one number a run, and the seeds whose runs have them.
+"""The endpoints of claims: one number a run, over the seeds whose runs have them.
 
-A run that diverged is an outcome: it ends at chance accuracy, is there from where it diverged on,
-and never reaches a target. A run that is missing or failed is none, and its seed is missing with
-it. Nothing is taken from a best epoch.
+A run that diverged is an outcome, see `runs`. A run that is missing or failed is none, and its seed
+is missing with it. Where no two runs can differ, since all diverged or none reached the target,
+there is no equivalence to test.
 """
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
-from xception_jax.json_values import as_mapping
-from xception_jax.records import ENDED, ENDPOINTS, METRIC_NAMES, METRICS, STEPS_TO_TARGET
-from xception_jax.statistics.claims import RecordedClaim, read_target, recorded_claims
+from xception_jax.records import ENDED, ENDPOINTS, METRIC_NAMES, NEED_MARGIN, STEPS_TO_TARGET
+from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.contrasts import Contrast
-from xception_jax.statistics.descriptive import first_crossing
-from xception_jax.statistics.predictions import Predictions
-from xception_jax.statistics.results import Run, Sweep
+from xception_jax.statistics.runs import (
+    RunKey,
+    Runs,
+    crossing,
+    curve_area,
+    final_value,
+)
 
-TARGET_SHARE = 0.95
-"""The target of "steps to target" is this share of the mean final value, unless it is declared."""
 UNITS = {"top1": "accuracy", "map100": "MAP@100"}
 _FINALS = {"final_top1": "top1", "final_map100": "map100"}
-Evaluations = Float[np.ndarray, " evaluations"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Outcome:
         diverged: number of seeds with a run that diverged, the others being done.
         seeds: the seeds that count: completed or diverged, with every endpoint.
         endpoints: the endpoints over these seeds, in the order of the claim.
-        problem: the reason why there is nothing to test; empty: there is something.
+        problem: the reason why there is nothing to test, though there may be values; empty: there
+            is something.
         notes: sentences that a reader of the numbers must know.
     """
 
@@ -87,147 +88,6 @@ class Outcome:
     endpoints: tuple[Measured, ...] = ()
     problem: str = ""
     notes: tuple[str, ...] = ()
-
-
-class Runs:
-    """The runs of a sweep by arm and seed, with the files that endpoints are computed from."""
-
-    def __init__(self, sweep: Sweep, seeds: Collection[int] | None = None) -> None:
-        """Takes the runs of the given seeds; None: of all."""
-        self.sweep = sweep
-        self._index = {
-            (run.arm, run.seed): at
-            for at, run in enumerate(sweep.runs)
-            if run.seed is not None and (seeds is None or run.seed in seeds)
-        }
-        self._predictions: dict[int, Predictions | None] = {}
-
-    def __getitem__(self, run_key: tuple[str, int]) -> Run:
-        return self.sweep.runs[self._index[run_key]]
-
-    def seeds(self, arms: Iterable[str]) -> list[int]:
-        """The seeds that all the arms have a run of, ended or not."""
-        return sorted(set.intersection(*({s for a, s in self._index if a == arm} for arm in arms)))
-
-    def curve(self, run_key: tuple[str, int], metric: str) -> tuple[Evaluations, Evaluations]:
-        """Steps and values of every validation whose value is finite."""
-        empty = np.zeros(0), np.zeros(0)
-        return self._curves[metric].get(self._index[run_key], empty)
-
-    @cached_property
-    def _curves(self) -> dict[str, dict[int, tuple[Evaluations, Evaluations]]]:
-        valid = self.sweep.curves.filter(pl.col("split") == "valid").sort("run", "step")
-        return {
-            metric: {
-                int(key[0]): (rows["step"].to_numpy().astype(np.float64), rows[metric].to_numpy())
-                for key, rows in valid.drop_nulls(metric).partition_by("run", as_dict=True).items()
-            }
-            for metric in METRICS
-        }
-
-    def predictions(self, run_key: tuple[str, int]) -> Predictions | None:
-        """Per-example results of a run, read once."""
-        at = self._index[run_key]
-        if at not in self._predictions:
-            self._predictions[at] = self.sweep.read_predictions(self.sweep.runs[at])
-        return self._predictions[at]
-
-    @cached_property
-    def top1_chance(self) -> float | None:
-        """Accuracy of guessing a class; of sets of classes, from the labels of any finished run."""
-        classes = next((run.classes for run in self.sweep.runs if run.classes), None)
-        if self.sweep.metric == "top1":
-            return 1 / classes if classes else None
-        done = (run_key for run_key in self._index if self[run_key].status == "done")
-        predictions = (self.predictions(run_key) for run_key in done)
-        shares = (known.label_share for known in predictions if known and known.label_share)
-        return next(shares, None)
-
-    @cached_property
-    def target(self) -> float | None:
-        """The validation value of "steps to target", one for the whole sweep; None: not yet.
-
-        It is what a claim declares, or the experiment. Otherwise it is 95% of the mean final value
-        over the done runs of all arms, or over their pilot seeds, to three digits. Which arm a run
-        is of makes no difference to that: so a test that swaps the arms of a seed, as the sign-flip
-        test does, stays exact although the target comes from the runs that it tests.
-        """
-        claims = [c for c in recorded_claims(self.sweep) if STEPS_TO_TARGET in c.endpoints]
-        claims = [claim for claim in claims if not claim.post_hoc] or claims
-        declared = [claim.target for claim in claims]
-        if not claims:
-            experiment = as_mapping(self.sweep.record.get("experiment"))
-            declared = [read_target(experiment.get("target"), self.sweep.base)]
-        if known := [target for target in declared if target is not None]:
-            return known[0]
-        pilot = max((claim.pilot_seeds for claim in claims), default=0)
-        seeds = sorted({seed for _, seed in self._index})[: pilot or None]
-        done = [key for key in self._index if key[1] in seeds and self[key].status == "done"]
-        finals = (final_value(self, run_key, self.sweep.metric, "valid") for run_key in done)
-        values = [value for value in finals if value is not None]
-        return float(f"{TARGET_SHARE * np.mean(values):.3g}") or None if values else None
-
-    def chance(self, metric: str) -> float:
-        """Value that a diverged run counts as; 0 where it is not known, as of a ranking."""
-        return (self.top1_chance or 0.0) if metric == "top1" else 0.0
-
-    def budget(self, run_key: tuple[str, int]) -> float:
-        """Number of steps that a run has to train for."""
-        steps, _ = self.curve(run_key, self.sweep.metric)
-        return float(self[run_key].steps or (steps[-1] if steps.size else 0))
-
-
-# -- one number a run --------------------------------------------------------------------------
-
-Measure = Callable[[tuple[str, int]], float | None]
-
-
-def final_value(runs: Runs, run_key: tuple[str, int], metric: str, split: str) -> float | None:
-    """The metric after the last step, of the averaged weights."""
-    run = runs[run_key]
-    if run.status == "diverged":
-        return runs.chance(metric)
-    if split == "test":
-        return run.test_top1 if metric == "top1" else run.test_map100
-    _, values = runs.curve(run_key, metric)
-    return float(values[-1]) if values.size else None
-
-
-def curve_area(
-    runs: Runs, run_key: tuple[str, int], metric: str, start: float, end: float
-) -> float | None:
-    """The mean of the validation curve from step `start` to `end`, linear between evaluations."""
-    steps, values = runs.curve(run_key, metric)
-    has_diverged = runs[run_key].status == "diverged"
-    if end <= start or not (steps.size or has_diverged):
-        return None
-    alive, area = end, 0.0
-    if has_diverged:
-        alive = float(np.clip(steps[-1], start, end)) if steps.size else start
-    if steps.size:
-        inside = steps[(steps > start) & (steps < alive)]
-        grid = np.concatenate([[start], inside, [alive]])
-        area = float(np.trapezoid(np.interp(grid, steps, values), grid))
-    return (area + runs.chance(metric) * (end - alive)) / (end - start)
-
-
-def steps_to(
-    runs: Runs, run_key: tuple[str, int], metric: str, target: float, budget: float
-) -> float | None:
-    """Steps until the validation curve reaches `target`, or `budget` if it has not by then.
-
-    The mean over seeds is the restricted mean of the time to the target.
-    """
-    steps, values = runs.curve(run_key, metric)
-    if runs[run_key].status == "diverged":
-        return budget
-    if not steps.size:
-        return None
-    crossing = first_crossing(steps.tolist(), values.tolist(), target, budget=int(budget))
-    return min(budget, crossing.steps if crossing.steps is not None else budget)
-
-
-# -- one claim ---------------------------------------------------------------------------------
 
 
 def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> Outcome:
@@ -244,90 +104,168 @@ def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> 
     statuses = {seed: {runs[arm, seed].status for arm in claim.arms} for seed in planned}
     ended = [seed for seed in planned if statuses[seed] <= set(ENDED)]
     completed = sum(statuses[seed] == {"done"} for seed in planned)
+    counted = Outcome(len(planned), completed, diverged=len(ended) - completed)
+    if unknown := set(claim.endpoints) - set(ENDPOINTS):
+        return replace(counted, problem=f"there is no endpoint {min(unknown)!r}")
     run_keys = [(arm, seed) for seed in ended for arm in claim.arms]
-    notes = _diverged_notes(runs, run_keys)
-    rows, definitions = [], []
-    for name in claim.endpoints:
-        if name not in ENDPOINTS:
-            return Outcome(len(planned), problem=f"there is no endpoint {name!r}")
-        definition, value = _define(runs, claim, name, run_keys)
-        definitions.append(definition)
-        rows.append([[value((arm, seed)) for arm in claim.arms] for seed in ended])
+    definitions = [_define(runs, claim, name, run_keys) for name in claim.endpoints]
+    rows = [
+        [[definition.value((arm, seed)) for arm in claim.arms] for seed in ended]
+        for definition in definitions
+    ]
     known = [at for at in range(len(ended)) if all(v is not None for row in rows for v in row[at])]
     seeds = [ended[at] for at in known]
     endpoints = []
-    for (name, unit, label, higher), row in zip(definitions, rows, strict=True):
+    for definition, row in zip(definitions, rows, strict=True):
         table = np.array([row[at] for at in known], dtype=np.float64)
         values = table.reshape(len(seeds), len(claim.arms)).T
-        is_final = with_examples and name == "final_top1"
+        is_final = with_examples and definition.name == "final_top1"
         examples = _example_differences(runs, claim.contrast, seeds) if is_final else None
-        endpoints.append(Measured(name, unit, label, higher, claim.contrast, values, examples))
-        if name == STEPS_TO_TARGET and seeds:
-            notes += _censored_notes(values, runs, run_keys)
-    return Outcome(
-        planned=len(planned),
-        completed=completed,
-        diverged=len(ended) - completed,
+        endpoints.append(definition.measured(claim.contrast, values, examples))
+    problems = [definition.problem for definition in definitions if definition.problem]
+    if claim.direction in NEED_MARGIN:  # they would follow from values that cannot differ
+        problems += [definition.alike for definition in definitions if definition.alike]
+    if ended and not known:
+        problems.append("the runs have not recorded the endpoint")
+    notes = dict.fromkeys(note for definition in definitions for note in definition.notes)
+    return replace(
+        counted,
         seeds=tuple(seeds),
         endpoints=tuple(endpoints),
-        problem="the runs have not recorded the endpoint" if ended and not seeds else "",
+        problem=problems[0] if problems else "",
         notes=tuple(notes),
     )
 
 
-RunKeys = list[tuple[str, int]]
-Definition = tuple[str, str, str, bool]
+# -- one endpoint ------------------------------------------------------------------------------
 
 
-def _define(
-    runs: Runs, claim: RecordedClaim, name: str, run_keys: RunKeys
-) -> tuple[Definition, Measure]:
-    """The first four fields of an endpoint's `Measured`, and what gives a run's value."""
+@dataclass(frozen=True)
+class _Definition:
+    """An endpoint of a claim over runs that have ended.
+
+    Attributes:
+        name: name of the endpoint.
+        unit: unit of the values.
+        label: the endpoint as a sentence names it.
+        value: gives a run's value; None where it has none.
+        problem: the reason why there is no value; empty: there are some.
+        alike: the reason why no two values can differ; empty: some can.
+        notes: sentences that a reader of the values must know.
+    """
+
+    name: str
+    unit: str
+    label: str
+    value: Callable[[RunKey], float | None]
+    problem: str = ""
+    alike: str = ""
+    notes: tuple[str, ...] = ()
+
+    def measured(
+        self,
+        contrast: Contrast,
+        values: Float[np.ndarray, "arms seeds"],
+        examples: Float[np.ndarray, "seeds examples"] | None,
+    ) -> Measured:
+        """The endpoint with its values."""
+        higher = self.name != STEPS_TO_TARGET
+        return Measured(self.name, self.unit, self.label, higher, contrast, values, examples)
+
+
+def _define(runs: Runs, claim: RecordedClaim, name: str, run_keys: list[RunKey]) -> _Definition:
     if name in _FINALS:
-        final = _FINALS[name]
-        done = [runs[run_key] for run_key in run_keys if runs[run_key].status == "done"]
-        results = [run.test_top1 if final == "top1" else run.test_map100 for run in done]
-        split = "valid" if None in results else "test"
-        label = f"final {'validation ' * (split == 'valid')}{METRIC_NAMES[final]}"
-        return (name, UNITS[final], label, True), lambda at: final_value(runs, at, final, split)
-    metric, budget = runs.sweep.metric, _horizon(runs, run_keys)
-    validation = f"validation {METRIC_NAMES[metric]}"
-    if name == "curve_area":
-        firsts = [
-            steps[0] for run_key in run_keys if (steps := runs.curve(run_key, metric)[0]).size
-        ]
-        start, label = min(firsts, default=0.0), f"mean {validation} over training"
-        return (name, UNITS[metric], label, True), lambda at: curve_area(
-            runs, at, metric, start, budget
-        )
-    target = claim.target or runs.target or 1.0
-    label = f"steps to {target} {validation}"
-    return (name, "steps", label, False), lambda at: steps_to(runs, at, metric, target, budget)
+        return _define_final(runs, name, run_keys)
+    if name == STEPS_TO_TARGET:
+        return _define_steps(runs, claim, run_keys)
+    return _define_area(runs, name, run_keys)
 
 
-def _horizon(runs: Runs, run_keys: RunKeys) -> float:
-    """The number of steps that all of these runs have to train for: their smallest budget."""
-    return min((runs.budget(run_key) for run_key in run_keys), default=0.0)
+def _define_final(runs: Runs, name: str, run_keys: list[RunKey]) -> _Definition:
+    """On the test split, or where no run has a result on it, on the validation split."""
+    metric = _FINALS[name]
+    done = [run_key for run_key in run_keys if runs[run_key].status == "done"]
+    has_test = any(final_value(runs, run_key, metric, "test") is not None for run_key in done)
+    split = "test" if has_test or not done else "valid"
+    label = f"final {'validation ' * (split == 'valid')}{METRIC_NAMES[metric]}"
+    return _Definition(
+        name,
+        UNITS[metric],
+        label,
+        lambda run_key: final_value(runs, run_key, metric, split),
+        **_divergence(runs, run_keys),
+    )
 
 
-def _diverged_notes(runs: Runs, run_keys: RunKeys) -> list[str]:
+def _define_area(runs: Runs, name: str, run_keys: list[RunKey]) -> _Definition:
+    metric, end = runs.sweep.metric, _horizon(runs, run_keys)
+    firsts = [steps[0] for run_key in run_keys if (steps := runs.curve(run_key, metric)[0]).size]
+    start = min(firsts, default=0.0)
+    return _Definition(
+        name,
+        UNITS[metric],
+        f"mean validation {METRIC_NAMES[metric]} over training",
+        lambda run_key: curve_area(runs, run_key, metric, start, end),
+        **_divergence(runs, run_keys),
+    )
+
+
+def _divergence(runs: Runs, run_keys: list[RunKey]) -> dict[str, Any]:
+    """What runs that diverged mean for an endpoint that ends at chance: `alike` and `notes`."""
     count = sum(runs[run_key].status == "diverged" for run_key in run_keys)
     if not count:
-        return []
+        return {}
     subject = f"{count} runs that diverged count" if count > 1 else "1 run that diverged counts"
+    note = f"{subject} as {runs.chance(runs.sweep.metric):.3g}, chance"
     if runs.sweep.metric == "top1" and runs.top1_chance is None:
-        return [f"{subject} as 0, since the number of classes is not recorded"]
-    return [f"{subject} as {runs.chance(runs.sweep.metric):.3g}, chance"]
+        note = f"{subject} as 0, since the number of classes is not recorded"
+    return {"alike": "every run diverged" if count == len(run_keys) else "", "notes": (note,)}
 
 
-def _censored_notes(
-    values: Float[np.ndarray, "arms seeds"], runs: Runs, run_keys: RunKeys
-) -> list[str]:
-    budget = _horizon(runs, run_keys)
-    count = int(np.count_nonzero(values >= budget))
-    if not count:
-        return []
-    return [f"{count} of {values.size} runs count with the whole budget of {budget:,.0f} steps"]
+def _define_steps(runs: Runs, claim: RecordedClaim, run_keys: list[RunKey]) -> _Definition:
+    metric, budget = runs.sweep.metric, _horizon(runs, run_keys)
+    validation = f"validation {METRIC_NAMES[metric]}"
+    target = claim.target or runs.target
+    if target is None:
+        why = (
+            "its pilot seeds have not all ended with a result"
+            if claim.pilot_seeds
+            else "no run has ended with a result"
+        )
+        return _Definition(
+            STEPS_TO_TARGET, "steps", f"steps to a {validation}", lambda _: None,
+            f"there is no target: {why}" if run_keys else "",
+        )  # fmt: skip
+    crossings = {run_key: crossing(runs, run_key, metric, target, budget) for run_key in run_keys}
+    kinds = Counter(found.kind for found in crossings.values() if found)
+    everything, misses, first = kinds.total(), kinds["not_reached"], kinds["first"]
+    alike, notes = "", []
+    if everything and misses == everything:
+        alike = f"no run reached {target}"
+    elif everything and first == everything:
+        alike = f"every run had reached {target} at its first evaluation"
+    if misses:
+        notes.append(
+            f"{misses} of {everything} runs count with the whole budget of {budget:,.0f} steps"
+        )
+    if first:
+        notes.append(
+            f"{first} of {everything} runs had reached the target at their first evaluation, and "
+            "count with its step"
+        )
+    return _Definition(
+        STEPS_TO_TARGET,
+        "steps",
+        f"steps to {target} {validation}",
+        lambda run_key: found.steps if (found := crossings[run_key]) else None,
+        alike=alike,
+        notes=tuple(notes),
+    )
+
+
+def _horizon(runs: Runs, run_keys: list[RunKey]) -> float:
+    """The number of steps that all of these runs have to train for: their smallest budget."""
+    return min((runs.budget(run_key) for run_key in run_keys), default=0.0)
 
 
 def _example_differences(

@@ -24,14 +24,26 @@ class SeedDifference(TypedDict):
     difference: float
 
 
-class EndpointVerdict(TypedDict):
+class Interval(TypedDict):
+    """An interval that inverts a test.
+
+    Attributes:
+        interval: both ends; null: they are not finite, or the interval is empty.
+        interval_is_empty: present and true where every value is rejected at one of the looks.
+    """
+
+    interval: list[float] | None
+    interval_is_empty: NotRequired[bool]
+
+
+class EndpointVerdict(Interval):
     """One endpoint of a claim: effect, interval and p-value; null: too few pairs to tell.
 
     Attributes:
         endpoint: its name, one of `records.ENDPOINTS`.
         unit: unit of the effect.
         effect: the estimated difference, arm minus baseline; over bases, its mean.
-        interval: both ends of the interval that inverts the test; null: they are not finite.
+        interval: see `Interval`.
         confidence: confidence of the interval, from 0 to 1.
         null: the difference from which the effect is counted; null: of an equivalence there is
             none, nor is there over bases.
@@ -44,7 +56,6 @@ class EndpointVerdict(TypedDict):
     endpoint: str
     unit: str
     effect: float | None
-    interval: list[float] | None
     confidence: float
     null: float | None
     method: str | None

@@ -23,9 +23,9 @@ import numpy as np
 from jaxtyping import Float
 
 from xception_jax.statistics.contrasts import Arms, contrasts
-from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.json_types import Noise, NoiseRow
 from xception_jax.statistics.predictions import Predictions
+from xception_jax.statistics.runs import Runs
 
 
 def separate(correct: Float[np.ndarray, "seeds examples"]) -> Noise:

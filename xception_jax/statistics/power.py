@@ -31,6 +31,7 @@ DRAWS = 10_000
 """Simulated sweeps, or as many as fit into `_NUMBERS`, but at least `FEWEST_DRAWS`."""
 FEWEST_DRAWS = 2_500
 _NUMBERS = 1e7
+_ROUNDING = 1e-9  # of differences that are all alike, in shares of the largest
 
 Effects = Sequence[float]
 
@@ -75,6 +76,16 @@ def correlation_matrix(
         )
         for at, one in enumerate(signed)
     )
+
+
+def known_deviation(differences: Float[np.ndarray, " seeds"]) -> float | None:
+    """The standard deviation of differences; None where they tell none.
+
+    A single difference does not, nor do differences that are all alike, such as those of runs that
+    all miss a target: a spread of zero is one that so few seeds do not show.
+    """
+    deviation = float(differences.std(ddof=1)) if differences.size > 1 else 0.0
+    return deviation if deviation > _ROUNDING * np.abs(differences).max(initial=0.0) else None
 
 
 def equal_correlation(endpoints: int, value: float) -> tuple[tuple[float, ...], ...]:
@@ -181,15 +192,22 @@ def _ends(n: int, design: Design, draws: int) -> tuple[Ends, Ends]:
 
     The upper ends are only computed for an equivalence.
     """
-    generator = np.random.default_rng([n, draws])
-    values, vectors = np.linalg.eigh(np.asarray(design.correlation))
-    mixing = vectors * np.sqrt(np.maximum(values, 0.0))
-    independent = generator.standard_normal((len(mixing), draws * n))
-    samples = (mixing @ independent).reshape(-1, draws, n)
+    samples = simulated_differences(n, design, draws)
     low = np.array([lower_ends(sample, design.tail, design.test) for sample in samples])
     if not design.equivalence:
         return low, low
     return low, -np.array([lower_ends(-sample, design.tail, design.test) for sample in samples])
+
+
+def simulated_differences(
+    n: int, design: Design, draws: int
+) -> Float[np.ndarray, "endpoints draws seeds"]:
+    """Differences of so many simulated sweeps, with mean zero and deviation one."""
+    generator = np.random.default_rng([n, draws])
+    values, vectors = np.linalg.eigh(np.asarray(design.correlation))
+    mixing = vectors * np.sqrt(np.maximum(values, 0.0))
+    independent = generator.standard_normal((len(mixing), draws * n))
+    return (mixing @ independent).reshape(-1, draws, n)
 
 
 def lower_ends(samples: Samples, tail: float, test: str = "mean") -> Float[np.ndarray, " draws"]:

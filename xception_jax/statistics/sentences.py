@@ -7,6 +7,7 @@ from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.declared import Plan
 from xception_jax.statistics.endpoints import Measured, Outcome
+from xception_jax.statistics.evidence import Evidence
 from xception_jax.statistics.json_types import EndpointVerdict
 from xception_jax.statistics.location import EXACT_UP_TO, smallest_n
 from xception_jax.statistics.looks import Stage
@@ -17,6 +18,8 @@ from xception_jax.statistics.statements import state_verdict
 
 _FRESH = "other seeds than these, in a new directory, since seeds added here come after results"
 _PLANNED_FIRST = "the planned seeds that are missing come first"
+CONTRADICTION = "the looks contradict each other: no value is held by all of them"
+"""The reason why an interval over looks is empty."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Finding:
         plan: the claim's seeds as planned and as tested.
         verdict: the verdict, see `verdicts`.
         endpoints: the endpoints as in `verdicts.json`, in the order of the outcome's.
-        sides: whether the effect is where the claim has it, for each tested endpoint.
+        by_endpoint: the evidence of each tested endpoint.
         family: number of claims that the p-values are adjusted for, of several bases on each.
         smallest_p: the smallest p that so many seeds can give the claim.
         least_p: the smallest adjusted p that so many seeds could have given this claim, beside the
@@ -43,7 +46,7 @@ class Finding:
     plan: Plan
     verdict: str
     endpoints: Sequence[EndpointVerdict]
-    sides: tuple[bool, ...]
+    by_endpoint: tuple[Evidence, ...]
     family: int
     smallest_p: float
     least_p: float
@@ -107,7 +110,7 @@ def _numbers(measured: Measured, endpoint: EndpointVerdict) -> str:
     effect, (p, adjusted) = endpoint["effect"], _p_values(endpoint)
     assert effect is not None
     return (
-        f"{slope}{measured.label} {signed(effect, measured.unit)}, "
+        f"{slope}{measured.label} {amount(effect, measured)}{_per_unit(measured)}, "
         f"{_interval(measured, endpoint)}, p = {p_text(p)}, adjusted p = {p_text(adjusted)}"
     )
 
@@ -123,12 +126,14 @@ def _p_values(endpoint: EndpointVerdict) -> tuple[float, float]:
 def _interval(measured: Measured, endpoint: EndpointVerdict) -> str:
     """`95% interval −141 to −55 (sign-flip)`, or in words that it has no ends."""
     confidence = f"{endpoint['confidence']:.0%}"
+    if endpoint.get("interval_is_empty"):
+        return f"no {confidence} interval, since {CONTRADICTION}"
     if endpoint["interval"] is None and "looks" in (endpoint["method"] or ""):
         return f"no finite {confidence} interval at this look"
     if endpoint["interval"] is None:
         fewest = smallest_n((1 - endpoint["confidence"]) / 2, one_sided=True)
         return f"no finite {confidence} interval, which takes {fewest} seeds"
-    low, high = (signed(end, measured.unit) for end in endpoint["interval"])
+    low, high = (amount(end, measured) for end in endpoint["interval"])
     return f"{confidence} interval {low} to {high} ({endpoint['method']})"
 
 
@@ -138,6 +143,22 @@ def signed(value: float, unit: str) -> str:
     return f"{value:+,.{digits}f}".replace("-", "−")
 
 
+def amount(value: float, measured: Measured) -> str:
+    """A value of an endpoint's contrast with its sign, and the digits that it asks for."""
+    return significant(value) if measured.contrast.scores else signed(value, measured.unit)
+
+
+def significant(value: float) -> str:
+    """A slope with its sign to three digits: per unit of scores it can be as small as they say."""
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def _per_unit(measured: Measured) -> str:
+    """` per unit of (16, 256, 1024)`: the scores of a trend; empty where none were declared."""
+    scores = ", ".join(f"{score:.10g}" for score in measured.contrast.scores)
+    return f" per unit of ({scores})" if scores else ""
+
+
 def p_text(value: float) -> str:
     """A p-value to three digits, one where it is tiny."""
     return f"{value:.3g}" if value >= 1e-4 else f"{value:.0e}"
@@ -145,43 +166,76 @@ def p_text(value: float) -> str:
 
 def _basis(finding: Finding) -> str:
     """The words in brackets that say what the numbers rest on: test, seeds and adjustment."""
-    outcome, claims = finding.outcome, "claims" if finding.family > 1 else "claim"
-    test = finding.claim.test
-    contrast, quantity = finding.claim.contrast, "paired difference"
-    if contrast is not None and contrast.is_trend:
-        quantity = "slope of a straight line, which says nothing of single steps,"
-    parts = [f"{test} {quantity} over n = {finding.n} seeds"]
+    claim, outcome = finding.claim, finding.outcome
+    claims = "claims" if finding.family > 1 else "claim"
+    parts = [f"{quantity_of(claim)} over n = {finding.n} seeds"]
     parts += seed_marks(finding.plan)
     parts += [finding.stage.sentence()] if finding.stage else []
-    is_exact = finding.n <= EXACT_UP_TO or finding.stage is not None
-    kind = "exact sign-flip" if is_exact else "sign-flip"
-    kind = "exact sign" if test == "median" else kind
-    kind = f"two one-sided {kind} tests" if finding.claim.is_equivalence else f"{kind} test"
-    kind += _against(finding)
+    kind = test_of(claim, outcome, finding.by_endpoint, is_staged=finding.stage is not None)
     of = f", the claims on {finding.bases} bases" * bool(finding.bases)
-    parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}{of}", *outcome.notes]
-    skewed = zip(outcome.endpoints, finding.endpoints, strict=True)
-    if labels := [measured.label for measured, endpoint in skewed if endpoint["is_skewed"]]:
-        parts.append(
+    parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}{of}"]
+    parts += outcome_notes(outcome, finding.endpoints, finding.by_endpoint)
+    return "; ".join(parts + ["a post hoc claim"] * claim.post_hoc)
+
+
+def quantity_of(claim: RecordedClaim) -> str:
+    """What the test of a claim is about: `mean paired difference`."""
+    if claim.contrast is not None and claim.contrast.is_trend:
+        return f"{claim.test} slope of a straight line, which says nothing of single steps,"
+    return f"{claim.test} paired difference"
+
+
+def test_of(
+    claim: RecordedClaim, outcome: Outcome, by_endpoint: Sequence[Evidence], *, is_staged: bool
+) -> str:
+    """The test that the p-values are of: `exact sign-flip test of a difference of +0.0100`.
+
+    Args:
+        claim: the claim.
+        outcome: its seeds and endpoints.
+        by_endpoint: the evidence of each endpoint; an equivalence is tested within or beyond its
+            margin, whichever p is shown.
+        is_staged: whether the test is one over declared looks.
+    """
+    kind = "exact sign-flip" if len(outcome.seeds) <= EXACT_UP_TO or is_staged else "sign-flip"
+    kind = "exact sign" if claim.test == "median" else kind
+    if claim.is_equivalence:
+        sides = {endpoint.side for endpoint in by_endpoint}
+        if sides == {False}:
+            return f"two-sided {kind} test of a difference beyond the margin"
+        mixed = ", and a two-sided one where p is of a difference beyond the margin"
+        return f"two one-sided {kind} tests" + mixed * (False in sides)
+    if claim.margin is None:
+        return f"{kind} test"
+    null = claim.null(higher_is_better=outcome.endpoints[0].higher_is_better)
+    level = f", one-sided at {ALPHA / 2:.1%} (p is doubled)" * (claim.direction == "not_worse")
+    return f"{kind} test of a difference of {signed(null, outcome.endpoints[0].unit)}{level}"
+
+
+def outcome_notes(
+    outcome: Outcome, endpoints: Sequence[EndpointVerdict], by_endpoint: Sequence[Evidence]
+) -> list[str]:
+    """What has to be said of a claim's endpoints beside its numbers: on one base, if several."""
+    notes = list(outcome.notes)
+    pairs = list(zip(outcome.endpoints, endpoints, strict=True))
+    if labels := [measured.label for measured, endpoint in pairs if endpoint["is_skewed"]]:
+        notes.append(
             f"the differences in {' and '.join(labels)} look skewed, and test and interval are "
             "exact only for symmetric ones"
         )
-    return "; ".join(parts + ["a post hoc claim"] * finding.claim.post_hoc)
-
-
-def _against(finding: Finding) -> str:
-    """The difference that is tested, where it is not zero; and how strictly `not_worse` is."""
-    claim, measured = finding.claim, finding.outcome.endpoints[0]
-    if claim.margin is None or claim.is_equivalence:
-        return ""
-    null = claim.null(higher_is_better=measured.higher_is_better)
-    level = f", one-sided at {ALPHA / 2:.1%} (p is doubled)" * (claim.direction == "not_worse")
-    return f" of a difference of {signed(null, measured.unit)}{level}"
+    tested = zip(outcome.endpoints, by_endpoint, strict=False)  # all of them, or none
+    if labels := [measured.label for measured, found in tested if found.is_contradicted]:
+        notes.append(
+            f"p of {' and '.join(labels)} comes from an earlier look, and the estimate over all "
+            "seeds so far points the other way"
+        )
+    return notes
 
 
 def _what_next(finding: Finding) -> str:
     """The reason why a claim is inconclusive, and what would decide it."""
-    one_sided, n = finding.claim.is_equivalence and all(finding.sides), finding.n
+    estimates, n = {endpoint.estimate for endpoint in finding.by_endpoint}, finding.n
+    one_sided = finding.claim.is_equivalence and estimates == {True}
     parts, least = [], finding.smallest_p
     kind = "one-sided" if one_sided else "two-sided"
     if least >= ALPHA:
@@ -195,7 +249,9 @@ def _what_next(finding: Finding) -> str:
         )
     if any(p < ALPHA <= adjusted for p, adjusted in map(_p_values, finding.endpoints)):
         parts.append("intervals belong to p, and are not adjusted for the number of claims")
-    if len(set(finding.sides)) > 1:
+    if any(endpoint.is_contradicted for endpoint in finding.by_endpoint):
+        return "; ".join([*parts, "the looks point different ways"])
+    if len(estimates) > 1:
         return "; ".join([*parts, "the endpoints point different ways, and the claim needs all"])
     needed = finding.endpoints[0]["needed_n"]  # the same for all endpoints
     if needed is None:

@@ -151,7 +151,9 @@ class SequentialTest(LocationTest):
             nulls: the values that a claim tests; each lies inside exactly where it is not rejected.
 
         Returns:
-            Both ends, to a millionth of the range; infinite if no look so far can reject.
+            Both ends, to a millionth of the range; infinite if no look so far can reject. The lower
+            one is above the upper one where there is no such value: where looks contradict each
+            other, every value may be rejected at one of them.
         """
         if self.design.smallest_p(self.look, one_sided=True) >= tail * JUST_BELOW:
             return -math.inf, math.inf

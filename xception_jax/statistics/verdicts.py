@@ -3,8 +3,8 @@
 The rules, which were made before any run:
 
 * The seed is the unit and differences are paired. Fewer than 4 pairs give no verdict.
-* A claim with a direction is tested two-sided and takes its direction from the sign of the effect,
-  so that `supported` and `opposite` are one test, and neither is easier to reach than the other.
+* A claim with a direction is tested two-sided and takes its side from the smaller one-sided p, so
+  that `supported` and `opposite` are one test, and neither is easier to reach than the other.
 * With a margin the same test is made of the differences less the margin: `better` by at least as
   much; or, for `not_worse`, plus the margin. So `not_worse` is concluded at a one-sided 2.5%: where
   the lower end of the two-sided 95% interval lies above minus the margin.
@@ -22,7 +22,6 @@ The rules, which were made before any run:
 * Where there are several bases, a claim has a verdict over all of them and one on each: `across`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -31,17 +30,26 @@ import numpy as np
 from xception_jax.statistics.across import Across, judged_across, read_across, with_ceilings
 from xception_jax.statistics.across_sentences import sentence_across
 from xception_jax.statistics.bases import parts_of
-from xception_jax.statistics.cases import Case, adjusted_p, family_of, null_of, read_cases
+from xception_jax.statistics.cases import (
+    AnyCase,
+    Case,
+    adjusted_p,
+    family_of,
+    null_of,
+    read_cases,
+    stated_interval,
+    verdict_of,
+)
 from xception_jax.statistics.compute import Compute
 from xception_jax.statistics.confirmation import with_replication
 from xception_jax.statistics.declared import read_declared
-from xception_jax.statistics.endpoints import Runs
 from xception_jax.statistics.grades import graded
 from xception_jax.statistics.json_types import (
     Audit,
     BaseVerdict,
     ClaimVerdict,
     EndpointVerdict,
+    Interval,
     SpentCompute,
     Verdicts,
 )
@@ -61,10 +69,12 @@ from xception_jax.statistics.power import (
     ALPHA,
     Design,
     correlation_matrix,
+    known_deviation,
     minimum_detectable_effect,
     needed_n,
 )
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.runs import Runs
 from xception_jax.statistics.sentences import Finding, seed_marks, sentence
 
 SCHEMA = 1
@@ -135,18 +145,14 @@ def open_arms(sweep: Sweep) -> frozenset[str]:
         return frozenset(sweep.arms)
     if sweep.bases:
         claims = read_across(sweep, [Runs(part) for part in parts_of(sweep)])
-        waiting = [claim for claim in claims if claim.verdict(family_of(claim, claims)) == "open"]
         return frozenset(
-            arm for claim in waiting for case in claim.cases for arm in case.claim.arms
+            arm for claim in _open(claims) for case in claim.cases for arm in case.claim.arms
         )
-    cases = read_cases(Runs(sweep))
-    adjusted = [adjusted_p(case, family_of(case, cases), case.p) for case in cases]
-    return frozenset(
-        arm
-        for case, p in zip(cases, adjusted, strict=True)
-        if _verdict(case, p) == "open"
-        for arm in case.claim.arms
-    )
+    return frozenset(arm for case in _open(read_cases(Runs(sweep))) for arm in case.claim.arms)
+
+
+def _open(claims: Sequence[AnyCase]) -> list[AnyCase]:
+    return [claim for claim in claims if verdict_of(claim, family_of(claim, claims)) == "open"]
 
 
 def _judged(
@@ -159,7 +165,7 @@ def _judged(
     bases: int = 0,
 ) -> ClaimVerdict:
     claim, outcome = case.claim, case.outcome
-    verdict = _verdict(case, adjusted_p(case, family, case.p))
+    verdict = verdict_of(case, family)
     power = _power(case, len(family), is_open=verdict == "inconclusive")
     endpoints = [_endpoint(case, at, family, power) for at in range(len(outcome.endpoints))]
     grade, reasons = graded(claim, seed_marks(case.plan), audit)
@@ -170,7 +176,7 @@ def _judged(
         case.plan,
         verdict,
         endpoints,
-        case.sides,
+        case.by_endpoint,
         len(family),
         least,
         adjusted_p(case, family, least),
@@ -205,18 +211,6 @@ def _smallest_p(case: Case) -> float:
     return smallest_p(len(case.outcome.seeds), one_sided=case.is_one_sided)
 
 
-def _verdict(case: Case, p: float) -> str:
-    if p >= ALPHA and case.stage is not None and case.stage.next_seeds is not None:
-        return "open"
-    if not case.p_values:
-        return "not tested"
-    if p >= ALPHA:
-        return "inconclusive"
-    if not all(case.sides):
-        return "opposite"
-    return "equivalent" if case.claim.is_equivalence else "supported"
-
-
 def _endpoint(
     case: Case, at: int, family: Sequence[Case], power: tuple[float | None, int | None]
 ) -> EndpointVerdict:
@@ -224,13 +218,17 @@ def _endpoint(
     claim, endpoint = case.claim, case.outcome.endpoints[at]
     differences, n = endpoint.differences, len(case.outcome.seeds)
     test = case.test(endpoint)
-    p = case.p_values[at] if case.p_values else None
+    p = case.by_endpoint[at].p if case.is_tested else None
     margin = (claim.margin or 0.0) if claim.is_equivalence else 0.0
-    tail = ALPHA if _is_inside(test, margin) else ALPHA / 2
+    is_inside = case.by_endpoint[at].side if p is not None else n and abs(test.estimate) < margin
+    tail = ALPHA if claim.is_equivalence and is_inside else ALPHA / 2
     null = null_of(claim, endpoint)
     nulls = (-margin, margin) if claim.is_equivalence else (null,)
-    interval = list(test.interval(tail, nulls)) if n else []
+    interval: Interval = {"interval": None}
+    if n:
+        interval = stated_interval(test.interval(tail, nulls))
     detectable, needed = power
+    deviation = known_deviation(differences)
     gains = differences if endpoint.higher_is_better else -differences
     is_mean = claim.test == "mean"
     examples = endpoint.example_differences if n >= 2 and is_mean else None
@@ -239,7 +237,7 @@ def _endpoint(
         "endpoint": endpoint.name,
         "unit": endpoint.unit,
         "effect": test.estimate if n else None,
-        "interval": interval if interval and math.isfinite(interval[0]) else None,
+        **interval,
         "confidence": 1 - 2 * tail,
         "null": None if claim.is_equivalence else null,
         "method": METHODS[claim.test] + " over looks" * (case.stage is not None) if n else None,
@@ -250,8 +248,8 @@ def _endpoint(
         "p_adjusted": None if p is None else adjusted_p(case, family, p),
         "needed_n": needed,
         "minimum_detectable_effect": None
-        if detectable is None or n < 2
-        else detectable * (endpoint.deviation or 0.0),
+        if detectable is None or deviation is None
+        else detectable * deviation,
         "correlation": correlation(one, other),
         "probability_of_improvement": probability_of_improvement(gains) if n else None,
         "improvement_interval": list(improvement_interval(gains)) if n else None,
@@ -264,18 +262,15 @@ def _endpoint(
     }
 
 
-def _is_inside(test: LocationTest, margin: float) -> bool:
-    return bool(test.differences.size) and abs(test.estimate) < margin
-
-
 def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int | None]:
     """The effect that the claim's seeds can find, and the number of seeds that would decide it.
 
     Returns:
         The smallest detectable effect, beyond the margin if the claim has one, in standard
         deviations of each endpoint's differences; and the number of seeds that would decide a claim
-        that is open, if effects, spread and the correlation of the endpoints are as seen. None:
-        there is none, or too few pairs to tell.
+        that is open, if effects, spread and the correlation of the endpoints are as seen. Both are
+        of the test of a fixed number of seeds, also where looks are declared. None: there is none,
+        or too few pairs to tell.
     """
     claim, n = case.claim, len(case.outcome.seeds)
     if n < 2:
@@ -291,7 +286,9 @@ def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int
         test=claim.test,
     )
     detectable = minimum_detectable_effect(n, known)
-    if not is_open or len(set(case.sides)) > 1:
+    estimates = {endpoint.estimate for endpoint in case.by_endpoint}
+    is_contradicted = any(endpoint.is_contradicted for endpoint in case.by_endpoint)
+    if not is_open or len(estimates) > 1 or is_contradicted:
         return detectable, None
     # Differences that are all alike have no spread to measure the effect by.
     scale = np.maximum(deviations, 1e-9 * np.maximum(np.abs(effects), margin or 1e-300))

@@ -11,6 +11,7 @@ from xception_jax.errors import InputError
 from xception_jax.records import STEPS_TO_TARGET, SWEEP
 from xception_jax.runtime.run_directory import now
 from xception_jax.sweep.contrast_claims import AnyClaim, read_claim
+from xception_jax.sweep.declarations import identify_sweep
 from xception_jax.sweep.experiment import Experiment, PlannedSweep, plan_sweep
 from xception_jax.sweep.ledger import read_ledger
 from xception_jax.sweep.recorded import load_recorded
@@ -20,11 +21,12 @@ def plan_confirmation(directory: Path, target: float | Mapping[str, float] | Non
     """The experiment of a recorded sweep with as many seeds, which follow those it has used.
 
     Its claims are those of the recorded one, post hoc ones included: here they are declared before
-    the runs.
+    the runs. No seed is a pilot here, since the target is known.
 
     Args:
         directory: directory of the recorded sweep.
         target: what its "steps to target" counted to; it is declared now, if it was not before.
+            None: that is not known.
 
     Raises:
         InputError: there is no sweep in `directory`, it is damaged, or it has no claim.
@@ -36,15 +38,19 @@ def plan_confirmation(directory: Path, target: float | Mapping[str, float] | Non
     content = read_ledger(path)
     experiment = recorded.experiment
     late = [_late_claim(claim, path) for claim in content.get("post_hoc_claims", [])]
-    claims = (*experiment.claims, *(claim for claim in late if claim not in experiment.claims))
-    needs_target = any(STEPS_TO_TARGET in claim.endpoints for claim in claims)
-    has_pilot = any(claim.pilot_seeds for claim in claims)
+    needs_target = any(STEPS_TO_TARGET in claim.endpoints for claim in (*experiment.claims, *late))
+    is_known = needs_target and target is not None
+    claims: list[AnyClaim] = []
+    for claim in (*experiment.claims, *late):
+        # The first sweep's target takes the place of a pilot, which would give another one.
+        repeated = replace(claim, pilot_seeds=0) if is_known else claim
+        claims += [] if repeated in claims else [repeated]
     used = {*experiment.all_seeds, *(row["seed"] for row in recorded.rows)}
     count = len(content["experiment"]["seeds"])
     experiment = replace(
         experiment,
-        claims=claims,
-        target=target if needs_target and not has_pilot else experiment.target,
+        claims=tuple(claims),
+        target=target if is_known else experiment.target,
         seeds=count,
         first_seed=max(used) + 1,
     )
@@ -72,8 +78,15 @@ def describe_original(
         seeds: the seeds it has used.
         claims: the verdicts, see `statistics.confirmation.kept_verdicts`.
     """
+    sweep = identify_sweep(read_ledger(directory / SWEEP))
     return with_checksum(
-        {"directory": str(directory), "at": now(), "seeds": list(seeds), "claims": list(claims)}
+        {
+            "directory": str(directory),
+            "sweep": sweep,
+            "at": now(),
+            "seeds": list(seeds),
+            "claims": list(claims),
+        }
     )
 
 
@@ -92,9 +105,12 @@ def require_fresh(
     if not (workdir / SWEEP).is_file():
         return None
     recorded = read_ledger(workdir / SWEEP)
-    confirms = recorded.get("confirms")
-    if not isinstance(confirms, dict) or recorded["experiment"].get("seeds") != list(
-        experiment.all_seeds
+    confirms, seeds = recorded.get("confirms"), list(experiment.all_seeds)
+    original = identify_sweep(read_ledger(directory / SWEEP))
+    if (
+        not isinstance(confirms, dict)
+        or recorded["experiment"].get("seeds") != seeds
+        or confirms.get("sweep", original) != original  # an older version did not record it
     ):
         reason = f"holds another sweep, and no confirmation of {directory}"
         raise InputError("--workdir", str(workdir), reason)

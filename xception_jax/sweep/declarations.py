@@ -5,12 +5,14 @@ declared before the runs only if no run had begun, and seeds as planned only if 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from xception_jax.checksums import digest, with_checksum
+from xception_jax.json_values import as_list, as_mapping
+from xception_jax.lock import is_locked
 from xception_jax.records import ENDED, METRICS_LOG, REPORT, RUN, RUNS
 from xception_jax.regular_files import read_regular
 from xception_jax.runtime.run_directory import now
@@ -43,13 +45,35 @@ class Known:
 
 def read_known(directory: Path) -> Known:
     """Reads what is known of a sweep, also from runs that `sweep.json` does not list."""
-    begun = results = 0
-    for run_dir in directory.glob(f"{RUNS}/*/"):
-        status, has_logged = _status(run_dir), _has_content(run_dir / METRICS_LOG)
-        has_result = has_logged or status in ENDED
-        results += has_result
-        begun += has_result or status not in (None, "planned")
+    runs = [_begun_and_seen(run_dir) for run_dir in directory.glob(f"{RUNS}/*/")]
+    begun, results = (sum(flags) for flags in zip(*runs, strict=True)) if runs else (0, 0)
     return Known(begun, results, _has_rows(directory / REPORT / "curves.csv"))
+
+
+def fixed_seeds(directory: Path, recorded: Mapping[str, Any], known: Known) -> set[int]:
+    """The recorded seeds that no new declaration can take back.
+
+    Once someone can have seen a result these are all of them. Before, they are those of runs that
+    have begun, or that a process has locked to begin them: such a run may give a result at any
+    time, and leaving its seed out would then be a choice.
+
+    Args:
+        directory: directory of the sweep.
+        recorded: content of `sweep.json`; empty: there is none.
+        known: what is known of the sweep's results.
+    """
+    rows = recorded.get("runs", [])
+    if known.has_results:
+        return {*recorded.get("experiment", {}).get("seeds", []), *(row["seed"] for row in rows)}
+    run_dirs = ((row["seed"], directory / row["directory"]) for row in rows)
+    return {seed for seed, run_dir in run_dirs if is_locked(run_dir) or _begun_and_seen(run_dir)[0]}
+
+
+def _begun_and_seen(run_dir: Path) -> tuple[bool, bool]:
+    """Whether a run has begun, and whether someone can have seen a result of it."""
+    status, has_logged = _status(run_dir), _has_content(run_dir / METRICS_LOG)
+    has_result = has_logged or status in ENDED
+    return has_result or status not in (None, "planned"), has_result
 
 
 def _status(run_dir: Path) -> Any:
@@ -75,6 +99,17 @@ def _has_rows(table: Path) -> bool:
 
 def _has_content(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
+
+
+def identify_sweep(recorded: Mapping[str, Any]) -> str:
+    """A digest that tells a sweep from any other, of the same experiment too; it never changes.
+
+    Args:
+        recorded: content of `sweep.json`.
+    """
+    first = next(iter(as_list(recorded.get("declarations"))), None)
+    name = as_mapping(recorded.get("experiment")).get("name")
+    return digest([name, recorded.get("created"), as_mapping(first).get("sha256")])
 
 
 def with_declaration(
@@ -117,6 +152,11 @@ def with_declaration(
     return [*history, with_checksum(entry)]
 
 
+def declared_looks(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The declared looks of an experiment, and how they share the level; empty: it has none."""
+    return {name: described[name] for name in ("looks", "spending") if name in described}
+
+
 def divide_claims(
     claims: list[dict[str, Any]], recorded: Mapping[str, Any], known: Known
 ) -> tuple[list[Any], list[Any], str]:
@@ -137,6 +177,22 @@ def divide_claims(
     late = recorded.get("post_hoc_claims", [])
     new = [claim for claim in claims if claim not in before_runs and claim not in late]
     return before_runs, [*late, *new], recorded.get("claims_sha256") or digest(before_runs)
+
+
+def describe_begun(begun: Collection[int]) -> list[str]:
+    """A line on seeds that are asked for no more, and stay planned; none where there are none.
+
+    Args:
+        begun: the seeds.
+    """
+    if not begun:
+        return []
+    subject = "1 seed stays" if len(begun) == 1 else f"{len(begun)} seeds stay"
+    which = ", ".join(map(str, sorted(begun)))
+    return [
+        f"{subject} planned, since runs of {'it' if len(begun) == 1 else 'them'} have begun: "
+        f"{which}; for fewer seeds choose another --workdir"
+    ]
 
 
 def describe_lateness(

@@ -28,12 +28,16 @@ from xception_jax.records import (
 )
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.declarations import (
+    declared_looks,
+    describe_begun,
     describe_lateness,
     divide_claims,
+    fixed_seeds,
     read_known,
     with_declaration,
 )
 from xception_jax.sweep.experiment import Experiment, PlannedRun
+from xception_jax.sweep.reconciliation import find_conflict, require_no_gap
 from xception_jax.sweep.tuning_runs import describe_point, read_tuning_rows
 
 # Fields of the runs and the packs in `sweep.json`.
@@ -62,23 +66,26 @@ class RunStatus:
 
 
 def require_same_sweep(
-    directory: Path, experiment: Experiment, runs: Iterable[PlannedRun]
+    directory: Path, experiment: Experiment, base: Config, runs: Iterable[PlannedRun]
 ) -> dict[str, Any]:
     """Checks that `directory` is, or can become, the directory of this sweep.
 
-    Seeds, arms and claims may be added to a recorded sweep. What is recorded does not change: the
-    settings of its runs, and the claims that were made before them.
+    Seeds, arms and claims may be added to a recorded sweep, and seeds whose runs have not begun may
+    be left out while there is no result. The rest does not change: the settings of its runs, and
+    the claims that were made before them.
 
     Args:
         directory: the directory.
         experiment: experiment of the sweep.
+        base: the config from which the arms start.
         runs: runs of the sweep.
 
     Returns:
         The content of `sweep.json`; empty: nothing is recorded yet.
 
     Raises:
-        InputError: the directory cannot be written, or holds a single run or another sweep.
+        InputError: the directory cannot be written, or holds a single run or another sweep; or the
+            seeds would leave one out.
     """
     files.require_writable(directory)
 
@@ -93,35 +100,19 @@ def require_same_sweep(
     recorded = read_whole_ledger(directory / SWEEP)
     if ARCHIVED in recorded:
         refuse("an archive, in which nothing is trained")
-    name = recorded["experiment"].get("name")
-    if name != experiment.name:
-        refuse(f"another sweep: its experiment is {name!r}, not {experiment.name!r}")
-    tune = None if experiment.tune is None else experiment.tune.describe()
-    if recorded["experiment"].get("tune") != tune:
-        refuse("another sweep: what it tunes, or the values that it tries, are others")
-    ids = {(row["arm"], row["seed"]): row["id"] for row in recorded["runs"]}
-    base = recorded["experiment"].get("base")
-    for run in runs:
-        if ids.get((run.arm, run.seed), run.id) != run.id:
-            if base != experiment.base:
-                refuse(f"another sweep: its base config is {base!r}, not {experiment.base!r}")
-            refuse(f"another sweep: its {run.arm!r} with seed {run.seed} has other settings")
-    if missing := {arm for arm, _ in ids} - set(experiment.arms):
-        refuse(f"another sweep: it has the arm {min(missing)!r}")
-    others = set(recorded["experiment"].get("seeds", [])) - set(experiment.all_seeds)
-    if experiment.looks and others:
+    if conflict := find_conflict(recorded, experiment, base, runs):
+        refuse(f"another sweep: {conflict}")
+    known = read_known(directory)
+    fixed = fixed_seeds(directory, recorded, known)
+    if experiment.looks and (others := fixed - set(experiment.all_seeds)):
         refuse(f"a sweep with other seeds, such as {min(others)}, than those of the looks")
-    declared = _looks(recorded["experiment"])
-    if declared != _looks(experiment.describe()) and read_known(directory).has_results:
+    require_no_gap(recorded["experiment"].get("seeds", []), fixed, experiment)
+    declared = declared_looks(recorded["experiment"])
+    if declared != declared_looks(experiment.describe()) and known.has_results:
         reason = "cannot change once there are results; choose another --workdir"
         near = tuple(declared.get("looks", ()))
         raise InputError("experiment.looks", experiment.looks, reason, near)
     return recorded
-
-
-def _looks(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The declared looks of an experiment, and how they share the level; empty: it has none."""
-    return {name: described[name] for name in ("looks", "spending") if name in described}
 
 
 def write_ledger(
@@ -145,19 +136,21 @@ def write_ledger(
         confirms: the sweep that this one repeats; once recorded, it stays.
 
     Returns:
-        One line for each thing that is declared after results, for people.
+        One line for each thing that is declared after results, or cannot be taken back, for people.
 
     Raises:
         InputError: see `require_same_sweep`.
     """
     runs = list(runs)
-    recorded = require_same_sweep(directory, experiment, runs)
+    recorded = require_same_sweep(directory, experiment, base, runs)
     known = read_known(directory)
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs
     ]
-    directories = {row["directory"] for row in rows}
-    kept = [row for row in recorded.get("runs", []) if row["directory"] not in directories]
+    fixed = fixed_seeds(directory, recorded, known)
+    directories, seeds = {row["directory"] for row in rows}, fixed | set(experiment.all_seeds)
+    others = (row for row in recorded.get("runs", []) if row["directory"] not in directories)
+    kept = [row for row in others if row["seed"] in seeds]
     described = experiment.describe()
     later = described["seeds"] if experiment.looks else []  # that a look may make unnecessary
     if rows or kept:  # there are none while a sweep is tuned
@@ -169,7 +162,7 @@ def write_ledger(
         claims=described["claims"],
         known=known,
         command=command,
-        looks=_looks(described),
+        looks=declared_looks(described),
     )
     described["claims"], late, checksum = divide_claims(described["claims"], recorded, known)
     content = {
@@ -189,7 +182,8 @@ def write_ledger(
     if experiment.tuned:
         content["tuned_elsewhere"] = _is_tuned_elsewhere(directory, experiment, recorded)
     files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
-    return describe_lateness(recorded, content, known)
+    begun = set() if known.has_results else fixed - set(experiment.all_seeds)
+    return [*describe_begun(begun), *describe_lateness(recorded, content, known)]
 
 
 def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """Training of a sweep's runs in this process, one pack after another."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -213,6 +213,7 @@ def plan_missing(
     *,
     sizes: Sizes | None,
     warn: Callable[[str], None],
+    queued: Container[int] = (),
 ) -> tuple[list[dict[str, Any]], list[Pack]]:
     """The records of all runs, and the packs in which those that have not ended are to train.
 
@@ -223,6 +224,7 @@ def plan_missing(
         runs: see `run_missing`.
         sizes: see `run_missing`.
         warn: see `run_missing`.
+        queued: see `plan_packs`.
 
     Raises:
         InputError: a run's directory holds another run, or leads out of the sweep by a link.
@@ -230,8 +232,16 @@ def plan_missing(
     with ThreadPoolExecutor(_THREADS) as pool:
         records = list(pool.map(lambda run: _planned(inside(directory, run.directory), run), runs))
     waiting = [number for number, record in enumerate(records) if not _ended(record)]
-    recorded = read_packs(directory)
-    return records, plan_packs(directory, runs, waiting, recorded=recorded, sizes=sizes, warn=warn)
+    packs = plan_packs(
+        directory,
+        runs,
+        waiting,
+        recorded=read_packs(directory),
+        sizes=sizes,
+        warn=warn,
+        queued=queued,
+    )
+    return records, packs
 
 
 def run_unit(

@@ -1,7 +1,7 @@
 """Packing: which runs of a sweep train together in one compiled program."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from xception_jax.config import shared_settings, split_seed
 from xception_jax.lock import is_locked
-from xception_jax.records import CHECKPOINTS, ENDED, RUN
+from xception_jax.records import CHECKPOINTS, ENDED
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.training.checkpoint import saved_steps
@@ -50,10 +50,12 @@ def plan_packs(
     recorded: Sequence[Mapping[str, Any]],
     sizes: Sizes | None,
     warn: Callable[[str], None],
+    queued: Container[int] = (),
 ) -> list[Pack]:
     """The packs in which the waiting runs are to train, in the order of their first runs.
 
-    A pack that has begun is formed again as it was, so that it goes on to the same bits.
+    A pack that has begun is formed again as it was, so that it goes on to the same bits. So is one
+    that a batch system has: it may begin at any time, whatever is asked for by then.
 
     Args:
         directory: directory of the sweep.
@@ -63,21 +65,31 @@ def plan_packs(
         sizes: takes runs that can train together; returns how many should, and how that was found.
             None: every run alone.
         warn: takes a line of text for people.
+        queued: indices of the recorded packs that a batch system has.
     """
     numbers = {run.directory: number for number, run in enumerate(runs)}
     unassigned, packs = dict.fromkeys(waiting), []
-    for row in recorded:
-        if row["size"] is None:  # a run alone, recorded for a launcher
-            continue
+    # What a batch system has comes first: rows that were recorded before may be of the same runs.
+    for index, row in sorted(enumerate(recorded), key=lambda item: item[0] not in queued):
         in_pack = [numbers[name] for name in row["runs"] if name in numbers]
         unfinished = [number for number in in_pack if number in unassigned]
-        if not unfinished or not all(_is_packed(directory / runs[n].directory) for n in unfinished):
-            continue  # all ended, not begun, or resumed as single runs
+        again = Pack(tuple(in_pack), row["size"], str(row.get("chosen", "given")))
+        is_whole = len(in_pack) == len(row["runs"])
+        if index in queued:
+            unassigned = {number: None for number in unassigned if number not in in_pack}
+            packs += [again] if unfinished and is_whole else []  # else some are not asked for now
+            continue
+        if row["size"] is None:  # a run alone, recorded for a launcher
+            continue
+        if not unfinished or not _has_begun(directory, runs, unfinished):
+            continue
         for number in unfinished:
             del unassigned[number]
-        obstacle = "packing is off" if sizes is None else _obstacle(directory, runs, row, in_pack)
+        obstacle = _obstacle(directory, runs, in_pack, is_whole)
+        if sizes is None:
+            obstacle = "packing is off"
         if obstacle is None:
-            packs.append(Pack(tuple(in_pack), row["size"], str(row.get("chosen", "given"))))
+            packs.append(again)
             continue
         names = ", ".join(runs[number].name for number in unfinished)
         warn(f"{names} trained together and each go on alone: {obstacle}")
@@ -115,23 +127,33 @@ def _groups(directory: Path, runs: Sequence[PlannedRun], numbers: list[int]) -> 
     return list(groups.values())
 
 
-def _is_packed(run_dir: Path) -> bool:
-    """Whether the run has begun in a pack; also true where its `run.json` is gone."""
-    return not (run_dir / RUN).exists() or files.read_run(run_dir).get("pack") is not None
+def _has_begun(directory: Path, runs: Sequence[PlannedRun], unfinished: Sequence[int]) -> bool:
+    """Whether the unfinished runs of a pack have trained together, as far as there are records.
+
+    A run whose record is gone may have, if others have; one that was resumed alone goes on alone.
+    """
+    run_dirs = [directory / runs[number].directory for number in unfinished]
+    records = [files.read_run(run_dir) for run_dir in run_dirs]
+    in_pack = [record.get("pack") is not None for record in records]
+    if all(in_pack):
+        return True
+    known = [packed for packed, r in zip(in_pack, records, strict=True) if r["status"] != "planned"]
+    return any(known) and all(known) and any(saved_steps(home / CHECKPOINTS) for home in run_dirs)
 
 
 def _obstacle(
-    directory: Path, runs: Sequence[PlannedRun], row: Mapping[str, Any], in_pack: list[int]
+    directory: Path, runs: Sequence[PlannedRun], in_pack: Sequence[int], is_whole: bool
 ) -> str | None:
     """The reason why a pack that has begun cannot be formed again; None: it can."""
-    if len(in_pack) != len(row["runs"]):
+    if not is_whole:
         return "the sweep is asked for without some of the others"
     for number in in_pack:
         run_dir, name = directory / runs[number].directory, runs[number].name
         if is_locked(run_dir):
             return f"{name} is in use by another process"
-        if files.read_run(run_dir)["status"] in ENDED:
+        status = files.read_run(run_dir)["status"]
+        if status in ENDED:
             continue
-        if not (run_dir / RUN).exists() or not (run_dir / CHECKPOINTS).is_dir():
+        if status == "planned" or not (run_dir / CHECKPOINTS).is_dir():
             return f"files of {name} are gone"
     return None

@@ -4,7 +4,6 @@ The training loop uses `open_tracker` and `Tracker`; readers of curves use `read
 spans several hosts, only one of them opens a tracker.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -173,6 +172,7 @@ def mirror_report(
     summary: Mapping[str, Any],
     images: Mapping[str, Path],
     *,
+    sweep_id: str,
     project: str,
     entity: str | None,
     warn: Warn,
@@ -187,13 +187,14 @@ def mirror_report(
         record: the experiment's entries of `sweep.json`, used as W&B's config.
         summary: final values.
         images: image files of the figures, by name.
+        sweep_id: what tells the sweep from others, such as those that repeat its experiment.
         project: W&B project of the sweep's runs.
         entity: W&B team or user of the sweep's runs.
         warn: function that receives the text of a warning about W&B.
     """
     mirror = start_run(
         directory=directory,
-        run_id=hashlib.sha256(experiment.encode()).hexdigest(),
+        run_id=sweep_id,
         name=f"{experiment}: report",
         experiment=experiment,
         arm="report",

@@ -29,6 +29,10 @@ _SET_ELSEWHERE = {
 }
 # LAMB scales the decay together with the update, so it has to add the decay itself.
 _DECAYS_INSIDE = ("lamb",)
+# Their decay shrinks weights apart from the gradient: coupled to it, they are other optimizers.
+_DECOUPLED = frozenset(
+    {"adamaxw", "adamw", "adan", "ademamix", "dadapt_adamw", "lamb", "lion", "muon"}
+)
 # These draw noise from a seed of their own, or evaluate other weights than they train.
 _UNFIT = ("noisy_sgd", "dpsgd", "schedule_free", "schedule_free_adamw", "schedule_free_sgd")
 # The update of a number depends on that number's own gradients alone: parts of arrays can be
@@ -189,6 +193,9 @@ def require_optimizer(config: OptimizerConfig, *, sharded: bool) -> None:
             near = nearest_name(name, accepted - set(_SET_ELSEWHERE))
             reason = f"is no argument of optax's {config.name}"
             raise InputError(f"optimizer.options.{name}", value, reason, near)
+    if config.weight_decay and config.decay == "coupled" and config.name in _DECOUPLED:
+        reason = f"is not how {config.name} decays weights; optimizer.weight_decay=0 has none"
+        raise InputError("optimizer.decay", config.decay, reason, "decoupled")
     _require_works(config)
 
 

@@ -61,6 +61,7 @@ class Pairing:
         self._order, self._rows = hashlib.sha256(), 0
         for earlier in range(step):
             self._add(pipeline.train_indices(earlier))
+        self._close_at_the_end(step)
         self._write()
 
     def add_batch(self, step: int, indices: np.ndarray) -> None:
@@ -72,10 +73,14 @@ class Pairing:
         """
         epochs_before = len(self._epochs)
         self._add(indices)
-        if step == self._schedule.total and self._rows:
-            self._close_epoch()  # the run ends within it
+        self._close_at_the_end(step)
         if len(self._epochs) > epochs_before:
             self._write()
+
+    def _close_at_the_end(self, step: int) -> None:
+        """Closes the epoch within which the run ends, after its last step."""
+        if step == self._schedule.total and self._rows:
+            self._close_epoch()
 
     def _add(self, indices: np.ndarray) -> None:
         left = self._examples - self._rows

@@ -1,6 +1,6 @@
 """The devices of a run or a pack as a mesh, and how arrays lie on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 from xception_jax.errors import InputError
 
@@ -237,3 +239,29 @@ def _place(tree: Tree, mesh: Mesh, specs: Any) -> Tree:
 
     placed_by_all: Tree = jax.tree.map(place, tree, shardings)
     return placed_by_all
+
+
+def local_shards(tree: Mapping[str, Array]) -> dict[str, Array]:
+    """This device's shard of every array; arrays that no axis splits evenly stay whole.
+
+    Which axis is split says `shard_axis`, as in `Layout.shard_spec`.
+    """
+    devices = lax.axis_size(DATA_AXIS)
+
+    def shard(x: Array) -> Array:
+        if (axis := shard_axis(x.shape, devices)) is None:
+            return x
+        size = x.shape[axis] // devices
+        return lax.dynamic_slice_in_dim(x, lax.axis_index(DATA_AXIS) * size, size, axis)
+
+    return jax.tree.map(shard, dict(tree))
+
+
+def gather_shards(shards: Mapping[str, Array], like: Mapping[str, Array]) -> dict[str, Array]:
+    """The whole arrays, shaped as those of `like`, from each device's `local_shards`."""
+
+    def gather_whole(shard: Array, like: Array) -> Array:
+        axis = shard_axis(like.shape, lax.axis_size(DATA_AXIS))
+        return shard if axis is None else lax.all_gather(shard, DATA_AXIS, axis=axis, tiled=True)
+
+    return jax.tree.map(gather_whole, dict(shards), dict(like))

@@ -17,7 +17,7 @@ from xception_jax.models import ModelFunction
 from xception_jax.models.functional import Params
 from xception_jax.training.objective import Task
 from xception_jax.training.optimizer import OptimizerSpec
-from xception_jax.training.sharding import DATA_AXIS, shard_axis
+from xception_jax.training.sharding import DATA_AXIS, gather_shards, local_shards
 from xception_jax.training.state import Hyperparameters, Sums, TrainState, polyak, zero_sums
 
 Arrays = Mapping[str, Array]
@@ -35,6 +35,20 @@ class Outcome(NamedTuple):
     active: Bool[Array, "*runs"]
     learning_rate: Float[Array, "*runs"]
     step: Int[Array, "*runs"]
+
+
+class BatchGradients(NamedTuple):
+    """What the rows of a batch, or of a part of one, say of a run.
+
+    Attributes:
+        gradients: gradient of the mean loss.
+        current_stats: the rows' own statistics, see `ModelFunction.apply_in_training`.
+        sums: the summed metrics.
+    """
+
+    gradients: Params
+    current_stats: Params
+    sums: Sums
 
 
 @dataclass(frozen=True)
@@ -175,11 +189,8 @@ def gradients_of(
     parameters: Params,
     batch_stats: Params,
     batch: Arrays,
-) -> tuple[Params, Params, Sums]:
-    """The gradient of the mean loss over a device's rows, their statistics and summed metrics.
-
-    The statistics are those of batch normalization, see `ModelFunction.apply_in_training`.
-    """
+) -> BatchGradients:
+    """The gradient of the mean loss over a device's rows, their statistics and summed metrics."""
 
     def mean_loss(parameters: Params) -> tuple[Array, tuple[Array, Params]]:
         logits, current_stats = step_spec.model.apply_in_training(
@@ -197,7 +208,9 @@ def gradients_of(
     count = jnp.float32(len(logits))
     correct = {f"top{k}": step_spec.task.in_top(logits, batch["label"], k) for k in (1, 5)}
     hits = {name: jnp.sum(values, dtype=jnp.float32) for name, values in correct.items()}
-    return gradients, current_stats, {"examples": count, "loss": loss * count, **hits}
+    return BatchGradients(
+        gradients, current_stats, {"examples": count, "loss": loss * count, **hits}
+    )
 
 
 def train_step(
@@ -226,7 +239,7 @@ def train_step(
         The next state, and the outcome of this step.
     """
     rows = training_rows(step_spec, hparams, state.step, device_data, batch)
-    gradients, current_stats, batch_stats, sums = _accumulate(step_spec, hparams, state, rows)
+    (gradients, current_stats, sums), batch_stats = _accumulate(step_spec, hparams, state, rows)
     # check_vma is off, so each device holds the gradient of its own rows' mean loss: average them.
     if lax.axis_size(DATA_AXIS) > 1:  # XLA:CPU copies even what comes of one device
         gradients, sums = lax.pmean(gradients, DATA_AXIS), lax.psum(sums, DATA_AXIS)
@@ -235,7 +248,7 @@ def train_step(
     active &= jnp.all(jnp.isfinite(checked)) & jnp.isfinite(optax.tree.norm(gradients))
     optimizer = step_spec.optimizer.transformation(hparams.learning_rate, hparams.weight_decay)
     sharded = step_spec.shard_optimizer
-    shard, unshard = (_local_shards, _gather_shards) if sharded else (_unchanged, _unchanged)
+    shard, unshard = (local_shards, gather_shards) if sharded else (_unchanged, _unchanged)
     parameter_shards = shard(state.parameters)
     updates, optimizer_state = optimizer.update(
         shard(step_spec.optimizer.clipped(gradients)), state.optimizer, parameter_shards
@@ -253,40 +266,14 @@ def train_step(
     return after, Outcome(active, jnp.float32(rate), after.step)
 
 
-def _local_shards(tree: Params) -> Params:
-    """This device's shard of every array; arrays that no axis splits evenly stay whole.
-
-    Which axis is split says `shard_axis`, as in `Layout.shard_spec`.
-    """
-    devices = lax.axis_size(DATA_AXIS)
-
-    def shard(x: Array) -> Array:
-        if (axis := shard_axis(x.shape, devices)) is None:
-            return x
-        size = x.shape[axis] // devices
-        return lax.dynamic_slice_in_dim(x, lax.axis_index(DATA_AXIS) * size, size, axis)
-
-    return jax.tree.map(shard, tree)
-
-
-def _gather_shards(shards: Params, like: Params) -> Params:
-    """The whole arrays, shaped as those of `like`, from each device's `_local_shards`."""
-
-    def gather_whole(shard: Array, like: Array) -> Array:
-        axis = shard_axis(like.shape, lax.axis_size(DATA_AXIS))
-        return shard if axis is None else lax.all_gather(shard, DATA_AXIS, axis=axis, tiled=True)
-
-    return jax.tree.map(gather_whole, shards, like)
-
-
 def _unchanged(tree: Params, _: Params | None = None) -> Params:
     return tree
 
 
 def _accumulate(
     step_spec: StepSpec, hparams: Hyperparameters, state: TrainState, rows: Arrays
-) -> tuple[Params, Params, Params, Sums]:
-    """The gradients of the whole batch, its statistics, the moving ones after it, and its sums.
+) -> tuple[BatchGradients, Params]:
+    """The gradients of the whole batch, and the moving statistics after it.
 
     They are computed in parts one after another. Batch normalization over groups of rows gives the
     same result as for the whole batch at once: no group has rows of two parts, and the moving
@@ -296,25 +283,25 @@ def _accumulate(
     """
     parts, move = step_spec.accumulation_steps, step_spec.model.move_stats
     if parts == 1:
-        results = gradients_of(step_spec, hparams, state.parameters, state.batch_stats, rows)
-        gradients, current, sums = results
-        return gradients, current, move(state.batch_stats, current), sums
+        of_batch = gradients_of(step_spec, hparams, state.parameters, state.batch_stats, rows)
+        return of_batch, move(state.batch_stats, of_batch.current_stats)
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), dict(rows))
 
     def add_part(carry: Any, part: Arrays) -> tuple[Any, None]:
         totals, moving = carry
-        results = gradients_of(step_spec, hparams, state.parameters, moving, part)
+        of_part = gradients_of(step_spec, hparams, state.parameters, moving, part)
         if not step_spec.grouped:
-            moving = move(moving, results[1])
-        return (jax.tree.map(jnp.add, totals, results), moving), None
+            moving = move(moving, of_part.current_stats)
+        return (jax.tree.map(jnp.add, totals, of_part), moving), None
 
-    zeros = jax.tree.map(jnp.zeros_like, (state.parameters, state.batch_stats))
-    totals = (*zeros, jax.tree.map(jnp.asarray, zero_sums()))
+    zeros = partial(jax.tree.map, jnp.zeros_like)
+    sums = jax.tree.map(jnp.asarray, zero_sums())
+    totals = BatchGradients(zeros(state.parameters), zeros(state.batch_stats), sums)
     (totals, moving), _ = lax.scan(add_part, (totals, state.batch_stats), split)
-    gradients, current = jax.tree.map(lambda x: x / parts, totals[:2])
+    gradients, current = jax.tree.map(lambda x: x / parts, (totals.gradients, totals.current_stats))
     if step_spec.grouped:
         moving = move(state.batch_stats, current)
-    return gradients, current, moving, totals[2]
+    return BatchGradients(gradients, current, totals.sums), moving
 
 
 def evaluation_step(
