@@ -120,10 +120,9 @@ def check_tuning(runs: Sequence[TuningRun]) -> dict[str, int]:
 
 
 def require_begun_data(directory: Path, runs: Sequence[PlannedRun]) -> None:
-    """Checks that the runs that have begun, and not ended, still have what they began with.
+    """Checks that runs that have begun, and not ended, have the data and weights they began with.
 
-    These are their data and their initial weights. Of those that have not begun, one of each arm is
-    checked against its initial weights.
+    One new run of each arm is checked against its initial weights.
 
     Args:
         directory: directory of the sweep.
@@ -136,14 +135,12 @@ def require_begun_data(directory: Path, runs: Sequence[PlannedRun]) -> None:
     for run in sorted(runs, key=lambda run: run.arm):  # the runs of an arm share a data set
         record = files.read_run(directory / run.directory)
         has_begun = "data" in record
-        is_new = run.config.train.initial_weights is not None and run.arm not in arms
-        if _ended(record) or not (has_begun or is_new):
-            continue
-        if not has_begun:
-            arms.add(run.arm)
-        with closing(open_data(run.config)) as pipeline:
-            require_same_data([run.config], [record], [pipeline])
-            read_initial_weights([run.config], pipeline.info, [record])
+        is_first = run.config.train.initial_weights is not None and run.arm not in arms
+        if not _ended(record) and (has_begun or is_first):
+            arms |= set() if has_begun else {run.arm}
+            with closing(open_data(run.config)) as pipeline:
+                require_same_data([run.config], [record], [pipeline])
+                read_initial_weights([run.config], pipeline.info, [record])
 
 
 def run_missing(
