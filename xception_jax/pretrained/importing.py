@@ -35,7 +35,7 @@ from xception_jax.pretrained.keras_config import (
     with_own_preprocessing,
 )
 from xception_jax.pretrained.layers import layer_table
-from xception_jax.pretrained.silent_settings import SETTINGS_OF, require_silent_settings
+from xception_jax.pretrained.silent_settings import SETTINGS_OF, other_arm, require_silent_settings
 from xception_jax.regular_files import open_for_reading
 
 
@@ -95,7 +95,7 @@ def _count_classes(source: Source, model: str, settings: dict[str, Any]) -> int:
 
 def initial_from(
     path: str | Path, function: ModelFunction, class_names: tuple[str, ...] | None = None
-) -> tuple[Params, Params, tuple[str, ...]]:
+) -> tuple[Params, Params, tuple[str, ...], str]:
     """Reads parameters and batch statistics to start training from.
 
     The classifier and the fully-connected layers before it are read if all their shapes are those
@@ -109,7 +109,8 @@ def initial_from(
         class_names: name of each of its classes, in the order of its logits; None: not known.
 
     Returns:
-        Parameters, batch statistics, and the paths of the parameters that were left out.
+        Parameters, batch statistics, the paths of the parameters that were left out, and the
+        settings of an arm in which the weights' model is another, in words.
 
     Raises:
         WeightsMismatch: arrays other than the classifier's are not those of the model.
@@ -119,17 +120,19 @@ def initial_from(
     path, model = Path(path), function.abstract()
     if path.is_dir():
         weights = read_weights(path)
-        require_silent_settings(path, model, weights.settings)
+        settings = weights.settings
+        require_silent_settings(path, model, settings)
         _require_range_of_training(path, weights.preprocessing)
         values = _matching_values(path, weights, function, class_names)
     else:
         with open_source(path) as source:
             require_documented_range(path, source.layers, expected_by(source.kind))
-            require_silent_settings(path, model, SETTINGS_OF.get(source.kind, {}))
+            settings = SETTINGS_OF.get(source.kind, {})
+            require_silent_settings(path, model, settings)
             values = read_values(source, function, head=None)
     parameters, batch_stats = _split(function, values)
     left_out = [leaf.path for leaf in function.parameters if leaf.path not in values]
-    return parameters, batch_stats, tuple(left_out)
+    return parameters, batch_stats, tuple(left_out), other_arm(model, settings)
 
 
 def _require_range_of_training(path: Path, preprocessing: Preprocessing) -> None:

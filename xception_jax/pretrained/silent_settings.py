@@ -1,9 +1,9 @@
 """Settings of a model that none of its arrays shows: weights fit, whatever their values.
 
-With another value the same arrays compute something else, and nothing would say so.
+With another value the same arrays compute something else, which has to be refused or said.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ SETTINGS_OF: dict[str, dict[str, Any]] = {
 
 timm's Xception differs from Keras's in having PyTorch's batch normalization and pool padding.
 """
-# Not among them: what changes the cost, the precision or the training alone, and what changes the
-# shape of an array in every model.
-_SILENT = ("norm_epsilon", "padding", "order", "intermediate_activation", "residual")
+# Neither has what changes the cost, the precision or the training alone, nor what changes the shape
+# of an array in every model. The latter are what arms are about: weights of one may start another.
+_FIXED, _OF_ARMS = ("norm_epsilon", "padding"), ("order", "intermediate_activation", "residual")
 
 
 def require_silent_settings(path: Path, model: nnx.Module, expected: Mapping[str, Any]) -> None:
-    """Checks that a model computes with the weights in a file what their own model computed.
+    """Checks that a model normalizes and pools as the model did that weights in a file are of.
 
     Args:
         path: path of the weights, for messages.
@@ -39,17 +39,7 @@ def require_silent_settings(path: Path, model: nnx.Module, expected: Mapping[str
     Raises:
         InputError: settings of the two models differ without a trace in the shape of any array.
     """
-    config = getattr(model, "config", None)
-    if not isinstance(config, ModelConfig):
-        return
-    unused = unused_settings(config)
-    differing = {}
-    for name in _SILENT:
-        if name in expected and name not in unused:
-            others = [value for value in _values(config, name) if value != expected[name]]
-            if others:
-                differing[name] = others[0]
-    if differing:
+    if differing := _differing(model, expected, _FIXED):
         first = next(iter(differing))
         reason = (
             f"the weights in {path} belong to a model with "
@@ -57,6 +47,34 @@ def require_silent_settings(path: Path, model: nnx.Module, expected: Mapping[str
             f"else in one with {_listed(differing)}"
         )
         raise InputError(f"model.{first}", differing[first], reason, expected[first])
+
+
+def other_arm(model: nnx.Module, expected: Mapping[str, Any]) -> str:
+    """The settings of the weights' model that an arm may change, and this model does, in words.
+
+    Args:
+        model: the model that is to have the weights.
+        expected: settings of the weights' model, as for `require_silent_settings`.
+    """
+    differing = _differing(model, expected, _OF_ARMS)
+    return _listed({name: expected[name] for name in differing})
+
+
+def _differing(
+    model: nnx.Module, expected: Mapping[str, Any], names: Iterable[str]
+) -> dict[str, Any]:
+    """The model's own values of those settings in which it, or a run of its pack, differs."""
+    config = getattr(model, "config", None)
+    if not isinstance(config, ModelConfig):
+        return {}
+    unused = unused_settings(config)
+    values = {name: _values(config, name) for name in names if name in expected}
+    others = {
+        name: [value for value in own if value != expected[name]]
+        for name, own in values.items()
+        if name not in unused
+    }
+    return {name: differing[0] for name, differing in others.items() if differing}
 
 
 def _values(config: ModelConfig, name: str) -> tuple[Any, ...]:

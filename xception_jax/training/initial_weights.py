@@ -35,6 +35,7 @@ class InitialWeights:
         parameters: parameters by path.
         batch_stats: batch statistics by path.
         left_out: paths of the parameters of the model that are drawn at random instead.
+        other_arm: settings of an arm in which the weights' model is another, in words.
         sha256: digest of the values that are taken, whatever format they are stored in.
     """
 
@@ -42,6 +43,7 @@ class InitialWeights:
     parameters: Params
     batch_stats: Params
     left_out: tuple[str, ...]
+    other_arm: str
     sha256: str
 
     def start(self, drawn: TrainState) -> TrainState:
@@ -101,11 +103,11 @@ def read_initial_weights(
 def _read(path: str, configs: Sequence[Config], info: DatasetInfo) -> InitialWeights:
     model = make_model(configs[0], info, activations_of(configs))
     try:
-        parameters, batch_stats, left_out = initial_from(path, model, info.class_names)
+        parameters, batch_stats, left_out, other_arm = initial_from(path, model, info.class_names)
     except InputError as error:
         raise InputError(_SETTING, path, str(error)) from error
     sha256 = _digest(parameters | batch_stats)
-    return InitialWeights(path, parameters, batch_stats, left_out, sha256)
+    return InitialWeights(path, parameters, batch_stats, left_out, other_arm, sha256)
 
 
 def _digest(values: Params) -> str:

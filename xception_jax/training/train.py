@@ -313,6 +313,8 @@ class TrainingSession:
             return states if active[0].config.train.initial_weights is None else None
         if weights.left_out:
             self.warn(f"drawn at random, not from {weights.path}: {', '.join(weights.left_out)}")
+        if weights.other_arm:
+            self.warn(f"{weights.path} is of a model with {weights.other_arm}")
         return [weights.start(state) for state in states]
 
     def _digest(self, writer: RunWriter, resumed: int | None) -> Any:
