@@ -41,7 +41,6 @@ class Network(nnx.Module):
         grid: int = 1,
         rngs: nnx.Rngs,
     ) -> None:
-        self.config = config
         self.in_channels, self.dropout_rate = config.in_channels, config.dropout
         self.smallest_image, self.grid = smallest_image, grid
         if config.fully_connected is not None:

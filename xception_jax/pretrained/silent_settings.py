@@ -3,17 +3,16 @@
 With another value the same arrays compute something else, which has to be refused or said.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from flax import nnx
 
-from xception_jax.config.keywords import keywords
-from xception_jax.config.model import ModelConfig
 from xception_jax.errors import InputError
-from xception_jax.models import unused_settings
+from xception_jax.models.blocks import SeparableConv
+from xception_jax.models.layers import BatchNorm
 from xception_jax.pretrained.files import TIMM
 
 SETTINGS_OF: dict[str, dict[str, Any]] = {
@@ -23,9 +22,10 @@ SETTINGS_OF: dict[str, dict[str, Any]] = {
 
 timm's Xception differs from Keras's in having PyTorch's batch normalization and pool padding.
 """
-# Neither has what changes the cost, the precision or the training alone, nor what changes the shape
-# of an array in every model. The latter are what arms are about: weights of one may start another.
-_FIXED, _OF_ARMS = ("norm_epsilon", "padding"), ("order", "intermediate_activation", "residual")
+# What a padding of strided layers is called in settings, see `padding_in_style`.
+_STYLES = {"SAME": "same", "SYMMETRIC": "torch"}
+# Those that must be the same, and those of arms: weights of one arm may start another.
+_FIXED, _OF_ARMS = ("norm_epsilon", "padding"), ("order", "intermediate_activation")
 
 
 def require_silent_settings(path: Path, model: nnx.Module, expected: Mapping[str, Any]) -> None:
@@ -33,7 +33,7 @@ def require_silent_settings(path: Path, model: nnx.Module, expected: Mapping[str
 
     Args:
         path: path of the weights, for messages.
-        model: the model that is to have them; one without a `ModelConfig` passes.
+        model: the model that is to have them; its arrays may be abstract.
         expected: settings of the weights' model, by the names that `create_model` takes.
 
     Raises:
@@ -64,24 +64,29 @@ def _differing(
     model: nnx.Module, expected: Mapping[str, Any], names: Iterable[str]
 ) -> dict[str, Any]:
     """The model's own values of those settings in which it, or a run of its pack, differs."""
-    config = getattr(model, "config", None)
-    if not isinstance(config, ModelConfig):
-        return {}
-    unused = unused_settings(config)
-    values = {name: _values(config, name) for name in names if name in expected}
-    others = {
-        name: [value for value in own if value != expected[name]]
-        for name, own in values.items()
-        if name not in unused
-    }
-    return {name: differing[0] for name, differing in others.items() if differing}
+    own = _used_by(model)
+    others = {name: own[name] - {expected[name]} for name in names if name in expected}
+    return {name: min(values) for name, values in others.items() if values}
 
 
-def _values(config: ModelConfig, name: str) -> tuple[Any, ...]:
-    """The value of a setting, or that of each run of a pack."""
-    if name == "intermediate_activation":
-        return config.block.activations
-    return (reduce(getattr, keywords(ModelConfig)[name].path, config),)
+def _used_by(model: nnx.Module) -> defaultdict[str, set[Any]]:
+    """The values of silent settings that the modules of a model compute with.
+
+    The config that a model was made from would be a part of its graph, and models that differ in
+    nothing but their dropout or seed would share no compiled program.
+    """
+    used: defaultdict[str, set[Any]] = defaultdict(set)
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, BatchNorm):
+            used["norm_epsilon"].add(module.config.epsilon)
+        if isinstance(module, SeparableConv):
+            used["order"].add(module.config.order)
+            used["intermediate_activation"].update(module.config.activations)
+        layer = getattr(module, "layer", module)
+        strides, padding = getattr(layer, "strides", 1), getattr(layer, "padding", None)
+        paddings = {getattr(module, "pool_padding", None), padding if strides > 1 else None}
+        used["padding"] |= {name for of, name in _STYLES.items() if of in paddings}
+    return used
 
 
 def _listed(settings: Mapping[str, Any]) -> str:
