@@ -188,18 +188,18 @@ def test_seeds_can_be_lowered_until_there_is_a_result(
 def test_a_seed_whose_run_has_begun_stays_planned_and_is_named(study: Study) -> None:
     study.interrupted = True
     study.sweep("--seeds", 8)
-    (run_dir,) = study.home.glob("runs/relu-s6-*")
+    (run_dir,) = study.home.glob("runs/relu-s4-*")
     files.update_run(run_dir, status="running")
-    (locked,) = study.home.glob("runs/none-s7-*")
+    (locked,) = study.home.glob("runs/none-s5-*")
     with lock.locked(locked):  # a worker is about to begin it
         said = study.sweep("--seeds", 4)
-    assert "2 seeds stay planned, since runs of them have begun: 6, 7" in said
+    assert "2 seeds stay planned, since runs of them have begun: 4, 5" in said
     record = study.record()
-    assert record["experiment"]["seeds"] == [0, 1, 2, 3, 6, 7]
+    assert record["experiment"]["seeds"] == [0, 1, 2, 3, 4, 5]
     arms = [row["arm"] for row in record["runs"]]
     assert arms.count("none") == arms.count("relu") == 6  # so that the sweep can be completed
     study.interrupted = False
-    assert "1 seed stays planned, since runs of it have begun: 6" in study.sweep("--seeds", 4)
+    assert "1 seed stays planned, since runs of it have begun: 4" in study.sweep("--seeds", 4)
     assert study.verdict()["n"]["planned"] == 5
     assert study.sweep("--seeds", 4) == ""  # there are results: nothing can be taken back
 

@@ -1,6 +1,6 @@
 """A plan that does not fit the recorded sweep is refused before anything is written or trained."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,7 @@ def test_seeds_that_leave_others_out_are_refused(study: Study) -> None:
         (range(4), range(4), (10**9, 4), ("first_seed", 4)),
         (range(20, 24), range(20, 24), (0, 4), ("first_seed", 16)),
         (range(8), {1, 6}, (0, 2), ("seeds", 7)),
+        (range(8), {6}, (0, 4), ("seeds", 7)),
         (range(4), range(4), (4, 1), None),
         (range(4), range(4), (1, 2), None),
         (range(8), {3}, (0, 3), None),
@@ -124,7 +125,7 @@ def test_seeds_that_leave_others_out_are_refused(study: Study) -> None:
     ],
 )
 def test_seeds_follow_each_other(
-    recorded: Iterable[int],
+    recorded: Collection[int],
     fixed: Iterable[int],
     planned: tuple[int, int],
     refused: tuple[str, int] | None,

@@ -4,7 +4,7 @@ Pure functions of the content of `sweep.json` and of the plan: whoever asks writ
 they have agreed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from itertools import pairwise
 from typing import Any
 
@@ -95,7 +95,7 @@ def _differences(
     return differences
 
 
-def require_no_gap(recorded: Iterable[int], fixed: Set[int], experiment: Experiment) -> None:
+def require_no_gap(recorded: Collection[int], fixed: Set[int], experiment: Experiment) -> None:
     """Raises `InputError` if the planned seeds and those that stay do not follow each other.
 
     The record of a sweep says its first seed and how many follow.
@@ -113,12 +113,12 @@ def require_no_gap(recorded: Iterable[int], fixed: Set[int], experiment: Experim
     reason = f"leaves out seed {missing}: the sweep has seed {{}}, and its seeds follow each other"
     if planned.start > last:
         raise InputError("--first-seed", planned.start, reason.format(last), last + 1)
-    if planned.stop <= first:
+    if planned.stop <= first and not {*planned} <= {*recorded}:
         near = first - len(planned)
         raise InputError("--first-seed", planned.start, reason.format(first), near)
     raise InputError("--seeds", len(planned), reason.format(last), last + 1 - planned.start)
 
 
-def _gaps(seeds: Iterable[int]) -> set[tuple[int, int]]:
+def _gaps(seeds: Collection[int]) -> set[tuple[int, int]]:
     """The pairs of neighbours between which seeds are left out."""
     return {(low, high) for low, high in pairwise(sorted(seeds)) if high > low + 1}
