@@ -9,7 +9,6 @@ import pytest
 from jax import export
 
 from tests.ops.built_kernels import needs_compiler
-from tests.ops.conftest import kernels, kernels_home  # noqa: F401 - fixtures
 from xception_jax.models import model_function
 from xception_jax.pretrained.exporting import export_model
 
