@@ -64,8 +64,9 @@ def expected_gradient(parameters: Parameters, x: jax.Array) -> Parameters:
 
 
 @pytest.mark.usefixtures("kernels")
-@pytest.mark.parametrize("check", [False, True], ids=["unchecked", "check_vma"])
-@pytest.mark.parametrize("devices", [8, 1])
+@pytest.mark.parametrize(
+    ("devices", "check"), [(8, False), (8, True), (1, False)], ids=["8", "8-check_vma", "1"]
+)
 @pytest.mark.parametrize("depthwise", with_kernels(ops.DEPTHWISE_IMPLEMENTATIONS))
 def test_split_batch_gives_the_whole_batch_gradient(
     depthwise: str, devices: int, check: bool, rng: np.random.Generator
