@@ -201,6 +201,7 @@ def test_peers_have_as_many_parameters(name):
         assert own == PARAMETERS
 
 
+@pytest.mark.slow
 def test_every_arm_of_every_experiment_has_peers():
     """An arm that the peers could not build would raise; each has our number of parameters."""
     from benchmarks import experiments

@@ -126,7 +126,11 @@ CUTS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.usefixtures("undrawn_figures")
 @pytest.mark.parametrize(
     ("is_in_sweep", "cut"),
-    [(False, "empty"), pytest.param(False, "zeros", marks=pytest.mark.slow), (True, "half")],
+    [
+        pytest.param(False, "empty", marks=pytest.mark.slow),
+        pytest.param(False, "zeros", marks=pytest.mark.slow),
+        (True, "half"),
+    ],
 )
 def test_a_record_that_a_power_cut_left_is_named_and_written_again(
     start: Callable[..., TunedStudy], kill: Callable[..., list[str]], is_in_sweep: bool, cut: str
