@@ -66,9 +66,10 @@ test-tpu: $(INSTALLED) ## the tests that ask the TPU compiler; installs it; need
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet "jax[tpu]==$$($(BIN)/python -c 'import jax; print(jax.__version__)')"
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow tests/planning/test_planning_topology.py tests/planning/test_planning_xception.py
 
-# Not in the lock, which everybody installs: Ray is large, and so is what stands for stores.
+# Not in the lock, which everybody installs: Ray is large, and so is what stands for stores. s3fs and
+# moto share botocore, of which aiobotocore takes few versions: its extra names the boto3 that fits.
 $(VENV)/.slow: $(LOCKED) pyproject.toml
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --editable ".[ray,s3,gcs]" "moto[s3,server]>=5" "gcp-storage-emulator>=2026.7"
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --editable ".[ray,s3,gcs]" "aiobotocore[boto3]" "moto[s3,server]>=5" "gcp-storage-emulator>=2026.7"
 	@touch $@
 
 check: $(INSTALLED) ## lint, format, types, import rules, consistency of what is installed
