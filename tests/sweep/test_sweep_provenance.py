@@ -98,7 +98,7 @@ def test_a_run_does_not_go_on_with_other_data(call, folders, shrunk_words, tmp_p
     code, _, err = train(folders[1])
     assert (code, err.count("\n")) == (2, 1)
     assert f"data.directory='{folders[1]}'" in err
-    assert "the train split is not the one that the run began with: other" in err
+    assert "the train split is not the one that the run began with, says its run.json: other" in err
     assert json.loads((home / "run.json").read_text())["status"] == "running"
     copy = shutil.copytree(folders[0], tmp_path / "copy")  # the same data, elsewhere
     assert train(copy)[0] == 0

@@ -86,7 +86,8 @@ def read_initial_weights(
         weights = _read(path, configs, info)
         for digest in begun_with:
             if digest and digest != weights.sha256:
-                reason = f"is not what the run began with: {_unlike(digest, weights.sha256)}"
+                unlike = _unlike(digest, weights.sha256)
+                reason = f"is not what the run began with, says its run.json: {unlike}"
                 raise InputError(_SETTING, path, reason)
         return weights
 

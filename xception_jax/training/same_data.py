@@ -30,7 +30,7 @@ def require_same_data(
         for config, record, pipeline in zip(configs, records, pipelines, strict=True):
             recorded = record.get("data")
             if isinstance(recorded, Mapping) and record.get("status") not in ENDED:
-                _require_alike(config, recorded, pipeline, "the run began with")
+                _require_alike(config, recorded, pipeline, "the run began with, says its run.json")
 
     hosts.all_or_raise(compare_with_records)
     if hosts.several():
