@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.config import Config, read_json
@@ -28,6 +28,7 @@ from xception_jax.records import (
 )
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.declarations import (
+    Known,
     declared_looks,
     describe_begun,
     describe_lateness,
@@ -65,10 +66,24 @@ class RunStatus:
     record: dict[str, Any]
 
 
+class Recorded(NamedTuple):
+    """What a directory says of its sweep before a plan is written into it.
+
+    Attributes:
+        content: content of `sweep.json`; empty: nothing is recorded yet.
+        known: what is known of results.
+        fixed: the recorded seeds that stay planned, see `declarations.fixed_seeds`.
+    """
+
+    content: dict[str, Any]
+    known: Known
+    fixed: set[int]
+
+
 def require_same_sweep(
     directory: Path, experiment: Experiment, base: Config, runs: Iterable[PlannedRun]
-) -> dict[str, Any]:
-    """Checks that `directory` is, or can become, the directory of this sweep.
+) -> Recorded:
+    """Reads a sweep's directory, and checks that it is, or can become, that of this sweep.
 
     Seeds, arms and claims may be added to a recorded sweep, and seeds whose runs have not begun may
     be left out while there is no result. The rest does not change: the settings of its runs, and
@@ -79,9 +94,6 @@ def require_same_sweep(
         experiment: experiment of the sweep.
         base: the config from which the arms start.
         runs: runs of the sweep.
-
-    Returns:
-        The content of `sweep.json`; empty: nothing is recorded yet.
 
     Raises:
         InputError: the directory cannot be written, or holds a single run or another sweep; or the
@@ -96,7 +108,7 @@ def require_same_sweep(
     if (directory / CONFIG).exists() or (directory / RUN).exists():
         refuse("a single run")
     if not (directory / SWEEP).exists():
-        return {}
+        return Recorded({}, read_known(directory), set())
     recorded = read_whole_ledger(directory / SWEEP)
     if ARCHIVED in recorded:
         refuse("an archive, in which nothing is trained")
@@ -112,7 +124,7 @@ def require_same_sweep(
         reason = "cannot change once there are results; choose another --workdir"
         near = tuple(declared.get("looks", ()))
         raise InputError("experiment.looks", experiment.looks, reason, near)
-    return recorded
+    return Recorded(recorded, known, fixed)
 
 
 def write_ledger(
@@ -142,12 +154,10 @@ def write_ledger(
         InputError: see `require_same_sweep`.
     """
     runs = list(runs)
-    recorded = require_same_sweep(directory, experiment, base, runs)
-    known = read_known(directory)
+    recorded, known, fixed = require_same_sweep(directory, experiment, base, runs)
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id, "directory": run.directory} for run in runs
     ]
-    fixed = fixed_seeds(directory, recorded, known)
     directories, seeds = {row["directory"] for row in rows}, fixed | set(experiment.all_seeds)
     others = (row for row in recorded.get("runs", []) if row["directory"] not in directories)
     kept = [row for row in others if row["seed"] in seeds]
