@@ -83,7 +83,7 @@ def png(samples: np.ndarray, color_type: int, bits: int = 16, **chunks: bytes) -
 def test_a_declared_colour_is_transparent_at_every_depth(
     rng: np.random.Generator, bits: int
 ) -> None:
-    """Of grey: by the standard, a sample is transparent if it equals the one in tRNS."""
+    """A grey sample is transparent, by the standard, if it equals the one in tRNS."""
     samples, clear = rng.integers(0, 2**bits, (5, 7, 1)), 1
     samples[2, 3] = clear
     content = png(samples, 0, bits, tRNS=struct.pack(">H", clear))
@@ -98,7 +98,7 @@ def test_a_declared_colour_is_transparent_at_every_depth(
 def test_a_pixel_is_transparent_if_all_of_its_bits_are_declared(
     rng: np.random.Generator, bits: int
 ) -> None:
-    """Of colour; its neighbours differ from it in one bit each, and can be seen."""
+    """A colour is transparent, and its neighbours, which differ in one bit each, can be seen."""
     colour = rng.integers(0, 2**bits, 3)
     flips = [np.eye(3, dtype=int)[channel] << bit for channel in range(3) for bit in range(bits)]
     samples = np.array([colour, *(colour ^ flip for flip in flips)])[None]

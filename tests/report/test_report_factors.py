@@ -57,7 +57,7 @@ def test_the_table_has_every_effect_and_interaction(planted: SweepWriter) -> Non
 
 
 def test_a_table_that_is_cut_says_so(rng: np.random.Generator) -> None:
-    """Of 7 and 10 levels there are 6 + 9 effects and 6 x 9 interactions."""
+    """Factors of 7 and 10 levels have 6 + 9 effects and 6 x 9 interactions."""
     levels = {
         name: tuple(f"{name[0]}{at}" for at in range(count))
         for name, count in (("model.order", 7), ("model.segments", 10))
