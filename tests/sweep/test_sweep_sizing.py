@@ -11,6 +11,7 @@ import pytest
 from xception_jax.runtime.disk_cache import store
 from xception_jax.sweep import local, sizing
 from xception_jax.sweep.measurement import Trial
+from xception_jax.training import Interrupted
 from xception_jax.training.setup import make_schedule
 
 
@@ -56,7 +57,7 @@ def steps_of_a_run(planned) -> int:
 def choose(planned, tmp_path, monkeypatch):
     """`choose(machine)`: the size of packs of six runs, how it was found, and the line said."""
 
-    def choose(machine, few_steps=0, least=0.0):
+    def choose(machine, few_steps=0, least=0.0, stop=lambda: False):
         said: list[str] = []
         monkeypatch.setattr(sizing, "prepare_trial", machine)
         monkeypatch.setattr(sizing, "_FEW_STEPS", few_steps)
@@ -64,7 +65,7 @@ def choose(planned, tmp_path, monkeypatch):
         clock = SimpleNamespace(perf_counter=lambda: machine.seconds)
         monkeypatch.setattr(sizing, "time", clock)
         runs = [planned[n] for n in (0, 1, 2, 4, 5, 6)]
-        return *sizing.choose_size(runs, tmp_path, said.append), *said
+        return *sizing.choose_size(runs, tmp_path, said.append, stop), *said
 
     return choose
 
@@ -122,6 +123,18 @@ def test_a_measurement_under_load_is_not_remembered(choose):
     choose(busy)
     quiet = _Machine({6: 100.0, 3: 85.0, 1: 40.0})
     assert choose(quiet)[1].startswith("measured")
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 4])
+def test_a_request_to_stop_ends_the_measurement(after, choose, tmp_path):
+    """Of the five times it is asked: before three compilations, and before two rounds."""
+    machine = _Machine({6: 90.0, 3: 100.0, 1: 50.0})
+    asked = iter([False] * after + [True])
+    with pytest.raises(Interrupted, match="measured"):
+        choose(machine, stop=lambda: next(asked))
+    assert machine.asked == [6, 3, 1][:after]
+    assert sum(machine.timings.values()) == min(after, 3) + 3 * max(0, after - 3)
+    assert not list(tmp_path.glob("*.json"))
 
 
 @pytest.mark.parametrize("damage", [{}, {"rounds": {"6": [1.0]}}, {"6": 90.0, "3": 1.0}])

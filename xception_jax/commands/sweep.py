@@ -1,7 +1,7 @@
 """`sweep`: train every arm of an experiment with every seed."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -139,7 +139,7 @@ def run_sweep(
             require_tunable(tuned, planned.runs)
             require_begun_data(directory, tuned.runs)
             launcher = engine.open(directory)
-            sizes = _sizes(packing, measured=launcher is None)
+            sizes = _sizes(packing, stop, measured=launcher is None)
             execution = Execution(directory, engine, sizes, stop)
             with locked(directory), kept_apart(directory):
                 planned = read_tuned(directory, planned, warn)
@@ -266,7 +266,7 @@ def _train_unit(workdir: Path, number: int) -> int:
     return DONE if all(record["status"] in ENDED for record in records) else FAILED
 
 
-def _sizes(packing: str | int, *, measured: bool) -> "Sizes | None":
+def _sizes(packing: str | int, stop: Callable[[], bool], *, measured: bool) -> "Sizes | None":
     """The function that decides how many runs train together; None: each run trains alone."""
     from xception_jax.sweep.packing import even_size
     from xception_jax.sweep.sizing import choose_size
@@ -275,4 +275,4 @@ def _sizes(packing: str | int, *, measured: bool) -> "Sizes | None":
         return None
     if isinstance(packing, int):
         return lambda runs: (even_size(len(runs), packing), "given")
-    return lambda runs: choose_size(runs, cache_directory() / "packing", console.print)
+    return lambda runs: choose_size(runs, cache_directory() / "packing", console.print, stop)

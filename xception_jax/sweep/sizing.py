@@ -21,6 +21,7 @@ from xception_jax.runtime.source_code import package_digest
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.measurement import Trial, prepare_trial
 from xception_jax.sweep.packing import even_size
+from xception_jax.training import Interrupted
 from xception_jax.training.setup import activations_of, make_schedule, open_data
 from xception_jax.training.sharding import devices_of_packs
 
@@ -84,7 +85,10 @@ class Rates:
 
 
 def choose_size(
-    runs: Sequence[PlannedRun], cache: Path | None, say: Callable[[str], None]
+    runs: Sequence[PlannedRun],
+    cache: Path | None,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
 ) -> tuple[int, str]:
     """The number of these runs that should train together, and how it was found, in words.
 
@@ -99,10 +103,14 @@ def choose_size(
         runs: at least two runs that can train together.
         cache: directory of the cache; None: nothing is stored.
         say: takes a line of text for people.
+        stop: asked before every compilation and every round.
+
+    Raises:
+        Interrupted: `stop` said so.
     """
     path = None if cache is None else cache / f"{_key(runs)}.json"
     cached = _read(load(path))
-    rates = cached or _measure_sizes(runs)
+    rates = cached or _measure_sizes(runs, stop)
     if cached is None and rates.is_steady:
         store(path, asdict(rates))
     figures, best = rates.describe(), rates.best
@@ -113,7 +121,7 @@ def choose_size(
     return best, how
 
 
-def _measure_sizes(runs: Sequence[PlannedRun]) -> Rates:
+def _measure_sizes(runs: Sequence[PlannedRun], stop: Callable[[], bool]) -> Rates:
     """Compiles and times the candidates."""
     config = runs[0].config
     activations = activations_of([run.config for run in runs])
@@ -125,6 +133,7 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> Rates:
         for size in _candidates(len(runs)):
             if trials and compile_seconds > _SHARE_TO_COMPILE * images / fastest:
                 break
+            _end_if(stop)
             slots, choices = (None, activations[:1]) if size == 1 else (size, activations)
             of_run = next(
                 r.config for r in runs if r.config.model.block.intermediate_activation in choices
@@ -139,17 +148,27 @@ def _measure_sizes(runs: Sequence[PlannedRun]) -> Rates:
             speed = trial.time()
             if speed is not None:
                 trials[size], fastest = trial, max(fastest, speed)
-        rounds = _time_in_turns(trials, len(runs), images) if fastest else {n: [] for n in trials}
+        rounds = (
+            _time_in_turns(trials, len(runs), images, stop) if fastest else {n: [] for n in trials}
+        )
     memory = {size: trials[size].memory_bytes for size in rounds}
     return Rates(rounds or {1: []}, files.now(), memory)
 
 
-def _time_in_turns(trials: dict[int, Trial], runs: int, images: int) -> dict[int, list[float]]:
+def _end_if(stop: Callable[[], bool]) -> None:
+    if stop():
+        raise Interrupted("stopped while sizes of packs were measured")
+
+
+def _time_in_turns(
+    trials: dict[int, Trial], runs: int, images: int, stop: Callable[[], bool]
+) -> dict[int, list[float]]:
     """The images per second of every size in every round, those of empty slots not counted."""
     rounds: dict[int, list[float]] = {size: [] for size in trials}
     filled = {size: runs / (ceil(runs / size) * size) for size in trials}
     seconds, order = 0.0, list(trials)
     for number in range(_MOST_ROUNDS):
+        _end_if(stop)
         start = time.perf_counter()
         for size in order:
             rounds[size].append((trials[size].time() or 0.0) * filled[size])
