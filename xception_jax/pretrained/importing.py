@@ -35,7 +35,12 @@ from xception_jax.pretrained.keras_config import (
     with_own_preprocessing,
 )
 from xception_jax.pretrained.layers import layer_table
-from xception_jax.pretrained.silent_settings import SETTINGS_OF, other_arm, require_silent_settings
+from xception_jax.pretrained.silent_settings import (
+    other_arm,
+    require_same_computation,
+    require_silent_settings,
+    settings_of_source,
+)
 from xception_jax.regular_files import open_for_reading
 
 
@@ -64,10 +69,11 @@ def import_file(
     """
     path = Path(path)
     with open_source(path, "auto") as opened:
-        settings = checked_settings(model, SETTINGS_OF.get(opened.kind, {}), list(overrides))
+        settings = checked_settings(model, settings_of_source(opened), list(overrides))
         classes = _count_classes(opened, model, settings) if head else None
         require_class_names(class_names, classes)
         function = model_of(model, settings, classes)
+        require_same_computation(opened, function.abstract())
         values = read_values(opened, function, head=head)
         with open_for_reading(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -127,8 +133,7 @@ def initial_from(
     else:
         with open_source(path) as source:
             require_documented_range(path, source.layers, expected_by(source.kind))
-            settings = SETTINGS_OF.get(source.kind, {})
-            require_silent_settings(path, model, settings)
+            settings = require_same_computation(source, model)
             values = read_values(source, function, head=None)
     parameters, batch_stats = _split(function, values)
     left_out = [leaf.path for leaf in function.parameters if leaf.path not in values]

@@ -5,14 +5,15 @@ a sigmoid for each class instead of a softmax over all. Without these, the same 
 numbers of another range, and would predict something else without a word.
 """
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from xception_jax.errors import InputError
-from xception_jax.json_values import as_real, as_text
+from xception_jax.json_values import as_real, as_text, as_whole
 from xception_jax.pretrained.keras_layers import KerasLayers
 from xception_jax.pretrained.preprocessing import Preprocessing
 
@@ -42,6 +43,23 @@ _KNOWN = (
 """Layers of the architectures whose weights are read; that they fit is checked by their arrays."""
 _OF_BODY = ("linear", "relu")
 """Activations of these architectures before their heads."""
+
+
+class Geometry(NamedTuple):
+    """Where a convolution's windows lie, which its kernel does not tell but for their size."""
+
+    window: tuple[int | None, int | None]
+    strides: int | None
+    padding: str
+
+    @classmethod
+    def of(cls, window: tuple[int | None, int | None], strides: int | None, padding: str) -> Self:
+        """The geometry; windows of one pixel are not padded, whatever is asked for."""
+        return cls(window, strides, "VALID" if window == (1, 1) else padding)
+
+    def __str__(self) -> str:
+        height, width = self.window
+        return f"{height}x{width} with stride {self.strides}, {self.padding.lower()}"
 
 
 def with_own_preprocessing(
@@ -117,6 +135,58 @@ def probabilities_of_head(path: Path, layers: KerasLayers | None) -> str:
         reason = f"its head {name!r} ends in {' and '.join(activations)}, and only a softmax, a"
         raise InputError("weights", str(path), f"{reason} sigmoid or neither is read{_NO_HEAD}")
     return activations[0]
+
+
+def settings_of(path: Path, layers: KerasLayers | None) -> dict[str, Any]:
+    """The settings of `create_model` that a configuration tells, and no array does.
+
+    Args:
+        path: path of the model's file, for messages.
+        layers: see `with_own_preprocessing`.
+
+    Raises:
+        InputError: layers differ in what is one setting here, or convolve or pool as none do here.
+    """
+    epsilons: dict[float | None, str] = {}
+    for kind, settings in layers or ():
+        name = as_text(settings.get("name")) or kind
+        if kind == "BatchNormalization":
+            epsilons.setdefault(as_real(settings.get("epsilon", 1e-3)), name)
+        dilations = _sides(settings.get("dilation_rate", 1))
+        if dilations != (1, 1):
+            raise _unlike_here(path, name, kind, f"is dilated by {dilations}")
+        window = _sides(settings.get("pool_size", 3))
+        if kind in ("AveragePooling2D", "MaxPooling2D") and window != (3, 3):
+            raise _unlike_here(path, name, kind, f"pools windows of {window}")
+    if len(epsilons) > 1 or None in epsilons:
+        listed = ", ".join(f"{name!r} has {value}" for value, name in epsilons.items())
+        reason = f"its normalizations differ in their epsilon: {listed}"
+        raise InputError("weights", str(path), f"{reason}; the models here have one for all")
+    return {"norm_epsilon": next(iter(epsilons))} if epsilons else {}
+
+
+def convolutions_of(layers: KerasLayers) -> Counter[Geometry]:
+    """How often each geometry occurs among the convolutions of a configuration."""
+    return Counter(
+        Geometry.of(
+            _sides(settings.get("kernel_size")),
+            _sides(settings.get("strides", 1))[0],
+            as_text(settings.get("padding", "valid")).upper(),
+        )
+        for kind, settings in layers
+        if kind in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
+    )
+
+
+def _sides(value: object) -> tuple[int | None, int | None]:
+    """A size in Keras's configuration, a number or a list of two, as (height, width)."""
+    height, width = value if isinstance(value, list) and len(value) == 2 else (value, value)
+    return as_whole(height), as_whole(width)
+
+
+def _unlike_here(path: Path, name: str, kind: str, what: str) -> InputError:
+    reason = f"its layer {name!r} ({kind}) {what}, as no layer of the models here"
+    return InputError("weights", str(path), reason)
 
 
 def _activation(kind: str, settings: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from xception_jax.pretrained.layers import (
     layer_table,
 )
 from xception_jax.pretrained.preprocessing import expected_by
-from xception_jax.pretrained.silent_settings import SETTINGS_OF, require_silent_settings
+from xception_jax.pretrained.silent_settings import require_same_computation
 from xception_jax.pretrained.tensors import Matched, Tensor, WeightsMismatch, damaged, listed
 
 _HEAD_HINT = "; head=False (on the command line --no-head) leaves the classifier out"
@@ -55,7 +55,7 @@ def load_weights(
     function, _, _ = functionalize(model)
     with open_source(path, source) as opened:
         require_documented_range(opened.path, opened.layers, expected_by(opened.kind))
-        require_silent_settings(opened.path, model, SETTINGS_OF.get(opened.kind, {}))
+        require_same_computation(opened, model)
         values = read_values(opened, function, head=head)
     leaves: list[Any] = [
         (leaf.keys, values[leaf.path])

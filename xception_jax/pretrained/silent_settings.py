@@ -3,7 +3,7 @@
 With another value the same arrays compute something else, which has to be refused or said.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from flax import nnx
 
 from xception_jax.errors import InputError
 from xception_jax.models.blocks import SeparableConv
-from xception_jax.models.layers import BatchNorm
-from xception_jax.pretrained.files import TIMM
+from xception_jax.models.layers import BatchNorm, Conv, kernel_shape
+from xception_jax.pretrained.files import TIMM, Source
+from xception_jax.pretrained.keras_config import Geometry, convolutions_of, settings_of
 
 SETTINGS_OF: dict[str, dict[str, Any]] = {
     TIMM: {"norm_epsilon": 1e-5, "norm_momentum": 0.9, "padding": "torch"}
@@ -26,6 +27,45 @@ timm's Xception differs from Keras's in having PyTorch's batch normalization and
 _STYLES = {"SAME": "same", "SYMMETRIC": "torch"}
 # Those that must be the same, and those of arms: weights of one arm may start another.
 _FIXED, _OF_ARMS = ("norm_epsilon", "padding"), ("order", "intermediate_activation")
+
+
+def require_same_computation(source: Source, model: nnx.Module) -> dict[str, Any]:
+    """Checks that a model computes what the model did whose weights a file holds.
+
+    Where a file describes its model, the strides and the padding of its convolutions are compared
+    too, as a table of how many are of each kind.
+
+    Args:
+        source: the open file.
+        model: the model that is to have the weights; its arrays may be abstract.
+
+    Returns:
+        The settings of the weights' model, as for `require_silent_settings`.
+
+    Raises:
+        InputError: the two differ without a trace in the shape of any array.
+    """
+    settings = settings_of_source(source)
+    require_silent_settings(source.path, model, settings)
+    if source.layers is not None:
+        theirs, ours = convolutions_of(source.layers), _convolutions(model)
+        for geometry in sorted((theirs | ours).keys(), key=str):
+            if theirs[geometry] != ours[geometry]:
+                reason = (
+                    f"its model has {theirs[geometry]} convolutions {geometry}, and the model here "
+                    f"has {ours[geometry]}: the same weights would compute something else"
+                )
+                raise InputError("weights", str(source.path), reason)
+    return settings
+
+
+def settings_of_source(source: Source) -> dict[str, Any]:
+    """Settings of the model whose weights a file holds, by the names that `create_model` takes.
+
+    Raises:
+        InputError: the file describes a model unlike any here.
+    """
+    return SETTINGS_OF.get(source.kind, {}) | settings_of(source.path, source.layers)
 
 
 def require_silent_settings(path: Path, model: nnx.Module, expected: Mapping[str, Any]) -> None:
@@ -89,6 +129,20 @@ def _used_by(model: nnx.Module) -> defaultdict[str, set[Any]]:
     if len(used["padding"]) > 1:  # 1x1 shortcuts, to which it makes no difference, are the same
         used["padding"] = {"torch"}
     return used
+
+
+def _convolutions(model: nnx.Module) -> Counter[Geometry]:
+    """How often each geometry occurs among the convolutions of a model."""
+    found: Counter[Geometry] = Counter()
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, SeparableConv):
+            window = kernel_shape(module.config.kernel_size)
+        elif isinstance(module, Conv):
+            window = module.kernel.shape[0], module.kernel.shape[1]
+        else:
+            continue
+        found[Geometry.of(window, module.strides, module.padding)] += 1
+    return found
 
 
 def _listed(settings: Mapping[str, Any]) -> str:
