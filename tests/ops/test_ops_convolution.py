@@ -120,8 +120,7 @@ def test_groups_are_merged_up_to_a_tpus_width():
 @pytest.mark.parametrize("implementation", [*CONVOLUTION_IMPLEMENTATIONS, "auto"])
 def test_a_pack_of_convolutions_is_each_of_them(implementation, groups, batched, rng):
     """Under vmap over kernels (a pack), over images, and over both: values and gradients."""
-    x = jnp.asarray(rng.normal(size=(3, 2, 6, 5, 4)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(3, 3, 3, 4 // groups, 6)), jnp.float32)
+    x, kernel = rng.normal(size=(3, 2, 6, 5, 4)), rng.normal(size=(3, 3, 3, 4 // groups, 6))
     axes = {"kernels": (None, 0), "images": (0, None), "both": (0, 0)}[batched]
     x, kernel = (a if axis == 0 else a[0] for a, axis in zip((x, kernel), axes, strict=True))
 
@@ -132,14 +131,17 @@ def test_a_pack_of_convolutions_is_each_of_them(implementation, groups, batched,
         out, pull = jax.vjp(convolve, x, kernel)
         return out, *pull(jnp.sin(out))
 
-    packed = jax.jit(jax.vmap(partial(run, implementation=implementation), in_axes=axes))(x, kernel)
-    for member in range(3):
-        image, taps = (
-            a if n is None else a[member] for a, n in zip((x, kernel), axes, strict=True)
-        )
-        for mine, right in zip(packed, run(image, taps, "lax"), strict=True):
-            # At most 36 products of size 1 in another order, at float32's 6e-8.
-            np.testing.assert_allclose(mine[member], right, rtol=0, atol=2e-5)
+    # In float64: rounding of the large outputs changes their sines, in float32 by up to 2e-5.
+    with jax.enable_x64(True):
+        pack = partial(run, implementation=implementation)
+        packed = jax.jit(jax.vmap(pack, in_axes=axes))(x, kernel)
+        for member in range(3):
+            image, taps = (
+                a if n is None else a[member] for a, n in zip((x, kernel), axes, strict=True)
+            )
+            for mine, right in zip(packed, run(image, taps, "lax"), strict=True):
+                assert mine.dtype == np.float64
+                np.testing.assert_allclose(mine[member], right, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("implementation", [*CONVOLUTION_IMPLEMENTATIONS, "auto"])
