@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.synthetic_tuning import add_tuning
 from tests.synthetic_verdicts import verdicts_on
 from xception_jax.report.arm_styles import COLORS
 from xception_jax.report.canvas import NARROW, WIDE, ReportFigure
@@ -24,11 +25,15 @@ STUDY = Path(__file__).parents[2] / "experiments" / "studies" / "segments.py"
 
 @pytest.fixture
 def figures(new_sweep: Callable[..., SweepWriter]) -> Sequence[ReportFigure]:
-    """The figures of a sweep with the 21 arms and the 12 claims of a study, two seeds each."""
+    """The figures of a tuned sweep with the 21 arms and 12 claims of a study, two seeds each."""
     experiment = runpy.run_path(str(STUDY))["get_experiment"]()
     claims = json.loads(json.dumps([claim.describe() for claim in experiment.claims]))
     arms = {arm: {"model.name": arm} for arm in experiment.arms}
     sweep = new_sweep(arms=arms, seeds=(0, 1), claims=claims)
+    rates = [0.4 / 2**halved for halved in range(6)]
+    add_tuning(
+        sweep, {arm: {(rate,): [0.8, 0.8 + rate * (0.2 - rate)] for rate in rates} for arm in arms}
+    )
     for number, (arm, seed) in enumerate(itertools.product(arms, sweep.seeds)):
         final = 0.8 + 0.001 * number
         sweep.add_run(
@@ -82,23 +87,26 @@ def require_room_of_turned(axes: Axes) -> None:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_words_of_figures_have_room(figures: Sequence[ReportFigure], width: float) -> None:
-    assert [figure.letter for figure in figures] == ["A", "B", "D", "F", "G"]
+    assert [figure.letter for figure in figures] == ["A", "B", "D", "F", "T", "G"]
     for figure in figures:
         require_room(figure.draw(width))
 
 
-def test_curves_of_many_arms_have_a_panel_for_each_level(figures: Sequence[ReportFigure]) -> None:
+@pytest.mark.parametrize(("letter", "line"), [("A", "mean-arm-{}"), ("T", "mean-0-arm-{}")])
+def test_many_arms_have_a_panel_for_each_level(
+    figures: Sequence[ReportFigure], letter: str, line: str
+) -> None:
     """Every arm is in one panel, and an activation has the same color in all of them."""
-    figure = figures[0].draw(WIDE)
+    figure = next(figure for figure in figures if figure.letter == letter).draw(WIDE)
     levels = ("per_channel", "8", "4", "2", "1", "pointwise_…er_channel", "pointwise_first-1")
-    assert [axes.get_title("left") for axes in figure.axes] == [f"{at}\nn = 2" for at in levels]
+    seeds = "\nn = 2" * (letter == "A")
+    assert [axes.get_title("left") for axes in figure.axes] == [at + seeds for at in levels]
     drawn: list[str] = []
-    drawn = []
     for axes in figure.axes:
         means = {str(line.get_gid()): line for line in axes.lines}
         means = {name: line for name, line in means.items() if name.startswith("mean-")}
         assert [line.get_color() for line in means.values()] == list(COLORS[:3])
         drawn += means
-    assert sorted(drawn) == sorted(f"mean-arm-{number}" for number in range(21))
+    assert sorted(drawn) == sorted(line.format(number) for number in range(21))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["none", "relu", "elu"]

@@ -87,25 +87,24 @@ def value_panels(
     return figure, panels
 
 
-def step_panels(
+def headed_panels(
     headings: Sequence[str],
     *,
     columns: int,
     ends: tuple[float, float],
-    last: float,
     title: str,
     x_label: str,
     size: tuple[float, float],
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels over the same training steps, which share a value axis.
+    """A figure of panels over the same values, which share a value axis.
 
     Args:
         headings: of the panels, in rows.
         columns: number of panels side by side.
         ends: lowest and highest value of the value axes.
-        last: last step of the step axes.
         title: what the panels show.
-        x_label: label of the step axes; without its parenthesis where a panel is too narrow for it.
+        x_label: label of the horizontal axes, which have numbers and a label in the lowest panels
+            only; without its parenthesis where a panel is too narrow for it.
         size: width and height in inches.
     """
     figure = Figure(size)
@@ -118,17 +117,16 @@ def step_panels(
     for index, (heading, axes) in enumerate(zip(headings, panels, strict=True)):
         set_value_axis(axes, *ends)
         is_lowest = index + columns >= len(headings)
-        label = x_label if fits else x_label.partition(" (")[0]
-        set_step_axis(axes, last, label if is_lowest else "", 5 if columns < 4 else 3)
+        if is_lowest:
+            axes.set_xlabel(x_label if fits else x_label.partition(" (")[0])
         axes.tick_params(labelbottom=is_lowest)
         axes.set_title(heading)
     return figure, panels
 
 
-def set_step_axis(axes: Axes, last: float, label: str, ticks: int) -> None:
+def set_step_axis(axes: Axes, last: float, ticks: int) -> None:
     """An axis of training steps from zero, with room for the marker at the last one."""
     axes.set_xlim(0, 1.012 * last)
-    axes.set_xlabel(label)
     set_count_ticks(axes, ticks)
 
 

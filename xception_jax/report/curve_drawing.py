@@ -1,8 +1,8 @@
 """Curves over training steps: runs thin, the mean of an arm thick, with its confidence band."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from xception_jax.report.arm_styles import ArmStyle, arm_styles
 from xception_jax.report.axes import ValueAxis, thin_lines
 from xception_jax.report.canvas import (
-    BOLD_CHARACTER,
     LABEL_LENGTH,
     WIDE,
     house_style,
@@ -21,8 +20,8 @@ from xception_jax.report.canvas import (
     set_step_axis,
     set_value_axis,
     shorten,
-    step_panels,
 )
+from xception_jax.report.panels import Panels, draw_by_level
 
 MOST_MARKERS = 25
 """Means of more evaluations than this have a marker at about every twelfth of them only."""
@@ -53,7 +52,7 @@ def draw_curves(
     frames: CurveFrames,
     *,
     arms: Sequence[str],
-    panels: Mapping[str, Mapping[str, str]],
+    panels: Panels,
     x_label: str = "Training steps",
     width: float = WIDE,
 ) -> Figure:
@@ -62,8 +61,7 @@ def draw_curves(
     Args:
         frames: what is drawn.
         arms: the arms of the sweep, in its order, which gives each its color, dashes and marker.
-        panels: the headings of panels with the arms of each by the name of their line, where
-            there are several panels; lines of one name look alike in all of them.
+        panels: as `panels_by_level` gives them.
         x_label: label of the step axis.
         width: inches; above 5, the legend of a single panel stands beside it, else below.
 
@@ -85,7 +83,8 @@ def _draw_together(frames: CurveFrames, arms: Sequence[str], x_label: str, width
     figure = Figure((width, max(3.4, 0.3 + legend) if wide else 2.7 + legend))
     axes = figure.add_subplot()
     set_value_axis(axes, frames.axis.low, frames.axis.high)
-    set_step_axis(axes, _last_step(frames), x_label, 7 if wide else 5)
+    set_step_axis(axes, _last_step(frames), 7 if wide else 5)
+    axes.set_xlabel(x_label)
     if wide:
         axes.set_ylabel(frames.y_label.replace(", axis from", ",\naxis from"))
     else:
@@ -96,44 +95,35 @@ def _draw_together(frames: CurveFrames, arms: Sequence[str], x_label: str, width
 
 
 def _draw_panels(
-    frames: CurveFrames,
-    arms: Sequence[str],
-    panels: Mapping[str, Mapping[str, str]],
-    x_label: str,
-    width: float,
+    frames: CurveFrames, arms: Sequence[str], panels: Panels, x_label: str, width: float
 ) -> Figure:
-    columns = min(4 if is_wide(width) else 2, len(panels))
-    rows = -(-len(panels) // columns)
-    lines = {line: shorten(line, LABEL_LENGTH) for panel in panels.values() for line in panel}
-    looks, numbers = arm_styles(list(lines)), {arm: number for number, arm in enumerate(arms)}
-    characters = int((width - 0.6) / columns / BOLD_CHARACTER)
-    figure, grid = step_panels(
-        [_heading(frames, level, set(of.values()), characters) for level, of in panels.items()],
-        columns=columns,
+    def draw(axes: Axes, styles: Mapping[str, ArmStyle]) -> None:
+        set_step_axis(axes, _last_step(frames), 3 if is_wide(width) else 5)
+        _draw_lines(axes, frames, styles)
+
+    return draw_by_level(
+        panels,
+        arms=arms,
+        draw=draw,
+        below=lambda of_panel: _seeds_at_end(frames, of_panel),
         ends=(frames.axis.low, frames.axis.high),
-        last=_last_step(frames),
         title=frames.y_label,
         x_label=x_label,
-        size=(width, 0.6 + 1.6 * rows + legend_height(lines, width, beside=False)),
+        width=width,
     )
-    for axes, panel in zip(grid, panels.values(), strict=True):
-        styles = {arm: replace(looks[line], index=numbers[arm]) for line, arm in panel.items()}
-        _draw_lines(axes, frames, styles)
-    label_arms(figure, lines, looks, beside=False)
-    return figure
 
 
 def _last_step(frames: CurveFrames) -> float:
     return max(float(frames.seeds["step"].max() or 0), 1.0)  # type: ignore[arg-type]
 
 
-def _heading(frames: CurveFrames, level: str, arms: set[str], characters: int) -> str:
-    """`8` over `n = 16 to 32, 1 diverged`: the seeds of the arms at their last steps."""
+def _seeds_at_end(frames: CurveFrames, arms: Collection[str]) -> str:
+    """`n = 16 to 32, 1 diverged`: the seeds of the arms at their last steps."""
     last = dict(frames.means.select("arm", "n").iter_rows())
     seeds = [last.get(arm, 0) for arm in arms]
     count = " to ".join(map(str, dict.fromkeys((min(seeds), max(seeds)))))
     diverged = frames.ends["arm"].is_in(list(arms)).sum()
-    return f"{shorten(level, characters)}\nn = {count}" + f", {diverged} diverged" * (diverged > 0)
+    return f"n = {count}" + f", {diverged} diverged" * (diverged > 0)
 
 
 def _draw_lines(axes: Axes, frames: CurveFrames, styles: Mapping[str, ArmStyle]) -> None:

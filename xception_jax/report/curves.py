@@ -8,19 +8,15 @@ from matplotlib.figure import Figure
 from xception_jax.report.axes import ValueAxis, thin, value_axis
 from xception_jax.report.canvas import ReportFigure
 from xception_jax.report.curve_drawing import CurveFrames, draw_curves
-from xception_jax.report.factors import factor_levels
+from xception_jax.report.panels import PANELS_READING, panels_by_level
 from xception_jax.statistics.descriptive import mean_band
 from xception_jax.statistics.results import Sweep
 
-MOST_TOGETHER = 10
-"""More arms than this have a panel for each level of a factor, where there are factors."""
 READING = (
     "Thin lines: one seed each. Thick lines: mean over the n seeds of an arm. Band: 95% confidence "
     "interval of that mean, at each step by itself (Student’s t over seeds), where at least two "
     "seeds have the step."
 )
-
-PANELS = "Each panel has the arms with one level of the factor that has the most levels."
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ QUANTITIES = {
 def curve_figure(sweep: Sweep, column: str, *, letter: str, heading: str) -> ReportFigure:
     """Validation curves of all runs that have any; `column` is a key of `QUANTITIES`."""
     frames = curve_frames(sweep, column)
-    x_label, panels = step_label(sweep), curve_panels(sweep)
+    x_label, panels = step_label(sweep), panels_by_level(sweep)
 
     def draw(width: float) -> Figure:
         arms = list(sweep.drawn_arms)
@@ -51,26 +47,9 @@ def curve_figure(sweep: Sweep, column: str, *, letter: str, heading: str) -> Rep
 
     reading = READING if column == sweep.metric else "Drawn as figure A."
     title = QUANTITIES[column].title
-    of_panels = (PANELS,) if panels else ()
+    of_panels = (PANELS_READING,) if panels else ()
     caption = (reading, *of_panels, *frames.notes)
     return ReportFigure(letter, heading, f"validation_{column}", title, caption, draw)
-
-
-def curve_panels(sweep: Sweep) -> dict[str, dict[str, str]]:
-    """The arms of each panel by the name of their line: empty where one panel has room for all.
-
-    A panel is a level of the factor that has the most levels, a line the levels of the others.
-    """
-    of_arms = sweep.levels_of_arms
-    if len(sweep.arms) <= MOST_TOGETHER or len(of_arms) < len(sweep.arms):
-        return {}
-    levels = factor_levels(of_arms)
-    along = max(levels, key=lambda factor: len(levels[factor]))
-    panels: dict[str, dict[str, str]] = {level: {} for level in levels[along]}
-    for arm, at in of_arms.items():
-        line = "-".join(level for factor, level in at.items() if factor != along)
-        panels[at[along]][line] = arm
-    return panels
 
 
 def curve_frames(sweep: Sweep, column: str) -> CurveFrames:

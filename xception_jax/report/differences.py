@@ -17,10 +17,11 @@ from xception_jax.report.canvas import (
     BOLD_CHARACTER,
     WIDE,
     ReportFigure,
+    headed_panels,
     house_style,
     is_wide,
+    set_step_axis,
     shorten,
-    step_panels,
     zero_line,
 )
 from xception_jax.report.curves import QUANTITIES, seed_curves, step_label
@@ -218,18 +219,19 @@ def draw_differences(
         for name, contrast in contrasts.items()
     ]
     high = (1.65 if columns == 3 else 1.95) + 0.13 * max(h.count("\n") + 1 for h in headings)
+    last = max(float(bands["step"].max() or 0), 1.0)  # type: ignore[arg-type]
     with house_style():
-        figure, panels = step_panels(
+        figure, panels = headed_panels(
             headings,
             columns=columns,
             ends=(axis.low, axis.high),
-            last=max(float(bands["step"].max() or 0), 1.0),  # type: ignore[arg-type]
             title=title,
             x_label=x_label,
             size=(width, 0.5 + rows * high),
         )
         for index, (contrast, axes) in enumerate(zip(contrasts.values(), panels, strict=True)):
             name = contrast.name
+            set_step_axis(axes, last, 5)
             axes.set_gid(f"panel-{index}-" + "-".join(styles[arm].gid for arm in contrast.arms))
             shown = bands.filter(contrast=name)
             seeds = differences.filter(contrast=name)

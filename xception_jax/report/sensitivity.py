@@ -1,6 +1,6 @@
 """Sensitivity curves: the validation of every arm over the values that tuning tried."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -22,6 +22,7 @@ from xception_jax.report.canvas import (
     shorten,
     value_panels,
 )
+from xception_jax.report.panels import PANELS_READING, Panels, draw_by_level, panels_by_level
 from xception_jax.report.tables import Table
 from xception_jax.statistics.recorded_tuning import Tuning, in_words, read_tuning
 from xception_jax.statistics.results import Sweep
@@ -37,17 +38,22 @@ READING = (
 
 
 def tuning_figure(sweep: Sweep) -> ReportFigure | None:
-    """One panel a tuned setting, with every arm; None where nothing has been tuned yet."""
+    """One panel a tuned setting, with every arm; None where nothing has been tuned yet.
+
+    Of a single setting, many arms have the panels of the curves.
+    """
     tuning = read_tuning(sweep)
     if tuning is None or not any(arm in tuning.scores for arm in sweep.arms):
         return None
     frame, arms = tuning_frame(sweep, tuning), list(sweep.drawn_arms)
+    panels = panels_by_level(sweep) if len(tuning.settings) == 1 else {}
     title = f"Validation {METRIC_NAMES[tuning.metric]} over the values that were tried"
 
     def draw(width: float) -> Figure:
-        return draw_tuning(frame, arms=arms, y_label=title.partition(" over")[0], width=width)
+        y_label = title.partition(" over")[0]
+        return draw_tuning(frame, arms=arms, panels=panels, y_label=y_label, width=width)
 
-    notes = [READING]
+    notes = [READING, *([PANELS_READING] if panels else [])]
     if len(tuning.settings) > 1:
         notes.append("In each panel the other setting is at what was chosen for the arm.")
     return ReportFigure(LETTER, "How the arms were tuned", "tuning", title, tuple(notes), draw)
@@ -155,34 +161,61 @@ def _number(value: object) -> float | None:
 
 
 def draw_tuning(
-    frame: pl.DataFrame, *, arms: Sequence[str], y_label: str, width: float = WIDE
+    frame: pl.DataFrame,
+    *,
+    arms: Sequence[str],
+    panels: Panels,
+    y_label: str,
+    width: float = WIDE,
 ) -> Figure:
-    """Draws one panel per setting.
+    """Draws one panel per setting, or one per level.
 
     Args:
         frame: as `tuning_frame` makes it.
         arms: the arms of the sweep, in its order, which gives each its color, dashes and marker.
+        panels: as `panels_by_level` gives them; not empty for a single setting only.
         y_label: label of the value axes.
         width: inches; above 5, panels stand beside each other, and the legend at the right.
 
     Returns:
-        A figure with one axes per setting.
+        A figure with one axes per panel.
     """
+    with house_style():
+        if panels:
+            return _draw_levels(frame, arms, panels, y_label, width)
+        return _draw_settings(frame, arms, y_label, width)
+
+
+def _draw_levels(
+    frame: pl.DataFrame, arms: Sequence[str], panels: Panels, y_label: str, width: float
+) -> Figure:
+    (setting,) = frame["setting"].unique()
+    return draw_by_level(
+        panels,
+        arms=arms,
+        draw=lambda axes, styles: _draw_panel(axes, frame, styles, 0),
+        ends=_range(frame),
+        title=y_label,
+        x_label=setting.capitalize(),
+        width=width,
+    )
+
+
+def _draw_settings(frame: pl.DataFrame, arms: Sequence[str], y_label: str, width: float) -> Figure:
     settings = frame["setting"].unique(maintain_order=True).to_list()
     present = set(frame["arm"].unique())
     styles = {arm: look for arm, look in arm_styles(arms).items() if arm in present}
     labels, wide = {arm: shorten(arm, LABEL_LENGTH) for arm in styles}, is_wide(width)
     legend = legend_height(labels, width, beside=wide)
     height = max(2.7, 0.3 + legend) if wide else 0.4 + 2.1 * len(settings) + legend
-    with house_style():
-        figure, panels = value_panels(
-            len(settings), label=y_label, ends=_range(frame), width=width, height=height
-        )
-        for index, (setting, axes) in enumerate(zip(settings, panels, strict=True)):
-            axes.set_gid(f"panel-{index}")
-            _draw_panel(axes, frame.filter(setting=setting), styles, index)
-            axes.set_xlabel(setting.capitalize())
-        label_arms(figure, labels, styles, beside=wide)
+    figure, panels = value_panels(
+        len(settings), label=y_label, ends=_range(frame), width=width, height=height
+    )
+    for index, (setting, axes) in enumerate(zip(settings, panels, strict=True)):
+        axes.set_gid(f"panel-{index}")
+        _draw_panel(axes, frame.filter(setting=setting), styles, index)
+        axes.set_xlabel(setting.capitalize())
+    label_arms(figure, labels, styles, beside=wide)
     return figure
 
 
@@ -194,7 +227,7 @@ def _range(frame: pl.DataFrame) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _draw_panel(axes: Axes, rows: pl.DataFrame, styles: dict[str, ArmStyle], index: int) -> None:
+def _draw_panel(axes: Axes, rows: pl.DataFrame, styles: Mapping[str, ArmStyle], index: int) -> None:
     """Seeds below means below rings; the axis is logarithmic where the values are geometric."""
     values = rows["value"].unique().sort().to_list()
     if len(values) > 1 and is_geometric(values):
