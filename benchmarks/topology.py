@@ -15,6 +15,7 @@ says, in `topology_<experiment>.json`.
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,7 +87,7 @@ def main(words: list[str]) -> None:
     asked = parser.parse_intermixed_args(words)
     topology = open_topology(asked.topology)
     layout = Layout(make_mesh(topology.devices))
-    command = " ".join(["python -m benchmarks.topology", *words])
+    command = f"python -m benchmarks.topology {shlex.join(words)}"
     written: dict[str, Any] = {"benchmark": "topology", "topology": topology.name}
     written |= record.describe(command, ("tpu", topology.devices[0].device_kind))
     written["versions"] |= {"libtpu": version("libtpu")}

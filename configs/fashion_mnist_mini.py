@@ -1,4 +1,4 @@
-"""A tiny Xception on the 12,000 Fashion-MNIST images that come with the package.
+"""A tiny Xception on the 12,000 Fashion-MNIST training images that come with the package.
 
     xception-jax train configs/fashion_mnist_mini.py --workdir results/mini
 

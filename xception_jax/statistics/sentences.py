@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from xception_jax.records import FEWEST_PAIRS
+from xception_jax.statistics import sequential
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.declared import Plan
 from xception_jax.statistics.endpoints import Measured, Outcome
@@ -197,7 +198,8 @@ def test_of(
             margin, whichever p is shown.
         is_staged: whether the test is one over declared looks.
     """
-    kind = "exact sign-flip" if len(outcome.seeds) <= EXACT_UP_TO or is_staged else "sign-flip"
+    most = sequential.EXACT_UP_TO if is_staged else EXACT_UP_TO
+    kind = "exact sign-flip" if len(outcome.seeds) <= most else "sign-flip"
     kind = "exact sign" if claim.test == "median" else kind
     if claim.is_equivalence:
         sides = {endpoint.side for endpoint in by_endpoint}
