@@ -149,3 +149,21 @@ def test_plain_lines_are_few_and_the_time_left_is_sane(monkeypatch, capsys):
     assert left[:3] == ["1:24", "1:08", "0:53"]  # half a second for each step that is left
     assert len(lines) <= 2 + 100 / 15 + 2
     assert lines[-1] == "[2/2] relu seed 3: done, test top-1 0.2500"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("module", ["xception_jax.cli", "typer", "jaxlib"])
+def test_a_request_to_stop_is_answered_also_while_modules_are_imported(module, name):
+    done = run_program("signal_at_import", module, name, "plan", EXPERIMENT, "--seeds", "4")
+    assert (done.returncode, done.stdout, done.stderr) == (75, "", "")
+
+
+def test_a_misspelt_argument_of_an_experiment_has_its_nearest_name(call, tmp_path):
+    text = EXPERIMENT.read_text()
+    for right, wrong in (("seeds=", "sedes="), ("hypothesis=", "hypotesis=")):
+        assert right in text
+        file = tmp_path / f"{wrong[:-1]}.py"
+        file.write_text(text.replace(right, wrong))
+        code, _, err = call("plan", file)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"nearest valid value: '{right[:-1]}'" in err

@@ -7,8 +7,10 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 from tests.programs import run_program
@@ -141,3 +143,9 @@ def test_lock_holds_versions_and_hashes_only():
     names = {line.partition("==")[0] for line in logical_lines}
     assert names.isdisjoint({"torch", "tensorflow", "ray"})  # optional, and large
     assert {"hatchling", "editables", "setuptools"} <= names  # nothing else is fetched to build
+
+
+def test_no_circle_of_imports_also_not_inside_functions():
+    graph = grimp.build_graph("xception_jax", cache_dir=None)
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    tuple(TopologicalSorter(imported).static_order())  # raises CycleError, which names the circle

@@ -1,14 +1,16 @@
 """The `xception-jax` command: its subcommands and its exit codes.
 
 The exit codes are 0: done; 1: a run failed or diverged; 2: bad input, reported in one line on
-standard error; 70: training was stuck, or another process took over; 75: interrupted. After 70 and
-75 the same command resumes. The subcommands import JAX inside their functions, so that --help and
-typos are answered at once.
+standard error; 70: training was stuck, or another process took over; 71: another process of the run
+was lost; 75: asked to stop. After 70, 71 and 75 the same command resumes. The subcommands import
+JAX inside their functions, so that --help and typos are answered at once.
 """
 
 import errno
 import os
+import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +29,13 @@ from xception_jax.commands.sync import sync
 from xception_jax.commands.terminal import open_standard_streams
 from xception_jax.commands.train import train
 from xception_jax.commands.weights import convert, export, predict
-from xception_jax.errors import FAILED, InputError, require_no_password, shortened
+from xception_jax.errors import (
+    FAILED,
+    INTERRUPTED,
+    InputError,
+    require_no_password,
+    shortened,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -50,14 +58,17 @@ app.add_typer(data_app, name="data")
 def main() -> None:
     """Runs the command line and exits with its code."""
     open_standard_streams()
+    asked = _raise_on_interrupt()
     try:
         for word in sys.argv[1:]:
             require_no_password("argument", word)
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if code == 130:  # Typer's, of an interrupt
+            code = INTERRUPTED
     except (InputError, RefusedOptionError) as error:
         code = _refuse(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
@@ -67,6 +78,8 @@ def main() -> None:
         else:
             code = _fail(error)
     except Exception as error:
+        if asked():  # an extension that was being imported raises something else instead
+            sys.exit(INTERRUPTED)
         if "can't start new thread" in str(error):
             sys.exit(_fail(error))
         # What Typer raises for a wrong word; which package defines it differs by version.
@@ -75,6 +88,20 @@ def main() -> None:
             raise
         code = _refuse(format_message() + _given(error))
     sys.exit(code or 0)
+
+
+def _raise_on_interrupt() -> Callable[[], bool]:
+    """Has Ctrl-C raise `KeyboardInterrupt`; returns a function that says whether it was pressed."""
+    asked = False
+
+    def ask(*_: Any) -> None:
+        nonlocal asked
+        asked = True
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, ask)
+    return lambda: asked
 
 
 def _given(error: Exception) -> str:

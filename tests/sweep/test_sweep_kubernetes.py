@@ -156,6 +156,6 @@ def test_processes_of_a_run_find_each_other(call, tmp_path, monkeypatch):
             for word in (f"--{option.replace('_', '-')}", given[option])
         ]
         code, _, err = call("train", CONFIG, "--workdir", tmp_path / "run", *words)
-        assert code == 130, err
+        assert code == 75, err
     first = f"{name}-{replicated['name']}-0-0.{name}:{port['containerPort']}"
     assert joined == [(first, job["completions"], n) for n in range(job["completions"])]

@@ -106,3 +106,12 @@ def warn(text: str) -> None:
 def command_line() -> str:
     """The command line as it was typed, for records; it can be pasted into a shell."""
     return shlex.join(["xception-jax", *sys.argv[1:]])
+
+
+def quantity(number: float) -> str:
+    """Formats a number with a decimal prefix: `8_363_000_000` -> "8.36 G"."""
+    for unit in ("", "k", "M", "G", "T"):
+        if abs(number) < 1000 or unit == "T":
+            break
+        number /= 1000
+    return f"{number:.3g} {unit}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from xception_jax.cache import cache_directory
-from xception_jax.commands.console import console, warn
+from xception_jax.commands.console import console, quantity, warn
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -142,8 +142,6 @@ def _steps(arm_forecast: "Forecast") -> tuple[tuple[str, "Step"], ...]:
 
 
 def _cells(step: "Step", topology: "Topology") -> tuple[str, ...]:
-    from xception_jax.commands.plan import quantity
-
     figures, best = step.figures, step.best
     free = topology.memory_bytes - figures.memory_bytes
     memory = gibibytes(figures.memory_bytes), gibibytes(free)
@@ -164,8 +162,6 @@ def _cells(step: "Step", topology: "Topology") -> tuple[str, ...]:
 
 def _notes(step: "Step") -> list[str]:
     """Lines on a step's collectives, errors, and limits of the figures."""
-    from xception_jax.commands.plan import quantity
-
     lines = [
         f"{traffic.kind} of {traffic.count} arrays, {quantity(traffic.bytes)}B"
         for traffic in step.figures.traffic

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from xception_jax.commands.console import Base, ListSettings, Overrides, console
+from xception_jax.commands.console import Base, ListSettings, Overrides, console, quantity
 from xception_jax.commands.looks import declared_looks, seed_lines
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.commands.sweep_options import Seeds
@@ -278,15 +278,6 @@ def _cells(cost: "Cost", reference: "Cost") -> tuple[str, ...]:
         f"{quantity(cost.activation_bytes)}B",
         f"{cost.steps:,}",
     )
-
-
-def quantity(number: float) -> str:
-    """Formats a number with a decimal prefix: `8_363_000_000` -> "8.36 G"."""
-    for unit in ("", "k", "M", "G", "T"):
-        if abs(number) < 1000 or unit == "T":
-            break
-        number /= 1000
-    return f"{number:.3g} {unit}"
 
 
 def _module_table(cost: "Cost") -> Table:

@@ -8,11 +8,13 @@ setting by name, type and range before anything heavy is imported. From then on 
 import ast
 import hashlib
 import math
+import re
 import runpy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,23 @@ def _running(path: Path) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         reason = f"fails with {type(error).__name__}: {error}"
-        raise InputError("file", str(path), reason) from error
+        raise InputError("file", str(path), reason, _nearest_keyword(error)) from error
+
+
+def _nearest_keyword(error: BaseException) -> str | None:
+    """The parameter that was meant by a keyword argument that does not exist; None: another error.
+
+    Functions that the user's file can call are looked up where it called them.
+    """
+    unexpected = r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'"
+    found = re.match(unexpected, str(error))
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    if found is None or at is None:
+        return None
+    called = {**at.tb_frame.f_globals, **at.tb_frame.f_locals}.get(found[1])
+    return nearest_name(found[2], signature(called).parameters) if callable(called) else None
 
 
 def load_function(path: str | Path, *names: str) -> Callable[..., Any]:
