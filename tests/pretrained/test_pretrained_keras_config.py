@@ -57,6 +57,8 @@ PREPARATIONS = {
     "twice": lambda: [
         layers.Rescaling(1 / 255, offset=0.1),
         layers.RandomFlip(),
+        layers.ZeroPadding2D(0),
+        layers.Activation("linear"),
         layers.Normalization(mean=0.4, variance=0.05),
     ],
 }
@@ -121,6 +123,68 @@ def test_scaling_behind_the_first_convolution_is_named(tmp_path, name):
         with_own_preprocessing(path, described, expected_by("keras"))
 
 
+def small(path, before=lambda images: images, after=lambda logits: logits):
+    """The layers of a small model with something before its convolution and after its head."""
+    outputs = before(inputs := layers.Input((8, 8, 3)))
+    for layer in (layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), layers.Dense(4)):
+        outputs = layer(outputs)
+    keras.Model(inputs, after(outputs)).save(path)
+    with open_source(path) as opened:
+        return opened.layers
+
+
+def twice(x):
+    return layers.Add()([x, x])
+
+
+ON_IMAGES = {
+    "operation Add": lambda x: x + (-127.5),
+    "operation Concatenate": lambda x: keras.ops.concatenate([x, x]),
+    "Add": twice,
+    "ReLU": lambda x: layers.ReLU()(layers.Rescaling(1 / 127.5, -1)(x)),
+    "Activation": layers.Activation("relu"),
+    "AveragePooling2D": layers.AveragePooling2D(3, strides=1, padding="same"),
+    "MaxPooling2D": layers.MaxPooling2D(3, strides=1),
+    "ZeroPadding2D": layers.ZeroPadding2D(1),
+    "BatchNormalization": layers.BatchNormalization(),
+}
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("kind", ON_IMAGES)
+def test_layers_of_the_architectures_are_named_before_the_first_convolution(kind, suffix, tmp_path):
+    """There they change the images, and nothing here would do it."""
+    path = tmp_path / f"x{suffix}"
+    found = small(path, before=ON_IMAGES[kind])
+    with pytest.raises(InputError, match=rf"its layer '\w+' \({kind}\) is not understood"):
+        with_own_preprocessing(path, found, expected_by("keras"))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    [
+        ("operation Add", lambda x: x + 1.0),
+        ("operation Softmax", lambda x: keras.ops.softmax(x, axis=0)),
+        ("Add", twice),
+        ("BatchNormalization", layers.BatchNormalization()),
+    ],
+)
+def test_layers_of_the_architectures_are_named_after_the_head(kind, after, suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    found = small(path, after=after)
+    with pytest.raises(InputError, match=rf"its layer '\w+' \({kind}\) is not understood"):
+        with_own_preprocessing(path, found, expected_by("keras"))
+
+
+def test_a_class_of_the_users_own_is_not_taken_for_keras_own(tmp_path):
+    own = type("Rescaling", (layers.Rescaling,), {"call": lambda _, inputs: inputs**2})
+    path = tmp_path / "x.keras"
+    found = small(path, before=own(1.0))
+    with pytest.raises(InputError, match=r"\(custom Rescaling\) is not understood"):
+        with_own_preprocessing(path, found, expected_by("keras"))
+
+
 def test_arithmetic_on_images_is_named(base, tmp_path):
     inputs = layers.Input((SIZE, SIZE, 3))
     keras.Model(inputs, base(inputs / 127.5 - 1)).save(tmp_path / "own.keras")
@@ -144,8 +208,8 @@ def test_files_of_weights_alone_are_prepared_as_documented(tmp_path):
 
 def described(*head, body=None):
     """The configuration of a small model as a file of Keras holds it."""
-    parts = [layers.Input((8, 8, 3)), body or layers.Conv2D(2, 3), layers.GlobalAveragePooling2D()]
-    return keras.Sequential([*parts, *head]).to_json()
+    parts = [layers.Input((8, 8, 3)), layers.Conv2D(2, 3), *([body] if body else [])]
+    return keras.Sequential([*parts, layers.GlobalAveragePooling2D(), *head]).to_json()
 
 
 HEADS = {
@@ -201,6 +265,7 @@ def test_a_function_of_the_users_own_is_not_taken_for_keras_own(tmp_path):
     [
         (lambda: layers.Conv2D(2, 3, activation="elu"), "Conv2D.* applies elu"),
         (lambda: layers.ReLU(6.0), "ReLU.* applies relu with limits"),
+        (lambda: layers.Dense(2, activation="tanh"), "Dense.* applies tanh"),
         (lambda: layers.Activation("swish"), "Activation.* applies s"),
         (lambda: layers.Conv2D(2, 3, activation="relu"), None),
     ],

@@ -12,7 +12,9 @@ from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained.files import Source
 from xception_jax.pretrained.importing import import_file, initial_from
+from xception_jax.pretrained.keras_config import with_own_preprocessing
 from xception_jax.pretrained.keras_layers import read_layers
+from xception_jax.pretrained.preprocessing import expected_by
 from xception_jax.pretrained.silent_settings import require_same_computation
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -90,8 +92,11 @@ def test_the_published_models_are_computed_here(published, model):
     inception = keras.applications.InceptionV3(weights=None, input_shape=(75, 75, 3), classes=4)
     ours = model_function("inception_v3", num_classes=4).abstract()
     for theirs, here in ((published, model), (inception, ours)):
-        source = source_of(read_layers(PATH, theirs.to_json()))
-        assert require_same_computation(source, here) == {"norm_epsilon": 1e-3}
+        parts = read_layers(PATH, theirs.to_json())
+        for part in (parts, parts[:-2]):  # with its top, and as with include_top=False
+            assert require_same_computation(source_of(part), here) == {"norm_epsilon": 1e-3}
+            expected = expected_by("keras")
+            assert with_own_preprocessing(PATH, part, expected) == expected
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,10 @@ def test_the_published_models_are_computed_here(published, model):
         ("block5_sepconv1", {"dilation_rate": 2}, r"is dilated by \(2, 2\)"),
         ("block1_conv1", {"strides": 1}, "convolutions 3x3 with stride 1, valid"),
         ("block1_conv2", {"padding": "same"}, "35 convolutions 3x3 with stride 1, same"),
-        ("block2_pool", {"pool_size": 2}, r"pools windows of \(2, 2\)"),
+        ("block1_conv1", {"strides": [2, 1]}, "0 convolutions 3x3 with stride 2, valid"),
+        ("block2_pool", {"pool_size": 2}, "1 max-pools 2x2 with stride 2, same"),
+        ("block3_pool", {"strides": 1}, "1 max-pools 3x3 with stride 1, same"),
+        ("block4_pool", {"padding": "valid"}, "3 max-pools 3x3 with stride 2, same"),
     ],
 )
 def test_a_model_that_computes_something_else_is_named(layer, settings, named, layers, model):
@@ -110,6 +118,19 @@ def test_a_model_that_computes_something_else_is_named(layer, settings, named, l
         for kind, config in layers
     ]
     with pytest.raises(InputError, match=rf"x\.keras.*{named}"):
+        require_same_computation(source_of(parts), model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "named"),
+    [
+        ("ZeroPadding2D", {"padding": [[0, 0], [0, 1]]}, r"pads by \[\[0, 0\], \[0, 1\]\]"),
+        ("AveragePooling2D", {"pool_size": [3, 3], "padding": "same"}, "pools 3x3 with stride 3"),
+    ],
+)
+def test_layers_without_arrays_are_named_anywhere(kind, settings, named, layers, model):
+    parts = [*layers[:9], (kind, settings), *layers[9:]]
+    with pytest.raises(InputError, match=named):
         require_same_computation(source_of(parts), model)
 
 

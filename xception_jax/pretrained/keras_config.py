@@ -6,6 +6,7 @@ numbers of another range, and would predict something else without a word.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -41,25 +42,48 @@ _KNOWN = (
     "ZeroPadding2D",
 )
 """Layers of the architectures whose weights are read; that they fit is checked by their arrays."""
+_AFTER_HEAD = ("Activation", "ReLU", "Softmax")
+"""Layers that may follow the head; `probabilities_of_head` says which of them are read."""
 _OF_BODY = ("linear", "relu")
 """Activations of these architectures before their heads."""
+CONVOLUTIONS, MAX_POOLS, AVERAGE_POOLS = "convolutions", "max-pools", "average pools"
+"""Operations on windows, as messages name them."""
+_ON_WINDOWS = {
+    "Conv2D": CONVOLUTIONS,
+    "DepthwiseConv2D": CONVOLUTIONS,
+    "SeparableConv2D": CONVOLUTIONS,
+    "MaxPooling2D": MAX_POOLS,
+    "AveragePooling2D": AVERAGE_POOLS,
+}
+
+Sides = tuple[int | None, int | None]
 
 
 class Geometry(NamedTuple):
-    """Where a convolution's windows lie, which its kernel does not tell but for their size."""
+    """Where the windows of an operation lie; of a convolution, its kernel tells no more than size.
 
-    window: tuple[int | None, int | None]
-    strides: int | None
+    Attributes:
+        operation: one of `CONVOLUTIONS`, `MAX_POOLS` and `AVERAGE_POOLS`.
+        window: height and width of the windows.
+        strides: their distance in each direction.
+        padding: "SAME", "VALID" or "SYMMETRIC".
+    """
+
+    operation: str
+    window: Sides
+    strides: Sides
     padding: str
 
     @classmethod
-    def of(cls, window: tuple[int | None, int | None], strides: int | None, padding: str) -> Self:
+    def of(cls, operation: str, window: Sides, strides: Sides, padding: str) -> Self:
         """The geometry; windows of one pixel are not padded, whatever is asked for."""
-        return cls(window, strides, "VALID" if window == (1, 1) else padding)
+        return cls(operation, window, strides, "VALID" if window == (1, 1) else padding)
 
     def __str__(self) -> str:
         height, width = self.window
-        return f"{height}x{width} with stride {self.strides}, {self.padding.lower()}"
+        down, right = self.strides
+        stride = down if down == right else f"{down}x{right}"
+        return f"{self.operation} {height}x{width} with stride {stride}, {self.padding.lower()}"
 
 
 def with_own_preprocessing(
@@ -82,19 +106,9 @@ def with_own_preprocessing(
     if layers is None:
         return expected
     scale, offset = [1.0] * expected.channels, [0.0] * expected.channels
-    scales_itself = has_begun = in_head = False
-    for kind, settings in layers:
+    scales_itself = False
+    for kind, settings in _before_architecture(path, layers):
         name = as_text(settings.get("name")) or kind
-        if kind in _KNOWN:
-            has_begun, in_head = True, in_head or kind == "Dense"
-            if not in_head and (activation := _activation(kind, settings)) not in _OF_BODY:
-                reason = f"its layer {name!r} ({kind}) applies {activation}, and before their heads"
-                raise InputError("weights", str(path), f"{reason} the models here have ReLU alone")
-            continue
-        if kind in _INACTIVE or kind.startswith("Random"):
-            continue
-        if has_begun:  # what it scales there are no images
-            raise _not_understood(path, kind, name)
         factor, shift = _affine(path, kind, name, settings, expected.channels)
         scale = [a * f for a, f in zip(scale, factor, strict=True)]
         offset = [b * f + s for b, f, s in zip(offset, factor, shift, strict=True)]
@@ -107,6 +121,44 @@ def with_own_preprocessing(
     std = tuple(1 / (255 * factor) for factor in scale)
     mean = tuple(-shift * s for shift, s in zip(offset, std, strict=True))
     return replace(expected, mean=mean, std=std)
+
+
+def _before_architecture(path: Path, layers: KerasLayers) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The layers before the first convolution that change images.
+
+    Raises:
+        InputError: a layer after them is not understood.
+    """
+    kinds = [kind for kind, _ in layers]
+    convolutions = [n for n, kind in enumerate(kinds) if _ON_WINDOWS.get(kind) == CONVOLUTIONS]
+    heads = [number for number, kind in enumerate(kinds) if kind == "Dense"]
+    first = convolutions[0] if convolutions else len(kinds)
+    head = heads[-1] if heads else len(kinds)
+    for number, (kind, settings) in enumerate(layers):
+        name = as_text(settings.get("name")) or kind
+        if _does_nothing(kind, settings):
+            continue
+        if number < first:
+            yield kind, settings
+        elif kind not in (_KNOWN if number <= head else _AFTER_HEAD):
+            raise _not_understood(path, kind, name)
+        elif number < head and (activation := _activation(kind, settings)) not in _OF_BODY:
+            reason = f"its layer {name!r} ({kind}) applies {activation}, and before their heads"
+            raise InputError("weights", str(path), f"{reason} the models here have ReLU alone")
+
+
+def _does_nothing(kind: str, settings: dict[str, Any]) -> bool:
+    """Whether a layer changes nothing in evaluation."""
+    if kind == "Activation":
+        return _activation(kind, settings) == "linear"
+    if kind == "ZeroPadding2D":
+        return not _pads(settings)
+    return kind in _INACTIVE or kind.startswith("Random")
+
+
+def _pads(settings: dict[str, Any]) -> bool:
+    """Whether a layer of ZeroPadding2D pads, by an amount in any form that Keras writes."""
+    return any(as_whole(amount) != 0 for amount in _flat(settings.get("padding", 1)))
 
 
 def probabilities_of_head(path: Path, layers: KerasLayers | None) -> str:
@@ -155,9 +207,8 @@ def settings_of(path: Path, layers: KerasLayers | None) -> dict[str, Any]:
         dilations = _sides(settings.get("dilation_rate", 1))
         if dilations != (1, 1):
             raise _unlike_here(path, name, kind, f"is dilated by {dilations}")
-        window = _sides(settings.get("pool_size", 3))
-        if kind in ("AveragePooling2D", "MaxPooling2D") and window != (3, 3):
-            raise _unlike_here(path, name, kind, f"pools windows of {window}")
+        if kind == "ZeroPadding2D" and _pads(settings):
+            raise _unlike_here(path, name, kind, f"pads by {as_text(settings.get('padding'))}")
     if len(epsilons) > 1 or None in epsilons:
         listed = ", ".join(f"{name!r} has {value}" for value, name in epsilons.items())
         reason = f"its normalizations differ in their epsilon: {listed}"
@@ -165,20 +216,22 @@ def settings_of(path: Path, layers: KerasLayers | None) -> dict[str, Any]:
     return {"norm_epsilon": next(iter(epsilons))} if epsilons else {}
 
 
-def convolutions_of(layers: KerasLayers) -> Counter[Geometry]:
-    """How often each geometry occurs among the convolutions of a configuration."""
-    return Counter(
-        Geometry.of(
-            _sides(settings.get("kernel_size")),
-            _sides(settings.get("strides", 1))[0],
-            as_text(settings.get("padding", "valid")).upper(),
-        )
-        for kind, settings in layers
-        if kind in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
-    )
+def windows_of(layers: KerasLayers) -> Counter[Geometry]:
+    """How often each geometry occurs among the convolutions and pools of a configuration."""
+    found: Counter[Geometry] = Counter()
+    for kind, settings in layers:
+        if operation := _ON_WINDOWS.get(kind):
+            convolves = operation == CONVOLUTIONS
+            window = settings.get("kernel_size" if convolves else "pool_size")
+            strides = settings.get("strides", 1 if convolves else None)
+            if strides is None and not convolves:
+                strides = window
+            padding = as_text(settings.get("padding", "valid")).upper()
+            found[Geometry.of(operation, _sides(window), _sides(strides), padding)] += 1
+    return found
 
 
-def _sides(value: object) -> tuple[int | None, int | None]:
+def _sides(value: object) -> Sides:
     """A size in Keras's configuration, a number or a list of two, as (height, width)."""
     height, width = value if isinstance(value, list) and len(value) == 2 else (value, value)
     return as_whole(height), as_whole(width)
@@ -255,16 +308,19 @@ def _affine(
 
 def _numbers(path: Path, name: str, value: object, channels: int) -> list[float]:
     """A number for each channel, of one number or nested lists of one for each."""
-    values = [value]
-    while any(isinstance(item, list) for item in values):
-        values = [
-            inner for item in values for inner in (item if isinstance(item, list) else [item])
-        ]
+    values = _flat(value)
     numbers = [number for item in values if (number := as_real(item)) is not None]
     if len(numbers) not in (1, channels) or len(numbers) != len(values):
         reason = f"its layer {name!r} scales by {as_text(value)[:100]}"
         raise InputError("weights", str(path), f"{reason}, which is no number for each channel")
     return numbers * (channels // len(numbers))
+
+
+def _flat(value: object) -> list[object]:
+    """The items of nested lists; of another value, itself."""
+    return (
+        [item for inner in value for item in _flat(inner)] if isinstance(value, list) else [value]
+    )
 
 
 def _not_understood(path: Path, kind: str, name: str) -> InputError:

@@ -10,6 +10,8 @@ from xception_jax.pretrained.tensors import damaged
 KerasLayers = Sequence[tuple[str, dict[str, Any]]]
 """Class and settings of every layer of a Keras model, in the order of its configuration."""
 _MODELS = ("Functional", "Model", "Sequential")
+_NAMES_OF_OPERATIONS = ("Add", "Concatenate", "Softmax")
+"""Layers whose names Keras gives to operations as well, such as that of `x + 1`."""
 
 
 def read_layers(path: Path, text: str) -> KerasLayers:
@@ -36,4 +38,18 @@ def _layers(model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             if kind in _MODELS:
                 yield from _layers(layer)
             else:
-                yield kind, as_mapping(layer.get("config"))
+                of_layer = as_mapping(layer.get("config"))
+                yield _class(kind, as_text(layer.get("registered_name")), of_layer), of_layer
+
+
+def _class(kind: str, registered: str, settings: dict[str, Any]) -> str:
+    """The class of a layer; of one that is not Keras's own the name says so.
+
+    Args:
+        kind: its name, which operations and the user's classes may share with a layer of Keras.
+        registered: the name by which a class is registered that is no public one of Keras.
+        settings: its settings; operations have no "trainable", also in files that register nothing.
+    """
+    if kind in _NAMES_OF_OPERATIONS and "trainable" not in settings:
+        return f"operation {kind}"
+    return f"custom {kind}" if registered else kind

@@ -13,8 +13,18 @@ from flax import nnx
 from xception_jax.errors import InputError
 from xception_jax.models.blocks import SeparableConv
 from xception_jax.models.layers import BatchNorm, Conv, kernel_shape
+from xception_jax.models.tower_network import PoolUnit
+from xception_jax.models.towers import MaxPool
+from xception_jax.models.xception import XceptionModule
 from xception_jax.pretrained.files import TIMM, Source
-from xception_jax.pretrained.keras_config import Geometry, convolutions_of, settings_of
+from xception_jax.pretrained.keras_config import (
+    AVERAGE_POOLS,
+    CONVOLUTIONS,
+    MAX_POOLS,
+    Geometry,
+    settings_of,
+    windows_of,
+)
 
 SETTINGS_OF: dict[str, dict[str, Any]] = {
     TIMM: {"norm_epsilon": 1e-5, "norm_momentum": 0.9, "padding": "torch"}
@@ -32,8 +42,8 @@ _FIXED, _OF_ARMS = ("norm_epsilon", "padding"), ("order", "intermediate_activati
 def require_same_computation(source: Source, model: nnx.Module) -> dict[str, Any]:
     """Checks that a model computes what the model did whose weights a file holds.
 
-    Where a file describes its model, the strides and the padding of its convolutions are compared
-    too, as a table of how many are of each kind.
+    Where a file describes its model, the strides and the padding of its convolutions and pools are
+    compared too, as a table of how many are of each kind.
 
     Args:
         source: the open file.
@@ -48,12 +58,12 @@ def require_same_computation(source: Source, model: nnx.Module) -> dict[str, Any
     settings = settings_of_source(source)
     require_silent_settings(source.path, model, settings)
     if source.layers is not None:
-        theirs, ours = convolutions_of(source.layers), _convolutions(model)
+        theirs, ours = windows_of(source.layers), _windows(model)
         for geometry in sorted((theirs | ours).keys(), key=str):
             if theirs[geometry] != ours[geometry]:
                 reason = (
-                    f"its model has {theirs[geometry]} convolutions {geometry}, and the model here "
-                    f"has {ours[geometry]}: the same weights would compute something else"
+                    f"its model has {theirs[geometry]} {geometry}, and the model here has "
+                    f"{ours[geometry]}: the same weights would compute something else"
                 )
                 raise InputError("weights", str(source.path), reason)
     return settings
@@ -131,17 +141,26 @@ def _used_by(model: nnx.Module) -> defaultdict[str, set[Any]]:
     return used
 
 
-def _convolutions(model: nnx.Module) -> Counter[Geometry]:
-    """How often each geometry occurs among the convolutions of a model."""
+def _windows(model: nnx.Module) -> Counter[Geometry]:
+    """How often each geometry occurs among the convolutions and pools of a model."""
     found: Counter[Geometry] = Counter()
+
+    def count(operation: str, window: tuple[int, int], strides: int, padding: str) -> None:
+        found[Geometry.of(operation, window, (strides, strides), padding)] += 1
+
     for _, module in nnx.iter_modules(model):
         if isinstance(module, SeparableConv):
             window = kernel_shape(module.config.kernel_size)
+            count(CONVOLUTIONS, window, module.strides, module.padding)
         elif isinstance(module, Conv):
             window = module.kernel.shape[0], module.kernel.shape[1]
-        else:
-            continue
-        found[Geometry.of(window, module.strides, module.padding)] += 1
+            count(CONVOLUTIONS, window, module.strides, module.padding)
+        elif isinstance(module, XceptionModule) and module.stage.pool:
+            count(MAX_POOLS, (3, 3), 2, module.pool_padding)
+        elif isinstance(module, PoolUnit) and isinstance(module.layer, MaxPool):
+            count(MAX_POOLS, (3, 3), module.layer.strides, module.layer.padding)
+        elif isinstance(module, PoolUnit):
+            count(AVERAGE_POOLS, (3, 3), 1, "SAME")
     return found
 
 
