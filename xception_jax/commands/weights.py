@@ -196,14 +196,14 @@ def _rank(
 
 
 def _prepared(weights: "Weights", path: Path, upright: bool) -> "np.ndarray":
-    from xception_jax.data.images import CorruptImage, decode
+    from xception_jax.data.images import CorruptImage, decode_and
 
+    prepare = weights.preprocessing
     try:
-        image = decode(path, weights.preprocessing.channels, str(path), upright=upright)
+        return decode_and(prepare, path, prepare.channels, str(path), upright=upright)
     except CorruptImage as error:
         reason = f"cannot be decoded: {error.reason}"
         raise InputError("image", str(path), reason) from error
-    return weights.preprocessing(image)
 
 
 def export(

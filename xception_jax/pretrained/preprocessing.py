@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 RESIZES = ("squash", "crop")
 FILTERS = ("nearest", "bilinear", "bicubic")
+_MOST_SCALED = 1 << 25
+"""Pixels to which an image is scaled whole before its centre is cropped; of more, as those of a
+strip of 65,000 pixels by one, only what the crop keeps is computed."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,14 @@ class Preprocessing:
         sides = [int(shorter * side / min(image.size)) for side in image.size]
         # Rounded as in torchvision, whose crop timm's evaluation uses.
         left, top = (round((side - self.size) / 2) for side in sides)
-        scaled = image.resize((sides[0], sides[1]), resampling)
-        return scaled.crop((left, top, left + self.size, top + self.size))
+        box = left, top, left + self.size, top + self.size
+        if sides[0] * sides[1] <= _MOST_SCALED:
+            return image.resize((sides[0], sides[1]), resampling).crop(box)
+        # Not for every image, to be the same as timm to the bit: Pillow may take rows and columns
+        # in another order, which changes where bicubic interpolation is cut off at 0 and 255.
+        factors = [old / new for old, new in zip(image.size, sides, strict=True)]
+        kept = left * factors[0], top * factors[1], box[2] * factors[0], box[3] * factors[1]
+        return image.resize((self.size, self.size), resampling, box=kept)
 
 
 def _real(value: object, low: float, high: float) -> bool:
