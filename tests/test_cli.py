@@ -1,10 +1,13 @@
 """The command line: help for everything, light imports, and what people see while runs train."""
 
+import warnings
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.programs import run_program
+from xception_jax import cli
 from xception_jax.cli import RUNS, WEIGHTS
 from xception_jax.commands import display
 from xception_jax.commands.console import console
@@ -32,6 +35,20 @@ def test_help_has_an_example(words, call):
     assert code == 0
     assert "Usage" in out
     assert not words or "Example" in out
+
+
+def test_a_large_image_is_no_warning(call, monkeypatch, tmp_path):
+    Image.new("1", (9600, 9600)).save(path := tmp_path / "large.png")
+
+    def opening(*_, **__):
+        with Image.open(path):
+            return 0
+
+    monkeypatch.setattr(cli, "app", opening)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert call("predict") == (0, "", "")
+    assert not caught
 
 
 def test_version(call):

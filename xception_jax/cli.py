@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -59,6 +60,8 @@ def main() -> None:
     """Runs the command line and exits with its code."""
     open_standard_streams()
     asked = _raise_on_interrupt()
+    # Pillow warns of half as many pixels as it refuses, and what it refuses is reported in a line.
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit", RuntimeWarning)
     try:
         for word in sys.argv[1:]:
             require_no_password("argument", word)
