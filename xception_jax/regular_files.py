@@ -17,6 +17,9 @@ from xception_jax.errors import InputError
 MAX_BYTES = 1 << 30
 """Limit of a file that is read whole, unless the reader states another one."""
 
+FILE, DIRECTORY, OTHER = "file", "directory", "other"
+"""What can lie at a path, see `kind_of`."""
+
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a full disk: nothing is wrong with what the user said, and later there may be space."""
 
@@ -40,6 +43,28 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
     return descriptor
+
+
+def kind_of(field: str, path: Path) -> str | None:
+    """What lies at a path that the user gave: `FILE`, `DIRECTORY`, `OTHER`, or None for nothing.
+
+    `Path.exists` and its like raise where the system does not let us look, or call it nothing,
+    which differs by Python's version.
+
+    Args:
+        field: what the path is, for messages.
+        path: the path; links are followed.
+
+    Raises:
+        InputError: the system does not say, as of a directory that the user may not enter.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        raise InputError(field, str(path), f"cannot be read: {error.strerror}") from error
+    return FILE if stat.S_ISREG(mode) else DIRECTORY if stat.S_ISDIR(mode) else OTHER
 
 
 def open_for_reading(path: Path) -> io.BufferedReader:

@@ -1,6 +1,7 @@
 """Config, experiment and record files that cannot be: each is refused in one line."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -255,3 +256,28 @@ def test_a_check_of_every_field_takes_any_value():
             except InputError as error:
                 assert name in str(error)
                 assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("predict", "LOCKED/a.jpg", "--weights", "EMPTY"), "image='"),
+        (("predict", "FILE", "--weights", "LOCKED/x"), "weights='"),
+        (("convert", "LOCKED/x.h5", "W"), "source='"),
+        (("convert", "FILE", "LOCKED/x"), "destination='"),
+        (("export", "EMPTY", "--output", "LOCKED/d/x"), "--output='"),
+        (("evaluate", "LOCKED/x"), "directory='"),
+    ],
+)
+def test_what_may_not_be_looked_at_is_named(words, named, refused, places, monkeypatch):
+    """As a directory of another user; of a real one the user that runs the tests may be root."""
+    locked, stat = places["TMP"] / "locked", Path.stat
+
+    def of_another_user(path, **settings):
+        if locked in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **settings)
+
+    monkeypatch.setattr(Path, "stat", of_another_user)
+    places["LOCKED"] = locked
+    assert "Permission denied" in refused(words, named)

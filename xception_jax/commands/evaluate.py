@@ -9,6 +9,7 @@ import typer
 from xception_jax.commands.console import Overrides, console
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError
+from xception_jax.regular_files import FILE, kind_of
 from xception_jax.remote import copied
 
 
@@ -57,7 +58,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     from xception_jax.pretrained.directory import DESCRIPTION
 
-    if (directory / DESCRIPTION).is_file():
+    if kind_of("directory", directory / DESCRIPTION) == FILE:
         return _of_weights(directory, config, overrides or [], split, step)
     if config or overrides:
         given = str(config) if config else overrides[0]  # type: ignore[index]

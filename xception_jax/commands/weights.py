@@ -15,7 +15,7 @@ import typer
 from xception_jax.commands.console import console, warn
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError
-from xception_jax.regular_files import read_regular
+from xception_jax.regular_files import DIRECTORY, FILE, kind_of, read_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,9 +64,9 @@ def convert(
     if not to_keras and destination.suffix in (".h5", ".hdf5", ".keras", ".safetensors"):
         reason = f"must be a directory, or end in {_KERAS_FILE}"
         raise InputError("destination", str(destination), reason)
-    if destination.exists():
+    if kind_of("destination", destination):
         raise InputError("destination", str(destination), "exists; delete it or choose another")
-    if source.is_dir():
+    if kind_of("source", source) == DIRECTORY:
         if overrides or class_names or not head:
             raise InputError("source", str(source), "is converted; only a file can be changed so")
         weights = read_weights(source)
@@ -144,8 +144,8 @@ def predict(
     Example: `xception-jax predict cat.jpg dog.png --weights weights/xception`
     """
     for image in images:
-        if not image.is_file():
-            raise InputError("image", str(image), "no such file")
+        if (found := kind_of("image", image)) != FILE:
+            raise InputError("image", str(image), "is not a file" if found else "no such file")
     prepare_jax()
     require_devices()
     from rich.table import Column, Table
@@ -225,7 +225,8 @@ def export(
     from xception_jax.pretrained.exporting import export_model
     from xception_jax.runtime.run_directory import write_whole
 
-    if not output.absolute().parent.is_dir() or output.is_dir():
+    lies_in = kind_of("--output", output.absolute().parent)
+    if lies_in != DIRECTORY or kind_of("--output", output) == DIRECTORY:
         raise InputError("--output", str(output), "is a directory, or lies in none")
     names = [name.strip() for name in platforms.split(",")]
     weights = read_weights(directory)

@@ -24,7 +24,7 @@ from xception_jax.pretrained import Preprocessing, is_head
 from xception_jax.pretrained.arrays import restore_tree, save_tree
 from xception_jax.pretrained.keras_config import PROBABILITIES, SOFTMAX
 from xception_jax.pretrained.tensors import MAX_FILE_BYTES
-from xception_jax.regular_files import open_for_reading, require_small_tree
+from xception_jax.regular_files import FILE, kind_of, open_for_reading, require_small_tree
 from xception_jax.runtime.run_directory import write_whole
 
 DESCRIPTION, ARRAYS = "weights.json", "arrays"
@@ -123,7 +123,7 @@ def write_weights(directory: Path, weights: Weights) -> None:
     Raises:
         InputError: the directory exists, or cannot be written.
     """
-    if directory.exists():
+    if kind_of("destination", directory):
         raise InputError("destination", str(directory), "exists; delete it or choose another")
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     try:
@@ -148,7 +148,7 @@ def read_weights(directory: str | Path) -> Weights:
     """
     directory = Path(directory)
     path = directory / DESCRIPTION
-    if not path.is_file():
+    if kind_of("weights", path) != FILE:
         reason = f"holds no {DESCRIPTION}; `xception-jax convert` makes such a directory"
         raise InputError("weights", str(directory), reason)
     description = read_json(path)

@@ -14,7 +14,7 @@ from xception_jax.pretrained import hdf5, keras, torch
 from xception_jax.pretrained.keras_layers import KerasLayers, read_layers
 from xception_jax.pretrained.layers import Layer
 from xception_jax.pretrained.tensors import MAX_FILE_BYTES, Matched, readable
-from xception_jax.regular_files import open_for_reading
+from xception_jax.regular_files import FILE, kind_of, open_for_reading
 from xception_jax.zip_members import read_member
 
 KERAS, KERAS_ARCHIVE, KERAS_LEGACY, TIMM = "keras", "keras_archive", "keras_legacy", "timm"
@@ -70,10 +70,9 @@ def _recognize(path: Path) -> str:
             f"{path.suffix} files can hold a pickle, which can run any program, and are not opened"
         )
         raise InputError("weights", str(path), f"{reason}; convert it to .safetensors first")
+    if (found := kind_of("weights", path)) != FILE:
+        raise InputError("weights", str(path), "is not a file" if found else "no such file")
     with readable(path):
-        if not path.is_file():
-            reason = "is not a file" if path.exists() else "no such file"
-            raise InputError("weights", str(path), reason)
         size = path.stat().st_size
         with open_for_reading(path) as file:
             start = file.read(9)

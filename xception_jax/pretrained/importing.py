@@ -41,7 +41,7 @@ from xception_jax.pretrained.silent_settings import (
     require_silent_settings,
     settings_of_source,
 )
-from xception_jax.regular_files import open_for_reading
+from xception_jax.regular_files import DIRECTORY, kind_of, open_for_reading
 
 
 def import_file(
@@ -124,7 +124,7 @@ def initial_from(
             something else or is given images of another range.
     """
     path, model = Path(path), function.abstract()
-    if path.is_dir():
+    if kind_of("weights", path) == DIRECTORY:
         weights = read_weights(path)
         settings = weights.settings
         require_silent_settings(path, model, settings)

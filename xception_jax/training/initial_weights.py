@@ -19,6 +19,7 @@ from xception_jax.errors import InputError
 from xception_jax.models.functional import Params
 from xception_jax.pretrained.importing import initial_from
 from xception_jax.records import ENDED, INITIAL_WEIGHTS
+from xception_jax.regular_files import kind_of
 from xception_jax.runtime import hosts
 from xception_jax.training.setup import activations_of, make_model
 from xception_jax.training.state import TrainState
@@ -81,7 +82,7 @@ def read_initial_weights(
     ]
 
     def read() -> InitialWeights | None:
-        if begun_with and all(begun_with) and not Path(path).exists():
+        if begun_with and all(begun_with) and not kind_of(_SETTING, Path(path)):
             return None
         weights = _read(path, configs, info)
         for digest in begun_with:
