@@ -61,6 +61,37 @@ def test_sixteen_bits_of_every_format_keep_the_upper_eight() -> None:
     )
 
 
+def tiff(samples: np.ndarray, bits: int, photometric: int, compression: int) -> bytes:
+    """The TIFF file of grey samples [height, width], by the format's definition."""
+    height, width = samples.shape
+    if bits == 12:  # the highest bit first; rows end with a byte
+        rows = ["".join(f"{sample:012b}" for sample in row) for row in samples]
+        padded = "".join(row + "0" * (-len(row) % 8) for row in rows)
+        data = int(padded, 2).to_bytes(len(padded) // 8, "big")
+    else:
+        data = samples.astype("<u2").tobytes()
+    data = zlib.compress(data) if compression == 8 else data
+    tags = {256: width, 257: height, 258: bits, 259: compression, 262: photometric}
+    tags |= {273: 8, 277: 1, 278: height, 279: len(data)}
+    data += b"\0" * (len(data) % 2)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(data))
+    return start + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("compression", [1, 8], ids=["plain", "deflate"])
+@pytest.mark.parametrize(("bits", "photometric"), [(12, 1), (16, 0), (16, 1)])
+def test_grey_of_a_tiff_is_scaled_by_its_bits_and_zero_is_what_it_says(
+    rng: np.random.Generator, bits: int, photometric: int, compression: int
+) -> None:
+    samples = rng.integers(0, 2**bits, (5, 8))
+    samples[0, :2] = 0, 2**bits - 1
+    shown = samples if photometric else 2**bits - 1 - samples
+    content = tiff(samples, bits, photometric, compression)
+    grey = np.asarray(decode(content, 1, "x"))
+    np.testing.assert_array_equal(grey, shown >> (bits - 8))
+
+
 def png(samples: np.ndarray, color_type: int, bits: int = 16, **chunks: bytes) -> bytes:
     """The PNG file of samples [height, width, channels] with a number of bits each."""
     height, width, _ = samples.shape

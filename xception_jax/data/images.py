@@ -48,6 +48,8 @@ _TURNS = {
 # Pillow's names of how PNG files store grey with 2 and 4 bits, and colour with 16.
 _LARGEST_GREY = {"L;2": 3, "L;4": 15}
 _COLOUR_16 = "RGB;16B"
+# Tags of TIFF that say how many bits grey has, and whether zero is white.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _OBJECT = re.compile(r"<\S+ (object at 0x[0-9a-f]+|name=\d+)>")
 _BYTES_PER_PIXEL = 11  # of an image with alpha: as it is read, on its background, and as RGB
 _budget = Budget(4 << 30)  # bytes, of the images that all threads decode at a time
@@ -71,7 +73,8 @@ def decode(encoded: Encoded, channels: int, name: str, *, upright: bool = True) 
 
     * What is transparent shows a white background, in every mode that can be: RGBA, LA, palettes
       and colours that a PNG or GIF declares transparent.
-    * Of 16 bits per channel, grey or colour, the upper eight count: 65535 becomes 255.
+    * Of 12 or 16 bits per channel, grey or colour, the upper eight count: 65535 becomes 255. Grey of
+      a TIFF file whose zero is white is inverted.
     * CMYK becomes RGB by (255 - C) (255 - K) / 255; colour profiles are not applied.
     * One bit becomes 0 or 255. Grey is 0.299 R + 0.587 G + 0.114 B.
     * Of several frames or pages the first counts.
@@ -212,7 +215,11 @@ def _of_eight_bits(
     # Of 16-bit PGM files, and only those, Pillow gives 32-bit integers up to 65535.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         values = np.asarray(image)
-        grey = (values >> 8).astype(np.uint8)
+        tags: Any = getattr(image, "tag_v2", {})  # of a TIFF file, which Pillow does not scale
+        (bits,) = tags.get(_BITS_PER_SAMPLE, (16,))
+        grey = (values >> (bits - 8)).astype(np.uint8)
+        if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            grey = 255 - grey
         if "transparency" in image.info:
             grey[values == image.info["transparency"]] = 255
         return Image.fromarray(grey)
