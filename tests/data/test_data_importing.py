@@ -209,6 +209,19 @@ def test_progress_and_notes_are_given(rng, tmp_path):
     ]
 
 
+def test_a_set_that_is_prepared_is_said_not_to_be_imported_again(rng, tmp_path):
+    notes: list[str] = []
+    write_idx(tmp_path / "a", rng, 20, 10)
+    first = prepare("mnist", str(tmp_path / "p"), str(tmp_path / "a"), note=notes.append)
+    assert prepare("mnist", str(tmp_path / "p"), note=notes.append) == first
+    notes.clear()  # of the sizes of the files
+    again = prepare("mnist", str(tmp_path / "p"), str(tmp_path / "b"), note=notes.append)
+    assert again == first
+    (note,) = notes
+    assert f"prepared before, and nothing was imported from {tmp_path / 'b'}" in note
+    assert f"move {first} away" in note
+
+
 def test_a_file_of_the_published_size_must_be_the_published_one(rng, tmp_path, monkeypatch):
     content = tar(fabricate.cifar("cifar10", "binary", rng)[0], "gz")
     write(tmp_path, {"cifar-10-binary.tar.gz": content})

@@ -73,8 +73,8 @@ def decode(encoded: Encoded, channels: int, name: str, *, upright: bool = True) 
 
     * What is transparent shows a white background, in every mode that can be: RGBA, LA, palettes
       and colours that a PNG or GIF declares transparent.
-    * Of 12 or 16 bits per channel, grey or colour, the upper eight count: 65535 becomes 255. Grey of
-      a TIFF file whose zero is white is inverted.
+    * Of 12 or 16 bits per channel, grey or colour, the upper eight count: 65535 becomes 255. Grey
+      of a TIFF file whose zero is white is inverted.
     * CMYK becomes RGB by (255 - C) (255 - K) / 255; colour profiles are not applied.
     * One bit becomes 0 or 255. Grey is 0.299 R + 0.587 G + 0.114 B.
     * Of several frames or pages the first counts.

@@ -160,6 +160,11 @@ def prepare(
     versioned_name = f"{name}:{shipped.VERSION}" if name == shipped.NAME else name
     prepared = builders.find(versioned_name, directory)
     if prepared is not None:
+        if from_path is not None:
+            note(
+                f"{name} was prepared before, and nothing was imported from {from_path}; to "
+                f"replace it, move {prepared} away and give the command again"
+            )
         return prepared
     from xception_jax.data.importing import IMPORTABLE, import_set
     from xception_jax.data.storing import ArraySet, Description, store
