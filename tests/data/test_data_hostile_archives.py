@@ -38,8 +38,8 @@ def refusal(name: str, path: Path) -> str:
 
 def test_missing_files_are_named(rng, tmp_path):
     path = tmp_path / "in"
-    assert "holds none of cifar-10-binary" in refusal("cifar10", path)
-    assert "No such file" in refusal("imagenette", path)
+    for name in ("cifar10", "imagenette", "mnist", "svhn_cropped"):
+        assert f"--from='{path}': no such file or directory" in refusal(name, path)
     path.mkdir()
     assert "holds none of cifar-10-binary.tar.gz, cifar-10-b" in refusal("cifar10", path)
     assert "holds no train_32x32.mat" in refusal("svhn_cropped", path)

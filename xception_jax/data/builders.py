@@ -18,6 +18,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.decode import DeserializeMethod
 
+from xception_jax.data.locations import expanded, is_folder, reachable
 from xception_jax.data.splits import Records
 from xception_jax.data.tfds_records import TfdsRecords, damage_as_input_error, labelled
 from xception_jax.data.trusted_features import require_trusted_features
@@ -33,8 +34,12 @@ _VALIDATION = ("validation", "valid", "val", "dev")
 
 
 def data_directory(directory: str | None) -> Path:
-    """Returns the directory of prepared sets: `directory`, or TFDS's default (TFDS_DATA_DIR)."""
-    return Path(directory or tfds.core.constants.DATA_DIR).expanduser().absolute()
+    """Returns the directory of prepared sets: `directory`, or TFDS's default (TFDS_DATA_DIR).
+
+    Raises:
+        InputError: it begins with the home of a user who is not known.
+    """
+    return expanded("data.directory", directory or tfds.core.constants.DATA_DIR).absolute()
 
 
 def builder_names() -> list[str]:
@@ -58,17 +63,22 @@ def find(name: str, directory: str | None) -> Path | None:
         The directory of the prepared data set; None if it is not prepared.
 
     Raises:
-        InputError: `name` does not have that form.
+        InputError: `name` does not have that form, or the directory cannot be read.
     """
     match = _NAME.fullmatch(name)
     if match is None:
         raise InputError("data.name", name, "must have the form set, set/config or set:1.2.3")
-    root = data_directory(directory) / match["set"]
-    if match["config"]:
-        return _latest(root / match["config"], match["version"])
-    prepared = _latest(root, match["version"])
-    if prepared is None and root.is_dir():
-        candidates = [_latest(child, match["version"]) for child in sorted(root.iterdir())]
+    root = data_directory(directory)
+    with reachable("data.directory", root):
+        return _find(root / match["set"], match["config"], match["version"])
+
+
+def _find(root: Path, config: str | None, version: str | None) -> Path | None:
+    if config:
+        return _latest(root / config, version)
+    prepared = _latest(root, version)
+    if prepared is None and is_folder(root):
+        candidates = [_latest(child, version) for child in sorted(root.iterdir())]
         configs = [path for path in candidates if path is not None]
         return configs[0] if len(configs) == 1 else None
     return prepared
@@ -76,7 +86,7 @@ def find(name: str, directory: str | None) -> Path | None:
 
 def _latest(root: Path, version: str | None) -> Path | None:
     """Finds the latest complete version: TFDS names a directory only once it is fully written."""
-    if not root.is_dir():
+    if not is_folder(root):
         return None
     complete = [
         path

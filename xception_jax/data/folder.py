@@ -1,5 +1,6 @@
 """Reading an image folder as a data set: `train/<class>/*.jpg`, likewise `validation`, `test`."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from xception_jax.data.images import Encoded
+from xception_jax.data.locations import expanded, is_folder, reachable
 from xception_jax.data.splits import Label, Records
 from xception_jax.errors import InputError, nearest_name
 
@@ -58,17 +60,22 @@ def read_folder(directory: str | None) -> tuple[tuple[str, ...], dict[str, Recor
         The class names, sorted, and the records of each split in the folder.
 
     Raises:
-        InputError: the folder or its `train` does not exist, a class has no training images, or
-            another split has a class that `train` lacks.
+        InputError: the folder or its `train` does not exist or cannot be read, a class has no
+            training images, or another split has a class that `train` lacks.
     """
     if directory is None:
         raise InputError("data.directory", None, "data.name=folder needs the folder's path")
-    root = Path(directory).expanduser()
-    if not root.is_dir():
-        similar = nearest_name(root.name, _folders(root.parent)) if root.parent.is_dir() else None
+    root = expanded("data.directory", directory)
+    with reachable("data.directory", directory):
+        return _read(root, directory)
+
+
+def _read(root: Path, directory: str) -> tuple[tuple[str, ...], dict[str, Records]]:
+    if not is_folder(root):
+        similar = nearest_name(root.name, _folders(root.parent)) if is_folder(root.parent) else None
         nearest = None if similar is None else str(root.parent / similar)
         raise InputError("data.directory", directory, "no such folder", nearest)
-    if not (root / "train").is_dir():
+    if not is_folder(root / "train"):
         reason = "has no folder named train (expected train/<class>/*.jpg)"
         raise InputError("data.directory", directory, reason)
     class_names = tuple(_folders(root / "train"))
@@ -77,7 +84,7 @@ def read_folder(directory: str | None) -> tuple[tuple[str, ...], dict[str, Recor
         raise InputError("data.directory", directory, reason)
     parts: dict[str, Records] = {}
     for split, names in _SPLITS.items():
-        present = [name for name in names if (root / name).is_dir()]
+        present = [name for name in names if is_folder(root / name)]
         if len(present) > 1:
             reason = f"holds {' and '.join(present)}, which mean the same"
             raise InputError("data.directory", directory, reason)
@@ -123,4 +130,14 @@ def _size(path: str) -> int:
 
 def _folders(root: Path) -> list[str]:
     with os.scandir(root) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not is_hidden([e.name]))
+        return sorted(e.name for e in entries if not is_hidden([e.name]) and _leads_to_folder(e))
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that loops leads nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise

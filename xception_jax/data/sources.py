@@ -1,6 +1,7 @@
 """The data sets by name: where each comes from, and how it is prepared and opened."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from xception_jax.data import mosaic, shipped
 from xception_jax.data.folder import read_folder
+from xception_jax.data.locations import expanded, is_folder, reachable, require_readable_path
 from xception_jax.data.splits import ArrayRecords, Records, Source, assign_splits
 from xception_jax.errors import InputError, nearest_name
 from xception_jax.remote import fetched, require_local, url_of
@@ -176,8 +178,12 @@ def prepare(
             name, shipped.VERSION, text, homepage, shipped.CLASS_NAMES, shipped.LICENCE
         )
         return store(ArraySet(described, shipped.read_shipped()), directory)
-    if name in IMPORTABLE and from_path is not None:
-        content = import_set(name, Path(from_path).expanduser(), report, note)
+    path = None if from_path is None else expanded("--from", from_path)
+    if path is not None:
+        require_readable_path("--from", path)
+    if name in IMPORTABLE and path is not None:
+        with reachable("--from", path):
+            content = import_set(name, path, report, note)
         return store(content, directory, report)
     _require_known(name, [*IMPORTABLE, *builders.builder_names()])
     hint = None
@@ -185,25 +191,41 @@ def prepare(
         hint = f"or add --from DIR, a directory with {IMPORTABLE[name].files}"
         if name not in builders.builder_names():
             raise InputError("data.name", name, f"is imported from an archive: {hint[3:]}")
-    return builders.prepare_with_tfds(name, directory, from_path, hint)
+    manual = None if path is None else str(path)
+    return builders.prepare_with_tfds(name, directory, manual, hint)
 
 
 def list_datasets(directory: str | None = None) -> list[DatasetRow]:
-    """Lists the data sets this project names, and all others prepared in `directory`."""
+    """Lists the data sets this project names, and all others prepared in `directory`.
+
+    Raises:
+        InputError: `directory` cannot be read. Of TFDS's default, and of single sets, it means that
+            nothing is prepared there.
+    """
     from xception_jax.data import builders
     from xception_jax.data.importing import IMPORTABLE
 
     if directory is not None:
         require_local("--directory", directory, "only directories of this machine are listed")
+        directory = str(expanded("--directory", directory))
     root = builders.data_directory(directory)
-    others = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    try:
+        with reachable("--directory", root):
+            others = sorted(path.name for path in root.iterdir()) if is_folder(root) else []
+    except InputError:
+        if directory is not None:
+            raise
+        others = []
     rows = []
     origins = dict(_ORIGINS)
     for name, importable in IMPORTABLE.items():
         origins[name] = f"xception-jax data prepare {name} --from DIR (with {importable.files})"
     for name in dict.fromkeys((*origins, *others)):
         # A name with a dot is a lock file; other stray files are no data sets either.
-        path = builders.find(name, directory) if name.isidentifier() else None
+        path = None
+        if name.isidentifier():
+            with suppress(InputError):
+                path = builders.find(name, directory)
         usable = path is not None or name in (shipped.NAME, *_NEEDS_NO_PREPARATION)
         if usable or name in origins:
             origin = origins.get(name, f"xception-jax data prepare {name} (needs TensorFlow once)")

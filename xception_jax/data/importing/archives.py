@@ -98,7 +98,11 @@ def _read(archive: Path, member: Member) -> bytes:
 
 def _in_directory(root: Path) -> Iterator[Member]:
     visited = set()
-    for place, folders, files in os.walk(root, followlinks=True):
+
+    def stop(error: OSError) -> None:  # by itself, `walk` passes over what it may not read
+        raise error
+
+    for place, folders, files in os.walk(root, onerror=stop, followlinks=True):
         facts = os.stat(place)  # noqa: PTH116 - `os.walk` gives text
         if (facts.st_dev, facts.st_ino) in visited:  # by a link to a folder above it
             folders.clear()
