@@ -55,6 +55,18 @@ def test_missing_files_are_named(rng, tmp_path):
     assert "holds no ILSVRC2012_img_val.tar" in refusal("imagenet2012", path)
 
 
+def test_what_is_refused_in_an_archive_is_said_once(rng, tmp_path):
+    files, _ = fabricate.cifar("cifar10", "binary", rng)
+    path = tmp_path / "cifar-10-binary.tar"
+    write(tmp_path, {path.name: tar(files)})
+    with tarfile.open(path, "a") as archive:
+        link = tarfile.TarInfo("readme")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    line = f"--from='{path}': holds 'readme', which is no regular file; nothing was imported"
+    assert refusal("cifar10", path) == line
+
+
 def test_images_without_a_class_are_named(rng, tmp_path):
     path = tmp_path / "in"
     files = fabricate.tiny_imagenet(rng)

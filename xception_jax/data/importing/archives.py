@@ -87,6 +87,8 @@ def readable(path: Path) -> Iterator[None]:
     """Turns what readers of archives raise into an `InputError` that names the archive."""
     try:
         yield
+    except InputError:  # a ValueError itself, which says what is wrong
+        raise
     except _ERRORS as error:
         raise InputError(FIELD, str(path), f"cannot be read: {one_line(error)}") from error
 
