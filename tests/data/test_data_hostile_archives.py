@@ -90,6 +90,16 @@ def test_images_without_a_class_are_named(rng, tmp_path):
     assert "x.JPEG is neither a JPEG nor a PNG" in refusal("tiny_imagenet", path)
 
 
+@pytest.mark.parametrize("place", [b"\xff/a.JPEG", b"n01440764/\xff.JPEG"], ids=["class", "file"])
+def test_a_name_that_is_not_in_utf8_is_named(place, rng, tmp_path):
+    write(tmp_path / "in", fabricate.imagenette(rng, each=1))
+    path = os.fsencode(tmp_path / "in" / "imagenette2-160" / "train") + b"/" + place
+    Path(os.fsdecode(path)).parent.mkdir(exist_ok=True)
+    Path(os.fsdecode(path)).write_bytes(b"\xff\xd8")
+    assert r"\udcff" in (said := refusal("imagenette", tmp_path / "in"))
+    assert "a name that is not in UTF-8" in said
+
+
 @pytest.mark.parametrize("cut", [1, 100, 5000])
 @pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
 def test_a_cut_archive_is_refused(cut, compression, rng, tmp_path):
@@ -295,6 +305,23 @@ def test_class_names_that_grow_are_named(rng, tmp_path):
         meta = pickle.dumps({"label_names": names}, protocol=4)
         write(tmp_path, files | {"cifar-10-batches-py/batches.meta": meta})
         assert "batches.meta" in refusal("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize("version", ["binary", "4"])
+def test_class_names_that_cannot_be_stored_are_named(version, rng, tmp_path):
+    files, _ = fabricate.cifar("cifar10", version, rng, each=1)
+    names, line = (*fabricate.CIFAR10[:9], " cat "), "names the class 'cat' twice"
+    if version == "binary":
+        files["cifar-10-batches-bin/batches.meta.txt"] = "\n".join(names).encode()
+        write(tmp_path / "in", files)
+        file = tmp_path / "in" / "batches.meta.txt"
+        said = refusal("cifar10", tmp_path / "in")
+        assert said == f"--from='{file}': cannot be read: ValueError: it {line}"
+        return
+    for last, said in ((names[9], line), ("a\nb", "several lines"), (" ", "is empty or")):
+        meta = pickle.dumps({"label_names": [*names[:9], last]}, protocol=4)
+        write(tmp_path / "in", files | {"cifar-10-batches-py/batches.meta": meta})
+        assert said in refusal("cifar10", tmp_path / "in")
 
 
 def test_a_pickle_makes_no_more_than_a_gigabyte(monkeypatch):

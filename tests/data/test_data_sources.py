@@ -182,6 +182,7 @@ def test_an_idx_file_that_unpacks_to_too_much(tmp_path, monkeypatch):
 
 def test_bad_idx_files_are_named(tmp_path: Path, rng: np.random.Generator) -> None:
     directory = tmp_path / "idx"
+    directory.mkdir()
     with pytest.raises(InputError, match="holds no train-images-idx3-ubyte"):
         prepare("fashion_mnist", str(tmp_path), str(directory))
     write_idx(directory, rng, 5, 5)
@@ -200,6 +201,11 @@ def test_bad_idx_files_are_named(tmp_path: Path, rng: np.random.Generator) -> No
             prepare("fashion_mnist", str(tmp_path), str(directory))
     labels.write_bytes(good)
     assert read_idx(labels).tolist() == list(good[8:])
+    images = directory / "train-images-idx3-ubyte.gz"
+    images.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">III", 5, 0, 28))
+    reason = rf"{images}': its images have no pixels: shape \(5, 0, 28\)"
+    with pytest.raises(InputError, match=reason):
+        prepare("fashion_mnist", str(tmp_path), str(directory))
 
 
 def test_killed_preparation_leaves_nothing_wrong(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -55,13 +55,17 @@ def read_labelled_images(directory: Path, stem: str) -> tuple[np.ndarray, np.nda
         The images, uint8 [n, height, width, 1], and the labels, int32 [n].
 
     Raises:
-        InputError: a file is missing or damaged, or the files do not belong together.
+        InputError: a file is missing or damaged, its images have no pixels, or the files do not
+            belong together.
     """
-    images = read_idx(find_idx(directory, f"{stem}-images-idx3-ubyte"))
+    file = find_idx(directory, f"{stem}-images-idx3-ubyte")
+    images = read_idx(file)
     labels = read_idx(find_idx(directory, f"{stem}-labels-idx1-ubyte"))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         reason = f"{stem} images {images.shape} and labels {labels.shape} do not belong together"
         raise InputError("--from", str(directory), reason)
+    if 0 in images.shape[1:]:
+        raise InputError("--from", str(file), f"its images have no pixels: shape {images.shape}")
     return images[..., np.newaxis], labels.astype(np.int32)
 
 

@@ -161,13 +161,22 @@ def _places(layouts: tuple[_Layout, ...], path: Path) -> list[Path]:
 
 def _class_names(layout: _Layout, content: bytes, path: Path) -> tuple[str, ...]:
     with readable(path / layout.names):
-        if not layout.classes:
-            return tuple(line.strip() for line in content.decode().splitlines() if line.strip())
-        names = _list_of((str, bytes), _value(read_pickle(content), layout.classes))
+        if layout.classes:
+            listed = _list_of((str, bytes), _value(read_pickle(content), layout.classes))
+        else:
+            listed = [line for line in content.decode().splitlines() if line.strip()]
         # A pickle of a megabyte can hold a million references to one text.
-        if len(names) > _MOST_NAMES or any(len(name) > _LONGEST_NAME for name in names):
+        if len(listed) > _MOST_NAMES or any(len(name) > _LONGEST_NAME for name in listed):
             raise ValueError("its class names are too many or too long")
-        return tuple(name.decode() if isinstance(name, bytes) else name for name in names)
+        texts = (name.decode() if isinstance(name, bytes) else name for name in listed)
+        names = tuple(text.strip() for text in texts)
+        for name in names:  # TFDS keeps them as the lines of a file
+            name.encode()  # an error for half of a character, which a pickle can hold
+            if len(name.splitlines()) != 1:
+                raise ValueError("a class name is empty or has several lines")
+            if names.count(name) > 1:
+                raise ValueError(f"it names the class {name!r} twice")
+        return names
 
 
 def _read_batch(layout: _Layout, file: str, content: bytes, path: Path) -> Arrays:

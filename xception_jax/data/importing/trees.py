@@ -171,6 +171,11 @@ def _add(content: _Content, member: Member, path: Path) -> None:
     place = _place(member.name)
     if place is None or (place.split == "test" and place.label is None):
         return
+    try:
+        member.name.encode()
+    except UnicodeEncodeError as error:  # TFDS keeps the names of classes and of images
+        reason = f"holds {member.name!r}, a name that is not in UTF-8"
+        raise InputError(FIELD, str(path), reason) from error
     key = (place.label or "", place.file)
     places = content.places.setdefault(place.split, set())
     if key in places:
