@@ -209,6 +209,16 @@ def test_progress_and_notes_are_given(rng, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["fashion_mnist_mini", "fashion_mnist_mosaic", "digits", "folder"])
+def test_a_set_that_is_not_imported_says_so(name, call, tmp_path):
+    code, out, err = call("data", "prepare", name, "--from", tmp_path)
+    assert (code, out) == (2, "")
+    start = f"xception-jax: --from='{tmp_path}': is for sets that are imported, not for {name}: "
+    assert err.startswith(start)
+    if name != "fashion_mnist_mini":
+        assert call("data", "prepare", name) == (0, f"{name} needs no preparation\n", "")
+
+
 def test_a_set_that_is_prepared_is_said_not_to_be_imported_again(rng, tmp_path):
     notes: list[str] = []
     write_idx(tmp_path / "a", rng, 20, 10)

@@ -51,7 +51,8 @@ def prepare_set(
 
     with _progress() as report:
         path = prepare(name, directory, from_path, report=report, note=warn)
-    console.print(f"{name} is ready in {path}")
+    state = "needs no preparation" if path is None else f"is ready in {path}"
+    console.print(f"{name} {state}")
     return 0
 
 

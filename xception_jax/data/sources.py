@@ -148,9 +148,12 @@ def prepare(
         The directory of the prepared data set; None if it needs no preparation.
 
     Raises:
-        InputError: the data set is unknown, files are missing or damaged, or a package that is
-            needed to prepare it is not installed.
+        InputError: the data set is unknown or not one to import from files, files are missing or
+            damaged, or a package that is needed to prepare it is not installed.
     """
+    if from_path is not None and name in (shipped.NAME, *_NEEDS_NO_PREPARATION):
+        reason = f"is for sets that are imported, not for {name}: {_ORIGINS[name]}"
+        raise InputError("--from", from_path, reason)
     if name in _NEEDS_NO_PREPARATION:
         return None
     if directory is not None:
