@@ -198,15 +198,27 @@ def test_importing_needs_no_tensorflow(rng, tmp_path, monkeypatch):
     assert not listed["tiny_imagenet"].prepared
 
 
-def test_progress_and_notes_are_given(rng, tmp_path):
+def test_progress_and_notes_are_given(rng, tmp_path, monkeypatch):
     write(tmp_path, {"cifar-10-binary.tar.gz": tar(fabricate.cifar("cifar10", "binary", rng)[0])})
     reports: list[str] = []
     notes: list[str] = []
     prepare("cifar10", str(tmp_path / "p"), str(tmp_path), report=reports.append, note=notes.append)
     assert "train: 300 of 300 images read" in reports
     assert notes == [
-        "cifar-10-binary.tar.gz is not the published file, whose size is 170,052,171 bytes"
+        "cifar-10-binary.tar.gz is not the published file, whose size is 170,052,171 bytes",
+        "the train split has 300 images; that of the published set has 50,000",
+        "the test split has 60 images; that of the published set has 10,000",
     ]
+    known = {"train": (300,), "test": (59, 61)}
+    monkeypatch.setitem(published.EXAMPLES, "cifar10", known)
+    write(tmp_path / "unpacked", fabricate.cifar("cifar10", "binary", rng)[0])
+    notes.clear()
+    prepare("cifar10", str(tmp_path / "q"), str(tmp_path / "unpacked"), note=notes.append)
+    assert notes == ["the test split has 60 images; that of the published set has 59 or 61"]
+
+
+def test_the_published_numbers_of_images_are_known_for_every_set():
+    assert published.EXAMPLES.keys() == IMPORTABLE.keys()
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist_mini", "fashion_mnist_mosaic", "digits", "folder"])
@@ -238,6 +250,7 @@ def test_a_file_of_the_published_size_must_be_the_published_one(rng, tmp_path, m
     for digest in (hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest()):
         known = {"cifar-10-binary.tar.gz": published.Published(len(content), digest)}
         monkeypatch.setitem(published.PUBLISHED, "cifar10", known)
+        monkeypatch.setitem(published.EXAMPLES, "cifar10", {})
         notes: list[str] = []
         prepare("cifar10", str(tmp_path / digest), str(tmp_path), note=notes.append)
         assert notes == []

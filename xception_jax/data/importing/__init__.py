@@ -13,7 +13,7 @@ from xception_jax.data import shipped
 from xception_jax.data.idx import find_idx, read_labelled_images
 from xception_jax.data.importing.archives import FIELD
 from xception_jax.data.importing.cifar import read_cifar
-from xception_jax.data.importing.published import Report, check
+from xception_jax.data.importing.published import Report, check, check_counts
 from xception_jax.data.importing.svhn import read_svhn
 from xception_jax.data.importing.trees import read_tree
 from xception_jax.data.storing import ArraySet, Description, EncodedSet
@@ -99,6 +99,12 @@ def import_set(name: str, path: Path, report: Report, note: Report) -> ArraySet 
     Raises:
         InputError: files are missing, damaged or not to be trusted.
     """
+    content = _read(name, path, report, note)
+    check_counts(name, content.counts, note)
+    return content
+
+
+def _read(name: str, path: Path, report: Report, note: Report) -> ArraySet | EncodedSet:
     homepage, licence = IMPORTABLE[name].homepage, IMPORTABLE[name].licence
     text = f"{name}, imported from {IMPORTABLE[name].files}."
     if name in _TREES:

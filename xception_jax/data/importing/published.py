@@ -1,7 +1,7 @@
-"""Checksums of the archives as their authors publish them, and the check of a copy against them."""
+"""Checksums and sizes of the sets as their authors publish them, and the check of a copy."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +106,39 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         ),
     },
 }
+
+_OF_MNIST: dict[str, tuple[int, ...]] = {"train": (60_000,), "test": (10_000,)}
+_OF_NIST: dict[str, tuple[int, ...]] = {"train": (697_932,), "test": (116_323,)}
+# Numbers of images of each split, those of TFDS's catalogue and of the sets' own pages. Imagenette
+# has two versions, which divide the same images.
+EXAMPLES: dict[str, dict[str, tuple[int, ...]]] = {
+    "cifar10": {"train": (50_000,), "test": (10_000,)},
+    "cifar100": {"train": (50_000,), "test": (10_000,)},
+    "svhn_cropped": {"train": (73_257,), "test": (26_032,), "extra": (531_131,)},
+    "mnist": _OF_MNIST,
+    "fashion_mnist": _OF_MNIST,
+    "kmnist": _OF_MNIST,
+    "emnist_balanced": {"train": (112_800,), "test": (18_800,)},
+    "emnist_bymerge": _OF_NIST,
+    "emnist_byclass": _OF_NIST,
+    "emnist_letters": {"train": (124_800,), "test": (20_800,)},
+    "emnist_digits": {"train": (240_000,), "test": (40_000,)},
+    "emnist_mnist": _OF_MNIST,
+    "imagenette": {"train": (9_469, 12_894), "validation": (3_925, 500)},
+    "tiny_imagenet": {"train": (100_000,), "validation": (10_000,)},
+    "imagenet2012": {"train": (1_281_167,), "validation": (50_000,)},
+}
+
+
+def check_counts(name: str, counts: Mapping[str, int], note: Report) -> None:
+    """Notes each split that has another number of images than the published set.
+
+    So a file that is cut is noticed also where it lies in a folder, whose files have no checksums.
+    """
+    for split, published in EXAMPLES[name].items():
+        if (count := counts.get(split)) is not None and count not in published:
+            whole = " or ".join(f"{number:,}" for number in published)
+            note(f"the {split} split has {count:,} images; that of the published set has {whole}")
 
 
 def check(name: str, path: Path, report: Report, note: Report) -> None:
