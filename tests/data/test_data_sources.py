@@ -356,6 +356,9 @@ def test_bad_folders_are_named(tmp_path: Path, rng: np.random.Generator) -> None
     write_folder(tmp_path / "images", rng, {"train": 4, "val": 1})
     with pytest.raises(InputError, match=r"no such folder; nearest valid value: '.*/images'"):
         load("folder", directory=str(tmp_path / "imges"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file': is no folder, but a file"):
+        load("folder", directory=str(tmp_path / "file"))
     with pytest.raises(InputError, match="no folder named train"):
         load("folder", directory=str(tmp_path / "images" / "train"))
     (tmp_path / "images" / "val" / "bees").mkdir()
@@ -365,6 +368,22 @@ def test_bad_folders_are_named(tmp_path: Path, rng: np.random.Generator) -> None
     for name in ("__MACOSX", "#recycle", "@eaDir", "lost+found", ".Trashes"):
         (tmp_path / "images" / "train" / name).mkdir()
     assert load("folder", directory=str(tmp_path / "images")).class_names == ("ant", "bee", "cat")
+    for path in (tmp_path / "images" / "val").glob("*/*"):
+        path.unlink()
+    with pytest.raises(InputError, match="its validation split is empty"):
+        load("folder", directory=str(tmp_path / "images"))
     (tmp_path / "images" / "train" / "dog").mkdir()
     with pytest.raises(InputError, match=r"train/dog': holds no images"):
         load("folder", directory=str(tmp_path / "images"))
+
+
+def test_class_names_that_look_the_same_are_told_apart(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """As macOS changes the names of one of two copies."""
+    write_folder(tmp_path, rng, {"train": 1, "test": 1})
+    (tmp_path / "train" / "ant").rename(tmp_path / "train" / "e\u0301")
+    (tmp_path / "test" / "ant").rename(tmp_path / "test" / "\xe9")
+    reason = r"does not have: '\\xe9' and 'e\\u0301' look the same and differ in their Unicode"
+    with pytest.raises(InputError, match=reason):
+        load("folder", directory=str(tmp_path))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ def _read(root: Path, directory: str) -> tuple[tuple[str, ...], dict[str, Record
     if not is_folder(root):
         similar = nearest_name(root.name, _folders(root.parent)) if is_folder(root.parent) else None
         nearest = None if similar is None else str(root.parent / similar)
-        raise InputError("data.directory", directory, "no such folder", nearest)
+        reason = "is no folder, but a file" if root.exists() else "no such folder"
+        raise InputError("data.directory", directory, reason, nearest)
     if not is_folder(root / "train"):
         reason = "has no folder named train (expected train/<class>/*.jpg)"
         raise InputError("data.directory", directory, reason)
@@ -99,7 +101,11 @@ def _read_split(root: Path, class_names: tuple[str, ...]) -> FolderRecords:
     for name in _folders(root):
         if name not in class_names:
             reason = "is a class that train does not have"
-            nearest = nearest_name(name, class_names)
+            nearest = None
+            if (twin := twin_in_unicode(name, class_names)) is None:
+                nearest = nearest_name(name, class_names)
+            else:
+                reason += f": {unlike_twins(name, twin)}"
             raise InputError("data.directory", str(root / name), reason, nearest)
         with os.scandir(root / name) as entries:
             files = sorted(e.path for e in entries if is_image(e.name))
@@ -113,6 +119,19 @@ def _read_split(root: Path, class_names: tuple[str, ...]) -> FolderRecords:
 def is_image(name: str) -> bool:
     """Whether a file is an image, by its name; systems leave hidden files such as `._a.jpg`."""
     return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+
+
+def twin_in_unicode(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that differs from a name in Unicode's normalization alone, as macOS changes it."""
+    form = unicodedata.normalize("NFC", name)
+    same = (choice for choice in choices if unicodedata.normalize("NFC", choice) == form)
+    return next(same, None)
+
+
+def unlike_twins(name: str, twin: str) -> str:
+    """What to do about two names that cannot be told apart by sight."""
+    differ = "look the same and differ in their Unicode normalization; rename one of them"
+    return f"{name!a} and {twin!a} {differ}"
 
 
 def is_hidden(parts: Iterable[str]) -> bool:

@@ -279,7 +279,8 @@ def assign_splits(
         if records is not None:
             splits[split_name] = split(records, np.arange(len(records)))
             if len(records) == 0:
-                raise InputError("data.name", name, f"its {split_name} split is empty")
+                stored = "test" if split_name in parts else "validation"
+                raise InputError("data.name", name, f"its {stored} split is empty")
     by_seed = ("train", *(split_name for split_name in missing if split_name != "test"))
     drawn = by_seed if split_seed is not None else ()
     return Source(name, class_names, channels, splits, class_frequencies, notes, drawn, licence)

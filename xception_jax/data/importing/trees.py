@@ -13,7 +13,7 @@ from functools import partial
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from xception_jax.data.folder import is_image
+from xception_jax.data.folder import is_image, twin_in_unicode, unlike_twins
 from xception_jax.data.importing.archives import FIELD, Member, members, members_of_tar
 from xception_jax.data.importing.published import PUBLISHED, Report, check
 from xception_jax.data.storing import StoredExample
@@ -198,7 +198,9 @@ def _require_classes(content: _Content, names: tuple[str, ...], path: Path) -> N
             raise InputError(FIELD, str(path), reason)
         if known not in names:
             reason = f"holds {file} of the class {known!r}, which train does not have"
-            raise InputError(FIELD, str(path), reason, nearest_name(known, names))
+            if (twin := twin_in_unicode(known, names)) is None:
+                raise InputError(FIELD, str(path), reason, nearest_name(known, names))
+            raise InputError(FIELD, str(path), f"{reason}: {unlike_twins(known, twin)}")
 
 
 def _read(
