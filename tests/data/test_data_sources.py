@@ -387,3 +387,24 @@ def test_class_names_that_look_the_same_are_told_apart(
     reason = r"does not have: '\\xe9' and 'e\\u0301' look the same and differ in their Unicode"
     with pytest.raises(InputError, match=reason):
         load("folder", directory=str(tmp_path))
+
+
+def test_files_of_a_folder_that_are_not_read_are_counted(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    write_folder(tmp_path, rng, {"train": 3, "val": 1})
+    assert load("folder", directory=str(tmp_path)).notes == ()
+    below = tmp_path / "train" / "cat" / "more" / "still"
+    below.mkdir(parents=True)
+    for name in ("x.jpg", "../y.jpg", "../.DS_Store", "../../._z.jpg", "../../Thumbs.db"):
+        (below / name).write_bytes(b"")
+    for name in ("a.jfif", "b.JFIF", "c.heic", "d.\x1b[31m", "e"):
+        (tmp_path / "train" / "ant" / name).write_bytes(b"")
+    (tmp_path / "val" / "bee" / "a.avif").write_bytes(b"")
+    source = load("folder", directory=str(tmp_path))
+    assert source.notes == (
+        "files of train that are not read: 2 in subfolders of classes and 5 with other suffixes "
+        "(.jfif, none, .heic)",
+        "files of val that are not read: 1 with other suffixes (.avif)",
+    )
+    assert sum(map(len, source.splits.values())) == 12

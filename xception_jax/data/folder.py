@@ -2,9 +2,11 @@
 
 import errno
 import os
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,16 @@ from xception_jax.data.splits import Label, Records
 from xception_jax.errors import InputError, nearest_name
 
 _SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
-# Folders that operating systems and their disks leave beside one's own.
+# Folders and files that operating systems and their disks leave beside one's own.
 _SYSTEM = (
     *("__MACOSX", "Network Trash Folder", "Temporary Items"),
     *("$RECYCLE.BIN", "RECYCLER", "System Volume Information"),
+    *("Thumbs.db", "desktop.ini"),
     *("lost+found", "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot"),
 )
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_SHORT_SUFFIX = re.compile(r"\.\w{1,8}", re.ASCII)
+_MOST_SUFFIXES = 4  # that a note names
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,38 @@ class FolderRecords:
             yield os.path.basename(path), _size(path), b""  # noqa: PTH119 - see `_size`
 
 
-def read_folder(directory: str | None) -> tuple[tuple[str, ...], dict[str, Records]]:
+@dataclass
+class _Unread:
+    """The files of a split that are not read.
+
+    Attributes:
+        nested: number of those that lie in a folder in the folder of a class.
+        suffixes: number of those that lie in the folder of a class, by the ending of their names.
+    """
+
+    nested: int = 0
+    suffixes: Counter[str] = field(default_factory=Counter)
+
+    def note(self, split: str) -> str | None:
+        """A sentence that counts them; None where there are none."""
+        counts = [f"{self.nested:,} in subfolders of classes"] if self.nested else []
+        if self.suffixes:
+            common = sorted(self.suffixes, key=lambda suffix: (-self.suffixes[suffix], suffix))
+            named = ", ".join(common[:_MOST_SUFFIXES])
+            counts.append(f"{self.suffixes.total():,} with other suffixes ({named})")
+        return f"files of {split} that are not read: {' and '.join(counts)}" if counts else None
+
+
+def read_folder(
+    directory: str | None,
+) -> tuple[tuple[str, ...], dict[str, Records], tuple[str, ...]]:
     """Reads which classes and images an image folder holds.
 
     Files are ordered by class and name, whatever the order of the file system.
 
     Returns:
-        The class names, sorted, and the records of each split in the folder.
+        The class names, sorted, the records of each split in the folder, and a sentence for each
+        split with files that are not read.
 
     Raises:
         InputError: the folder or its `train` does not exist or cannot be read, a class has no
@@ -71,7 +101,9 @@ def read_folder(directory: str | None) -> tuple[tuple[str, ...], dict[str, Recor
         return _read(root, directory)
 
 
-def _read(root: Path, directory: str) -> tuple[tuple[str, ...], dict[str, Records]]:
+def _read(
+    root: Path, directory: str
+) -> tuple[tuple[str, ...], dict[str, Records], tuple[str, ...]]:
     if not is_folder(root):
         similar = nearest_name(root.name, _folders(root.parent)) if is_folder(root.parent) else None
         nearest = None if similar is None else str(root.parent / similar)
@@ -85,17 +117,20 @@ def _read(root: Path, directory: str) -> tuple[tuple[str, ...], dict[str, Record
         reason = f"train holds {len(class_names)} folders, one per class; at least two are needed"
         raise InputError("data.directory", directory, reason)
     parts: dict[str, Records] = {}
+    notes = []
     for split, names in _SPLITS.items():
         present = [name for name in names if is_folder(root / name)]
         if len(present) > 1:
             reason = f"holds {' and '.join(present)}, which mean the same"
             raise InputError("data.directory", directory, reason)
         if present:
-            parts[split] = _read_split(root / present[0], class_names)
-    return class_names, parts
+            unread = _Unread()
+            parts[split] = _read_split(root / present[0], class_names, unread)
+            notes.append(unread.note(present[0]))
+    return class_names, parts, tuple(filter(None, notes))
 
 
-def _read_split(root: Path, class_names: tuple[str, ...]) -> FolderRecords:
+def _read_split(root: Path, class_names: tuple[str, ...], unread: _Unread) -> FolderRecords:
     paths: list[str] = []
     labels: list[int] = []
     for name in _folders(root):
@@ -107,13 +142,31 @@ def _read_split(root: Path, class_names: tuple[str, ...]) -> FolderRecords:
             else:
                 reason += f": {unlike_twins(name, twin)}"
             raise InputError("data.directory", str(root / name), reason, nearest)
-        with os.scandir(root / name) as entries:
-            files = sorted(e.path for e in entries if is_image(e.name))
+        files = _images(root / name, unread)
         if not files and root.name == "train":
             raise InputError("data.directory", str(root / name), "holds no images")
         paths += files
         labels += [class_names.index(name)] * len(files)
     return FolderRecords(paths, labels)
+
+
+def _images(folder: Path, unread: _Unread) -> list[str]:
+    """The sorted paths of the images in the folder of a class; what else is there is counted."""
+    paths = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_image(entry.name):
+                paths.append(entry.path)
+            elif is_hidden([entry.name]):
+                continue
+            elif _leads_to_folder(entry):
+                for _, folders, files in os.walk(entry.path):
+                    folders[:] = [name for name in folders if not is_hidden([name])]
+                    unread.nested += sum(not is_hidden([name]) for name in files)
+            else:
+                suffix = Path(entry.name).suffix.lower()
+                unread.suffixes[suffix if _SHORT_SUFFIX.fullmatch(suffix) else "none"] += 1
+    return sorted(paths)
 
 
 def is_image(name: str) -> bool:

@@ -82,7 +82,7 @@ def load(
         _require_unset(name, keys)
     parts: dict[str, Records]
     if name == "folder":
-        class_names, parts = read_folder(directory)
+        class_names, parts, notes = read_folder(directory)
     elif name == mosaic.NAME:
         class_names, frequencies, parts = mosaic.read_mosaic()
         channels = 1
