@@ -52,10 +52,20 @@ def test_what_another_user_has_put_there_is_not_used(home, planted, monkeypatch,
     assert caplog.text.count("belongs to another user") == 1
 
 
-@pytest.mark.parametrize("obstacle", ["file", "no home"])
+@pytest.mark.parametrize("obstacle", ["file", "no home", "closed kernels"])
 def test_without_a_usable_home_the_process_goes_on(home, obstacle, monkeypatch, caplog):
     if obstacle == "file":
         (home / "xception_jax").touch()
+    elif obstacle == "closed kernels":  # root's, whom permissions do not stop: as another meets it
+        (home / "xception_jax" / "kernels").mkdir(parents=True)
+        scan = os.scandir
+
+        def closed(path):
+            if str(path).endswith("kernels"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", closed)
     else:
         monkeypatch.delenv("XDG_CACHE_HOME")
         monkeypatch.setattr(Path, "home", lambda: Path("/proc/nowhere"))

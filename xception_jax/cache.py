@@ -81,12 +81,16 @@ def distrust(directory: Path) -> str:
     The directory and all in it must belong to this user or root, and nobody else may write there.
 
     Raises:
-        OSError: the directory cannot be read.
+        OSError: the directory, or one in it, cannot be read.
     """
     trusted = (0, os.geteuid())
     # Below a directory that others cannot enter, permissions of theirs have no effect.
     is_open = bool(directory.stat().st_mode & _OTHERS_ENTER)
-    for folder, _, names in os.walk(directory):
+
+    def stop(error: OSError) -> None:  # by itself, `walk` passes over what it may not read
+        raise error
+
+    for folder, _, names in os.walk(directory, onerror=stop):
         for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - fast
             status = os.stat(path) if path == str(directory) else os.lstat(path)  # noqa: PTH116
             if status.st_uid not in trusted:
