@@ -94,12 +94,16 @@ def test_a_run_does_not_go_on_with_other_data(call, folders, shrunk_words, tmp_p
 
     assert train(folders[0])[0] == 0
     whole = (home / "metrics.jsonl").read_bytes()
-    edit_run(home, lambda record: record.update(status="running", result=None))  # as a kill does
-    code, _, err = train(folders[1])
-    assert (code, err.count("\n")) == (2, 1)
-    assert f"data.directory='{folders[1]}'" in err
-    assert "the train split is not the one that the run began with, says its run.json: other" in err
-    assert json.loads((home / "run.json").read_text())["status"] == "running"
+    for status in ("done", "running"):  # ended, and as a kill leaves it
+        edit_run(home, lambda record, status=status: record.update(status=status))
+        code, out, err = train(folders[1])
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"data.directory='{folders[1]}'" in err
+        assert "the train split is not the one that the run began with, says its run.json" in err
+        assert json.loads((home / "run.json").read_text())["status"] == status
+        code, out, err = train(tmp_path / "nowhere")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"data.directory='{tmp_path / 'nowhere'}'" in err
     copy = shutil.copytree(folders[0], tmp_path / "copy")  # the same data, elsewhere
     assert train(copy)[0] == 0
     assert (home / "metrics.jsonl").read_bytes() == whole
@@ -115,10 +119,11 @@ def test_a_sweep_does_not_go_on_with_other_data(call, folders, shrunk_words, tmp
 
     assert sweep(folders[0])[0] == 0
     (run,) = home.glob("runs/*")
-    edit_run(run, lambda record: record.update(status="failed", result=None))
-    code, _, err = sweep(folders[1])
-    assert (code, err.count("\n")) == (2, 1)
-    assert "the train split is not the one that the run began with" in err
+    for status in ("done", "failed"):
+        edit_run(run, lambda record, status=status: record.update(status=status))
+        code, _, err = sweep(folders[1])
+        assert (code, err.count("\n")) == (2, 1)
+        assert "the train split is not the one that the run began with" in err
 
 
 def test_a_sweep_does_not_go_on_with_other_weights(call, shrunk_words, tmp_path) -> None:

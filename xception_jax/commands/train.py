@@ -1,6 +1,6 @@
 """`train`: train one run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,10 +82,12 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
 
     hosts.broadcast_from_leader(lambda: require_same_run(workdir, settings))
     output = console if hosts.is_leader() else nowhere
-    if hosts.broadcast_from_leader(lambda: read_run(workdir)["status"] in ENDED):
+    recorded = hosts.broadcast_from_leader(lambda: read_run(workdir))
+    notes = _data_notes(settings, recorded)
+    if recorded["status"] in ENDED:
         output.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
     else:
-        for note in hosts.all_or_raise(lambda: _data_notes(settings)):
+        for note in notes:
             output.print(f"data: {note}")
     run = PlannedRun(name, settings.seed, settings)
     try:
@@ -118,11 +120,23 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
     return 0
 
 
-def _data_notes(settings: "Config") -> tuple[str, ...]:
-    """What people should know of the run's data before it trains."""
+def _data_notes(settings: "Config", recorded: Mapping[str, Any]) -> tuple[str, ...]:
+    """What people should know of the run's data before it trains.
+
+    Args:
+        settings: config of the run.
+        recorded: content of its `run.json`.
+
+    Raises:
+        InputError: the data cannot be opened, or the run has begun, or even ended, with others: its
+            id does not say which, and its result must not be taken for one of theirs.
+    """
+    from xception_jax.runtime import hosts
+    from xception_jax.training.same_data import require_same_data
     from xception_jax.training.setup import open_data
 
-    with closing(open_data(settings)) as pipeline:
+    with closing(hosts.all_or_raise(lambda: open_data(settings))) as pipeline:
+        require_same_data([settings], [recorded], [pipeline])
         return pipeline.fingerprint().notes
 
 

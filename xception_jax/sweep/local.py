@@ -122,7 +122,8 @@ def check_tuning(runs: Sequence[TuningRun]) -> dict[str, int]:
 def require_begun_data(directory: Path, runs: Sequence[PlannedRun]) -> None:
     """Checks that runs that have begun, and not ended, have the data and weights they began with.
 
-    One new run of each arm is checked against its initial weights.
+    Of the runs that have ended one of each arm is checked, and that for its data alone. One new run
+    of each arm is checked against its initial weights.
 
     Args:
         directory: directory of the sweep.
@@ -131,16 +132,18 @@ def require_begun_data(directory: Path, runs: Sequence[PlannedRun]) -> None:
     Raises:
         InputError: a split or the weights are others; or the record of a run is damaged.
     """
-    arms: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for run in sorted(runs, key=lambda run: run.arm):  # the runs of an arm share a data set
         record = files.read_run(directory / run.directory)
-        has_begun = "data" in record
-        is_first = run.config.train.initial_weights is not None and run.arm not in arms
-        if not _ended(record) and (has_begun or is_first):
-            arms |= set() if has_begun else {run.arm}
+        kind = "ended" if _ended(record) else "begun" if "data" in record else "new"
+        is_first = (run.arm, kind) not in seen
+        seen.add((run.arm, kind))
+        has_weights = run.config.train.initial_weights is not None
+        if kind == "begun" or (is_first and (kind == "ended" or has_weights)):
             with closing(open_data(run.config)) as pipeline:
                 require_same_data([run.config], [record], [pipeline])
-                read_initial_weights([run.config], pipeline.info, [record])
+                if kind != "ended":
+                    read_initial_weights([run.config], pipeline.info, [record])
 
 
 def run_missing(

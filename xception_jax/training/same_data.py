@@ -1,4 +1,4 @@
-"""The check that a run goes on with the data that it began with."""
+"""The check that a run goes on, or has ended, with the data that it began with."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.errors import InputError
-from xception_jax.records import ENDED, data_differences
+from xception_jax.records import data_differences
 from xception_jax.runtime import hosts
 
 
@@ -19,7 +19,7 @@ def require_same_data(
 
     Args:
         configs: configs of the runs.
-        records: content of the `run.json` of each; one that recorded no data, or has ended, passes.
+        records: content of the `run.json` of each; one that recorded no data passes.
         pipelines: the data of each as it is now.
 
     Raises:
@@ -29,7 +29,7 @@ def require_same_data(
     def compare_with_records() -> None:
         for config, record, pipeline in zip(configs, records, pipelines, strict=True):
             recorded = record.get("data")
-            if isinstance(recorded, Mapping) and record.get("status") not in ENDED:
+            if isinstance(recorded, Mapping):
                 _require_alike(config, recorded, pipeline, "the run began with, says its run.json")
 
     hosts.all_or_raise(compare_with_records)
