@@ -151,9 +151,15 @@ def inside(directory: Path, name: str) -> Path:
         name: relative path in it.
 
     Raises:
-        InputError: by a link in the directory, the path leads out of it.
+        InputError: by a link in the directory, the path leads out of it or back to itself.
     """
     path = directory / name
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            reason = "is a link that leads back to itself; remove the link"
+            raise InputError("directory", str(path), reason) from error
     target = path.resolve()
     if not target.is_relative_to(directory.resolve()):
         reason = f"leads out of {directory} to {target} by a link; remove the link"

@@ -16,11 +16,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.shrunk import CONFIG as MINI
+from xception_jax.config import load_config, resolve
 from xception_jax.errors import InputError
 from xception_jax.lock import locked
 from xception_jax.records import CONFIG, LOCK, METRICS_LOG, PAIRING, PREDICTIONS, RUN, SWEEP
 from xception_jax.regular_files import inside, read_regular, write_regular
-from xception_jax.report.writing import _data_files
+from xception_jax.report.writing import _data_files, write_report
+from xception_jax.runtime.run_directory import claim
 from xception_jax.statistics.predictions import read_predictions
 
 MEMORY = 6 << 30  # bytes of address space; a report needs less than two
@@ -117,6 +120,24 @@ def test_a_workdir_may_be_a_link_and_so_may_what_stays_in_it(tmp_path):
     (tmp_path / "disk" / "out").symlink_to("..")
     with pytest.raises(InputError, match="by a link"):
         inside(tmp_path / "work", "out/other")
+
+
+def test_a_report_is_not_begun_that_a_link_to_itself_would_lose(finished_sweep, monkeypatch):
+    monkeypatch.setattr("xception_jax.report.writing.evaluate", None)  # fails where it is called
+    (finished_sweep.directory / "report").symlink_to("report")
+    with pytest.raises(InputError, match=r"directory='.*/report': .* leads back to itself"):
+        write_report(finished_sweep.directory)
+
+
+@pytest.mark.parametrize("target", ["itself", "elsewhere"])
+@pytest.mark.parametrize("name", ["checkpoints", "metrics.jsonl"])
+def test_no_run_begins_whose_files_would_go_elsewhere(tmp_path, name, target):
+    home = tmp_path / "run"
+    home.mkdir()
+    (home / name).symlink_to(name if target == "itself" else tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"directory='{home / name}': lead|is a link that lead"):
+        claim(home, resolve(load_config(MINI)))
+    assert [path.name for path in home.iterdir()] == [name]
 
 
 def test_a_file_larger_than_the_limit_is_an_error_of_the_system(tmp_path):

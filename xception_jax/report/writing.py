@@ -69,6 +69,7 @@ def write_report(
 
     directory = Path(directory)
     sweep = read_directory(directory)
+    target = inside(directory, REPORT)
     evaluation = evaluate(sweep)
     summary, findings, verdicts = evaluation.summary, evaluation.findings, evaluation.verdicts
     figures, files = _draw(sweep, verdicts)
@@ -90,7 +91,6 @@ def write_report(
     contents["verdicts.json"] = evaluation.verdicts_file()
     contents["checklist.md"] = evaluation.checklist_file()
     contents["index.html"] = page.encode()
-    target = inside(directory, REPORT)
     return ReportResult(
         page=target / "index.html",
         paths=place_files(target, contents, field=REPORT),

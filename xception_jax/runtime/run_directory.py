@@ -23,8 +23,8 @@ from xception_jax.config import Config, canonical_json, flatten, read_json, reso
 from xception_jax.config.schema import SETTINGS
 from xception_jax.errors import InputError
 from xception_jax.json_values import as_real
-from xception_jax.records import CONFIG, FAILURE, RUN, STATUSES, SWEEP
-from xception_jax.regular_files import NO_SPACE, read_regular, write_regular
+from xception_jax.records import CHECKPOINTS, CONFIG, FAILURE, METRICS_LOG, RUN, STATUSES, SWEEP
+from xception_jax.regular_files import NO_SPACE, inside, read_regular, write_regular
 from xception_jax.runtime.source_code import commit, describe_code, uncommitted_changes
 
 _LARGEST_PATCH = 2**20  # bytes; of a larger one only the digest is kept
@@ -154,10 +154,13 @@ def claim(directory: Path, config: Config) -> None:
     """Creates the directory of the run that `config` describes and writes its `config.json`.
 
     Raises:
-        InputError: the directory holds something else, or cannot be written.
+        InputError: the directory holds something else, or cannot be written; or what the run writes
+            into it would go elsewhere by a link.
         OSError: the disk is full.
     """
     require_same_run(directory, config)
+    for name in (CHECKPOINTS, METRICS_LOG):  # other files are replaced, links or not
+        inside(directory, name)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_whole(directory / CONFIG, canonical_json(config))
