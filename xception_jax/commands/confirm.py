@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from xception_jax.commands.console import Workdir, console
+from xception_jax.commands.console import Workdir, console, directory_argument
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.sweep import run_sweep
 from xception_jax.commands.sweep_options import (
@@ -22,7 +20,7 @@ from xception_jax.remote import require_local
 
 
 def confirm(
-    directory: Annotated[Path, typer.Argument(help="The directory of the sweep to repeat.")],
+    directory: Annotated[Path, directory_argument("The directory of the sweep to repeat.")],
     workdir: Workdir,
     *,
     packing: Packing = "auto",

@@ -2,10 +2,12 @@
 
 import shlex
 import sys
+import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -15,8 +17,6 @@ from xception_jax.errors import InputError
 T = TypeVar("T")
 
 console, errors, nowhere = open_console(), open_console(stderr=True), open_console(quiet=True)
-
-Directory = Annotated[Path, typer.Argument(help="The directory of a sweep or a run.")]
 
 
 class RefusedOptionError(Exception):
@@ -37,17 +37,32 @@ def option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def directory_parser(option: str) -> Callable[[str], Path]:
-    """What makes a path of the value of an option, which must not be empty."""
+    """What makes a path of the value of an option, which must be a name that can be written."""
 
     @option_parser
     def parse(text: str) -> Path:
         if not text:  # an unset shell variable would scatter files over the current directory
             raise InputError(option, text, "names no directory", ".")
+        whole = text
+        with suppress(OSError):  # the current directory is gone
+            whole = str(Path(text).absolute())
+        # Records and pages hold the path, and W&B and Orbax are given it.
+        if not _is_utf8(whole):
+            raise InputError(option, whole, "is not UTF-8, which records of it need; rename it")
+        if any(unicodedata.category(character) == "Cc" for character in whole):
+            raise InputError(option, whole, "has control characters; rename it")
         return Path(text)
 
     return parse
 
 
+def directory_argument(about: str) -> Any:
+    """The argument of a command that names a directory, with its line of help."""
+    parser = directory_parser("directory")
+    return typer.Argument(parser=parser, metavar="directory", help=about)
+
+
+Directory = Annotated[Path, directory_argument("The directory of a sweep or a run.")]
 Workdir = Annotated[
     Path,
     typer.Option(
@@ -69,6 +84,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Settings to override, as key=value; --settings lists them."),
 ]
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _list_settings(asked: bool) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xception_jax.commands.console import Overrides, console
+from xception_jax.commands.console import Overrides, console, directory_argument
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError
 from xception_jax.regular_files import FILE, kind_of
@@ -14,7 +14,7 @@ from xception_jax.remote import copied
 
 
 def evaluate(
-    directory: Annotated[Path, typer.Argument(help="Directory of a run, or of converted weights.")],
+    directory: Annotated[Path, directory_argument("Directory of a run, or of converted weights.")],
     overrides: Overrides = None,
     *,
     config: Annotated[
