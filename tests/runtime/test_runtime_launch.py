@@ -46,6 +46,7 @@ def test_processes_that_were_started_together_are_several(environment, processes
         (JOB | TASK | {"SLURM_STEP_NUM_TASKS": "4"}, "srun did not start it"),
         (JOB | TASK | STEP | {"SLURM_STEP_ID": "4294967290"}, "srun did not start it"),  # a shell
         (JOB | TASK | STEP | {"SLURM_STEP_ID": "4294967291"}, "srun did not start it"),  # a script
+        (JOB | TASK | STEP | {"SLURM_STEP_ID": "9" * 5000}, "srun did not start it"),
         (JOB | STEP, "srun did not start it"),
         (JOB | TASK | STEP | {"SLURM_PTY_PORT": "4000", "SLURM_TASK_PID": "99"}, "by hand"),
         ({name: MPI[name] for name in ("OMPI_COMM_WORLD_SIZE",)}, "OMPI_COMM_WORLD_RANK"),
@@ -68,6 +69,7 @@ def test_variables_of_several_do_not_make_a_process_one_of_them(environment, why
         JOB | TASK | STEP | {"SLURM_STEP_NUM_TASKS": "1"},
         {"SLURM_NTASKS": "1", "OMPI_COMM_WORLD_SIZE": "1", "TPU_WORKER_HOSTNAMES": "localhost"},
         {"SLURM_NTASKS": "many", "OMPI_COMM_WORLD_SIZE": "", "TPU_WORKER_HOSTNAMES": ""},
+        {"SLURM_NTASKS": "9" * 5000, "OMPI_COMM_WORLD_SIZE": "9" * 5000},
     ],
 )
 def test_nothing_is_said_where_nothing_names_several(environment):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0  # steps of a batch script, an interactive shell and the like
+_MOST_DIGITS = 20  # of a number of 64 bits; Python refuses those of thousands
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ def _slurm(environment: Mapping[str, str], pid: int) -> Launch | None:
         return None
     step, task = environment.get("SLURM_STEP_ID", ""), environment.get("SLURM_TASK_PID")
     alone = None
-    if not (step.isdecimal() and int(step) < _FIRST_SPECIAL_STEP and "SLURM_PROCID" in environment):
+    number = _number(step)
+    is_step = number is not None and number < _FIRST_SPECIAL_STEP
+    if not (is_step and "SLURM_PROCID" in environment):
         alone = "srun did not start it; srun starts all"
     elif "SLURM_PTY_PORT" in environment and task != str(pid):
         alone = "it was started by hand, in a shell that srun --pty started; srun starts all"
-    return Launch(f"Slurm ({name}={environment[name]})", _number(environment[name]), alone)
+    return Launch(f"Slurm ({name}={environment[name]})", _processes(environment[name]), alone)
 
 
 def _open_mpi(environment: Mapping[str, str]) -> Launch | None:
@@ -59,7 +62,7 @@ def _open_mpi(environment: Mapping[str, str]) -> Launch | None:
     read = "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_MCA_orte_hnp_uri"
     missing = next((variable for variable in read if variable not in environment), None)
     alone = missing and f"{missing} is not set; --coordinator, --processes and --process-id join it"
-    return Launch(f"Open MPI ({name}={environment[name]})", _number(environment[name]), alone)
+    return Launch(f"Open MPI ({name}={environment[name]})", _processes(environment[name]), alone)
 
 
 def _tpu_pod(environment: Mapping[str, str], has_tpu: bool) -> Launch | None:
@@ -76,6 +79,11 @@ def _tpu_pod(environment: Mapping[str, str], has_tpu: bool) -> Launch | None:
     return Launch(f"a TPU pod ({name}={environment[name]})", len(hosts), alone)
 
 
-def _number(text: str) -> int:
-    """The number in a variable; 1 where it holds none."""
-    return int(text) if text.isdecimal() else 1
+def _processes(text: str) -> int:
+    """The number of processes in a variable; 1 where it holds none."""
+    return _number(text) or 1
+
+
+def _number(text: str) -> int | None:
+    """The number in a variable; None: it holds none, or one of more digits than any has."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
