@@ -27,6 +27,25 @@ def test_an_error_within_is_shown_as_ever(tmp_path):
     assert done.stderr.endswith("RuntimeError: of ours\n")
 
 
+def test_on_a_full_disk_the_rest_is_left_out_and_nobody_fails_of_it(tmp_path):
+    done = run_program("print_like_libraries", tmp_path, "full")
+    assert done.returncode == 0, done.stderr
+    incomplete = f"xception-jax: {tmp_path / NAME} is incomplete: File too large"
+    expected = ["before", incomplete, "of ours ± 1", "last words", "after", ""]
+    assert done.stderr.split("\n") == expected
+    assert (tmp_path / NAME).read_text() == "of a C++ library\nof a child\n"
+
+
+def test_where_no_library_says_anything_nothing_is_left(tmp_path):
+    (tmp_path / "kept").mkdir()
+    done = run_program("print_like_libraries", tmp_path / "kept" / "new" / "run", "silent")
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*")) == [tmp_path / "kept"]
+    (tmp_path / "kept" / NAME).touch()  # of another process that is not told
+    run_program("print_like_libraries", tmp_path / "kept", "silent")
+    assert (tmp_path / "kept" / NAME).exists()
+
+
 @pytest.mark.parametrize("obstacle", ["a directory", "a link"])
 def test_where_the_file_cannot_be_written_nothing_changes(tmp_path, obstacle):
     home = tmp_path / "run"

@@ -1,7 +1,12 @@
-"""Prints as libraries do, and as this program does, while the former is kept apart."""
+"""Prints as libraries do, and as this program does, while the former is kept apart.
+
+Its words are a directory and, if need be, what happens: "fail", "silent", or "full", a disk on
+which there is no more space.
+"""
 
 import logging
 import os
+import resource
 import subprocess
 import sys
 import warnings
@@ -21,14 +26,19 @@ class Unheard:
 
 if __name__ == "__main__":
     warn("before")
+    how = sys.argv[2:]
     with kept_apart(Path(sys.argv[1])):
+        if how == ["silent"]:
+            sys.exit()
         os.write(2, b"of a C++ library\n")
         subprocess.run(["sh", "-c", "echo of a child >&2"], check=True)
+        if how == ["full"]:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
         warnings.warn("of a Python package", stacklevel=1)
         logging.getLogger("asyncio").error("Task exception was never retrieved")
         unheard = Unheard()
         del unheard
-        if len(sys.argv) > 2:
+        if how == ["fail"]:
             raise RuntimeError("of ours")
         warn("of ours ± 1")
         last_words("last words")

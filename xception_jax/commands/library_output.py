@@ -10,11 +10,12 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from xception_jax.errors import last_words
 from xception_jax.regular_files import inside, open_regular
 
 NAME = "libraries.log"
@@ -29,10 +30,12 @@ def kept_apart(directory: Path) -> Iterator[None]:
 
     Args:
         directory: the directory of a run or a sweep; it is created. Where the file cannot be
-            written, everything stays as it is.
+            written, everything stays as it is. What was created and is empty at the end is removed:
+            input that is refused leaves nothing.
     """
-    log = _open(directory)
-    if log is None:
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    descriptor, is_new = _open(directory)
+    if descriptor is None:
         yield
         return
     before = sys.stderr, warnings.showwarning, sys.unraisablehook
@@ -40,12 +43,13 @@ def kept_apart(directory: Path) -> Iterator[None]:
     with os.fdopen(
         os.dup(2), "w", buffering=1, encoding=stream.encoding, errors=stream.errors
     ) as original:
-        os.dup2(log, 2)
-        os.close(log)
-        sys.stderr, warnings.showwarning = original, _show_in_log
-        sys.unraisablehook = _show_unraisable_in_log
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+        log = _Log(directory / NAME)
+        sys.stderr, warnings.showwarning = original, log.show_warning
+        sys.unraisablehook = log.show_unraisable
         orbax = logging.getLogger("asyncio")  # in whose name it leaves errors that it also raises
-        orbax.propagate, handler = False, _LogHandler()
+        orbax.propagate, handler = False, _LogHandler(log)
         orbax.addHandler(handler)
         try:
             yield
@@ -54,41 +58,77 @@ def kept_apart(directory: Path) -> Iterator[None]:
             orbax.propagate = True
             orbax.removeHandler(handler)
             original.flush()
+            is_empty = os.fstat(2).st_size == 0
             os.dup2(original.fileno(), 2)
             sys.stderr, warnings.showwarning, sys.unraisablehook = before
+            if is_new and is_empty:
+                _remove(directory / NAME, missing)
 
 
-def _open(directory: Path) -> int | None:
+def _open(directory: Path) -> tuple[int | None, bool]:
+    """The descriptor of the log, and whether there was none before; None: there can be none."""
     with suppress(Exception):
         if sys.stderr.fileno() != 2:  # it is not this process's own, as in tests
-            return None
+            return None, False
         directory.mkdir(parents=True, exist_ok=True)
         path = inside(directory, NAME)
         if path.exists() and path.stat().st_size > MOST:
             path.unlink()
-        return open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW)
-    return None
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with suppress(FileExistsError):
+            return open_regular(path, flags | os.O_EXCL), True
+        return open_regular(path, flags), False
+    return None, False
+
+
+def _remove(log: Path, directories: Iterable[Path]) -> None:
+    """Removes an empty log, and those of the directories, innermost first, that hold no more."""
+    with suppress(OSError):
+        log.unlink()
+        for directory in directories:
+            directory.rmdir()
+
+
+class _Log:
+    """Writes where libraries in C++ write.
+
+    On a full disk the rest is left out, and that is said once: whoever warns must not fail of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._is_whole = path, True
+
+    def write(self, text: str) -> None:
+        """Writes a text, or as much of it as there is space for."""
+        try:
+            os.write(2, text.encode(errors="replace"))
+        except OSError as error:
+            if self._is_whole:
+                self._is_whole = False
+                last_words(f"xception-jax: {self._path} is incomplete: {error.strerror}")
+
+    def show_warning(self, *warning: Any, **_: Any) -> None:
+        """Takes the place of `warnings.showwarning`, whose arguments it has."""
+        self.write(warnings.formatwarning(*warning[:4]))
+
+    def show_unraisable(self, unraisable: Any) -> None:
+        """Takes the place of `sys.unraisablehook`: TensorStore's threads have nobody to tell.
+
+        After a failed save, each of its files would give a traceback beside the line that says it.
+        """
+        trace = traceback.format_exception(
+            unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback
+        )
+        self.write("".join(trace))
 
 
 class _LogHandler(logging.Handler):
-    """Writes records where libraries in C++ write: into the log."""
+    """Writes records into the log."""
+
+    def __init__(self, log: _Log) -> None:
+        super().__init__()
+        self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record."""
-        os.write(2, f"{self.format(record)}\n".encode(errors="replace"))
-
-
-def _show_in_log(*warning: Any, **_: Any) -> None:
-    """Takes the place of `warnings.showwarning`, whose arguments it has."""
-    os.write(2, warnings.formatwarning(*warning[:4]).encode(errors="replace"))
-
-
-def _show_unraisable_in_log(unraisable: Any) -> None:
-    """Takes the place of `sys.unraisablehook`: TensorStore's threads have nobody to tell.
-
-    After a failed save, each of its files would give a traceback beside the line that says it.
-    """
-    trace = traceback.format_exception(
-        unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback
-    )
-    os.write(2, "".join(trace).encode(errors="replace"))
+        self._log.write(f"{self.format(record)}\n")
