@@ -134,7 +134,7 @@ class _Sweep:
 
     def status(self) -> None:
         """How every run stands, as `xception-jax status` finds it."""
-        from xception_jax.sweep.ledger import read_statuses
+        from xception_jax.sweep.statuses import read_statuses
 
         assert {run.status for run in read_statuses(self.directory)} == {"done"}
 

@@ -77,7 +77,7 @@ def test_a_bug_is_not_bad_input(call, monkeypatch):
     def fail(_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("xception_jax.sweep.ledger.read_statuses", fail)
+    monkeypatch.setattr("xception_jax.sweep.statuses.read_statuses", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         call("status", "anywhere")
 

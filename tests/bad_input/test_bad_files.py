@@ -173,11 +173,10 @@ ODD = [
     '{"runs": [3]}',
     '{"runs": [{"arm": "a"}]}',
     f'{{"runs": [{ROW.replace("0", "{}")}]}}',
-    f'{{"runs": [{ROW.replace("runs/a", "../../etc")}]}}',
-    f'{{"runs": [{ROW.replace("runs/a", "/etc")}]}}',
-    f'{{"runs": [{ROW.replace("runs/a", "")}]}}',
+    f'{{"schema": 99, "runs": [{ROW}]}}',
     f'{{"runs": [{ROW.replace("runs/a", "x")}, 3]}}',
 ]
+OUTSIDE = [f'{{"runs": [{ROW.replace("runs/a", name)}]}}' for name in ("../../etc", "/etc", "")]
 
 
 @pytest.mark.parametrize(("text", "named"), CONFIGS, ids=range(len(CONFIGS)))
@@ -218,14 +217,34 @@ def test_a_damaged_record_of_a_sweep(record, command, refused):
     refused(words, "sweep.json")
 
 
-@pytest.mark.parametrize("record", ODD, ids=range(len(ODD)), indirect=True)
-@pytest.mark.parametrize("command", ["status", "again"])
+@pytest.mark.parametrize(
+    ("record", "command"),
+    [*((text, "status") for text in ODD), *((text, "again") for text in [*ODD, *OUTSIDE])],
+    indirect=["record"],
+)
 def test_a_record_that_lists_no_runs_or_runs_elsewhere(record, command, refused):
     path = record / "sweep.json"
     described = {"experiment": {"name": "q"}, "schema": 1, "base": {}}
     path.write_text(json.dumps(described | json.loads(path.read_text())))
     words = ("sweep", str(path), "--workdir", "W") if command == "again" else (command, str(record))
     refused(words, "sweep.json")
+
+
+@pytest.mark.parametrize("outside", ["/tmp/x/r1", "runs/../../../r1", "\u001b[2J"])
+@pytest.mark.parametrize("name", ["sweep.json", "tuning.json"])
+def test_a_run_elsewhere_hides_no_other_from_status(tmp_path, call, name, outside):
+    row = {**json.loads(ROW), "settings": {}, "values": []}
+    record = {"experiment": {"name": "q"}, "schema": 1, "base": {}, "runs": []}
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    rows = [row, {**row, "directory": outside}]
+    (tmp_path / name).write_text(json.dumps(record | {"runs": rows}))
+    code, out, err = call("status", tmp_path)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "seed 0" in out
+    assert out.count("planned") == 1
+    assert err.startswith("note: left out: ")
+    assert err.endswith(" is not inside of the sweep\n")
+    assert "\x1b" not in err
 
 
 def test_a_check_of_every_field_takes_any_value():

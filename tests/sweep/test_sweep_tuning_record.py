@@ -12,8 +12,9 @@ from xception_jax.config import Config, resolve
 from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory
 from xception_jax.sweep import Experiment, Tune, plan_runs
-from xception_jax.sweep.ledger import read_statuses, write_ledger
+from xception_jax.sweep.ledger import write_ledger
 from xception_jax.sweep.recorded import load_recorded, load_sweep
+from xception_jax.sweep.statuses import read_statuses
 from xception_jax.sweep.tuning import tune_arms, with_recorded_tuning
 
 

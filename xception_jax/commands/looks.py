@@ -62,7 +62,7 @@ def look_by_look(
     from xception_jax.records import ENDED
     from xception_jax.report.reading import read_directory
     from xception_jax.statistics.verdicts import open_arms
-    from xception_jax.sweep.ledger import read_statuses
+    from xception_jax.sweep.statuses import read_statuses
 
     needed: list[PlannedRun] = []
     arms, number, code = frozenset(experiment.arms), 0, DONE

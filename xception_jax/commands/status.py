@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xception_jax.commands.console import Directory, console
+from xception_jax.commands.console import Directory, console, warn
+from xception_jax.errors import printable, shortened
 from xception_jax.remote import copied
 
 if TYPE_CHECKING:
-    from xception_jax.sweep.ledger import RunStatus
+    from xception_jax.sweep.statuses import RunStatus
 
 
 def status(directory: Directory) -> int:
@@ -21,12 +22,13 @@ def status(directory: Directory) -> int:
     from xception_jax.json_values import as_mapping, as_real, as_text, as_whole
     from xception_jax.records import METRICS
     from xception_jax.sweep.ledger import read_base_paths
+    from xception_jax.sweep.statuses import list_strangers
 
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "status", "result", "images/s", "why"):
         table.add_column(heading, overflow="fold")
     with copied(directory) as local:
-        runs, bases = _statuses(local), read_base_paths(local)
+        runs, bases, strangers = _statuses(local), read_base_paths(local), list_strangers(local)
     if bases:
         listed = "; ".join(f"{as_text(name)}: {as_text(path)}" for name, path in bases.items())
         console.print(f"bases: {listed}")
@@ -43,6 +45,8 @@ def status(directory: Directory) -> int:
             as_text(run.reason),
         )
     console.print(table)
+    for name in strangers:
+        warn(f"note: left out: {printable(shortened(name))} is not inside of the sweep")
     return 0
 
 
@@ -50,19 +54,14 @@ def _statuses(directory: Path) -> "list[RunStatus]":
     """The status of each run, of a sweep in its own directory or in an archive."""
     from xception_jax.json_values import as_text
     from xception_jax.records import SWEEP
-    from xception_jax.sweep.ledger import (
-        RunStatus,
-        is_archived,
-        list_runs,
-        read_ledger,
-        read_statuses,
-    )
+    from xception_jax.sweep.ledger import read_shown_ledger
+    from xception_jax.sweep.statuses import RunStatus, is_archived, list_runs, read_statuses
 
     if not is_archived(directory):
         return read_statuses(directory)
     from xception_jax.report.reading import open_source
 
-    source = open_source(directory, read_ledger(directory / SWEEP))
+    source = open_source(directory, read_shown_ledger(directory / SWEEP))
     statuses = []
     for row in list_runs(directory):
         files = source.files(row["directory"], [])

@@ -1,21 +1,17 @@
-"""The record of a sweep, `sweep.json`, and the status of each of its runs.
+"""The record of a sweep, `sweep.json`, which says what the sweep consists of.
 
-The record says what the sweep consists of. The status of a run is read from the run's own directory
-alone, so no other record can disagree with it.
+What became of its runs it does not say: see `statuses`.
 """
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
 
-from xception_jax.checksums import has_valid_checksum
 from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
-from xception_jax.json_values import as_mapping, as_text, as_whole
-from xception_jax.lock import is_locked
+from xception_jax.json_values import as_mapping
 from xception_jax.records import (
     ARCHIVED,
     CONFIG,
@@ -39,31 +35,10 @@ from xception_jax.sweep.declarations import (
 )
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 from xception_jax.sweep.reconciliation import find_conflict, require_no_gap
-from xception_jax.sweep.tuning_runs import describe_point, read_tuning_rows
 
 # Fields of the runs and the packs in `sweep.json`.
 _RUN = {"arm": str, "seed": int, "id": str, "directory": str}
 _PACK = {"size": (int, NoneType), "runs": list}
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """The status of a run.
-
-    Attributes:
-        arm: arm of the run.
-        seed: seed of the run; None: it does not say.
-        status: the status in `run.json`; or "interrupted", where that is "running" but no process
-            has locked the directory; or "unreadable", where the file is damaged.
-        reason: the reason of the status, where there is one.
-        record: the content of `run.json`.
-    """
-
-    arm: str
-    seed: int | None
-    status: str
-    reason: str | None
-    record: dict[str, Any]
 
 
 class Recorded(NamedTuple):
@@ -210,21 +185,30 @@ def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[
 
 
 def read_ledger(path: Path) -> dict[str, Any]:
-    """The content of `sweep.json` for those who show it: its experiment, and its runs with theirs.
+    """The content of `sweep.json`: its experiment, and its runs with theirs.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged, of another version, or a run is outside of the sweep.
     """
+    content = read_shown_ledger(path)
+    _require_inside(path, [row["directory"] for row in content["runs"]])
+    return content
+
+
+def read_shown_ledger(path: Path) -> dict[str, Any]:
+    """As `read_ledger`, for those who show what there is: a run may be outside of the sweep."""
     content = read_json(path)
     rows = content.get("runs")
     if (
-        isinstance(content.get("experiment"), dict)
-        and isinstance(rows, list)
-        and all(_has_kinds(row, _RUN) for row in rows)
+        not isinstance(content.get("experiment"), dict)
+        or not isinstance(rows, list)
+        or not all(_has_kinds(row, _RUN) for row in rows)
     ):
-        _require_inside(path, [row["directory"] for row in rows])
-        return content
-    raise InputError("file", str(path), "is not the record of a sweep")
+        raise InputError("file", str(path), "is not the record of a sweep")
+    if (version := content.get("schema")) != SWEEP_SCHEMA:
+        reason = f"of {path}: this version of xception-jax reads no other than {SWEEP_SCHEMA}"
+        raise InputError("schema", version, reason, SWEEP_SCHEMA)
+    return content
 
 
 def read_whole_ledger(path: Path) -> dict[str, Any]:
@@ -263,7 +247,7 @@ def read_base_paths(directory: Path) -> dict[str, Any]:
     """The paths of several bases of a recorded sweep by name; empty where there is one."""
     if not (directory / SWEEP).exists():
         return {}
-    return as_mapping(read_ledger(directory / SWEEP)["experiment"].get("base"))
+    return as_mapping(read_shown_ledger(directory / SWEEP)["experiment"].get("base"))
 
 
 def read_packs(directory: Path) -> list[dict[str, Any]]:
@@ -289,60 +273,3 @@ def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> list[int]:
         row_indices.append(index)
     files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
     return row_indices
-
-
-def read_statuses(directory: Path) -> list[RunStatus]:
-    """The status of every run of the sweep, or of the one run, in `directory`.
-
-    Raises:
-        InputError: there is neither a sweep nor a run, or `sweep.json` is damaged.
-    """
-    if (directory / SWEEP).exists():
-        return [
-            _status(row["arm"], row["seed"], directory / row["directory"])
-            for row in list_runs(directory)
-        ]
-    if (directory / RUN).exists():
-        record = files.read_run(directory)
-        name = as_text(record.get("arm") or record.get("name")) or "-"
-        return [_status(name, as_whole(record.get("seed")), directory)]
-    if not directory.is_dir():
-        raise InputError("directory", str(directory), "no such directory")
-    raise InputError("directory", str(directory), "holds neither sweep.json nor run.json")
-
-
-def list_runs(directory: Path) -> list[dict[str, Any]]:
-    """Arm, seed and directory of every run of a sweep, those of its tuning first.
-
-    Raises:
-        InputError: `sweep.json` or `tuning.json` is damaged.
-    """
-    rows: list[dict[str, Any]] = read_ledger(directory / SWEEP)["runs"]
-    tuning = [
-        {**row, "arm": f"tuning {row['arm']} {describe_point(row['settings'])}"}
-        for row in read_tuning_rows(directory)
-    ]
-    return [*tuning, *rows]
-
-
-def is_archived(directory: Path) -> bool:
-    """Whether a directory holds an archive of a sweep, and none of its runs' own files.
-
-    Raises:
-        InputError: `sweep.json` is damaged.
-    """
-    path = directory / SWEEP
-    return path.exists() and ARCHIVED in read_ledger(path)
-
-
-def _status(arm: str, seed: int | None, directory: Path) -> RunStatus:
-    try:
-        record = files.read_run(directory)
-    except InputError as error:
-        return RunStatus(arm, seed, "unreadable", str(error), {})
-    status, reason = record["status"], record.get("reason")
-    if not has_valid_checksum(record):
-        reason = f"{reason}; " * bool(reason) + "run.json was changed after the run wrote it"
-    if status == "running" and not is_locked(directory):
-        status, reason = "interrupted", "the same command goes on with it"
-    return RunStatus(arm, seed, status, reason, record)

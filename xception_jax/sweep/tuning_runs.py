@@ -151,8 +151,12 @@ def is_tuning(record: Any) -> bool:
     )
 
 
-def read_tuning_rows(directory: Path) -> list[dict[str, Any]]:
+def read_tuning_rows(directory: Path, *, all_inside: bool = True) -> list[dict[str, Any]]:
     """The rows of the tuning runs in `tuning.json`; empty without the file.
+
+    Args:
+        directory: directory of the sweep.
+        all_inside: whether a run outside of the sweep is refused.
 
     Raises:
         InputError: the file is damaged.
@@ -168,6 +172,6 @@ def read_tuning_rows(directory: Path) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise InputError("file", str(path), "is not the record of a tuning")
     for row in rows:
-        if not stays_inside(row["directory"]):
+        if all_inside and not stays_inside(row["directory"]):
             raise InputError("directory", row["directory"], f"is outside of the sweep, {path}")
     return rows
