@@ -23,6 +23,8 @@ REFUSED = [
     ("JAX_RANDOM_SEED_OFFSET", "1"),
     ("JAX_THREEFRY_PARTITIONABLE", "0"),
     ("JAX_DEFAULT_PRNG_IMPL", "rbg"),
+    ("XLA_FLAGS", "--xla_force_host_platform_device_count=abc"),
+    ("XLA_FLAGS", "--xla_nothing=3"),
 ]
 
 

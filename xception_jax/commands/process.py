@@ -2,10 +2,14 @@
 
 import logging
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 from xception_jax.commands.console import errors, warn
@@ -28,6 +32,8 @@ _NEEDED = {
     "jax_transfer_guard": None,
 }
 
+
+_XLA_ALARM = re.compile(r"^[EF]\d{4} [^\]\n]*flags[^\]\n]*\] (.*)", re.MULTILINE)
 
 # A sweep on two cores had up to 40 threads at a time, JAX's and those of checkpoints.
 _THREADS, _THREADS_PER_CORE = 32, 4
@@ -64,6 +70,7 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
     keep_memory()
     _limit_threads()
     _require_threads()
+    _require_flags(os.environ.get("XLA_FLAGS", ""))
     _import_jax()
     import jax
 
@@ -79,6 +86,30 @@ def prepare_jax(*, devices: bool = True, packs: bool = False) -> None:
         jax.config.update("jax_platforms", "cpu")
     if packs:
         take_cores()
+
+
+@lru_cache(maxsize=1)
+def _require_flags(flags: str) -> None:
+    """Raises `InputError` for flags that XLA refuses, which it would say in a hundred lines.
+
+    It ends the process that reads them, so another one reads them first; that takes 0.2 s.
+    """
+    if not flags:
+        return
+    read = "from jaxlib.xla_client import _xla; _xla.CompileOptions()"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", read],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return
+    if done.returncode and (alarm := _XLA_ALARM.search(done.stderr)) is not None:
+        raise InputError("XLA_FLAGS", flags, f"XLA refuses it ({alarm[1]})")
 
 
 def _import_jax() -> None:
