@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tests.programs import program
 from tests.synthetic_sweep import finished_sweep, new_sweep  # noqa: F401 - fixtures of these tests
+from xception_jax.commands.console import warn
 from xception_jax.commands.process import interruptible
 from xception_jax.commands.terminal import SafeConsole, open_console
 from xception_jax.errors import last_words
@@ -143,6 +144,14 @@ def test_last_words_command_no_terminal(capfd):
     last_words(f"xception-jax: {HOSTILE}\nis gone")
     said = capfd.readouterr().err
     assert said.endswith("is gone\n")
+    assert len(said.splitlines()) == 1
+    assert said[:-1].isprintable()
+
+
+def test_a_warning_is_one_line_whatever_names_are_in_it(capsys, monkeypatch):
+    monkeypatch.setattr("xception_jax.commands.console.errors", open_console(stderr=True))
+    warn(f"{HOSTILE}\nxception-jax: forged")
+    said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert said[:-1].isprintable()
 

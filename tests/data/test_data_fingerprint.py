@@ -122,6 +122,23 @@ def test_pixel_digests_are_those_of_the_arrays(prepared: str) -> None:
     assert opened.fingerprint().notes == ()
 
 
+@pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
+def test_names_of_folders_make_no_lines(
+    tmp_path: Path, rng: np.random.Generator, pipeline: str
+) -> None:
+    write_folder(tmp_path, rng, SPLITS)
+    (tmp_path / "train" / "ant").rename(tmp_path / "train" / "a\ndone: all is well")
+    for split in ("validation", "test"):
+        shutil.rmtree(tmp_path / split / "ant")
+    shutil.copy(
+        tmp_path / "train" / "a\ndone: all is well" / "000.png", tmp_path / "test" / "bee" / "x.png"
+    )
+    notes = fingerprint(pipeline, name="folder", directory=str(tmp_path)).notes
+    assert "a\ufffddone: all is well" in notes[-1]
+    assert len(notes) == (3 if pipeline == "in_memory" else 2)
+    assert all(note.isprintable() for note in notes)
+
+
 def test_images_in_two_splits_are_counted_and_named(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from xception_jax.commands.terminal import open_console
-from xception_jax.errors import InputError
+from xception_jax.errors import InputError, printable
 
 T = TypeVar("T")
 
@@ -122,8 +122,8 @@ ListSettings = Annotated[
 
 
 def warn(text: str) -> None:
-    """Prints one line on standard error."""
-    errors.print(text)
+    """Prints one line on standard error, whatever line ends the names in it have."""
+    errors.print(printable(" ".join(text.splitlines())))
 
 
 def command_line() -> str:

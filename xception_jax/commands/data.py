@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from xception_jax.commands.console import console, warn
+from xception_jax.errors import printable
 
 _PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
 _LIVE_SECONDS = 0.1
@@ -68,7 +69,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
             now = time.monotonic()
             if now - shown < (_LIVE_SECONDS if live else _PLAIN_SECONDS):
                 return
-            shown = now
+            shown, text = now, printable(text)
             if live:
                 status.update(text)
             else:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from xception_jax.json_values import as_real
+from xception_jax.json_values import as_real, as_text
 from xception_jax.sweep.local import SweepProgress
 
 _PLAIN_SECONDS = 15.0  # between two plain lines
@@ -84,9 +84,9 @@ def _name(event: SweepProgress) -> str:
 
 def _outcome(record: dict[str, Any]) -> str:
     if record["status"] != "done":
-        return f"{record['status']}: {record.get('reason')}"
+        return f"{record['status']}: {as_text(record.get('reason'))}"
     result = record["result"]
-    return f"done, {result['split']} {headline(result)}"
+    return f"done, {as_text(result['split'])} {headline(result)}"
 
 
 def headline(values: Mapping[str, Any], *, digits: int = 4) -> str:

@@ -37,6 +37,7 @@ from xception_jax.commands.sweep_options import (
 )
 from xception_jax.commands.sweep_tuning import Unfinished, read_tuned, require_tunable, tune_first
 from xception_jax.errors import DONE, FAILED
+from xception_jax.json_values import as_text
 from xception_jax.remote import mirrored, require_local
 
 if TYPE_CHECKING:
@@ -261,8 +262,9 @@ def _train_unit(workdir: Path, number: int) -> int:
         except Interrupted as error:
             return interrupted(error)
     for record in records:
-        outcome = f"{record['status']}: {record.get('reason')}"
-        console.print(f"{record.get('arm')} seed {record.get('seed')}: {outcome}")
+        outcome = f"{record['status']}: {as_text(record.get('reason'))}"
+        named = f"{as_text(record.get('arm'))} seed {as_text(record.get('seed'))}"
+        console.print(f"{named}: {outcome}")
     return DONE if all(record["status"] in ENDED for record in records) else FAILED
 
 

@@ -142,9 +142,10 @@ def _data_notes(settings: "Config", recorded: Mapping[str, Any]) -> tuple[str, .
 
 def _show_result(result: dict[str, Any], workdir: Path) -> None:
     from xception_jax.commands.display import headline
+    from xception_jax.json_values import as_text
 
     console.print(
-        f"done: {result['split']} {headline(result)}, top-5 {result['top5']:.4f}, "
+        f"done: {as_text(result['split'])} {headline(result)}, top-5 {result['top5']:.4f}, "
         f"loss {result['loss']:.4f} on {result['examples']:,} images; files in {workdir}"
     )
 

@@ -14,7 +14,7 @@ import typer
 
 from xception_jax.commands.console import console, warn
 from xception_jax.commands.process import prepare_jax, require_devices
-from xception_jax.errors import InputError
+from xception_jax.errors import InputError, printable
 from xception_jax.regular_files import DIRECTORY, FILE, kind_of, read_regular
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ def predict(
             typer.echo(json.dumps(answer))
             continue
         for rank, (index, name, probability) in enumerate(ranking):
-            image_name = str(image) if rank == 0 else ""
-            table.add_row(image_name, str(index), name or "", f"{probability:.4f}")
+            image_name = printable(str(image)) if rank == 0 else ""
+            table.add_row(image_name, str(index), printable(name or ""), f"{probability:.4f}")
     if not as_json:
         console.print(table)
     return 0

@@ -18,6 +18,7 @@ import numpy as np
 
 from xception_jax.data.images import Encoded
 from xception_jax.data.splits import Records, Source, Split
+from xception_jax.errors import printable
 from xception_jax.regular_files import read_regular
 
 SAMPLE = 256
@@ -221,7 +222,7 @@ def _repeated(
 
 def _repeated_note(repeated: Repeated) -> str:
     one, other = repeated.splits
-    such_as = " and ".join(repeated.examples[0][:2])
+    such_as = " and ".join(map(printable, repeated.examples[0][:2]))
     count = "1 image" if repeated.images == 1 else f"{repeated.images} images"
     stands = "stands" if repeated.images == 1 else "stand"
     return f"{count} of the {other} split {stands} in the {one} split too, such as {such_as}"
@@ -235,5 +236,5 @@ def _missing_notes(classes: Sequence[str], labels: Mapping[str, np.ndarray]) -> 
             more = ", …" * (len(missing) > _SHOWN)
             yield (
                 f"the {split} split has no image of {len(missing)} of {len(classes)} classes: "
-                f"{', '.join(missing[:_SHOWN])}{more}"
+                f"{', '.join(map(printable, missing[:_SHOWN]))}{more}"
             )
