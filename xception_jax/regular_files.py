@@ -103,6 +103,21 @@ def write_regular(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def directory_problem(directory: Path) -> str | None:
+    """Why nothing can be read in a directory that the user named; None: it can."""
+    try:
+        mode = directory.stat().st_mode
+    except ValueError:  # a null character
+        return "no such directory"
+    except OSError as error:
+        is_absent = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        return "no such directory" if is_absent else f"cannot be read: {error.strerror}"
+    if not stat.S_ISDIR(mode):
+        return "is a file; a directory is needed"
+    may_read = os.access(directory, os.R_OK | os.X_OK)
+    return None if may_read else f"cannot be read: {os.strerror(errno.EACCES)}"
+
+
 def walk_regular_tree(directory: Path) -> Iterator[tuple[str, int]]:
     """The path and the size of every file in a directory that a library is to read.
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,11 @@ from xception_jax.errors import InputError
 from xception_jax.lock import locked
 from xception_jax.records import CONFIG, LOCK, METRICS_LOG, PAIRING, PREDICTIONS, RUN, SWEEP
 from xception_jax.regular_files import inside, read_regular, write_regular
+from xception_jax.report.reading import read_directory
 from xception_jax.report.writing import _data_files, write_report
 from xception_jax.runtime.run_directory import claim
 from xception_jax.statistics.predictions import read_predictions
+from xception_jax.sweep.statuses import is_archived, read_statuses
 
 MEMORY = 6 << 30  # bytes of address space; a report needs less than two
 
@@ -120,6 +123,26 @@ def test_a_workdir_may_be_a_link_and_so_may_what_stays_in_it(tmp_path):
     (tmp_path / "disk" / "out").symlink_to("..")
     with pytest.raises(InputError, match="by a link"):
         inside(tmp_path / "work", "out/other")
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path) -> Iterator[Path]:
+    """A directory of another user, who lets nobody read it."""
+    (home := tmp_path / "private").mkdir()
+    user = os.geteuid()
+    home.chmod(0)
+    if user == 0:
+        os.seteuid(65534)
+    yield home
+    os.seteuid(user)
+    home.chmod(0o700)
+
+
+@pytest.mark.parametrize("read", [read_directory, read_statuses])
+def test_a_directory_of_another_user_is_named(unreadable, read):
+    with pytest.raises(InputError, match=f"directory='{unreadable}': cannot be read"):
+        read(unreadable)
+    assert not is_archived(unreadable)
 
 
 def test_a_report_is_not_begun_that_a_link_to_itself_would_lose(finished_sweep, monkeypatch):

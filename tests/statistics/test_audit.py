@@ -264,3 +264,9 @@ def test_kinds_are_those_of_the_contract() -> None:
         "initial", "batches", "augmentation", "settings", "data", "pixels", "code",
         "devices", "deterministic", "options", "versions", "commit", "unrecorded", "tuning",
     }  # fmt: skip
+
+
+def test_one_run_has_no_pairs(finished_sweep: SweepWriter, call: Callable) -> None:
+    code, out, _ = call("audit", finished_sweep.run_directory("relu", 1))
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert "holds one run, which has no pairs" in out

@@ -31,13 +31,18 @@ def audit(
     if as_json:
         console.print(json.dumps(pairing, indent=2))
         return 1 if pairing["mismatches"] else 0
-    for content in (audit_table(pairing), settings_table(pairing)):
+    if sweep.is_single_run:
+        console.print(
+            f"{directory} holds one run, which has no pairs: give a sweep to compare arms"
+        )
+    for content in () if sweep.is_single_run else (audit_table(pairing), settings_table(pairing)):
         table = Table(*content.columns, box=None, pad_edge=False)
         for row in content.rows:
             table.add_row(*row)
         console.print(table)
         console.print()
-    console.print(describe_pairing(pairing))
+    if not sweep.is_single_run:
+        console.print(describe_pairing(pairing))
     for mismatch in pairing["mismatches"]:
         warn(f"{mismatch['kind']}: {mismatch['text']}")
     for note in [*pairing["notes"], *sweep.notes]:

@@ -9,7 +9,7 @@ import typer
 from xception_jax.commands.console import Overrides, console, directory_argument
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError
-from xception_jax.regular_files import FILE, kind_of
+from xception_jax.regular_files import FILE, directory_problem, kind_of
 from xception_jax.remote import copied
 
 
@@ -58,6 +58,8 @@ def _evaluate(
 ) -> dict[str, Any]:
     from xception_jax.pretrained.directory import DESCRIPTION
 
+    if (problem := directory_problem(directory)) is not None:
+        raise InputError("directory", str(directory), problem)
     if kind_of("directory", directory / DESCRIPTION) == FILE:
         return _of_weights(directory, config, overrides or [], split, step)
     if config or overrides:

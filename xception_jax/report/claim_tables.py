@@ -176,9 +176,10 @@ def audit_table(audit: Audit) -> Table:
 
 
 def describe_pairing(audit: Audit) -> str:
-    """`everything pairs`, or how much does not."""
+    """`everything pairs`, or how much does not, or that there are no pairs."""
     count = len(audit["mismatches"])
-    result = f"{count} mismatches" if count > 1 else "1 mismatch" if count else "everything pairs"
+    fine = "everything pairs" if audit["shared_initial"] else "no pairs to compare"
+    result = f"{count} mismatches" if count > 1 else "1 mismatch" if count else fine
     return result if audit["complete"] else f"{result} in what there is: the sweep is not complete"
 
 

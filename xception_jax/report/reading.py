@@ -32,7 +32,7 @@ from xception_jax.records import (
     TUNING,
     stays_inside,
 )
-from xception_jax.regular_files import read_regular
+from xception_jax.regular_files import directory_problem, read_regular
 from xception_jax.report.archive import Archive
 from xception_jax.report.sources import (
     MAX_RECORD,
@@ -56,8 +56,8 @@ def read_directory(directory: Path) -> Sweep:
         InputError: the directory holds neither, or its `sweep.json` cannot be used.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise InputError("directory", str(directory), "no such directory", _sweep_near(directory))
+    if (problem := directory_problem(directory)) is not None:
+        raise InputError("directory", str(directory), problem, _sweep_near(directory))
     if (directory / SWEEP).is_file():
         return _read_sweep(directory)
     if (directory / RUN).is_file() or (directory / METRICS_LOG).is_file():

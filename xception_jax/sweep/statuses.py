@@ -12,6 +12,7 @@ from xception_jax.errors import InputError
 from xception_jax.json_values import as_text, as_whole
 from xception_jax.lock import is_locked
 from xception_jax.records import ARCHIVED, RUN, SWEEP, stays_inside
+from xception_jax.regular_files import directory_problem
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep.ledger import read_shown_ledger
 from xception_jax.sweep.tuning_runs import describe_point, read_tuning_rows
@@ -41,8 +42,11 @@ def read_statuses(directory: Path) -> list[RunStatus]:
     """The status of every run of the sweep, or of the one run, in `directory`.
 
     Raises:
-        InputError: there is neither a sweep nor a run, or `sweep.json` is damaged.
+        InputError: there is neither a sweep nor a run, or `sweep.json` is damaged or cannot be
+            read.
     """
+    if (problem := directory_problem(directory)) is not None:
+        raise InputError("directory", str(directory), problem)
     if (directory / SWEEP).exists():
         return [
             _status(row["arm"], row["seed"], directory / row["directory"])
@@ -52,8 +56,6 @@ def read_statuses(directory: Path) -> list[RunStatus]:
         record = files.read_run(directory)
         name = as_text(record.get("arm") or record.get("name")) or "-"
         return [_status(name, as_whole(record.get("seed")), directory)]
-    if not directory.is_dir():
-        raise InputError("directory", str(directory), "no such directory")
     raise InputError("directory", str(directory), "holds neither sweep.json nor run.json")
 
 
@@ -96,13 +98,14 @@ def is_archived(directory: Path) -> bool:
         InputError: `sweep.json` is damaged.
     """
     path = directory / SWEEP
-    return path.exists() and ARCHIVED in read_shown_ledger(path)
+    is_there = directory_problem(directory) is None and path.exists()
+    return is_there and ARCHIVED in read_shown_ledger(path)
 
 
 def _status(arm: str, seed: int | None, directory: Path) -> RunStatus:
     try:
         record = files.read_run(directory)
-    except InputError as error:
+    except (InputError, OSError) as error:  # damaged, or of somebody else
         return RunStatus(arm, seed, "unreadable", str(error), {})
     status, reason = record["status"], record.get("reason")
     if not has_valid_checksum(record):
