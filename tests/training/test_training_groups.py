@@ -3,7 +3,7 @@
 import pytest
 
 from xception_jax.errors import InputError
-from xception_jax.training.setup import open_data, require_trainable
+from xception_jax.training.setup import data_notes, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
 
 
@@ -11,6 +11,14 @@ def test_a_group_that_does_not_fit_is_refused(shrunk):
     config = shrunk("model.norm_group_size=24")
     with pytest.raises(InputError, match=r"norm_group_size=24: must divide the 32 .*: 16"):
         require_trainable(config, open_data(config).info, make_mesh())
+
+
+@pytest.mark.parametrize(("batch_size", "is_said"), [(96, False), (97, True)])
+def test_a_batch_larger_than_the_training_split_is_said(shrunk, batch_size, is_said):
+    config = shrunk(f"train.batch_size={batch_size}")
+    said = " ".join(data_notes(config, open_data(config)))
+    larger = "train.batch_size=97) is larger than the training split, which has 96"
+    assert (larger in said) == is_said
 
 
 def test_the_learning_rate_scales_with_the_batch(shrunk):

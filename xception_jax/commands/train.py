@@ -133,11 +133,11 @@ def _data_notes(settings: "Config", recorded: Mapping[str, Any]) -> tuple[str, .
     """
     from xception_jax.runtime import hosts
     from xception_jax.training.same_data import require_same_data
-    from xception_jax.training.setup import open_data
+    from xception_jax.training.setup import data_notes, open_data
 
     with closing(hosts.all_or_raise(lambda: open_data(settings))) as pipeline:
         require_same_data([settings], [recorded], [pipeline])
-        return pipeline.fingerprint().notes
+        return data_notes(settings, pipeline)
 
 
 def _show_result(result: dict[str, Any], workdir: Path) -> None:

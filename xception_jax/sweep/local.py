@@ -22,7 +22,7 @@ from xception_jax.sweep.tuning_runs import TuningRun, read_tuning_rows
 from xception_jax.training import Interrupted, Labels, Progress, RunSpec, train_together
 from xception_jax.training.initial_weights import read_initial_weights
 from xception_jax.training.same_data import require_same_data
-from xception_jax.training.setup import make_schedule, open_data, require_trainable
+from xception_jax.training.setup import data_notes, make_schedule, open_data, require_trainable
 from xception_jax.training.sharding import make_mesh
 
 # Threads that write the records of planned runs: each waits for the disk, or a file server.
@@ -75,8 +75,7 @@ def check_runs(
         InputError: an arm cannot be trained; the message names it.
     """
     mesh = make_mesh()
-    steps: dict[str, int] = {}
-    notes: list[str] = []
+    steps, notes = dict[str, int](), list[str]()
     for run in runs:
         if run.arm in steps:
             continue
@@ -89,7 +88,7 @@ def check_runs(
                     reason = f"is of sets of classes, and {run.config.data.name} has single ones"
                     raise InputError("claim.endpoints", FINAL_MAP100, reason, "final_top1")
                 steps[run.arm] = make_schedule(run.config, pipeline.info.examples["train"]).total
-                notes += pipeline.fingerprint().notes if note is not None else ()
+                notes += data_notes(run.config, pipeline) if note is not None else ()
         except InputError as error:
             reason = f"{error.reason} (arm {run.arm!r})"
             raise InputError(error.field, error.value, reason, error.nearest) from error
@@ -114,8 +113,7 @@ def check_tuning(runs: Sequence[TuningRun]) -> dict[str, int]:
         programs.setdefault((run.arm, shared), run)
     steps: dict[str, int] = {}
     for run in programs.values():
-        checked = check_runs([run])
-        steps.setdefault(run.arm, checked[run.arm])
+        steps.setdefault(run.arm, check_runs([run])[run.arm])
     return steps
 
 
@@ -136,10 +134,9 @@ def require_begun_data(directory: Path, runs: Sequence[PlannedRun]) -> None:
     for run in sorted(runs, key=lambda run: run.arm):  # the runs of an arm share a data set
         record = files.read_run(directory / run.directory)
         kind = "ended" if _ended(record) else "begun" if "data" in record else "new"
-        is_first = (run.arm, kind) not in seen
-        seen.add((run.arm, kind))
-        has_weights = run.config.train.initial_weights is not None
-        if kind == "begun" or (is_first and (kind == "ended" or has_weights)):
+        once = kind == "ended" or run.config.train.initial_weights is not None
+        if kind == "begun" or (once and (run.arm, kind) not in seen):
+            seen.add((run.arm, kind))
             with closing(open_data(run.config)) as pipeline:
                 require_same_data([run.config], [record], [pipeline])
                 if kind != "ended":

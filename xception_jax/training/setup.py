@@ -114,6 +114,24 @@ def make_schedule(config: Config, examples: int) -> Schedule:
     )
 
 
+def data_notes(config: Config, pipeline: Pipeline) -> tuple[str, ...]:
+    """What people should know of a run's data before it trains, a sentence each.
+
+    Args:
+        config: config of the run.
+        pipeline: its data.
+    """
+    batch_size, examples = config.train.batch_size, pipeline.info.examples["train"]
+    if batch_size <= examples:
+        return pipeline.fingerprint().notes
+    note = (
+        f"a batch (train.batch_size={batch_size}) is larger than the training split, which has "
+        f"{examples:,} examples: it holds some of them more than once, and a step is more than an "
+        "epoch"
+    )
+    return (*pipeline.fingerprint().notes, note)
+
+
 def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
     """Checks a run against its data, model and devices, before anything compiles.
 
