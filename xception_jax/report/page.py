@@ -247,7 +247,9 @@ def _run_notes(sweep: Sweep, summary: Summary) -> list[str]:
         counts = ", ".join(f"{count} in packs of {size}" for size, count in sorted(packed.items()))
         notes.append(
             f"Packed runs, trained together in one program: {counts}. A packed run equals its solo "
-            "run to float tolerance, not bit for bit."
+            "run up to rounding, not bit for bit: the package’s tests hold every array of its "
+            "state to 1e-4 of the array’s largest value after 4 steps, and its losses to 0.2% "
+            "over 9 steps."
         )
     return notes
 
