@@ -32,6 +32,10 @@ def shift_labels(root: Path) -> None:
         (root / split / "old").rename(root / split / "bee")
 
 
+def set_status(run: Path, status: str) -> None:
+    edit_run(run, lambda record: record.update(status=status))
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder of images, and a copy in which every label is another."""
@@ -95,7 +99,7 @@ def test_a_run_does_not_go_on_with_other_data(call, folders, shrunk_words, tmp_p
     assert train(folders[0])[0] == 0
     whole = (home / "metrics.jsonl").read_bytes()
     for status in ("done", "running"):  # ended, and as a kill leaves it
-        edit_run(home, lambda record, status=status: record.update(status=status))
+        set_status(home, status)
         code, out, err = train(folders[1])
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert f"data.directory='{folders[1]}'" in err
@@ -120,7 +124,7 @@ def test_a_sweep_does_not_go_on_with_other_data(call, folders, shrunk_words, tmp
     assert sweep(folders[0])[0] == 0
     (run,) = home.glob("runs/*")
     for status in ("done", "failed"):
-        edit_run(run, lambda record, status=status: record.update(status=status))
+        set_status(run, status)
         code, _, err = sweep(folders[1])
         assert (code, err.count("\n")) == (2, 1)
         assert "the train split is not the one that the run began with" in err
