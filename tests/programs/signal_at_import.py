@@ -22,6 +22,7 @@ class Sender(importlib.abc.MetaPathFinder):
 
 
 if __name__ == "__main__":
+    signal.signal(getattr(signal, SIGNAL), signal.SIG_DFL)  # under nohup it would stay ignored
     sys.meta_path.insert(0, Sender())
     del sys.argv[1:3]
     main()

@@ -87,9 +87,9 @@ def newest(home: Path) -> int:
 def test_two_processes_train_the_run_of_one(start, tmp_path):
     """One and two processes of four devices agree up to the order in which gradients are summed.
 
-    A sum rounds by 6e-8; nine steps of batch normalization amplify that to at most 3e-7
-    (measured with xception_tiny, which has more of it than the model here).
-    The bound of 1e-6 is three times that.
+    A sum rounds by 6e-8; nine steps of batch normalization amplify that, mostly to 3e-7 and once to
+    1.04e-6 (of some forty runs). A share of the gradient that is missing is wrong in the first
+    digit.
     """
     one = start(tmp_path / "one", *SOONEST, processes=1, devices=4)
     assert codes(one) == [0]
@@ -98,7 +98,7 @@ def test_two_processes_train_the_run_of_one(start, tmp_path):
     assert [code for code, *_ in ends] == [0, 0], ends
     assert [out.count("done: test top-1") for _, out, _ in ends] == [1, 0]
     assert [err for *_, err in ends] == ["", ""]
-    assert_nearly_same_run(tmp_path / "one", tmp_path / "two", 1e-6)
+    assert_nearly_same_run(tmp_path / "one", tmp_path / "two", 1e-5)
     record = json.loads((tmp_path / "two" / "run.json").read_text())
     assert (record["processes"], len(record["devices"])) == (2, 4)
     assert len(list((tmp_path / "two" / "wandb").glob("offline-run-*"))) == 1
@@ -110,7 +110,7 @@ def test_two_processes_keep_parts_of_the_optimizer(start, tmp_path):
     """Each of four devices has a quarter of the state; the checkpoint is that of one process."""
     assert codes(start(tmp_path / "one", processes=1, devices=4)) == [0]
     assert codes(start(tmp_path / "two", "train.shard_optimizer=true")) == [0, 0]
-    assert_nearly_same_run(tmp_path / "one", tmp_path / "two", 1e-6)
+    assert_nearly_same_run(tmp_path / "one", tmp_path / "two", 1e-5)
 
 
 @pytest.mark.slow

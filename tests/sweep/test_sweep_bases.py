@@ -221,7 +221,7 @@ def test_the_record_says_which_claim_is_about_which_bases(tmp_path: Path) -> Non
         {"arm": r.arm, "seed": r.seed, "id": r.id, "directory": r.directory}
         for r in plan_runs(experiment, base)
     ]
-    record = {"experiment": described, "base": base.to_dict(), "runs": rows}
+    record = {"schema": 1, "experiment": described, "base": base.to_dict(), "runs": rows}
     path = write(tmp_path, "sweep.json", json.dumps(record))
     again, config, runs = load_sweep(path, seeds=None, overrides=())
     assert again.describe() == experiment.describe()
