@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from xception_jax.models import count, model_function
 
@@ -17,6 +18,7 @@ def tiny(middle_modules=3, **settings):
     )
 
 
+@pytest.mark.slow
 def test_modules_that_are_computed_again_are_the_same_model(rng):
     with jax.enable_x64(True):
         plain, again = (tiny(1, dtype="float64", rematerialize=on) for on in (False, True))

@@ -160,6 +160,7 @@ def test_a_base_that_cannot_be_is_one_line(call, monkeypatch, words, message):
     assert message in err
 
 
+@pytest.mark.slow
 def test_a_record_is_planned_as_the_experiment_that_it_records(call, tmp_path):
     """Its arms have the widths that make them equal already."""
     record = ROOT / "docs" / "studies" / "segments_one_rate" / "sweep.json"

@@ -22,6 +22,7 @@ def done(tmp_path_factory, call, experiment, shrunk_words) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_a_sweep_is_trained_again_from_its_record_alone(done, call, tmp_path):
     """The copied record lies where no experiment file is found."""
     record = shutil.copy(done / "sweep.json", tmp_path / "sweep.json")
