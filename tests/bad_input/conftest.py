@@ -1,7 +1,6 @@
 """Places for bad input to point at, and what must be true of every refusal."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,9 +64,7 @@ def refused(call: Callable[..., tuple[int, str, str]], places, tmp_path: Path) -
 
     def refused(words: tuple[str, ...], named: str) -> str:
         before = sorted(tmp_path.rglob("*"))
-        start = time.process_time()
         code, out, err = call(*map(stands_for, words))
-        assert time.process_time() - start < 20  # no training; JAX may have to be imported
         assert code == 2, out + err
         assert err.startswith("xception-jax: ")
         assert len(err.splitlines()) == 1
