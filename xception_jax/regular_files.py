@@ -59,11 +59,17 @@ def kind_of(field: str, path: Path) -> str | None:
         InputError: the system does not say, as of a directory that the user may not enter.
     """
     try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
+        return kind(path)
     except OSError as error:
         raise InputError(field, str(path), f"cannot be read: {error.strerror}") from error
+
+
+def kind(path: Path) -> str | None:
+    """What lies at a path, as `kind_of`; raises `OSError` where the system does not say."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: a null character
+        return None
     return FILE if stat.S_ISREG(mode) else DIRECTORY if stat.S_ISDIR(mode) else OTHER
 
 
@@ -106,13 +112,13 @@ def write_regular(path: Path, content: bytes) -> None:
 def directory_problem(directory: Path) -> str | None:
     """Why nothing can be read in a directory that the user named; None: it can."""
     try:
-        mode = directory.stat().st_mode
-    except ValueError:  # a null character
-        return "no such directory"
+        found = kind(directory)
     except OSError as error:
-        is_absent = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-        return "no such directory" if is_absent else f"cannot be read: {error.strerror}"
-    if not stat.S_ISDIR(mode):
+        loops = error.errno == errno.ELOOP
+        return "no such directory" if loops else f"cannot be read: {error.strerror}"
+    if found is None:
+        return "no such directory"
+    if found != DIRECTORY:
         return "is a file; a directory is needed"
     may_read = os.access(directory, os.R_OK | os.X_OK)
     return None if may_read else f"cannot be read: {os.strerror(errno.EACCES)}"

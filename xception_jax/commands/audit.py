@@ -35,13 +35,13 @@ def audit(
         console.print(
             f"{directory} holds one run, which has no pairs: give a sweep to compare arms"
         )
-    for content in () if sweep.is_single_run else (audit_table(pairing), settings_table(pairing)):
-        table = Table(*content.columns, box=None, pad_edge=False)
-        for row in content.rows:
-            table.add_row(*row)
-        console.print(table)
-        console.print()
-    if not sweep.is_single_run:
+    else:
+        for content in (audit_table(pairing), settings_table(pairing)):
+            table = Table(*content.columns, box=None, pad_edge=False)
+            for row in content.rows:
+                table.add_row(*row)
+            console.print(table)
+            console.print()
         console.print(describe_pairing(pairing))
     for mismatch in pairing["mismatches"]:
         warn(f"{mismatch['kind']}: {mismatch['text']}")

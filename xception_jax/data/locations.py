@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xception_jax.errors import InputError
+from xception_jax.regular_files import DIRECTORY, kind
 
 # Errors of the path itself. Those of disks and networks are no fault of what the user said.
 _UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
@@ -37,14 +38,7 @@ def is_folder(path: Path) -> bool:
     Raises:
         OSError: that cannot be found out, as for want of permission.
     """
-    try:
-        return stat.S_ISDIR(path.stat().st_mode)
-    except OSError as error:
-        if error.errno in _NOTHING_THERE:
-            return False
-        raise
-    except ValueError:  # a null character
-        return False
+    return kind(path) == DIRECTORY
 
 
 @contextmanager
