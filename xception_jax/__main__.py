@@ -8,7 +8,7 @@ import os
 import signal
 from typing import Any
 
-_INTERRUPTED = 75  # `errors.INTERRUPTED`: nothing of the package is imported yet
+from xception_jax.errors import INTERRUPTED
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def _end(*_: Any) -> None:
-    os._exit(_INTERRUPTED)
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":
