@@ -1,5 +1,6 @@
 """Published data sets in their real layouts, with few random images."""
 
+import gzip
 import io
 import pickle
 import struct
@@ -181,3 +182,19 @@ def tiny_imagenet(rng: np.random.Generator, each: int = 5) -> dict[str, bytes]:
     files[f"{root}/val/val_annotations.txt"] = "\n".join(listed).encode()
     files[f"{root}/wnids.txt"] = "\n".join(reversed(WNIDS)).encode()
     return files
+
+
+def write_idx(directory: Path, rng: np.random.Generator, train: int, test: int) -> dict[str, list]:
+    """Writes random idx files without the package; returns sorted (pixels, label) of each split."""
+    directory.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for split, stem, count in (("train", "train", train), ("test", "t10k", test)):
+        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        labels = rng.integers(0, 10, count).astype(np.uint8)
+        header = struct.pack(">BBBBIII", 0, 0, 8, 3, count, 28, 28)
+        content = gzip.compress(header + images.tobytes(), 1)
+        (directory / f"{stem}-images-idx3-ubyte.gz").write_bytes(content)
+        content = struct.pack(">BBBBI", 0, 0, 8, 1, count) + labels.tobytes()
+        (directory / f"{stem}-labels-idx1-ubyte").write_bytes(content)
+        written[split] = sorted((i.tobytes(), int(n)) for i, n in zip(images, labels, strict=True))
+    return written

@@ -18,8 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data import fabricate_archives as fabricate
-from tests.data.fabricate_archives import tar, write, zipped
-from tests.data.test_data_sources import write_idx
+from tests.data.fabricate_archives import tar, write, write_idx, zipped
 from xception_jax.data import prepare
 from xception_jax.data.importing.archives import members
 from xception_jax.data.importing.pickled import read_pickle

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from tests.data import fabricate_archives as fabricate
-from tests.data.fabricate_archives import WNIDS, Pairs, tar, write, zipped
-from tests.data.test_data_sources import write_idx
+from tests.data.fabricate_archives import WNIDS, Pairs, tar, write, write_idx, zipped
 from xception_jax.data import Source, list_datasets, load, prepare
 from xception_jax.data.idx import read_idx
 from xception_jax.data.importing import IMPORTABLE, published

@@ -1,0 +1,54 @@
+"""Preparing a data set: killed on its way, without TensorFlow, or where nothing can be written."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.contents import contents
+from tests.data.fabricate_archives import write_idx
+from tests.programs import program
+from xception_jax.data import load, prepare
+from xception_jax.errors import InputError
+
+
+def test_killed_preparation_leaves_nothing_wrong(tmp_path: Path, rng: np.random.Generator) -> None:
+    written = write_idx(tmp_path / "idx", rng, 6000, 50)
+    directory = tmp_path / "prepared"
+    words = program("prepare_data", "fashion_mnist", directory, tmp_path / "idx")
+    child = subprocess.Popen(words)
+    deadline = time.monotonic() + 30
+    while not list(directory.glob("fashion_mnist/incomplete.*")):
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert list(directory.glob("fashion_mnist/incomplete.*"))
+    with pytest.raises(InputError, match="is not prepared"):
+        load("fashion_mnist", directory=str(directory))
+    children = [subprocess.Popen(words) for _ in range(2)]
+    assert [child.wait() for child in children] == [0, 0]
+    assert not list(directory.glob("fashion_mnist/incomplete.*"))
+    assert (
+        sorted(contents(load("fashion_mnist", directory=str(directory)), "test"))
+        == (written["test"])
+    )
+
+
+def test_preparing_tfds_sets_needs_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"TensorFlow.*pip install 'xception-jax\[prepare\]'"):
+        prepare("cifar10", str(tmp_path))
+
+
+def test_unwritable_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"data\.directory=.*cannot be written"):
+        load("fashion_mnist_mini", directory=str(tmp_path / "file"))
