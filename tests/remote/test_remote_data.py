@@ -1,0 +1,65 @@
+"""Data sets in a store: fetched once, and by one process at a time."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from xception_jax.errors import InputError
+from xception_jax.remote import fetched
+from xception_jax.remote.store import Store
+
+
+def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
+    from xception_jax.data import load, prepare
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    prepare("fashion_mnist_mini", str(tmp_path / "bucket"))
+    names = []
+    get = Store._get
+
+    def note(self, name, *args):
+        names.append(name)
+        return get(self, name, *args)
+
+    monkeypatch.setattr(Store, "_get", note)
+    url = f"file://{tmp_path}/bucket"
+    for _ in range(2):
+        source = load("fashion_mnist_mini", directory=url)
+        assert len(source.splits["test"]) == 2000
+    assert len(names) == len(set(names)) > 2
+    with pytest.raises(InputError, match="there is nothing"):
+        load("cifar10", directory=url)
+
+
+def test_of_two_that_fetch_at_once_one_waits(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = f"memory://{tmp_path.name}/data"
+    contents = {f"{part}/name": part.encode() * 1000 for part in "abc"}
+    for name, content in contents.items():
+        Store(url).write(name, content)
+    fetching, waiting, names = threading.Event(), threading.Event(), []
+
+    def get_slowly(self: Store, name: str, path: Path) -> None:
+        names.append(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents[name][:500])
+        fetching.set()
+        waiting.wait(5)
+        path.write_bytes(contents[name])
+
+    def wait(_: float) -> None:
+        waiting.set()
+        fetching.wait()
+
+    monkeypatch.setattr(Store, "_get", get_slowly)
+    monkeypatch.setattr("xception_jax.lock.time.sleep", wait)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(fetched, "data.directory", url)
+        assert fetching.wait(60)
+        second = pool.submit(fetched, "data.directory", url)
+        for copy in (first.result(), second.result()):
+            assert {name: (copy / name).read_bytes() for name in contents} == contents
+    assert sorted(names) == sorted(contents)
+    assert sorted(path.name for path in copy.parent.iterdir()) == [".lock", "data"]
