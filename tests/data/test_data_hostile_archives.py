@@ -1,10 +1,8 @@
-"""Archives that lack files, are damaged, or were made to do harm: refused with one line."""
+"""Archives that are damaged or were made to do harm: refused with one line."""
 
-import contextlib
 import gzip
 import io
 import os
-import pickle
 import struct
 import tarfile
 import tracemalloc
@@ -12,46 +10,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.data import fabricate_archives as fabricate
 from tests.data.fabricate_archives import tar, write, write_idx, zipped
-from xception_jax.data import prepare
+from tests.data.refusal import refusal
 from xception_jax.data.importing.archives import members
-from xception_jax.data.importing.pickled import read_pickle
 from xception_jax.errors import InputError
-
-
-def refusal(name: str, path: Path) -> str:
-    """The message of the refusal; nothing may be left of the data set."""
-    prepared = path.parent / "prepared"
-    with pytest.raises(InputError) as caught:
-        prepare(name, str(prepared), str(path))
-    assert not list(prepared.rglob("*.json"))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_missing_files_are_named(rng, tmp_path):
-    path = tmp_path / "in"
-    for name in ("cifar10", "imagenette", "mnist", "svhn_cropped"):
-        assert f"--from='{path}': no such file or directory" in refusal(name, path)
-    path.mkdir()
-    assert "holds none of cifar-10-binary.tar.gz, cifar-10-b" in refusal("cifar10", path)
-    assert "holds no train_32x32.mat" in refusal("svhn_cropped", path)
-    assert "holds no train-images-idx3-ubyte[.gz]" in refusal("mnist", path)
-    assert "holds no train/<class>/ of two classes" in refusal("imagenette", path)
-    files, _ = fabricate.cifar("cifar10", "binary", rng)
-    del files["cifar-10-batches-bin/data_batch_3.bin"]
-    write(path, files)
-    assert "holds no data_batch_3.bin, which belongs to" in refusal("cifar10", path)
-    write(path, {"imagenette2.tgz": b"", "imagenette2-160.tgz": b""})
-    assert "several versions (imagenette2-160.tgz, imagenette2.tgz)" in refusal("imagenette", path)
-    write(path, {"ILSVRC2012_img_train.tar": b""})
-    assert "holds no ILSVRC2012_img_val.tar" in refusal("imagenet2012", path)
 
 
 def test_what_is_refused_in_an_archive_is_said_once(rng, tmp_path):
@@ -64,29 +29,6 @@ def test_what_is_refused_in_an_archive_is_said_once(rng, tmp_path):
         archive.addfile(link)
     line = f"--from='{path}': holds 'readme', which is no regular file; nothing was imported"
     assert refusal("cifar10", path) == line
-
-
-def test_images_without_a_class_are_named(rng, tmp_path):
-    path = tmp_path / "in"
-    files = fabricate.tiny_imagenet(rng)
-    del files["tiny-imagenet-200/val/val_annotations.txt"]
-    write(path, files)
-    assert "val_0.JPEG, of which nothing says the class" in refusal("tiny_imagenet", path)
-    write(path, fabricate.photos(rng, ["tiny-imagenet-200/val/n01440765/x.JPEG"]))
-    write(
-        path,
-        {
-            "tiny-imagenet-200/val/val_annotations.txt": b"\n".join(
-                b"val_%d.JPEG\tn01440764" % number for number in range(6)
-            )
-        },
-    )
-    said = refusal("tiny_imagenet", path)
-    assert "x.JPEG of the class 'n01440765', which train does not have" in said
-    assert "nearest valid value: 'n01440764'" in said
-    write(path, {"tiny-imagenet-200/train/n01440764/x.JPEG": b"no image"})
-    (path / "tiny-imagenet-200/val/n01440765/x.JPEG").unlink()
-    assert "x.JPEG is neither a JPEG nor a PNG" in refusal("tiny_imagenet", path)
 
 
 @pytest.mark.parametrize("place", [b"\xff/a.JPEG", b"n01440764/\xff.JPEG"], ids=["class", "file"])
@@ -194,144 +136,6 @@ def test_a_gzip_bomb_of_idx_files_is_refused(tmp_path, rng, monkeypatch):
     bomb = gzip.compress(b"\0\0\x08\x01\0\0\x80\0" + bytes(1 << 15))
     (tmp_path / "in" / "train-images-idx3-ubyte.gz").write_bytes(bomb)
     assert "unpacks to more than 10,000 bytes" in refusal("mnist", tmp_path / "in")
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda mat: mat[: len(mat) // 2], "no MATLAB file"),
-        (lambda mat: b"", "no MATLAB file"),
-        (lambda mat: b"no mat" * 40, "no MATLAB file"),
-    ],
-)
-def test_damaged_mat_files_are_named(change, said, tmp_path, rng):
-    path = tmp_path / "in"
-    path.mkdir()
-    fabricate.svhn(path, rng)
-    file = path / "train_32x32.mat"
-    file.write_bytes(change(file.read_bytes()))
-    assert said in refusal("svhn_cropped", path)
-
-
-class Calls:
-    """Pickled, it says: call this."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.function, self.arguments
-
-
-@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-def test_no_call_in_a_pickle_is_run(protocol, tmp_path, rng):
-    marker = tmp_path / "ran"
-    for content in (
-        {"data": Calls(os.mkdir, str(marker))},
-        Calls(eval, f"__import__('os').mkdir({str(marker)!r})"),
-        {"data": Calls(np.fromfile, "/dev/zero")},
-    ):
-        with pytest.raises(ValueError, match=r"calls|instruction|no pickle"):
-            read_pickle(pickle.dumps(content, protocol=protocol))
-    assert not marker.exists()
-    files, _ = fabricate.cifar("cifar10", "4", rng)
-    files["cifar-10-batches-py/data_batch_2"] = pickle.dumps(Calls(os.mkdir, str(marker)))
-    write(tmp_path / "in", files)
-    assert "mkdir, which was not run" in refusal("cifar10", tmp_path / "in")
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_pickles_of_plain_data_are_read(protocol, rng):
-    content = {
-        "data": rng.integers(0, 256, (3, 4), np.uint8),
-        "columns": np.asfortranarray(rng.integers(0, 9, (3, 4))),
-        "labels": [0, 255, 256, -1, 1 << 40],
-        "numbers": [np.int64(7), np.uint8(3)],
-        "names": ["a", "é", b"\xff"],
-        "nested": ({"x": (1, 2, 3, 4)}, None, True, 0.5),
-    }
-    answer = read_pickle(pickle.dumps(content, protocol=protocol))
-    for name in ("data", "columns"):
-        np.testing.assert_array_equal(answer.pop(name), content.pop(name))
-    assert answer == content
-
-
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
-@given(
-    st.sampled_from(["python2", "2", "4", "5"]),
-    st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=6),
-)
-def test_damaged_pickles_raise_value_errors_alone(version, changes):
-    files, _ = fabricate.cifar("cifar10", version, np.random.default_rng(0), each=1)
-    content = bytearray(files["cifar-10-batches-py/test_batch"])
-    for place, value in changes:
-        at = place % len(content)
-        content[at if place % 2 else at % 400] = value
-    with contextlib.suppress(ValueError):
-        read_pickle(bytes(content))
-
-
-def test_cifar_with_wrong_content_is_named(rng, tmp_path):
-    files, _ = fabricate.cifar("cifar10", "binary", rng)
-    first = "cifar-10-batches-bin/data_batch_1.bin"
-    for content, said in (
-        (files[first][:-1], "184379 bytes are no multiple of 3073"),
-        (b"\x0a" + files[first][1:], "labels are not all from 0 to 9"),
-    ):
-        write(tmp_path / "in", files | {first: content})
-        assert said in refusal("cifar10", tmp_path / "in")
-    files, _ = fabricate.cifar("cifar10", "4", rng)
-    first = "cifar-10-batches-py/data_batch_1"
-    pixels = np.zeros((2, 3072), np.uint8)
-    tree: list[Any] = [1, 2]
-    for _ in range(60):  # NumPy would make 2^60 numbers of it
-        tree = [tree, tree]
-    for batch, said in (
-        ({"labels": [1, 2]}, "has no data; it has 'labels'"),
-        ({"data": pixels, "labels": [1]}, "instead of (1, 3072)"),
-        ({"data": pixels.astype(np.int64), "labels": [1, 2]}, "no array of bytes"),
-        ({"data": pixels, "labels": ["x", "y"]}, "instead of"),
-        ({"data": pixels, "labels": tree}, "holds lists instead of numbers"),
-    ):
-        write(tmp_path / "python", files | {first: pickle.dumps(batch, protocol=4)})
-        assert said in refusal("cifar10", tmp_path / "python")
-
-
-def test_class_names_that_grow_are_named(rng, tmp_path):
-    files, _ = fabricate.cifar("cifar10", "4", rng, each=1)
-    for names in (["x" * 1000] * 2, ["x"] * 1001, [["x"]]):
-        meta = pickle.dumps({"label_names": names}, protocol=4)
-        write(tmp_path, files | {"cifar-10-batches-py/batches.meta": meta})
-        assert "batches.meta" in refusal("cifar10", tmp_path)
-
-
-@pytest.mark.parametrize("version", ["binary", "4"])
-def test_class_names_that_cannot_be_stored_are_named(version, rng, tmp_path):
-    files, _ = fabricate.cifar("cifar10", version, rng, each=1)
-    names, line = (*fabricate.CIFAR10[:9], " cat "), "names the class 'cat' twice"
-    if version == "binary":
-        files["cifar-10-batches-bin/batches.meta.txt"] = "\n".join(names).encode()
-        write(tmp_path / "in", files)
-        file = tmp_path / "in" / "batches.meta.txt"
-        said = refusal("cifar10", tmp_path / "in")
-        assert said == f"--from='{file}': cannot be read: ValueError: it {line}"
-        return
-    for last, said in ((names[9], line), ("a\nb", "several lines"), (" ", "is empty or")):
-        meta = pickle.dumps({"label_names": [*names[:9], last]}, protocol=4)
-        write(tmp_path / "in", files | {"cifar-10-batches-py/batches.meta": meta})
-        assert said in refusal("cifar10", tmp_path / "in")
-
-
-def test_a_pickle_makes_no_more_than_a_gigabyte(monkeypatch):
-    """A megabyte that names one text again and again, as bytes, could make terabytes."""
-    monkeypatch.setattr("xception_jax.data.importing.pickled.MAX_BYTES", 10_000)
-    text = b"X\x00\x02\x00\x00" + b"x" * 512 + b"q\x01X\x06\x00\x00\x00latin1q\x02"
-    encode = b"c_codecs\nencode\nh\x01h\x02\x86R"
-    for times, said in ((19, "is no pickle of a dictionary"), (20, "makes more than 10,000 bytes")):
-        values = b"(" + text + encode * times + b"t."
-        with pytest.raises(ValueError, match=said):
-            read_pickle(b"\x80\x02" + values)
 
 
 def lying_zip(name: str, declared: int, method: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Our reader of MATLAB files against SciPy's, on files that SciPy wrote."""
+"""Our reader of MATLAB files against SciPy's, on files that SciPy wrote, whole and damaged."""
 
 import io
 import struct
@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from tests.data import fabricate_archives as fabricate
+from tests.data.refusal import refusal
 from xception_jax.data.importing.matlab import read_arrays
 
 MOST = 1 << 20
@@ -62,3 +64,20 @@ def test_an_array_that_unpacks_to_too_much_is_refused():
     packed = zlib.compress(bytes(100))
     with pytest.raises(ValueError, match="kind 0"):
         read_arrays(file[:128] + struct.pack("<II", 15, len(packed)) + packed, MOST)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda mat: mat[: len(mat) // 2], "no MATLAB file"),
+        (lambda mat: b"", "no MATLAB file"),
+        (lambda mat: b"no mat" * 40, "no MATLAB file"),
+    ],
+)
+def test_damaged_mat_files_are_named(change, said, tmp_path, rng):
+    path = tmp_path / "in"
+    path.mkdir()
+    fabricate.svhn(path, rng)
+    file = path / "train_32x32.mat"
+    file.write_bytes(change(file.read_bytes()))
+    assert said in refusal("svhn_cropped", path)
