@@ -78,7 +78,10 @@ def test_without_a_usable_home_the_process_goes_on(home, obstacle, monkeypatch, 
 
 @pytest.mark.parametrize("parent", ["home", ""])
 def test_without_a_usable_home_a_store_is_refused_before_any_work(home, parent, monkeypatch, call):
-    """What could not be sent at the end would be deleted with the temporary directory."""
+    """A run in a store is refused, and nothing is made there, if no cache directory would last.
+
+    What could not be sent at the end would be deleted with the temporary directory.
+    """
     if parent:
         (home / "xception_jax").touch()
     else:

@@ -289,7 +289,10 @@ def test_a_check_of_every_field_takes_any_value():
     ],
 )
 def test_what_may_not_be_looked_at_is_named(words, named, refused, places, monkeypatch):
-    """As a directory of another user; of a real one the user that runs the tests may be root."""
+    """A path in a directory that the user may not enter is refused in one line that says why.
+
+    The refusal is simulated, because the user that runs the tests may be root.
+    """
     locked, stat = places["TMP"] / "locked", Path.stat
 
     def of_another_user(path, **settings):

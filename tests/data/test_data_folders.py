@@ -84,7 +84,11 @@ def test_bad_folders_are_named(tmp_path: Path, rng: np.random.Generator) -> None
 def test_class_names_that_look_the_same_are_told_apart(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    """As macOS changes the names of one of two copies."""
+    """A class of the test split is refused if its name only looks like that of a class of train.
+
+    The error shows both escaped. They differ in their Unicode form, as where macOS has changed
+    the names of one of two copies.
+    """
     write_folder(tmp_path, rng, {"train": 1, "test": 1})
     (tmp_path / "train" / "ant").rename(tmp_path / "train" / "e\u0301")
     (tmp_path / "test" / "ant").rename(tmp_path / "test" / "\xe9")

@@ -141,7 +141,7 @@ def test_a_run_moves_between_hosts_and_is_the_same(start, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_takes_the_other_with_it(victim, start, tmp_path):
-    """The other process ends soon, with exit code 71; the same command resumes the run."""
+    """If one of a run's two processes dies, the other exits with 71, and the run resumes later."""
     home = tmp_path / "run"
     running = start(home, *LONG)
     wait_for_rows(home, 8, running)
@@ -158,7 +158,10 @@ def test_a_killed_process_takes_the_other_with_it(victim, start, tmp_path):
 
 @pytest.mark.slow
 def test_what_one_process_cannot_do_no_process_does(start, tmp_path):
-    """All processes refuse a seed that differs for one, and a directory that is taken."""
+    """Two processes of one run exit with 2 if their seeds differ, or a sweep is in the directory.
+
+    Both say why in one line.
+    """
     home = tmp_path / "run"
     ends = finish(start(home, each=((), ("seed=1",))))
     message = "xception-jax: seed: process 0 was given 0, process 1 1\n"

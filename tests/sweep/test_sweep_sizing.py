@@ -127,7 +127,11 @@ def test_a_measurement_under_load_is_not_remembered(choose):
 
 @pytest.mark.parametrize("after", [0, 1, 3, 4])
 def test_a_request_to_stop_ends_the_measurement(after, choose, tmp_path):
-    """Of the five times it is asked: before three compilations, and before two rounds."""
+    """A request to stop ends the measurement before the next compilation or round.
+
+    It comes before the first or second compilation, or the first or second round. No choice is
+    stored.
+    """
     machine = _Machine({6: 90.0, 3: 100.0, 1: 50.0})
     asked = iter([False] * after + [True])
     with pytest.raises(Interrupted, match="measured"):

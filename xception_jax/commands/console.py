@@ -37,7 +37,13 @@ def option_parser(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def directory_parser(option: str) -> Callable[[str], Path]:
-    """What makes a path of the value of an option, which must be a name that can be written."""
+    """Returns the parser of an option whose value is a directory that records can name.
+
+    The parser refuses an empty value, and paths that are not UTF-8 or have control characters.
+
+    Args:
+        option: name of the option in error messages.
+    """
 
     @option_parser
     def parse(text: str) -> Path:
