@@ -4,8 +4,8 @@
     xception-jax data prepare cifar10
     xception-jax train configs/cifar10.py --workdir results/cifar10
 
-The extra installs TensorFlow, which only `data prepare` needs. No setting here is from the paper.
-No run of this config has been finished yet.
+The extra installs TensorFlow, which only this way to prepare needs; with `--from` and the archive
+it works without. No setting here is from the paper. No run of this config has been finished yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,5 @@
 """The paper's Xception on ImageNet, with the paper's settings (sections 3, 4.2 and 4.3).
 
-    .venv/bin/pip install -e ".[prepare]"
     xception-jax data prepare imagenet2012 --from DIR
     xception-jax train configs/imagenet.py --workdir results/imagenet
 

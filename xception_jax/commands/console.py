@@ -82,8 +82,8 @@ Base = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="CONFIG",
-        help="Config file to start from, in place of the experiment's own base; several, each after"
-        " a --base, to judge the claims on all of them.",
+        help="Config file to use in place of the experiment's own base; with several --base, the"
+        " claims are judged on all of them.",
     ),
 ]
 Overrides = Annotated[

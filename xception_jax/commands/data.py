@@ -40,7 +40,9 @@ def prepare_set(
     from_path: Annotated[
         str | None,
         typer.Option(
-            "--from", help="Archive to import, its unpacked folder, or a directory with either."
+            "--from",
+            help="Archive to import, its unpacked folder, or a directory with either; for TFDS's"
+            " own builders, the directory of the files that were downloaded by hand.",
         ),
     ] = None,
 ) -> int:

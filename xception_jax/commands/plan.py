@@ -63,7 +63,8 @@ def plan(
     """Show what each arm of an experiment costs, and which effects its claims can detect.
 
     This takes seconds. With --topology the TPU's compiler works out, in minutes, the memory and the
-    time that every arm needs on those chips.
+    time that every arm needs on those chips, and the exit code is 1 if an arm does not fit, or
+    would send activations from chip to chip.
 
     Example: `xception-jax plan experiments/nonlinearity.py --pilot results/nonlinearity`
     """

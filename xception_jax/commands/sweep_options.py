@@ -45,7 +45,7 @@ FirstSeed = Annotated[
     typer.Option(
         parser=_first_seed,
         metavar="N",
-        help="First of the seeds, which follow each other; default: the experiment's, 0.",
+        help="First seed; the others follow it. Default: the experiment's `first_seed`, or 0.",
     ),
 ]
 Packing = Annotated[

@@ -24,7 +24,8 @@ def sync(directory: Directory) -> int:
 
     Each run, those of a tuning too, becomes one W&B run, however often it was interrupted, and the
     report of a sweep one more. Nothing is uploaded; the last line shows the command for that. Exits
-    with 1 if a run is left out, as one is that is training.
+    with 1 if a run is left out, such as one that is still training, or if W&B's files cannot be
+    made.
 
     Example: `xception-jax sync results/nonlinearity`
     """

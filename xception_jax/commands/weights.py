@@ -139,7 +139,7 @@ def predict(
     """Show the most probable classes of images, preprocessed as the weights expect.
 
     The probabilities are those of a softmax, or of a sigmoid if the weights' model ends in one.
-    What is transparent shows a white background; of several frames the first counts.
+    Transparent areas become white; of an animation the first frame is used.
 
     Example: `xception-jax predict cat.jpg dog.png --weights weights/xception`
     """

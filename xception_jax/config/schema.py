@@ -86,7 +86,8 @@ class DataConfig(Checked):
     image_size: int = setting(28, "height and width of the images, pixels", low=1, high=4096)
     validation_fraction: float = setting(
         0.1,
-        "share of the training images held out where a set has no validation split",
+        "share of the training images held out for each split that is missing; a set without a test"
+        " split is tested on its validation split",
         low=0.01,
         high=0.5,
     )
