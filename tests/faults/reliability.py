@@ -1,6 +1,7 @@
 """Writes docs/reliability.md from docs/reliability.json: `python tests/faults/reliability.py`."""
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +16,17 @@ def page(results: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     found = results["found"]
     minutes = sum(row["seconds"] for row in found) / 60
+    what = (
+        "This page shows which faults a sweep survives, and how that was tested. `make faults` "
+        "runs the command line on a small sweep of the real experiment (three arms, 36 steps "
+        "per run), and on damaged files, and writes this table. Each row is from the last time "
+        f"that its tests ran; together they took {minutes:.0f} minutes. What can be wrong with "
+        "every input, and which test has it, is in [Inputs](inputs.md)."
+    )
     lines = [
         "# Reliability",
         "",
-        "This page shows which faults a sweep survives, and how that was tested. `make faults`",
-        "runs the command line on a small sweep of the real experiment (three arms, 36 steps per",
-        "run), and on damaged files, and writes this table. Each row is from the last time that",
-        f"its tests ran; together they took {minutes:.0f} minutes. What can be wrong with every",
-        "input, and which test has it, is in [Inputs](inputs.md).",
+        *textwrap.wrap(what, 120),
         "",
         f"Machine and versions: {results['machine']}, {versions}.",
         "",
