@@ -277,7 +277,9 @@ class _Path:
     def _scale(self, look: int) -> float:
         return float(np.abs(self.values[: self.design.sizes[look]]).sum())
 
-    def _parts(self, look: int) -> tuple[Differences, Differences, float]:
+    def _parts(
+        self, look: int
+    ) -> tuple[Float[np.ndarray, " exact"], Float[np.ndarray, " in_cells"], float]:
         """The differences that a look adds: those counted exactly and those in cells, and a cell.
 
         Cells depend on the differences so far alone, so that later ones do not change a look.
@@ -287,7 +289,9 @@ class _Path:
         exact = max(0, EXACT_UP_TO - start)
         return values[:exact], values[exact:], 2 * self._scale(look) / CELLS
 
-    def _extended(self, sums: Sums, weights: Sums, look: int) -> tuple[Sums, Sums]:
+    def _extended(
+        self, sums: Sums, weights: Sums, look: int
+    ) -> tuple[Float[np.ndarray, " more"], Float[np.ndarray, " more"]]:
         """All sums of a look and their shares, from those that are left of the look before."""
         exact, in_cells, cell = self._parts(look)
         for value in np.abs(exact):
