@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,6 +19,7 @@ from tests.sweep.tuning_landscape import (
     tuned,
 )
 from xception_jax.errors import InputError
+from xception_jax.runtime import run_directory
 from xception_jax.statistics.selection import Point, best_point, is_geometric, value_beyond
 from xception_jax.sweep import Tune, plan_runs
 from xception_jax.sweep.tuning_runs import score, tuning_runs
@@ -180,6 +182,34 @@ def test_the_grid_is_extended_for_all_arms_at_most_twice_and_then_marked(tmp_pat
     assert (
         said[0] == "tuning: the best of relu lies at the edge; all arms also try learning_rate=0.8"
     )
+
+
+def test_a_value_that_will_not_be_tried_is_not_checked(tmp_path):
+    experiment, checked = declare(Tune(RATE, RATES)), list[set[Point]]()
+
+    def fits(runs):
+        checked.append({run.point for run in runs})
+        return True
+
+    train = Landscape(tmp_path, hill({"none": 0.1, "relu": 100.0, "elu": 100.0}))
+    experiment, _, _ = tuned(tmp_path, experiment, train, fits=fits)
+    assert checked == [{(0.8,)}, {(1.6,)}]  # nothing beyond the last extension
+    first = plan_runs(experiment, {})[0]
+    run_directory.claim(tmp_path / first.directory, first.config)
+    run_directory.update_run(tmp_path / first.directory, status="running")
+    arms = {**experiment.arms, "elu": {"model.intermediate_activation": "elu"}}
+    tuned(tmp_path, replace(experiment, arms=arms), train, fits=fits)
+    assert checked[2:] == []  # nor of an arm that tries what the others have tried
+
+
+def test_a_line_names_the_arms_whose_best_values_lie_at_an_edge_once(tmp_path):
+    def value(arm: str, rate: float, decay: float, seed: int) -> float:
+        return {"none": rate + 10 * decay, "relu": 10 * decay - abs(rate - 0.1)}[arm]
+
+    tune = Tune((RATE, DECAY), ((0.05, 0.1, 0.2), (1e-5, 1e-4, 1e-3)), seeds=1)
+    _, _, said = tuned(tmp_path, declare(tune), Landscape(tmp_path, value))
+    tried_too = "all arms also try learning_rate=0.4, weight_decay=0.01"
+    assert said[0] == f"tuning: the best of none, relu lies at the edge; {tried_too}"
 
 
 def test_both_edges_are_extended_in_one_step(tmp_path):

@@ -7,7 +7,7 @@ the same from then on.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,10 @@ def tune_arms(
         _write(directory, experiment, kept, grid, [run.row() for run in runs])
         rows = [run.row(record) for run, record in zip(runs, train(runs), strict=True)]
         chosen = _choose(rows)
+        if kept or number == MOST_EXTENSIONS:
+            break
         extended = _extended(experiment, base, grid, chosen=chosen, arms=arms, fits=fits)
-        if kept or number == MOST_EXTENSIONS or extended == grid:
+        if extended == grid:
             break
         say(_describe_extension(experiment, grid, extended, chosen))
         grid = extended
@@ -164,16 +166,14 @@ def _open_edges(
 def _describe_extension(
     experiment: Experiment, grid: Grid, wider: Grid, chosen: Mapping[str, Point]
 ) -> str:
-    names, added = _declared(experiment).settings, []
-    at_edge: dict[str, None] = {}
+    names = _declared(experiment).settings
+    added: list[str] = []
+    at_edge: list[str] = []
     for at, (name, old, new) in enumerate(zip(names, grid, wider, strict=True)):
-        added += [f"{describe_point({name: value})}" for value in new if value not in old]
-        edges = {
-            arm: None for arm, point in chosen.items() if len(new) > len(old)
-            if edge_of(point[at], old)
-        }  # fmt: skip
-        at_edge |= edges
-    arms = ", ".join(at_edge)
+        added += [describe_point({name: value}) for value in new if value not in old]
+        if len(new) > len(old):
+            at_edge += [arm for arm, point in chosen.items() if edge_of(point[at], old)]
+    arms = ", ".join(dict.fromkeys(at_edge))
     return f"tuning: the best of {arms} lies at the edge; all arms also try {', '.join(added)}"
 
 
@@ -195,7 +195,7 @@ def _entry(
         "mean": mean_score(scores),
         "at_edge": {name: of[value] for name, value, of in triples if value in of},
         "at": files.now(),
-        "known": {"begun": known.begun, "results": known.results, "reported": known.reported},
+        "known": asdict(known),
     }
 
 
