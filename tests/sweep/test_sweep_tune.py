@@ -22,6 +22,7 @@ from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory
 from xception_jax.statistics.selection import Point, best_point, is_geometric, value_beyond
 from xception_jax.sweep import Tune, plan_runs
+from xception_jax.sweep.experiment import MOST_FIRST_SEED, MOST_SEEDS
 from xception_jax.sweep.tuning_runs import score, tuning_runs
 
 # -- the grid ----------------------------------------------------------------------------------
@@ -117,9 +118,13 @@ def test_what_is_tuned_cannot_be_set_otherwise():
         declare(tune, arms={"a": {}, "b": {RATE: 0.1}}, claims=())
     with pytest.raises(InputError, match=r"experiment\.tune='yes': must be Tune"):
         declare("yes")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="seed of tuning, on which no verdict may rest"):
-        tune.require_free([0, 1, 1_999_999_999], "--first-seed")
-    tune.require_free(range(10_000), "--seeds")
+
+
+def test_no_sweep_can_have_a_seed_of_tuning():
+    seeds = Tune(RATE, RATES, seeds=1_000).seed_numbers  # as many as tuning can have
+    with pytest.raises(InputError, match="nearest valid value: 1000"):
+        Tune(RATE, RATES, seeds=1_001)
+    assert min(seeds) >= MOST_FIRST_SEED + MOST_SEEDS
 
 
 def test_the_declaration_survives_its_record():
@@ -136,7 +141,6 @@ def test_every_arm_has_the_same_budget_on_seeds_of_its_own():
     assert len(runs) == len({run.id for run in runs}) == 2 * 6 * 3
     seeds = {run.seed for run in runs}
     assert seeds == {2_000_000_000, 1_999_999_999, 1_999_999_998}
-    assert seeds.isdisjoint(range(10_000))  # as many as a sweep can have
     assert {run.config.train.epochs for run in runs} == {2.0}
     of_arms = {
         arm: [(r.seed, r.point, dict(r.settings)) for r in runs if r.arm == arm]

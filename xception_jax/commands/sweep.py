@@ -137,7 +137,7 @@ def run_sweep(
         with mirrored(workdir, warn) as directory:
             tuned = read_tuned(directory, planned, lambda _: None)  # it is read again below
             require_same_sweep(directory, *tuned)
-            require_tunable(tuned, planned.runs)
+            require_tunable(tuned)
             require_begun_data(directory, tuned.runs)
             launcher = engine.open(directory)
             sizes = _sizes(packing, stop, measured=launcher is None)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xception_jax.config import Config
     from xception_jax.launchers import Launcher
     from xception_jax.launchers.slurm import SlurmArray
-    from xception_jax.sweep import Experiment, PlannedRun
+    from xception_jax.sweep import Experiment
     from xception_jax.sweep.experiment import PlannedSweep
     from xception_jax.sweep.tuning_runs import TuningRun
 
@@ -51,20 +51,12 @@ def read_tuned(
     )
 
 
-def require_tunable(planned: "PlannedSweep", runs: "Sequence[PlannedRun]") -> None:
-    """Raises `InputError` if a tuning run cannot be trained, or has the seed of one of `runs`.
-
-    Args:
-        planned: the sweep as far as it is tuned.
-        runs: runs of the verdict.
-    """
+def require_tunable(planned: "PlannedSweep") -> None:
+    """Raises `InputError` if a tuning run of an arm that is not tuned yet cannot be trained."""
     from xception_jax.sweep.local import check_tuning
     from xception_jax.sweep.tuning_runs import tuning_runs
 
     experiment, base, _ = planned
-    if experiment.tune is None:
-        return
-    experiment.tune.require_free({run.seed for run in runs}, "--seeds")
     if experiment.untuned:
         check_tuning(tuning_runs(experiment, base, experiment.untuned))
 

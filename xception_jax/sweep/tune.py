@@ -13,7 +13,7 @@ from xception_jax.statistics.selection import Point
 MOST_EXTENSIONS = 2
 """How often a grid is extended, at most, where the best value of an arm lies at its edge."""
 HIGHEST_SEED = 2_000_000_000
-"""Seeds of tuning count down from here; those of verdicts count up from zero."""
+"""Seeds of tuning count down from here, and stay above all that a sweep can have."""
 _MOST_SEEDS = 1000
 _MOST_POINTS = 10_000
 # Settings that change what the values are judged by, or how much compute an arm gets.
@@ -108,12 +108,6 @@ class Tune:
                 if f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}."):
                     reason = f"is what experiment.tune chooses for each arm (arm {arm!r})"
                     raise InputError(other, settings[other], reason)
-
-    def require_free(self, seeds: Any, field: str) -> None:
-        """Raises `InputError` if a seed of the verdict's runs is one of the tuning's."""
-        if shared := sorted(set(seeds) & set(self.seed_numbers)):
-            reason = "is a seed of tuning, on which no verdict may rest"
-            raise InputError(field, shared[0], reason, min(self.seed_numbers) - 1)
 
 
 def _checked(name: str, values: Any) -> Point:
