@@ -19,7 +19,7 @@ from xception_jax.runtime.device_time import reopened
 from xception_jax.runtime.run_directory import read_run
 from xception_jax.sweep.declarations import Known, read_known
 from xception_jax.sweep.experiment import plan_runs
-from xception_jax.sweep.ledger import read_ledger, read_whole_ledger, write_ledger
+from xception_jax.sweep.ledger import read_ledger, read_ledger_to_resume, write_ledger
 from xception_jax.sweep.loading import load_experiment
 from xception_jax.sweep.local import run_unit
 from xception_jax.sweep.recorded import load_sweep
@@ -38,7 +38,7 @@ def test_a_record_whose_fields_hold_something_else_is_refused(finished_sweep, fi
     (record[above[0]] if above else record)[name] = value
     path.write_text(json.dumps(record))
     with pytest.raises(InputError, match=f"by its {name}"):
-        read_whole_ledger(path)
+        read_ledger_to_resume(path)
     read_ledger(path)  # what `status` shows is there
 
 
@@ -48,7 +48,7 @@ def test_a_pack_that_is_none_is_refused(finished_sweep, pack: dict[str, Any]):
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"packs": [pack]}))
     with pytest.raises(InputError, match="by its packs"):
-        read_whole_ledger(path)
+        read_ledger_to_resume(path)
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "/etc", "", 5])
@@ -57,7 +57,7 @@ def test_a_pack_outside_of_the_sweep_is_refused(finished_sweep, name):
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"packs": [{"size": 2, "runs": [name]}]}))
     with pytest.raises(InputError, match="outside of the sweep"):
-        read_whole_ledger(path)
+        read_ledger_to_resume(path)
 
 
 def test_what_is_known_of_runs_waits_for_no_pipe(tmp_path):

@@ -54,14 +54,14 @@ def _statuses(directory: Path) -> "list[RunStatus]":
     """The status of each run, of a sweep in its own directory or in an archive."""
     from xception_jax.json_values import as_text
     from xception_jax.records import SWEEP
-    from xception_jax.sweep.ledger import read_shown_ledger
+    from xception_jax.sweep.ledger import read_ledger
     from xception_jax.sweep.statuses import RunStatus, is_archived, list_runs, read_statuses
 
     if not is_archived(directory):
         return read_statuses(directory)
     from xception_jax.report.reading import open_source
 
-    source = open_source(directory, read_shown_ledger(directory / SWEEP))
+    source = open_source(directory, read_ledger(directory / SWEEP, all_inside=False))
     statuses = []
     for row in list_runs(directory):
         files = source.files(row["directory"], [])

@@ -84,7 +84,7 @@ def require_same_sweep(
         refuse("a single run")
     if not (directory / SWEEP).exists():
         return Recorded({}, read_known(directory), set())
-    recorded = read_whole_ledger(directory / SWEEP)
+    recorded = read_ledger_to_resume(directory / SWEEP)
     if ARCHIVED in recorded:
         refuse("an archive, in which nothing is trained")
     if conflict := find_conflict(recorded, experiment, base, runs):
@@ -184,19 +184,16 @@ def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[
     return bool(recorded.get("tuned_elsewhere", not (directory / TUNING_RUNS).is_dir()))
 
 
-def read_ledger(path: Path) -> dict[str, Any]:
-    """The content of `sweep.json`: its experiment, and its runs with theirs.
+def read_ledger(path: Path, *, all_inside: bool = True) -> dict[str, Any]:
+    """The content of `sweep.json`, of which the experiment and the rows of the runs are checked.
+
+    Args:
+        path: path of the file.
+        all_inside: whether a run outside of the sweep is refused.
 
     Raises:
         InputError: the file is damaged, of another version, or a run is outside of the sweep.
     """
-    content = read_shown_ledger(path)
-    _require_inside(path, [row["directory"] for row in content["runs"]])
-    return content
-
-
-def read_shown_ledger(path: Path) -> dict[str, Any]:
-    """As `read_ledger`, for those who show what there is: a run may be outside of the sweep."""
     content = read_json(path)
     rows = content.get("runs")
     if (
@@ -208,14 +205,16 @@ def read_shown_ledger(path: Path) -> dict[str, Any]:
     if (version := content.get("schema")) != SWEEP_SCHEMA:
         reason = f"of {path}: this version of xception-jax reads no other than {SWEEP_SCHEMA}"
         raise InputError("schema", version, reason, SWEEP_SCHEMA)
+    if all_inside:
+        _require_inside(path, [row["directory"] for row in rows])
     return content
 
 
-def read_whole_ledger(path: Path) -> dict[str, Any]:
-    """The content of `sweep.json` for those who go on with it: every field that they rely on.
+def read_ledger_to_resume(path: Path) -> dict[str, Any]:
+    """The content of `sweep.json`, of which every field is checked that training relies on.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: see `read_ledger`; or packs, declarations, claims, seeds or looks are damaged.
     """
     content = read_ledger(path)
     experiment, packs = content["experiment"], content.get("packs", [])
@@ -223,9 +222,9 @@ def read_whole_ledger(path: Path) -> dict[str, Any]:
         (name, content, dict) for name in ("packs", "declarations", "post_hoc_claims")
     ]
     fields += [("claims", experiment, dict), ("seeds", experiment, int), ("looks", experiment, int)]
-    for name, of, kind in fields:
-        values = of.get(name, [])
-        valid = isinstance(values, list) and all(isinstance(each, kind) for each in values)
+    for name, parent, kind in fields:
+        values = parent.get(name, [])
+        valid = isinstance(values, list) and all(isinstance(entry, kind) for entry in values)
         if not valid or (name == "packs" and not all(_has_kinds(pack, _PACK) for pack in packs)):
             raise InputError("file", str(path), f"is not the record of a sweep, by its {name}")
     _require_inside(path, [name for pack in packs for name in pack["runs"]])
@@ -247,12 +246,12 @@ def read_base_paths(directory: Path) -> dict[str, Any]:
     """The paths of several bases of a recorded sweep by name; empty where there is one."""
     if not (directory / SWEEP).exists():
         return {}
-    return as_mapping(read_shown_ledger(directory / SWEEP)["experiment"].get("base"))
+    return as_mapping(read_ledger(directory / SWEEP, all_inside=False)["experiment"].get("base"))
 
 
 def read_packs(directory: Path) -> list[dict[str, Any]]:
     """The packs that `record_packs` recorded, oldest first."""
-    packs: list[dict[str, Any]] = read_whole_ledger(directory / SWEEP).get("packs", [])
+    packs: list[dict[str, Any]] = read_ledger_to_resume(directory / SWEEP).get("packs", [])
     return packs
 
 
@@ -262,7 +261,7 @@ def record_packs(directory: Path, rows: Iterable[dict[str, Any]]) -> list[int]:
     Returns:
         The index of each pack in the record, which never changes.
     """
-    content = read_whole_ledger(directory / SWEEP)
+    content = read_ledger_to_resume(directory / SWEEP)
     packs = content.setdefault("packs", [])
     indices = {(row["size"], *row["runs"]): index for index, row in enumerate(packs)}
     row_indices = []

@@ -16,7 +16,7 @@ from xception_jax.sweep.experiment import (
     plan_runs,
     plan_sweep,
 )
-from xception_jax.sweep.ledger import read_whole_ledger
+from xception_jax.sweep.ledger import read_ledger_to_resume
 from xception_jax.sweep.loading import apply_overrides, load_experiment
 from xception_jax.sweep.tune import Tune
 from xception_jax.sweep.tuning import without_tuning
@@ -69,7 +69,7 @@ def load_recorded(path: Path) -> RecordedSweep:
     Raises:
         InputError: it is missing, damaged, or from a version that did not record the settings.
     """
-    content = read_whole_ledger(path)
+    content = read_ledger_to_resume(path)
     base, packs = content.get("base"), content.get("packs", [])
     if not isinstance(base, dict):
         reason = "does not hold the settings of its runs; start from the experiment's own file"

@@ -14,7 +14,7 @@ from xception_jax.lock import is_locked
 from xception_jax.records import ARCHIVED, RUN, SWEEP, stays_inside
 from xception_jax.regular_files import directory_problem
 from xception_jax.runtime import run_directory as files
-from xception_jax.sweep.ledger import read_shown_ledger
+from xception_jax.sweep.ledger import read_ledger
 from xception_jax.sweep.tuning_runs import describe_point, read_tuning_rows
 
 
@@ -83,7 +83,7 @@ def list_strangers(directory: Path) -> list[str]:
 
 
 def _rows(directory: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read_shown_ledger(directory / SWEEP)["runs"]
+    rows: list[dict[str, Any]] = read_ledger(directory / SWEEP, all_inside=False)["runs"]
     tuning = [
         {**row, "arm": f"tuning {row['arm']} {describe_point(row['settings'])}"}
         for row in read_tuning_rows(directory, all_inside=False)
@@ -99,7 +99,7 @@ def is_archived(directory: Path) -> bool:
     """
     path = directory / SWEEP
     is_there = directory_problem(directory) is None and path.exists()
-    return is_there and ARCHIVED in read_shown_ledger(path)
+    return is_there and ARCHIVED in read_ledger(path, all_inside=False)
 
 
 def _status(arm: str, seed: int | None, directory: Path) -> RunStatus:
