@@ -11,6 +11,7 @@ from xception_jax.config import Config, load_config, load_function, parse_overri
 from xception_jax.errors import InputError
 from xception_jax.sweep.bases import put_on_bases, read_bases
 from xception_jax.sweep.experiment import Experiment
+from xception_jax.sweep.tune import overlap
 
 
 def load_experiment(
@@ -126,10 +127,10 @@ def apply_overrides(
         name, value = parse_override(word)
         if name == "seed":
             raise InputError("override", word, "an experiment sets its seeds itself: see --seeds")
-        if experiment.tune is not None and any(_overlap(name, t) for t in experiment.tune.settings):
+        if experiment.tune is not None and any(overlap(name, t) for t in experiment.tune.settings):
             raise InputError("override", word, "is what the experiment tunes for each arm")
         overlapping = {
-            arm: {other: setting for other, setting in settings.items() if _overlap(name, other)}
+            arm: {other: setting for other, setting in settings.items() if overlap(name, other)}
             for arm, settings in arms.items()
         }
         if name in followed:
@@ -141,8 +142,3 @@ def apply_overrides(
             for arm in setting_it:
                 arms[arm][name] = value
     return replace(experiment, arms=arms), resolve(base, overrides=overrides)
-
-
-def _overlap(name: str, other: str) -> bool:
-    """Whether two dotted names are of one setting, or of a group and a setting in it."""
-    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")

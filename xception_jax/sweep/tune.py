@@ -105,9 +105,14 @@ class Tune:
         """Raises `InputError` if an arm sets itself what is tuned, or a group that holds it."""
         for name in self.settings:
             for other in settings:
-                if f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}."):
+                if overlap(name, other):
                     reason = f"is what experiment.tune chooses for each arm (arm {arm!r})"
                     raise InputError(other, settings[other], reason)
+
+
+def overlap(name: str, other: str) -> bool:
+    """Whether two dotted names are of one setting, or of a group and a setting in it."""
+    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
 
 
 def _checked(name: str, values: Any) -> Point:
