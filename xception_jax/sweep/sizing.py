@@ -133,7 +133,7 @@ def _measure_sizes(runs: Sequence[PlannedRun], stop: Callable[[], bool]) -> Rate
         for size in _candidates(len(runs)):
             if trials and compile_seconds > _SHARE_TO_COMPILE * images / fastest:
                 break
-            _end_if(stop)
+            _raise_if_stopped(stop)
             slots, choices = (None, activations[:1]) if size == 1 else (size, activations)
             of_run = next(
                 r.config for r in runs if r.config.model.block.intermediate_activation in choices
@@ -155,7 +155,7 @@ def _measure_sizes(runs: Sequence[PlannedRun], stop: Callable[[], bool]) -> Rate
     return Rates(rounds or {1: []}, files.now(), memory)
 
 
-def _end_if(stop: Callable[[], bool]) -> None:
+def _raise_if_stopped(stop: Callable[[], bool]) -> None:
     if stop():
         raise Interrupted("stopped while sizes of packs were measured")
 
@@ -168,7 +168,7 @@ def _time_in_turns(
     filled = {size: runs / (ceil(runs / size) * size) for size in trials}
     seconds, order = 0.0, list(trials)
     for number in range(_MOST_ROUNDS):
-        _end_if(stop)
+        _raise_if_stopped(stop)
         start = time.perf_counter()
         for size in order:
             rounds[size].append((trials[size].time() or 0.0) * filled[size])
