@@ -20,7 +20,7 @@ from xception_jax.report.archiving import write_archive
 from xception_jax.report.canvas import NARROW, WIDE
 from xception_jax.report.effects import draw_effects, effect_frame
 from xception_jax.sweep import Claim
-from xception_jax.sweep.recorded import load_sweep
+from xception_jax.sweep.recorded import plan_from_file
 
 STUDIES = Path(__file__).parents[2] / "docs" / "studies"
 COMMITTED = sorted(path.parent for path in STUDIES.glob(f"*/{SWEEP}"))
@@ -92,7 +92,7 @@ def test_a_verdict_that_was_edited_is_found(made_here: Path, tmp_path: Path) -> 
 def test_the_record_of_a_committed_study_is_enough_to_train_it_again() -> None:
     """Every run that it lists is planned from it, with the id that it records."""
     for study in COMMITTED:
-        experiment, _, runs = load_sweep(study / SWEEP, seeds=None, overrides=())
+        experiment, _, runs = plan_from_file(study / SWEEP, seeds=None, overrides=())
         listed = json.loads((study / SWEEP).read_text())["runs"]
         assert experiment.claims
         assert {row["id"] for row in listed} <= {run.id for run in runs}

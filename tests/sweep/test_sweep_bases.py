@@ -13,7 +13,7 @@ from xception_jax.errors import InputError
 from xception_jax.planning.budget import TOLERANCE, arm_cost, equalize
 from xception_jax.sweep import Claim, Effect, Experiment, Tune, load_experiment, plan_runs
 from xception_jax.sweep.loading import apply_overrides
-from xception_jax.sweep.recorded import load_sweep
+from xception_jax.sweep.recorded import plan_from_file
 
 ARMS: dict[str, dict[str, Any]] = {"none": {}, "relu": {"model.intermediate_activation": "relu"}}
 TIMED = Claim("relu", "none", "better", ("steps_to_target",))
@@ -223,7 +223,7 @@ def test_the_record_says_which_claim_is_about_which_bases(tmp_path: Path) -> Non
     ]
     record = {"schema": 1, "experiment": described, "base": base.to_dict(), "runs": rows}
     path = write(tmp_path, "sweep.json", json.dumps(record))
-    again, config, runs = load_sweep(path, seeds=None, overrides=())
+    again, config, runs = plan_from_file(path, seeds=None, overrides=())
     assert again.describe() == experiment.describe()
     assert [run.id for run in runs] == [row["id"] for row in rows]
     assert config == base

@@ -22,7 +22,7 @@ from xception_jax.sweep.experiment import plan_runs
 from xception_jax.sweep.ledger import read_ledger, read_ledger_to_resume, write_ledger
 from xception_jax.sweep.loading import load_experiment
 from xception_jax.sweep.local import run_unit
-from xception_jax.sweep.recorded import load_sweep
+from xception_jax.sweep.recorded import plan_from_file
 from xception_jax.sweep.tuning_runs import is_tuning, score
 
 FIELDS = ("packs", "declarations", "post_hoc_claims")
@@ -199,7 +199,7 @@ def test_what_was_tuned_is_recorded_as_it_should_be_or_refused(tmp_path, name):
         content["experiment"]["tuned"] = TUNED | {name: value}
         path.write_text(json.dumps(content))
         with pytest.raises(InputError, match="is not recorded as it should be"):
-            load_sweep(path, seeds=None, overrides=())
+            plan_from_file(path, seeds=None, overrides=())
 
 
 def write_record(directory: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_record_that_somebody_made_is_loaded_or_refused(tmp_path, count):
         put(content, place, value)
         path.write_text(json.dumps(content))
         try:
-            experiment, _, _ = load_sweep(path, seeds=None, overrides=())
+            experiment, _, _ = plan_from_file(path, seeds=None, overrides=())
         except InputError as error:
             assert "\n" not in str(error)
         except Exception as error:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.shrunk import CONFIG
 from xception_jax.sweep import load_experiment, plan_runs
-from xception_jax.sweep.recorded import load_recorded, load_sweep
+from xception_jax.sweep.recorded import load_recorded, plan_from_file
 
 WORDS = ("--seeds", "1", "--packing", "off")
 CURVES = ("metrics.jsonl", "pairing.json")
@@ -68,10 +68,10 @@ def test_a_run_is_trained_again_from_its_config_alone(done, call, tmp_path):
 
 def test_a_record_takes_seeds_and_overrides(done, shrunk_words, experiment):
     path = done / "sweep.json"
-    more = load_sweep(path, seeds=3, overrides=())[2]
+    more = plan_from_file(path, seeds=3, overrides=())[2]
     planned = plan_runs(*load_experiment(experiment, overrides=shrunk_words))
     assert [run.id for run in more] == [run.id for run in planned if run.seed < 3]
-    longer = load_sweep(path, seeds=None, overrides=["train.epochs=5"])[2]
+    longer = plan_from_file(path, seeds=None, overrides=["train.epochs=5"])[2]
     assert [(run.name, run.config.train.epochs) for run in longer] == [
         ("none-s0", 5.0), ("relu-s0", 5.0), ("elu-s0", 5.0)
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from xception_jax.errors import InputError
 from xception_jax.runtime import run_directory
 from xception_jax.sweep import Experiment, Tune, plan_runs
 from xception_jax.sweep.ledger import write_ledger
-from xception_jax.sweep.recorded import load_recorded, load_sweep
+from xception_jax.sweep.recorded import load_recorded, plan_from_file
 from xception_jax.sweep.statuses import read_statuses
 from xception_jax.sweep.tuning import tune_arms, with_recorded_tuning
 
@@ -98,7 +98,7 @@ def test_a_record_carries_the_choice_to_another_directory(done, tmp_path):
     recorded = load_recorded(home / "sweep.json")
     assert recorded.experiment.untuned == ()
     assert [recorded.run(row).id for row in recorded.rows] == [row["id"] for row in recorded.rows]
-    experiment, settings, runs = load_sweep(home / "sweep.json", seeds=None, overrides=())
+    experiment, settings, runs = plan_from_file(home / "sweep.json", seeds=None, overrides=())
     other = tmp_path / "other"
     other.mkdir()
     write_ledger(other, experiment, settings, runs, "sweep")
@@ -106,10 +106,10 @@ def test_a_record_carries_the_choice_to_another_directory(done, tmp_path):
     assert json.loads((other / "sweep.json").read_text())["tuned_elsewhere"] is True
     assert json.loads((home / "sweep.json").read_text())["tuned_elsewhere"] is False
     words = ["optimizer.nesterov=true"]  # what was chosen was so under other settings
-    experiment, _, _ = load_sweep(home / "sweep.json", seeds=None, overrides=words)
+    experiment, _, _ = plan_from_file(home / "sweep.json", seeds=None, overrides=words)
     assert experiment.untuned == ("none", "relu")
     with pytest.raises(InputError, match="is what the experiment tunes for each arm"):
-        load_sweep(home / "sweep.json", seeds=None, overrides=[f"{RATE}=0.1"])
+        plan_from_file(home / "sweep.json", seeds=None, overrides=[f"{RATE}=0.1"])
 
 
 def test_a_record_of_a_tuning_that_goes_on_is_loaded(tmp_path):
@@ -121,7 +121,7 @@ def test_a_record_of_a_tuning_that_goes_on_is_loaded(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         tune_arms(tmp_path, experiment, base, killed)
-    loaded, _, runs = load_sweep(tmp_path / "sweep.json", seeds=None, overrides=())
+    loaded, _, runs = plan_from_file(tmp_path / "sweep.json", seeds=None, overrides=())
     assert loaded.untuned == ("none", "relu")
     assert len(runs) == 8
     assert len(read_statuses(tmp_path)) == 20

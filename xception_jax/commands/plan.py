@@ -120,7 +120,7 @@ def _load(
 ) -> tuple["Experiment | None", "Config", list["Arm"]]:
     """The experiment that `file` holds or records, None for a config; its base config; its arms."""
     from xception_jax.config import load_config, resolve
-    from xception_jax.sweep.recorded import load_sweep
+    from xception_jax.sweep.recorded import plan_from_file
 
     if not _holds_experiment(file):
         if base:
@@ -130,7 +130,7 @@ def _load(
         config = resolve(load_config(file), overrides=overrides)
         _start_jax()
         return None, config, [(file.stem, config, [])]
-    experiment, settings, _ = load_sweep(file, base=base, seeds=seeds, overrides=overrides)
+    experiment, settings, _ = plan_from_file(file, base=base, seeds=seeds, overrides=overrides)
     _start_jax()
     from xception_jax.planning.budget import equalize
 

@@ -80,11 +80,11 @@ def sweep(
     """
     if unit is not None:
         return _train_unit(workdir, unit)
-    from xception_jax.sweep.recorded import load_sweep
+    from xception_jax.sweep.recorded import plan_from_file
 
     asked = parse_packing(packing)
     engine = Engine(launcher, workers, resources, sbatch, retries)
-    planned = load_sweep(
+    planned = plan_from_file(
         file, base=base, seeds=seeds, first_seed=first_seed, overrides=overrides or ()
     )
     return run_sweep(

@@ -97,7 +97,7 @@ def load_recorded(path: Path) -> RecordedSweep:
     return RecordedSweep(path, experiment, base, content["runs"], packs, claims_sha256)
 
 
-def load_sweep(
+def plan_from_file(
     path: Path,
     *,
     base: Sequence[Path] | None = None,
@@ -105,7 +105,7 @@ def load_sweep(
     first_seed: int | None = None,
     overrides: Collection[str],
 ) -> PlannedSweep:
-    """A sweep from the file of its experiment, or from a `sweep.json`.
+    """The planned sweep of an experiment file, or of a `sweep.json`.
 
     Args:
         path: path of an experiment file, or of a record, whose name ends in .json.
