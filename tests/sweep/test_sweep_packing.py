@@ -150,7 +150,7 @@ def numbers(directory, planned, most, recorded=(), warn=None, **queued):
     packs = plan_packs(
         directory, planned, range(len(planned)), recorded=recorded, sizes=sizes, warn=warn, **queued
     )
-    return [(pack.numbers, pack.slots) for pack in packs]
+    return [(pack.indices, pack.slots) for pack in packs]
 
 
 def test_runs_of_one_program_form_even_packs(planned, tmp_path):

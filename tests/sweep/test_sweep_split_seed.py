@@ -48,7 +48,7 @@ def test_packs_hold_runs_of_one_split(experiment: Path, tmp_path: Path) -> None:
             sizes=lambda runs: (len(runs), "given"),
             warn=pytest.fail,
         )
-        assert [pack.numbers for pack in packs] == expected
+        assert [pack.indices for pack in packs] == expected
 
 
 @pytest.fixture(scope="module")

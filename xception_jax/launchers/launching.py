@@ -47,7 +47,7 @@ def plan_units(
     absolute = directory.absolute()
     inside(absolute, LOGS).mkdir(exist_ok=True)
     return [
-        _unit(absolute, number, [runs[n] for n in pack.numbers])
+        _unit(absolute, number, [runs[index] for index in pack.indices])
         for number, pack in zip(numbers, packs, strict=True)
     ]
 
@@ -123,20 +123,20 @@ class _ProgressMonitor:
         self._runs, self._listener, self._warn = runs, listener, warn
         self._faulty: set[int] = set()
         self._run_dirs = [directory / run.directory for run in runs]
-        self._numbers = {run_dir: number for number, run_dir in enumerate(self._run_dirs)}
+        self._indices = {run_dir: index for index, run_dir in enumerate(self._run_dirs)}
         self._total_steps = [steps[run.arm] for run in runs]
         # Some runs of a resumed pack may have ended already, and have been reported.
         self._unfinished = {
-            number
+            index
             for unit in units
             for run_dir in unit.run_dirs
-            if self._record(number := self._numbers[run_dir])["status"] not in ENDED
+            if self._record(index := self._indices[run_dir])["status"] not in ENDED
         }
         self._done_steps = [
-            (self._last_row(number) or {"step": 0})["step"]
-            if number in self._unfinished
-            else self._total_steps[number]
-            for number in range(len(runs))
+            (self._last_row(index) or {"step": 0})["step"]
+            if index in self._unfinished
+            else self._total_steps[index]
+            for index in range(len(runs))
         ]
         self._active: set[int] = set()
         self._next_poll = 0.0
@@ -144,16 +144,16 @@ class _ProgressMonitor:
 
     def __call__(self, submitted: Sequence[Unit]) -> None:
         now = time.monotonic()
-        numbers = {self._numbers[run_dir] for unit in submitted for run_dir in unit.run_dirs}
-        for number in self._newly_ended(numbers):
-            self._report((number,), ended=self._record(number))
+        indices = {self._indices[run_dir] for unit in submitted for run_dir in unit.run_dirs}
+        for index in self._newly_ended(indices):
+            self._report((index,), ended=self._record(index))
         if now < self._next_poll or not submitted:
             return
         self._next_poll = now + _POLL_SECONDS
-        active = tuple(sorted(numbers & self._unfinished))
-        rows = {number: row for number in active if (row := self._last_row(number))}
-        for number, row in rows.items():
-            self._done_steps[number] = max(self._done_steps[number], row["step"])
+        active = tuple(sorted(indices & self._unfinished))
+        rows = {index: row for index in active if (row := self._last_row(index))}
+        for index, row in rows.items():
+            self._done_steps[index] = max(self._done_steps[index], row["step"])
         if active:
             self._report(active, progress=self._progress(now, rows, len(active)))
 
@@ -161,31 +161,31 @@ class _ProgressMonitor:
         """The runs that have ended since the last call, of units that are no longer submitted."""
         left = self._unfinished & self._active - active
         self._active = active
-        ended = sorted(n for n in left if self._record(n)["status"] in ENDED)
-        for number in ended:
-            self._unfinished.discard(number)
-            self._done_steps[number] = self._total_steps[number]
+        ended = sorted(index for index in left if self._record(index)["status"] in ENDED)
+        for index in ended:
+            self._unfinished.discard(index)
+            self._done_steps[index] = self._total_steps[index]
         return ended
 
-    def _record(self, number: int) -> dict[str, Any]:
-        return files.read_run(self._run_dirs[number])
+    def _record(self, index: int) -> dict[str, Any]:
+        return files.read_run(self._run_dirs[index])
 
-    def _last_row(self, number: int) -> dict[str, Any] | None:
+    def _last_row(self, index: int) -> dict[str, Any] | None:
         """The last row of a run's log, at most of its last step; None if there is none.
 
         A fault is named once for each run: the process that trains it may yet write over it.
         """
-        path = self._run_dirs[number] / METRICS_LOG
+        path = self._run_dirs[index] / METRICS_LOG
         row, fault = _last_row(path)
-        if fault and number not in self._faulty:
-            self._faulty.add(number)
+        if fault and index not in self._faulty:
+            self._faulty.add(index)
             self._warn(f"{path} {fault}")
-        return row and row | {"step": min(row["step"], self._total_steps[number])}
+        return row and row | {"step": min(row["step"], self._total_steps[index])}
 
-    def _report(self, numbers: tuple[int, ...], **event: Any) -> None:
-        total, positions = sum(self._total_steps), tuple(number + 1 for number in numbers)
-        runs, left = tuple(self._runs[n] for n in numbers), total - sum(self._done_steps)
-        self._listener(SweepProgress(runs, positions, len(self._runs), total, left, **event))
+    def _report(self, indices: tuple[int, ...], **event: Any) -> None:
+        total, numbers = sum(self._total_steps), tuple(index + 1 for index in indices)
+        runs, left = tuple(self._runs[index] for index in indices), total - sum(self._done_steps)
+        self._listener(SweepProgress(runs, numbers, len(self._runs), total, left, **event))
 
     def _progress(self, now: float, rows: Mapping[int, dict[str, Any]], running: int) -> Progress:
         """The mean progress of the active runs, and their total speed."""
@@ -199,7 +199,7 @@ class _ProgressMonitor:
             if all(as_real(row.get(name)) is not None for row in same_split)
         }
         epoch, step = (sum(row[k] for row in rows.values()) / running for k in ("epoch", "step"))
-        total = sum(self._total_steps[number] for number in rows) / len(rows)
+        total = sum(self._total_steps[index] for index in rows) / len(rows)
         row = {"split": split, **means} if means else None
         return Progress("train", round(step), round(total), epoch, self._speed(now), row)
 

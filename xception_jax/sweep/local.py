@@ -179,28 +179,28 @@ def run_missing(
     total = sum(steps[run.arm] for run in runs)
     left = sum(steps[run.arm] for run, r in zip(runs, records, strict=True) if not _ended(r))
     for pack in packs:
-        unfinished = [number for number in pack.numbers if not _ended(records[number])]
-        current_runs = tuple(runs[number] for number in unfinished)
+        unfinished = [index for index in pack.indices if not _ended(records[index])]
+        current_runs = tuple(runs[index] for index in unfinished)
         if stop():
             raise Interrupted(f"stopped before {current_runs[0].name}")
-        numbers = tuple(number + 1 for number in unfinished)
+        numbers = tuple(index + 1 for index in unfinished)
         at_start = SweepProgress(current_runs, numbers, len(runs), total, left)
 
         def report(progress: Progress, at_start: SweepProgress = at_start) -> None:
             left = at_start.steps_left - progress.step * len(at_start.current_runs)
             listener(replace(at_start, steps_left=left, progress=progress))
 
-        in_pack = [runs[number] for number in pack.numbers]
+        in_pack = [runs[index] for index in pack.indices]
         run_specs = [
             _run_spec(run, directory / run.directory, experiment, claims_sha256) for run in in_pack
         ]
         new_records = _train(run_specs, pack.slots, listener=report, stop=stop, warn=warn)
-        for number, record in zip(pack.numbers, new_records, strict=True):
-            records[number] = record
-        for number in unfinished:
-            left -= steps[runs[number].arm]
-            at_end = SweepProgress((runs[number],), (number + 1,), len(runs), total, left)
-            listener(replace(at_end, ended=records[number]))
+        for index, record in zip(pack.indices, new_records, strict=True):
+            records[index] = record
+        for index in unfinished:
+            left -= steps[runs[index].arm]
+            at_end = SweepProgress((runs[index],), (index + 1,), len(runs), total, left)
+            listener(replace(at_end, ended=records[index]))
     return records
 
 
@@ -228,7 +228,7 @@ def plan_missing(
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         records = list(pool.map(lambda run: _planned(inside(directory, run.directory), run), runs))
-    waiting = [number for number, record in enumerate(records) if not _ended(record)]
+    waiting = [index for index, record in enumerate(records) if not _ended(record)]
     packs = plan_packs(
         directory,
         runs,

@@ -20,12 +20,12 @@ class Pack:
     """Runs that train together, or one run alone.
 
     Attributes:
-        numbers: numbers of the runs in the sweep's order.
+        indices: indices of the runs in the sweep's order, from 0.
         slots: number of slots, at least one per run; None: a run alone, in a program without slots.
         chosen: how the number of slots was chosen, for the record.
     """
 
-    numbers: tuple[int, ...]
+    indices: tuple[int, ...]
     slots: int | None = None
     chosen: str = "given"
 
@@ -35,7 +35,7 @@ class Pack:
         Args:
             runs: all runs of the sweep.
         """
-        directories = [runs[number].directory for number in self.numbers]
+        directories = [runs[index].directory for index in self.indices]
         return {"size": self.slots, "runs": directories, "chosen": self.chosen}
 
 
@@ -60,43 +60,43 @@ def plan_packs(
     Args:
         directory: directory of the sweep.
         runs: all runs of the sweep.
-        waiting: numbers of the runs that have not ended.
+        waiting: indices of the runs that have not ended.
         recorded: the packs in `sweep.json`.
         sizes: takes runs that can train together; returns how many should, and how that was found.
             None: every run alone.
         warn: takes a line of text for people.
         queued: indices of the recorded packs that a batch system has.
     """
-    numbers = {run.directory: number for number, run in enumerate(runs)}
+    indices = {run.directory: index for index, run in enumerate(runs)}
     unassigned, packs = dict.fromkeys(waiting), []
     # What a batch system has comes first: rows that were recorded before may be of the same runs.
-    for index, row in sorted(enumerate(recorded), key=lambda item: item[0] not in queued):
-        in_pack = [numbers[name] for name in row["runs"] if name in numbers]
-        unfinished = [number for number in in_pack if number in unassigned]
+    for pack_index, row in sorted(enumerate(recorded), key=lambda item: item[0] not in queued):
+        in_pack = [indices[name] for name in row["runs"] if name in indices]
+        unfinished = [index for index in in_pack if index in unassigned]
         again = Pack(tuple(in_pack), row["size"], str(row.get("chosen", "given")))
         is_whole = len(in_pack) == len(row["runs"])
-        if index in queued:
-            unassigned = {number: None for number in unassigned if number not in in_pack}
+        if pack_index in queued:
+            unassigned = {index: None for index in unassigned if index not in in_pack}
             packs += [again] if unfinished and is_whole else []  # else some are not asked for now
             continue
         if row["size"] is None:  # a run alone, recorded for a launcher
             continue
         if not unfinished or not _has_begun(directory, runs, unfinished):
             continue
-        for number in unfinished:
-            del unassigned[number]
+        for index in unfinished:
+            del unassigned[index]
         obstacle = _obstacle(directory, runs, in_pack, is_whole)
         if sizes is None:
             obstacle = "packing is off"
         if obstacle is None:
             packs.append(again)
             continue
-        names = ", ".join(runs[number].name for number in unfinished)
+        names = ", ".join(runs[index].name for index in unfinished)
         warn(f"{names} trained together and each go on alone: {obstacle}")
-        packs += [Pack((number,)) for number in unfinished]
+        packs += [Pack((index,)) for index in unfinished]
     for group in _groups(directory, runs, list(unassigned)):
-        packs += [Pack((n,)) for n in group] if sizes is None else _split(runs, group, sizes)
-    return sorted(packs, key=lambda pack: pack.numbers[0])
+        packs += _split(runs, group, sizes) if sizes else [Pack((index,)) for index in group]
+    return sorted(packs, key=lambda pack: pack.indices[0])
 
 
 def even_size(runs: int, most: int) -> int:
@@ -107,23 +107,23 @@ def even_size(runs: int, most: int) -> int:
 def _split(runs: Sequence[PlannedRun], group: list[int], sizes: Sizes) -> list[Pack]:
     if len(group) == 1:
         return [Pack((group[0],))]
-    size, chosen = sizes([runs[number] for number in group])
+    size, chosen = sizes([runs[index] for index in group])
     if size == 1:
-        return [Pack((number,), None, chosen) for number in group]
+        return [Pack((index,), None, chosen) for index in group]
     parts = [tuple(group[first : first + size]) for first in range(0, len(group), size)]
     return [Pack(part, size, chosen) for part in parts]
 
 
-def _groups(directory: Path, runs: Sequence[PlannedRun], numbers: list[int]) -> list[list[int]]:
+def _groups(directory: Path, runs: Sequence[PlannedRun], indices: list[int]) -> list[list[int]]:
     """The runs grouped by program, data and newest checkpoint; a locked run is its own group."""
     groups: dict[Any, list[int]] = {}
-    for number in numbers:
-        run_dir = directory / runs[number].directory
+    for index in indices:
+        run_dir = directory / runs[index].directory
         step = max(saved_steps(run_dir / CHECKPOINTS), default=0)
-        alone = number if is_locked(run_dir) else None
-        shared = json.dumps(shared_settings(runs[number].config), sort_keys=True)
-        data = split_seed(runs[number].config)
-        groups.setdefault((shared, step, alone, data), []).append(number)
+        alone = index if is_locked(run_dir) else None
+        shared = json.dumps(shared_settings(runs[index].config), sort_keys=True)
+        data = split_seed(runs[index].config)
+        groups.setdefault((shared, step, alone, data), []).append(index)
     return list(groups.values())
 
 
@@ -132,13 +132,15 @@ def _has_begun(directory: Path, runs: Sequence[PlannedRun], unfinished: Sequence
 
     A run whose record is gone may have, if others have; one that was resumed alone goes on alone.
     """
-    run_dirs = [directory / runs[number].directory for number in unfinished]
+    run_dirs = [directory / runs[index].directory for index in unfinished]
     records = [files.read_run(run_dir) for run_dir in run_dirs]
     in_pack = [record.get("pack") is not None for record in records]
     if all(in_pack):
         return True
     known = [packed for packed, r in zip(in_pack, records, strict=True) if r["status"] != "planned"]
-    return any(known) and all(known) and any(saved_steps(home / CHECKPOINTS) for home in run_dirs)
+    if not known or not all(known):
+        return False
+    return any(saved_steps(run_dir / CHECKPOINTS) for run_dir in run_dirs)
 
 
 def _obstacle(
@@ -147,8 +149,8 @@ def _obstacle(
     """The reason why a pack that has begun cannot be formed again; None: it can."""
     if not is_whole:
         return "the sweep is asked for without some of the others"
-    for number in in_pack:
-        run_dir, name = directory / runs[number].directory, runs[number].name
+    for index in in_pack:
+        run_dir, name = directory / runs[index].directory, runs[index].name
         if is_locked(run_dir):
             return f"{name} is in use by another process"
         status = files.read_run(run_dir)["status"]

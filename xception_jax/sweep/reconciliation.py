@@ -70,7 +70,8 @@ def _differences(
     if not isinstance(before := recorded.get("base"), dict):  # of a version that did not record it
         return {}
     tuned = () if experiment.tune is None else experiment.tune.settings
-    left_out = {"seed", *tuned, *(name for name, of in SETTINGS.items() if not of.identity)}
+    without_effect = {name for name, declared in SETTINGS.items() if not declared.identity}
+    left_out = {"seed", *tuned, *without_effect}
 
     def flat(base: Mapping[str, Any] | Config, arm: Mapping[str, Any]) -> dict[str, Any]:
         config = resolve(base, {name: value for name, value in arm.items() if name not in tuned})

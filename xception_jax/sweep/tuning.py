@@ -71,14 +71,14 @@ def tune_arms(
     if kept:
         grid = tuple(map(tuple, kept["grid"]))
     planned: dict[str, TuningRun] = {}
-    for number in range(1 if kept else 1 + MOST_EXTENSIONS):
-        for run in tuning_runs(experiment, base, arms, grid, number):
+    for extension in range(1 if kept else 1 + MOST_EXTENSIONS):
+        for run in tuning_runs(experiment, base, arms, grid, extension):
             planned.setdefault(run.id, run)
         runs = list(planned.values())
         _write(directory, experiment, kept, grid, [run.row() for run in runs])
         rows = [run.row(record) for run, record in zip(runs, train(runs), strict=True)]
         chosen = _choose(rows)
-        if kept or number == MOST_EXTENSIONS:
+        if kept or extension == MOST_EXTENSIONS:
             break
         extended = _extended(experiment, base, grid, chosen=chosen, arms=arms, fits=fits)
         if extended == grid:

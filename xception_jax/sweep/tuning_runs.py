@@ -24,12 +24,12 @@ class TuningRun(PlannedRun):
     Attributes:
         settings: what it sets beside its arm: the tuned settings, and its epochs if they differ.
         point: the values of the tuned settings.
-        number: how often the grid had been extended when the run was planned.
+        extension: how often the grid had been extended when the run was planned.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     point: Point = ()
-    number: int = 0
+    extension: int = 0
 
     @property
     def title(self) -> str:
@@ -56,7 +56,7 @@ class TuningRun(PlannedRun):
             "seed": self.seed,
             "settings": dict(self.settings),
             "values": list(self.point),
-            "extension": self.number,
+            "extension": self.extension,
             "id": self.id,
             "directory": self.directory,
             "status": record["status"] if record else "planned",
@@ -101,7 +101,7 @@ def tuning_runs(
     base: Mapping[str, Any] | Config,
     arms: Sequence[str],
     grid: Grid | None = None,
-    number: int = 0,
+    extension: int = 0,
 ) -> list[TuningRun]:
     """The runs that try every point of a grid, the same for all arms; all of a seed come first.
 
@@ -110,7 +110,7 @@ def tuning_runs(
         base: the config from which the arms start.
         arms: names of the arms.
         grid: values of each setting; None: the declared ones.
-        number: how often the grid was extended.
+        extension: how often the grid was extended.
 
     Raises:
         InputError: a value is not valid for an arm.
@@ -122,7 +122,7 @@ def tuning_runs(
     for seed, arm, point in itertools.product(tune.seed_numbers, arms, points):
         settings = dict(zip(tune.settings, point, strict=True)) | tune.epoch_settings
         config = resolve(base, experiment.arms[arm], settings, {"seed": seed})
-        runs.append(TuningRun(arm, seed, config, settings, point, number))
+        runs.append(TuningRun(arm, seed, config, settings, point, extension))
     return runs
 
 
