@@ -4,10 +4,13 @@ import json
 from contextlib import closing
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xception_jax.models import list_models, model_function
+from xception_jax.runtime.finite_checks import checked_calls
 from xception_jax.training import Labels, RunSpec, train_together
 from xception_jax.training.divergence import find_origin
 from xception_jax.training.setup import make_step_spec, open_data
@@ -42,6 +45,11 @@ def broken(shrunk):
         # values the square of the mean overflows too, and what infinity less infinity is given
         # depends on whether the compiler joins the product and the difference.)
         ({"stem/0/kernel": 2e19}, "statistics of stem_norms/0 (BatchNorm)"),
+        # A pool follows this one.
+        (
+            {"entry/0/convolutions/1/pointwise_kernel": 3e19},
+            "statistics of entry/0/norms/1 (BatchNorm)",
+        ),
         ({"classifier/bias": np.nan}, "output of classifier (Dense)"),
         # The largest float32 is 3e38: so large a gradient is finite and its square is not.
         ({"classifier/kernel": 1e30}, "the norm of the gradient"),
@@ -50,6 +58,22 @@ def broken(shrunk):
 )
 def test_the_first_module_is_named(factors, found, broken):
     assert broken(factors).startswith(found)
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if name.endswith("_tiny")])
+def test_every_module_with_parameters_is_checked(name):
+    function = model_function(name, num_classes=10)
+    checked: set[str] = set()
+
+    def call(parameters, batch_stats, images):
+        model = function.bind(parameters, batch_stats)
+        with checked_calls(model) as checks:
+            logits = model(images, train=True)
+        checked.update(module.rpartition(" ")[0] for module, what, _ in checks if what == "output")
+        return logits
+
+    jax.eval_shape(call, *function.shapes(), jax.ShapeDtypeStruct((2, 28, 28, 3), jnp.float32))
+    assert {leaf.path.rpartition("/")[0] for leaf in function.parameters} <= checked
 
 
 def test_a_run_without_dropout_is_searched_too(broken):

@@ -137,23 +137,25 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(features), initializer=ZEROS, momentum=momentum)
         self.variance = nnx.BatchStat(jnp.ones(features), initializer=ONES, momentum=momentum)
 
-    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b *s c"]:
+    def __call__(
+        self, x: Float[Array, "b *s c"], train: bool, *, max_pool: ops.Padding | None = None
+    ) -> Float[Array, "b *s2 c"]:
         """Normalizes by the batch's statistics in training, and else by the moving ones.
 
         In training the moving statistics are updated.
+
+        Args:
+            x: batch [batch, ..., channels].
+            train: whether to normalize by the batch's statistics, and to track them.
+            max_pool: padding of the 3x3 max-pool of stride 2 that follows; None: no pool follows.
         """
         if train:
-            return self._normalize_batch(ops.batch_norm, x)
+            if max_pool is None:
+                return self._normalize_batch(ops.batch_norm, x)
+            return self._normalize_batch(partial(ops.batch_norm_max_pool, padding=max_pool), x)
         scale, shift = self.frozen()
-        return (x.astype(scale.dtype) * scale + shift).astype(x.dtype)
-
-    def max_pooled(
-        self, x: Float[Array, "b h w c"], train: bool, padding: ops.Padding
-    ) -> Float[Array, "b h2 w2 c"]:
-        """Normalizes images, then takes the maximum over windows of 3x3 pixels at stride 2."""
-        if train:
-            return self._normalize_batch(partial(ops.batch_norm_max_pool, padding=padding), x)
-        return ops.max_pool(self(x, train), padding=padding)
+        x = (x.astype(scale.dtype) * scale + shift).astype(x.dtype)
+        return x if max_pool is None else ops.max_pool(x, padding=max_pool)
 
     def frozen(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
         """The factor and the summand that evaluation applies to each channel."""

@@ -180,10 +180,8 @@ class XceptionModule(nnx.Module):
                 x = jax.nn.relu(x)
             x = convolution(x, train)
             last = index == len(self.norms) - 1
-            if stage.pool and last and self.pool_padding == "SAME":
-                x = norm.max_pooled(x, train, "SAME")
-            else:
-                x = norm(x, train)
+            pools = stage.pool and last and self.pool_padding == "SAME"
+            x = norm(x, train, max_pool="SAME" if pools else None)
             # After the pool instead of before it: both are monotone, so the values are the same.
             if stage.activation == "after":
                 x = jax.nn.relu(x)

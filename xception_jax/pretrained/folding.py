@@ -23,15 +23,16 @@ class Shift(nnx.Module):
     def __init__(self, shift: Float[Array, " c"]) -> None:
         self.shift = nnx.Param(shift)
 
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:  # noqa: ARG002
-        """Adds the shift to each channel, computing in the shift's dtype."""
-        return (x.astype(self.shift[...].dtype) + self.shift[...]).astype(x.dtype)
-
-    def max_pooled(
-        self, x: Float[Array, "b h w c"], train: bool, padding: ops.Padding
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        train: bool,  # noqa: ARG002
+        *,
+        max_pool: ops.Padding | None = None,
     ) -> Float[Array, "b h2 w2 c"]:
-        """Adds the shift, then pools as the normalization's own `max_pooled` does."""
-        return ops.max_pool(self(x, train), padding=padding)
+        """Adds the shift, in its dtype, then pools as the normalization's own call does."""
+        x = (x.astype(self.shift[...].dtype) + self.shift[...]).astype(x.dtype)
+        return x if max_pool is None else ops.max_pool(x, padding=max_pool)
 
 
 def _kernels(block: SeparableConv) -> tuple[nnx.Param, nnx.Param]:
