@@ -10,39 +10,37 @@ from xception_jax.models.layers import Padding, pad_explicit
 
 
 def max_pool(
-    x: Float[Array, "b h w c"], *, window: int = 3, strides: int = 2, padding: Padding = "SAME"
+    x: Float[Array, "b h w c"], *, strides: int = 2, padding: Padding = "SAME"
 ) -> Float[Array, "b h2 w2 c"]:
-    """Maximum over square windows: `ops.max_pool`, with PyTorch's padding ("SYMMETRIC") too.
+    """Maximum over 3x3 pixels: `ops.max_pool`, with PyTorch's padding ("SYMMETRIC") too.
 
     Args:
         x: images [batch, height, width, channels].
-        window: side of the window, pixels.
         strides: strides of the windows.
         padding: "SAME", "VALID" or "SYMMETRIC".
     """
-    x, ops_padding = pad_explicit(x, (window, window), padding, fill=-jnp.inf)
-    return ops.max_pool(x, window=window, strides=strides, padding=ops_padding)
+    x, ops_padding = pad_explicit(x, (3, 3), padding, fill=-jnp.inf)
+    return ops.max_pool(x, strides=strides, padding=ops_padding)
 
 
-def average_pool(x: Float[Array, "b h w c"], *, window: int = 3) -> Float[Array, "b h w c"]:
-    """Mean over square windows of stride 1, 'SAME'; as in Keras, padding is not averaged over.
+def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Mean over 3x3 pixels at stride 1, 'SAME'; as in Keras, padding is not averaged over.
 
     It sums shifted images along one dimension after the other, in float32 at least: XLA makes fast
     code of that, and of its gradient, on every backend.
 
     Args:
         x: images [batch, height, width, channels].
-        window: side of the window, pixels; odd.
     """
-    dtype, half = x.dtype, window // 2
+    dtype = x.dtype
     x = x.astype(jnp.promote_types(dtype, jnp.float32))
     for axis in (1, 2):
         size = x.shape[axis]
-        pads = [(half, half) if i == axis else (0, 0) for i in range(4)]
+        pads = [(1, 1) if i == axis else (0, 0) for i in range(4)]
         padded = jnp.pad(x, pads)
-        shifted = [lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(window)]
+        shifted = [lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)]
         position = np.arange(size)
-        count = np.minimum(position + half, size - 1) - np.maximum(position - half, 0) + 1
+        count = np.minimum(position + 1, size - 1) - np.maximum(position - 1, 0) + 1
         weights = (1 / count).reshape([-1 if i == axis else 1 for i in range(4)])
         x = sum(shifted[1:], start=shifted[0]) * jnp.asarray(weights, x.dtype)
     return x.astype(dtype)

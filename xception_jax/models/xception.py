@@ -186,7 +186,7 @@ class XceptionModule(nnx.Module):
             if stage.activation == "after":
                 x = jax.nn.relu(x)
         if stage.pool and self.pool_padding != "SAME":
-            x = max_pool(x, window=3, strides=2, padding=self.pool_padding)
+            x = max_pool(x, padding=self.pool_padding)
         if self.shortcut == "identity":
             x = x + inputs
         if self.shortcut == "projection":

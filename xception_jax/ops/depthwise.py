@@ -35,6 +35,8 @@ from xception_jax.ops.shapes import (
 )
 
 Kernel = Float[Array, "kernel_height kernel_width 1 channels"]
+# The most products that the kernel's gradient adds up in one loop: each is unrolled.
+_MAX_TERMS = 24
 
 
 def _window(kernel: Kernel) -> Size:
@@ -112,9 +114,12 @@ def _kernel_gradient(
     return jnp.stack(sums)[:, :, None, :]
 
 
-def _rows_at_a_time(height: int, max_terms: int = 24) -> int:
-    """Returns the fewest rows that leave `max_terms` terms, or a divisor of `height` if near."""
-    least = -(-height // max_terms)
+def _rows_at_a_time(height: int) -> int:
+    """Returns the fewest rows that leave at most `_MAX_TERMS` terms.
+
+    A number that divides `height`, so that no rows are added to it, is taken if near.
+    """
+    least = -(-height // _MAX_TERMS)
     return next((rows for rows in range(least, 2 * least) if height % rows == 0), least)
 
 

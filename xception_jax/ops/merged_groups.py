@@ -18,13 +18,13 @@ MergedKernel = Float[Array, "kernel_height kernel_width in_per_merged_group out"
 MAX_CHANNELS = 128
 
 
-def groups_to_merge(groups: int, in_per_group: int, most: int = MAX_CHANNELS) -> int:
-    """Returns the largest divisor of `groups` whose product with `in_per_group` is within bounds.
+def groups_to_merge(groups: int, in_per_group: int) -> int:
+    """Returns the largest number of groups to merge that have at most `MAX_CHANNELS` channels.
 
-    It is 1, which merges nothing, where a group alone is out of bounds.
+    It divides `groups`, and is 1, which merges nothing, where one group alone has more.
     """
     divisors = (n for n in range(1, groups + 1) if groups % n == 0)
-    return max(n for n in divisors if n == 1 or n * in_per_group <= most)
+    return max(n for n in divisors if n == 1 or n * in_per_group <= MAX_CHANNELS)
 
 
 def block_diagonal(kernel: Kernel, groups: int, merged: int) -> MergedKernel:

@@ -15,7 +15,7 @@ from xception_jax.errors import InputError
 from xception_jax.models import ModelFunction, functional_model
 from xception_jax.training.objective import make_task
 from xception_jax.training.optimizer import optimizer_spec, require_optimizer
-from xception_jax.training.sharding import DATA_AXIS, Layout, require_divisible
+from xception_jax.training.sharding import DATA_AXIS, Layout, require_divisible_batch
 from xception_jax.training.step import StepSpec
 
 _STEPS_PER_DISPATCH = 16
@@ -144,7 +144,7 @@ def require_trainable(config: Config, info: DatasetInfo, mesh: Mesh) -> None:
         InputError: a setting that does not fit the others, with the nearest value that does.
     """
     train = config.train
-    require_divisible("train.batch_size", train.batch_size, mesh, train.accumulation_steps)
+    require_divisible_batch(train.batch_size, mesh, train.accumulation_steps)
     _require_groups(config, mesh)
     if config.model.block.dtype == "float64":
         reason = "must be one of float32, bfloat16 in training"

@@ -204,13 +204,14 @@ def shard_axis(shape: Sequence[int], devices: int) -> int | None:
     return max(divisible, key=lambda axis: shape[axis], default=None)
 
 
-def require_divisible(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
+def require_divisible_batch(batch_size: int, mesh: Mesh, parts: int) -> None:
     """Raises `InputError` unless every device gets equally many examples of each part."""
     devices = mesh.shape[DATA_AXIS]
     if batch_size % (devices * parts):
         unit = devices * parts
         reason = f"must be a multiple of {unit} ({devices} devices x {parts} parts)"
-        raise InputError(field, batch_size, reason, max(1, round(batch_size / unit)) * unit)
+        nearest = max(1, round(batch_size / unit)) * unit
+        raise InputError("train.batch_size", batch_size, reason, nearest)
 
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
