@@ -18,9 +18,9 @@ def main() -> None:
     prepare_jax(packs=True)
     import jax
 
-    from xception_jax.training.sharding import devices_of_packs, make_mesh
+    from xception_jax.training.sharding import cpu_devices_of_packs, make_mesh
 
-    print(jax.device_count(), devices_of_packs())
+    print(jax.device_count(), cpu_devices_of_packs())
     for word in sys.argv[1:]:
         slots = None if word == "none" else int(word)
         mesh = make_mesh(slots=slots)

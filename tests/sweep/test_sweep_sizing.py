@@ -168,5 +168,5 @@ def test_a_remembered_choice_rests_on_rounds(damage, choose, tmp_path):
     ],
 )
 def test_few_slots_are_left_over_and_cores_have_equally_many(cores, runs, sizes, monkeypatch):
-    monkeypatch.setattr(sizing, "devices_of_packs", lambda: cores)
+    monkeypatch.setattr(sizing, "cpu_devices_of_packs", lambda: cores)
     assert sizing._candidates(runs) == sizes

@@ -23,7 +23,7 @@ from xception_jax.sweep.measurement import Trial, prepare_trial
 from xception_jax.sweep.packing import even_size
 from xception_jax.training import Interrupted
 from xception_jax.training.setup import activations_of, make_schedule, open_data
-from xception_jax.training.sharding import devices_of_packs
+from xception_jax.training.sharding import cpu_devices_of_packs
 
 _MOST_SLOTS = 16  # more gained nothing where it was measured, and memory grows with them
 # Slots per core, where packs are spread over a CPU's cores: with one, operations are small; with
@@ -193,7 +193,7 @@ def _candidates(runs: int) -> list[int]:
     The large size is all runs, up to a cap. Where packs are spread over a CPU's cores, all cores
     have equally many slots, and the large size is the smallest of those with fewest empty slots.
     """
-    cores = devices_of_packs()
+    cores = cpu_devices_of_packs()
     if cores == 1 or runs <= _FEWEST_PER_CORE * cores:
         large = even_size(runs, _MOST_SLOTS)
     else:

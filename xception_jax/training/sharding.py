@@ -179,8 +179,11 @@ def _devices(slots: int | None) -> Sequence[jax.Device]:
     return jax.devices()[: max(n for n in range(1, jax.device_count() + 1) if slots % n == 0)]
 
 
-def devices_of_packs() -> int:
-    """The number of devices over which a pack can be spread where a run alone has only one."""
+def cpu_devices_of_packs() -> int:
+    """The number of CPU devices over which a pack may be spread; 1 where even a run alone uses all.
+
+    The latter is so on accelerators, and in several processes.
+    """
     return 1 if _default_device() is None else jax.device_count()
 
 
