@@ -1,4 +1,4 @@
-"""Evaluation of a split with averaged weights and statistics: every example counts once."""
+"""Evaluation of a split: every example counts once, with averaged weights if averages are kept."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
