@@ -29,10 +29,10 @@ from xception_jax.ops import (
     pointwise_conv2d,
     tiles,
 )
-from xception_jax.ops.convolution import lax_conv2d
 from xception_jax.ops.merged_groups import block_diagonal, groups_to_merge
 from xception_jax.ops.shapes import explicit_padding
 from xception_jax.ops.tiles import MAX_KEPT, Tiling, fastest_columns, tiled_conv2d
+from xception_jax.ops.unpacked import lax_conv2d
 
 
 @few

@@ -16,7 +16,6 @@ from xception_jax.ops.shapes import (
     AnyImages,
     Images,
     Padding,
-    Pads,
     explicit_padding,
     match_variance,
     require_array,
@@ -27,25 +26,9 @@ from xception_jax.ops.shapes import (
     spatial_size,
 )
 from xception_jax.ops.tiles import Features, Kernel, Tiling, fastest_columns, tiled_conv2d
-from xception_jax.ops.unpacked import unpacked_conv2d
+from xception_jax.ops.unpacked import lax_conv2d, unpacked_conv2d, untiled_conv2d
 
 POINTWISE_IMPLEMENTATIONS = ("lax", "matmul")
-
-
-def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Features:
-    """Convolves with XLA's own operation, over `groups` independent groups of channels."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(strides, strides),
-        padding=pads,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-def _lax(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
-    return lax_conv2d(x, kernel, tiling.strides, tiling.pads, tiling.groups)
 
 
 def _blocks(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
@@ -54,7 +37,7 @@ def _blocks(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
     if merged > 1:
         kernel = block_diagonal(kernel, tiling.groups, merged)
         tiling = replace(tiling, groups=tiling.groups // merged)
-    return _lax(x, kernel, tiling)
+    return untiled_conv2d(x, kernel, tiling)
 
 
 def _matmul(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
@@ -94,7 +77,7 @@ def _widened(kernel: Kernel, tiling: Tiling) -> Tiling:
 
 
 CONVOLUTION_IMPLEMENTATIONS: dict[str, Callable[[Images, Kernel, Tiling], Features]] = {
-    "lax": _lax,
+    "lax": untiled_conv2d,
     "blocks": _blocks,
     "matmul": _matmul,
     "tiles": _tiles,
@@ -151,7 +134,7 @@ def conv2d(
         width=tiling.out_size[1],
     )
     # Matrices have sizes that an empty array lacks.
-    convolve = _lax if 0 in x.shape else CONVOLUTION_IMPLEMENTATIONS[chosen]
+    convolve = untiled_conv2d if 0 in x.shape else CONVOLUTION_IMPLEMENTATIONS[chosen]
     return convolve(x, match_variance(x, kernel), tiling)
 
 

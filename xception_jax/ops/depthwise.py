@@ -14,7 +14,6 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from xception_jax.ops import native
-from xception_jax.ops.convolution import lax_conv2d
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.gradients import Gradients, with_gradients
 from xception_jax.ops.shapes import (
@@ -33,6 +32,7 @@ from xception_jax.ops.shapes import (
     shifted_images,
     spatial_size,
 )
+from xception_jax.ops.unpacked import lax_conv2d
 
 Kernel = Float[Array, "kernel_height kernel_width 1 channels"]
 # The most products that the kernel's gradient adds up in one loop: each is unrolled.

@@ -15,14 +15,25 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
 from xception_jax.ops.gradients import Gradients, gradients_of, with_gradients
-from xception_jax.ops.shapes import Images
+from xception_jax.ops.shapes import Images, Pads
 from xception_jax.ops.tiles import Features, Kernel, Tiling, tiled_conv2d
 
 
-def _by_lax(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
-    strides = tiling.strides, tiling.strides
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, strides, tiling.pads, dimension_numbers=numbers)
+def lax_conv2d(x: Images, kernel: Kernel, strides: int, pads: Pads, groups: int) -> Features:
+    """Convolves with XLA's own operation, over `groups` independent groups of channels."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(strides, strides),
+        padding=pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def untiled_conv2d(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
+    """Computes what `tiled_conv2d` does by `lax_conv2d`, without tiles."""
+    return lax_conv2d(x, kernel, tiling.strides, tiling.pads, tiling.groups)
 
 
 def _unless_batched(
@@ -41,7 +52,7 @@ def _unless_batched(
 
 
 def _convolve(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
-    alone, batched = partial(_by_lax, tiling=tiling), partial(tiled_conv2d, tiling=tiling)
+    alone, batched = partial(untiled_conv2d, tiling=tiling), partial(tiled_conv2d, tiling=tiling)
     out: Features = _unless_batched(alone, batched, x, kernel)
     return out
 
@@ -49,7 +60,7 @@ def _convolve(x: Images, kernel: Kernel, tiling: Tiling) -> Features:
 def _gradients(x: Images, kernel: Kernel, gradient: Features, tiling: Tiling) -> Gradients:
     alone, batched = (
         partial(gradients_of, partial(convolve, tiling=tiling))
-        for convolve in (_by_lax, tiled_conv2d)
+        for convolve in (untiled_conv2d, tiled_conv2d)
     )
     gradients: Gradients = _unless_batched(alone, batched, x, kernel, gradient)
     return gradients
