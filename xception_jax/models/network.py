@@ -10,8 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from xception_jax import ops
-from xception_jax.config.fields import direct_settings
-from xception_jax.config.model import BlockConfig, ModelConfig
+from xception_jax.config.model import ModelConfig
 from xception_jax.errors import InputError
 from xception_jax.models.layers import Dense, dropout
 from xception_jax.models.pooling import pool_to_grid
@@ -109,7 +108,3 @@ class Width:
         if self.factor == 1:
             return features
         return max(1, round(features * self.factor / self.multiple)) * self.multiple
-
-
-# All of a block's own settings but the type of the computation, which all layers share.
-BLOCK_SETTINGS = frozenset(direct_settings(BlockConfig)) - {"dtype"}

@@ -7,8 +7,13 @@ batch normalization without scale, and a ReLU: `tower_network` builds them.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from xception_jax.config.fields import direct_settings
+from xception_jax.config.model import BlockConfig
 from xception_jax.models.layers import Padding, padding_in_style
-from xception_jax.models.network import BLOCK_SETTINGS, Width
+from xception_jax.models.network import Width
+
+# All of a block's own settings but the type of the computation, which all layers share.
+_BLOCK_SETTINGS = frozenset(direct_settings(BlockConfig)) - {"dtype"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class InceptionSpec:
         )
         if not styles_differ:
             unused.add("padding")
-        return frozenset(unused if separable else unused | BLOCK_SETTINGS)
+        return frozenset(unused if separable else unused | _BLOCK_SETTINGS)
 
     def layers(self) -> Iterator[Layer]:
         """All layers of the stem and the modules."""
