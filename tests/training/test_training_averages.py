@@ -15,7 +15,7 @@ from tests.training.test_training_step import (
     run_steps,
     softmax_batches,
 )
-from xception_jax.models import functional_model
+from xception_jax.models import model_from_config
 from xception_jax.models.functional import functionalize
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.objective import SingleLabel
@@ -91,7 +91,7 @@ def test_a_run_is_evaluated_with_averaged_statistics(run, shrunk, tmp_path):
     with_data = open_data(config)
     spec = make_step_spec(config, with_data.info)
     _, state = read_state(tmp_path / "checkpoints", spec.shapes(), make_mesh(), None)
-    model = functional_model(replace(config.model, num_classes=10, in_channels=1))
+    model = model_from_config(replace(config.model, num_classes=10, in_channels=1))
     evaluated = jax.jit(partial(model.apply, train=False))
     arrays = with_data.device_data[record["result"]["split"]]
     images = jnp.asarray(arrays["image"] / np.float32(127.5) - np.float32(1))

@@ -179,10 +179,10 @@ def opened(shrunk):
 
 def test_a_step_of_the_model_equals_plain_jax(opened):
     """The same model applied without mesh, shard_map and donation, on images gathered by NumPy."""
-    from xception_jax.models import functional_model
+    from xception_jax.models import model_from_config
 
     config, pipeline, program = opened
-    model = functional_model(replace(config.model, num_classes=10, in_channels=1))
+    model = model_from_config(replace(config.model, num_classes=10, in_channels=1))
     index = next(pipeline.train_batches(0))["index"]
     device_data = pipeline.device_data["train"]
     images = jnp.asarray(device_data["image"][index] / np.float32(127.5) - np.float32(1))

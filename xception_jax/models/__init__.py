@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xception_jax.models.blocks import SeparableConv
-from xception_jax.models.counting import Row, count
+from xception_jax.models.counting import ModuleCounts, count
 from xception_jax.models.functional import ModelFunction, functionalize
 from xception_jax.models.layers import BatchNorm, Conv, Dense
 from xception_jax.models.registry import (
     create_model,
-    functional_model,
     list_models,
     model_config,
+    model_from_config,
     model_function,
     unused_settings,
 )
@@ -28,15 +28,15 @@ __all__ = [
     "Conv",
     "Dense",
     "ModelFunction",
-    "Row",
+    "ModuleCounts",
     "SeparableConv",
     "count",
     "create_model",
-    "functional_model",
     "functionalize",
     "list_models",
     "load_weights",
     "model_config",
+    "model_from_config",
     "model_function",
     "save_keras_weights",
     "unused_settings",

@@ -24,7 +24,7 @@ _SCOPE = re.compile(r"\[([^][]*)\]")
 
 
 @dataclass(frozen=True)
-class Row:
+class ModuleCounts:
     """The counts of one module, with all modules inside it.
 
     Attributes:
@@ -43,7 +43,9 @@ class Row:
     output_shape: tuple[int, ...]
 
 
-def count(model: ModelFunction | nnx.Module, image_shape: tuple[int, int, int]) -> list[Row]:
+def count(
+    model: ModelFunction | nnx.Module, image_shape: tuple[int, int, int]
+) -> list[ModuleCounts]:
     """A row for the whole model, then one for each module in it in the order of their calls.
 
     The row of a module includes those of the modules inside it: add up rows of one level only.
@@ -68,7 +70,10 @@ def count(model: ModelFunction | nnx.Module, image_shape: tuple[int, int, int]) 
     for leaf in function.parameters:
         for outer in _ancestors(leaf.path):
             sizes[outer] += prod(leaf.shape)
-    return [Row(path, kind, sizes[path], macs[path], out) for path, (kind, out) in shapes.items()]
+    return [
+        ModuleCounts(path, kind, sizes[path], macs[path], out)
+        for path, (kind, out) in shapes.items()
+    ]
 
 
 def _call(

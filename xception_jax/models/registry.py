@@ -97,11 +97,11 @@ def create_model(name: str, *, rngs: nnx.Rngs | None = None, **settings: Any) ->
 
 def model_function(name: str, **settings: Any) -> ModelFunction:
     """The model of `create_model(name, **settings)` as a pure function; nothing is compiled."""
-    return functional_model(model_config(name, **settings))
+    return model_from_config(model_config(name, **settings))
 
 
 @lru_cache(maxsize=64)
-def functional_model(config: ModelConfig) -> ModelFunction:
+def model_from_config(config: ModelConfig) -> ModelFunction:
     """The model that a config describes, as a pure function; nothing is computed or compiled.
 
     Raises:
@@ -139,7 +139,7 @@ def unused_settings(config: ModelConfig) -> list[str]:
     require_choice("model.name", config.name, list_models())
     unused = MODELS[config.name].unused(config.separable)
     if isinstance(config.block.segments, int):
-        parameters = functional_model(config).parameters
+        parameters = model_from_config(config).parameters
         kernels = [leaf.shape for leaf in parameters if leaf.keys[-1] == "spatial_kernel"]
         if all(shape[-2] > 1 for shape in kernels):  # no depthwise convolution
             unused |= {"depthwise_implementation"}

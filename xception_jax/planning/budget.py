@@ -12,7 +12,13 @@ import jax.numpy as jnp
 from xception_jax.config import Config, DataConfig, ModelConfig, resolve
 from xception_jax.data import DatasetInfo, load
 from xception_jax.errors import InputError
-from xception_jax.models import ModelFunction, Row, count, functional_model, unused_settings
+from xception_jax.models import (
+    ModelFunction,
+    ModuleCounts,
+    count,
+    model_from_config,
+    unused_settings,
+)
 from xception_jax.sweep.experiment import Experiment
 from xception_jax.training.setup import make_schedule
 
@@ -50,7 +56,7 @@ class Cost:
     activation_bytes: int
     steps: int
     width: float
-    rows: tuple[Row, ...]
+    rows: tuple[ModuleCounts, ...]
     unused: tuple[str, ...]
 
 
@@ -66,7 +72,7 @@ def arm_cost(config: Config, named: Iterable[str] = ()) -> Cost:
     """
     info = dataset_info(config)
     model = _for_data(config, info)
-    function = functional_model(model)
+    function = model_from_config(model)
     rows = tuple(count(function, info.image_shape))
     unused = {f"model.{name}" for name in unused_settings(model)}
     if config.train.average_decay:  # what is evaluated has the window of the averages
@@ -146,7 +152,7 @@ def _budget(kind: str, config: Config) -> int:
 
 @lru_cache(maxsize=512)
 def _count_budget(kind: str, model: ModelConfig, image_shape: tuple[int, int, int]) -> int:
-    function = functional_model(model)
+    function = model_from_config(model)
     if kind == "macs":
         return count(function, image_shape)[0].macs
     return sum(prod(leaf.shape) for leaf in function.parameters)

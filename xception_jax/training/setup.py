@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from xception_jax.config import Config, shared_settings
 from xception_jax.data import DatasetInfo, Pipeline, open_pipeline
 from xception_jax.errors import InputError
-from xception_jax.models import ModelFunction, functional_model
+from xception_jax.models import ModelFunction, model_from_config
 from xception_jax.training.objective import make_task
 from xception_jax.training.optimizer import optimizer_spec, require_optimizer
 from xception_jax.training.sharding import DATA_AXIS, Layout, require_divisible_batch
@@ -195,7 +195,7 @@ def make_model(
         activation_choices=activations if len(activations) > 1 else (),
         norm=replace(block.norm, axis_name=DATA_AXIS),
     )
-    return functional_model(
+    return model_from_config(
         replace(
             model,
             block=block,
