@@ -147,7 +147,7 @@ def first_step(config: str) -> None:
     from xception_jax.config import load_config, resolve
 
     prepare_jax()
-    from xception_jax.training import Interrupted, Labels, Progress, train
+    from xception_jax.training import Interrupted, Progress, RunNames, train
 
     imported = time.time()
     settings = resolve(load_config(config), {"wandb.mode": "disabled"})
@@ -166,7 +166,7 @@ def first_step(config: str) -> None:
 
     with suppress(Interrupted):
         workdir = Path(os.environ["BENCH_WORKDIR"])
-        train(settings, workdir, labels=Labels("startup"), listener=listen, stop=stop)
+        train(settings, workdir, names=RunNames("startup"), listener=listen, stop=stop)
     print(json.dumps(clocks))
 
 

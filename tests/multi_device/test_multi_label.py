@@ -10,7 +10,7 @@ import pytest
 from tests.shrunk import MULTI_LABEL_CONFIG, MULTI_LABEL_SHRUNK
 from xception_jax.config import load_config, resolve
 from xception_jax.tracking import read_metrics
-from xception_jax.training import Labels, train
+from xception_jax.training import RunNames, train
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def test_eight_devices_give_the_rows_of_one(tmp_path: Path) -> None:
 
     def run(name: str, *words: str) -> int:
         config = resolve(load_config(MULTI_LABEL_CONFIG), overrides=[*MULTI_LABEL_SHRUNK, *words])
-        return len(train(config, tmp_path / name, labels=Labels(name))["devices"])
+        return len(train(config, tmp_path / name, names=RunNames(name))["devices"])
 
     with one_device():
         assert run("one") == 1

@@ -12,7 +12,7 @@ from tests.same_run import assert_nearly_same_run
 from tests.shrunk import CONFIG, SHRUNK
 from xception_jax import training
 from xception_jax.config import load_config, resolve
-from xception_jax.training import Interrupted, Labels
+from xception_jax.training import Interrupted, RunNames
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def run(directory: Path, shard: str, steps: int = 10**9) -> None:
         training.train(
             resolve(load_config(CONFIG), overrides=[*SHRUNK, f"train.shard_optimizer={shard}"]),
             directory,
-            labels=Labels("moved"),
+            names=RunNames("moved"),
             stop=lambda: next(asked, None) is None,
         )
 

@@ -82,7 +82,7 @@ class Study:
 
     def final(self, run: RunSpec) -> float:
         """The accuracy that a run reaches: that of its arm, and noise of its seed."""
-        arm = run.labels.arm or ""
+        arm = run.names.arm or ""
         noise = np.random.default_rng([run.config.seed, len(arm)]).normal()
         return self.finals[arm] + 0.001 * float(noise)
 
@@ -92,7 +92,7 @@ class Study:
         return [self._end(run) for run in run_specs]
 
     def _end(self, run: RunSpec) -> dict[str, Any]:
-        seed, arm = run.config.seed, run.labels.arm or ""
+        seed, arm = run.config.seed, run.names.arm or ""
         self.trained.append((arm, seed))
         if seed >= self.trainable:
             return files.update_run(run.directory, status="planned")
@@ -106,7 +106,7 @@ class Study:
             status="done",
             started=files.now(),
             ended=files.now(),
-            claims_sha256=run.labels.claims_sha256,
+            claims_sha256=run.names.claims_sha256,
             devices=["cpu"],
             depthwise_implementation="shift",
             batch_norm_implementation="lax",

@@ -30,7 +30,7 @@ class TunedStudy(Study):
         self.fields = "seeds=4, tune=Tune('optimizer.learning_rate', (0.025, 0.05, 0.1, 0.2, 0.4))"
 
     def final(self, run: RunSpec) -> float:
-        steps_away = np.log2(run.config.optimizer.learning_rate / BEST[run.labels.arm or ""])
+        steps_away = np.log2(run.config.optimizer.learning_rate / BEST[run.names.arm or ""])
         return super().final(run) - 0.1 * abs(float(steps_away))
 
     def tuning(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from tests import same_run
 from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.config import load_config, resolve
-from xception_jax.training import Labels, train
+from xception_jax.training import RunNames, train
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def run(shrunk) -> Callable[..., dict[str, Any]]:
     """`run(directory, "seed=1", …, stop=…)`: trains the shrunk config in this process."""
 
     def run(directory: Path, *words: str, **arguments: Any) -> dict[str, Any]:
-        return train(shrunk(*words), directory, labels=Labels("shrunk"), **arguments)
+        return train(shrunk(*words), directory, names=RunNames("shrunk"), **arguments)
 
     return run
 

@@ -14,7 +14,7 @@ from xception_jax.config import load_config, resolve
 from xception_jax.data.splits import ArrayRecords
 from xception_jax.errors import InputError
 from xception_jax.tracking import read_metrics
-from xception_jax.training import Interrupted, Labels, train
+from xception_jax.training import Interrupted, RunNames, train
 from xception_jax.training.checkpoint import Checkpoints
 from xception_jax.training.metrics import (
     any_in_top,
@@ -34,7 +34,7 @@ def shrunk(*words):
 
 
 def run(directory, *words, **arguments):
-    return train(shrunk(*words), directory, labels=Labels("shrunk"), **arguments)
+    return train(shrunk(*words), directory, names=RunNames("shrunk"), **arguments)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from xception_jax.models import list_models, model_function
 from xception_jax.runtime.finite_checks import checked_calls
-from xception_jax.training import Labels, RunSpec, train_together
+from xception_jax.training import RunNames, RunSpec, train_together
 from xception_jax.training.divergence import find_origin
 from xception_jax.training.setup import make_step_spec, open_data
 
@@ -115,9 +115,11 @@ def test_a_run_says_where_it_diverged(run, tmp_path):
 def test_in_a_pack_the_slot_that_diverged_is_looked_at(shrunk, tmp_path):
     """The same step, rate and module as alone."""
     words = ((), WILD)
-    runs = [RunSpec(shrunk(*own), tmp_path / str(n), Labels(str(n))) for n, own in enumerate(words)]
+    runs = [
+        RunSpec(shrunk(*own), tmp_path / str(n), RunNames(str(n))) for n, own in enumerate(words)
+    ]
     fine, diverged = train_together(runs, 2)
-    alone = RunSpec(runs[1].config, tmp_path / "alone", Labels("alone"))
+    alone = RunSpec(runs[1].config, tmp_path / "alone", RunNames("alone"))
     (expected,) = train_together([alone], None)
     assert fine["status"] == "done"
     assert "divergence" not in fine

@@ -19,7 +19,7 @@ from xception_jax.models import create_model, functionalize, save_keras_weights
 from xception_jax.pretrained.directory import write_weights
 from xception_jax.pretrained.importing import import_file
 from xception_jax.runtime import hosts
-from xception_jax.training import Interrupted, Labels, train
+from xception_jax.training import Interrupted, RunNames, train
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.initial_weights import read_initial_weights
 from xception_jax.training.setup import make_model, make_step_spec, open_data
@@ -61,7 +61,7 @@ def test_a_run_starts_from_the_weights_but_for_the_classifier(tmp_path: Path, im
     config = settings(images, tmp_path / "there.weights.h5")
     said: list[str] = []
     # At a learning rate of zero the last parameters are the first.
-    train(config, tmp_path / "run", labels=Labels("fine"), warn=said.append)
+    train(config, tmp_path / "run", names=RunNames("fine"), warn=said.append)
     pipeline, mesh = open_data(config), make_mesh()
     program = make_step_spec(config, pipeline.info)
     shapes = jax.eval_shape(lambda: program.init(0))
@@ -172,5 +172,5 @@ def test_weights_that_differ_between_hosts_are_refused(weights, shrunk, monkeypa
 def test_weights_that_are_not_there_are_named_before_any_work(tmp_path: Path, images: Path):
     config = settings(images, tmp_path / "nothing.weights.h5")
     with pytest.raises(InputError, match=r"train\.initial_weights=.*no such file"):
-        train(config, tmp_path / "run", labels=Labels("fine"))
+        train(config, tmp_path / "run", names=RunNames("fine"))
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xception_jax.tracking import read_metrics
-from xception_jax.training import Interrupted, Labels, RunSpec, train_together
+from xception_jax.training import Interrupted, RunNames, RunSpec, train_together
 
 MEMBERS = (
     ("model.intermediate_activation=none",),
@@ -25,7 +25,7 @@ def pack(shrunk):
         runs = []
         for number, words in enumerate(MEMBERS):
             config = shrunk(*words, *dict(change).get(number, ()))
-            runs.append(RunSpec(config, home / str(number), Labels(str(number))))
+            runs.append(RunSpec(config, home / str(number), RunNames(str(number))))
         if alone is not None:
             return train_together([runs[alone]], None, **arguments)
         return train_together(runs, 3, **arguments)

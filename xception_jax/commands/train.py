@@ -77,7 +77,7 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
     from xception_jax.runtime.run_directory import read_run, require_same_run
     from xception_jax.sweep.experiment import PlannedRun
     from xception_jax.sweep.local import SweepProgress
-    from xception_jax.training import Interrupted, Labels, Progress
+    from xception_jax.training import Interrupted, Progress, RunNames
     from xception_jax.training import train as train_run
 
     hosts.broadcast_from_leader(lambda: require_same_run(workdir, settings))
@@ -97,9 +97,9 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
                 total = progress.total_steps
                 show(SweepProgress((run,), (1,), 1, total, total - progress.step, progress))
 
-            labels = Labels(run.name)
+            names = RunNames(run.name)
             record = train_run(
-                settings, workdir, labels=labels, listener=listen, stop=stop, warn=warn
+                settings, workdir, names=names, listener=listen, stop=stop, warn=warn
             )
     except Interrupted as error:
         return interrupted(error)

@@ -19,7 +19,7 @@ from xception_jax.sweep.ledger import read_ledger, read_packs, record_packs
 from xception_jax.sweep.packing import Pack, Sizes, plan_packs
 from xception_jax.sweep.recorded import load_recorded
 from xception_jax.sweep.tuning_runs import TuningRun, read_tuning_rows
-from xception_jax.training import Interrupted, Labels, Progress, RunSpec, train_together
+from xception_jax.training import Interrupted, Progress, RunNames, RunSpec, train_together
 from xception_jax.training.initial_weights import read_initial_weights
 from xception_jax.training.same_data import require_same_data
 from xception_jax.training.setup import data_notes, make_schedule, open_data, require_trainable
@@ -314,10 +314,10 @@ def _run_spec(
     run: PlannedRun, run_dir: Path, experiment: Experiment, claims_sha256: str | None
 ) -> RunSpec:
     if isinstance(run, TuningRun):  # W&B shows them in a group of their own
-        labels = Labels(run.name, f"{experiment.name}-tuning", run.arm, claims_sha256)
-        return RunSpec(run.config, run_dir, labels, final_split="valid")
-    labels = Labels(run.name, experiment.name, run.arm, claims_sha256)
-    return RunSpec(run.config, run_dir, labels)
+        names = RunNames(run.name, f"{experiment.name}-tuning", run.arm, claims_sha256)
+        return RunSpec(run.config, run_dir, names, final_split="valid")
+    names = RunNames(run.name, experiment.name, run.arm, claims_sha256)
+    return RunSpec(run.config, run_dir, names)
 
 
 def _ended(record: Mapping[str, Any]) -> bool:

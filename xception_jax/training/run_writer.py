@@ -45,7 +45,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Labels:
+class RunNames:
     """The names of a run: its own, and those of its experiment and arm if it has any.
 
     Attributes:
@@ -65,14 +65,14 @@ class RunSpec:
     Attributes:
         config: its resolved config.
         directory: its directory.
-        labels: what it is called.
+        names: what it is called.
         final_split: the split that it is evaluated on after its last step; "valid" where the data
             set has no such split. A tuning run never sees "test".
     """
 
     config: Config
     directory: Path
-    labels: Labels
+    names: RunNames
     final_split: str = "test"
 
 
@@ -95,7 +95,7 @@ class RunWriter:
     checkpoints: Checkpoints
 
     def __init__(self, run: RunSpec, pipeline: Pipeline, warn: Callable[[str], None]) -> None:
-        self.config, self.directory, self.labels = run.config, run.directory, run.labels
+        self.config, self.directory, self.names = run.config, run.directory, run.names
         self.final_split = run.final_split
         self.pipeline, self._warn = pipeline, warn
         self.record = hosts.broadcast_from_leader(lambda: files.read_run(run.directory))
@@ -156,17 +156,17 @@ class RunWriter:
             return
         segments = reopened(self.record.get("segments"), self.log_until(sys.maxsize))
         self._cut_log(-1 if resumed is None else resumed)
-        config, labels = self.config, self.labels
+        config, names = self.config, self.names
         before = self.record.get("resumed_from")
         before = before if isinstance(before, list) else []
         (self.directory / FAILURE).unlink(missing_ok=True)
-        if labels.experiment is None:  # a sweep keeps them once for all of its runs
+        if names.experiment is None:  # a sweep keeps them once for all of its runs
             files.keep_changes(self.directory)
         self._write(
             id=run_id(config),
-            name=labels.name,
-            experiment=labels.experiment,
-            arm=labels.arm,
+            name=names.name,
+            experiment=names.experiment,
+            arm=names.arm,
             seed=config.seed,
             status="running",
             reason=None,
@@ -198,19 +198,19 @@ class RunWriter:
 
     def _beginning(self) -> dict[str, Any]:
         """When the run began, and the claims that were declared by then, however often resumed."""
-        beginning = {"started": files.now(), "claims_sha256": self.labels.claims_sha256}
+        beginning = {"started": files.now(), "claims_sha256": self.names.claims_sha256}
         if self.record.get("started"):
             return {name: self.record.get(name) for name in beginning}
         return beginning
 
     def _open_tracker(self, resumed: int | None) -> None:
-        config, labels = self.config, self.labels
+        config, names = self.config, self.names
         self._tracker = open_tracker(
             self.directory,
             run_id=run_id(config),
-            name=labels.name,
-            experiment=labels.experiment,
-            arm=labels.arm,
+            name=names.name,
+            experiment=names.experiment,
+            arm=names.arm,
             config=config.to_dict(),
             resumed_step=resumed,
             warn=self._warn,

@@ -26,7 +26,7 @@ from xception_jax.training.compile import initial_state, place_states
 from xception_jax.training.evaluate import Evaluator
 from xception_jax.training.initial_weights import InitialWeights, read_initial_weights
 from xception_jax.training.loop import Interrupted, Listener, Loop
-from xception_jax.training.run_writer import Labels, RunSpec, RunWriter
+from xception_jax.training.run_writer import RunNames, RunSpec, RunWriter
 from xception_jax.training.same_data import require_same_data
 from xception_jax.training.setup import (
     Schedule,
@@ -52,7 +52,7 @@ def train(
     config: Config,
     directory: Path,
     *,
-    labels: Labels,
+    names: RunNames,
     listener: Listener = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], None] = _logger.warning,
@@ -62,7 +62,7 @@ def train(
     Args:
         config: resolved and checked config of the run.
         directory: directory of the run, created if need be; one that holds another run is refused.
-        labels: what the run is called.
+        names: what the run is called.
         listener: called after every dispatched call.
         stop: asked before every dispatched call; once true, the run saves its state and ends.
         warn: takes a line of text for people, possibly from another thread; the default logs it.
@@ -76,7 +76,7 @@ def train(
         Interrupted: `stop` said so.
         Exception: whatever made the run fail; `run.json` says it, `failure.txt` holds the trace.
     """
-    run = RunSpec(config, directory, labels)
+    run = RunSpec(config, directory, names)
     (record,) = train_together([run], None, listener=listener, stop=stop, warn=warn)
     return record
 
@@ -257,7 +257,7 @@ class TrainingSession:
     def _facts(self) -> dict[str, Any]:
         """The fields of `run.json` that say how the runs are computed."""
         kinds = [device.device_kind for device in self.layout.mesh.devices.flat]
-        names = [writer.labels.name for writer in self.writers]
+        names = [writer.names.name for writer in self.writers]
         pack = None if self.layout.slots is None else {"size": self.layout.slots, "runs": names}
         asked = self.writers[0].config.model.block.depthwise_implementation
         depthwise = choose_implementation("depthwise", asked, DEPTHWISE_IMPLEMENTATIONS)
