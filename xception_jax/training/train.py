@@ -219,10 +219,8 @@ class TrainingSession:
             facts = self._facts()
             for number, writer in enumerate(active):
                 parameters = None if initial is None else initial[number].parameters
-                own = {INITIAL_WEIGHTS: self._digest(writer, resumed)}
-                writer.start(
-                    resumed, schedule, self.step_spec, parameters, meter=meter, **facts, **own
-                )
+                fields = facts | {INITIAL_WEIGHTS: self._digest(writer, resumed)}
+                writer.start(resumed, schedule, self.step_spec, parameters, meter=meter, **fields)
             loop = self._loop(schedule, listener, stop)
             self._complete(loop, loop.run(state, resumed or 0))
 
