@@ -21,7 +21,7 @@ from xception_jax.ops.normalization import (
     Pooled,
     Reduction,
     batch_norm,
-    mean_over,
+    gradient_terms,
     moments,
     normalize_groups,
 )
@@ -76,13 +76,15 @@ def _backward(
     rows, out_gradient = (
         jnp.reshape(a, (-1, a.shape[-1])).astype(wide) for a in (pooled, gradients[0])
     )
-    inverse = lax.rsqrt(variance + settings.epsilon)
-    bias_gradient, product = settings.over.sums(out_gradient, rows)
-    scale_gradient = (product - mean * bias_gradient) * inverse
-    mean_bias, mean_scale = mean_over((bias_gradient, scale_gradient), settings.over.axis)
-    factor, count = jnp.abs(scale) * inverse, float(rising.size // rising.shape[-1])
-    slope = factor * inverse * mean_scale / count
-    shift = mean * slope - factor * mean_bias / count
+    (scale_gradient, bias_gradient), (factor, slope, shift) = gradient_terms(
+        out_gradient,
+        rows,
+        settings.over,
+        mean=mean,
+        inverse=lax.rsqrt(variance + settings.epsilon),
+        scale=jnp.abs(scale),
+        count=float(rising.size // rising.shape[-1]),
+    )
     scattered = jax.vjp(settings.pool, rising)[1](gradients[0])[0].astype(wide)
     x_gradient = (scattered * factor - rising.astype(wide) * slope + shift) * sign
     return x_gradient.astype(rising.dtype), scale_gradient * sign, bias_gradient

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from xception_jax.ops import native
-from xception_jax.ops.column_sums import Channels, ColumnSums, native_sums, plain_sums
+from xception_jax.ops.column_sums import Channels, ColumnSums, Rows, native_sums, plain_sums
 from xception_jax.ops.dispatch import choose_implementation
 from xception_jax.ops.shapes import match_variance, varying_axes
 
@@ -117,17 +117,49 @@ def _backward(
     rows, out_gradient = (
         jnp.reshape(a, (-1, a.shape[-1])).astype(mean.dtype) for a in (x, gradients[0])
     )
-    inverse = lax.rsqrt(variance + epsilon)
-    bias_gradient, product = over.sums(out_gradient, rows)
-    scale_gradient = (product - mean * bias_gradient) * inverse
-    mean_bias, mean_scale = mean_over((bias_gradient, scale_gradient), over.axis)
-    factor, count = scale * inverse, float(rows.shape[0])
-    slope = factor * inverse * mean_scale / count
-    x_gradient = out_gradient * factor - rows * slope + (mean * slope - factor * mean_bias / count)
+    inverse, count = lax.rsqrt(variance + epsilon), float(rows.shape[0])
+    (scale_gradient, bias_gradient), (factor, slope, shift) = gradient_terms(
+        out_gradient, rows, over, mean=mean, inverse=inverse, scale=scale, count=count
+    )
+    x_gradient = out_gradient * factor - rows * slope + shift
     return jnp.reshape(x_gradient, x.shape).astype(x.dtype), scale_gradient, bias_gradient
 
 
 _by_sums.defvjp(_forward, _backward)
+
+
+def gradient_terms(
+    out_gradient: Rows,
+    rows: Rows,
+    over: Reduction,
+    *,
+    mean: Channels,
+    inverse: Channels,
+    scale: Channels,
+    count: float,
+) -> tuple[tuple[Channels, Channels], tuple[Channels, Channels, Channels]]:
+    """Computes what the gradients of a normalization need, by two column sums.
+
+    Args:
+        out_gradient: gradient of the normalized rows; those where it is zero may be left out.
+        rows: the same rows before normalization.
+        over: how to average over the batch.
+        mean: mean of the batch.
+        inverse: inverse of its standard deviation.
+        scale: scale of the normalization.
+        count: number of rows of the batch on this device, with those left out.
+
+    Returns:
+        The gradients of the scale and of the bias; and the factor, slope and shift that give the
+        gradient of the batch x from that of its normalization y: y * factor - x * slope + shift.
+    """
+    bias_gradient, product = over.sums(out_gradient, rows)
+    scale_gradient = (product - mean * bias_gradient) * inverse
+    mean_bias, mean_scale = mean_over((bias_gradient, scale_gradient), over.axis)
+    factor = scale * inverse
+    slope = factor * inverse * mean_scale / count
+    shift = mean * slope - factor * mean_bias / count
+    return (scale_gradient, bias_gradient), (factor, slope, shift)
 
 
 def _lax(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis: Axis) -> Normalized:
