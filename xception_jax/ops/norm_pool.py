@@ -31,7 +31,6 @@ from xception_jax.ops.shapes import (
     Images,
     Outputs,
     Padding,
-    match_variance,
     require_images,
 )
 
@@ -141,15 +140,11 @@ def batch_norm_max_pool(
             x, scale, bias, epsilon=epsilon, axis_name=axis_name, group_size=group_size
         )
         return pool(normalized), mean, variance
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    scale, bias = (match_variance(x, jnp.asarray(a, wide)) for a in (scale, bias))
 
     def normalize(x: Batch, scale: Channels, bias: Channels, epsilon: float, axis: Axis) -> Pooled:
         settings = _Settings(epsilon, Reduction(axis, plain_sums), pool)
         return _pool_first(x, scale, bias, settings)
 
-    normalized, *statistics = normalize_groups(
+    return normalize_groups(
         normalize, x, scale, bias, epsilon=epsilon, axis_name=axis_name, size=group_size
     )
-    mean, variance = map(lax.stop_gradient, statistics)
-    return normalized, mean, variance

@@ -216,20 +216,15 @@ def batch_norm(
             of rows on a device.
     """
     chosen = choose_implementation("batch_norm", implementation, NORM_IMPLEMENTATIONS)
-    x = jnp.asarray(x)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    scale, bias = (match_variance(x, jnp.asarray(a, wide)) for a in (scale, bias))
-    normalized, *statistics = normalize_groups(
+    return normalize_groups(
         NORM_IMPLEMENTATIONS[chosen],
-        x,
+        jnp.asarray(x),
         scale,
         bias,
         epsilon=epsilon,
         axis_name=axis_name,
         size=group_size,
     )
-    mean, variance = map(lax.stop_gradient, statistics)
-    return normalized, mean, variance
 
 
 def normalize_groups(
@@ -244,13 +239,17 @@ def normalize_groups(
 ) -> Pooled:
     """Normalizes by the statistics of each group of `size` rows; None: of the whole batch.
 
+    `normalize` is given the scale and bias in float32 at least. The returned statistics, the means
+    over groups, have no gradient.
+
     Raises:
         ValueError: `size` does not fit the number of rows on a device.
     """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    scale, bias = (match_variance(x, jnp.asarray(a, wide)) for a in (scale, bias))
     if size is None:
-        return normalize(x, scale, bias, epsilon, axis_name)
-    rows = len(x)
-    if rows % size == 0:
+        normalized, mean, variance = normalize(x, scale, bias, epsilon, axis_name)
+    elif (rows := len(x)) % size == 0:
         groups = jnp.reshape(x, (rows // size, size, *x.shape[1:]))
         normalized, *statistics = jax.vmap(
             lambda group: normalize(group, scale, bias, epsilon, None)
@@ -262,4 +261,6 @@ def normalize_groups(
         normalized, mean, variance = normalize(x, scale, bias, epsilon, axis)
     else:
         raise ValueError(f"groups of {size} rows do not fit a device's {rows} rows of the batch")
-    return normalized, *mean_over((mean, variance), axis_name)
+    if size is not None:
+        mean, variance = mean_over((mean, variance), axis_name)
+    return normalized, lax.stop_gradient(mean), lax.stop_gradient(variance)
