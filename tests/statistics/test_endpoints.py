@@ -101,3 +101,41 @@ def test_a_run_without_a_result_is_missing_and_the_others_keep_their_endpoint(
     (claim,) = judge(read_directory(sweep.directory))["claims"]
     assert "final top-1 +" in claim["sentence"]
     assert claim["n"]["pairs"] == 8
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "has_labels", "counts_as"),
+    [
+        ("final_top1", True, "0.3, chance"),
+        ("final_top1", False, "0, since what chance gives is not recorded"),
+        ("final_map100", True, "0, chance"),
+    ],
+)
+def test_the_sentence_says_what_a_diverged_run_of_several_labels_counts_as(
+    endpoint: str,
+    has_labels: bool,
+    counts_as: str,
+    new_sweep: NewSweep,
+    rng: np.random.Generator,
+) -> None:
+    """The metric of the claim counts, which need not be the one of the sweep."""
+    claims = [Claim("a", "b", endpoints=(endpoint,))]
+    sweep = build(new_sweep, claims, {"a": 0.02, "b": 0.0}, rng, diverged=(("b", 2),))
+
+    def rank(record: dict[str, Any]) -> None:
+        record["metric"] = "map100"
+        if record["result"] is not None:
+            record["result"]["map100"] = 0.5
+
+    change_records(sweep, rank)
+    for path in sweep.directory.glob("runs/*/predictions.npz"):
+        with np.load(path) as arrays:
+            correct = arrays["correct"]
+        labels = np.arange(10) < 3  # three of ten classes are in every image
+        known: dict[str, Any] = {"label": np.tile(labels, (correct.size, 1))} if has_labels else {}
+        np.savez(path, correct=correct, **known)
+    (claim,) = judge(read_directory(sweep.directory))["claims"]
+    assert claim["endpoints"][0]["per_seed"][2]["baseline"] == pytest.approx(
+        float(counts_as.split(",", maxsplit=1)[0])
+    )
+    assert f"1 run that diverged counts as {counts_as}" in claim["sentence"]

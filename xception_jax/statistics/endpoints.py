@@ -193,7 +193,7 @@ def _define_final(runs: Runs, name: str, run_keys: list[RunKey]) -> _Definition:
         UNITS[metric],
         label,
         lambda run_key: final_value(runs, run_key, metric, split),
-        **_divergence(runs, run_keys),
+        **_divergence(runs, run_keys, metric),
     )
 
 
@@ -206,19 +206,19 @@ def _define_area(runs: Runs, name: str, run_keys: list[RunKey]) -> _Definition:
         UNITS[metric],
         f"mean validation {METRIC_NAMES[metric]} over training",
         lambda run_key: curve_area(runs, run_key, metric, start, end),
-        **_divergence(runs, run_keys),
+        **_divergence(runs, run_keys, metric),
     )
 
 
-def _divergence(runs: Runs, run_keys: list[RunKey]) -> dict[str, Any]:
+def _divergence(runs: Runs, run_keys: list[RunKey], metric: str) -> dict[str, Any]:
     """What runs that diverged mean for an endpoint that ends at chance: `alike` and `notes`."""
     count = sum(runs[run_key].status == "diverged" for run_key in run_keys)
     if not count:
         return {}
     subject = f"{count} runs that diverged count" if count > 1 else "1 run that diverged counts"
-    note = f"{subject} as {runs.chance(runs.sweep.metric):.3g}, chance"
-    if runs.sweep.metric == "top1" and runs.top1_chance is None:
-        note = f"{subject} as 0, since the number of classes is not recorded"
+    note = f"{subject} as {runs.chance(metric):.3g}, chance"
+    if metric == "top1" and runs.top1_chance is None:
+        note = f"{subject} as 0, since what chance gives is not recorded"
     return {"alike": "every run diverged" if count == len(run_keys) else "", "notes": (note,)}
 
 
