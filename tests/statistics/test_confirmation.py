@@ -1,6 +1,8 @@
 """`confirm` and `--first-seed`: fresh seeds, the same claims, and what the report makes of both."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from xception_jax.checksums import with_checksum
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.confirmation import kept_verdicts, with_replication
 from xception_jax.statistics.verdicts import judge
-from xception_jax.sweep import Claim
+from xception_jax.sweep import Claim, Trend
+from xception_jax.sweep.contrast_claims import AnyClaim
 
 
 def confirm(study: Study, home: Path) -> tuple[int, str, str]:  # noqa: F811
@@ -234,14 +237,44 @@ def test_the_opposite_of_an_equivalence_is_replicated_by_the_same_sign(
         other = {"a": -0.2, "b": 0.0}
         return build_on_bases(new_sweep, claims, {"x": arms, "y": other}, rng)
 
-    kept = kept_verdicts(judge(read_directory(sweep_of(0.05).directory)))
-    assert kept[0]["verdict"] == "opposite"
-    again = sweep_of(fresh)
-    path = again.directory / "sweep.json"
-    confirms = with_checksum({"directory": "first", "claims": json.loads(json.dumps(kept))})
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"confirms": confirms}))
-    (claim,) = judge(read_directory(again.directory))["claims"]
-    assert claim["verdict"] == "opposite"
+    first, claim = repeated(partial(sweep_of, 0.05), partial(sweep_of, fresh))
+    assert first["verdict"] == claim["verdict"] == "opposite"
     assert claim["replication"]["outcome"] == outcome
     reversal = ", but with effects of other signs"
     assert (reversal in claim["replication"]["sentence"]) == (outcome == "not replicated")
+
+
+@pytest.mark.parametrize(
+    ("claim", "shows"),
+    [
+        (Trend(("a", "b", "c"), scores=(16, 2560, 102400)), "{:+.3g}"),
+        (Trend(("a", "b", "c")), "{:+.4f}"),
+        (Claim("a", "c", endpoints=("steps_to_target",), target=0.7), "{:+,.0f}"),
+    ],
+)
+def test_a_replication_gives_values_the_digits_of_the_claims_sentence(
+    claim: AnyClaim, shows: str, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    def sweep() -> SweepWriter:
+        return build(new_sweep, [claim], {"a": 0.0, "b": 0.02, "c": 0.2}, rng, seeds=9)
+
+    _, judged = repeated(sweep, sweep)
+    (both,) = judged["replication"]["combined"]
+    effect, low, high = (
+        shows.format(value).replace("-", "−") for value in (both["effect"], *both["interval"])
+    )
+    expected = f"over all 9 seeds {effect} (95% interval {low} to {high})"
+    assert expected in judged["replication"]["sentence"]
+    assert abs(float(effect.replace("−", "-"))) > 0
+
+
+def repeated(
+    first: Callable[[], SweepWriter], again: Callable[[], SweepWriter]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The only claim of two sweeps in one directory, the second of which confirms the first."""
+    (before,) = kept_verdicts(judge(read_directory(first().directory)))
+    path = again().directory / "sweep.json"
+    confirms = with_checksum({"directory": "first", "claims": [json.loads(json.dumps(before))]})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"confirms": confirms}))
+    (claim,) = judge(read_directory(path.parent))["claims"]
+    return before, dict(claim)

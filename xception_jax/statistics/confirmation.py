@@ -17,6 +17,7 @@ import numpy as np
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
 from xception_jax.records import DECIDED, ENDPOINT_NAMES, STEPS_TO_TARGET, TESTS
+from xception_jax.statistics.contrasts import read_contrast
 from xception_jax.statistics.json_types import (
     ClaimVerdict,
     CombinedEstimate,
@@ -26,6 +27,7 @@ from xception_jax.statistics.json_types import (
 )
 from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.paired import CONFIDENCE
+from xception_jax.statistics.sentences import signed, significant
 
 _Kept = Literal["endpoint", "unit", "effect", "interval", "confidence", "p", "p_adjusted"]
 _KEPT: tuple[_Kept, ...] = get_args(_Kept)
@@ -132,7 +134,7 @@ def _replication(
     ]
     parts += [
         f"{ENDPOINT_NAMES.get(row['endpoint'], row['endpoint'])} over all {row['pairs']} seeds "
-        f"{_signed(row['effect'], row['unit'])}{_interval(row)}"
+        f"{_amount(claim, row['effect'], row['unit'])}{_interval(claim, row)}"
         for row in combined
         if row["effect"] is not None
     ]
@@ -205,13 +207,15 @@ def _combined(
     }
 
 
-def _signed(value: float, unit: str) -> str:
-    text = f"{value:+,.1f}" if unit == "steps" else f"{value:+.4f}"
-    return text.replace("-", "−")
+def _amount(claim: ClaimVerdict, value: float, unit: str) -> str:
+    """A value with the digits that the claim's own sentence gives it."""
+    contrast = read_contrast(claim["claim"])
+    has_scores = contrast is not None and contrast.scores
+    return significant(value) if has_scores else signed(value, unit)
 
 
-def _interval(row: CombinedEstimate) -> str:
+def _interval(claim: ClaimVerdict, row: CombinedEstimate) -> str:
     if row["interval"] is None:
         return ""
-    low, high = (_signed(end, row["unit"]) for end in row["interval"])
+    low, high = (_amount(claim, end, row["unit"]) for end in row["interval"])
     return f" ({row['confidence']:.0%} interval {low} to {high})"
