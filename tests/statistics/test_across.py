@@ -145,3 +145,19 @@ def test_equivalence_and_a_trend_are_judged_over_bases(
     assert "a and b were equivalent within 0.02 on each of these 2 bases" in same["sentence"]
     assert trend["verdict"] == "supported"
     assert [row["endpoint"] for row in trend["endpoints"]] == ["final_top1", "curve_area"]
+
+
+def test_a_slope_over_bases_says_its_unit_once(
+    call: Call, new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    arms = {"a": 0.0, "b": 0.02, "c": 0.05}
+    claims = [Trend(tuple(arms), scores=(16, 256, 1024)), Trend(tuple(arms))]
+    sweep = build_on_bases(new_sweep, claims, {"x": arms, "y": arms}, rng)
+    scored, plain = reported(call, sweep)
+    on_x, on_y = (
+        f"{each['endpoints'][0]['effect']:+.3g}".replace("-", "−") for each in scored["bases"]
+    )
+    per = "per unit of (16, 256, 1024)"
+    assert f"slope of final top-1 {on_x} {per} on x (95% interval" in scored["sentence"]
+    assert f", {on_y} on y (95% interval" in scored["sentence"]
+    assert "per unit" not in plain["sentence"]

@@ -16,6 +16,7 @@ from xception_jax.statistics.sentences import (
     amount,
     outcome_notes,
     p_text,
+    per_unit,
     quantity_of,
     seed_marks,
     setting_of,
@@ -98,7 +99,10 @@ def _tally(on_bases: Sequence[BaseVerdict]) -> str:
 
 
 def _numbers(across: Across, on_bases: Sequence[BaseVerdict], at: int) -> str:
-    """An endpoint on every base: `final top-1 −0.0123 on a (95% interval …), −0.0045 on b (…)`."""
+    """An endpoint on every base: `final top-1 −0.0123 on a (95% interval …), −0.0045 on b (…)`.
+
+    What it is, and per unit of what, is said once.
+    """
     texts, last_label = [], ""
     for case, on_base in zip(across.cases, on_bases, strict=True):
         endpoint = on_base["endpoints"][at] if on_base["endpoints"] else None
@@ -117,8 +121,9 @@ def _numbers(across: Across, on_bases: Sequence[BaseVerdict], at: int) -> str:
             low, high = (amount(end, measured) for end in ends)
             interval = f"{confidence} {low} to {high}"
         p = "" if endpoint["p"] is None else f", p = {p_text(endpoint['p'])}"
-        value = f"{amount(endpoint['effect'], measured)} on {on_base['base']} ({interval}{p})"
-        texts.append(value if label == last_label else label + value)
+        value = amount(endpoint["effect"], measured)
+        named = label + value + per_unit(measured) if label != last_label else value
+        texts.append(f"{named} on {on_base['base']} ({interval}{p})")
         last_label = label
     return ", ".join(texts)
 

@@ -111,7 +111,7 @@ def _numbers(measured: Measured, endpoint: EndpointVerdict) -> str:
     effect, (p, adjusted) = endpoint["effect"], _p_values(endpoint)
     assert effect is not None
     return (
-        f"{slope}{measured.label} {amount(effect, measured)}{_per_unit(measured)}, "
+        f"{slope}{measured.label} {amount(effect, measured)}{per_unit(measured)}, "
         f"{_interval(measured, endpoint)}, p = {p_text(p)}, adjusted p = {p_text(adjusted)}"
     )
 
@@ -154,7 +154,7 @@ def significant(value: float) -> str:
     return f"{value:+.3g}".replace("-", "−")
 
 
-def _per_unit(measured: Measured) -> str:
+def per_unit(measured: Measured) -> str:
     """` per unit of (16, 256, 1024)`: the scores of a trend; empty where none were declared."""
     scores = ", ".join(f"{score:.10g}" for score in measured.contrast.scores)
     return f" per unit of ({scores})" if scores else ""
