@@ -1,6 +1,8 @@
 """The audit: what pairs, and that every way of not pairing is named."""
 
+import itertools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,21 @@ def test_a_sweep_whose_arms_share_all_but_what_they_declare_pairs(
     assert found["seeds"][1]["seed"] == 1
     assert pair["arms"] == ["relu", "none"]
     assert pair["batches"] == pair["augmentation"] == {"identical": 3, "epochs": 3}
+
+
+def test_the_work_grows_with_the_seeds_and_not_with_their_square(new_sweep: NewSweep) -> None:
+    def calls_for(seeds: int) -> int:
+        sweep = new_sweep(arms={"a": {}, "b": {}}, seeds=range(seeds))
+        read, calls = read_directory(sweep.directory), itertools.count()
+        sys.setprofile(lambda _, event, __: next(calls) if event == "call" else None)
+        try:
+            found = audit(read)
+        finally:
+            sys.setprofile(None)
+        assert len(found["seeds"]) == seeds
+        return next(calls)
+
+    assert calls_for(400) < 6 * calls_for(100)
 
 
 def test_claims_choose_the_pairs_and_no_arm_is_left_out(new_sweep: NewSweep) -> None:

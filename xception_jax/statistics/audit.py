@@ -8,7 +8,7 @@ line.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -101,11 +101,10 @@ def audit(sweep: Sweep) -> Audit:
     mismatches = _merged(sweep, mismatches)
     mismatches += [Mismatch(kind, arms, None, text) for kind, arms, text in tuning_faults(sweep)]
     ended = {(run.arm, run.seed) for run in sweep.runs if run.status in ENDED}
-    seeds = sorted({run.seed for run in sweep.runs if run.seed is not None})
     return {
         "schema": SCHEMA,
         "complete": needed_runs(sweep) <= ended,
-        "seeds": [_seed(sweep, compared, seed) for seed in seeds],
+        "seeds": _audited_seeds(sweep, compared),
         "mismatches": [
             {"kind": row.kind, "arms": list(row.arms), "seed": row.seed, "text": row.text}
             for row in mismatches
@@ -288,15 +287,21 @@ def _merged(sweep: Sweep, mismatches: list[Mismatch]) -> list[Mismatch]:
     return sorted(merged, key=lambda mismatch: KINDS.index(mismatch.kind))
 
 
-def _seed(sweep: Sweep, compared: tuple[Arms, ...], seed: int) -> AuditedSeed:
-    rows: list[AuditedPair] = []
+def _audited_seeds(sweep: Sweep, compared: Sequence[Arms]) -> list[AuditedSeed]:
+    """The runs and compared pairs of every seed, in order; each run and pair is looked at once."""
+    statuses: dict[int, dict[str, str]] = {}
+    for run in sweep.runs:
+        if run.seed is not None:
+            statuses.setdefault(run.seed, {})[run.arm] = run.status
+    pairs_of: dict[int, list[AuditedPair]] = {seed: [] for seed in statuses}
     for arms in compared:
         for one, other in paired_runs(sweep, arms):
             runs = sweep.runs[one], sweep.runs[other]
-            if runs[0].seed == seed and all(map(has_begun, runs)):
-                rows.append(_pair(arms, *runs))
-    statuses = {run.arm: run.status for run in sweep.runs if run.seed == seed}
-    return {"seed": seed, "runs": statuses, "pairs": rows}
+            if runs[0].seed is not None and all(map(has_begun, runs)):
+                pairs_of[runs[0].seed].append(_pair(arms, *runs))
+    return [
+        {"seed": seed, "runs": statuses[seed], "pairs": pairs_of[seed]} for seed in sorted(statuses)
+    ]
 
 
 def _pair(arms: Arms, one: Run, other: Run) -> AuditedPair:
