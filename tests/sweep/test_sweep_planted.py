@@ -132,8 +132,8 @@ def test_planted_truth_is_found_and_no_seed_is_wasted(finished: Path, call: Any)
 def accuracies_of(sweep: Sweep) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for run in sweep.runs:
-        assert run.test_metric is not None
-        found.setdefault(run.arm, []).append(run.test_metric)
+        assert run.final_metric is not None
+        found.setdefault(run.arm, []).append(run.final_metric)
     return found
 
 

@@ -66,11 +66,11 @@ def cost_frame(sweep: Sweep) -> pl.DataFrame:
     """
     measured = measurements(sweep.runs)
     rows = [
-        (run.arm, run.seed, number, cost, float(spent), run.test_metric)
+        (run.arm, run.seed, number, cost, float(spent), run.final_metric)
         for cost in COSTS
         for run, number in zip(sweep.runs, measured, strict=True)
         if run.status == "done"
-        and run.test_metric is not None
+        and run.final_metric is not None
         and (spent := getattr(run, cost)) is not None
     ]
     schema: dict[str, Any] = {"arm": pl.String, "seed": pl.Int64, "measurement": pl.Int64}

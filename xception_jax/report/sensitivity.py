@@ -139,7 +139,7 @@ def tuning_runs_frame(sweep: Sweep) -> pl.DataFrame | None:
             **{name: _number(run.settings.get(name)) for name in tuning.settings},
             "status": run.status,
             "split": run.result_split,
-            tuning.metric: run.test_metric,
+            tuning.metric: run.final_metric,
             "steps": run.steps,
             "epochs": run.epochs,
             "started": run.started,

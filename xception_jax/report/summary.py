@@ -178,7 +178,7 @@ def _arm(arm: str, runs: list[RunSummary]) -> ArmSummary:
         arm=arm,
         statuses=count_statuses(outcome.run for outcome in runs),
         valid_metric=Mean.of(outcome.valid_metric for outcome in done),
-        test_metric=Mean.of(outcome.run.test_metric for outcome in done),
+        test_metric=Mean.of(outcome.run.final_metric for outcome in done),
         crossings=Counter(outcome.crossing.kind for outcome in ended),
         steps_to_target=Mean.of(outcome.crossing.steps for outcome in ended),
         parameters=tuple(sorted(parameters)),

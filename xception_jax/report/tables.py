@@ -143,7 +143,7 @@ def _run_row(outcome: RunSummary) -> tuple[str, ...]:
         f"{_number(outcome.last_step, 0)} of {_number(run.steps, 0)}",
         _number(outcome.valid_metric, 4),
         _number(outcome.valid_loss, 4),
-        _number(run.test_metric, 4),
+        _number(run.final_metric, 4),
         _number(run.test_top5, 4),
         _crossing(outcome.crossing),
         _number(run.images_per_second, 0),
@@ -155,7 +155,7 @@ def seed_table(sweep: Sweep, summary: Summary) -> Table:
     """One row per seed: the test metric of every arm, and the paired differences."""
     compared = contrasts(sweep)
     reached = {
-        (outcome.run.arm, outcome.run.seed): outcome.run.test_metric
+        (outcome.run.arm, outcome.run.seed): outcome.run.final_metric
         for outcome in summary.runs
         if outcome.run.status == "done"
     }

@@ -273,4 +273,4 @@ def _score(run: Run) -> float | None:
     """The score of a run by its own record, as `sweep.tuning_runs.score` has it."""
     if run.status == "diverged":
         return 1 / run.classes if run.metric == "top1" and run.classes else 0.0
-    return run.test_metric
+    return run.final_metric

@@ -110,8 +110,8 @@ class Run:
     skipped_images: int | None = None
 
     @property
-    def test_metric(self) -> float | None:
-        """The run's headline metric on the test split."""
+    def final_metric(self) -> float | None:
+        """The run's headline metric in its final evaluation, on `result_split`."""
         return self.test_map100 if self.metric == "map100" else self.test_top1
 
 

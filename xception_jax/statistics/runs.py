@@ -118,7 +118,10 @@ class Runs:
 
 
 def final_value(runs: Runs, run_key: RunKey, metric: str, split: str) -> float | None:
-    """The metric after the last step, of the averaged weights."""
+    """The metric of a run at its end: on test by its record, on validation by its last evaluation.
+
+    A run that diverged counts as chance; None: the run has no such value.
+    """
     run = runs[run_key]
     if run.status == "diverged":
         return runs.chance(metric)
