@@ -16,7 +16,6 @@ from xception_jax.statistics.paired import (
     is_skewed,
     other_intervals,
     probability_of_improvement,
-    sign_flip_p,
     skewness,
     t_interval,
 )
@@ -37,9 +36,9 @@ def test_sign_flip_test_is_scipys(rng: np.random.Generator, n: int, decimals: in
     # are 0 but for rounding for smaller ones.
     exact = np.round(10 * differences) if decimals == 1 else differences
     expected = scipy_sign_flip(exact, "two-sided")
-    assert sign_flip_p(differences) == pytest.approx(expected, abs=1e-12)
+    assert LocationTest(differences).p() == pytest.approx(expected, abs=1e-12)
     expected = scipy_sign_flip(exact, "greater")
-    assert sign_flip_p(differences, one_sided=True) == pytest.approx(expected, abs=1e-12)
+    assert LocationTest(differences).p_above() == pytest.approx(expected, abs=1e-12)
 
 
 def test_sign_flip_test_counts_ties_that_rounding_hides() -> None:
@@ -50,7 +49,7 @@ def test_sign_flip_test_counts_ties_that_rounding_hides() -> None:
         abs(np.dot(signs, whole)) >= abs(whole.sum())
         for signs in itertools.product((1, -1), repeat=6)
     )
-    assert sign_flip_p(differences) == counted / 64
+    assert LocationTest(differences).p() == counted / 64
 
 
 def test_random_sign_patterns_come_near_all_of_them(rng: np.random.Generator) -> None:
@@ -60,16 +59,16 @@ def test_random_sign_patterns_come_near_all_of_them(rng: np.random.Generator) ->
         sums = np.concatenate([sums + difference, sums - difference])
     exact = np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-9)
     draws = 100_000
-    p = sign_flip_p(differences, draws=draws)
+    p = LocationTest(differences, draws=draws).p()
     # Five standard deviations of a share of so many draws, and the pattern that is added.
     assert p == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / draws) + 2 / draws)
     assert p * (draws + 1) == pytest.approx(round(p * (draws + 1)))
-    assert sign_flip_p(np.full(60, 1.0), draws=999) == 1 / 1000  # never zero
+    assert LocationTest(np.full(60, 1.0), draws=999).p() == 1 / 1000  # never zero
 
 
 def test_five_seeds_cannot_reach_five_percent_and_six_can() -> None:
-    assert sign_flip_p(np.arange(1.0, 6.0)) == 0.0625
-    assert sign_flip_p(np.arange(1.0, 7.0)) == 0.03125
+    assert LocationTest(np.arange(1.0, 6.0)).p() == 0.0625
+    assert LocationTest(np.arange(1.0, 7.0)).p() == 0.03125
     assert smallest_n(0.05) == 6
     assert smallest_p(5) == 0.0625
     assert LocationTest(np.arange(1.0, 6.0)).interval(0.025) == (-np.inf, np.inf)
@@ -82,7 +81,8 @@ def test_the_least_count_is_that_of_the_largest_p_below_alpha(n: int, one_sided:
     # With differences 1, 2, 4, … every sign pattern has a sum of its own.
     values = 2.0 ** np.arange(n)
     patterns = itertools.product((1, -1), repeat=n)
-    p_values = {sign_flip_p(values * signs, one_sided=one_sided) for signs in patterns}
+    tests = [LocationTest(values * signs) for signs in patterns]
+    p_values = {test.p_above() if one_sided else test.p() for test in tests}
     below = max((p for p in p_values if p < 0.05), default=0.0)
     sides = 1 if one_sided else 2
     assert sides * least_count(n, 0.05 / sides, "mean") / 2**n == below
@@ -93,7 +93,7 @@ def test_the_least_count_is_that_of_the_largest_p_below_alpha(n: int, one_sided:
 def test_what_is_not_finite_is_refused(value: float, n: int) -> None:
     differences = np.append(np.ones(n), value)
     with pytest.raises(ValueError, match="finite"):
-        sign_flip_p(differences)
+        LocationTest(differences)
     with pytest.raises(ValueError, match="finite"):
         LocationTest(differences, "median")
 
@@ -112,7 +112,7 @@ def test_equivalence_is_two_one_sided_tests(rng: np.random.Generator) -> None:
         scipy_sign_flip(differences + margin, "less"),
     )
     assert test.p_beyond(margin) == pytest.approx(min(1, 2 * beyond), abs=1e-12)
-    assert test.p_beyond(0.0) == pytest.approx(sign_flip_p(differences))
+    assert test.p_beyond(0.0) == pytest.approx(LocationTest(differences).p())
 
 
 def test_holm_is_the_closure_of_bonferroni(rng: np.random.Generator) -> None:

@@ -39,7 +39,6 @@ class LocationTest:
         differences: one per seed, finite.
         test: "mean" or "median".
         draws: random sign patterns where there are too many to count.
-        seed: seed of the random patterns.
 
     Raises:
         ValueError: a difference is not finite.
@@ -48,7 +47,6 @@ class LocationTest:
     differences: Differences
     test: str = "mean"
     draws: int = DRAWS
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.differences).all():
@@ -69,7 +67,7 @@ class LocationTest:
         if values.size <= EXACT_UP_TO:
             sums, sizes = _every_subset(values)
             return sums[1:], sizes[1:]
-        generator = np.random.default_rng(self.seed)
+        generator = np.random.default_rng(0)
         sums, sizes = np.zeros(self.draws), np.zeros(self.draws)
         for part in np.array_split(values, -(-values.size // 10)):
             # A random subset of ten differences is one of 1,024, drawn at once.

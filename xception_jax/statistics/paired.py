@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
-from xception_jax.statistics.location import DRAWS, Differences, LocationTest
+from xception_jax.statistics.location import Differences
 
 CONFIDENCE = 0.95
 FEWEST_FOR_BOOTSTRAP = 10
@@ -20,24 +20,7 @@ RESAMPLES = 10_000
 _ROUNDING = 1e-9  # of means that are equal but for rounding, in shares of the mean difference
 
 
-# -- tests -------------------------------------------------------------------------------------
-
-
-def sign_flip_p(differences: Differences, *, one_sided: bool = False, draws: int = DRAWS) -> float:
-    """The p-value of the sign-flip permutation test that the mean difference is zero.
-
-    Args:
-        differences: one per seed; without any the p-value is 1.
-        one_sided: the alternative is a positive mean.
-        draws: random sign patterns where there are more than 2^20 to count.
-
-    Raises:
-        ValueError: a difference is not finite.
-    """
-    test = LocationTest(differences, draws=draws)
-    if not differences.size:
-        return 1.0
-    return test.p_above() if one_sided else test.p()
+# -- p-values ----------------------------------------------------------------------------------
 
 
 def holm(p_values: Sequence[float]) -> Float[np.ndarray, " tests"]:
