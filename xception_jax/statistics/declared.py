@@ -6,7 +6,7 @@ declared before the runs, and seeds as planned, only where all of this agrees.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from xception_jax.records import ENDED
 from xception_jax.statistics.looks import Looks, read_looks
 from xception_jax.statistics.results import Sweep
 
-CLOCKS_AGREE = timedelta(minutes=1)
+_CLOCKS_AGREE = timedelta(minutes=1)
 """Difference between the clocks of the machine that declares and of those that train."""
 
 
@@ -154,7 +154,7 @@ def _seeds_doubt(sweep: Sweep, entry: Mapping[str, Any]) -> str:
     if not entry:
         return "they were declared when there were results already"
     ends = (run.ended for run in sweep.runs if run.status in ENDED)
-    if _is_late(entry, ends):
+    if is_late(entry, ends):
         return "runs had ended before they were declared"
     return ""
 
@@ -169,16 +169,16 @@ def _claims_doubt(sweep: Sweep, entry: Mapping[str, Any]) -> str:
     for run in sweep.runs:
         if run.claims_sha256 not in (None, checksum):
             return f"{run.arm} with seed {run.seed} began under other claims"
-    if _is_late(entry, (run.started for run in sweep.runs if run.status != "planned")):
+    if is_late(entry, (run.started for run in sweep.runs if run.status != "planned")):
         return "runs had begun before they were declared"
     return ""
 
 
-def _is_late(entry: Mapping[str, Any], times: Iterator[str | None]) -> bool:
+def is_late(entry: Mapping[str, Any], times: Iterable[str | None]) -> bool:
     """Whether any of these times lies before the declaration's."""
     at = read_time(entry.get("at"))
     known = [time for text in times if (time := read_time(text)) is not None]
-    return at is not None and any(time + CLOCKS_AGREE < at for time in known)
+    return at is not None and any(time + _CLOCKS_AGREE < at for time in known)
 
 
 def read_time(text: object) -> datetime | None:

@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
 from xception_jax.records import METRICS, TUNING
 from xception_jax.statistics.contrasts import has_begun
-from xception_jax.statistics.declared import CLOCKS_AGREE, read_time
+from xception_jax.statistics.declared import is_late, read_time
 from xception_jax.statistics.provenance import describe_data
 from xception_jax.statistics.results import UNREADABLE, Run, Sweep
 from xception_jax.statistics.selection import Point, best_point
@@ -217,16 +216,12 @@ def _lateness(sweep: Sweep, arm: str) -> Iterator[str]:
     entry = as_mapping(as_mapping(_record(sweep).get("arms")).get(arm))
     if not entry:
         return
-    known, at = as_mapping(entry.get("known")), read_time(entry.get("at"))
-    starts = [read_time(run.started) for run in sweep.runs if has_begun(run)]
+    known = as_mapping(entry.get("known"))
+    starts = (run.started for run in sweep.runs if has_begun(run))
     if known.get("begun", True) or known.get("reported", True):
         yield f"{arm} was tuned when runs of the verdict had begun: post hoc"
-    elif at is None or any(_is_before(start, at) for start in starts):
+    elif read_time(entry.get("at")) is None or is_late(entry, starts):
         yield f"runs of the verdict had begun before {arm} was tuned: post hoc"
-
-
-def _is_before(start: datetime | None, at: datetime) -> bool:
-    return start is not None and start + CLOCKS_AGREE < at
 
 
 def _run_faults(sweep: Sweep, tuning: Tuning, arm: str) -> Iterator[Fault]:

@@ -46,7 +46,7 @@ class Terms:
             raise InputError("claim.endpoints", endpoints, "have units that share no margin")
         if direction in NEED_MARGIN and self.margin is None:
             raise InputError("claim.margin", None, f"is needed by direction={direction!r}")
-        if self.margin is not None and not (_is_number(self.margin) and 0 < self.margin < math.inf):
+        if self.margin is not None and not (is_number(self.margin) and 0 < self.margin < math.inf):
             raise InputError("claim.margin", self.margin, "must be a positive number")
         if type(self.pilot_seeds) is not int or self.pilot_seeds < 0:
             raise InputError("claim.pilot_seeds", self.pilot_seeds, "must be a whole number", 0)
@@ -131,12 +131,13 @@ def _require_endpoints(names: Any) -> None:
         raise InputError("claim.endpoints", names, "names an endpoint twice", once)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is an integer or a float, and no bool, which Python counts as an integer."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def require_target(name: str, target: Any) -> None:
     """Raises `InputError` unless `target` is None, an accuracy between 0 and 1, or several."""
     targets = target.values() if isinstance(target, Mapping) else [target] * (target is not None)
-    if not all(_is_number(accuracy) and 0 < accuracy < 1 for accuracy in targets):
+    if not all(is_number(accuracy) and 0 < accuracy < 1 for accuracy in targets):
         raise InputError(name, target, "must be between 0 and 1")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from xception_jax.errors import InputError, require_choice
 from xception_jax.statistics.factorial import factorial_weights
-from xception_jax.sweep.claim import Claim, Terms, describe_terms
+from xception_jax.sweep.claim import Claim, Terms, describe_terms, is_number
 from xception_jax.sweep.factors import Factors, find_level
 
 
@@ -262,7 +262,7 @@ def _require_levels(at: Any) -> None:
 def _require_scores(scores: Any, count: int) -> None:
     if not isinstance(scores, (tuple, list)) or len(scores) not in (0, count):
         raise InputError("claim.scores", scores, f"must be {count} numbers, or none")
-    if any(isinstance(score, bool) or not isinstance(score, (int, float)) for score in scores):
+    if not all(map(is_number, scores)):
         raise InputError("claim.scores", scores, "must be numbers")
     if list(scores) != sorted(set(scores)):
         raise InputError("claim.scores", scores, "must increase", tuple(sorted(set(scores))))

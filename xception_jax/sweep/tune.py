@@ -9,6 +9,7 @@ from typing import Any
 from xception_jax.config import SETTINGS, resolve
 from xception_jax.errors import InputError
 from xception_jax.statistics.selection import Point
+from xception_jax.sweep.claim import is_number
 
 MOST_EXTENSIONS = 2
 """How often a grid is extended, at most, where the best value of an arm lies at its edge."""
@@ -124,8 +125,7 @@ def _checked(name: str, values: Any) -> Point:
     if not isinstance(values, (tuple, list)):
         raise InputError("tune.values", values, f"must be a tuple of values of {name}")
     for value in values:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             raise InputError("tune.values", value, f"must be numbers ({name})")
         resolve({name: value})
     distinct = tuple(sorted(set(values)))
