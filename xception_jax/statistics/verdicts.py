@@ -166,7 +166,7 @@ def _judged(
 ) -> ClaimVerdict:
     claim, outcome = case.claim, case.outcome
     verdict = verdict_of(case, family)
-    power = _power(case, len(family), is_open=verdict == "inconclusive")
+    power = _power(case, len(family), is_inconclusive=verdict == "inconclusive")
     endpoints = [_endpoint(case, at, family, power) for at in range(len(outcome.endpoints))]
     grade, reasons = graded(claim, seed_marks(case.plan), audit)
     least = _smallest_p(case)
@@ -262,15 +262,15 @@ def _endpoint(
     }
 
 
-def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int | None]:
+def _power(case: Case, family: int, *, is_inconclusive: bool) -> tuple[float | None, int | None]:
     """The effect that the claim's seeds can find, and the number of seeds that would decide it.
 
     Returns:
         The smallest detectable effect, beyond the margin if the claim has one, in standard
-        deviations of each endpoint's differences; and the number of seeds that would decide a claim
-        that is open, if effects, spread and the correlation of the endpoints are as seen. Both are
-        of the test of a fixed number of seeds, also where looks are declared. None: there is none,
-        or too few pairs to tell.
+        deviations of each endpoint's differences; and the number of seeds that would decide an
+        inconclusive claim, if effects, spread and the correlation of the endpoints are as seen.
+        Both are of the test of a fixed number of seeds, also where looks are declared. None: there
+        is none, or too few pairs to tell.
     """
     claim, n = case.claim, len(case.outcome.seeds)
     if n < 2:
@@ -288,7 +288,7 @@ def _power(case: Case, family: int, *, is_open: bool) -> tuple[float | None, int
     detectable = minimum_detectable_effect(n, known)
     estimates = {endpoint.estimate for endpoint in case.by_endpoint}
     is_contradicted = any(endpoint.is_contradicted for endpoint in case.by_endpoint)
-    if not is_open or len(estimates) > 1 or is_contradicted:
+    if not is_inconclusive or len(estimates) > 1 or is_contradicted:
         return detectable, None
     # Differences that are all alike have no spread to measure the effect by.
     scale = np.maximum(deviations, 1e-9 * np.maximum(np.abs(effects), margin or 1e-300))
