@@ -10,7 +10,7 @@ from tests.statistics.test_verdicts import Call, NewSweep, reported
 from tests.synthetic_bases import build_on_bases
 from tests.synthetic_sweep import SweepWriter, edit_run
 from xception_jax.report.reading import read_directory
-from xception_jax.statistics.across import targets
+from xception_jax.statistics.across import known_targets
 from xception_jax.statistics.bases import parts_of
 from xception_jax.statistics.contrasts import contrasts, pairs
 from xception_jax.statistics.paired import holm
@@ -56,7 +56,7 @@ def test_on_each_base_the_numbers_are_those_of_a_sweep_of_its_own(
                 unlike = {name for name in theirs if mine[name] != theirs[name]}
                 # What depends on the number of claims, and so on that of the bases.
                 assert unlike <= {"p_adjusted", "needed_n", "minimum_detectable_effect"}
-        assert targets(whole)[base] == targets(read_directory(alone.directory))  # type: ignore[index]
+        assert known_targets(whole)[base] == known_targets(read_directory(alone.directory))  # type: ignore[index]
 
 
 def test_arms_are_compared_within_a_base_only(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.statistics.enumeration import sign_flip_p_values
-from xception_jax.statistics.across import Across, with_ceilings
+from xception_jax.statistics.across import ClaimOverBases, with_ceilings
 from xception_jax.statistics.cases import Case, adjusted_p, family_of, verdict_of
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.declared import Plan
@@ -24,7 +24,7 @@ def judged_p_values(
     """
     claims, bases = p_values.shape
     found = [
-        Across(
+        ClaimOverBases(
             claim := RecordedClaim({"claim": row}, post_hoc=False),
             tuple("abcdefgh"[:bases]),
             at_least,

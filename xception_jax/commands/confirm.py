@@ -38,7 +38,7 @@ def confirm(
     Example: `xception-jax confirm results/nonlinearity --workdir results/nonlinearity-2`
     """
     from xception_jax.report.reading import read_directory
-    from xception_jax.statistics.across import targets
+    from xception_jax.statistics.across import known_targets
     from xception_jax.statistics.audit import audit
     from xception_jax.statistics.confirmation import kept_verdicts
     from xception_jax.statistics.looks import has_open_claim
@@ -54,7 +54,7 @@ def confirm(
     require_local("directory", directory, "is read by this machine")
     require_local("--workdir", workdir, "is compared with the directory of the first sweep")
     original = read_directory(directory)
-    planned = plan_confirmation(directory, targets(original))
+    planned = plan_confirmation(directory, known_targets(original))
     confirms = require_fresh(workdir, directory, planned.experiment)
     if confirms is None:
         pairing = audit(original)

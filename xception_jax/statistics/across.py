@@ -46,7 +46,7 @@ from xception_jax.statistics.runs import Runs
 
 
 @dataclass(frozen=True)
-class Across:
+class ClaimOverBases:
     """A claim on each of its bases.
 
     Attributes:
@@ -112,7 +112,7 @@ class Across:
         return max(len(case.outcome.endpoints) for case in self.cases)
 
 
-def read_across(sweep: Sweep, runs: Sequence[Runs]) -> list[Across]:
+def read_across(sweep: Sweep, runs: Sequence[Runs]) -> list[ClaimOverBases]:
     """Every claim of a sweep with several bases: on all of its runs, or up to its look.
 
     A look is reached when it is on every base.
@@ -127,14 +127,14 @@ def read_across(sweep: Sweep, runs: Sequence[Runs]) -> list[Across]:
         return [_across(sweep, claim, cases) for claim, *cases in rows]
     at_looks = [cases_at_looks(on_base.sweep, looks) for on_base in runs]
 
-    def case_at(at: int, number: int) -> Across | None:
+    def case_at(at: int, number: int) -> ClaimOverBases | None:
         across = _across(sweep, claims[at], [at_look(at, number) for at_look in at_looks])
         return across if number == 0 or all(case.is_tested for case in across.cases) else None
 
     return by_looks(looks, len(claims), case_at, is_decided)
 
 
-def _across(sweep: Sweep, claim: RecordedClaim, cases: Sequence[Case]) -> Across:
+def _across(sweep: Sweep, claim: RecordedClaim, cases: Sequence[Case]) -> ClaimOverBases:
     """The claim on the bases that it was declared for."""
     names = [base.name for base in sweep.bases]
     declared = [as_text(name) for name in as_list(claim.content.get("bases"))]
@@ -142,10 +142,10 @@ def _across(sweep: Sweep, claim: RecordedClaim, cases: Sequence[Case]) -> Across
     chosen = tuple(cases[names.index(name)] for name in about)
     count = max(len(declared), len(about))
     at_least = count - sharing_bases(claim) + 1 if declared else count
-    return Across(claim, tuple(about), at_least, chosen, count - len(about))
+    return ClaimOverBases(claim, tuple(about), at_least, chosen, count - len(about))
 
 
-def targets(sweep: Sweep) -> float | dict[str, float] | None:
+def known_targets(sweep: Sweep) -> float | dict[str, float] | None:
     """The target of "steps to target", of several bases one for each; None: not all are known."""
     if not sweep.bases:
         return Runs(sweep).target
@@ -154,7 +154,7 @@ def targets(sweep: Sweep) -> float | dict[str, float] | None:
     return known if len(known) == len(by_base) else None
 
 
-def with_ceilings(claims: Sequence[Across]) -> list[Across]:
+def with_ceilings(claims: Sequence[ClaimOverBases]) -> list[ClaimOverBases]:
     """The claims whose cases know what the verdict over all bases decides for each of them."""
     bounded = []
     for across in claims:
@@ -166,8 +166,8 @@ def with_ceilings(claims: Sequence[Across]) -> list[Across]:
 
 
 def judged_across(
-    across: Across,
-    family: Sequence[Across],
+    across: ClaimOverBases,
+    family: Sequence[ClaimOverBases],
     on_bases: Sequence[BaseVerdict],
     sentence: str,
     compute: SpentCompute,
@@ -229,7 +229,7 @@ def by_bases(sentences: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     ]
 
 
-def _endpoint(across: Across, at: int, family: Sequence[Across]) -> EndpointVerdict:
+def _endpoint(across: ClaimOverBases, at: int, family: Sequence[ClaimOverBases]) -> EndpointVerdict:
     """One endpoint over all bases: its p-value, and as an estimate the mean over the bases.
 
     The mean describes these bases and no others, and decides nothing. It is over seeds that all of
@@ -268,7 +268,7 @@ def _endpoint(across: Across, at: int, family: Sequence[Across]) -> EndpointVerd
     }
 
 
-def _mean_rows(across: Across, at: int) -> list[SeedDifference]:
+def _mean_rows(across: ClaimOverBases, at: int) -> list[SeedDifference]:
     """The mean over all bases of what each seed gives, for the seeds that all of them have."""
     if not all(case.outcome.endpoints for case in across.cases):
         return []

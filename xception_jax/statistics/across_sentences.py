@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xception_jax.records import FEWEST_PAIRS
-from xception_jax.statistics.across import Across, by_bases, listed
+from xception_jax.statistics.across import ClaimOverBases, by_bases, listed
 from xception_jax.statistics.cases import Case, adjusted_p, verdict_of
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.json_types import BaseVerdict
@@ -27,8 +27,8 @@ from xception_jax.statistics.statements import state_verdict
 
 def sentence_across(
     parts: Sequence[Sweep],
-    across: Across,
-    family: Sequence[Across],
+    across: ClaimOverBases,
+    family: Sequence[ClaimOverBases],
     on_bases: Sequence[BaseVerdict],
 ) -> str:
     """One sentence: on which bases, what, how much on each, how sure. It claims nothing beyond.
@@ -68,7 +68,7 @@ def _base(part: Sweep, claim: RecordedClaim, name: str) -> str:
     return f"{name} ({setting})" if setting else name
 
 
-def _why_not(across: Across) -> str:
+def _why_not(across: ClaimOverBases) -> str:
     """The reason why the claim was not tested, base by base."""
     reasons: dict[str, list[str]] = {}
     for name, case in zip(across.bases, across.cases, strict=True):
@@ -98,7 +98,7 @@ def _tally(on_bases: Sequence[BaseVerdict]) -> str:
     return f"single bases: {', '.join(counts)}"
 
 
-def _numbers(across: Across, on_bases: Sequence[BaseVerdict], at: int) -> str:
+def _numbers(across: ClaimOverBases, on_bases: Sequence[BaseVerdict], at: int) -> str:
     """An endpoint on every base: `final top-1 −0.0123 on a (95% interval …), −0.0045 on b (…)`.
 
     What it is, and per unit of what, is said once.
@@ -128,7 +128,9 @@ def _numbers(across: Across, on_bases: Sequence[BaseVerdict], at: int) -> str:
     return ", ".join(texts)
 
 
-def _basis(across: Across, family: Sequence[Across], on_bases: Sequence[BaseVerdict]) -> str:
+def _basis(
+    across: ClaimOverBases, family: Sequence[ClaimOverBases], on_bases: Sequence[BaseVerdict]
+) -> str:
     """The words that say how the p-value over all bases comes from those on each."""
     count, found = len(across.bases), across.evidence
     k = across.needed(side=found.side)
@@ -159,7 +161,7 @@ def _marks(case: Case, on_base: BaseVerdict) -> list[str]:
     return [*tests, *seed_marks(case.plan), *outcome_notes(outcome, on_base["endpoints"], evidence)]
 
 
-def _next(across: Across, verdict: str) -> str:
+def _next(across: ClaimOverBases, verdict: str) -> str:
     """The reason why nothing is decided; empty where it is decided or was not tested."""
     if verdict == "open" and across.stage is not None:
         return f"; {across.stage.what_next()}"

@@ -85,9 +85,10 @@ def read_cases(runs: Runs) -> list[Case]:
 
 
 def cases_at_looks(sweep: Sweep, looks: Looks) -> Callable[[int, int], Case]:
-    """Gives every claim as it stands at a look, both by number; 0 is before the first look.
+    """A function that gives every claim as it stands at a look.
 
-    A claim that has not reached the look is not tested there.
+    Its arguments are the index of the claim, from 0, and the number of the look, from 1; 0 is
+    before the first. A claim that has not reached the look is not tested there.
     """
     declared, claims = read_declared(sweep), recorded_claims(sweep)
     runs_at = [Runs(sweep, (declared.seeds or ())[:count]) for count in looks.counts]

@@ -52,7 +52,7 @@ def _line(claims: Sequence[RecordedClaim], seeds: int) -> str:
     summary = _summary(seeds, _smallest(claims, seeds))
     pilot = max(claim.pilot_seeds for claim in claims)  # on which that claim is not tested
     numbers = range(pilot + FEWEST_PAIRS, pilot + _MOST)
-    enough = next(n for n in numbers if _decided(_smallest(claims, n)) == len(claims))
+    enough = next(n for n in numbers if _count_decidable(_smallest(claims, n)) == len(claims))
     return summary if enough <= seeds else f"{summary}; {enough} seeds can decide every claim"
 
 
@@ -67,13 +67,14 @@ def _smallest(claims: Sequence[RecordedClaim], seeds: int) -> list[float]:
     ]
 
 
-def _decided(least: Sequence[float]) -> int:
+def _count_decidable(least: Sequence[float]) -> int:
+    """The number of claims whose least p, Holm-adjusted, is below 5%."""
     return int((holm(least) < ALPHA).sum())
 
 
 def _summary(seeds: int, least: Sequence[float]) -> str:
     """`8 seeds can decide every claim, …`, from the least p of each."""
-    count, decided, smallest = len(least), _decided(least), min(holm(least))
+    count, decided, smallest = len(least), _count_decidable(least), min(holm(least))
     of = "the claim" if count == 1 else f"any of the {count} claims"
     noun = "seed" if seeds == 1 else "seeds"
     if min(least) >= 1:

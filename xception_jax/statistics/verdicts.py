@@ -27,7 +27,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xception_jax.statistics.across import Across, judged_across, read_across, with_ceilings
+from xception_jax.statistics.across import ClaimOverBases, judged_across, read_across, with_ceilings
 from xception_jax.statistics.across_sentences import sentence_across
 from xception_jax.statistics.bases import parts_of
 from xception_jax.statistics.cases import (
@@ -111,8 +111,8 @@ def judge(sweep: Sweep, audit: Audit | None = None) -> Verdicts:
 
 def _over_bases(
     runs: Sequence[Runs],
-    across: Across,
-    claims: Sequence[Across],
+    across: ClaimOverBases,
+    claims: Sequence[ClaimOverBases],
     audit: Audit | None,
     compute: Compute,
 ) -> ClaimVerdict:
