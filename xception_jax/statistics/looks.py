@@ -122,15 +122,15 @@ class Staged(Protocol):
         """The claim's place among the looks; None where it cannot be tested at all."""
 
 
-Case = TypeVar("Case", bound=Staged)
+AnyStaged = TypeVar("AnyStaged", bound=Staged)
 
 
 def by_looks(
     looks: Looks,
     claims: int,
-    case_at: Callable[[int, int], Case | None],
-    is_decided: Callable[[Case, Sequence[Case]], bool],
-) -> list[Case]:
+    case_at: Callable[[int, int], AnyStaged | None],
+    is_decided: Callable[[AnyStaged, Sequence[AnyStaged]], bool],
+) -> list[AnyStaged]:
     """Every claim at the look at which it was decided, or at the last that it has reached.
 
     The p-values over looks only fall. So a claim that is decided with those that the other claims

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from xception_jax.statistics.provenance import difference
+from xception_jax.statistics.provenance import describe_difference
 from xception_jax.statistics.results import Run
 
 
@@ -13,7 +13,7 @@ def devices_of(run: Run) -> str:
 
 def describe_devices(one: Run, other: Run) -> str:
     """Says on which devices two runs trained, if these are not the same."""
-    return difference("devices", devices_of(one), devices_of(other))
+    return describe_difference("devices", devices_of(one), devices_of(other))
 
 
 def describe_depthwise(one: Run, other: Run) -> str:
@@ -24,13 +24,13 @@ def describe_depthwise(one: Run, other: Run) -> str:
     name = "depthwise_implementation"
     if one.settings.get(f"model.{name}") != other.settings.get(f"model.{name}"):
         return ""
-    return difference(name, one.depthwise_implementation, other.depthwise_implementation)
+    return describe_difference(name, one.depthwise_implementation, other.depthwise_implementation)
 
 
 def describe_batch_norm(one: Run, other: Run) -> str:
     """Says which implementations of batch normalization two runs used, if they differ."""
     name = "batch_norm_implementation"
-    return difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
+    return describe_difference(name, one.batch_norm_implementation, other.batch_norm_implementation)
 
 
 def describe_determinism(one: Run, other: Run) -> str:

@@ -134,13 +134,15 @@ def describe_options(one: Run, other: Run) -> str:
     return _differences(one.options, other.options, "not set")
 
 
-def difference(name: str, one: object, other: object, missing: str = "not known") -> str:
+def describe_difference(name: str, one: object, other: object, missing: str = "not known") -> str:
     """Names something with its values in two runs, if they differ; else returns no text."""
     return "" if one == other else f"{name}: {one or missing} and {other or missing}"
 
 
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], missing: str) -> str:
-    texts = (difference(n, ours.get(n), theirs.get(n), missing) for n in {**ours, **theirs})
+    texts = (
+        describe_difference(n, ours.get(n), theirs.get(n), missing) for n in {**ours, **theirs}
+    )
     return "; ".join(as_text(text) for text in texts if text)
 
 

@@ -8,7 +8,7 @@ _REVERSE = {"better": "worse", "worse": "better"}
 _UNDECIDED = ("inconclusive", "open")
 
 
-class Declared(Protocol):
+class ClaimTerms(Protocol):
     """The part of a `claims.RecordedClaim` that says what it claims of its contrast."""
 
     @property
@@ -20,7 +20,7 @@ class Declared(Protocol):
         """The margin, if there is one."""
 
 
-def describe_claim(contrast: Contrast, claim: Declared) -> str:
+def describe_claim(contrast: Contrast, claim: ClaimTerms) -> str:
     """The claim in words: `relu not worse than none within 0.01`, `better along a → b → c`."""
     one, other = contrast.sides
     if contrast.is_trend:
@@ -30,7 +30,7 @@ def describe_claim(contrast: Contrast, claim: Declared) -> str:
     return f"{one} {_relation(contrast, claim)}"
 
 
-def state_verdict(contrast: Contrast, claim: Declared, verdict: str) -> str:
+def state_verdict(contrast: Contrast, claim: ClaimTerms, verdict: str) -> str:
     """The verdict on the claim in words and in the past tense: `relu was worse than none`."""
     one, other = contrast.sides
     relation, where = _relation(contrast, claim), contrast.where
@@ -60,7 +60,7 @@ def _either(supported: str, opposite: str, verdict: str) -> str:
     return f"{opposite}, the opposite of the claim" if verdict == "opposite" else supported
 
 
-def _relation(contrast: Contrast, claim: Declared) -> str:
+def _relation(contrast: Contrast, claim: ClaimTerms) -> str:
     """The claimed relation: `better than none by at least 0.01`, `not worse than none within …`."""
     _, other = contrast.sides
     if contrast.is_trend:
@@ -71,5 +71,5 @@ def _relation(contrast: Contrast, claim: Declared) -> str:
     return f"{claim.direction} than {other}{by}{contrast.where}"
 
 
-def _within(claim: Declared) -> str:
+def _within(claim: ClaimTerms) -> str:
     return f"within {claim.margin:g}"
