@@ -29,7 +29,7 @@ from xception_jax.statistics.cases import (
     stated_interval,
     verdict_of,
 )
-from xception_jax.statistics.claims import RecordedClaim, recorded_claims, sharing_bases
+from xception_jax.statistics.claims import RecordedClaim, bases_needed, recorded_claims
 from xception_jax.statistics.declared import read_declared
 from xception_jax.statistics.evidence import Evidence, combine, parts_for_opposite
 from xception_jax.statistics.json_types import (
@@ -140,8 +140,9 @@ def _across(sweep: Sweep, claim: RecordedClaim, cases: Sequence[Case]) -> ClaimO
     declared = [as_text(name) for name in as_list(claim.content.get("bases"))]
     about = [name for name in declared if name in names] or names
     chosen = tuple(cases[names.index(name)] for name in about)
-    count = max(len(declared), len(about))
-    at_least = count - sharing_bases(claim) + 1 if declared else count
+    bases, at_least = bases_needed(claim)
+    count = max(bases, len(about))  # more than declared where the sweep has none of those
+    at_least += count - bases
     return ClaimOverBases(claim, tuple(about), at_least, chosen, count - len(about))
 
 

@@ -145,14 +145,17 @@ def read_claim(
     )
 
 
-def sharing_bases(claim: RecordedClaim) -> int:
-    """The factor of the p-value of a claim over several bases, K - k + 1; of any other claim 1.
-
-    See `paired.partial_conjunction`.
-    """
+def bases_needed(claim: RecordedClaim) -> tuple[int, int]:
+    """Number of bases a claim is declared for, and on how many it must hold; of one base (1, 1)."""
     bases = len(as_list(claim.content.get("bases"))) or 1
     at_least = as_whole(claim.content.get("at_least")) or bases
-    return bases - min(max(at_least, 1), bases) + 1
+    return bases, min(max(at_least, 1), bases)
+
+
+def bases_factor(claim: RecordedClaim) -> int:
+    """Factor of the p-value of a claim over bases, K - k + 1: see `paired.partial_conjunction`."""
+    bases, at_least = bases_needed(claim)
+    return bases - at_least + 1
 
 
 _LATE = "declared or changed after the runs had begun"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from xception_jax.records import FEWEST_PAIRS, SPENDING_NAMES
-from xception_jax.statistics.claims import RecordedClaim, read_claim, sharing_bases
+from xception_jax.statistics.claims import RecordedClaim, bases_factor, read_claim
 from xception_jax.statistics.location import smallest_p
 from xception_jax.statistics.looks import Looks, Stage
 from xception_jax.statistics.paired import holm
@@ -41,7 +41,7 @@ def describe_decidable(
     for number, count in enumerate(looks.counts, 1):
         stages = [Stage(looks, number, claim.pilot_seeds) for claim in read]
         least = [
-            min(1.0, sharing_bases(claim) * stage.smallest_p(one_sided=claim.is_equivalence))
+            min(1.0, bases_factor(claim) * stage.smallest_p(one_sided=claim.is_equivalence))
             for claim, stage in zip(read, stages, strict=True)
         ]
         lines.append(f"  {_summary(count, least)}")
@@ -60,7 +60,7 @@ def _smallest(claims: Sequence[RecordedClaim], seeds: int) -> list[float]:
     """The least p that each claim can have."""
     pairs = [max(0, seeds - claim.pilot_seeds) for claim in claims]
     return [
-        min(1.0, sharing_bases(claim) * smallest_p(n, one_sided=claim.is_equivalence))
+        min(1.0, bases_factor(claim) * smallest_p(n, one_sided=claim.is_equivalence))
         if n >= FEWEST_PAIRS
         else 1.0
         for claim, n in zip(claims, pairs, strict=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from xception_jax.records import FEWEST_PAIRS, NEED_MARGIN
 from xception_jax.statistics.bases import on_base
-from xception_jax.statistics.claims import RecordedClaim, read_claim, sharing_bases
+from xception_jax.statistics.claims import RecordedClaim, bases_factor, read_claim
 from xception_jax.statistics.endpoints import Measured, measure
 from xception_jax.statistics.looks import Looks, Stage
 from xception_jax.statistics.power import (
@@ -100,7 +100,7 @@ def detectable_effects(
             pairs = {endpoint.name: endpoint for endpoint in endpoints}
         deviations = {name: known_deviation(of.differences) for name, of in pairs.items()}
         measured = {name: of for name, of in pairs.items() if deviations[name] is not None}
-        alpha = ALPHA / len(claims) / sharing_bases(claim)
+        alpha = ALPHA / len(claims) / bases_factor(claim)
         stage = None if looks is None else Stage(looks, len(looks.counts), claim.pilot_seeds)
         least, most = (_detectable(n, design, stage) for design in _designs(claim, alpha, measured))
         for name in claim.endpoints:
