@@ -221,8 +221,8 @@ def by_bases(sentences: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
         sentences: the name of each base, and what is said of it.
     """
     names: dict[str, list[str]] = {}
-    for base, said in sentences:
-        for text in said:
+    for base, texts in sentences:
+        for text in texts:
             names.setdefault(text, []).append(base)
     return [
         text if len(bases) == len(sentences) else f"{listed(bases)}: {text}"

@@ -132,16 +132,16 @@ def _basis(
     across: ClaimOverBases, family: Sequence[ClaimOverBases], on_bases: Sequence[BaseVerdict]
 ) -> str:
     """The words that say how the p-value over all bases comes from those on each."""
-    count, found = len(across.bases), across.evidence
-    k = across.needed(side=found.side)
+    count, evidence = len(across.bases), across.evidence
+    k = across.needed(side=evidence.side)
     rule = f"the largest p of the {count} bases"
     if (factor := count + across.gone - k + 1) > 1:
         rule = f"{factor} times the p-value that is number {k} of {count} in increasing order"
     claims = "claims" if len(family) > 1 else "claim"
     seeds = {on_base["n"]["pairs"] for on_base in on_bases}
     parts = [
-        f"p = {p_text(found.p)}, {rule}",
-        f"adjusted p = {p_text(adjusted_p(across, family, found.p))}, Holm-adjusted over "
+        f"p = {p_text(evidence.p)}, {rule}",
+        f"adjusted p = {p_text(adjusted_p(across, family, evidence.p))}, Holm-adjusted over "
         f"{len(family)} {claims}",
         f"{min(seeds)} seeds or more on each"
         if len(seeds) > 1

@@ -75,14 +75,14 @@ def _count_decidable(least: Sequence[float]) -> int:
 def _summary(seeds: int, least: Sequence[float]) -> str:
     """`8 seeds can decide every claim, …`, from the least p of each."""
     count, decided, smallest = len(least), _count_decidable(least), min(holm(least))
-    of = "the claim" if count == 1 else f"any of the {count} claims"
+    subject = "the claim" if count == 1 else f"any of the {count} claims"
     noun = "seed" if seeds == 1 else "seeds"
     if min(least) >= 1:
         return f"{seeds} {noun} can decide nothing: a verdict takes {FEWEST_PAIRS} pairs or more"
     adjusted = "" if count == 1 else f", adjusted for {count} claims"
     p = f"the smallest p is {smallest:.3g}{adjusted}"
     if not decided:
-        return f"{seeds} {noun} cannot decide {of}: {p}"
+        return f"{seeds} {noun} cannot decide {subject}: {p}"
     if decided < count:
         return f"{seeds} {noun} can decide {decided} of the {count} claims: {p}"
     return f"{seeds} {noun} can decide {'the claim' if count == 1 else 'every claim'}: {p}"

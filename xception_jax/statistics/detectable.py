@@ -90,16 +90,18 @@ def detectable_effects(
     on_bases = [Base(name, arms_on_it) for name, arms_on_it in (bases or {}).items()] or [None]
     for content, base in itertools.product(claims, on_bases):
         claim = read_claim(content, arms=arms, base=base)
-        runs = None
+        endpoints: tuple[Measured, ...] = ()
         if pilot is not None:
             runs = Runs(pilot if base is None else on_base(pilot, base))
-        n = seeds - claim.pilot_seeds
-        pairs: dict[str, Measured] = {}
-        if runs is not None:
             endpoints = measure(runs, replace(claim, pilot_seeds=0)).endpoints
-            pairs = {endpoint.name: endpoint for endpoint in endpoints}
-        deviations = {name: known_deviation(of.differences) for name, of in pairs.items()}
-        measured = {name: of for name, of in pairs.items() if deviations[name] is not None}
+        n = seeds - claim.pilot_seeds
+        pairs = {endpoint.name: endpoint for endpoint in endpoints}
+        deviations = {
+            name: known_deviation(endpoint.differences) for name, endpoint in pairs.items()
+        }
+        measured = {
+            name: endpoint for name, endpoint in pairs.items() if deviations[name] is not None
+        }
         alpha = ALPHA / len(claims) / bases_factor(claim)
         stage = None if looks is None else Stage(looks, len(looks.counts), claim.pilot_seeds)
         least, most = (_detectable(n, design, stage) for design in _designs(claim, alpha, measured))

@@ -160,9 +160,9 @@ def crossing(
     has_diverged = runs[run_key].status == "diverged"
     if not (steps.size or has_diverged):
         return None
-    found = first_crossing(
+    reached = first_crossing(
         steps.tolist(), values.tolist(), target, budget=int(budget), has_diverged=has_diverged
     )
-    if found.steps is None or found.steps >= budget:
+    if reached.steps is None or reached.steps >= budget:
         return Crossing(budget, "not_reached")
-    return found
+    return reached

@@ -93,7 +93,7 @@ def setting_of(sweep: Sweep, claim: RecordedClaim) -> list[str]:
         "step": _once(f"{run.steps:,}" for run in runs if run.steps),
         "epoch": _once(f"{run.epochs:g}" for run in runs if run.epochs),
     }
-    counts = (f"{n} {of}{'s' * (n != '1')}" for of, n in sizes.items() if n)
+    counts = (f"{n} {noun}{'s' * (n != '1')}" for noun, n in sizes.items() if n)
     parts = [_once(run.model for run in runs), *counts]
     if any(run.settings.get("data.split_seed") == "seed" for run in runs):
         parts.append("a split of its own for each seed")
@@ -173,8 +173,8 @@ def _basis(finding: Finding) -> str:
     parts += seed_marks(finding.plan)
     parts += [finding.stage.sentence()] if finding.stage else []
     kind = test_of(claim, outcome, finding.by_endpoint, is_staged=finding.stage is not None)
-    of = f", the claims on {finding.bases} bases" * bool(finding.bases)
-    parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}{of}"]
+    bases_text = f", the claims on {finding.bases} bases" * bool(finding.bases)
+    parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}{bases_text}"]
     parts += outcome_notes(outcome, finding.endpoints, finding.by_endpoint)
     return "; ".join(parts + ["a post hoc claim"] * claim.post_hoc)
 
