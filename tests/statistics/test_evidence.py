@@ -53,13 +53,13 @@ def test_of_one_look_p_is_two_sided_and_the_side_that_of_the_estimate(
             sample = LocationTest(values, test, draws=500)
             estimate = sample.estimate - null >= 0
             tails = (min(1.0, 2 * tail) for tail in (sample.p_above(null), sample.p_below(null)))
-            found = weigh(*tails, estimate=estimate)
-            assert (found.p, found.side) == (sample.p(null), estimate)
-            assert found.p_on(side=not estimate) == 1.0
+            found = weigh(*tails, estimate_agrees=estimate)
+            assert (found.p, found.for_claim) == (sample.p(null), estimate)
+            assert found.p_on(for_claim=not estimate) == 1.0
             is_inside = abs(sample.estimate) < 0.01
             within, beyond = sample.p_within(0.01), sample.p_beyond(0.01)
-            found = weigh(within, beyond, estimate=is_inside, one_sided=True)
-            assert (found.p, found.side) == (within if is_inside else beyond, is_inside)
+            found = weigh(within, beyond, estimate_agrees=is_inside, one_sided=True)
+            assert (found.p, found.for_claim) == (within if is_inside else beyond, is_inside)
             assert not found.is_contradicted
 
 
@@ -73,12 +73,12 @@ def test_there_is_never_evidence_for_both_sides(rng: np.random.Generator) -> Non
             # The claim holds on enough of them, or its opposite leaves too few and is as frequent.
             if sides.sum() >= at_least:
                 expected = (parts - at_least + 1) * np.sort(p_values[sides])[at_least - 1]
-                assert found.side
+                assert found.for_claim
                 assert found.p == pytest.approx(expected)
             elif (~sides).sum() >= at_least:
                 needed = max(at_least, parts - at_least + 1)
                 expected = (parts - needed + 1) * np.sort(p_values[~sides])[needed - 1]
-                assert not found.side
+                assert not found.for_claim
                 assert found.p == pytest.approx(expected)
             else:
                 assert found.p == 1.0

@@ -81,10 +81,10 @@ class ClaimOverBases:
         """Whether as many bases as it needs have enough pairs."""
         return sum(case.is_tested for case in self.cases) >= self.at_least
 
-    def needed(self, *, side: bool) -> int:
-        """The number of bases that the claim (`side`) or its opposite needs."""
+    def needed(self, *, for_claim: bool) -> int:
+        """The number of bases that the claim, or else its opposite, needs."""
         count = len(self.bases) + self.gone
-        return self.at_least if side else parts_for_opposite(count, self.at_least)
+        return self.at_least if for_claim else parts_for_opposite(count, self.at_least)
 
     @property
     def stage(self) -> Stage | None:
@@ -237,11 +237,11 @@ def _endpoint(across: ClaimOverBases, at: int, family: Sequence[ClaimOverBases])
     them have. There is none where the units differ, or of steps, whose budgets do.
     """
     measured = [case.outcome.endpoints[at] for case in across.cases if case.outcome.endpoints]
-    side = across.evidence.side
+    for_claim = across.evidence.for_claim
     tested = [case.by_endpoint[at] for case in across.cases if case.is_tested]
     absent = len(across.cases) + across.gone - len(tested)
-    p_values = [*(endpoint.p_on(side=side) for endpoint in tested), *[1.0] * absent]
-    p = partial_conjunction(p_values, across.needed(side=side))
+    p_values = [*(endpoint.p_on(for_claim=for_claim) for endpoint in tested), *[1.0] * absent]
+    p = partial_conjunction(p_values, across.needed(for_claim=for_claim))
     rows = _mean_rows(across, at) if len({endpoint.unit for endpoint in measured}) == 1 else []
     content: EndpointVerdict = {
         "endpoint": measured[0].name,

@@ -48,7 +48,7 @@ def sentence_across(
         assert across.stage is not None
         return f"{where}the claim “{across.title}” is open: {across.stage.what_next()}."
     among = f"each of these {len(bases)} bases"
-    if (needed := across.needed(side=verdict != "opposite")) < len(bases) + across.gone:
+    if (needed := across.needed(for_claim=verdict != "opposite")) < len(bases) + across.gone:
         among = f"at least {needed} of these {len(bases)} bases"
     contrast = replace(across.claim.contrast, where=f"{across.claim.contrast.where} on {among}")
     statement = state_verdict(contrast, across.claim, verdict)
@@ -133,7 +133,7 @@ def _basis(
 ) -> str:
     """The words that say how the p-value over all bases comes from those on each."""
     count, evidence = len(across.bases), across.evidence
-    k = across.needed(side=evidence.side)
+    k = across.needed(for_claim=evidence.for_claim)
     rule = f"the largest p of the {count} bases"
     if (factor := count + across.gone - k + 1) > 1:
         rule = f"{factor} times the p-value that is number {k} of {count} in increasing order"
@@ -167,8 +167,8 @@ def _next(across: ClaimOverBases, verdict: str) -> str:
         return f"; {across.stage.what_next()}"
     if verdict != "inconclusive":
         return ""
-    sides = {case.evidence.side for case in across.cases}
-    parts = ["the bases point different ways"] * (len(sides) > 1)
+    directions = {case.evidence.for_claim for case in across.cases}
+    parts = ["the bases point different ways"] * (len(directions) > 1)
     if across.evidence.p < ALPHA:
         parts.append("p-values on bases are not adjusted for the number of claims")
     parts.append("the verdict on each base says what would decide it there")

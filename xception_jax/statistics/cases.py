@@ -65,7 +65,7 @@ class Case:
     @property
     def is_one_sided(self) -> bool:
         """Whether it is an equivalence with all estimates inside: then its tests are one-sided."""
-        estimates = [endpoint.estimate for endpoint in self.by_endpoint]
+        estimates = [endpoint.estimate_agrees for endpoint in self.by_endpoint]
         return self.claim.is_equivalence and bool(estimates) and all(estimates)
 
 
@@ -109,7 +109,7 @@ class Judged(Protocol):
 
     @property
     def evidence(self) -> Evidence:
-        """Its p-value, not adjusted, and the side that it speaks for."""
+        """Its p-value, not adjusted, and whether that speaks for the claim."""
 
     @property
     def is_tested(self) -> bool:
@@ -149,7 +149,7 @@ def adjusted_p(case: Judged, family: Sequence[Judged], p: float) -> float:
 def verdict_of(case: Judged, family: Sequence[Judged]) -> str:
     """The verdict on a claim, beside the other claims of its family."""
     if adjusted_p(case, family, case.evidence.p) < ALPHA:
-        if not case.evidence.side:
+        if not case.evidence.for_claim:
             return "opposite"
         return "equivalent" if case.claim.is_equivalence else "supported"
     if case.stage is not None and case.stage.next_seeds is not None:
@@ -199,12 +199,12 @@ def _test(case: Case, endpoint: Measured) -> Evidence:
         assert claim.margin is not None
         is_inside = abs(test.estimate) < claim.margin
         within, beyond = test.p_within(claim.margin), test.p_beyond(claim.margin)
-        return weigh(within, beyond, estimate=is_inside, one_sided=True)
+        return weigh(within, beyond, estimate_agrees=is_inside, one_sided=True)
     null = null_of(claim, endpoint)
-    side = claim.side(higher_is_better=endpoint.higher_is_better)
+    sign = claim.sign(higher_is_better=endpoint.higher_is_better)
     tails = [min(1.0, 2 * tail) for tail in (test.p_above(null), test.p_below(null))]
-    p_for, p_opposite = tails if side > 0 else reversed(tails)
-    return weigh(p_for, p_opposite, estimate=side * (test.estimate - null) >= 0)
+    p_for, p_opposite = tails if sign > 0 else reversed(tails)
+    return weigh(p_for, p_opposite, estimate_agrees=sign * (test.estimate - null) >= 0)
 
 
 def stated_interval(ends: tuple[float, float]) -> Interval:

@@ -56,7 +56,7 @@ class RecordedClaim:
         """Whether the claim is one of two one-sided tests, instead of one test at `null`."""
         return self.direction == "equivalent"
 
-    def side(self, *, higher_is_better: bool) -> float:
+    def sign(self, *, higher_is_better: bool) -> float:
         """1 where the claim has differences above its `null`, -1 where below; no equivalence."""
         return 1.0 if higher_is_better == (self.direction != "worse") else -1.0
 
@@ -67,7 +67,7 @@ class RecordedClaim:
         "worse", and on the other side for "not_worse".
         """
         shift = -(self.margin or 0.0) if self.direction == "not_worse" else self.margin or 0.0
-        return self.side(higher_is_better=higher_is_better) * shift + 0.0  # no negative zero
+        return self.sign(higher_is_better=higher_is_better) * shift + 0.0  # no negative zero
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -19,37 +19,39 @@ class Evidence:
     """What tests say of a claim; without arguments: nothing.
 
     Attributes:
-        p: the p-value for the side that more speaks for.
-        side: whether that is the claim's side, and not its opposite.
-        estimate: whether the estimate is on the claim's side; of a single endpoint.
+        p: the p-value for the claim or for its opposite, whichever has more for it.
+        for_claim: whether it is for the claim, and not for its opposite.
+        estimate_agrees: whether the estimate is on the claim's side; of a single endpoint.
     """
 
     p: float = 1.0
-    side: bool = True
-    estimate: bool = True
+    for_claim: bool = True
+    estimate_agrees: bool = True
 
-    def p_on(self, *, side: bool) -> float:
-        """The p-value for the claim (`side`) or for its opposite: 1 where the other has more."""
-        return self.p if side == self.side else 1.0
+    def p_on(self, *, for_claim: bool) -> float:
+        """The p-value for the claim, or else for its opposite: 1 where the other has more."""
+        return self.p if for_claim == self.for_claim else 1.0
 
     @property
     def is_contradicted(self) -> bool:
         """Whether the estimate is on the side that p, not adjusted, speaks against."""
-        return self.p < ALPHA and self.side != self.estimate
+        return self.p < ALPHA and self.for_claim != self.estimate_agrees
 
 
-def weigh(p_for: float, p_opposite: float, *, estimate: bool, one_sided: bool = False) -> Evidence:
+def weigh(
+    p_for: float, p_opposite: float, *, estimate_agrees: bool, one_sided: bool = False
+) -> Evidence:
     """The evidence of a claim's test and that of its opposite.
 
     Args:
         p_for: p-value for the claim.
         p_opposite: p-value for its opposite, which is two-sided: twice that of one side.
-        estimate: whether the estimate is on the claim's side, which decides ties.
+        estimate_agrees: whether the estimate is on the claim's side, which decides ties.
         one_sided: whether `p_for` is that of a one-sided test, not doubled.
     """
     doubled = min(1.0, 2 * p_for) if one_sided else p_for
-    side = estimate if doubled == p_opposite else doubled < p_opposite
-    return Evidence(p_for if side else p_opposite, side, estimate)
+    for_claim = estimate_agrees if doubled == p_opposite else doubled < p_opposite
+    return Evidence(p_for if for_claim else p_opposite, for_claim, estimate_agrees)
 
 
 def combine(parts: Sequence[Evidence], at_least: int) -> Evidence:
@@ -58,9 +60,9 @@ def combine(parts: Sequence[Evidence], at_least: int) -> Evidence:
     The opposite needs as many parts as refute that: see `parts_for_opposite`. So there is never
     evidence for both.
     """
-    p_for = partial_conjunction([part.p_on(side=True) for part in parts], at_least)
+    p_for = partial_conjunction([part.p_on(for_claim=True) for part in parts], at_least)
     count = parts_for_opposite(len(parts), at_least)
-    p_opposite = partial_conjunction([part.p_on(side=False) for part in parts], count)
+    p_opposite = partial_conjunction([part.p_on(for_claim=False) for part in parts], count)
     return Evidence(min(p_for, p_opposite), p_for <= p_opposite)
 
 

@@ -202,11 +202,11 @@ def test_of(
     kind = "exact sign-flip" if len(outcome.seeds) <= most else "sign-flip"
     kind = "exact sign" if claim.test == "median" else kind
     if claim.is_equivalence:
-        sides = {endpoint.side for endpoint in by_endpoint}
-        if sides == {False}:
+        directions = {endpoint.for_claim for endpoint in by_endpoint}
+        if directions == {False}:
             return f"two-sided {kind} test of a difference beyond the margin"
         mixed = ", and a two-sided one where p is of a difference beyond the margin"
-        return f"two one-sided {kind} tests" + mixed * (False in sides)
+        return f"two one-sided {kind} tests" + mixed * (False in directions)
     if claim.margin is None:
         return f"{kind} test"
     null = claim.null(higher_is_better=outcome.endpoints[0].higher_is_better)
@@ -236,7 +236,7 @@ def outcome_notes(
 
 def _what_next(finding: Finding) -> str:
     """The reason why a claim is inconclusive, and what would decide it."""
-    estimates, n = {endpoint.estimate for endpoint in finding.by_endpoint}, finding.n
+    estimates, n = {endpoint.estimate_agrees for endpoint in finding.by_endpoint}, finding.n
     one_sided = finding.claim.is_equivalence and estimates == {True}
     parts, least = [], finding.smallest_p
     kind = "one-sided" if one_sided else "two-sided"

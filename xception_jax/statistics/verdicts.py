@@ -220,7 +220,9 @@ def _endpoint(
     test = case.test(endpoint)
     p = case.by_endpoint[at].p if case.is_tested else None
     margin = (claim.margin or 0.0) if claim.is_equivalence else 0.0
-    is_inside = case.by_endpoint[at].side if p is not None else n and abs(test.estimate) < margin
+    is_inside = (
+        case.by_endpoint[at].for_claim if p is not None else n and abs(test.estimate) < margin
+    )
     tail = ALPHA if claim.is_equivalence and is_inside else ALPHA / 2
     null = null_of(claim, endpoint)
     nulls = (-margin, margin) if claim.is_equivalence else (null,)
@@ -286,7 +288,7 @@ def _power(case: Case, family: int, *, is_inconclusive: bool) -> tuple[float | N
         test=claim.test,
     )
     detectable = minimum_detectable_effect(n, known)
-    estimates = {endpoint.estimate for endpoint in case.by_endpoint}
+    estimates = {endpoint.estimate_agrees for endpoint in case.by_endpoint}
     is_contradicted = any(endpoint.is_contradicted for endpoint in case.by_endpoint)
     if not is_inconclusive or len(estimates) > 1 or is_contradicted:
         return detectable, None
