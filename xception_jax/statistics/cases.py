@@ -12,7 +12,7 @@ from xception_jax.statistics.declared import Declared, Plan, plan_of, read_decla
 from xception_jax.statistics.endpoints import Measured, Outcome, measure
 from xception_jax.statistics.evidence import Evidence, combine, weigh
 from xception_jax.statistics.json_types import Interval
-from xception_jax.statistics.location import Differences, LocationTest
+from xception_jax.statistics.location import Differences, LocationTest, smallest_p
 from xception_jax.statistics.looks import Looks, Stage, by_looks
 from xception_jax.statistics.paired import holm
 from xception_jax.statistics.power import ALPHA
@@ -67,6 +67,13 @@ class Case:
         """Whether it is an equivalence with all estimates inside: then its tests are one-sided."""
         estimates = [endpoint.estimate_agrees for endpoint in self.by_endpoint]
         return self.claim.is_equivalence and bool(estimates) and all(estimates)
+
+    @property
+    def smallest_p(self) -> float:
+        """The least p-value that so many seeds can give the claim."""
+        if self.stage is not None:
+            return self.stage.smallest_p(one_sided=self.is_one_sided)
+        return smallest_p(len(self.outcome.seeds), one_sided=self.is_one_sided)
 
 
 def read_cases(runs: Runs) -> list[Case]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics import sequential
+from xception_jax.statistics.cases import Case
 from xception_jax.statistics.claims import RecordedClaim
 from xception_jax.statistics.declared import Plan
 from xception_jax.statistics.endpoints import Measured, Outcome
 from xception_jax.statistics.evidence import Evidence
 from xception_jax.statistics.json_types import EndpointVerdict
 from xception_jax.statistics.location import EXACT_UP_TO, smallest_n
-from xception_jax.statistics.looks import Stage
 from xception_jax.statistics.power import ALPHA, MOST_SEEDS, POWER
 from xception_jax.statistics.recorded_tuning import describe_tuning
 from xception_jax.statistics.results import Sweep
@@ -28,54 +28,45 @@ class Finding:
     """The verdict on a claim with all that its sentence says.
 
     Attributes:
-        claim: the claim.
-        outcome: the claim's seeds and endpoints.
-        plan: the claim's seeds as planned and as tested.
+        case: the claim with its endpoints and tests.
         verdict: the verdict, see `verdicts`.
         endpoints: the endpoints as in `verdicts.json`, in the order of the outcome's.
-        by_endpoint: the evidence of each tested endpoint.
         family: number of claims that the p-values are adjusted for, of several bases on each.
-        smallest_p: the smallest p that so many seeds can give the claim.
         least_p: the smallest adjusted p that so many seeds could have given this claim, beside the
             p-values of the other claims.
-        stage: the claim's place among the declared looks; None: there are none.
         bases: number of bases; 0: there is one, and the sentence does not speak of it.
     """
 
-    claim: RecordedClaim
-    outcome: Outcome
-    plan: Plan
+    case: Case
     verdict: str
     endpoints: Sequence[EndpointVerdict]
-    by_endpoint: tuple[Evidence, ...]
     family: int
-    smallest_p: float
     least_p: float
-    stage: Stage | None = None
     bases: int = 0
 
     @property
     def n(self) -> int:
         """The number of pairs of runs, or for an interaction of quadruples."""
-        return len(self.outcome.seeds)
+        return len(self.case.outcome.seeds)
 
 
 def sentence(sweep: Sweep, finding: Finding) -> str:
     """One sentence: where, what, how much, how sure. It claims nothing beyond the runs."""
-    where = scope(sweep, finding.claim)
+    claim, outcome, stage = finding.case.claim, finding.case.outcome, finding.case.stage
+    where = scope(sweep, claim)
     if finding.verdict == "not tested":
-        return f"{where}the claim “{finding.claim.title}” was not tested: {_why_not(finding)}."
-    if not finding.endpoints and finding.stage is not None:
-        next_look = "; ".join(filter(None, (finding.stage.what_next(), finding.outcome.problem)))
-        return f"{where}the claim “{finding.claim.title}” is open: {next_look}."
-    pairs = zip(finding.outcome.endpoints, finding.endpoints, strict=True)
+        return f"{where}the claim “{claim.title}” was not tested: {_why_not(finding)}."
+    if not finding.endpoints and stage is not None:
+        next_look = "; ".join(filter(None, (stage.what_next(), outcome.problem)))
+        return f"{where}the claim “{claim.title}” is open: {next_look}."
+    pairs = zip(outcome.endpoints, finding.endpoints, strict=True)
     numbers = "; ".join(_numbers(measured, endpoint) for measured, endpoint in pairs)
     next_step = f"; {_what_next(finding)}" if finding.verdict == "inconclusive" else ""
-    if finding.verdict == "open" and finding.stage is not None:
-        next_step = f"; {finding.stage.what_next()}"
-    assert finding.claim.contrast is not None
-    statement = state_verdict(finding.claim.contrast, finding.claim, finding.verdict)
-    tuned = describe_tuning(sweep, finding.claim.arms)
+    if finding.verdict == "open" and stage is not None:
+        next_step = f"; {stage.what_next()}"
+    assert claim.contrast is not None
+    statement = state_verdict(claim.contrast, claim, finding.verdict)
+    tuned = describe_tuning(sweep, claim.arms)
     return f"{where}{statement}{tuned}: {numbers} ({_basis(finding)}){next_step}."
 
 
@@ -167,15 +158,16 @@ def p_text(value: float) -> str:
 
 def _basis(finding: Finding) -> str:
     """The words in brackets that say what the numbers rest on: test, seeds and adjustment."""
-    claim, outcome = finding.claim, finding.outcome
+    case = finding.case
+    claim, outcome, stage = case.claim, case.outcome, case.stage
     claims = "claims" if finding.family > 1 else "claim"
     parts = [f"{quantity_of(claim)} over n = {finding.n} seeds"]
-    parts += seed_marks(finding.plan)
-    parts += [finding.stage.sentence()] if finding.stage else []
-    kind = test_of(claim, outcome, finding.by_endpoint, is_staged=finding.stage is not None)
+    parts += seed_marks(case.plan)
+    parts += [stage.sentence()] if stage else []
+    kind = test_of(claim, outcome, case.by_endpoint, is_staged=stage is not None)
     bases_text = f", the claims on {finding.bases} bases" * bool(finding.bases)
     parts += [f"{kind}, Holm-adjusted over {finding.family} {claims}{bases_text}"]
-    parts += outcome_notes(outcome, finding.endpoints, finding.by_endpoint)
+    parts += outcome_notes(outcome, finding.endpoints, case.by_endpoint)
     return "; ".join(parts + ["a post hoc claim"] * claim.post_hoc)
 
 
@@ -236,10 +228,9 @@ def outcome_notes(
 
 def _what_next(finding: Finding) -> str:
     """The reason why a claim is inconclusive, and what would decide it."""
-    estimates, n = {endpoint.estimate_agrees for endpoint in finding.by_endpoint}, finding.n
-    one_sided = finding.claim.is_equivalence and estimates == {True}
-    parts, least = [], finding.smallest_p
-    kind = "one-sided" if one_sided else "two-sided"
+    case, n = finding.case, finding.n
+    parts, least = [], case.smallest_p
+    kind = "one-sided" if case.is_one_sided else "two-sided"
     if least >= ALPHA:
         parts.append(
             f"{n} seeds cannot reach p < {ALPHA:g}, since the smallest {kind} p is {p_text(least)}"
@@ -251,16 +242,16 @@ def _what_next(finding: Finding) -> str:
         )
     if any(p < ALPHA <= adjusted for p, adjusted in map(_p_values, finding.endpoints)):
         parts.append("intervals belong to p, and are not adjusted for the number of claims")
-    if any(endpoint.is_contradicted for endpoint in finding.by_endpoint):
+    if any(endpoint.is_contradicted for endpoint in case.by_endpoint):
         return "; ".join([*parts, "the looks point different ways"])
-    if len(estimates) > 1:
+    if len({endpoint.estimate_agrees for endpoint in case.by_endpoint}) > 1:
         return "; ".join([*parts, "the endpoints point different ways, and the claim needs all"])
     needed = finding.endpoints[0]["needed_n"]  # the same for all endpoints
     if needed is None:
         return "; ".join([*parts, f"the effect is too small for {MOST_SEEDS:,} seeds to decide it"])
     parts.append(
         f"about {needed} seeds would decide it with a power of {POWER:.0%}, if effect and "
-        f"spread are as seen here: {_FRESH if not finding.plan.missing else _PLANNED_FIRST}"
+        f"spread are as seen here: {_FRESH if not case.plan.missing else _PLANNED_FIRST}"
     )
     return "; ".join(parts)
 
@@ -287,9 +278,10 @@ def seed_marks(plan: Plan) -> tuple[str, ...]:
 
 
 def _why_not(finding: Finding) -> str:
-    if finding.outcome.problem:
-        return finding.outcome.problem
+    outcome = finding.case.outcome
+    if outcome.problem:
+        return outcome.problem
     return (
-        f"{finding.n} of {finding.outcome.planned} planned seeds have their runs, and fewer than "
+        f"{finding.n} of {outcome.planned} planned seeds have their runs, and fewer than "
         f"{FEWEST_PAIRS} give no verdict"
     )

@@ -53,7 +53,7 @@ from xception_jax.statistics.json_types import (
     SpentCompute,
     Verdicts,
 )
-from xception_jax.statistics.location import LocationTest, smallest_p
+from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.noise import noise_rows
 from xception_jax.statistics.paired import (
     CONFIDENCE,
@@ -169,20 +169,8 @@ def _judged(
     power = _power(case, len(family), is_inconclusive=verdict == "inconclusive")
     endpoints = [_endpoint(case, at, family, power) for at in range(len(outcome.endpoints))]
     grade, reasons = graded(claim, seed_marks(case.plan), audit)
-    least = _smallest_p(case)
-    finding = Finding(
-        claim,
-        outcome,
-        case.plan,
-        verdict,
-        endpoints,
-        case.by_endpoint,
-        len(family),
-        least,
-        adjusted_p(case, family, least),
-        case.stage,
-        bases,
-    )
+    least = adjusted_p(case, family, case.smallest_p)
+    finding = Finding(case, verdict, endpoints, len(family), least, bases)
     return {
         "claim": dict(claim.content),
         "title": claim.title,
@@ -202,13 +190,6 @@ def _judged(
         "endpoints": endpoints,
         "compute": _spent(compute, [case]),
     }
-
-
-def _smallest_p(case: Case) -> float:
-    """The least p-value that so many seeds can give the claim."""
-    if case.stage is not None:
-        return case.stage.smallest_p(one_sided=case.is_one_sided)
-    return smallest_p(len(case.outcome.seeds), one_sided=case.is_one_sided)
 
 
 def _endpoint(
