@@ -4,12 +4,14 @@ import os
 import platform
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from tests.programs import run_program
 from xception_jax.commands.process import prepare_jax
 from xception_jax.errors import InputError
+from xception_jax.runtime import allocator
 from xception_jax.runtime.allocator import keep_memory
 
 
@@ -46,6 +48,18 @@ def test_steps_use_no_gap_that_a_compilation_leaves_but_long_pieces(asked):
         assert set(whole) == {"True"}
     else:  # where pieces come to lie is glibc's affair: it maps long ones by default
         assert set(held) == {"False"}
+
+
+def test_compilations_end_on_a_glibc_without_statistics_of_its_heap(monkeypatch):
+    older = SimpleNamespace(
+        malloc=SimpleNamespace(), free=SimpleNamespace(), sbrk=SimpleNamespace()
+    )
+    monkeypatch.setattr("ctypes.CDLL", lambda _: older)
+    monkeypatch.setattr(allocator, "_heap", allocator._Heap())
+    monkeypatch.setattr(allocator._heap, "kept", True)
+    with allocator.without_gaps():
+        pass
+    assert not allocator._heap._gaps
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how many cores there are is found otherwise")

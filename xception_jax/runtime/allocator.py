@@ -143,7 +143,8 @@ def _library() -> Any:
     library.malloc.argtypes, library.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
     library.free.argtypes, library.free.restype = [ctypes.c_void_p], None
     library.sbrk.argtypes, library.sbrk.restype = [ctypes.c_ssize_t], ctypes.c_void_p
-    library.mallinfo2.restype = _Statistics
+    if hasattr(library, "mallinfo2"):  # from glibc 2.33
+        library.mallinfo2.restype = _Statistics
     return library
 
 
