@@ -132,6 +132,10 @@ def test_supervised_commands_are_tried_again_where_they_fail(launcher, unit, tmp
 def test_devices_are_found_without_jax(tmp_path, monkeypatch):
     for name in ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))  # without this machine's nvidia-smi
+    assert accelerators(tmp_path) == ("cpu", [])
+    (tmp_path / "dev" / "accel").mkdir(parents=True)  # of a laptop
+    (tmp_path / "dev" / "vfio" / "12").mkdir(parents=True)  # a device lent to a virtual machine
     assert accelerators(tmp_path) == ("cpu", [])
     for number in range(4):
         (tmp_path / "dev" / f"accel{number}").mkdir(parents=True)

@@ -6,7 +6,7 @@ import pytest
 
 from xception_jax.commands import process
 from xception_jax.runtime import accelerators
-from xception_jax.runtime.accelerators import unused_accelerator
+from xception_jax.runtime.accelerators import count_gpus, count_tpu_chips, unused_accelerator
 
 GPU = 'this machine has an NVIDIA GPU, but JAX runs on its CPU: pip install "jax[cuda13]"'
 TPU = 'this machine has a TPU, but JAX runs on its CPU: pip install "jax[tpu]"'
@@ -63,6 +63,30 @@ def test_the_driver_is_asked_where_there_are_no_files(script, said, tmp_path):
     command.write_text(f"#!/bin/sh\n{script}\n")
     command.chmod(0o755)
     assert unused_accelerator({"PATH": str(tmp_path)}, tmp_path) == said
+
+
+@pytest.mark.parametrize(
+    ("files", "gpus", "chips"),
+    [
+        ({"dev/nvidia0": "", "dev/nvidia1": "", "dev/nvidiactl": ""}, 2, 0),
+        ({"proc/driver/nvidia/gpus/0000:01:00.0/information": "", "dev/nvidia0": ""}, 1, 0),
+        ({"dev/accel0": "", "dev/accel1": "", "dev/vfio/7": ""}, 0, 2),
+        (pci("0x1ae0", "0x120000") | {f"dev/vfio/{name}": "" for name in "012"}, 0, 3),
+        (pci("0x1ae0", "0x120000") | {"dev/vfio/vfio": ""}, 0, 0),
+        (pci("0x8086", "0x120000") | {"dev/accel/accel0": "", "dev/vfio/7": ""}, 0, 0),
+        ({}, 0, 0),
+    ],
+)
+def test_other_devices_are_not_counted(files, gpus, chips, tmp_path):
+    root, environment = fabricate(tmp_path, files), {"PATH": str(tmp_path)}
+    assert (count_gpus(root, environment), count_tpu_chips(root, environment)) == (gpus, chips)
+
+
+def test_the_gpus_that_the_driver_lists_are_counted(tmp_path):
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho 'GPU 0: A'\necho '  MIG 1g.5gb'\necho 'GPU 1: B'\n")
+    command.chmod(0o755)
+    assert count_gpus(tmp_path, {"PATH": str(tmp_path)}) == 2
 
 
 @pytest.mark.usefixtures("without_plugins")

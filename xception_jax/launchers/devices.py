@@ -5,11 +5,11 @@ use it.
 """
 
 import os
-import re
 from math import ceil
 from pathlib import Path
 
 from xception_jax.errors import InputError
+from xception_jax.runtime.accelerators import count_gpus, count_tpu_chips
 
 _MEMORY = 0.9  # fraction of a GPU's memory for all processes on it
 # libtpu's shape of a block of so many chips of one host.
@@ -20,27 +20,24 @@ def accelerators(root: Path = Path("/")) -> tuple[str, list[str]]:
     """The kind and names of this machine's accelerators.
 
     Args:
-        root: directory that has `dev` and `proc`.
+        root: directory that has `dev`, `proc` and `sys`.
 
     Returns:
         "cuda" or "tpu" with the names by which a process is assigned devices, or ("cpu", []).
     """
     if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
         return "cpu", []
-    for kind, variable, paths in (
-        ("cuda", "CUDA_VISIBLE_DEVICES", root.glob("proc/driver/nvidia/gpus/*")),
-        ("tpu", "TPU_VISIBLE_CHIPS", _tpu_chips(root)),
+    for kind, variable, count in (
+        ("cuda", "CUDA_VISIBLE_DEVICES", count_gpus),
+        ("tpu", "TPU_VISIBLE_CHIPS", count_tpu_chips),
     ):
         visible = os.environ.get(variable)
-        names = visible.split(",") if visible else [str(n) for n, _ in enumerate(paths)]
-        if names and visible != "":
+        if visible == "":
+            continue
+        names = visible.split(",") if visible else [*map(str, range(count(root, os.environ)))]
+        if names:
             return kind, names
     return "cpu", []
-
-
-def _tpu_chips(root: Path) -> list[Path]:
-    groups = [path for path in root.glob("dev/vfio/*") if re.fullmatch(r"\d+", path.name)]
-    return [*root.glob("dev/accel*"), *groups]
 
 
 def shares(workers: int, kind: str, names: list[str]) -> list[dict[str, str]]:
