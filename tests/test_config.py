@@ -104,6 +104,8 @@ def test_words_of_the_command_line(word, value):
         ("train.profile_steps=[3]", "the first and the last step"),
         ("wandb.mode=onlin", "nearest valid value: 'online'"),
         ("wandb.project=team/x", "the team goes into wandb.entity; nearest valid value: 'x'"),
+        ("wandb.project=team/x#1", "nearest valid value: 'x-1'"),
+        (f"wandb.project={'a' * 200}", f"nearest valid value: '{'a' * 128}'"),
         ("wandb.project=", "1 to 128 characters"),
         ("wandb.entity=a:b", "none of them"),
         ("wandb.tags=a", "or a list such as ['a']"),

@@ -5,6 +5,7 @@ A setting's dotted name is the prefix of its class and the name of the field: `T
 is `train.epochs`.
 """
 
+import re
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar, Literal
@@ -42,7 +43,8 @@ def _wandb_name(name: str, value: Any) -> str | None:
         reason = "must have 1 to 128 characters, none of them / \\ # ? % or :"
         if given.count("/") == 1 and name.endswith("project"):
             reason += "; the team goes into wandb.entity"
-        raise InputError(name, value, reason, given.rpartition("/")[2] or None)
+        near = re.sub(r"[\\#?%:]", "-", given.rpartition("/")[2])[:128]
+        raise InputError(name, value, reason, near or None)
     return given
 
 
