@@ -7,7 +7,7 @@ import jax
 
 
 class StepProfiler:
-    """Traces the steps from the first to the last of `train.profile_steps`, if there are any.
+    """Traces the calls that take steps of the range `train.profile_steps`, if there are any.
 
     Args:
         steps: first and last step, counted from 1; empty: no trace.
@@ -18,14 +18,17 @@ class StepProfiler:
         self._steps, self._directory = steps, directory
         self._tracing = self._done = False
 
-    def before(self, step: int) -> None:
-        """Starts the trace if the next step is the first of the range or later."""
-        if self._steps and not (self._tracing or self._done) and step + 1 >= self._steps[0]:
+    def before(self, step: int, count: int) -> None:
+        """Starts the trace if any of the `count` steps after `step` is in the range."""
+        if not self._steps or self._tracing or self._done:
+            return
+        first, last = self._steps
+        if step + count >= first and step < last:
             jax.profiler.start_trace(self._directory)
             self._tracing = True
 
     def after(self, step: int, results: Any) -> None:
-        """Ends the trace if `step` was the last of the range, once its results are there."""
+        """Ends the trace at the last step of the range or later, once its results are there."""
         if self._tracing and step >= self._steps[1]:
             jax.block_until_ready(results)
             self.close()

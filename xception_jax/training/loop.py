@@ -131,7 +131,7 @@ class Loop:
                 next_batches = [next(batches) for _ in range(count)]
                 rows = self._put(next_batches)
                 train_steps = train_steps or self._compile(step, device_data, rows)
-                profiler.before(step)
+                profiler.before(step, count)
                 steps = replicate(np.int32(count), mesh)
                 # On a GPU or TPU every transfer that is not asked for would be a wait.
                 with (
