@@ -131,6 +131,11 @@ def test_whole_numbers_may_be_written_as_floats():
     assert run_id(resolve({"train.epochs": 3})) == run_id(resolve({"train.epochs": 3.0}))
 
 
+@pytest.mark.parametrize("name", ["optimizer.weight_decay", "optimizer.options.eps"])
+def test_zero_has_no_sign(name):
+    assert run_id(resolve({name: -0.0})) == run_id(resolve({name: 0.0}))
+
+
 def test_numbers_of_numpy_are_numbers():
     given = {"train.batch_size": np.int64(64), "train.epochs": np.float32(3), "model.segments": 2}
     of_numpy = resolve(given | {"model.segments": np.int32(2), "model.kernel_size": np.int64(5)})

@@ -263,7 +263,7 @@ def _number(kind: type, low: float | None, high: float | None) -> tuple[Check, s
             near = None if is_nan else kind(min(max(value, least), most))
             raise InputError(name, value, f"must be {word} from {least} to {most}", near)
         try:
-            return kind(value)
+            return kind(value) + kind(0)  # of -0.0 it makes 0.0, which gives the same run
         except OverflowError:
             raise InputError(name, value, "is larger than any number of 64 bits") from None
 
@@ -329,8 +329,10 @@ def _options(name: str, value: Any) -> Options:
             raise InputError(
                 f"{name}.{key}", argument, "must be a number, text, true, false or null"
             )
-        if isinstance(argument, float) and not math.isfinite(argument):
-            raise InputError(f"{name}.{key}", argument, "must be finite")
+        if isinstance(argument, float):
+            if not math.isfinite(argument):
+                raise InputError(f"{name}.{key}", argument, "must be finite")
+            given[key] = argument + 0.0  # as `_number` does
         if isinstance(argument, int) and abs(argument) > LARGEST_INTEGER:
             reason = f"must be an integer from {-LARGEST_INTEGER} to {LARGEST_INTEGER}"
             raise InputError(f"{name}.{key}", argument, reason)
