@@ -10,7 +10,7 @@ from tests.programs import run_program
 from xception_jax import cli
 from xception_jax.cli import RUNS, WEIGHTS
 from xception_jax.commands import display
-from xception_jax.commands.console import console
+from xception_jax.commands.console import console, quantity
 from xception_jax.config import resolve
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.local import SweepProgress
@@ -97,6 +97,23 @@ def test_what_needs_no_jax_imports_none(words, code):
     done = run_program("find_command_imports", ",".join(heavy), *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{code} []"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 "),
+        (999.4, "999 "),
+        (999.6, "1 k"),
+        (999.6e6, "1 G"),
+        (8_363_000_000, "8.36 G"),
+        (1.5e15, "1.5 P"),
+        (2.8e21, "2.8 Z"),
+        *((10.0 ** (3 * power), f"1 {unit}") for power, unit in enumerate("kMGTPEZY", 1)),
+    ],
+)
+def test_numbers_with_prefixes_have_no_exponent(number, text):
+    assert quantity(number) == text
 
 
 # -- what people see while runs train --------------------------------------------------------------

@@ -138,9 +138,10 @@ def command_line() -> str:
 
 
 def quantity(number: float) -> str:
-    """Formats a number with a decimal prefix: `8_363_000_000` -> "8.36 G"."""
-    for unit in ("", "k", "M", "G", "T"):
-        if abs(number) < 1000 or unit == "T":
+    """Formats a number to three digits with a decimal prefix: `8_363_000_000` -> "8.36 G"."""
+    number = float(f"{number:.3g}")  # 999.6 M rounds to a G
+    for unit in ("", "k", "M", "G", "T", "P", "E", "Z", "Y"):
+        if abs(number) < 1000 or unit == "Y":
             break
         number /= 1000
     return f"{number:.3g} {unit}"
