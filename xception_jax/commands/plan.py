@@ -68,8 +68,7 @@ def plan(
 
     Example: `xception-jax plan experiments/nonlinearity.py --pilot results/nonlinearity`
     """
-    if as_json and topology is None:
-        raise InputError("--json", None, "goes with --topology")
+    _require_fitting(topology, as_json, largest_batch, modules, pilot)
     experiment, settings, arms = _load(file, base, seeds, overrides or [])
     if topology is not None:
         from xception_jax.commands.forecast import show_forecast
@@ -105,6 +104,18 @@ def plan(
         console.print(f"\n{arm}")
         console.print(_module_table(cost))
     return 0
+
+
+def _require_fitting(
+    topology: str | None, as_json: bool, largest_batch: bool, modules: bool, pilot: Path | None
+) -> None:
+    """Raises `InputError` for an option of the other kind of plan."""
+    of_forecast = {"--json": as_json, "--largest-batch": largest_batch}
+    of_costs = {"--modules": modules, "--pilot": pilot}
+    how, refused = ("with", of_forecast) if topology is None else ("without", of_costs)
+    for option, value in refused.items():
+        if value:
+            raise InputError(option, None, f"goes {how} --topology")
 
 
 def _kernels_line() -> str:
