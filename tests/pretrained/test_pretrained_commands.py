@@ -252,6 +252,8 @@ def test_weights_that_keras_would_compute_otherwise_are_pointed_out(rng, tmp_pat
         (["{tmp}/x.pth", "{tmp}/x"], "can hold a pickle"),
         (["{tmp}", "{tmp}/x"], r"holds no weights\.json"),
         (["{converted}", "{tmp}/x", "model.width=1"], "is converted"),
+        (["{converted}", "{tmp}/x", "--model", "xception"], "is converted"),
+        (["{converted}", "{tmp}/x", "--size", "299"], "is converted"),
     ],
 )
 def test_bad_words_are_refused_and_nothing_is_made(source, converted, tmp_path, words, message):

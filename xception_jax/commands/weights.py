@@ -38,13 +38,14 @@ def convert(
         typer.Argument(help="Settings of the model, as model.…=value, if not the published ones."),
     ] = None,
     *,
-    model: Annotated[str, typer.Option(help="Name of the model.")] = "xception",
+    model: Annotated[str | None, typer.Option(help="Name of the model; default: xception.")] = None,
     head: Annotated[
         bool, typer.Option("--head/--no-head", help="Whether to keep the classifier.")
     ] = True,
     size: Annotated[
-        int, typer.Option(min=1, help="Height and width of its images, in pixels.")
-    ] = 299,
+        int | None,
+        typer.Option(min=1, help="Height and width of its images, in pixels; default: 299."),
+    ] = None,
     class_names: Annotated[
         Path | None, typer.Option(help="Text file with a class name per line.")
     ] = None,
@@ -60,27 +61,27 @@ def convert(
     from xception_jax.pretrained.directory import read_weights, write_weights
     from xception_jax.pretrained.importing import import_file
 
-    to_keras = destination.name.endswith(_KERAS_FILE)
-    if not to_keras and destination.suffix in (".h5", ".hdf5", ".keras", ".safetensors"):
-        reason = f"must be a directory, or end in {_KERAS_FILE}"
-        raise InputError("destination", str(destination), reason)
-    if kind_of("destination", destination):
-        raise InputError("destination", str(destination), "exists; delete it or choose another")
+    _require_new(destination)
     if kind_of("source", source) == DIRECTORY:
-        if overrides or class_names or not head:
+        if overrides or class_names or model or size or not head:
             raise InputError("source", str(source), "is converted; only a file can be changed so")
         weights = read_weights(source)
     else:
         names = _read_names(class_names) if class_names else None
         weights = import_file(
-            source, model=model, overrides=overrides or (), head=head, size=size, class_names=names
+            source,
+            model=model or "xception",
+            overrides=overrides or (),
+            head=head,
+            size=size or 299,
+            class_names=names,
         )
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = f"lies in what cannot be a directory: {error.strerror}"
         raise InputError("destination", str(destination), reason) from error
-    if to_keras:
+    if destination.name.endswith(_KERAS_FILE):
         _to_keras(weights, destination)
     else:
         write_weights(destination, weights)
@@ -88,6 +89,16 @@ def convert(
     classes = "no classifier" if weights.num_classes is None else f"{weights.num_classes} classes"
     console.print(f"{weights.model}, {count:,} parameters, {classes}: {destination}")
     return 0
+
+
+def _require_new(destination: Path) -> None:
+    """Raises `InputError` unless it names a directory, or a file of Keras, that is not there."""
+    is_file = destination.suffix in (".h5", ".hdf5", ".keras", ".safetensors")
+    if is_file and not destination.name.endswith(_KERAS_FILE):
+        reason = f"must be a directory, or end in {_KERAS_FILE}"
+        raise InputError("destination", str(destination), reason)
+    if kind_of("destination", destination):
+        raise InputError("destination", str(destination), "exists; delete it or choose another")
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
