@@ -20,3 +20,11 @@ def test_evaluate_measures_what_training_measured(call, tmp_path: Path):
     code, _, err = call("evaluate", home, "--step", "999")
     assert code == 2
     assert "no such checkpoint" in err
+
+
+def test_a_number_that_is_not_finite_is_null_in_json(call, tmp_path: Path, monkeypatch):
+    result = {"step": 3, "split": "test", "examples": 7, "loss": float("inf"), "top1": 0.5}
+    monkeypatch.setattr("xception_jax.commands.evaluate._evaluate", lambda *_: result)
+    code, out, _ = call("evaluate", tmp_path, "--json")
+    assert code == 0
+    assert json.loads(out) == result | {"loss": None}

@@ -9,6 +9,7 @@ import typer
 from xception_jax.commands.console import Overrides, console, directory_argument
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError
+from xception_jax.json_values import as_real
 from xception_jax.regular_files import FILE, directory_problem, kind_of
 from xception_jax.remote import copied
 
@@ -39,7 +40,9 @@ def evaluate(
     with copied(directory, checkpoints=True) as local:
         result = _evaluate(local, config, overrides, split, step)
     if as_json:
-        console.print(json.dumps(result))
+        # JSON has no infinite numbers.
+        values = {k: as_real(v) if isinstance(v, float) else v for k, v in result.items()}
+        console.print(json.dumps(values, allow_nan=False))
         return 0
     numbers = ", ".join(
         f"{name} {value:.4f}" for name, value in result.items() if isinstance(value, float)

@@ -15,6 +15,7 @@ import typer
 from xception_jax.commands.console import console, warn
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError, printable
+from xception_jax.json_values import as_real
 from xception_jax.regular_files import DIRECTORY, FILE, kind_of, read_regular
 
 if TYPE_CHECKING:
@@ -171,11 +172,11 @@ def predict(
             answer = {
                 "image": str(image),
                 "top": [
-                    {"class": index, "name": name, "probability": round(probability, 6)}
+                    {"class": index, "name": name, "probability": as_real(round(probability, 6))}
                     for index, name, probability in ranking
                 ],
             }
-            typer.echo(json.dumps(answer))
+            typer.echo(json.dumps(answer, allow_nan=False))
             continue
         for rank, (index, name, probability) in enumerate(ranking):
             image_name = printable(str(image)) if rank == 0 else ""
