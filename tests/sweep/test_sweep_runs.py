@@ -4,11 +4,14 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from xception_jax import lock
 from xception_jax.checksums import digest
+from xception_jax.commands import sweep as sweep_command
 from xception_jax.runtime import run_directory
 from xception_jax.sweep import local
 from xception_jax.training import Interrupted, train_together
@@ -22,6 +25,27 @@ def sweep(call, experiment, shrunk_words):
     return lambda home, *words: call(
         "sweep", experiment, "--workdir", home, *fixed, *words, *shrunk_words
     )
+
+
+RESULT = {"split": "test", "loss": 1.0, "examples": 7, "top1": 0.5, "top5": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "counts"), [("done", 0, "2 done"), ("diverged", 1, "1 done, 1 diverged")]
+)
+def test_a_batch_system_without_work_left_ends_as_other_launchers_do(
+    last, code, counts, tmp_path, capsys
+):
+    for name, status in (("a", "done"), ("b", last)):
+        (tmp_path / name).mkdir()
+        record = {"status": status, "result": RESULT}
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    execution: Any = SimpleNamespace(directory=tmp_path, submit=lambda *_: False)
+    experiment: Any = SimpleNamespace(looks=())
+    runs: Any = [SimpleNamespace(directory=name) for name in "ab"]
+    array: Any = None
+    assert sweep_command._submit(execution, experiment, runs, array) == code
+    assert capsys.readouterr().out == f"{counts}; next: xception-jax report {tmp_path}\n"
 
 
 class _Edited:

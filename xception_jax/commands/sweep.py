@@ -180,9 +180,7 @@ def _tune_and_train(
         launcher = next(launchers)
         _record(directory, planned._replace(runs=part), confirms)
         if isinstance(launcher, SlurmArray):
-            execution.submit(launcher, part)
-            console.print(f"next: xception-jax status {shlex.quote(str(directory))}")
-            return DONE
+            return _submit(execution, experiment, part, launcher)
         return _train(execution, experiment, part, steps, launcher)
 
     for line in (size_line(experiment, len(planned.runs)), *seed_lines(experiment)):
@@ -236,6 +234,26 @@ def _train(
     except Stopped as error:
         warn(str(error))
         return FAILED
+    return _ended(execution, experiment, records)
+
+
+def _submit(
+    execution: Execution, experiment: "Experiment", runs: "Runs", array: "SlurmArray"
+) -> int:
+    """Submits all unfinished runs; returns the exit code, that of the runs if all have ended."""
+    from xception_jax.runtime.run_directory import read_run
+
+    if not execution.submit(array, runs):
+        records = [read_run(execution.directory / run.directory) for run in runs]
+        return _ended(execution, experiment, records)
+    console.print(f"next: xception-jax status {shlex.quote(str(execution.directory))}")
+    return DONE
+
+
+def _ended(
+    execution: Execution, experiment: "Experiment", records: Sequence[Mapping[str, Any]]
+) -> int:
+    """Says how the runs of these records have ended, and what comes next; returns the exit code."""
     # With looks, `look_by_look` says what comes next.
     after = "" if experiment.looks else f"; {next_report(execution.directory)}"
     console.print(f"{count_statuses(records)}{after}")
