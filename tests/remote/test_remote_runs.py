@@ -35,6 +35,7 @@ def test_a_killed_run_resumes_here_and_elsewhere(same_machine, url, start, call,
     assert "running" in out  # until its lease has missed its renewals
     code, out, err = finish(start(*words, "--workdir", url, machine="a" if same_machine else "b"))
     assert (code, err) == (0, ""), err
+    assert f"files in {url}" in out
     record = json.loads(Store(url).read("run.json"))
     assert record["status"] == "done"
     assert record["resumed_from"]
@@ -46,6 +47,7 @@ def test_a_sweep_in_a_store_is_reported_and_evaluated_from_elsewhere(url, start)
     words = ("sweep", EXPERIMENT, "--seeds", 1, "--packing", "off", *SHRUNK)
     code, out, err = finish(start(*words, "--workdir", url))
     assert (code, err) == (0, ""), err
+    assert f"next: xception-jax report {url}\n" in out
     for command in ("status", "audit", "report"):
         code, out, err = finish(start(command, url, machine="b"))
         assert code == 0, out + err

@@ -6,7 +6,7 @@ import pytest
 
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 from xception_jax.errors import InputError
-from xception_jax.remote import url_of
+from xception_jax.remote import as_typed, url_of
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,7 @@ def test_unsupported_uses_are_refused_in_one_line(words, reason, call):
 )
 def test_a_url_is_recognized_as_text_and_as_a_path(location, url):
     assert url_of(location) == url
+    assert as_typed(location) == (url or str(location))
 
 
 @pytest.mark.parametrize(

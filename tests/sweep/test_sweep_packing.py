@@ -232,7 +232,8 @@ def test_the_same_command_submits_nothing_that_a_batch_system_has(planned, tmp_p
         return even_size(len(waiting), 4), "given"
 
     write_ledger(tmp_path, experiment, base, runs, "sweep")
-    execution = Execution(tmp_path, Engine("slurm", None, None, None, None), sizes, lambda: False)
+    engine = Engine("slurm", None, None, None, None)
+    execution = Execution(tmp_path, str(tmp_path), engine, sizes, lambda: False)
     array: Any = Array()
     assert execution.submit(array, runs)
     for run in runs[:4]:

@@ -40,12 +40,14 @@ def test_a_batch_system_without_work_left_ends_as_other_launchers_do(
         (tmp_path / name).mkdir()
         record = {"status": status, "result": RESULT}
         (tmp_path / name / "run.json").write_text(json.dumps(record))
-    execution: Any = SimpleNamespace(directory=tmp_path, submit=lambda *_: False)
+    execution: Any = SimpleNamespace(
+        directory=tmp_path, location="s3://bucket/b c", submit=lambda *_: False
+    )
     experiment: Any = SimpleNamespace(looks=())
     runs: Any = [SimpleNamespace(directory=name) for name in "ab"]
     array: Any = None
     assert sweep_command._submit(execution, experiment, runs, array) == code
-    assert capsys.readouterr().out == f"{counts}; next: xception-jax report {tmp_path}\n"
+    assert capsys.readouterr().out == f"{counts}; next: xception-jax report 's3://bucket/b c'\n"
 
 
 class _Edited:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from xception_jax.commands.console import Directory, console, warn
-from xception_jax.remote import copied
+from xception_jax.remote import as_typed, copied
 
 
 def audit(
@@ -33,7 +33,7 @@ def audit(
         return 1 if pairing["mismatches"] else 0
     if sweep.is_single_run:
         console.print(
-            f"{directory} holds one run, which has no pairs: give a sweep to compare arms"
+            f"{as_typed(directory)} holds one run, which has no pairs: give a sweep to compare arms"
         )
     else:
         for content in (audit_table(pairing), settings_table(pairing)):

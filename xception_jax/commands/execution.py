@@ -22,12 +22,14 @@ class Execution:
 
     Attributes:
         directory: directory of the sweep, which the command has locked.
+        location: what people call it, such as its URL in a store; see `remote.as_typed`.
         engine: the options of the launcher.
         sizes: how many runs train together, see `sweep.packing.plan_packs`; None: each alone.
         stop: asked before every dispatched call; once true, the runs save their states and end.
     """
 
     directory: Path
+    location: str
     engine: Engine
     sizes: "Sizes | None"
     stop: Callable[[], bool]

@@ -37,13 +37,17 @@ def declared_looks(experiment: "Experiment") -> "Looks | None":
     return Looks(experiment.looks, experiment.spending) if experiment.looks else None
 
 
-def next_report(workdir: Path) -> str:
-    """What to run after a sweep."""
-    return f"next: xception-jax report {shlex.quote(str(workdir))}"
+def next_report(location: str) -> str:
+    """What to run after a sweep, whose directory people call `location`."""
+    return f"next: xception-jax report {shlex.quote(location)}"
 
 
 def look_by_look(
-    directory: Path, experiment: "Experiment", runs: "Runs", train: Callable[["Runs"], int]
+    directory: Path,
+    location: str,
+    experiment: "Experiment",
+    runs: "Runs",
+    train: Callable[["Runs"], int],
 ) -> int:
     """Trains the runs of each look, until the claims are decided or the last look is done.
 
@@ -52,6 +56,7 @@ def look_by_look(
 
     Args:
         directory: directory of the sweep, which the caller has locked.
+        location: what people call it; see `remote.as_typed`.
         experiment: experiment with looks.
         runs: all runs that it may need.
         train: records and trains runs, and returns an exit code.
@@ -87,7 +92,5 @@ def look_by_look(
             break
     is_last = number == len(experiment.looks)  # after which no claim is open, decided or not
     left = "no look is left" if is_last else "every claim is decided"
-    console.print(
-        f"{left} after look {number} of {len(experiment.looks)}; {next_report(directory)}"
-    )
+    console.print(f"{left} after look {number} of {len(experiment.looks)}; {next_report(location)}")
     return code

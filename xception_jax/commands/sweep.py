@@ -38,7 +38,7 @@ from xception_jax.commands.sweep_options import (
 from xception_jax.commands.sweep_tuning import Unfinished, read_tuned, require_tunable, tune_first
 from xception_jax.errors import DONE, FAILED
 from xception_jax.json_values import as_text
-from xception_jax.remote import mirrored, require_local
+from xception_jax.remote import as_typed, mirrored, require_local
 
 if TYPE_CHECKING:
     from xception_jax.launchers import Launcher
@@ -141,7 +141,7 @@ def run_sweep(
             require_begun_data(directory, tuned.runs)
             launcher = engine.open(directory)
             sizes = _sizes(packing, stop, measured=launcher is None)
-            execution = Execution(directory, engine, sizes, stop)
+            execution = Execution(directory, as_typed(workdir), engine, sizes, stop)
             with locked(directory), kept_apart(directory):
                 planned = read_tuned(directory, planned, warn)
                 return _tune_and_train(
@@ -187,7 +187,7 @@ def _tune_and_train(
         console.print(line)
     if not experiment.looks:
         return train(planned.runs)
-    return look_by_look(directory, experiment, planned.runs, train)
+    return look_by_look(directory, execution.location, experiment, planned.runs, train)
 
 
 def _record(directory: Path, planned: "PlannedSweep", confirms: Mapping[str, Any] | None) -> None:
@@ -246,7 +246,7 @@ def _submit(
     if not execution.submit(array, runs):
         records = [read_run(execution.directory / run.directory) for run in runs]
         return _ended(execution, experiment, records)
-    console.print(f"next: xception-jax status {shlex.quote(str(execution.directory))}")
+    console.print(f"next: xception-jax status {shlex.quote(execution.location)}")
     return DONE
 
 
@@ -255,7 +255,7 @@ def _ended(
 ) -> int:
     """Says how the runs of these records have ended, and what comes next; returns the exit code."""
     # With looks, `look_by_look` says what comes next.
-    after = "" if experiment.looks else f"; {next_report(execution.directory)}"
+    after = "" if experiment.looks else f"; {next_report(execution.location)}"
     console.print(f"{count_statuses(records)}{after}")
     return DONE if {record["status"] for record in records} == {"done"} else FAILED
 

@@ -98,7 +98,7 @@ def tune_first(
             console.print("once the units of tuning have ended, the same command goes on")
             raise Unfinished(DONE)
         records = execution.train(experiment, runs, check_tuning(runs), launcher)
-        _require_ended(directory, records)
+        _require_ended(execution.location, records)
         return records
 
     try:
@@ -129,12 +129,12 @@ def _fits(runs: "Sequence[TuningRun]") -> bool:
     return True
 
 
-def _require_ended(directory: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def _require_ended(location: str, records: Sequence[Mapping[str, Any]]) -> None:
     """Raises `Unfinished`, and says so, unless all runs have ended."""
     from xception_jax.records import ENDED
 
     if all(record["status"] in ENDED for record in records):
         return
-    status = f"xception-jax status {shlex.quote(str(directory))}"
+    status = f"xception-jax status {shlex.quote(location)}"
     warn(f"tuning has not ended: {count_statuses(records)}; see {status}")
     raise Unfinished(FAILED)

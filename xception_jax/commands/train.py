@@ -23,7 +23,7 @@ from xception_jax.commands.process import (
     require_devices,
 )
 from xception_jax.errors import FAILED, LOST_PEER, InputError
-from xception_jax.remote import mirrored, require_local
+from xception_jax.remote import as_typed, mirrored, require_local
 
 if TYPE_CHECKING:
     from xception_jax.config import Config
@@ -67,10 +67,13 @@ def train(
                 reason = "is of one process: a run of several needs a directory that all can reach"
                 require_local("--workdir", workdir, reason)
             with mirrored(workdir, warn) as local:
-                return _train(name, settings, local, stop)
+                return _train(name, settings, local, as_typed(workdir), stop)
 
 
-def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool]) -> int:
+def _train(
+    name: str, settings: "Config", workdir: Path, location: str, stop: Callable[[], bool]
+) -> int:
+    """Trains the run in `workdir`, which people call `location`; returns the exit code."""
     from xception_jax.commands.display import showing
     from xception_jax.records import ENDED
     from xception_jax.runtime import hosts
@@ -85,7 +88,7 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
     recorded = hosts.broadcast_from_leader(lambda: read_run(workdir))
     notes = _data_notes(settings, recorded)
     if recorded["status"] in ENDED:
-        output.print(f"{workdir} holds this run, and it has ended: nothing is left to train")
+        output.print(f"{location} holds this run, and it has ended: nothing is left to train")
     else:
         for note in notes:
             output.print(f"data: {note}")
@@ -109,14 +112,14 @@ def _train(name: str, settings: "Config", workdir: Path, stop: Callable[[], bool
         if hosts.is_loss(error):
             message = f"xception-jax: another process of this run is gone: {error}"
             hosts.leave_at_once(LOST_PEER, message)
-        code = _failed(workdir, f"failed: {type(error).__name__}: {error}")
+        code = _failed(location, f"failed: {type(error).__name__}: {error}")
         if hosts.several():
             hosts.leave_at_once(code)
         return code
     if record["status"] != "done":
-        return _failed(workdir, f"{record['status']}: {record['reason']}")
+        return _failed(location, f"{record['status']}: {record['reason']}")
     if hosts.is_leader():
-        _show_result(record["result"], workdir)
+        _show_result(record["result"], location)
     return 0
 
 
@@ -140,16 +143,16 @@ def _data_notes(settings: "Config", recorded: Mapping[str, Any]) -> tuple[str, .
         return data_notes(settings, pipeline)
 
 
-def _show_result(result: dict[str, Any], workdir: Path) -> None:
+def _show_result(result: dict[str, Any], location: str) -> None:
     from xception_jax.commands.display import headline
     from xception_jax.json_values import as_text
 
     console.print(
         f"done: {as_text(result['split'])} {headline(result)}, top-5 {result['top5']:.4f}, "
-        f"loss {result['loss']:.4f} on {result['examples']:,} images; files in {workdir}"
+        f"loss {result['loss']:.4f} on {result['examples']:,} images; files in {location}"
     )
 
 
-def _failed(workdir: Path, reason: str) -> int:
-    warn(f"the run {' '.join(reason.split())}; see {workdir}/run.json")
+def _failed(location: str, reason: str) -> int:
+    warn(f"the run {' '.join(reason.split())}; see {location}/run.json")
     return FAILED

@@ -24,6 +24,6 @@ another machine has put there.
 """
 
 from xception_jax.remote.mirror import copied, mirrored
-from xception_jax.remote.store import fetched, require_local, url_of
+from xception_jax.remote.store import as_typed, fetched, require_local, url_of
 
-__all__ = ["copied", "fetched", "mirrored", "require_local", "url_of"]
+__all__ = ["as_typed", "copied", "fetched", "mirrored", "require_local", "url_of"]

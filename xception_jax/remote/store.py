@@ -46,6 +46,11 @@ def url_of(location: Path | str) -> str | None:
     return f"{scheme}://{'/' if scheme == 'file' else ''}{rest.rstrip('/')}"
 
 
+def as_typed(location: Path | str) -> str:
+    """The location as messages and commands name it: its URL, or its path on this machine."""
+    return url_of(location) or str(location)
+
+
 def require_local(field: str, location: Path | str, reason: str) -> None:
     """Raises `InputError` if `location` is in an object store."""
     if (url := url_of(location)) is not None:
