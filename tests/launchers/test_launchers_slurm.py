@@ -149,7 +149,7 @@ def test_what_was_cancelled_is_submitted_again(slurm, call, tmp_path):
     array = SlurmArray(home, most=None, options="")
     submit(call, home)
     wait_until(lambda: in_the_middle(home))
-    array.cancel()
+    shell("scancel", f"--name={array.name}")
     wait_until(lambda: not array.status())
     assert {record(run)["status"] for run in run_dirs(home).values()} != {"done"}
     assert "submitted" in submit(call, home)

@@ -87,10 +87,6 @@ class SlurmArray:
         rows = re.findall(r"^(\d+) (\w+)$", _call("squeue", *words), re.MULTILINE)
         return {int(number): state for number, state in rows}
 
-    def cancel(self) -> None:
-        """Cancels all tasks; those that run save a checkpoint and end."""
-        _call("scancel", f"--name={self.name}")
-
 
 def _call(*words: str) -> str:
     """Runs a command of Slurm and returns its output."""
