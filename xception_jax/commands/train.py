@@ -22,7 +22,7 @@ from xception_jax.commands.process import (
     prepare_jax,
     require_devices,
 )
-from xception_jax.errors import FAILED, LOST_PEER, InputError
+from xception_jax.errors import FAILED, InputError
 from xception_jax.remote import as_typed, mirrored, require_local
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def _train(
         raise
     except Exception as error:  # the run failed: its trace is in the directory
         if hosts.is_loss(error):
-            message = f"xception-jax: another process of this run is gone: {error}"
-            hosts.leave_at_once(LOST_PEER, message)
+            hosts.leave_after_loss(error)
         code = _failed(location, f"failed: {type(error).__name__}: {error}")
         if hosts.several():
             hosts.leave_at_once(code)

@@ -174,7 +174,7 @@ def _has_tpu() -> bool:
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _exit_on_abort(_: int) -> None:
-    leave_at_once(LOST_PEER, "xception-jax: another process of this run is gone")
+    leave_after_loss()
 
 
 def require_alone(what: str) -> None:
@@ -213,12 +213,18 @@ def leave_at_once(code: int, message: str | None = None) -> NoReturn:
     os._exit(code)
 
 
+def leave_after_loss(error: Exception | None = None) -> NoReturn:
+    """Exits with `LOST_PEER`, and says that another process is gone, by which error if by any."""
+    detail = "" if error is None else f": {error}"
+    leave_at_once(LOST_PEER, f"xception-jax: another process of this run is gone{detail}")
+
+
 def _shut_down() -> None:
     """Disconnects this process, once all have called it."""
     try:
         jax.distributed.shutdown()
     except Exception as error:
-        leave_at_once(LOST_PEER, f"xception-jax: another process of this run is gone: {error}")
+        leave_after_loss(error)
 
 
 def several() -> bool:
