@@ -11,7 +11,9 @@ from pathlib import Path
 from xception_jax.errors import InputError
 from xception_jax.runtime.accelerators import count_gpus, count_tpu_chips
 
-_MEMORY = 0.9  # fraction of a GPU's memory for all processes on it
+GPU_MEMORY_SHARE = 0.9
+"""Fraction of a GPU's memory for all processes on it."""
+
 # libtpu's shape of a block of so many chips of one host.
 _TPU_BLOCKS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
 
@@ -58,7 +60,7 @@ def shares(workers: int, kind: str, names: list[str]) -> list[dict[str, str]]:
     if workers > len(names):
         if kind == "tpu":
             raise InputError("--workers", workers, "a chip serves one process", len(names))
-        share = f"{_MEMORY / ceil(workers / len(names)):.3f}"
+        share = f"{GPU_MEMORY_SHARE / ceil(workers / len(names)):.3f}"
         return [
             {
                 "CUDA_VISIBLE_DEVICES": names[worker % len(names)],

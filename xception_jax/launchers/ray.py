@@ -16,6 +16,7 @@ from typing import Any
 
 from xception_jax.errors import INTERRUPTED, InputError
 from xception_jax.launchers import Ended, Unit, read_log, start
+from xception_jax.launchers.devices import GPU_MEMORY_SHARE
 
 _POLL_SECONDS = 0.2
 _NODE_LABEL = "ray.io/node-id"  # a label of every node
@@ -158,7 +159,9 @@ def _run_command(
 
 def _gpu_memory(amount: float) -> dict[str, str]:
     """The environment for a fraction of a GPU; by default JAX would take most of its memory."""
-    return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 * amount:.3f}"} if 0 < amount < 1 else {}
+    if not 0 < amount < 1:
+        return {}
+    return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{GPU_MEMORY_SHARE * amount:.3f}"}
 
 
 @contextmanager
