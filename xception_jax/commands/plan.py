@@ -76,8 +76,9 @@ def plan(
         configs = [(arm, config) for arm, config, _ in arms]
         runs = 1 if experiment is None else experiment.seeds
         tune = None if experiment is None else experiment.tune
-        how = {"search": largest_batch, "as_json": as_json}
-        return show_forecast(configs, runs, topology, tune=tune, **how)
+        return show_forecast(
+            configs, runs, topology, search=largest_batch, as_json=as_json, tune=tune
+        )
     if experiment is not None and experiment.bases:
         console.print(f"bases: {experiment.describe_bases()}")
     power = _power_lines(experiment, pilot)
