@@ -160,6 +160,14 @@ def test_a_base_that_cannot_be_is_one_line(call, monkeypatch, words, message):
     assert message in err
 
 
+def test_an_experiment_that_returns_something_else_is_called_one(call, tmp_path: Path):
+    path = tmp_path / "experiment.py"
+    path.write_text("get_experiment = lambda: 3")
+    code, out, err = call("plan", path)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "get_experiment() returns int, not Experiment" in err
+
+
 @pytest.mark.slow
 def test_a_record_is_planned_as_the_experiment_that_it_records(call, tmp_path):
     """Its arms have the widths that make them equal already."""

@@ -154,12 +154,11 @@ def _load(
 
 def _holds_experiment(file: Path) -> bool:
     """Whether a file is that of an experiment, or the record of one, and not a config."""
-    from xception_jax.config import load_file, read_json
-    from xception_jax.sweep import Experiment
+    from xception_jax.config import load_function, read_json
 
     if file.suffix == ".json":
         return "experiment" in read_json(file)
-    return isinstance(load_file(file, "get_experiment", "get_config"), Experiment)
+    return load_function(file, "get_experiment", "get_config").__name__ == "get_experiment"
 
 
 def _start_jax() -> None:

@@ -67,6 +67,8 @@ def _nearest_keyword(error: BaseException) -> str | None:
 def load_function(path: str | Path, *names: str) -> Callable[..., Any]:
     """Runs the Python file `path` and returns the first of the functions `names` that it defines.
 
+    Its `__name__` is that one, whatever the file's own function is called.
+
     Raises:
         InputError: the file is missing, fails, or defines none of them; the returned function
             raises it too, if its own code fails.
@@ -88,6 +90,7 @@ def load_function(path: str | Path, *names: str) -> Callable[..., Any]:
         with _running(path):
             return function(**arguments)
 
+    call.__name__ = defined[0]
     return call
 
 
