@@ -48,8 +48,8 @@ class Engine:
             parse_resources(self.resources)
 
     @property
-    def tries(self) -> int:
-        """The number of times a failed unit is tried again."""
+    def most_retries(self) -> int:
+        """The number of times that a failed unit is tried again at most."""
         return _RETRIES if self.retries is None else self.retries
 
     def open(self, directory: Path) -> "Launcher | SlurmArray | None":

@@ -78,7 +78,7 @@ class Execution:
                 runs,
                 steps,
                 launcher,
-                retries=self.engine.tries,
+                retries=self.engine.most_retries,
                 listener=show,
                 stop=self.stop,
                 warn=warn,
