@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from xception_jax.errors import printable
+
 _PLAIN = "plain letters"
 _LETTERS = {
     "±": "+-", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=", "≥": ">=",
@@ -47,11 +49,6 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
 
 
-def without_control(text: str) -> str:
-    """The text with every character that could command a terminal replaced, newlines excepted."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-
-
 class SafeConsole(Console):
     """A console that prints no foreign control character, and goes on when its reader is gone.
 
@@ -66,7 +63,8 @@ class SafeConsole(Console):
             if segment.control or segment.text.isprintable():
                 yield segment
             else:
-                yield Segment(without_control(segment.text), segment.style)
+                lines = map(printable, segment.text.split("\n"))
+                yield Segment("\n".join(lines), segment.style)
 
     def __exit__(self, *raised: Any) -> None:
         """Writes what has been printed; every way to print ends here."""
