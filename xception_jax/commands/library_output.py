@@ -48,15 +48,16 @@ def kept_apart(directory: Path) -> Iterator[None]:
         log = _Log(directory / NAME)
         sys.stderr, warnings.showwarning = original, log.show_warning
         sys.unraisablehook = log.show_unraisable
-        orbax = logging.getLogger("asyncio")  # in whose name it leaves errors that it also raises
-        orbax.propagate, handler = False, _LogHandler(log)
-        orbax.addHandler(handler)
+        # In its name Orbax leaves errors that it also raises.
+        asyncio_log = logging.getLogger("asyncio")
+        asyncio_log.propagate, handler = False, _LogHandler(log)
+        asyncio_log.addHandler(handler)
         try:
             yield
         finally:
             gc.collect()  # such errors are told when they are collected
-            orbax.propagate = True
-            orbax.removeHandler(handler)
+            asyncio_log.propagate = True
+            asyncio_log.removeHandler(handler)
             original.flush()
             is_empty = os.fstat(2).st_size == 0
             os.dup2(original.fileno(), 2)

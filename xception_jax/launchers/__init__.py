@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from xception_jax.errors import INTERRUPTED
+from xception_jax.records import SWEEP
 from xception_jax.regular_files import open_for_reading, open_regular
 
 _PARENT = "XCEPTION_JAX_PARENT"  # id of the process whose end ends a worker
@@ -92,8 +93,12 @@ class Launcher(Protocol):
 
 
 def unit_command(directory: Path) -> tuple[str, ...]:
-    """The command line that trains a unit of the sweep in `directory`, up to the unit's number."""
-    words = ("sweep", str(directory / "sweep.json"), "--workdir", str(directory), "--unit")
+    """The command line that trains a unit of a sweep, up to the unit's number.
+
+    Args:
+        directory: absolute path of the sweep's directory; the command may run in any other.
+    """
+    words = ("sweep", str(directory / SWEEP), "--workdir", str(directory), "--unit")
     return (sys.executable, "-m", "xception_jax", *words)
 
 
