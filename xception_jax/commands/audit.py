@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from xception_jax.commands.console import Directory, console, warn
+from xception_jax.commands.console import Directory, console, plain_table, warn
 from xception_jax.remote import as_typed, copied
 
 
@@ -19,8 +19,6 @@ def audit(
 
     Example: `xception-jax audit results/nonlinearity`
     """
-    from rich.table import Table
-
     from xception_jax.report.claim_tables import audit_table, describe_pairing, settings_table
     from xception_jax.report.reading import read_directory
     from xception_jax.statistics.audit import audit as audit_sweep
@@ -37,10 +35,7 @@ def audit(
         )
     else:
         for content in (audit_table(pairing), settings_table(pairing)):
-            table = Table(*content.columns, box=None, pad_edge=False)
-            for row in content.rows:
-                table.add_row(*row)
-            console.print(table)
+            console.print(plain_table(*content.columns, rows=content.rows))
             console.print()
         console.print(describe_pairing(pairing))
     for mismatch in pairing["mismatches"]:

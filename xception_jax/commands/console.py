@@ -3,16 +3,19 @@
 import shlex
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from xception_jax.commands.terminal import open_console
 from xception_jax.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from rich.table import Column, Table
 
 T = TypeVar("T")
 
@@ -102,16 +105,14 @@ def _is_utf8(text: str) -> bool:
 
 def _list_settings(asked: bool) -> bool:
     if asked:
-        from rich.table import Table
-
         from xception_jax.config import SETTINGS
         from xception_jax.config.reference import shown
 
-        table = Table("setting", "default", "meaning", box=None, pad_edge=False)
+        rows = []
         for setting in SETTINGS.values():
             valid = f" ({setting.valid})" if setting.valid else ""
-            table.add_row(setting.name, shown(setting.default), f"{setting.help}{valid}")
-        console.print(table)
+            rows.append((setting.name, shown(setting.default), f"{setting.help}{valid}"))
+        console.print(plain_table("setting", "default", "meaning", rows=rows))
         raise typer.Exit
     return asked  # Typer hands this on as the value of the option
 
@@ -135,6 +136,16 @@ def warn(text: str) -> None:
 def command_line() -> str:
     """The command line as it was typed, for records; it can be pasted into a shell."""
     return shlex.join(["xception-jax", *sys.argv[1:]])
+
+
+def plain_table(*headings: "Column | str", rows: Iterable[Sequence[str]] = ()) -> "Table":
+    """A table without lines, whose columns begin at the edge of the terminal."""
+    from rich.table import Table
+
+    table = Table(*headings, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def quantity(number: float) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xception_jax.commands.console import console, warn
+from xception_jax.commands.console import console, plain_table, warn
 from xception_jax.errors import printable
 
 _PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
@@ -21,14 +21,13 @@ def list_sets(
 
     Example: `xception-jax data list`
     """
-    from rich.table import Table
-
     from xception_jax.data import list_datasets
 
-    table = Table("name", "comes", "prepared", box=None, pad_edge=False)
-    for row in list_datasets(directory):
-        table.add_row(row.name, row.origin, (row.location or "yes") if row.prepared else "no")
-    console.print(table)
+    rows = [
+        (row.name, row.origin, (row.location or "yes") if row.prepared else "no")
+        for row in list_datasets(directory)
+    ]
+    console.print(plain_table("name", "comes", "prepared", rows=rows))
     return 0
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from xception_jax.cache import cache_directory
-from xception_jax.commands.console import console, quantity, warn
+from xception_jax.commands.console import console, plain_table, quantity, warn
 from xception_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -124,13 +124,10 @@ def _show(
 
 
 def _step_table(forecasts: Sequence["Forecast"], topology: "Topology") -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("arm", overflow="fold")
-    table.add_column("step")
-    for heading in ("HBM", "free", "FLOPs", "HBM traffic", "sent", "at best"):
-        table.add_column(heading, justify="right")
-    table.add_column("bound by")
-    table.add_column("CPU time to compile", justify="right")
+    names = ("HBM", "free", "FLOPs", "HBM traffic", "sent", "at best")
+    numbers = [Column(name, justify="right") for name in names]
+    seconds = Column("CPU time to compile", justify="right")
+    table = plain_table(Column("arm", overflow="fold"), "step", *numbers, "bound by", seconds)
     for arm_forecast in forecasts:
         for kind, step in _steps(arm_forecast):
             table.add_row(arm_forecast.arm, kind, *_cells(step, topology))
@@ -172,16 +169,10 @@ def _notes(step: "Step") -> list[str]:
 
 
 def _run_table(forecasts: Sequence["Forecast"], seeds: int, topology: "Topology") -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("arm", overflow="fold")
-    for heading in (
-        "batch",
-        "largest that fits",
-        "steps",
-        "a run, at best",
-        f"chip-hours of {seeds}",
-    ):
-        table.add_column(heading, justify="right")
+    per_arm = f"chip-hours of {seeds}"
+    names = ("batch", "largest that fits", "steps", "a run, at best", per_arm)
+    numbers = [Column(name, justify="right") for name in names]
+    table = plain_table(Column("arm", overflow="fold"), *numbers)
     for arm_forecast in forecasts:
         hours, seconds = arm_forecast.chip_hours(topology), arm_forecast.run_seconds
         table.add_row(

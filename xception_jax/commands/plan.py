@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
-from xception_jax.commands.console import Base, ListSettings, Overrides, console, quantity
+from xception_jax.commands.console import (
+    Base,
+    ListSettings,
+    Overrides,
+    console,
+    plain_table,
+    quantity,
+)
 from xception_jax.commands.looks import declared_looks, seed_lines
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.commands.sweep_options import Seeds
@@ -211,11 +218,10 @@ def _power_lines(experiment: "Experiment | None", pilot: Path | None) -> list["T
     rows = detectable_effects(claims, experiment.arms, experiment.seeds, sweep, bases, looks=looks)
     if sweep is not None and claims and not any(r.pilot_pairs or r.alike_pairs for r in rows):
         raise InputError("--pilot", str(pilot), "has no two finished pairs that a claim compares")
-    table = Table("claim", "endpoint", "seeds", "detectable", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row.claim, row.endpoint, str(row.seeds), _detectable(row))
     if not rows:
         return []
+    cells = [(row.claim, row.endpoint, str(row.seeds), _detectable(row)) for row in rows]
+    table = plain_table("claim", "endpoint", "seeds", "detectable", rows=cells)
     legend = _power_legend(rows, at_looks=looks is not None)
     return ["", table, *legend, *seed_lines(experiment)]
 
@@ -268,10 +274,9 @@ def _references(experiment: "Experiment | None") -> dict[str, str]:
 
 def _cost_table(costs: list[tuple[str, "Cost"]], references: dict[str, str]) -> Table:
     """A row per arm, with what it costs and how much that is above or below its reference."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("arm", "width", "parameters", "MACs", "activations", "steps"):
-        justify: Literal["left", "right"] = "left" if heading == "arm" else "right"
-        table.add_column(heading, justify=justify, overflow="fold")
+    names = ("width", "parameters", "MACs", "activations", "steps")
+    numbers = [Column(name, justify="right", overflow="fold") for name in names]
+    table = plain_table(Column("arm", overflow="fold"), *numbers)
     cost_of = dict(costs)
     for arm, cost in costs:
         reference = cost_of.get(references.get(arm, ""), costs[0][1])
@@ -293,9 +298,8 @@ def _cells(cost: "Cost", reference: "Cost") -> tuple[str, ...]:
 
 
 def _module_table(cost: "Cost") -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("module", "kind", "parameters", "MACs", "output"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left")
+    counts = [Column(name, justify="right") for name in ("parameters", "MACs")]
+    table = plain_table("module", "kind", *counts, "output")
     for row in cost.rows:
         shape = " x ".join(map(str, row.output_shape))
         table.add_row(

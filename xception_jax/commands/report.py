@@ -1,6 +1,5 @@
 """`report`: figures, tables, verdicts and a page from the files of a sweep or a run."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +10,13 @@ from xception_jax.commands.console import (
     command_line,
     console,
     directory_parser,
+    plain_table,
     warn,
 )
 from xception_jax.errors import InputError
 from xception_jax.remote import copied, require_local, url_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from xception_jax.report import ReportResult
 
 
@@ -90,7 +88,7 @@ def _show(written: "ReportResult", directory: Path) -> None:
     from xception_jax.report.compute_tables import describe_compute
 
     console.print(written.headline)
-    console.print(_printed(written.columns, written.rows))
+    console.print(plain_table(*written.columns, rows=written.rows))
     if claims := written.verdicts["claims"]:
         console.print()
         for number, claim in enumerate(claims, 1):
@@ -99,19 +97,10 @@ def _show(written: "ReportResult", directory: Path) -> None:
                 console.print(f"   {replication['sentence']}")
         console.print()
         verdicts = verdict_table(claims)
-        console.print(_printed(verdicts.columns, verdicts.rows))
+        console.print(plain_table(*verdicts.columns, rows=verdicts.rows))
     if spent := describe_compute(written.verdicts["compute"]):
         console.print(spent)
     for note in written.notes:
         warn(note)
     page = written.page if url_of(directory) is None else f"{url_of(directory)}/report/index.html"
     console.print(f"the page: {page}")
-
-
-def _printed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
-    from rich.table import Table
-
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    return table

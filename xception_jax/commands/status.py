@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xception_jax.commands.console import Directory, console, warn
+from xception_jax.commands.console import Directory, console, plain_table, warn
 from xception_jax.errors import printable, shortened
 from xception_jax.remote import copied
 
@@ -16,7 +16,7 @@ def status(directory: Directory) -> int:
 
     Example: `xception-jax status results/nonlinearity`
     """
-    from rich.table import Table
+    from rich.table import Column
 
     from xception_jax.commands.display import headline
     from xception_jax.json_values import as_mapping, as_real, as_text, as_whole
@@ -24,9 +24,8 @@ def status(directory: Directory) -> int:
     from xception_jax.sweep.ledger import read_base_paths
     from xception_jax.sweep.statuses import list_strangers
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "status", "result", "images/s", "why"):
-        table.add_column(heading, overflow="fold")
+    names = ("run", "status", "result", "images/s", "why")
+    table = plain_table(*(Column(name, overflow="fold") for name in names))
     with copied(directory) as local:
         runs, bases, strangers = _statuses(local), read_base_paths(local), list_strangers(local)
     if bases:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xception_jax.commands.console import console, warn
+from xception_jax.commands.console import console, plain_table, warn
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError, printable
 from xception_jax.json_values import as_real
@@ -160,13 +160,13 @@ def predict(
             raise InputError("image", str(image), "is not a file" if found else "no such file")
     prepare_jax()
     require_devices()
-    from rich.table import Column, Table
+    from rich.table import Column
 
     from xception_jax.pretrained.directory import read_weights
 
     read = read_weights(weights)
     headings = [Column(name, overflow="fold") for name in ("image", "class", "name", "probability")]
-    table = Table(*headings, box=None, pad_edge=False)
+    table = plain_table(*headings)
     for image, ranking in _rank(read, images, top, batch_size, upright):
         if as_json:
             answer = {
