@@ -32,6 +32,16 @@ def test_runs_steps_and_compute_are_counted(experiment):
     assert tuning_cost(declared, base) is None
 
 
+def test_arms_on_other_data_have_a_cost_of_their_own(experiment):
+    """As those of several bases, whose models and training may be the same."""
+    declared, base = experiment
+    arms = {"all": {}, "third": {"data.train_examples": 32}}  # 9 steps, and 3
+    tune = Tune("optimizer.learning_rate", RATES, seeds=2)
+    cost = tuning_cost(replace(declared, arms=arms, claims=(), tune=tune), base)
+    assert cost is not None
+    assert (cost.declared.steps, cost.verdict.steps) == ((9 + 3) * 5 * 2, (9 + 3) * 8)
+
+
 def test_two_settings_grow_as_a_product():
     assert most_values((RATES, (0.0, 1e-5))) * 10 == 9 * 6
 

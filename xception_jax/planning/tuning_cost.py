@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, replace
 
 from xception_jax.config import Config, ModelConfig, resolve
-from xception_jax.config.schema import TrainConfig
+from xception_jax.config.schema import DataConfig, TrainConfig
 from xception_jax.planning.budget import Cost, arm_cost
 from xception_jax.sweep.experiment import Experiment
 from xception_jax.sweep.tune import MOST_EXTENSIONS
@@ -58,10 +58,11 @@ def tuning_cost(experiment: Experiment, base: Config) -> TuningCost | None:
     tune = experiment.tune
     if tune is None:
         return None
-    costs: dict[tuple[ModelConfig, TrainConfig], Cost] = {}  # counting one takes a second
+    # Counting one takes a second.
+    costs: dict[tuple[ModelConfig, DataConfig, TrainConfig], Cost] = {}
 
     def load(config: Config, runs: int) -> Load:
-        key = replace(config.model, dropout=0.0), config.train
+        key = replace(config.model, dropout=0.0), config.data, config.train
         cost = costs[key] = costs.get(key) or arm_cost(config)
         images = cost.steps * config.train.batch_size
         return Load(runs, runs * cost.steps, float(runs * images * cost.macs * _PASSES))
