@@ -1,13 +1,19 @@
 """The search for the largest batch, and steps that do not fit."""
 
 from dataclasses import replace
+from typing import Any
 
+import jax
 import pytest
 
+from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.commands.forecast import faults_of
-from xception_jax.planning.ahead import Figures
+from xception_jax.config import load_config, resolve
+from xception_jax.planning import forecast as forecasts
+from xception_jax.planning.ahead import Figures, LoweredStep
 from xception_jax.planning.forecast import Forecast, best_step, search_largest
 from xception_jax.planning.topology import Topology
+from xception_jax.training.setup import require_trainable
 
 
 def test_a_step_that_does_not_fit_takes_no_time_and_is_a_fault():
@@ -25,7 +31,10 @@ def test_a_step_that_does_not_fit_takes_no_time_and_is_a_fault():
 
 @pytest.mark.parametrize(
     ("fixed", "per_image", "start", "unit", "available"),
-    [(0.5, 6 / 1024, 2048, 16, 15.75), (1, 1, 64, 8, 1000), (1, 1, 2048, 16, 100)],
+    [
+        *((0.5, 6 / 1024, 2048, 16, 15.75), (1, 1, 64, 8, 1000), (1, 1, 2048, 16, 100)),
+        (1, 1, 68, 8, 1000),  # the size that is known is no multiple of the unit
+    ],
 )
 def test_the_largest_batch_is_found_in_a_few_tries(fixed, per_image, start, unit, available):
     tried = []
@@ -46,3 +55,31 @@ def test_the_largest_batch_is_found_in_a_few_tries(fixed, per_image, start, unit
 
 def test_where_the_smallest_batch_is_too_large_none_fits():
     assert search_largest(lambda size: size + 1, {16: 17}, unit=16, available=10) == (None, 16)
+    assert search_largest(lambda size: size + 1, {8: 17}, unit=16, available=10) == (None, 8)
+
+
+def test_every_batch_that_is_tried_has_whole_groups_of_rows(monkeypatch):
+    """Groups of batch normalization divide the rows of a device: the run is refused otherwise."""
+    program: Any = None  # nothing is lowered
+    tried = []
+
+    def lowered(config, info, layout):
+        require_trainable(config, info, layout.mesh)
+        tried.append(config.train.batch_size)
+        return LoweredStep(program, config.train.batch_size, frozenset())
+
+    def figures(step, topology, cache):
+        return Figures(1e6 * step.rows, 1.0, fits=step.rows <= 1000)
+
+    for name, fake in (("lower_training", lowered), ("figures_of", figures)):
+        monkeypatch.setattr(forecasts, name, fake)
+    evaluation = LoweredStep(program, 32, frozenset())
+    monkeypatch.setattr(forecasts, "lower_evaluation", lambda *_: evaluation)
+    words = ["data.train_examples=null", "train.batch_size=96", "train.accumulation_steps=2"]
+    config = resolve(load_config(CONFIG), overrides=[*SHRUNK, *words, "model.norm_group_size=24"])
+    chips = Topology("v5e:1x1", tuple(jax.devices()[:1]), 1e9)
+    made = forecasts.forecast("a", config, chips, search=True, cache=None, say=lambda _: None)
+    assert made.largest_batch is not None
+    assert made.largest_batch >= 800
+    assert len(tried) > 1
+    assert all(size % 48 == 0 for size in tried)

@@ -121,7 +121,7 @@ def forecast(
         largest, too_large = search_largest(
             lambda size: training(size).memory_bytes,
             {config.train.batch_size: train.memory_bytes},
-            unit=len(topology.devices) * config.train.accumulation_steps,
+            unit=_batch_unit(config, topology),
             available=topology.memory_bytes,
         )
     schedule = make_schedule(config, info.examples["train"])
@@ -141,6 +141,12 @@ def forecast(
     )
 
 
+def _batch_unit(config: Config, topology: Topology) -> int:
+    """A number whose multiples can be batch sizes: each device has whole groups of rows."""
+    group_size = config.model.block.norm.group_size or 1
+    return len(topology.devices) * config.train.accumulation_steps * group_size
+
+
 def search_largest(
     needed: Callable[[int], float], known: dict[int, float], *, unit: int, available: float
 ) -> tuple[int | None, int | None]:
@@ -153,7 +159,7 @@ def search_largest(
     Args:
         needed: function from a batch size to the bytes it needs; slow.
         known: bytes by batch size, as far as they are known already.
-        unit: number that batch sizes are multiples of.
+        unit: number that the sizes to try are multiples of; a known size need not be one.
         available: available bytes.
 
     Returns:
@@ -167,8 +173,8 @@ def search_largest(
             size = min(size, high - unit)
             if low is not None and high <= low * (1 + _NEAR_ENOUGH):
                 break
-        size = max(int(size) // unit * unit, (low or 0) + unit)
-        if size in known:
+        size = max(int(size) // unit, (low or 0) // unit + 1) * unit
+        if size in known or (high is not None and size > high):
             break
         known[size] = needed(size)
     return _bracket(known, available)
