@@ -10,6 +10,7 @@ from tests.shrunk import CONFIG
 from xception_jax.config import load_config, resolve
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
+from xception_jax.planning import budget
 from xception_jax.planning.budget import TOLERANCE, arm_cost, equalize
 from xception_jax.sweep import Experiment, load_experiment, plan_runs
 
@@ -96,6 +97,34 @@ def test_plan_of_the_papers_own_setting_needs_no_data(call, tmp_path: Path, monk
     assert "22,855,952" in out
     assert "8.36 G" in out  # published: 8.4 G
     assert "middle/7/convolutions/2" in out
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_a_well_known_set_is_not_asked_for_what_it_has_not(is_prepared, monkeypatch, tmp_path):
+    """Only that it is absent may be passed over: what its files do not have is bad input."""
+    asked = {"data.train_examples": 1_000_000} if not is_prepared else {"data.image_key": "picture"}
+    (field,) = asked
+
+    def load_prepared(**source):
+        raise InputError(field, asked[field], "it has no such thing")
+
+    if is_prepared:
+        monkeypatch.setattr(budget, "load", load_prepared)
+    named = {"data.name": "cifar10", "data.directory": str(tmp_path)}
+    with pytest.raises(InputError) as raised:
+        budget.dataset_info(resolve(BASE, named | asked))
+    assert (raised.value.field, raised.value.value) == (field, asked[field])
+
+
+def test_a_default_directory_out_of_reach_holds_no_data(monkeypatch):
+    def load_out_of_reach(**source):
+        raise InputError("data.directory", "/root/data", "cannot be read: Permission denied")
+
+    monkeypatch.setattr(budget, "load", load_out_of_reach)
+    absent = resolve(BASE, {"data.name": "cifar100", "data.image_size": 20})
+    assert budget.dataset_info(absent).examples["test"] == 10_000
+    with pytest.raises(InputError, match=r"data\.directory"):
+        budget.dataset_info(resolve(absent, {"data.directory": "/root/data"}))
 
 
 IMAGENET = ROOT / "configs" / "imagenet.py"

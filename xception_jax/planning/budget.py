@@ -187,7 +187,8 @@ def dataset_info(config: Config) -> DatasetInfo:
     The classes of an absent data set are named by their numbers.
 
     Raises:
-        InputError: the data set is neither present nor well known.
+        InputError: the data set is neither present nor well known, or the config asks for what it
+            does not have.
     """
     return _read_info(config.data)
 
@@ -197,11 +198,18 @@ def _read_info(data: DataConfig) -> DatasetInfo:
     name, size = data.name, data.image_size
     try:
         source = load(**data.source(seed=0))
-    except InputError:
-        if name not in _WELL_KNOWN:
+    except InputError as error:
+        # What says that it is absent; a directory that the user did not name may be out of reach.
+        absent = {"data.name", "data.directory"} if data.directory is None else {"data.name"}
+        if name not in _WELL_KNOWN or error.field not in absent:
             raise
         classes, channels, train, test = _WELL_KNOWN[name]
         held_out = round(train * data.validation_fraction)
+        if (data.train_examples or 0) > train:
+            reason = f"more than the {train} training examples of {name}"
+            raise InputError(
+                "data.train_examples", data.train_examples, reason, train - held_out
+            ) from error
         kept = min(train - held_out, data.train_examples or train)
         examples = {"train": kept, "valid": held_out, "test": test}
         return DatasetInfo(name, tuple(map(str, range(classes))), (size, size, channels), examples)
