@@ -59,6 +59,8 @@ def make_again(study: Path, directory: Path) -> None:
     shutil.copytree(study, directory, ignore=shutil.ignore_patterns("report"))
     written = write_report(directory)
     require_close(written.verdicts, json.loads((study / "verdicts.json").read_text()))
+    made, committed = ((at / "checklist.md").read_text() for at in (written.page.parent, study))
+    assert made == committed
     assert written.page.stat().st_size > 10_000
     assert {path.name for path in written.paths} >= {"validation_loss.svg", "checklist.md"}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from xception_jax.json_values import as_list, as_mapping, as_text, as_whole
 from xception_jax.report.checklist_facts import Facts, seeds, split_kind
 from xception_jax.report.compute_tables import compute_notes, describe_compute
-from xception_jax.report.tables import describe_spread
+from xception_jax.report.tables import describe_devices, describe_spread
 from xception_jax.statistics.results import Run
 
 _DIGITS = 12  # of a digest
@@ -55,7 +55,7 @@ def code_and_data(facts: Facts) -> list[str]:
 
 def infrastructure(facts: Facts) -> list[str]:
     """Devices and versions."""
-    devices = [", ".join(run.devices) for run in facts.runs if run.devices]
+    devices = [describe_devices(run) for run in facts.runs if run.devices]
     sentences = [f"Devices of a run: {describe_spread(devices)}."] if devices else []
     versions: dict[str, list[str]] = {}
     for run in facts.runs:

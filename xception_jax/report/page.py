@@ -40,6 +40,7 @@ from xception_jax.report.summary import Summary
 from xception_jax.report.tables import (
     Table,
     arm_table,
+    describe_devices,
     describe_scope,
     describe_spread,
     run_table,
@@ -189,7 +190,7 @@ def _brief(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
     jax = [dict(run.versions).get("jax", "not known") for run in started]
     commits = [(run.commit or "not known")[:12] for run in started]
     return [
-        ("Devices", describe_spread([_devices(run) for run in started]), False),
+        ("Devices", describe_spread([describe_devices(run) for run in started]), False),
         ("JAX", describe_spread(jax), False),
         ("Commit", describe_spread(commits), True),
         ("Made with", made_by.command, True),
@@ -316,9 +317,3 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
         *((name, describe_spread(numbers), False) for name, numbers in versions.items()),
         ("Data files", data_files, False),
     ]
-
-
-def _devices(run: Run) -> str:
-    counts = Counter(run.devices)
-    names = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
-    return ", ".join(names) or "not known"

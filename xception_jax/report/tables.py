@@ -214,6 +214,13 @@ def describe_spread(values: list[str]) -> str:
     return ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
 
 
+def describe_devices(run: Run) -> str:
+    """`2 × cpu`: the devices of a run, those of one kind counted."""
+    counts = Counter(run.devices)
+    names = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
+    return ", ".join(names) or "not known"
+
+
 def describe_scope(runs: tuple[Run, ...], statuses: Counter[str]) -> str:
     """What the numbers are of: seeds, data set, model, budget. It claims nothing beyond them."""
     seeds = len({run.seed for run in runs if run.status == "done"})
