@@ -56,6 +56,10 @@ def test_writes_the_files_that_readers_expect(finished_sweep: SweepWriter) -> No
     assert result.rows[0][1] == "3 of 3 done"
     assert result.rows[0][3] == "0.8920 ± 0.0020"
     assert result.rows[0][4].endswith("(3 of 3)")
+    _, _, listed = result.page.read_text().partition("Data files")
+    figures_and_page = {".svg", ".pdf", ".png", ".html"}
+    data_files = {name for name in FILES if Path(name).suffix not in figures_and_page}
+    assert set(re.findall(r"\w+\.\w+", listed.partition("</dd>")[0])) == data_files
 
 
 @pytest.mark.usefixtures("undrawn_figures")
@@ -197,7 +201,7 @@ def test_verdicts_come_first_and_every_word_of_them_is_escaped(
         [PageFigure(figure, "") for figure in report_figures(sweep, verdicts)],
         audit=audit(sweep),
         verdicts=verdicts,
-        made_by=MadeBy(None, "now"),
+        made_by=MadeBy(None, "now", ()),
     )
     text = page[page.index('<ol class="verdicts"') : page.index("</ol>")]
     assert page.index("</ol>") < page.index("<h2>")

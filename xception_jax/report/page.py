@@ -72,11 +72,13 @@ class MadeBy:
     Attributes:
         command: the command that made the report, if it is known.
         at: when, as text.
+        data_files: names of the files beside the page that hold what it shows, figures apart.
         refresh: seconds after which the page loads itself again while the sweep runs; None: never.
     """
 
     command: str | None
     at: str
+    data_files: tuple[str, ...]
     refresh: float | None = None
 
 
@@ -303,10 +305,6 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
     if not versions:
         versions = {name: [number] for name, number in sweep.versions}
     commits = [run.commit or "not known" for run in started] or [sweep.commit or "not known"]
-    data_files = (
-        "results.csv, results.parquet, results.tex, curves.csv, curves.parquet, audit.json, "
-        "checklist.md"
-    )
     return [
         ("Sweep made with", sweep.command, True),
         ("Sweep made at", sweep.created, False),
@@ -315,5 +313,5 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
         ("Report made with", made_by.command, True),
         ("Commit", describe_spread(commits), True),
         *((name, describe_spread(numbers), False) for name, numbers in versions.items()),
-        ("Data files", data_files, False),
+        ("Data files", ", ".join(made_by.data_files), False),
     ]

@@ -72,25 +72,24 @@ def write_report(
     target = inside(directory, REPORT)
     evaluation = evaluate(sweep)
     summary, findings, verdicts = evaluation.summary, evaluation.findings, evaluation.verdicts
-    figures, files = _draw(sweep, verdicts)
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    made_by = MadeBy(command, made, refresh)
-    page = render_page(sweep, summary, figures, audit=findings, verdicts=verdicts, made_by=made_by)
-    contents = {
+    table = arm_table(summary)
+    data_files = {
         **_data_files("results", results_frame(summary)),
+        "results.tex": latex_table(table),
         **_data_files("curves", sweep.curves.drop("run")),
     }
     if (tuning_runs := tuning_runs_frame(sweep)) is not None:
-        contents |= _data_files("tuning", tuning_runs)
-    contents |= files
-    table = arm_table(summary)
-    contents["results.tex"] = latex_table(table)
+        data_files |= _data_files("tuning", tuning_runs)
     if claims := verdicts["claims"]:
-        contents["verdicts.tex"] = latex_table(verdict_table(claims))
-    contents["audit.json"] = json.dumps(findings, indent=2).encode()
-    contents["verdicts.json"] = evaluation.verdicts_file()
-    contents["checklist.md"] = evaluation.checklist_file()
-    contents["index.html"] = page.encode()
+        data_files["verdicts.tex"] = latex_table(verdict_table(claims))
+    data_files["verdicts.json"] = evaluation.verdicts_file()
+    data_files["audit.json"] = json.dumps(findings, indent=2).encode()
+    data_files["checklist.md"] = evaluation.checklist_file()
+    figures, files = _draw(sweep, verdicts)
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    made_by = MadeBy(command, made, tuple(data_files), refresh)
+    page = render_page(sweep, summary, figures, audit=findings, verdicts=verdicts, made_by=made_by)
+    contents = {**data_files, **files, "index.html": page.encode()}
     return ReportResult(
         page=target / "index.html",
         paths=place_files(target, contents, field=REPORT),
