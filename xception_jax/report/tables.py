@@ -14,10 +14,21 @@ from xception_jax.statistics.sentences import significant
 from xception_jax.statistics.speed import Speed, measurements
 
 NOT_KNOWN = "—"
-_NOT_SHOWN = (
-    "settings", "determining", "pairing", "data", "code", "claims_sha256", "result_split",
-    "pack_runs", "spent", "initial_weights_sha256",
-)  # fmt: skip
+_RESULT_COLUMNS = pl.Schema({
+    "arm": pl.String(), "seed": pl.Int64(), "status": pl.String(), "reason": pl.String(),
+    "steps": pl.Int64(), "last_step": pl.Int64(), "epochs": pl.Float64(),
+    "valid_step": pl.Int64(), "valid_top1": pl.Float64(), "valid_loss": pl.Float64(),
+    "test_top1": pl.Float64(), "test_top5": pl.Float64(), "test_loss": pl.Float64(),
+    "target": pl.Float64(), "steps_to_target": pl.Float64(), "target_crossing": pl.String(),
+    "parameters": pl.Int64(), "images_per_second": pl.Float64(), "compile_seconds": pl.Float64(),
+    "dataset": pl.String(), "model": pl.String(), "batch_size": pl.Int64(),
+    "train_examples": pl.Int64(), "valid_examples": pl.Int64(), "test_examples": pl.Int64(),
+    "started": pl.String(), "ended": pl.String(), "devices": pl.String(),
+    "jax_version": pl.String(), "commit": pl.String(), "id": pl.String(),
+    "directory": pl.String(), "metric": pl.String(), "valid_map100": pl.Float64(),
+    "test_map100": pl.Float64(), "macs": pl.Int64(), "pack": pl.Int64(),
+    "speed_measurement": pl.Int64(), "device_seconds": pl.Float64(),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,41 +48,18 @@ class Table:
 
 def results_frame(summary: Summary) -> pl.DataFrame:
     """One row per run: what it was, how it ended, what it reached. Goes to `results.*`."""
-    schema = {
-        **{name: pl.String for name in ("arm", "id", "directory", "status", "reason")},
-        **{name: pl.String for name in ("dataset", "model", "started", "ended", "commit")},
-        **{name: pl.String for name in ("devices", "jax_version", "target_crossing")},
-        **{name: pl.Int64 for name in ("seed", "steps", "last_step", "valid_step")},
-        **{name: pl.Int64 for name in ("parameters", "batch_size", "train_examples")},
-        **{name: pl.Int64 for name in ("valid_examples", "test_examples")},
-        **{name: pl.Float64 for name in ("epochs", "valid_top1", "valid_loss", "test_top1")},
-        **{name: pl.Float64 for name in ("test_top5", "test_loss", "target", "steps_to_target")},
-        **{name: pl.Float64 for name in ("images_per_second", "compile_seconds")},
-        **{name: pl.Float64 for name in ("valid_map100", "test_map100")},
-        **{"metric": pl.String, "macs": pl.Int64, "pack": pl.Int64},
-        **{"speed_measurement": pl.Int64, "device_seconds": pl.Float64},
-    }
     measured = measurements(outcome.run for outcome in summary.runs)
     rows = [
         _result(outcome) | {"speed_measurement": number}
         for outcome, number in zip(summary.runs, measured, strict=True)
     ]
-    return pl.DataFrame(rows, schema=schema).select(
-        "arm", "seed", "status", "reason", "steps", "last_step", "epochs",
-        "valid_step", "valid_top1", "valid_loss", "test_top1", "test_top5", "test_loss",
-        "target", "steps_to_target", "target_crossing", "parameters", "images_per_second",
-        "compile_seconds", "dataset", "model", "batch_size",
-        "train_examples", "valid_examples", "test_examples",
-        "started", "ended", "devices", "jax_version", "commit", "id", "directory",
-        "metric", "valid_map100", "test_map100", "macs", "pack", "speed_measurement",
-        "device_seconds",
-    )  # fmt: skip
+    return pl.DataFrame(rows, schema=_RESULT_COLUMNS)
 
 
 def _result(outcome: RunSummary) -> dict[str, object]:
     run, crossing, target = outcome.run, outcome.crossing, outcome.target
     return {
-        **{name: value for name, value in vars(run).items() if name not in _NOT_SHOWN},
+        **vars(run),  # of which the frame takes the columns that it has
         "devices": ", ".join(run.devices) or None,
         "jax_version": dict(run.versions).get("jax"),
         "device_seconds": None if run.spent is None else run.spent.kept + run.spent.lost,
