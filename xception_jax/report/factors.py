@@ -25,7 +25,7 @@ from xception_jax.report.canvas import (
 from xception_jax.report.costs import OUTCOMES
 from xception_jax.report.tables import NOT_KNOWN, Table
 from xception_jax.statistics.claims import RecordedClaim
-from xception_jax.statistics.contrasts import Contrast, read_contrast
+from xception_jax.statistics.contrasts import TIMES, Contrast
 from xception_jax.statistics.endpoints import measure
 from xception_jax.statistics.factorial import arm_name, combinations, factorial_weights
 from xception_jax.statistics.location import LocationTest
@@ -113,8 +113,8 @@ def factor_table(factorial: Factorial) -> Table:
 
     It has at most `MOST_ROWS`; `factor_notes` says where that leaves any out.
     """
-    levels, rows = factorial.levels, []
-    for compared in _comparisons(levels)[:MOST_ROWS]:
+    rows = []
+    for compared in _comparisons(factorial.levels)[:MOST_ROWS]:
         test = factorial.effect(compared, {})
         low, high = test.interval(TAIL)
         interval = f"{_signed(low)} to {_signed(high)}" if np.isfinite(low) else NOT_KNOWN
@@ -122,7 +122,7 @@ def factor_table(factorial: Factorial) -> Table:
         rows.append(
             (
                 " × ".join(_leaf(name) for name in compared),
-                _name(levels, compared),
+                _name(compared),
                 kind,
                 _signed(test.estimate),
                 interval,
@@ -150,23 +150,9 @@ def _comparisons(levels: Mapping[str, tuple[str, ...]]) -> list[dict[str, tuple[
     return [*single, *double]
 
 
-def _name(levels: Mapping[str, Sequence[str]], compared: Mapping[str, tuple[str, str]]) -> str:
+def _name(compared: Mapping[str, tuple[str, str]]) -> str:
     """`relu − none`, or `(relu − none) × (wide − narrow)`, as claims about them are called."""
-    pairs = list(compared.values())
-    claim = {
-        "kind": "interaction" if len(pairs) > 1 else "effect",
-        "level": pairs[0][0],
-        "baseline": pairs[0][1],
-        "levels": [level for level, _ in pairs],
-        "baselines": [baseline for _, baseline in pairs],
-        "weights": factorial_weights(levels, compared, {}),
-    }
-    contrast = read_contrast(claim)
-    return contrast.name if contrast else ""
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
+    return Contrast((), (), tuple(compared.values()), TIMES).name
 
 
 def _leaf(factor: str) -> str:
