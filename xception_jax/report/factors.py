@@ -32,6 +32,7 @@ from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.paired import t_interval
 from xception_jax.statistics.results import Sweep
 from xception_jax.statistics.runs import Runs
+from xception_jax.statistics.sentences import signed
 
 MOST_PAIRS = 3
 MOST_ROWS = 60
@@ -116,15 +117,16 @@ def factor_table(factorial: Factorial) -> Table:
     rows = []
     for compared in _comparisons(factorial.levels)[:MOST_ROWS]:
         test = factorial.effect(compared, {})
-        low, high = test.interval(TAIL)
-        interval = f"{_signed(low)} to {_signed(high)}" if np.isfinite(low) else NOT_KNOWN
+        ends = test.interval(TAIL)
+        shown = " to ".join(signed(end, "accuracy") for end in ends)
+        interval = shown if np.isfinite(ends).all() else NOT_KNOWN
         kind = "effect" if len(compared) == 1 else "interaction"
         rows.append(
             (
                 " × ".join(_leaf(name) for name in compared),
                 _name(compared),
                 kind,
-                _signed(test.estimate),
+                signed(test.estimate, "accuracy"),
                 interval,
             )
         )

@@ -10,7 +10,7 @@ from xception_jax.report.summary import ArmSummary, RunSummary, Summary
 from xception_jax.statistics.contrasts import Contrast, contrasts
 from xception_jax.statistics.descriptive import Crossing, Mean
 from xception_jax.statistics.results import Run, Sweep
-from xception_jax.statistics.sentences import significant
+from xception_jax.statistics.sentences import signed, significant
 from xception_jax.statistics.speed import Speed, measurements
 
 NOT_KNOWN = "—"
@@ -161,7 +161,7 @@ def seed_table(sweep: Sweep, summary: Summary) -> Table:
         if len(known) < len(values):
             return NOT_KNOWN
         found = float(contrast.of(np.array(known)))
-        return significant(found) if contrast.scores else _signed(found)
+        return significant(found) if contrast.scores else signed(found, "accuracy")
 
     columns = ("seed", *sweep.arms, *(contrast.name for contrast in compared))
     rows = [
@@ -173,10 +173,6 @@ def seed_table(sweep: Sweep, summary: Summary) -> Table:
         for seed in seeds
     ]
     return Table(columns, (True,) * len(columns), tuple(rows))
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
 
 
 def describe_counts(statuses: Counter[str]) -> str:
