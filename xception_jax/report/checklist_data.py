@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from xception_jax.json_values import as_list, as_mapping, as_text, as_whole
 from xception_jax.report.checklist_facts import Facts, seeds, split_kind
 from xception_jax.report.compute_tables import compute_notes, describe_compute
-from xception_jax.report.tables import describe_devices, describe_spread
+from xception_jax.report.tables import describe_devices, describe_spread, describe_versions
 from xception_jax.statistics.results import Run
 
 _DIGITS = 12  # of a digest
@@ -57,13 +57,9 @@ def infrastructure(facts: Facts) -> list[str]:
     """Devices and versions."""
     devices = [describe_devices(run) for run in facts.runs if run.devices]
     sentences = [f"Devices of a run: {describe_spread(devices)}."] if devices else []
-    versions: dict[str, list[str]] = {}
-    for run in facts.runs:
-        for name, number in run.versions:
-            versions.setdefault(name, []).append(number)
-    if versions:
-        software = (f"{name} {describe_spread(numbers)}" for name, numbers in versions.items())
-        sentences.append(f"Software: {', '.join(software)}.")
+    if versions := describe_versions(facts.runs):
+        software = ", ".join(f"{name} {number}" for name, number in versions.items())
+        sentences.append(f"Software: {software}.")
     return sentences
 
 

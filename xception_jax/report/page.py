@@ -43,6 +43,7 @@ from xception_jax.report.tables import (
     describe_devices,
     describe_scope,
     describe_spread,
+    describe_versions,
     run_table,
     seed_table,
 )
@@ -298,12 +299,7 @@ def _started(sweep: Sweep) -> list[Run]:
 
 def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
     started = _started(sweep)
-    versions: dict[str, list[str]] = {}
-    for run in started:
-        for name, number in run.versions:
-            versions.setdefault(name, []).append(number)
-    if not versions:
-        versions = {name: [number] for name, number in sweep.versions}
+    versions = describe_versions(started) or dict(sweep.versions)
     commits = [run.commit or "not known" for run in started] or [sweep.commit or "not known"]
     return [
         ("Sweep made with", sweep.command, True),
@@ -312,6 +308,6 @@ def _provenance(sweep: Sweep, made_by: MadeBy) -> list[Definition]:
         ("Bases", describe_bases(sweep), False),
         ("Report made with", made_by.command, True),
         ("Commit", describe_spread(commits), True),
-        *((name, describe_spread(numbers), False) for name, numbers in versions.items()),
+        *((name, number, False) for name, number in versions.items()),
         ("Data files", ", ".join(made_by.data_files), False),
     ]

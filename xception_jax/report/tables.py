@@ -1,6 +1,7 @@
 """The report's tables: one frame of all runs for the data files, rows of text for people."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -203,6 +204,15 @@ def describe_devices(run: Run) -> str:
     counts = Counter(run.devices)
     names = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
     return ", ".join(names) or "not known"
+
+
+def describe_versions(runs: Iterable[Run]) -> dict[str, str]:
+    """The version of each package that runs recorded, or each with the number of its runs."""
+    versions: dict[str, list[str]] = {}
+    for run in runs:
+        for name, number in run.versions:
+            versions.setdefault(name, []).append(number)
+    return {name: describe_spread(numbers) for name, numbers in versions.items()}
 
 
 def describe_scope(runs: tuple[Run, ...], statuses: Counter[str]) -> str:
