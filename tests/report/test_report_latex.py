@@ -7,6 +7,7 @@ import pytest
 
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.report import write_report
+from xception_jax.report.claim_tables import claim_title
 from xception_jax.report.latex import latex_table
 from xception_jax.report.tables import Table
 from xception_jax.sweep import Claim
@@ -81,7 +82,9 @@ def test_a_report_has_its_arms_and_verdicts_as_latex(new_sweep: Callable[..., Sw
     header, *verdicts = rows_of((folder / "verdicts.tex").read_text())
     judged = written.verdicts["claims"]
     assert [row[:2] for row in verdicts] == [
-        [f"{number}. {claim['title']}", claim["verdict"]] for number, claim in enumerate(judged, 1)
+        [f"{number}. {claim_title(claim)}", claim["verdict"]]
+        for number, claim in enumerate(judged, 1)
     ]
+    assert {row[header.index("endpoint")] for row in verdicts} == {"final top-1"}
     assert [row[1] for row in verdicts] == ["supported", "opposite"]
     assert header[-2:] == ["adjusted p", "P(improvement)"]

@@ -4,12 +4,11 @@ Each function takes the facts and returns sentences; none where nothing is recor
 """
 
 from xception_jax.json_values import as_list, as_text
-from xception_jax.records import ENDPOINT_NAMES
 from xception_jax.report.checklist_data import samples
 from xception_jax.report.checklist_facts import Facts, split_kind, tuned_settings
-from xception_jax.report.claim_tables import claim_title, describe_pairing
+from xception_jax.report.claim_tables import claim_title, describe_pairing, endpoint_name
 from xception_jax.report.tables import describe_counts, describe_scope
-from xception_jax.statistics.json_types import ClaimVerdict, EndpointVerdict
+from xception_jax.statistics.json_types import ClaimVerdict
 
 
 def claims(facts: Facts) -> list[str]:
@@ -37,9 +36,9 @@ def scope(facts: Facts) -> list[str]:
 def errors(facts: Facts) -> list[str]:
     """The intervals and deviations that the report gives, and how they are computed."""
     sentences = [
-        f"{claim_title(claim)}, {_label(endpoint)}: {endpoint['confidence']:.0%} interval of the "
-        f"{_about(claim)} paired difference over {claim['n']['pairs']} seeds, by inversion of its "
-        f"test ({endpoint['method']})."
+        f"{claim_title(claim)}, {endpoint_name(endpoint['endpoint'])}: "
+        f"{endpoint['confidence']:.0%} interval of the {_about(claim)} paired difference over "
+        f"{claim['n']['pairs']} seeds, by inversion of its test ({endpoint['method']})."
         for claim, endpoint in facts.tested
         if endpoint["interval"] is not None
     ]
@@ -67,9 +66,9 @@ def tests(facts: Facts) -> list[str]:
         kind = _about(claim)
         ending = "" if kind == "median" else f"; the differences {shape}"
         sentences.append(
-            f"{claim_title(claim)}, {_label(endpoint)}: test of the {kind} paired difference over "
-            f"{claim['n']['pairs']} seeds, p adjusted by Holm’s method over the claims{bases}"
-            f"{ending}."
+            f"{claim_title(claim)}, {endpoint_name(endpoint['endpoint'])}: test of the {kind} "
+            f"paired difference over {claim['n']['pairs']} seeds, p adjusted by Holm’s method over "
+            f"the claims{bases}{ending}."
         )
     return sentences
 
@@ -82,7 +81,7 @@ def metrics(facts: Facts) -> list[str]:
     named = (as_list(claim["claim"].get("endpoints")) for claim in facts.claims)
     endpoints = dict.fromkeys(as_text(name) for names in named for name in names)
     if endpoints:
-        names = ", ".join(ENDPOINT_NAMES.get(name, name) for name in endpoints)
+        names = ", ".join(map(endpoint_name, endpoints))
         sentences.append(f"Endpoints of the claims: {names}.")
     return sentences
 
@@ -155,10 +154,6 @@ def tuning(facts: Facts) -> list[str]:
         "No tuning is recorded in this directory: the arms share their settings, apart from what "
         "they set themselves."
     ]
-
-
-def _label(endpoint: EndpointVerdict) -> str:
-    return ENDPOINT_NAMES[endpoint["endpoint"]]
 
 
 def _about(claim: ClaimVerdict) -> str:

@@ -39,7 +39,7 @@ def verdict_table(claims: Sequence[ClaimVerdict]) -> Table:
         pairs = f"{claim['n']['pairs']} of {claim['n']['planned']}"
         if added := claim["added_seeds"]:
             pairs += f" + {len(added)} added"
-        first = (f"{number}. {claim['title']}", claim["verdict"], grade, pairs)
+        first = (f"{number}. {claim_title(claim)}", claim["verdict"], grade, pairs)
         cells = [_endpoint_cells(row) for row in claim["endpoints"]] or [("",) * 6]
         for judged in claim.get("bases", ()):
             on_base = f" on {judged['base']}: {judged['verdict']}"
@@ -55,7 +55,7 @@ def _endpoint_cells(row: EndpointVerdict, on_base: str = "") -> tuple[str, ...]:
     """The last six cells of a row of `verdict_table`."""
     values = row["effect"], row["p"], row["p_adjusted"]
     effect, *p = ["" if value is None else short_number(value) for value in values]
-    name, improvement = row["endpoint"] + on_base, describe_improvement(row) or ""
+    name, improvement = endpoint_name(row["endpoint"]) + on_base, describe_improvement(row) or ""
     return (name, effect, _interval(row), *p, improvement)
 
 
