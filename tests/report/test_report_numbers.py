@@ -53,7 +53,7 @@ def test_the_target_is_a_share_of_what_all_done_runs_reach_to_three_digits(
     new_sweep: Callable[..., SweepWriter],
 ) -> None:
     sweep = new_sweep(arms={"none": {}, "relu": {}, "elu": {}}, seeds=(0, 1))
-    assert summarize(read_directory(sweep.directory)).target is None
+    assert summarize(read_directory(sweep.directory)).targets == {"": None}
     finals = {"none": (0.9, 0.88), "relu": (0.7, 0.71), "elu": (0.6,)}
     for arm, values in finals.items():
         for seed, final in enumerate(values):
@@ -61,8 +61,8 @@ def test_the_target_is_a_share_of_what_all_done_runs_reach_to_three_digits(
     sweep.add_run("elu", 1, status="diverged", steps=(1,), top1=(0.2,))
     mean = np.mean([value for values in finals.values() for value in values])
     summary = summarize(read_directory(sweep.directory))
-    assert summary.target == round(0.95 * mean, 3)
-    assert f"steps to {summary.target}" in arm_table(summary).columns
+    assert summary.targets[""] == round(0.95 * mean, 3)
+    assert f"steps to {summary.targets['']}" in arm_table(summary).columns
 
 
 def test_crossing_is_linear_between_evaluations() -> None:
@@ -111,7 +111,7 @@ def test_diverged_runs_count_as_not_reached_with_their_whole_budget(
     sweep.add_run("none", 1, status="diverged", steps=STEPS[:2], top1=[0.1, float("nan")])
     summary = summarize(read_directory(sweep.directory))
     arm = summary.arms[0]
-    assert summary.target == round(0.95 * saturating(0.9)[-1], 3)
+    assert summary.targets[""] == round(0.95 * saturating(0.9)[-1], 3)
     assert arm.valid_metric.n == 1
     assert arm.crossings == {"interpolated": 1, "not_reached": 1}
     assert summary.runs[1].crossing.steps == 1000

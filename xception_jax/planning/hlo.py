@@ -70,7 +70,7 @@ class Program:
     entry: str
 
 
-def read_arrays(types: str) -> list[HloArray]:
+def _read_arrays(types: str) -> list[HloArray]:
     """The arrays that the text of a type names, in order."""
     return [
         HloArray(
@@ -115,5 +115,5 @@ def _read_instruction(line: str) -> Iterator[Instruction]:
         root, name, types, opcode, rest = match.groups()
         # An operand may be preceded by its type, whose layout has parentheses of its own.
         names = _NAME.findall(rest.partition("), ")[0])
-        arrays = tuple(read_arrays(types))
+        arrays = tuple(_read_arrays(types))
         yield Instruction(name, opcode, arrays, tuple(names), rest, root is not None)

@@ -18,23 +18,21 @@ class Chip:
         flops: a second, of bfloat16 products.
         memory_bandwidth: to and from its HBM, bytes a second.
         link_bandwidth: bytes a second that all its links to other chips send together.
-        memory_bytes: size of its HBM, as sold; the compiler knows how much of it programs may use.
     """
 
     flops: float
     memory_bandwidth: float
     link_bandwidth: float
-    memory_bytes: float
 
 
 # Google's figures: cloud.google.com/tpu/docs/v4, …/v5e, …/v5p and …/v6e, read in 2026. Links: half
 # of what these pages give for both directions, or, for v4, six links of 45 GB/s each, which agrees
 # with the 1.1 PB/s they give for an all-reduce on 4,096 chips.
 CHIPS = {
-    "v4": Chip(275e12, 1200e9, 270e9, 32e9),
-    "v5e": Chip(197e12, 819e9, 200e9, 16e9),
-    "v5p": Chip(459e12, 2765e9, 600e9, 95e9),
-    "v6e": Chip(918e12, 1638e9, 400e9, 32e9),
+    "v4": Chip(275e12, 1200e9, 270e9),
+    "v5e": Chip(197e12, 819e9, 200e9),
+    "v5p": Chip(459e12, 2765e9, 600e9),
+    "v6e": Chip(918e12, 1638e9, 400e9),
 }
 
 

@@ -12,7 +12,6 @@ from xception_jax.report.arm_styles import ArmStyle, arm_styles
 from xception_jax.report.axes import ValueAxis, value_axis
 from xception_jax.report.canvas import (
     LABEL_LENGTH,
-    WIDE,
     ReportFigure,
     house_style,
     is_wide,
@@ -102,7 +101,7 @@ def draw_costs(
     costs: Sequence[str],
     arms: Sequence[str],
     outcome: str,
-    width: float = WIDE,
+    width: float,
 ) -> Figure:
     """Draws the outcome against each cost, one panel per cost.
 

@@ -15,7 +15,6 @@ from xception_jax.report.arm_styles import arm_styles
 from xception_jax.report.axes import ValueAxis, thin_lines, value_axis
 from xception_jax.report.canvas import (
     BOLD_CHARACTER,
-    WIDE,
     ReportFigure,
     headed_panels,
     house_style,
@@ -191,8 +190,8 @@ def draw_differences(
     arms: Sequence[str],
     axis: ValueAxis,
     title: str,
-    x_label: str = "Training steps",
-    width: float = WIDE,
+    x_label: str,
+    width: float,
 ) -> Figure:
     """Draws one panel per contrast, all with the same axes.
 

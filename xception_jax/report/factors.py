@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from xception_jax.report.arm_styles import COLORS, MARKERS
 from xception_jax.report.canvas import (
     CHARACTER,
-    WIDE,
     ReportFigure,
     house_style,
     is_wide,
@@ -224,7 +223,7 @@ def _ends(interval: tuple[float, float]) -> dict[str, float | None]:
 
 
 def draw_factors(
-    frames: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, outcome: str, width: float = WIDE
+    frames: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, outcome: str, width: float
 ) -> Figure:
     """Draws two panels for each pair of factors: what levels reached, and their effects.
 

@@ -13,7 +13,6 @@ from xception_jax.records import METRIC_NAMES
 from xception_jax.report.arm_styles import ArmStyle, arm_styles
 from xception_jax.report.canvas import (
     LABEL_LENGTH,
-    WIDE,
     ReportFigure,
     house_style,
     is_wide,
@@ -166,7 +165,7 @@ def draw_tuning(
     arms: Sequence[str],
     panels: Panels,
     y_label: str,
-    width: float = WIDE,
+    width: float,
 ) -> Figure:
     """Draws one panel per setting, or one per level.
 

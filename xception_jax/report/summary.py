@@ -62,11 +62,6 @@ class ArmSummary:
     parameters: tuple[int, ...]
     speed: Speed
 
-    @property
-    def planned(self) -> int:
-        """All runs of the arm."""
-        return self.statuses.total()
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -94,11 +89,6 @@ class Summary:
             begun = (outcome.run for outcome in self.runs if outcome.run.status != "planned")
             metrics |= {run.metric for run in begun}
         return " or ".join(METRIC_NAMES[metric] for metric in METRICS if metric in metrics)
-
-    @property
-    def target(self) -> float | None:
-        """The target where there is one base and it is known."""
-        return self.targets.get("")
 
     @property
     def target_name(self) -> str:
