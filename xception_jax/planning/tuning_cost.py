@@ -28,9 +28,9 @@ class Load:
     steps: int
     macs: float
 
-    def times(self, share: float) -> "Load":
-        """The load of as many times the runs."""
-        return Load(round(self.runs * share), round(self.steps * share), self.macs * share)
+    def times(self, factor: float) -> "Load":
+        """The load of `factor` times as many runs."""
+        return Load(round(self.runs * factor), round(self.steps * factor), self.macs * factor)
 
 
 @dataclass(frozen=True)

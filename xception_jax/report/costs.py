@@ -39,7 +39,7 @@ READING = (
 
 
 def cost_figure(sweep: Sweep) -> ReportFigure | None:
-    """One panel per cost that differs between runs; None where no run has ended."""
+    """One panel per cost that differs between done runs; None where no cost does."""
     runs = cost_frame(sweep)
     spread = dict(runs.group_by("cost").agg(pl.col("spent").n_unique()).iter_rows())
     shown = [cost for cost in COSTS if spread.get(cost, 0) > 1]

@@ -72,7 +72,7 @@ def read_directory(directory: Path) -> Sweep:
 
 
 def _sweep_near(directory: Path) -> str | None:
-    """A sweep one level above or below `directory`, the usual slip."""
+    """A sweep up to two levels above `directory`, or one below: the usual slips."""
     try:
         around = [*directory.absolute().parents[:2], *sorted(directory.glob("*/"))]
     except OSError:

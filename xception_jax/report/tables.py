@@ -104,7 +104,7 @@ def arm_table(summary: Summary) -> Table:
 
 
 def run_table(summary: Summary) -> Table:
-    """One row per run; columns that say nothing of any run are left out."""
+    """One row per run, the columns of reasons and packs only where a run has one."""
     main = summary.metric_name
     columns = ["arm", "seed", "status", "reason", "step", f"validation {main}", "validation loss"]
     columns += [f"test {main}", "test top-5", "steps to target", "images/s", "packed with"]
