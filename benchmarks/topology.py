@@ -30,7 +30,7 @@ from xception_jax.config import Config, load_config, resolve
 from xception_jax.ops import dispatch
 from xception_jax.planning.ahead import lower_training
 from xception_jax.planning.budget import dataset_info, equalize
-from xception_jax.planning.forecast import best_step, figures_of
+from xception_jax.planning.forecast import figures_of, with_roofline
 from xception_jax.planning.roofline import CHIPS
 from xception_jax.planning.topology import open_topology
 from xception_jax.sweep import load_experiment, plan_runs
@@ -98,7 +98,7 @@ def main(words: list[str]) -> None:
         with _without_rules(program.unruled):
             step = lower_training(program.config, dataset_info(program.config), layout)
         figures = figures_of(step, topology, cache_directory() / "topologies")
-        best = best_step(figures, topology).best
+        best = with_roofline(figures, topology).best
         described = {**program.description, **asdict(figures)}
         described["best_seconds"] = None if best is None else asdict(best)
         written["variants"].append(described)

@@ -11,15 +11,15 @@ from xception_jax.commands.forecast import faults_of
 from xception_jax.config import load_config, resolve
 from xception_jax.planning import forecast as forecasts
 from xception_jax.planning.ahead import Figures, LoweredStep
-from xception_jax.planning.forecast import Forecast, best_step, search_largest
+from xception_jax.planning.forecast import Forecast, search_largest, with_roofline
 from xception_jax.planning.topology import Topology
 from xception_jax.training.setup import require_trainable
 
 
 def test_a_step_that_does_not_fit_takes_no_time_and_is_a_fault():
     chips = Topology("v5e:4x4", (None,) * 16, 15.75 * 2**30)
-    large = best_step(Figures(17.6e9, 100.0, fits=False), chips)
-    small = best_step(Figures(1e9, 100.0, flops=197e9, hbm_bytes=8.19e9), chips)
+    large = with_roofline(Figures(17.6e9, 100.0, fits=False), chips)
+    small = with_roofline(Figures(1e9, 100.0, flops=197e9, hbm_bytes=8.19e9), chips)
     assert large.best is None
     assert small.seconds == pytest.approx(0.01)
     forecast = Forecast("none", 2048, large, small, 10, 1, None, 2048)

@@ -131,8 +131,8 @@ def forecast(
     return Forecast(
         arm=arm,
         batch_size=config.train.batch_size,
-        train=best_step(train, topology),
-        evaluation=best_step(evaluation, topology),
+        train=with_roofline(train, topology),
+        evaluation=with_roofline(evaluation, topology),
         steps=schedule.total,
         evaluation_steps=validations * batches["valid"] + batches["test"],
         largest_batch=largest,
@@ -197,7 +197,7 @@ def _full_at(known: dict[int, float], available: float) -> float:
     return size + (available - needed) / slope if slope > 0 else size
 
 
-def best_step(figures: Figures, topology: Topology) -> Step:
+def with_roofline(figures: Figures, topology: Topology) -> Step:
     """A step with its roofline on a chip of the topology."""
     if not figures.fits or figures.flops is None or figures.hbm_bytes is None:
         return Step(figures, None)

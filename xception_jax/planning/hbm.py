@@ -100,7 +100,7 @@ def _fusion_bytes(
     operands: list[Instruction], fusion: Instruction, fused: tuple[Instruction, ...]
 ) -> int:
     parameters = [instruction for instruction in fused if instruction.opcode == "parameter"]
-    parameters.sort(key=_number)
+    parameters.sort(key=_parameter_index)
     total = 0
     for operand, parameter in zip(operands, parameters, strict=True):
         if _hbm_size(operand):
@@ -113,7 +113,7 @@ def _fusion_bytes(
     return total + _hbm_size(fusion)
 
 
-def _number(parameter: Instruction) -> int:
+def _parameter_index(parameter: Instruction) -> int:
     return int(parameter.text.partition(")")[0])
 
 

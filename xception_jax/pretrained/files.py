@@ -70,8 +70,8 @@ def _recognize(path: Path) -> str:
             f"{path.suffix} files can hold a pickle, which can run any program, and are not opened"
         )
         raise InputError("weights", str(path), f"{reason}; convert it to .safetensors first")
-    if (found := kind_of("weights", path)) != FILE:
-        raise InputError("weights", str(path), "is not a file" if found else "no such file")
+    if (path_kind := kind_of("weights", path)) != FILE:
+        raise InputError("weights", str(path), "is not a file" if path_kind else "no such file")
     with readable(path):
         size = path.stat().st_size
         with open_for_reading(path) as file:

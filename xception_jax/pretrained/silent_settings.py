@@ -135,7 +135,7 @@ def _used_by(model: nnx.Module) -> defaultdict[str, set[Any]]:
         layer = getattr(module, "layer", module)
         strides, padding = getattr(layer, "strides", 1), getattr(layer, "padding", None)
         paddings = {getattr(module, "pool_padding", None), padding if strides > 1 else None}
-        used["padding"] |= {name for of, name in _STYLES.items() if of in paddings}
+        used["padding"] |= {name for pad_mode, name in _STYLES.items() if pad_mode in paddings}
     if len(used["padding"]) > 1:  # 1x1 shortcuts, to which it makes no difference, are the same
         used["padding"] = {"torch"}
     return used

@@ -81,8 +81,8 @@ def tuned_settings(facts: Facts) -> list[str]:
 
 def seeds(facts: Facts) -> list[str]:
     """The seeds of the runs."""
-    seeds = sorted({run.seed for run in facts.runs if run.seed is not None})
-    return [f"Seeds: {', '.join(map(str, seeds))}."] if seeds else []
+    numbers = sorted({run.seed for run in facts.runs if run.seed is not None})
+    return [f"Seeds: {', '.join(map(str, numbers))}."] if numbers else []
 
 
 def split_kind(facts: Facts) -> str:

@@ -146,7 +146,11 @@ def factor_notes(factorial: Factorial) -> list[str]:
 
 def _comparisons(levels: Mapping[str, tuple[str, ...]]) -> list[dict[str, tuple[str, str]]]:
     """The levels that each effect, and then each interaction, compares, by factor."""
-    single = [{name: (level, of[0])} for name, of in levels.items() for level in of[1:]]
+    single = [
+        {name: (level, level_names[0])}
+        for name, level_names in levels.items()
+        for level in level_names[1:]
+    ]
     double = [one | other for one, other in itertools.combinations(single, 2) if [*one] != [*other]]
     return [*single, *double]
 

@@ -35,11 +35,13 @@ _MOST = 1 << 32  # bytes of all logs: a file without content takes no space on a
 _NOT_FINITE = re.compile(rb":\s*(?:NaN|-?Infinity)\b")
 
 
-def read_curves(runs: Sequence[tuple[Path, str, int | None]]) -> tuple[pl.DataFrame, list[int]]:
+def read_curves(
+    runs: Sequence[tuple[Path | None, str, int | None]],
+) -> tuple[pl.DataFrame, list[int]]:
     """Reads the logs of many runs.
 
     Args:
-        runs: directory, arm and seed of each run.
+        runs: directory, arm and seed of each run; without a directory it has no log.
 
     Returns:
         All rows, `CURVE_SCHEMA`, in the order of run, split and step, null where a value is
@@ -49,7 +51,7 @@ def read_curves(runs: Sequence[tuple[Path, str, int | None]]) -> tuple[pl.DataFr
     Raises:
         InputError: the logs are too large together.
     """
-    contents = _contents([directory / METRICS_LOG for directory, _, _ in runs])
+    contents = _contents([directory and directory / METRICS_LOG for directory, _, _ in runs])
     rows, lost = _parse_together(contents) or _parse_each(contents)
     kept = arrange_rows(rows, [(arm, seed) for _, arm, seed in runs])
     before = dict(rows.group_by("run").len().iter_rows())
@@ -83,12 +85,12 @@ def arrange_rows(rows: pl.DataFrame, runs: Sequence[tuple[str, int | None]]) -> 
     return ordered.filter(~comes_again).select(list(CURVE_SCHEMA))
 
 
-def _contents(paths: Sequence[Path]) -> list[bytes]:
-    """The content of each log; empty where it cannot be read."""
+def _contents(paths: Sequence[Path | None]) -> list[bytes]:
+    """The content of each log; empty where there is none, or it cannot be read."""
     contents, left = [], _MOST
     for path in paths:
         try:
-            contents.append(read_regular(path))
+            contents.append(b"" if path is None else read_regular(path))
         except OSError:
             contents.append(b"")
         left -= len(contents[-1])

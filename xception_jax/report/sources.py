@@ -103,9 +103,8 @@ class RunDirectories:
 
     def curves(self, runs: Sequence[Run], notes: list[str]) -> pl.DataFrame:
         """See `Source`."""
-        nowhere = self._root / "no directory"
         run_dirs = [
-            nowhere if run.status == UNREADABLE else self._root / run.directory for run in runs
+            None if run.status == UNREADABLE else self._root / run.directory for run in runs
         ]
         rows, lost = read_curves(
             [(run_dir, run.arm, run.seed) for run_dir, run in zip(run_dirs, runs, strict=True)]

@@ -161,8 +161,10 @@ def seed_table(sweep: Sweep, summary: Summary) -> Table:
         known = [value for value in values if value is not None]
         if len(known) < len(values):
             return NOT_KNOWN
-        found = float(contrast.of(np.array(known)))
-        return significant(found) if contrast.scores else signed(found, "accuracy")
+        difference_of_seed = float(contrast.of(np.array(known)))
+        if contrast.scores:
+            return significant(difference_of_seed)
+        return signed(difference_of_seed, "accuracy")
 
     columns = ("seed", *sweep.arms, *(contrast.name for contrast in compared))
     rows = [
