@@ -100,3 +100,17 @@ def test_status_names_the_pack(new_sweep: NewSweep, call: Callable[..., Any]) ->
     code, out, _ = call("status", packed(new_sweep, ONE_EACH).directory)
     assert code == 0
     assert out.count("190 (pack of 4)") == 4
+
+
+def test_a_pack_with_empty_slots_is_as_large_as_its_runs(
+    new_sweep: NewSweep, call: Callable[..., Any]
+) -> None:
+    sweep = packed(new_sweep, SEVERAL)
+    for run in (sweep.directory / "runs").iterdir():
+        edit_run(run, lambda record: record["pack"] and record["pack"].update(size=4))
+    result = write_report(sweep.directory)
+    assert pl.read_parquet(result.page.parent / "results.parquet")["pack"].max() == 2
+    page = result.page.read_text()
+    assert "6 in packs of 2" in page
+    assert page.count("1 others") == 6
+    assert call("status", sweep.directory)[1].count("(pack of 2)") == 6

@@ -19,8 +19,9 @@ def status(directory: Directory) -> int:
     from rich.table import Column
 
     from xception_jax.commands.display import headline
-    from xception_jax.json_values import as_mapping, as_real, as_text, as_whole
+    from xception_jax.json_values import as_mapping, as_real, as_text
     from xception_jax.records import METRICS
+    from xception_jax.statistics.compute import packed_runs
     from xception_jax.sweep.ledger import read_base_paths
     from xception_jax.sweep.statuses import list_strangers
 
@@ -34,7 +35,7 @@ def status(directory: Directory) -> int:
     for run in runs:
         result = as_mapping(run.record.get("result"))
         speed = as_real(run.record.get("images_per_second"))
-        pack = as_whole(as_mapping(run.record.get("pack")).get("size"))
+        pack = packed_runs(run.record)
         has_metric = any(as_real(result.get(metric)) is not None for metric in METRICS)
         table.add_row(
             f"{as_text(run.arm)} seed {as_text(run.seed)}",

@@ -40,7 +40,7 @@ from xception_jax.report.sources import (
     Source,
     read_record,
 )
-from xception_jax.statistics.compute import spent_by
+from xception_jax.statistics.compute import packed_runs, spent_by
 from xception_jax.statistics.results import SHOWN_STATUSES, UNREADABLE, OtherRun, Run, Sweep
 
 # Settings that a config.json from before they existed does not have: they were as by default.
@@ -251,7 +251,7 @@ def _machine(known: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "images_per_second": as_real(known.get("images_per_second")),
         "compile_seconds": as_real(known.get("compile_seconds")),
-        "pack": as_whole(as_mapping(known.get("pack")).get("size")),
+        "pack": packed_runs(known),
         "pack_runs": tuple(map(as_text, as_list(as_mapping(known.get("pack")).get("runs")))),
         "devices": tuple(as_text(device) for device in as_list(known.get("devices"))),
         "depthwise_implementation": as_text(known.get("depthwise_implementation")) or None,

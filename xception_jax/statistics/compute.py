@@ -77,9 +77,16 @@ def _seconds_between(record: Mapping[str, Any]) -> float | None:
         seconds = (times[1] - times[0]).total_seconds()
     except (ValueError, TypeError):
         return None
+    return seconds * devices / (packed_runs(record) or 1)
+
+
+def packed_runs(record: Mapping[str, Any]) -> int | None:
+    """The number of runs that trained in one program with the run of this `run.json`, with itself.
+
+    None for a run alone. A pack can have more slots, its `size`, than runs.
+    """
     pack = as_mapping(record.get("pack"))
-    runs = len(as_list(pack.get("runs"))) or as_whole(pack.get("size")) or 1
-    return seconds * devices / runs
+    return len(as_list(pack.get("runs"))) or as_whole(pack.get("size"))
 
 
 @dataclass(frozen=True)
