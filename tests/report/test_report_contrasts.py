@@ -1,5 +1,6 @@
 """Figures of contrasts and costs, and the table of seeds: numbers known beforehand."""
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -14,10 +15,14 @@ from xception_jax.report import differences
 from xception_jax.report.canvas import NARROW, WIDE, set_count_ticks
 from xception_jax.report.costs import cost_figure
 from xception_jax.report.differences import difference_figure
+from xception_jax.report.effects import effect_figure
+from xception_jax.report.evaluation import evaluate
+from xception_jax.report.noise_tables import noise_table
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import seed_table
 from xception_jax.statistics.bands import Band, simultaneous_band
+from xception_jax.sweep import Claim, Trend
 
 NewSweep = Callable[..., SweepWriter]
 
@@ -107,6 +112,40 @@ def test_a_diverged_run_takes_its_pair_out_and_is_counted(new_sweep: NewSweep) -
     assert any(note.startswith("1 pairs with a diverged run") for note in figure.caption)
     assert "for the mean over the seeds whose runs are all done" in figure.caption[0]
     assert "not adjusted for their number, and decide nothing" in figure.caption[0]
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_slopes_over_scores_have_their_own_axis_and_digits(
+    new_sweep: NewSweep, width: float
+) -> None:
+    declared = [Trend(("a", "b", "c"), scores=(16, 256, 1024)), Claim("b", "a")]
+    claims = json.loads(json.dumps([claim.describe() for claim in declared]))
+    sweep = read_directory(planted(new_sweep, claims).directory)
+    verdicts = evaluate(sweep).verdicts
+    figure = effect_figure(sweep, verdicts)
+    assert figure is not None
+    slope = np.polyfit((16, 256, 1024), (0.0, 0.02, 0.03), 1)[0]
+    drawn = figure.draw(width)
+    labels = [axes.get_xlabel().replace("\n", " ") for axes in drawn.axes if axes.get_xlabel()]
+    assert labels == ["Slope (accuracy per unit of (16, 256, 1024))", "Difference (accuracy)"]
+    shown = " ".join(texts(drawn))
+    assert f"{slope:+.3g} not tested".replace("-", "−") in shown
+    assert "+0.0200 not tested" in shown
+    differences_shown = difference_figure(sweep)
+    assert differences_shown is not None
+    headings = texts(differences_shown.draw(width))
+    assert "b − a, 3 pairs" in headings
+    assert "→" not in "".join(headings)
+    assert any("over declared scores are not drawn" in x for x in differences_shown.caption)
+
+
+def test_small_noise_has_digits() -> None:
+    row = {"of": "a → b", "arms": ["a", "b"], "seeds": 3, "examples": 2000, "mean": -2.5e-5}
+    row |= {"variance": 4e-10, "of_examples": 0.0, "of_seeds": 4e-10}
+    row |= {"error_of_seeds": 0.5, "error_of_examples": 1e-6}
+    table = noise_table({"noise": [row]})  # type: ignore[typeddict-item]
+    assert table is not None
+    assert table.rows[0][3:] == ("−2.5e−05", "2e−05", "0.0000", "2e−05", "0.5000", "1e−06")
 
 
 def test_no_figure_of_differences_with_one_pair(new_sweep: NewSweep) -> None:

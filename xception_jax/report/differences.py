@@ -86,18 +86,26 @@ def difference_figure(sweep: Sweep) -> ReportFigure | None:
             width=width,
         )
 
-    caption = (READING, *_notes(measured, wanted, axis))
+    notes = _notes(measured, wanted, axis)
+    if any(contrast.scores for contrast in contrasts(sweep)):
+        notes.append(
+            "Trends over declared scores are not drawn: they share no axis with differences."
+        )
+    caption = (READING, *notes)
     return ReportFigure("B", "Paired difference", "paired_difference", title, caption, draw)
 
 
 def measured_contrasts(sweep: Sweep) -> tuple[list[ContrastCurves], int]:
-    """The contrasts with two pairs of finished runs or more, and the number of all contrasts."""
+    """The contrasts with two pairs of finished runs or more, and the number of all contrasts.
+
+    Slopes over declared scores are none of them: they share no axis with differences.
+    """
     curves = seed_curves(sweep, sweep.metric).filter(pl.col("status") == "done")
     runs = {
         key[0]: (rows["step"].to_numpy(), rows["value"].to_numpy())
         for key, rows in curves.partition_by("run", as_dict=True).items()
     }
-    wanted = contrasts(sweep)
+    wanted = [contrast for contrast in contrasts(sweep) if not contrast.scores]
     measured = (_curves(sweep, contrast, runs) for contrast in wanted)
     return [curves for curves in measured if curves], len(wanted)
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from xception_jax.json_values import as_real, as_text
 from xception_jax.report.arm_styles import COLORS, GROUND, INK, QUIET, arm_styles
@@ -26,6 +26,7 @@ from xception_jax.report.claim_tables import endpoint_name
 from xception_jax.statistics.contrasts import read_contrast
 from xception_jax.statistics.json_types import ClaimVerdict, EndpointVerdict, Verdicts
 from xception_jax.statistics.results import Sweep
+from xception_jax.statistics.sentences import per_unit, significant
 
 READING = (
     "One row per claim and endpoint: the paired difference, arm minus baseline, and the interval "
@@ -46,8 +47,8 @@ READING_BASES = (
     "shaded is the margin of an equivalence; dashed, the difference beyond which the interval must "
     "lie."
 )
-WORDS, NARROW_WORDS = 46, 30
-"""Characters of a line beside the plot, in the wide and in the narrow layout."""
+WORDS, NARROW_WORDS, AXIS_WORDS = 46, 30, 24
+"""Characters of a line beside the plot, in the wide and the narrow layout, and below it there."""
 _NAME_LENGTH, _ENDPOINT_LENGTH = 80, 90  # longer ones are cut in the middle
 _LINE, _GAP = 0.13, 0.08  # inches of a line, and between two rows
 # Color, marker and the marker's fill of each verdict; open marks decide nothing.
@@ -79,9 +80,10 @@ def effect_frame(verdicts: Verdicts) -> pl.DataFrame:
     """One row per claim and endpoint that has an effect, or one per base and one over all bases.
 
     Columns: panel (of the figure), name (of the contrast or base), arms (list), endpoint (and the
-    levels of factors to which the contrast belongs; of a base its pairs), unit, verdict, is_mean
-    (over bases), effect, low, high, margin (of an equivalence), edge (what another claim with a
-    margin is tested against); the last four are null where there is none.
+    levels of factors to which the contrast belongs; of a base its pairs), unit, verdict, has_scores
+    (it is a slope per unit of declared scores), is_mean (over bases), effect, low, high, margin (of
+    an equivalence), edge (what another claim with a margin is tested against); the last four are
+    null where there is none.
     """
     rows: list[dict[str, Any]] = []
     for number, claim in enumerate(verdicts["claims"], 1):
@@ -89,11 +91,12 @@ def effect_frame(verdicts: Verdicts) -> pl.DataFrame:
             if "bases" in claim:
                 rows += _of_bases(number, claim, at)
             else:
-                rows.append({**_row(claim, endpoint), "panel": endpoint["unit"]})
+                row = _row(claim, endpoint)
+                rows.append(row | {"panel": row["unit"]})
     rows = [row for row in rows if row["effect"] is not None]
     schema: dict[str, Any] = {"panel": pl.String, "name": pl.String, "arms": pl.List(pl.String)}
     schema |= dict.fromkeys(("endpoint", "unit", "verdict"), pl.String)
-    schema |= {"is_mean": pl.Boolean}
+    schema |= dict.fromkeys(("has_scores", "is_mean"), pl.Boolean)
     schema |= dict.fromkeys(("effect", "low", "high", "margin", "edge"), pl.Float64)
     return pl.DataFrame(rows, schema=schema)
 
@@ -126,8 +129,9 @@ def _row(claim: ClaimVerdict, endpoint: EndpointVerdict) -> dict[str, Any]:
         "name": as_text(claim["title"]),
         "arms": list(contrast.arms if contrast else ()),
         "endpoint": endpoint_name(endpoint["endpoint"]) + (contrast.where if contrast else ""),
-        "unit": endpoint["unit"],
+        "unit": (endpoint["unit"] + (per_unit(contrast) if contrast else "")).strip(),
         "verdict": claim["verdict"],
+        "has_scores": bool(contrast and contrast.scores),
         "is_mean": False,
         "effect": endpoint["effect"],
         "low": low,
@@ -182,11 +186,13 @@ def _draw_panel(
     axes.set_ylim(len(effects) - 0.5, -0.5)
     axes.grid(visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(6 if wide else 3))
-    axes.set_xlabel(f"Difference ({unit})" if unit else "Difference")
+    kind = "Slope" if effects["has_scores"][0] else "Difference"
+    if kind == "Slope":  # too small for Matplotlib's own ticks, which set a factor beside the label
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set_xlabel(_fill(f"{kind} ({unit})" if unit else kind, WORDS if wide else AXIS_WORDS))
     if effects["panel"][0] != unit:
         most = 2 * WORDS if wide else NARROW_WORDS
-        title = fill(effects["panel"][0], most, break_long_words=False, break_on_hyphens=False)
-        axes.set_title(title, loc="left")
+        axes.set_title(_fill(effects["panel"][0], most), loc="left")
     zero_line(axes, vertical=True)
     rows = list(effects.iter_rows(named=True))
     ids = ["-".join(styles[arm].gid for arm in row["arms"] if arm in styles) for row in rows]
@@ -228,8 +234,13 @@ def _label(effect: Mapping[str, Any], *, wide: bool) -> str:
     """What is compared and by which endpoint, and, where the plot is narrow, the numbers."""
     width = WORDS if wide else NARROW_WORDS
     texts = _unbroken(effect["name"], width), shorten(effect["endpoint"], _ENDPOINT_LENGTH)
-    lines = [fill(text, width, break_long_words=False, break_on_hyphens=False) for text in texts]
+    lines = [_fill(text, width) for text in texts]
     return "\n".join(lines if wide else [*lines, _value(effect)])
+
+
+def _fill(text: str, width: int) -> str:
+    """A text in lines of so many characters, broken between words only."""
+    return fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _unbroken(name: str, width: int) -> str:
@@ -271,10 +282,16 @@ def _draw_interval(axes: Axes, effect: Mapping[str, Any], y: float, name: str) -
 
 
 def _numbers(effect: Mapping[str, Any]) -> str:
-    """`+0.012 [+0.003, +0.021]`, all with the decimals that the largest needs."""
+    """`+0.012 [+0.003, +0.021]`, all with the decimals that the largest needs.
+
+    A slope over declared scores has the digits that its sentence gives it.
+    """
     interval = () if effect["low"] is None else (effect["low"], effect["high"])
     values = [effect["effect"], *interval]
     largest = max(abs(value) for value in values)
     decimals = 4 if largest < 1 else 2 if largest < 10 else 0
-    effect_text, *ends = [f"{value:+,.{decimals}f}".replace("-", "−") for value in values]
+    effect_text, *ends = [
+        significant(value) if effect["has_scores"] else f"{value:+,.{decimals}f}".replace("-", "−")
+        for value in values
+    ]
     return f"{effect_text} [{', '.join(ends)}]" if ends else effect_text

@@ -24,11 +24,11 @@ def noise_table(verdicts: Verdicts) -> Table | None:
             as_text(row["of"]),
             str(row["seeds"]),
             f"{row['examples']:,}",
-            f"{row['mean']:.4f}".replace("-", "−"),
-            *(f"{max(part, 0.0) ** 0.5:.4f}" for part in (row["variance"], row["of_examples"])),
-            f"{max(row['of_seeds'], 0.0) ** 0.5:.4f}" if row["of_seeds"] > 0 else "none seen",
-            f"{row['error_of_seeds']:.4f}",
-            f"{row['error_of_examples']:.4f}",
+            _number(row["mean"]),
+            *(_number(max(part, 0.0) ** 0.5) for part in (row["variance"], row["of_examples"])),
+            _number(row["of_seeds"] ** 0.5) if row["of_seeds"] > 0 else "none seen",
+            _number(row["error_of_seeds"]),
+            _number(row["error_of_examples"]),
         )
         for row in verdicts["noise"]
     ]
@@ -37,3 +37,8 @@ def noise_table(verdicts: Verdicts) -> Table | None:
         *("of it by examples", "of it by seeds", "± of mean, seeds", "± of mean, examples"),
     )
     return Table(columns, (False, *[True] * 8), tuple(rows)) if rows else None
+
+
+def _number(value: float) -> str:
+    """Four decimals, or three digits where these would be too few, as of a slope over scores."""
+    return f"{value:{'.3g' if 0 < abs(value) < 1e-3 else '.4f'}}".replace("-", "−")

@@ -122,7 +122,7 @@ def _numbers(across: ClaimOverBases, on_bases: Sequence[BaseVerdict], at: int) -
             interval = f"{confidence} {low} to {high}"
         p = "" if endpoint["p"] is None else f", p = {p_text(endpoint['p'])}"
         value = amount(endpoint["effect"], measured)
-        named = label + value + per_unit(measured) if label != last_label else value
+        named = label + value + per_unit(measured.contrast) if label != last_label else value
         texts.append(f"{named} on {on_base['base']} ({interval}{p})")
         last_label = label
     return ", ".join(texts)

@@ -7,6 +7,7 @@ from xception_jax.records import FEWEST_PAIRS
 from xception_jax.statistics import sequential
 from xception_jax.statistics.cases import Case
 from xception_jax.statistics.claims import RecordedClaim
+from xception_jax.statistics.contrasts import Contrast
 from xception_jax.statistics.declared import Plan
 from xception_jax.statistics.endpoints import Measured, Outcome
 from xception_jax.statistics.evidence import Evidence
@@ -102,7 +103,7 @@ def _numbers(measured: Measured, endpoint: EndpointVerdict) -> str:
     effect, (p, adjusted) = endpoint["effect"], _p_values(endpoint)
     assert effect is not None
     return (
-        f"{slope}{measured.label} {amount(effect, measured)}{per_unit(measured)}, "
+        f"{slope}{measured.label} {amount(effect, measured)}{per_unit(measured.contrast)}, "
         f"{_interval(measured, endpoint)}, p = {p_text(p)}, adjusted p = {p_text(adjusted)}"
     )
 
@@ -145,9 +146,9 @@ def significant(value: float) -> str:
     return f"{value:+.3g}".replace("-", "−")
 
 
-def per_unit(measured: Measured) -> str:
+def per_unit(contrast: Contrast) -> str:
     """` per unit of (16, 256, 1024)`: the scores of a trend; empty where none were declared."""
-    scores = ", ".join(f"{score:.10g}" for score in measured.contrast.scores)
+    scores = ", ".join(f"{score:.10g}" for score in contrast.scores)
     return f" per unit of ({scores})" if scores else ""
 
 
