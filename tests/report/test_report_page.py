@@ -20,7 +20,7 @@ from tests.synthetic_verdicts import CLAIM, ENDPOINT, verdicts_on
 from xception_jax.errors import InputError
 from xception_jax.report import write_report
 from xception_jax.report.canvas import NARROW, WIDE
-from xception_jax.report.effects import effect_figure
+from xception_jax.report.effects import effect_figure, effect_frame
 from xception_jax.report.figures import report_figures
 from xception_jax.report.page import MadeBy, PageFigure, render_page
 from xception_jax.report.reading import read_directory
@@ -232,6 +232,16 @@ def test_forest_has_a_row_an_effect_and_a_margin(finished_sweep: SweepWriter, wi
     assert len({(effect.get_color(), effect.get_marker()) for effect in effects.values()}) == 2
     assert sum("equivalent" in text for text in texts(drawn)) == 1
     assert effect_figure(sweep, verdicts_on(untested)) is None
+
+
+@pytest.mark.parametrize("direction", ["equivalent", "not_worse", "better"])
+def test_only_an_equivalence_over_bases_is_shaded(direction: str) -> None:
+    """Over bases no difference is tested, so that no row of the mean has an edge."""
+    declared = CLAIM["claim"] | {"direction": direction, "margin": 0.01}
+    on_base = {**CLAIM, "claim": declared, "base": "x", "arms": ["x-none", "x-relu"]}
+    over = {"claim": declared, "bases": [on_base], "at_least": 1}
+    rows = effect_frame(verdicts_on(over)).filter(pl.col("is_mean"))
+    assert rows["margin"].to_list() == [0.01 if direction == "equivalent" else None]
 
 
 @pytest.mark.usefixtures("undrawn_figures")

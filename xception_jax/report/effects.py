@@ -123,7 +123,8 @@ def _panel(number: int, row: Mapping[str, Any]) -> str:
 
 
 def _row(claim: ClaimVerdict, endpoint: EndpointVerdict) -> dict[str, Any]:
-    edge, contrast = endpoint["null"], read_contrast(claim["claim"])
+    declared, edge, contrast = claim["claim"], endpoint["null"], read_contrast(claim["claim"])
+    is_equivalence = declared.get("direction") == "equivalent"
     low, high = endpoint["interval"] or (None, None)
     row = {
         "name": as_text(claim["title"]),
@@ -136,7 +137,7 @@ def _row(claim: ClaimVerdict, endpoint: EndpointVerdict) -> dict[str, Any]:
         "effect": endpoint["effect"],
         "low": low,
         "high": high,
-        "margin": as_real(claim["claim"].get("margin")) if edge is None else None,
+        "margin": as_real(declared.get("margin")) if is_equivalence else None,
         "edge": edge or None,
     }
     return row | {"name": contrast.abbreviated(shorten, _NAME_LENGTH)} if contrast else row
