@@ -4,6 +4,7 @@ import io
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import matplotlib
@@ -27,7 +28,9 @@ from xception_jax.report.curve_drawing import CurveFrames, draw_curves
 from xception_jax.report.curves import curve_figure, curve_frames
 from xception_jax.report.export import export, export_svg, inline_svg, tooltips
 from xception_jax.report.figures import report_figures
+from xception_jax.report.panels import panels_by_level
 from xception_jax.report.reading import read_directory
+from xception_jax.statistics.results import Sweep
 
 NO_BANDS = pl.DataFrame(schema={"step": pl.Int64, "low": pl.Float64, "high": pl.Float64})
 
@@ -293,6 +296,24 @@ def test_every_figure_is_drawn_in_both_widths(finished_sweep: SweepWriter) -> No
         assert figure.draw(WIDE).get_figwidth() == WIDE
         assert figure.draw(NARROW).get_figwidth() == NARROW
         assert figure.caption
+
+
+def factorial(new_sweep: Callable[..., SweepWriter], *counts: int) -> Sweep:
+    """A sweep over factors a, b, … with so many levels, without runs."""
+    levels = {
+        name: {f"{name}{i}": {} for i in range(count)}
+        for name, count in zip("abc", counts, strict=False)
+    }
+    arms = {"-".join(names): {} for names in itertools.product(*levels.values())}
+    sweep = read_directory(new_sweep(arms=arms, seeds=(0,)).directory)
+    experiment = sweep.record["experiment"] | {"factors": levels}
+    return replace(sweep, record={**sweep.record, "experiment": experiment})
+
+
+def test_the_levels_of_a_single_factor_are_no_panels(
+    new_sweep: Callable[..., SweepWriter],
+) -> None:
+    assert panels_by_level(factorial(new_sweep, 12)) == {}
 
 
 def test_thin_lines_of_many_runs_are_one_line_with_gaps() -> None:

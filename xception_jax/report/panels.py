@@ -36,6 +36,8 @@ def panels_by_level(sweep: Sweep) -> dict[str, dict[str, str]]:
     if len(sweep.arms) <= MOST_TOGETHER or len(of_arms) < len(sweep.arms):
         return {}
     levels = factor_levels(of_arms)
+    if len(levels) < 2:  # each panel would have one line, without a name
+        return {}
     along = max(levels, key=lambda factor: len(levels[factor]))
     panels: dict[str, dict[str, str]] = {level: {} for level in levels[along]}
     for arm, at in of_arms.items():
