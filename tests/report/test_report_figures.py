@@ -316,6 +316,14 @@ def test_the_levels_of_a_single_factor_are_no_panels(
     assert panels_by_level(factorial(new_sweep, 12)) == {}
 
 
+def test_the_legend_of_panels_belongs_to_no_arm(new_sweep: Callable[..., SweepWriter]) -> None:
+    """Its entries are lines that several arms share, so that the page has none to point out."""
+    drawn = curve_figure(factorial(new_sweep, 2, 6), "top1", letter="A", heading="A").draw(WIDE)
+    assert {"a0", "a1"} <= set(texts(drawn))
+    gids = [artist.get_gid() or "" for artist in drawn.findobj()]
+    assert not [gid for gid in gids if gid.startswith(("key-", "label-"))]
+
+
 def test_thin_lines_of_many_runs_are_one_line_with_gaps() -> None:
     curves = pl.concat(
         pl.DataFrame({"arm": arm, "run": run, "step": [1, 2], "value": [run + 0.1, run + 0.2]})

@@ -158,11 +158,17 @@ def shorten(name: str, most: int) -> str:
 
 
 def label_arms(
-    figure: Figure, labels: Mapping[str, str], styles: Mapping[str, ArmStyle], *, beside: bool
+    figure: Figure,
+    labels: Mapping[str, str],
+    styles: Mapping[str, ArmStyle],
+    *,
+    beside: bool,
+    of_arms: bool = True,
 ) -> None:
     """A legend of the arms in the order given, to the right of the axes or below them.
 
-    See `legend_height` for the room that it takes.
+    See `legend_height` for the room that it takes. Without `of_arms` an entry is of lines of
+    several arms, and belongs to none.
     """
     handles = [
         Line2D(
@@ -176,6 +182,8 @@ def label_arms(
         loc="outside right upper" if beside else "outside lower left",
         ncols=1 if beside else _legend_columns(labels, figure.get_figwidth()),
     )
+    if not of_arms:
+        return
     for arm, handle, text in zip(labels, legend.legend_handles, legend.get_texts(), strict=True):
         if handle is not None:
             handle.set_gid(f"key-{styles[arm].gid}")

@@ -91,5 +91,5 @@ def draw_by_level(
     )
     for axes, panel in zip(grid, panels.values(), strict=True):
         draw(axes, {arm: replace(looks[line], index=numbers[arm]) for line, arm in panel.items()})
-    label_arms(figure, lines, looks, beside=False)
+    label_arms(figure, lines, looks, beside=False, of_arms=False)
     return figure
