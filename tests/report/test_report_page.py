@@ -26,6 +26,7 @@ from xception_jax.report.page import MadeBy, PageFigure, render_page
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.statistics.audit import audit
+from xception_jax.sweep import Claim
 
 NewSweep = Callable[..., SweepWriter]
 KINDS = ("svg", "pdf", "png")
@@ -111,6 +112,18 @@ def test_sweep_that_has_not_begun(new_sweep: NewSweep, arms) -> None:
     result = write_report(sweep.directory)
     assert "No run has been validated yet." in result.page.read_text()
     assert len(result.rows) == len(arms)
+
+
+@pytest.mark.usefixtures("undrawn_figures")
+def test_without_a_run_of_the_pilot_the_page_says_what_a_target_needs(new_sweep: NewSweep) -> None:
+    claim = json.loads(
+        json.dumps(Claim("a", "b", "better", ("steps_to_target",), pilot_seeds=2).describe())
+    )
+    sweep = new_sweep(arms={"a": {}, "b": {}}, seeds=(0, 1, 2), claims=[claim])
+    sweep.add_run("a", 2, steps=STEPS, top1=saturating(0.9), test_top1=0.8)
+    page = write_report(sweep.directory).page.read_text()
+    assert "no target yet: it comes from done runs, of the pilot seeds if there are any" in page
+    assert "Images/s is what each run measured as it trained" in page
 
 
 def test_every_text_from_a_file_is_escaped(new_sweep: NewSweep) -> None:

@@ -219,18 +219,21 @@ def _arm_notes(summary: Summary) -> list[str]:
     if len(steps) > 1:
         shown = ", ".join(f"{step:,}" for step in sorted(steps))
         notes.append(f"Runs were last evaluated at different steps ({shown}): compare with care.")
-    if not any(summary.targets.values()):
-        return [*notes, "Steps to a target need a done run: no target yet."]
-    return [
-        *notes,
-        f"Steps to {summary.target_name}: where validation {name} first reaches the target, linear "
-        "between evaluations; in brackets the done or diverged runs that reached it. The target "
-        "is one for all arms and claims (of a base): what the experiment declares, or else 95% of "
-        "the mean final value over all done runs (of the pilot seeds, if there are any), to three "
-        "digits, so that it may change while the sweep is running. ≥: some runs did not reach it "
-        "and count with their whole budget; ≤: some were there at their first evaluation.",
-        *speed_notes(summary),
-    ]
+    if any(summary.targets.values()):
+        notes.append(
+            f"Steps to {summary.target_name}: where validation {name} first reaches the target, "
+            "linear between evaluations; in brackets the done or diverged runs that reached it. "
+            "The target is one for all arms and claims (of a base): what the experiment declares, "
+            "or else 95% of the mean final value over all done runs (of the pilot seeds, if there "
+            "are any), to three digits, so that it may change while the sweep is running. ≥: some "
+            "runs did not reach it and count with their whole budget; ≤: some were there at their "
+            "first evaluation."
+        )
+    else:
+        notes.append(
+            "There is no target yet: it comes from done runs, of the pilot seeds if there are any."
+        )
+    return [*notes, *speed_notes(summary)]
 
 
 def _seed_notes(summary: Summary) -> list[str]:
