@@ -1,6 +1,7 @@
 """Numbers against SciPy and NumPy, and the rules for targets and crossings."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,7 +10,7 @@ import scipy.stats
 
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating
 from tests.synthetic_verdicts import ENDPOINT, verdicts_on
-from xception_jax.report.claim_tables import describe_improvement, verdict_table
+from xception_jax.report.claim_tables import describe_improvement, endpoint_table, verdict_table
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import arm_table
@@ -150,3 +151,22 @@ def test_draws_are_told_beside_the_improvement() -> None:
 def test_the_terminal_tells_them_as_the_page_does() -> None:
     (printed,) = verdict_table(verdicts_on({"endpoints": [IMPROVED]})["claims"]).rows
     assert printed[-1] == describe_improvement(IMPROVED)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({}, "0.003 to 0.021"),
+        ({"confidence": 0.9}, "0.003 to 0.021 (90%)"),
+        ({"interval": None}, "infinite"),
+        ({"interval": None, "interval_is_empty": True}, "empty"),
+        ({"interval": None, "effect": None}, "—"),
+    ],
+)
+def test_the_page_tells_an_interval_as_the_terminal_does(
+    fields: dict[str, Any], shown: str
+) -> None:
+    claim = verdicts_on({"endpoints": [ENDPOINT | fields]})["claims"][0]
+    table = endpoint_table(claim)
+    assert "its confidence" not in table.columns
+    assert dict(zip(table.columns, table.rows[0], strict=True))["interval"] == shown

@@ -80,8 +80,7 @@ def endpoint_table(claim: ClaimVerdict) -> Table:
     fixed = ", if fixed" * (claim["look"] is not None)
     columns: dict[str, Callable[[EndpointVerdict], object]] = {
         "difference": lambda row: row["effect"],
-        "interval": lambda row: row["interval"],
-        "its confidence": lambda row: row["confidence"],
+        "interval": lambda row: _interval(row) or None,
         "interval by": lambda row: row["method"],
         "p": lambda row: row["p"],
         "p, adjusted": lambda row: row["p_adjusted"],
@@ -126,7 +125,8 @@ def replication_table(claim: ClaimVerdict) -> Table:
     for row in claim["endpoints"]:
         name = row["endpoint"]
         before, after = first.get(name, {}), both.get(name)
-        values = [before.get("effect"), before.get("interval"), row["effect"], row["interval"]]
+        values = [before.get("effect"), before.get("interval"), row["effect"]]
+        values.append(_interval(row) or None)
         values += [None, None] if after is None else [after["effect"], after["interval"]]
         rows.append((endpoint_name(name), *map(_cell, values)))
     columns = [f"{side}{what}" for side in _SIDES for what in ("", ", interval")]
