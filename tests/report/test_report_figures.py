@@ -296,6 +296,7 @@ def test_every_figure_is_drawn_in_both_widths(finished_sweep: SweepWriter) -> No
         assert figure.draw(WIDE).get_figwidth() == WIDE
         assert figure.draw(NARROW).get_figwidth() == NARROW
         assert figure.caption
+        assert "figure A" not in " ".join(figure.caption)  # over several bases it is A1, A2, …
 
 
 def factorial(new_sweep: Callable[..., SweepWriter], *counts: int) -> Sweep:
