@@ -1,5 +1,7 @@
 """Sensitivity curves: what is drawn is what was tried."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.lines import Line2D
@@ -93,5 +95,19 @@ def test_the_data_file_has_every_run(new_sweep):
     assert frame is not None
     assert len(frame) == 20
     diverged = frame.filter(frame["status"] == "diverged")
-    assert diverged.select("arm", RATE, "top1").rows() == [("none", 0.4, None)]
+    assert diverged.select("arm", RATE, "final_metric").rows() == [("none", 0.4, None)]
     assert set(frame["split"].drop_nulls()) == {"valid"}
+
+
+def test_each_tuning_run_names_its_metric(new_sweep):
+    """Of several bases a few runs can have another than most."""
+    sweep = two_arms(new_sweep)
+    add_tuning(sweep, {"none": hill(0.1), "relu": hill(0.2)})
+    found = read_directory(sweep.directory)
+    first, *others = found.tuning_runs
+    first = replace(first, metric="map100", test_map100=0.625)
+    frame = tuning_runs_frame(replace(found, tuning_runs=(first, *others)))
+    assert frame is not None
+    assert frame.select("metric", "final_metric").row(0) == ("map100", 0.625)
+    assert frame["metric"].to_list()[1:] == ["top1"] * len(others)
+    assert "top1" not in frame.columns

@@ -45,7 +45,9 @@ def curve_figure(sweep: Sweep, column: str, *, letter: str, heading: str) -> Rep
         arms = list(sweep.drawn_arms)
         return draw_curves(frames, arms=arms, panels=panels, x_label=x_label, width=width)
 
-    reading = READING if column == sweep.metric else "Drawn as the figure of validation over training."
+    reading = (
+        READING if column == sweep.metric else "Drawn as the figure of validation over training."
+    )
     title = QUANTITIES[column].title
     of_panels = (PANELS_READING,) if panels else ()
     caption = (reading, *of_panels, *frames.notes)

@@ -138,7 +138,8 @@ def tuning_runs_frame(sweep: Sweep) -> pl.DataFrame | None:
             **{name: _number(run.settings.get(name)) for name in tuning.settings},
             "status": run.status,
             "split": run.result_split,
-            tuning.metric: run.final_metric,
+            "metric": run.metric,
+            "final_metric": run.final_metric,
             "steps": run.steps,
             "epochs": run.epochs,
             "started": run.started,
@@ -147,7 +148,7 @@ def tuning_runs_frame(sweep: Sweep) -> pl.DataFrame | None:
         }
         for run in sweep.tuning_runs
     ]
-    numbers = dict.fromkeys((*tuning.settings, tuning.metric, "epochs"), pl.Float64)
+    numbers = dict.fromkeys((*tuning.settings, "final_metric", "epochs"), pl.Float64)
     schema = {name: numbers.get(name, pl.String) for name in rows[0]}
     return pl.DataFrame(rows, schema=schema | {"seed": pl.Int64, "steps": pl.Int64})
 
