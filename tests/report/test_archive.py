@@ -102,6 +102,20 @@ def test_a_sweep_with_tuning(new_sweep: NewSweep, tmp_path: Path) -> None:
     assert frames[0].equals(frames[1])
 
 
+def test_a_tuning_of_before_is_not_taken_for_one_of_now(
+    judged: SweepWriter, tmp_path: Path
+) -> None:
+    tuned = SweepWriter(tmp_path / "tuned", arms={"none": {}, "relu": {}}, seeds=range(4))
+    add_tuning(tuned, {"none": hill(0.1), "relu": hill(0.4)})
+    write_archive(tuned.directory, tmp_path / "archive")
+    tuning = (tmp_path / "archive" / "tuning.json").read_bytes()
+    write_archive(judged.directory, tmp_path / "archive")
+    require_same(judged.directory, tmp_path / "archive")
+    (tmp_path / "archive" / "tuning.json").write_bytes(tuning)
+    with pytest.raises(InputError, match="is not one that the"):
+        read_directory(tmp_path / "archive")
+
+
 def test_a_sweep_with_looks(new_sweep: NewSweep, rng: np.random.Generator, tmp_path: Path) -> None:
     claims, skip = [Claim("a", "b"), Claim("c", "b")], tuple(("c", s) for s in range(9, 12))
     fields: dict[str, Any] = {"seeds": 12, "skip": skip, "looks": (8, 12), "spending": "pocock"}

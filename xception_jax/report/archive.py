@@ -78,6 +78,9 @@ class Archive:
         files = as_mapping(archived.get("files"))
         if TUNING in files:
             _read(root / TUNING, files[TUNING])
+        elif (root / TUNING).exists():
+            reason = "is not one that the sweep.json of the archive lists; delete it"
+            raise InputError(TUNING, str(root / TUNING), reason)
         records = _read_table(root / RECORDS, files.get(RECORDS), RECORD_SCHEMA, _MOST_RUNS)
         self._rows = {as_text(row["directory"]): row for row in records.iter_rows(named=True)}
         self._curves = _read_table(root / CURVES, files.get(CURVES), CURVE_SCHEMA, _MOST_ROWS)

@@ -91,6 +91,8 @@ def write_archive(directory: Path, target: Path) -> tuple[Path, ...]:
             _require_same(evaluate(sweep), archived, target)
             results = _results(archived)
             if target.exists():
+                if TUNING not in contents:  # one of before would be read as of this sweep
+                    (target / TUNING).unlink(missing_ok=True)
                 return place_files(target, results | contents, field=FIELD)
             place_files(draft, results, field=FIELD)
             draft.rename(target)
