@@ -38,6 +38,22 @@ def test_follows_a_sweep_to_its_end(new_sweep: Callable[..., SweepWriter]) -> No
     assert looks == [5, 5, 5]
 
 
+def test_a_tuning_run_is_something_new(new_sweep: Callable[..., SweepWriter]) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0,))
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        assert not looks, "the change was not seen"
+        looks.append(seconds)
+        tuning_run = sweep.directory / "tuning" / "none-s9"
+        tuning_run.mkdir(parents=True)
+        (tuning_run / "run.json").write_text("{}")
+
+    watching = watch_report(sweep.directory, sleep=sleep)
+    next(watching)
+    next(watching)
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), 1e9])
 def test_seconds_that_are_none(finished_sweep: SweepWriter, seconds: float) -> None:
     with pytest.raises(InputError, match="SECONDS"):

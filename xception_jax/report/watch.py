@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from xception_jax.errors import InputError
-from xception_jax.records import METRICS_LOG, RUNS
+from xception_jax.records import METRICS_LOG, RUNS, TUNING_RUNS
 from xception_jax.report.writing import ReportResult, write_report
 
 SECONDS = 10.0
-_PATTERNS = ("*.json", METRICS_LOG, f"{RUNS}/*/*.json", f"{RUNS}/*/{METRICS_LOG}")
+_PATTERNS = (
+    *("*.json", METRICS_LOG, f"{RUNS}/*/*.json", f"{RUNS}/*/{METRICS_LOG}"),
+    f"{TUNING_RUNS}/*/*.json",
+)
 
 
 def watch_report(
