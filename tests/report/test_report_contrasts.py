@@ -109,7 +109,7 @@ def test_a_diverged_run_takes_its_pair_out_and_is_counted(new_sweep: NewSweep) -
     shown = texts(figure.draw(WIDE))
     assert "b − a, 2 pairs" in shown
     assert "c − a, 3 pairs" in shown
-    assert any(note.startswith("1 pairs with a diverged run") for note in figure.caption)
+    assert any(note.startswith("1 pair with a diverged run has no") for note in figure.caption)
     assert "for the mean over the seeds whose runs are all done" in figure.caption[0]
     assert "not adjusted for their number, and decide nothing" in figure.caption[0]
 

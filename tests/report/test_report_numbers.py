@@ -13,7 +13,7 @@ from tests.synthetic_verdicts import ENDPOINT, verdicts_on
 from xception_jax.report.claim_tables import describe_improvement, endpoint_table, verdict_table
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
-from xception_jax.report.tables import arm_table
+from xception_jax.report.tables import arm_table, describe_scope, describe_spread
 from xception_jax.statistics.descriptive import Mean, first_crossing, mean_band
 
 
@@ -170,3 +170,13 @@ def test_the_page_tells_an_interval_as_the_terminal_does(
     table = endpoint_table(claim)
     assert "its confidence" not in table.columns
     assert dict(zip(table.columns, table.rows[0], strict=True))["interval"] == shown
+
+
+def test_one_is_not_many(new_sweep: Callable[..., SweepWriter]) -> None:
+    assert describe_spread(["a", "a", "b"]) == "a (2 runs), b (1 run)"
+    sweep = new_sweep(arms={"none": {}, "relu": {}}, seeds=(7,))
+    for arm in sweep.arms:
+        sweep.add_run(arm, 7, steps=STEPS, top1=saturating(0.9), test_top1=0.8)
+    found = read_directory(sweep.directory)
+    scope = describe_scope(found.runs, summarize(found).statuses)
+    assert scope.startswith("2 finished runs with 1 seed, on")

@@ -300,4 +300,4 @@ def test_packed_runs_are_named(new_sweep: NewSweep) -> None:
         sweep.add_run("none", seed, steps=STEPS, top1=saturating(0.9), test_top1=0.8, **pack)
     text = write_report(sweep.directory).page.read_text()
     assert "Packed runs, trained together in one program: 1 in packs of 2." in text
-    assert text.count("1 others") == 1
+    assert text.count("1 other<") == 1

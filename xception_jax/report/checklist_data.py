@@ -73,7 +73,8 @@ def compute(facts: Facts) -> list[str]:
     sentences = [f"All runs in the directory: {described}."]
     if seconds:
         mean = sum(seconds) / len(seconds)
-        sentences.append(f"A run took {mean:,.1f} device-seconds on average ({len(seconds)} runs).")
+        count = f"{len(seconds)} run{'s' * (len(seconds) != 1)}"
+        sentences.append(f"A run took {mean:,.1f} device-seconds on average ({count}).")
     return sentences + compute_notes(spent)
 
 

@@ -68,8 +68,9 @@ def tuned_settings(facts: Facts) -> list[str]:
     runs = sum(len(scores) for of_arm in tuned.scores.values() for scores in of_arm.values())
     length = f" of {tuned.epochs:g} epochs" if tuned.epochs else ""
     sentences = [
-        f"Tuned for each arm: {tried}; {tuned.seeds} seeds of each, which no verdict uses, "
-        f"{runs} runs{length} in all; judged by validation."
+        f"Tuned for each arm: {tried}; {tuned.seeds} seed{'s' * (tuned.seeds != 1)} of each, "
+        f"which no verdict uses, {runs} run{'s' * (runs != 1)}{length} in all; "
+        "judged by validation."
     ]
     for arm, point in tuned.chosen.items():
         pairs = zip(tuned.settings, point, strict=True)

@@ -175,11 +175,12 @@ def _notes(measured: list[ContrastCurves], contrasts: int, axis: ValueAxis) -> l
             f"The axis runs from {axis.low:g} to {axis.high:g}; {axis.hidden:,} means lie outside."
         )
     if diverged := sum(curves.diverged for curves in measured):
-        notes.append(f"{diverged} pairs with a diverged run have no difference to draw.")
-    if len(measured) < contrasts:
-        notes.append(
-            f"{contrasts - len(measured)} contrasts have fewer than two pairs of finished runs."
-        )
+        pairs = "1 pair" if diverged == 1 else f"{diverged} pairs"
+        verb = "has" if diverged == 1 else "have"
+        notes.append(f"{pairs} with a diverged run {verb} no difference to draw.")
+    if missing := contrasts - len(measured):
+        names = "1 contrast has" if missing == 1 else f"{missing} contrasts have"
+        notes.append(f"{names} fewer than two pairs of finished runs, or no step in common.")
     if min(len(curves.seeds) for curves in measured) < 5:
         notes.append(
             "With fewer than 5 pairs a band covers less than it says: 88% with 3, where simulated."

@@ -136,7 +136,7 @@ def _run_row(outcome: RunSummary) -> tuple[str, ...]:
         _number(run.test_top5, 4),
         _crossing(outcome.crossing),
         _number(run.images_per_second, 0),
-        f"{run.pack - 1} others" if run.pack and run.pack > 1 else "",
+        f"{run.pack - 1} other{'s' * (run.pack > 2)}" if run.pack and run.pack > 1 else "",
     )
 
 
@@ -198,7 +198,9 @@ def describe_spread(values: list[str]) -> str:
     counts = Counter(values)
     if len(counts) <= 1:
         return next(iter(counts), NOT_KNOWN)
-    return ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
+    return ", ".join(
+        f"{value} ({count} run{'s' * (count != 1)})" for value, count in counts.most_common()
+    )
 
 
 def describe_devices(run: Run) -> str:
@@ -221,7 +223,7 @@ def describe_scope(runs: tuple[Run, ...], statuses: Counter[str]) -> str:
     """What the numbers are of: seeds, data set, model, budget. It claims nothing beyond them."""
     seeds = len({run.seed for run in runs if run.status == "done"})
     started = [run for run in runs if run.status != "planned"]
-    parts = [f"{statuses['done']} finished runs with {seeds} seeds"]
+    parts = [f"{statuses['done']} finished runs with {seeds} seed{'s' * (seeds != 1)}"]
     if statuses["done"] == 1:
         parts = ["one finished run"]
     datasets = [f"{run.dataset}{_train_size(run)}" for run in started if run.dataset]
