@@ -23,6 +23,7 @@ from xception_jax.report.summary import summarize
 from xception_jax.report.tables import seed_table
 from xception_jax.statistics.bands import Band, simultaneous_band
 from xception_jax.sweep import Claim, Trend
+from xception_jax.sweep.contrast_claims import AnyClaim
 
 NewSweep = Callable[..., SweepWriter]
 
@@ -118,7 +119,7 @@ def test_a_diverged_run_takes_its_pair_out_and_is_counted(new_sweep: NewSweep) -
 def test_slopes_over_scores_have_their_own_axis_and_digits(
     new_sweep: NewSweep, width: float
 ) -> None:
-    declared = [Trend(("a", "b", "c"), scores=(16, 256, 1024)), Claim("b", "a")]
+    declared: list[AnyClaim] = [Trend(("a", "b", "c"), scores=(16, 256, 1024)), Claim("b", "a")]
     claims = json.loads(json.dumps([claim.describe() for claim in declared]))
     sweep = read_directory(planted(new_sweep, claims).directory)
     verdicts = evaluate(sweep).verdicts

@@ -5,6 +5,7 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -301,11 +302,11 @@ def test_every_figure_is_drawn_in_both_widths(finished_sweep: SweepWriter) -> No
 
 def factorial(new_sweep: Callable[..., SweepWriter], *counts: int) -> Sweep:
     """A sweep over factors a, b, … with so many levels, without runs."""
-    levels = {
+    levels: dict[str, dict[str, Any]] = {
         name: {f"{name}{i}": {} for i in range(count)}
         for name, count in zip("abc", counts, strict=False)
     }
-    arms = {"-".join(names): {} for names in itertools.product(*levels.values())}
+    arms: dict[str, Any] = {"-".join(names): {} for names in itertools.product(*levels.values())}
     sweep = read_directory(new_sweep(arms=arms, seeds=(0,)).directory)
     experiment = sweep.record["experiment"] | {"factors": levels}
     return replace(sweep, record={**sweep.record, "experiment": experiment})
