@@ -107,6 +107,49 @@ def test_a_file_that_others_can_write_to_is_not_trusted(home, caplog):
     assert cache_directory() == home / "xception_jax"
 
 
+@pytest.mark.parametrize("gone", ["kernels", "kernels/.digests.json.7.partial"])
+def test_what_another_process_removes_meanwhile_does_not_matter(home, gone, monkeypatch, caplog):
+    (home / "xception_jax" / "kernels").mkdir(parents=True)
+    (home / "xception_jax" / "kernels" / ".digests.json.7.partial").touch()
+    scan, status = os.scandir, os.lstat
+
+    def scan_without(path):
+        if str(path).endswith(gone):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return scan(path)
+
+    def status_without(path):
+        if str(path).endswith(gone):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return status(path)
+
+    monkeypatch.setattr(os, "scandir", scan_without)
+    monkeypatch.setattr(os, "lstat", status_without)
+    assert cache_directory() == home / "xception_jax"
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("folder", ["fetched", "remote"])
+def test_of_data_only_the_folder_itself_is_checked(folder, home, monkeypatch, caplog):
+    """They may be the millions of images of a data set."""
+    (home / "xception_jax" / folder / "train").mkdir(parents=True)
+    (home / "xception_jax" / folder / "train" / "0.png").touch()
+    status = os.lstat
+    asked: list[str] = []
+
+    def recorded(path):
+        asked.append(str(path))
+        return status(path)
+
+    monkeypatch.setattr(os, "lstat", recorded)
+    assert cache_directory() == home / "xception_jax"
+    assert asked == [str(home / "xception_jax" / folder)]
+    _usable.cache_clear()
+    give_away(home / "xception_jax" / folder, monkeypatch)
+    assert home not in cache_directory().parents
+    assert "belongs to another user" in caplog.text
+
+
 @pytest.fixture
 def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory that JAX_COMPILATION_CACHE_DIR names, with a program; JAX is set back after."""

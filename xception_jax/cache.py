@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from xception_jax.errors import InputError, printable
 
 _NAME = "xception_jax"
 _VARIABLE = "XDG_CACHE_HOME"
+FETCHED, REMOTE = "fetched", "remote"
+"""Folders of the cache that hold no programs: data sets, and working copies of runs."""
+
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
@@ -55,7 +59,7 @@ def _usable(parent: str) -> tuple[Path, str]:
         directory = Path(parent or Path.home() / ".cache") / _NAME
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _close(directory)
-        reason = distrust(directory)
+        reason = distrust(directory, (FETCHED, REMOTE))
     except (OSError, RuntimeError) as error:  # there is no home, or it cannot be read
         reason = f"{' '.join(str(error).split())}"
     if not reason:
@@ -75,10 +79,16 @@ def _close(directory: Path) -> None:
         directory.chmod(stat.S_IRWXU)
 
 
-def distrust(directory: Path) -> str:
+def distrust(directory: Path, data: Collection[str] = ()) -> str:
     """The reason why the programs in a directory cannot be trusted; empty if they can.
 
     The directory and all in it must belong to this user or root, and nobody else may write there.
+    What other processes remove meanwhile does not matter.
+
+    Args:
+        directory: the directory.
+        data: names of folders in it that hold no programs. There may be millions of files in them:
+            only the folders themselves are checked.
 
     Raises:
         OSError: the directory, or one in it, cannot be read.
@@ -88,11 +98,21 @@ def distrust(directory: Path) -> str:
     is_open = bool(directory.stat().st_mode & _OTHERS_ENTER)
 
     def stop(error: OSError) -> None:  # by itself, `walk` passes over what it may not read
-        raise error
+        if not isinstance(error, FileNotFoundError) or error.filename == str(directory):
+            raise error
 
-    for folder, _, names in os.walk(directory, onerror=stop):
-        for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - fast
-            status = os.stat(path) if path == str(directory) else os.lstat(path)  # noqa: PTH116
+    for folder, folders, names in os.walk(directory, onerror=stop):
+        is_top = folder == str(directory)
+        unopened = [name for name in folders if is_top and name in data]
+        folders[:] = [name for name in folders if name not in unopened]
+        below = (os.path.join(folder, name) for name in (*unopened, *names))  # noqa: PTH118 - fast
+        for path in (folder, *below):
+            try:
+                status = os.stat(path) if path == str(directory) else os.lstat(path)  # noqa: PTH116
+            except FileNotFoundError:  # another process has just removed or renamed it
+                if path == str(directory):
+                    raise
+                continue
             if status.st_uid not in trusted:
                 return f"{printable(str(path))} belongs to another user"
             if is_open and status.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(status.st_mode):

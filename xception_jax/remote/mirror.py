@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from xception_jax.cache import lasting_cache_directory
+from xception_jax.cache import REMOTE, lasting_cache_directory
 from xception_jax.errors import InputError, one_line, refused
 from xception_jax.records import RUN
 from xception_jax.remote.lease import NAME as LEASE
@@ -42,7 +42,7 @@ def mirrored(location: Path, warn: Callable[[str], None]) -> Iterator[Path]:
         return
     seconds = _upload_interval()
     cache = lasting_cache_directory(f"the working copy of {url}")
-    local = kept_for(url, cache / "remote")
+    local = kept_for(url, cache / REMOTE)
     with refused("--workdir", url, "cannot be used"):
         store = Store(url)
         lease = Lease(store, local.parent / "session", seconds)

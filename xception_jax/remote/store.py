@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from xception_jax.cache import cache_directory
+from xception_jax.cache import FETCHED, cache_directory
 from xception_jax.errors import InputError, nearest_name, refused, require_no_password
 from xception_jax.lock import locked
 
@@ -202,7 +202,7 @@ def fetched(field: str, url: str) -> Path:
         InputError: the store cannot be read, or has nothing at the URL.
     """
     url = str(url_of(url))
-    directory = kept_for(url, cache_directory() / "fetched")
+    directory = kept_for(url, cache_directory() / FETCHED)
     with refused(field, url, "cannot be read"):
         store = Store(url)
         sizes = store.sizes()
