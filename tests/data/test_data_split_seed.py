@@ -99,16 +99,20 @@ def test_a_seed_without_effect_is_refused() -> None:
     assert drawn[0].drawn == ("train",)
 
 
+@pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
 def test_the_pool_is_the_same_for_every_seed_and_shows_a_change(
-    tmp_path: Path, rng: np.random.Generator, pipeline: str
+    tmp_path: Path, rng: np.random.Generator, pipeline: str, damaged: bool
 ) -> None:
+    """Damaged images too: what stands in for one in training is another one for every seed."""
     write_folder(tmp_path, rng, {"train": 12}, (16, 16))
+    if damaged:
+        (tmp_path / "train" / "ant" / "001.png").write_bytes(b"no image")
 
     def opened(seed: int | None) -> dict:
         found = open_pipeline(
             name="folder", directory=str(tmp_path), image_size=16, batch_size=4, seed=seed or 0,
-            split_seed=seed, pipeline=pipeline, threads=1,
+            split_seed=seed, pipeline=pipeline, threads=1, corrupt_images="skip",
         )  # fmt: skip
         return found.fingerprint().describe()
 

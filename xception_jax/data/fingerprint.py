@@ -118,11 +118,13 @@ def fingerprint_pixels(
     repeats = map(_repeated_note, repeated)
     notes = (*source.notes, *repeats, *_missing_notes(source.class_names, labels))
     names, drawn, train = source.class_names, source.drawn, source.splits["train"].records
-    pool = sorted(
-        digest + label.tobytes()
+    pool = sorted(  # what stands in for an unreadable image depends on the split that it fell into
+        digest + label.tobytes() if is_readable else b"unreadable"
         for split in _SPLITS
         if source.splits[split].records is train
-        for digest, label in zip(of_images[split], arrays[split]["label"], strict=True)
+        for digest, label, is_readable in zip(
+            of_images[split], arrays[split]["label"], readable[split], strict=True
+        )
     )
     is_whole = drawn and len(pool) == len(train)
     return DataFingerprint(
