@@ -150,7 +150,9 @@ def test_trees_of_images(name, packed, rng, tmp_path):
     assert pairs(source, "test") == decoded(files, "val", labels)
 
 
-@pytest.mark.parametrize("packed", ["tars", "inner tars", "folder", "kaggle"])
+@pytest.mark.parametrize(
+    "packed", ["tars", "inner tars", "folder", "kaggle", "tar and folder", "folders and a tar"]
+)
 def test_imagenet(packed, rng, tmp_path):
     """The list of the validation images' classes is that of TFDS: the first is a n01751748."""
     wnids = ("n01751748", "n09193705")
@@ -166,7 +168,12 @@ def test_imagenet(packed, rng, tmp_path):
     elif packed == "tars":
         outer = {"ILSVRC2012_img_train.tar": tar(inner), "ILSVRC2012_img_val.tar": tar(val)}
         write(tmp_path / "in", outer)
+    elif packed == "tar and folder":
+        write(tmp_path / "in", {"ILSVRC2012_img_train.tar": tar(inner)})
+        write(tmp_path / "in/val", val)
     else:
+        if packed == "folders and a tar":
+            write(tmp_path / "in", {"ILSVRC2012_img_val.tar": tar(val)})
         root = "ILSVRC/Data/CLS-LOC/" if packed == "kaggle" else ""
         for wnid, files in train.items():
             write(tmp_path / "in" / f"{root}train/{wnid}", files)

@@ -118,16 +118,24 @@ def _roots(name: str, path: Path) -> dict[Path, str]:
         return {path: _IMAGENET_TARS.get(path.name, "")}
     archives = [path / file for file in PUBLISHED[name] if (path / file).is_file()]
     if name == "imagenet2012" and archives:
-        for file in _IMAGENET_TARS:
-            if path / file not in archives and not (path / file.split("_")[-1][:-4]).is_dir():
-                raise InputError(FIELD, str(path), f"holds no {file}")
-        if len(archives) == len(_IMAGENET_TARS):
-            return {path / file: prefix for file, prefix in _IMAGENET_TARS.items()}
-    if len(archives) > 1 and name != "imagenet2012":
+        return _imagenet_roots(path)
+    if len(archives) > 1:
         files = ", ".join(archive.name for archive in archives)
         reason = f"holds several versions ({files}); name the file to import"
         raise InputError(FIELD, str(path), reason, str(archives[-1]))
     return {archive: "" for archive in archives} or {path: ""}
+
+
+def _imagenet_roots(path: Path) -> dict[Path, str]:
+    """As `_roots`, of a folder with at least one of ImageNet's archives: each, or what it holds."""
+    roots = {}
+    for file, prefix in _IMAGENET_TARS.items():
+        # A folder is what somebody has unpacked, perhaps in part: the archive comes first.
+        root = path / file if (path / file).is_file() else path / prefix
+        if not root.exists():
+            raise InputError(FIELD, str(path), f"holds no {file}")
+        roots[root] = prefix
+    return roots
 
 
 def _walk(root: Path, prefix: str, *, opened: bool) -> Iterator[Member]:
