@@ -13,6 +13,7 @@ from tests.data.contents import contents
 from tests.data.fabricate_archives import write_idx
 from tests.programs import program
 from xception_jax.data import load, prepare
+from xception_jax.data.storing import ArraySet, Description, store
 from xception_jax.errors import InputError
 
 
@@ -52,3 +53,18 @@ def test_unwritable_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"data\.directory=.*cannot be written"):
         load("fashion_mnist_mini", directory=str(tmp_path / "file"))
+
+
+def test_the_progress_is_seen_while_a_set_is_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the standard output of that moment, as of Rich, and nothing else is printed."""
+    images = np.zeros((2, 4, 4, 1), np.uint8)
+    description = Description("x", "1.0.0", "", "", ("a", "b"))
+    content = ArraySet(description, {"train": (images, np.arange(2))})
+    store(content, str(tmp_path), report=print)
+    assert capsys.readouterr().out.splitlines() == [
+        "train: 1 of 2 images read",
+        "train: 2 of 2 images read",
+        "train: 2 images are put in order",
+    ]

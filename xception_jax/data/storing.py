@@ -1,6 +1,5 @@
 """Storing a data set as TFDS does, in array_record files, without TensorFlow."""
 
-import contextlib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -113,8 +112,7 @@ def store(
         # It often runs in the middle of another progress display.
         tfds.disable_progress_bar()
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                builder.download_and_prepare()
+            builder.download_and_prepare()
         finally:
             tfds.enable_progress_bar()
         return Path(builder.data_path)
@@ -130,6 +128,12 @@ def _builder_class(content: ArraySet | EncodedSet, report: Callable[[str], None]
 
             name = described.name
             VERSION = tfds.core.Version(described.version)
+
+            def _log_download_bytes(self) -> None:
+                """Prints nothing: nothing is downloaded, and the caller reports the progress."""
+
+            def _log_download_done(self) -> None:
+                """Prints nothing: the caller says where the data set is."""
 
             def _info(self) -> Any:
                 image = tfds.features.Image(
