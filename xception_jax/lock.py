@@ -169,11 +169,18 @@ class _Lock:
             aside.rename(self._path)
 
     def _watch(self, file: int) -> None:
-        """Returns once the entry in a file was not renewed for long; refuses if it is."""
+        """Returns once a file's holder is gone; refuses if it, or another, renews the entry.
+
+        It is gone if it has emptied the file, as whoever ends well does, or has renewed nothing for
+        long.
+        """
         entry = _content(file)
         for _ in range(MISSED):
             time.sleep(RENEWED)
-            if _content(file) != entry:
+            current = _content(file)
+            if entry and not current:
+                return
+            if current != entry:
                 self._refuse(file)
 
     def _refuse(self, file: int) -> None:

@@ -137,6 +137,29 @@ def test_of_two_that_start_at_the_same_moment_one_gives_way(tmp_path, monkeypatc
         Lease(store, tmp_path / "session", 5.0)
 
 
+@pytest.mark.parametrize("rival", [False, True])
+def test_a_process_that_ends_while_it_is_watched_hands_its_lease_over(tmp_path, monkeypatch, rival):
+    """Unless a third one takes it at the same moment."""
+    store = Store(f"memory://{tmp_path.name}/hand-over-{rival}")
+    record = {"session": "first", "held": True, "every": 5, "renewed": 3, "pid": 7, "host": "b"}
+    store.write(NAME, json.dumps(record).encode())
+
+    def end(seconds: float) -> None:
+        if seconds == 5:
+            after = {"session": "third"} if rival else {"held": False}
+            store.write(NAME, json.dumps(record | {"at": 1.5} | after).encode())
+
+    monkeypatch.setattr("xception_jax.remote.lease.time.sleep", end)
+    if rival:
+        with pytest.raises(InputError, match="is in use by process 7 on b"):
+            Lease(store, tmp_path / "session", 5.0)
+        return
+    ours = Lease(store, tmp_path / "session", 5.0)
+    assert not ours.continues
+    assert json.loads(store.read(NAME))["pid"] == os.getpid()
+    ours.release()
+
+
 def test_a_lease_is_renewed_although_the_store_is_away_for_a_while(tmp_path, monkeypatch):
     store = Store(f"memory://{tmp_path.name}/away")
     ours, write, failures = Lease(store, tmp_path / "session", 0.05), Store.write, 3

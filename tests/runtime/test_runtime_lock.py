@@ -65,6 +65,24 @@ def test_a_living_process_of_another_host_is_left_alone(tmp_path, monkeypatch):
     assert (tmp_path / ".lock").read_text() == ELSEWHERE.format(3)
 
 
+@pytest.mark.parametrize("rival", [False, True])
+def test_one_that_ends_well_while_it_is_watched_hands_over(tmp_path, monkeypatch, rival):
+    """Unless a third one takes the lock at the same moment."""
+    write_elsewhere(tmp_path, 0)
+
+    def end(_: float) -> None:
+        taken = ELSEWHERE.format(0).replace("another-host", "third") if rival else ""
+        (tmp_path / ".lock").write_text(taken)
+
+    monkeypatch.setattr("time.sleep", end)
+    if rival:
+        with pytest.raises(InputError, match="in use by process 7 on third since 2026-01-01"):
+            locked(tmp_path).__enter__()
+        return
+    with locked(tmp_path):
+        assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
+
+
 def test_a_dead_one_is_taken_over_after_six_missed_renewals(tmp_path, monkeypatch):
     write_elsewhere(tmp_path, 5)
     slept: list[float] = []

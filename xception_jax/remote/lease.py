@@ -108,10 +108,17 @@ class Lease:
                 self.renew()
 
     def _refuse_if_renewed(self, previous: dict[str, Any]) -> None:
-        """Raises `InputError` if the lease changes while `MISSED` renewals are due."""
+        """Raises `InputError` if the lease changes while `MISSED` renewals are due.
+
+        Returns early if its holder has ended it.
+        """
         for _ in range(MISSED):
             time.sleep(_interval(previous))
-            if _read(self._store) != previous:
+            current = _read(self._store) or {}
+            is_same = current.get("session") == previous.get("session") is not None
+            if is_same and current.get("held") is False:
+                return
+            if current != previous:
                 self._refuse(previous)
 
     def _refuse(self, other: dict[str, Any]) -> None:
