@@ -104,7 +104,13 @@ class _Lock:
         self._released = threading.Event()
         self._renewals = 0
         self._file = self._acquire()
-        self._write()
+        try:
+            self._write()
+        except OSError:  # the disk is full
+            if self._path.name == EXCLUSIVE:
+                self._path.unlink(missing_ok=True)
+            os.close(self._file)
+            raise
         self._renewing = threading.Thread(target=self._renew, name="lock", daemon=True)
         self._renewing.start()
 
@@ -131,9 +137,9 @@ class _Lock:
             else:
                 self._refuse(file)
         except OSError as error:
+            os.close(file)
             if error.errno not in _NO_LOCKS:
                 raise
-            os.close(file)
             return self._create()
         if _names_another_host(_content(file)):
             self._watch(file)
@@ -225,8 +231,13 @@ class _Lock:
             return False
         except OSError:  # the file system is unreachable: nobody can have taken over
             return True
-        same_file = os.path.samestat(current, os.fstat(self._file))
-        return same_file and _content(self._file).startswith(self._name)
+        try:
+            same_file = os.path.samestat(current, os.fstat(self._file))
+            return same_file and _content(self._file).startswith(self._name)
+        except OSError as error:
+            # It has become unreachable since. But where the path can be reached and the open file
+            # is stale, as NFS says of one that was deleted, somebody else's is in its place.
+            return error.errno != errno.ESTALE
 
 
 def _open(path: Path, flags: int = 0, *, create: bool = True) -> int:

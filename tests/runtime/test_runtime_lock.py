@@ -110,6 +110,38 @@ def test_whoever_was_taken_over_ends(holder, tmp_path):
     assert err == f"{tmp_path}/.lock is no longer this process's: it ends\n"
 
 
+@pytest.mark.parametrize("call", ["fstat", "pread"])
+@pytest.mark.parametrize(("error", "held"), [(errno.EIO, True), (errno.ESTALE, False)])
+def test_an_open_file_that_cannot_be_read_is_not_lost(call, error, held, tmp_path, monkeypatch):
+    """Unless it is stale: NFS says that of one that was deleted."""
+    monkeypatch.setattr(lock, "RENEWED", 60)  # the thread does nothing meanwhile
+    ours = lock._Lock(tmp_path / ".lock")
+
+    def fail(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as unreachable:
+        unreachable.setattr(os, call, fail)
+        assert ours._is_still_held() is held
+    ours.release()
+
+
+@pytest.mark.parametrize("has_flock", [True, False])
+def test_a_lock_that_a_full_disk_does_not_take_stays_free(has_flock, tmp_path, monkeypatch):
+    def fail(error: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", lambda *_: fail(errno.ENOSPC))
+        if not has_flock:
+            full.setattr(fcntl, "flock", lambda *_: fail(errno.ENOSYS))
+        with pytest.raises(OSError, match="No space left"):
+            locked(tmp_path).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with locked(tmp_path):
+        pass
+
+
 def test_a_deleted_lock_is_made_again(holder, tmp_path):
     (tmp_path / ".lock").unlink()
     end = time.monotonic() + 60
