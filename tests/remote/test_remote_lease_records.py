@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from xception_jax.errors import InputError
 from xception_jax.remote import copied, mirrored
 from xception_jax.remote.store import Store
 
@@ -45,3 +46,20 @@ def test_a_lease_of_a_clock_that_is_wrong_is_not_alive_for_years(tmp_path):
         Store(url).write(".lease.json", json.dumps(record).encode())
         with copied(Path(url)) as copy:
             assert (copy / ".lock").exists() == alive
+
+
+def test_a_lease_that_the_driver_cannot_read_is_said(tmp_path, monkeypatch):
+    """Drivers raise errors of their own, which are no `OSError`."""
+    url = f"memory://{tmp_path.name}/denied"
+    Store(url).write("run.json", b"{}")
+
+    class HttpError(Exception):
+        """As gcsfs's."""
+
+    def deny(self: Store, name: str) -> bytes:
+        raise HttpError(f"no access to {name}")
+
+    monkeypatch.setattr(Store, "read", deny)
+    expected = r"cannot be read \(HttpError: no access to \.lease\.json\)"
+    with pytest.raises(InputError, match=expected), copied(Path(url)):
+        pass

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from xception_jax.cache import REMOTE, lasting_cache_directory
 from xception_jax.errors import InputError, one_line, refused
-from xception_jax.records import RUN
+from xception_jax.records import CHECKPOINTS, LOCK, RUN
 from xception_jax.remote.lease import NAME as LEASE
 from xception_jax.remote.lease import Lease, living_holder
 from xception_jax.remote.store import Store, kept_for, url_of
@@ -84,9 +84,9 @@ def copied(location: Path, *, changes: bool = False, checkpoints: bool = False) 
         with refused("directory", url, "cannot be read"):
             store = Store(url)
             _download(store, local, checkpoints=checkpoints)
-        if not any(local.iterdir()):
-            raise InputError("directory", url, "there is nothing")
-        _mark_runs_in_use(store, local)
+            if not any(local.iterdir()):
+                raise InputError("directory", url, "there is nothing")
+            _mark_runs_in_use(store, local)
         before = file_states(local)
         yield local
         if changes:
@@ -98,10 +98,9 @@ def copied(location: Path, *, changes: bool = False, checkpoints: bool = False) 
 
 def _mark_runs_in_use(store: Store, local: Path) -> None:
     """Marks every copied run as in use, for `status`, while a process works in the directory."""
-    with suppress(FileNotFoundError):
-        holder = living_holder(store)
-        for record in local.rglob(RUN) if holder else ():
-            (record.parent / ".lock").write_text(f"{holder}, renewed 0 times\n")
+    holder = living_holder(store)
+    for record in local.rglob(RUN) if holder else ():
+        (record.parent / LOCK).write_text(f"{holder}, renewed 0 times\n")
 
 
 def _upload_interval() -> float:
@@ -131,7 +130,7 @@ def _download(store: Store, local: Path, *, checkpoints: bool) -> None:
     names = store.sizes().keys()
 
     def is_wanted(name: str) -> bool:
-        if name == LEASE or (not checkpoints and "/checkpoints/" in f"/{name}"):
+        if name == LEASE or (not checkpoints and f"/{CHECKPOINTS}/" in f"/{name}"):
             return False
         checkpoint = checkpoint_of(name)
         return checkpoint is None or f"{checkpoint}/{MARK}" in names
