@@ -1,6 +1,7 @@
 """`InputError`, the error for input that the user can correct, and the exit codes of the CLI."""
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -10,6 +11,8 @@ from contextlib import contextmanager, suppress
 # Exit codes of a process. 75 is EX_TEMPFAIL: a scheduler may start the same command again.
 DONE, FAILED, INVALID, STUCK, LOST_PEER, INTERRUPTED = 0, 1, 2, 70, 71, 75
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a full disk: nothing is wrong with what the user said, and later there may be space."""
 
 # In URLs: a Path has one slash where its URL had two, and keys of AWS have slashes; a number before
 # a slash is a port. And assignments, such as those in options of sbatch.
@@ -62,12 +65,19 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def refused(field: str, value: object, reason: str) -> Iterator[None]:
-    """Turns any exception raised inside it, as by a reader of files, into an `InputError`."""
+    """Turns any exception raised inside it, as by a reader of files, into an `InputError`.
+
+    Raises:
+        InputError: with the type and message of the exception.
+        OSError: the disk is full.
+    """
     try:
         yield
     except InputError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
         raise InputError(field, value, f"{reason} ({one_line(error)})") from error
 
 

@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from xception_jax.errors import STUCK, InputError, last_words
+from xception_jax.errors import NO_SPACE, STUCK, InputError, last_words
 from xception_jax.records import LOCK
-from xception_jax.regular_files import NO_SPACE, open_for_reading, open_regular
+from xception_jax.regular_files import open_for_reading, open_regular
 
 RENEWED = 10.0  # seconds between renewals
 MISSED = 6  # renewals that a living process does not miss

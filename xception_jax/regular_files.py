@@ -20,9 +20,6 @@ MAX_BYTES = 1 << 30
 FILE, DIRECTORY, OTHER = "file", "directory", "other"
 """What can lie at a path, see `kind_of`."""
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a full disk: nothing is wrong with what the user said, and later there may be space."""
-
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """Opens a regular file without waiting; returns its descriptor.

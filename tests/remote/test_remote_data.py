@@ -1,5 +1,7 @@
 """Data sets in a store: fetched once, and by one process at a time."""
 
+import errno
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from xception_jax.errors import InputError
-from xception_jax.remote import fetched
+from xception_jax.remote import copied, fetched, mirrored
 from xception_jax.remote.store import Store
 
 
@@ -63,3 +65,21 @@ def test_of_two_that_fetch_at_once_one_waits(tmp_path, monkeypatch):
             assert {name: (copy / name).read_bytes() for name in contents} == contents
     assert sorted(names) == sorted(contents)
     assert sorted(path.name for path in copy.parent.iterdir()) == [".lock", "data"]
+
+
+@pytest.mark.parametrize("command", ["fetched", "copied", "mirrored"])
+def test_a_full_disk_of_this_machine_is_no_fault_of_the_url(command, tmp_path, monkeypatch):
+    """Exit code 1, not 2: the same command may succeed later."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"memory://{tmp_path.name}/full"
+    Store(url).write("run.json", b"{}")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Store, "_get", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        if command == "fetched":
+            fetched("data.directory", url)
+        else:
+            (copied(Path(url)) if command == "copied" else mirrored(Path(url), print)).__enter__()

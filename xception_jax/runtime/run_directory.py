@@ -21,10 +21,10 @@ from typing import Any
 from xception_jax.checksums import with_checksum
 from xception_jax.config import Config, canonical_json, flatten, read_json, resolve, run_id
 from xception_jax.config.schema import SETTINGS
-from xception_jax.errors import InputError
+from xception_jax.errors import NO_SPACE, InputError
 from xception_jax.json_values import as_real
 from xception_jax.records import CHECKPOINTS, CONFIG, FAILURE, METRICS_LOG, RUN, STATUSES, SWEEP
-from xception_jax.regular_files import NO_SPACE, inside, read_regular, write_regular
+from xception_jax.regular_files import inside, read_regular, write_regular
 from xception_jax.runtime.source_code import commit, describe_code, uncommitted_changes
 
 _LARGEST_PATCH = 2**20  # bytes; of a larger one only the digest is kept
