@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.contents import contents
 from tests.programs import run_program
-from xception_jax.data import load
+from xception_jax.data import builders, load
 from xception_jax.errors import InputError
 
 
@@ -49,3 +49,17 @@ def test_digits_are_scikit_learns() -> None:
     assert sorted(pairs) == sorted(
         (i.tobytes(), int(n)) for i, n in zip(pixels, digits.target, strict=True)
     )
+
+
+@pytest.mark.parametrize("version", ["", ":1.0.0"])
+def test_of_several_prepared_configurations_one_is_to_be_named(tmp_path, version):
+    for config in ("large", "small"):
+        (tmp_path / "pets" / config / "1.0.0").mkdir(parents=True)
+        (tmp_path / "pets" / config / "1.0.0" / "dataset_info.json").touch()
+        (tmp_path / "pets" / config / "1.0.0" / "features.json").touch()
+    with pytest.raises(InputError) as caught:
+        load(f"pets{version}", directory=str(tmp_path))
+    names = [f"pets/{config}{version}" for config in ("large", "small")]
+    assert f"several configurations, {', '.join(names)}: name one" in str(caught.value)
+    assert caught.value.nearest == names[0]
+    assert builders.find(names[1], str(tmp_path)) == tmp_path / "pets" / "small" / "1.0.0"

@@ -63,7 +63,8 @@ def find(name: str, directory: str | None) -> Path | None:
         The directory of the prepared data set; None if it is not prepared.
 
     Raises:
-        InputError: `name` does not have that form, or the directory cannot be read.
+        InputError: `name` does not have that form, or names no configuration where several are
+            prepared; or the directory cannot be read.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -80,7 +81,12 @@ def _find(root: Path, config: str | None, version: str | None) -> Path | None:
     if prepared is None and is_folder(root):
         candidates = [_latest(child, version) for child in sorted(root.iterdir())]
         configs = [path for path in candidates if path is not None]
-        return configs[0] if len(configs) == 1 else None
+        if len(configs) > 1:
+            ending = f":{version}" if version else ""
+            names = [f"{root.name}/{path.parent.name}{ending}" for path in configs]
+            reason = f"is prepared in several configurations, {', '.join(names)}: name one"
+            raise InputError("data.name", f"{root.name}{ending}", reason, names[0])
+        return configs[0] if configs else None
     return prepared
 
 
