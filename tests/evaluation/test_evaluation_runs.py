@@ -20,6 +20,12 @@ def test_evaluate_measures_what_training_measured(call, tmp_path: Path):
     code, _, err = call("evaluate", home, "--step", "999")
     assert code == 2
     assert "no such checkpoint" in err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["data"]["splits"]["valid"]["images"] = "0" * 64  # of a set that has changed since
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    code, _, err = call("evaluate", home, "--split", "valid")
+    assert code == 2
+    assert "the valid split is not the one that the run began with" in err
 
 
 def test_a_number_that_is_not_finite_is_null_in_json(call, tmp_path: Path, monkeypatch):
