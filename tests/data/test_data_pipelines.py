@@ -249,6 +249,18 @@ def test_a_quota_bounds_the_threads_that_decode(
     assert made == [{"num_threads": started, "prefetch_buffer_size": started}]
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_no_longer_read_is_not_kept(whole: bool) -> None:
+    """A run reads its validation split hundreds of times, and its threads would all live on."""
+    with closing(digits(pipeline="streaming")) as pipeline:
+        batches = pipeline.eval_batches("valid", 64)
+        for _ in batches:
+            if not whole:
+                batches.close()  # type: ignore[attr-defined]
+                break
+        assert not pipeline._open  # type: ignore[attr-defined]
+
+
 def test_auto_streams_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     size = 1797 * 8 * 8
     monkeypatch.setattr("xception_jax.data.opening.IN_MEMORY_BYTES", size)

@@ -93,9 +93,11 @@ class StreamingPipeline:
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         iterator = iter(grain.MapDataset.source(batches)[first:].to_iter_dataset(options))
         self._open.add(iterator)
-        with closing(iterator):
-            yield from iterator
-        self._open.discard(iterator)
+        try:
+            with closing(iterator):
+                yield from iterator
+        finally:  # also where nobody takes the rest
+            self._open.discard(iterator)
 
     def _train_batch(self, step: int) -> Batch:
         return self._read_rows(self._order.examples(step), self._order.positions(step))
