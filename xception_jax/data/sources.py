@@ -191,9 +191,10 @@ def prepare(
     _require_known(name, [*IMPORTABLE, *builders.builder_names()])
     hint = None
     if name in IMPORTABLE:
-        hint = f"or add --from DIR, a directory with {IMPORTABLE[name].files}"
+        option = f"add --from DIR, a directory with {IMPORTABLE[name].files}"
         if name not in builders.builder_names():
-            raise InputError("data.name", name, f"is imported from an archive: {hint[3:]}")
+            raise InputError("data.name", name, f"is imported from an archive: {option}")
+        hint = f"or {option}"
     manual = None if path is None else str(path)
     return builders.prepare_with_tfds(name, directory, manual, hint)
 
@@ -224,7 +225,7 @@ def list_datasets(directory: str | None = None) -> list[DatasetRow]:
     for name, importable in IMPORTABLE.items():
         origins[name] = f"xception-jax data prepare {name} --from DIR (with {importable.files})"
     for name in dict.fromkeys((*origins, *others)):
-        # A name with a dot is a lock file; other stray files are no data sets either.
+        # Stray files and folders are no data sets.
         path = None
         if name.isidentifier():
             with suppress(InputError):
