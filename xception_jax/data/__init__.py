@@ -8,7 +8,7 @@ the compiled step.
 
 from xception_jax.data.augmentation import augment, gather, normalize
 from xception_jax.data.opening import lies_in_memory, open_pipeline
-from xception_jax.data.pipeline import Batch, DatasetInfo, Pipeline
+from xception_jax.data.pipeline import Batch, DatasetInfo, Pipeline, describe_source
 from xception_jax.data.sources import DatasetRow, list_datasets, load, prepare
 from xception_jax.data.splits import Source, Split
 
@@ -20,6 +20,7 @@ __all__ = [
     "Source",
     "Split",
     "augment",
+    "describe_source",
     "gather",
     "lies_in_memory",
     "list_datasets",

@@ -5,7 +5,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from xception_jax.data.fingerprint import DataFingerprint, fingerprint_records
-from xception_jax.data.pipeline import DatasetInfo, Loading, Pipeline
+from xception_jax.data.pipeline import DatasetInfo, Loading, Pipeline, describe_source
 from xception_jax.data.reading import require_readable
 from xception_jax.data.sources import load
 from xception_jax.errors import InputError, require_choice
@@ -97,9 +97,7 @@ def open_pipeline(
         "train_split": train_split,
     }
     source = _load(**set_options)
-    examples = {split: len(source.splits[split]) for split in ("train", "valid", "test")}
-    shape = (image_size, image_size, source.channels)
-    info = DatasetInfo(name, source.class_names, shape, examples, source.class_frequencies)
+    info = describe_source(source, image_size)
     loading = Loading(augmentation, corrupt_images, threads, batch_size, seed, host, hosts, parts)
     if lies_in_memory(info, pipeline=pipeline, augmentation=augmentation):
         from xception_jax.data.in_memory import InMemoryPipeline

@@ -8,6 +8,7 @@ import numpy as np
 
 from xception_jax.data.fingerprint import DataFingerprint
 from xception_jax.data.order import TrainOrder, evaluation_rows
+from xception_jax.data.splits import Source
 
 Batch = dict[str, np.ndarray]
 
@@ -41,6 +42,18 @@ class DatasetInfo:
     def multi_label(self) -> bool:
         """Whether a label is a set of classes: uint8 [num_classes] instead of an int32."""
         return self.class_frequencies is not None
+
+
+def describe_source(source: Source, image_size: int) -> DatasetInfo:
+    """The description of a data set whose images are given to a model in a size.
+
+    Args:
+        source: the data set.
+        image_size: height and width of the images that the model receives.
+    """
+    shape = (image_size, image_size, source.channels)
+    examples = {split: len(source.splits[split]) for split in ("train", "valid", "test")}
+    return DatasetInfo(source.name, source.class_names, shape, examples, source.class_frequencies)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from xception_jax.config import Config
-from xception_jax.data import DatasetInfo, Source, load
+from xception_jax.data import Source, describe_source, load
 from xception_jax.data.reading import CorruptImages, read_examples, require_readable
 from xception_jax.errors import InputError, require_choice
 from xception_jax.pretrained import Preprocessing
@@ -64,12 +64,9 @@ def _measure(
     split: str,
     positions: Int[np.ndarray, " classes"],
 ) -> dict[str, Any]:
-    size, channels = weights.preprocessing.size, weights.preprocessing.channels
-    counts = {name: len(part) for name, part in source.splits.items()}
-    names, frequencies = source.class_names, source.class_frequencies
-    info = DatasetInfo(config.data.name, names, (size, size, channels), counts, frequencies)
+    info = describe_source(source, weights.preprocessing.size)
     task, model = make_task(info, label_smoothing=0.0), weights.function()
-    classes_are_independent = weights.probabilities == SIGMOID and frequencies is None
+    classes_are_independent = weights.probabilities == SIGMOID and not info.multi_label
 
     @jax.jit
     def outputs(images: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
@@ -77,7 +74,7 @@ def _measure(
         logits = logits[:, positions]
         of_examples = task.outputs(logits, labels)
         if classes_are_independent:
-            of_classes = jax.nn.one_hot(labels, len(names), dtype=jnp.uint8)
+            of_classes = jax.nn.one_hot(labels, info.num_classes, dtype=jnp.uint8)
             of_examples["loss"] = sigmoid_cross_entropy(logits, of_classes)
         return of_examples
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from xception_jax.config import Config, DataConfig, ModelConfig, resolve
-from xception_jax.data import DatasetInfo, load
+from xception_jax.data import DatasetInfo, describe_source, load
 from xception_jax.errors import InputError
 from xception_jax.models import (
     ModelFunction,
@@ -213,6 +213,4 @@ def _read_info(data: DataConfig) -> DatasetInfo:
         kept = min(train - held_out, data.train_examples or train)
         examples = {"train": kept, "valid": held_out, "test": test}
         return DatasetInfo(name, tuple(map(str, range(classes))), (size, size, channels), examples)
-    examples = {split: len(rows) for split, rows in source.splits.items()}
-    shape = (size, size, source.channels)
-    return DatasetInfo(name, source.class_names, shape, examples, source.class_frequencies)
+    return describe_source(source, size)
