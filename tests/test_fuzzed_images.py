@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.data.contents import decode
 from tests.data.fabricate_archives import tar, zipped
 from tests.fuzzing import damage, damages, fuzzed
-from xception_jax.data.images import CorruptImage, decode
+from xception_jax.data.images import CorruptImage
 from xception_jax.data.importing.archives import members
 from xception_jax.data.importing.pickled import read_pickle
 from xception_jax.data.importing.svhn import _read as read_mat

@@ -1,11 +1,25 @@
-"""What a source of a data set holds, read whole: the pixels and the label of every image."""
+"""What a source of a data set holds: the image and the label of one example, or of every one."""
 
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from xception_jax.data import Source
-from xception_jax.data.images import CorruptImage
+from xception_jax.data import Source, Split
+from xception_jax.data.images import CorruptImage, Encoded, decode_and
+
+
+def decode(encoded: Encoded, channels: int, name: str, *, upright: bool = True) -> Image.Image:
+    """The image itself; it raises `CorruptImage` where there is none."""
+    return decode_and(lambda image: image, encoded, channels, name, upright=upright)
+
+
+def example(split: Split, index: int) -> tuple[Image.Image, Any]:
+    """The image and the label of an example; it raises `CorruptImage` where there is no image."""
+    (read,) = split.read_many([index], lambda image, _: image)
+    if isinstance(read, CorruptImage):
+        raise read
+    return read
 
 
 def contents(source: Source, split: str) -> list[tuple[bytes, Any]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.contents import example
 from tests.data.fabricate import encode, write_folder
 from xception_jax.data import load
 from xception_jax.errors import InputError
@@ -22,7 +23,7 @@ def test_folder(tmp_path: Path, rng: np.random.Generator) -> None:
     assert sizes == {"train": 13, "valid": 6, "test": 3}
     train = source.splits["train"]
     for index in range(len(train)):
-        image, label = train.read(index)
+        image, label = example(train, index)
         path = Path(train.name(index))
         assert image.mode == "RGB"
         assert path.parent.name == source.class_names[label]
@@ -39,7 +40,7 @@ def test_photos_in_a_folder_are_upright_unless_told_otherwise(tmp_path: Path) ->
         lying.save(path, exif=exif)
     for upright, size in ((True, (10, 20)), (False, (20, 10))):
         source = load("folder", directory=str(tmp_path), upright=upright)
-        assert {part.read(0)[0].size for part in source.splits.values()} == {size}
+        assert {example(part, 0)[0].size for part in source.splits.values()} == {size}
 
 
 def test_a_folder_with_train_alone_is_split(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -48,7 +49,7 @@ def test_a_folder_with_train_alone_is_split(tmp_path: Path, rng: np.random.Gener
     sizes = {name: len(split) for name, split in source.splits.items()}
     assert sizes == {"train": 18, "valid": 3, "test": 3}
     labels = {
-        name: {split.read(index)[1] for index in range(len(split))}
+        name: {example(split, index)[1] for index in range(len(split))}
         for name, split in source.splits.items()
     }
     assert labels == {"train": {0, 1, 2}, "valid": {0, 1, 2}, "test": {0, 1, 2}}

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.contents import decode
 from tests.data.fabricate import encode, png, tiff
-from xception_jax.data.images import CorruptImage, central_crop, decode
+from xception_jax.data.images import CorruptImage, central_crop
 
 
 @pytest.mark.parametrize(

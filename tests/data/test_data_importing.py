@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.data import fabricate_archives as fabricate
+from tests.data.contents import example
 from tests.data.fabricate_archives import WNIDS, Pairs, tar, write, write_idx, zipped
 from xception_jax.data import Source, list_datasets, load, prepare
 from xception_jax.data.idx import read_idx
@@ -18,7 +19,7 @@ from xception_jax.errors import InputError
 
 def pairs(source: Source, *splits: str) -> Pairs:
     parts = [source.splits[split] for split in splits]
-    examples = [part.read(index) for part in parts for index in range(len(part))]
+    examples = [example(part, index) for part in parts for index in range(len(part))]
     return sorted((np.asarray(image).tobytes(), int(label)) for image, label in examples)
 
 

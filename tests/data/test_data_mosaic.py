@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.data.contents import example
 from xception_jax.data import list_datasets, load, open_pipeline, prepare, shipped
 from xception_jax.data.mosaic import read_mosaic
 from xception_jax.data.splits import ArrayRecords, Records, assign_splits
@@ -155,4 +156,4 @@ def test_wrong_sets_of_classes_are_named(label, frequencies) -> None:
     )
     expected = "one of 0…1" if frequencies is None else "2 zeros and ones"
     with pytest.raises(InputError, match=rf"train\[\d+\], whose label is not {expected}:"):
-        source.splits["train"].read(0)
+        example(source.splits["train"], 0)

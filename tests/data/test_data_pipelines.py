@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.contents import example
 from tests.data.fabricate import write_folder
 from xception_jax.data import Batch, Pipeline, open_pipeline
 from xception_jax.errors import InputError
@@ -228,7 +229,7 @@ def test_wrong_label_is_named(tmp_path: Path) -> None:
         "x", ("a", "b"), 1, {"train": records}, validation_fraction=0.1, train_examples=None
     )
     with pytest.raises(InputError, match=r"train\[\d+\], whose label is not one of 0…1: 3"):
-        source.splits["train"].read(0)
+        example(source.splits["train"], 0)
 
 
 @pytest.mark.parametrize(("asked", "started"), [(8, 6), (2, 2)])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tests.data.contents import example
 from tests.data.fabricate import encode
 from xception_jax.data import load, open_pipeline, prepare
 from xception_jax.errors import InputError
@@ -91,7 +92,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> str:
 def pairs(directory: str, **options: Any) -> set[tuple[int, Any]]:
     source = load("strange", directory=directory, **options)
     part = source.splits["test"]
-    examples = [part.read(index) for index in range(len(part))]
+    examples = [example(part, index) for index in range(len(part))]
     return {(int(np.asarray(image)[0, 0, 0]), label) for image, label in examples}
 
 
@@ -205,7 +206,7 @@ def test_examples_without_a_label_are_left_out_and_counted(tmp_path, pipeline):
         opened.close()
     source = load("strange", directory=directory)
     for part in source.splits.values():
-        for image, label in (part.read(index) for index in range(len(part))):
+        for image, label in (example(part, index) for index in range(len(part))):
             assert np.asarray(image)[0, 0, 0] == 50 * (label + 1)
     names = {source.splits["test"].name(index) for index in range(3)}
     assert len(names) == 3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.contents import contents
+from tests.data.contents import contents, example
 from xception_jax.data import load, shipped
 from xception_jax.data.splits import ArrayRecords
 from xception_jax.errors import InputError
@@ -54,7 +54,7 @@ def test_mini_is_read_from_the_sheets_in_the_order_of_tfds(prepared: str, stored
         arrays = part.records.images[part.indices], part.records.labels[part.indices].tolist()
         held = [(image.tobytes(), label) for image, label in zip(*arrays, strict=True)]
         assert held == stored[split]
-        read = [part.read(index) for index in range(20)]
+        read = [example(part, index) for index in range(20)]
         assert [(np.asarray(image).tobytes(), label) for image, label in read] == held[:20]
         assert shipped_set.splits[split].name(3) == of_tfds.splits[split].name(3)
 

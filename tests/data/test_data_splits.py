@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.data.contents import contents
+from tests.data.contents import contents, example
 from xception_jax.data import load
 from xception_jax.errors import InputError
 
@@ -21,7 +21,7 @@ def test_validation_split_is_fixed_and_fair(prepared: str) -> None:
     assert np.array_equal(np.sort(everything), np.arange(12_000))
     labels = valid.known_labels()
     assert labels is not None
-    assert labels[:20].tolist() == [valid.read(i)[1] for i in range(20)]
+    assert labels[:20].tolist() == [example(valid, i)[1] for i in range(20)]
     shares = np.bincount(labels) / len(valid)
     # Five standard deviations of a class's share in a random fifth.
     np.testing.assert_allclose(shares, 0.1, atol=5 * np.sqrt(0.1 * 0.9 * 0.8 / 2400))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.contents import decode
 from tests.data.fabricate import png
-from xception_jax.data.images import decode
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.contents import example
 from tests.weight_files import SMALL, random_model
 from xception_jax.data import load
 from xception_jax.errors import InputError
@@ -43,7 +44,7 @@ def test_metrics_are_those_of_keras(evaluate, model, tmp_path):
     assert (code, err) == (0, "")
     test = load("digits").splits["test"]
     assert len(test) % 64  # so that the last batch is filled up
-    examples = [test.read(index) for index in range(len(test))]
+    examples = [example(test, index) for index in range(len(test))]
     pixels = [
         np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.NEAREST))
         for image, _ in examples

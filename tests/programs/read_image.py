@@ -3,7 +3,10 @@
 import sys
 
 from xception_jax.data import load
+from xception_jax.data.images import CorruptImage
 
 if __name__ == "__main__":
     source = load("fashion_mnist_mini", directory=sys.argv[1])
-    print(source.splits["train"].read(0)[0].size)
+    (example,) = source.splits["train"].read_many([0], lambda image, _: image.size)
+    assert not isinstance(example, CorruptImage)
+    print(example[0])

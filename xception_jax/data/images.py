@@ -68,8 +68,18 @@ class CorruptImage(Exception):
         super().__init__(f"{name} cannot be decoded: {reason}")
 
 
-def decode(encoded: Encoded, channels: int, name: str, *, upright: bool = True) -> "Image.Image":
-    """Decodes an image to mode L (`channels` 1) or RGB (3), whatever mode it is stored in.
+def decode_and(
+    use: Callable[["Image.Image"], T],
+    encoded: Encoded,
+    channels: int,
+    name: str,
+    *,
+    upright: bool = True,
+) -> T:
+    """Returns what a function makes of an image, decoded to mode L (`channels` 1) or RGB (3).
+
+    It waits while the images that other threads decode and use take too much memory together.
+    Whatever mode the image is stored in:
 
     * What is transparent shows a white background, in every mode that can be: RGBA, LA, palettes
       and colours that a PNG or GIF declares transparent.
@@ -80,6 +90,7 @@ def decode(encoded: Encoded, channels: int, name: str, *, upright: bool = True) 
     * Of several frames or pages the first counts.
 
     Args:
+        use: function of the image, which it should not keep.
         encoded: path or content of an image file, or pixels uint8 [height, width, channels].
         channels: 1 or 3.
         name: name of the image in error messages.
@@ -89,24 +100,6 @@ def decode(encoded: Encoded, channels: int, name: str, *, upright: bool = True) 
     Raises:
         CorruptImage: the image cannot be read, is incomplete, has a format unknown to Pillow, is a
             PostScript program, or has pixels of 32 bits, whose range no file states.
-    """
-    return decode_and(lambda image: image, encoded, channels, name, upright=upright)
-
-
-def decode_and(
-    use: Callable[["Image.Image"], T],
-    encoded: Encoded,
-    channels: int,
-    name: str,
-    *,
-    upright: bool = True,
-) -> T:
-    """Decodes an image as `decode` does, and returns what `use` makes of it.
-
-    It waits while the images that other threads decode and use take too much memory together.
-
-    Raises:
-        CorruptImage: see `decode`.
     """
     from PIL import Image
 
@@ -152,7 +145,7 @@ def _open(encoded: bytes | Path) -> io.BytesIO | io.BufferedReader:
 
 
 def _converted(opened: "ImageFile", mode: str, *, upright: bool) -> "Image.Image":
-    """Reads the pixels of an open image and converts them to mode L or RGB; see `decode`."""
+    """Reads the pixels of an open image and converts them to mode L or RGB; see `decode_and`."""
     from PIL import Image
 
     # How a PNG file stores its pixels, which the image forgets once they are read.
@@ -175,7 +168,7 @@ def _orientation(image: "Image.Image") -> int:
     """The value of EXIF's Orientation; 1, upright, where there is none or EXIF is damaged."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # any, as in `decode`; the pixels of such a file are sound
+    except Exception:  # any, as in `_corrupt_as`; the pixels of such a file are sound
         return 1
 
 

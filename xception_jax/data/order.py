@@ -39,17 +39,12 @@ def permutation(seed: int, stream: str, index: int, count: int) -> np.ndarray:
 
 
 class TrainOrder:
-    """The order in which one host reads its training examples, step by step.
-
-    Attributes:
-        local: number of rows of each global batch that this host holds.
-    """
+    """The order in which one host reads its training examples, step by step."""
 
     def __init__(
         self, examples: int, *, batch_size: int, seed: int, host: int, hosts: int, parts: int = 1
     ) -> None:
         share = local_rows("train.batch_size", batch_size, hosts * parts)
-        self.local = share * parts
         self._examples, self._batch_size = examples, batch_size
         # This host's rows of the global batch: consecutive ones in each part.
         part_starts = np.arange(parts)[:, None] * (share * hosts)
@@ -62,11 +57,11 @@ class TrainOrder:
         )
 
     def positions(self, step: int) -> np.ndarray:
-        """Returns the positions of this host's rows of the batch of `step`, int64 [local]."""
+        """Returns the positions of this host's rows of the batch of `step`, int64 [rows]."""
         return step * self._batch_size + self._rows
 
     def examples(self, step: int) -> np.ndarray:
-        """Returns the example indices of this host's rows of the batch of `step`, int32 [local]."""
+        """Returns the example indices of this host's rows of the batch of `step`, int32 [rows]."""
         return self._examples_at(self.positions(step))
 
     def batch(self, step: int) -> np.ndarray:
@@ -93,7 +88,7 @@ def evaluation_rows(
     All hosts get the same number of batches, as collective computations need.
 
     Yields:
-        Indices int32 [local] and mask bool [local]; a padding row has index 0 and mask False.
+        Indices int32 [rows] and mask bool [local]; a padding row has index 0 and mask False.
 
     Raises:
         InputError: the batch does not divide evenly over the hosts.

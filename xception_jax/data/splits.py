@@ -131,18 +131,6 @@ class Split:
             return np.zeros((count, self.num_classes), np.uint8)
         return np.zeros(count, np.int32)
 
-    def read(self, index: int) -> tuple["Image.Image", Label]:
-        """Reads example `index`: its image, in mode L or RGB depending on `channels`, and label.
-
-        Raises:
-            CorruptImage: the image cannot be read or decoded.
-            InputError: the label is not one of the classes.
-        """
-        (example,) = self.read_many([index], lambda image, _: image)
-        if isinstance(example, CorruptImage):
-            raise example
-        return example
-
     def read_many(
         self, indices: Sequence[int] | np.ndarray, use: Callable[["Image.Image", int], T]
     ) -> Iterator[tuple[T, Label] | CorruptImage]:
