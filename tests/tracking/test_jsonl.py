@@ -143,43 +143,6 @@ def test_a_file_that_cannot_be_read_is_bad_input(tmp_path):
         MetricsLog(tmp_path)
 
 
-def test_truncation_keeps_what_the_checkpoint_knows(path, make_rows):
-    rows = make_rows(1, 20)
-    log = written(path, rows)
-    log.truncate_after(12)
-    kept = [values for values in rows if values["step"] <= 12]
-    assert read_metrics(path) == kept
-    assert (log.last_step("train"), log.last_step("valid")) == (12, 10)
-    for values in make_rows(13, 20):
-        log.write(values)
-    assert read_metrics(path) == rows
-    assert [file.name for file in path.parent.iterdir()] == ["metrics.jsonl"]
-
-
-def test_truncation_before_the_first_row_empties_the_log(path):
-    log = written(path, [row(0), row(1)])
-    log.truncate_after(-1)
-    assert path.read_bytes() == b""
-    log.write(row(0))
-    assert read_metrics(path) == [row(0)]
-
-
-def test_a_truncation_that_fails_leaves_the_old_file(path, monkeypatch):
-    log = written(path, [row(1), row(2)])
-
-    def full(descriptor):
-        raise OSError("no space left")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="no space"):
-            log.truncate_after(1)
-    assert read_metrics(path) == [row(1), row(2)]
-    log.close()
-    MetricsLog(path)
-    assert not path.with_name("metrics.jsonl.tmp").exists()
-
-
 def test_a_full_disk_leaves_no_part_of_a_row(path, monkeypatch):
     log = written(path, [row(1)])
     write = os.write

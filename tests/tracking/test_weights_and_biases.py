@@ -15,7 +15,7 @@ import pytest
 
 from tests.offline_runs import read_offline_run
 from tests.programs import program, start_program, stdout_of
-from xception_jax.tracking import open_tracker, read_metrics, weights_and_biases
+from xception_jax.tracking import open_tracker, read_lines, read_metrics, weights_and_biases
 from xception_jax.tracking.weights_and_biases import start_run, wandb_id
 
 RUN_ID = "ab12" * 16
@@ -143,7 +143,9 @@ def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(tmp_path, open_r
     flushed = [int(step) for step, when in logged if float(when) < killed_at - 2]
     assert len(flushed) > 20 and mirrored[-1] >= flushed[-1]
 
-    tracker = open_run(resumed_step=30)
+    log = tmp_path / "metrics.jsonl"
+    log.write_bytes(read_lines(log, 30))
+    tracker = open_run()
     log_all(tracker, [row for row in make_rows(31, 60) if row["split"] == "train"])
     tracker.finish({})
     offline = read_offline_run(tmp_path)  # fails if a second segment is left
@@ -153,6 +155,7 @@ def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(tmp_path, open_r
 
 def test_a_run_from_the_start_drops_what_an_earlier_attempt_left(tmp_path, open_run, make_rows):
     for _ in range(2):
+        (tmp_path / "metrics.jsonl").unlink(missing_ok=True)  # as a run does that starts anew
         tracker = open_run()
         log_all(tracker, make_rows(1, 10))
         tracker.finish({})

@@ -74,14 +74,13 @@ def open_tracker(
     config: Mapping[str, Any],
     experiment: str | None = None,
     arm: str | None = None,
-    resumed_step: int | None = None,
     mode: Mode = "offline",
     project: str = "xception-jax",
     entity: str | None = None,
     tags: Iterable[str] = (),
     warn: Warn | None = None,
 ) -> Tracker:
-    """Opens the record of a run.
+    """Opens the record of a run, which goes on where its `metrics.jsonl` ends.
 
     Args:
         directory: the run's directory, which must exist.
@@ -90,8 +89,6 @@ def open_tracker(
         config: the resolved config, nested.
         experiment: name of the experiment that the run belongs to, if any.
         arm: name of the run's arm in that experiment, if any.
-        resumed_step: step of the checkpoint that the run resumes from. Later rows are dropped,
-            because the run will write them again. None starts a new run, which drops all rows.
         mode: W&B's mode: `offline`, `online` or `disabled`, which the variable WANDB_MODE can set,
             too.
         project: W&B project.
@@ -106,7 +103,6 @@ def open_tracker(
     """
     path = directory / METRICS_LOG
     metrics = MetricsLog(path)
-    metrics.truncate_after(-1 if resumed_step is None else resumed_step)
     mirror = start_run(
         directory=directory,
         run_id=run_id,

@@ -13,14 +13,14 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from xception_jax.errors import InputError, shortened
 from xception_jax.json_values import as_real
 from xception_jax.records import SPLITS
-from xception_jax.regular_files import open_regular, read_regular, write_regular
+from xception_jax.regular_files import open_regular, read_regular
 
 _LEADING = ("step", "epoch", "split")
 _NON_FINITE = "non_finite"
@@ -39,11 +39,8 @@ class MetricsLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._last_step: dict[str, int] = {}
-        self._scratch = path.with_name(path.name + ".tmp")
-        self._scratch.unlink(missing_ok=True)  # left by a truncation that was killed
         lines = _read_lines(path) if path.exists() else []
-        self._set_last_steps(_parse(lines, path))
+        self._last_step = {row["split"]: row["step"] for row in _parse(lines, path)}
         self._file = _open_for_append(path)
         os.ftruncate(self._file, sum(map(len, lines)))
 
@@ -80,25 +77,6 @@ class MetricsLog:
         self._last_step[split] = step
         return plain
 
-    def truncate_after(self, step: int) -> None:
-        """Drops the rows after `step`, which a run resumed from that step's checkpoint rewrites.
-
-        The new file replaces the old one atomically: a kill leaves one or the other, no mixture.
-
-        Raises:
-            InputError: the file cannot be read, or is damaged.
-            OSError: the new file cannot be written. The old one is unchanged.
-        """
-        lines = _read_lines(self.path)
-        rows = _parse(lines, self.path)
-        kept = [index for index, row in enumerate(rows) if row["step"] <= step]
-        if len(kept) < len(rows):
-            write_regular(self._scratch, b"".join(lines[index] for index in kept))
-            self._scratch.replace(self.path)
-            os.close(self._file)
-            self._file = _open_for_append(self.path)
-        self._set_last_steps(rows[index] for index in kept)
-
     def last_step(self, split: str) -> int:
         """Returns the last step written for `split`, or -1 if there is none."""
         return self._last_step.get(split, -1)
@@ -117,9 +95,6 @@ class MetricsLog:
             self.sync()
             os.close(self._file)
             self._file = -1
-
-    def _set_last_steps(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._last_step = {row["split"]: row["step"] for row in rows}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

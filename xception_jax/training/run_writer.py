@@ -194,7 +194,7 @@ class RunWriter:
             initial=initial,
             step=resumed or 0,
         )
-        self._open_tracker(resumed)
+        self._open_tracker()
 
     def _beginning(self) -> dict[str, Any]:
         """When the run began, and the claims that were declared by then, however often resumed."""
@@ -203,7 +203,7 @@ class RunWriter:
             return {name: self.record.get(name) for name in beginning}
         return beginning
 
-    def _open_tracker(self, resumed: int | None) -> None:
+    def _open_tracker(self) -> None:
         config, names = self.config, self.names
         self._tracker = open_tracker(
             self.directory,
@@ -212,7 +212,6 @@ class RunWriter:
             experiment=names.experiment,
             arm=names.arm,
             config=config.to_dict(),
-            resumed_step=resumed,
             warn=self._warn,
             mode=config.wandb.mode,
             project=config.wandb.project,
