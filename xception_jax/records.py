@@ -47,6 +47,8 @@ STATUSES = ("planned", "running", "done", "diverged", "failed")
 ENDED = ("done", "diverged")
 """Statuses of a run with nothing left to do; a failed run is tried again."""
 
+DATA_SPLITS = ("train", "valid", "test")
+"""Splits of a data set."""
 SPLITS = ("train", "valid")
 """Splits that have rows in `metrics.jsonl`."""
 
@@ -100,7 +102,7 @@ def data_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[s
         fields += ["images", "labels"]
     ours, theirs = (_mapping(record.get("splits")) for record in (one, other))
     differences = {}
-    for split in ("train", "valid", "test"):
+    for split in DATA_SPLITS:
         mine, yours = _mapping(ours.get(split)), _mapping(theirs.get(split))
         unlike = [name for name in fields if mine and yours and mine.get(name) != yours.get(name)]
         if mine and yours and one.get("classes") != other.get("classes"):

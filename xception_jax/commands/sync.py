@@ -105,7 +105,7 @@ def _mirror_run(
 
 def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str]) -> None:
     from xception_jax.sweep.declarations import identify_sweep
-    from xception_jax.tracking import mirror_report
+    from xception_jax.tracking import PROJECT, mirror_report
 
     settings = sweep.runs[0].settings
     mirror_report(
@@ -114,7 +114,7 @@ def _mirror_report(sweep: "Sweep", written: "ReportResult", problems: list[str])
         sweep.record["experiment"],
         _summary(written.verdicts["claims"]),
         sweep_id=identify_sweep(sweep.record),
-        project=as_text(settings.get("wandb.project")) or "xception-jax",
+        project=as_text(settings.get("wandb.project")) or PROJECT,
         entity=as_text(settings.get("wandb.entity")) or None,
         images={path.stem: path for path in written.paths if path.suffix == ".png"},
         warn=problems.append,

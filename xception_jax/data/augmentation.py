@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     Images = UInt8[Array, "batch height width channels"]
     Labels = Int[Array, "batch"] | UInt8[Array, "batch classes"]
 
+RANDOM_CROPS = "random_resized_crop"
+"""The augmentation that the pipeline applies on the host, to the images as they are stored."""
+AUGMENTATIONS = ("none", "shift_flip", RANDOM_CROPS)
+
 
 def gather(
     device_data: "Mapping[str, jax.Array]", batch: "Mapping[str, jax.Array]"
@@ -56,7 +60,7 @@ def augment(
     Raises:
         InputError: `augmentation` is unknown.
     """
-    require_choice("data.augmentation", augmentation, ("none", "shift_flip", "random_resized_crop"))
+    require_choice("data.augmentation", augmentation, AUGMENTATIONS)
     if augmentation != "shift_flip":
         return images
     import jax

@@ -19,12 +19,12 @@ import numpy as np
 from xception_jax.data.images import Encoded
 from xception_jax.data.splits import Records, Source, Split
 from xception_jax.errors import printable
+from xception_jax.records import DATA_SPLITS
 from xception_jax.regular_files import read_regular
 
 SAMPLE = 256
 """Examples of each split of a streaming set that are read for its fingerprint."""
 _SHOWN = 5
-_SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def fingerprint_pixels(
     """
     of_images = {
         split: [hashlib.sha256(image.tobytes()).digest() for image in arrays[split]["image"]]
-        for split in _SPLITS
+        for split in DATA_SPLITS
     }
     splits = {
         split: SplitFingerprint(
@@ -114,13 +114,13 @@ def fingerprint_pixels(
         for split, digests in of_images.items()
     }
     repeated = tuple(_repeated(source.splits, of_images, readable))
-    labels = {split: arrays[split]["label"] for split in _SPLITS}
+    labels = {split: arrays[split]["label"] for split in DATA_SPLITS}
     repeats = map(_repeated_note, repeated)
     notes = (*source.notes, *repeats, *_missing_notes(source.class_names, labels))
     names, drawn, train = source.class_names, source.drawn, source.splits["train"].records
     pool = sorted(  # what stands in for an unreadable image depends on the split that it fell into
         digest + label.tobytes() if is_readable else b"unreadable"
-        for split in _SPLITS
+        for split in DATA_SPLITS
         if source.splits[split].records is train
         for digest, label, is_readable in zip(
             of_images[split], arrays[split]["label"], readable[split], strict=True
@@ -137,7 +137,7 @@ def fingerprint_records(source: Source) -> DataFingerprint:
     """The fingerprint of a streaming set; see the module's docstring for what it covers."""
     of_files: dict[int, str] = {}  # splits may share their records
     splits, labels = {}, {}
-    for name in _SPLITS:
+    for name in DATA_SPLITS:
         split = source.splits[name]
         if id(split.records) not in of_files:
             of_files[id(split.records)] = _files_digest(split.records)
@@ -208,7 +208,7 @@ def _repeated(
         split: {digest: row for row, digest in enumerate(digests) if readable[split][row]}
         for split, digests in of_images.items()
     }
-    for one, other in combinations(_SPLITS, 2):
+    for one, other in combinations(DATA_SPLITS, 2):
         shared = [
             (row, digest)
             for row, digest in enumerate(of_images[other])

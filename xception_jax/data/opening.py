@@ -4,6 +4,7 @@ from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from xception_jax.data.augmentation import AUGMENTATIONS, RANDOM_CROPS
 from xception_jax.data.fingerprint import DataFingerprint, fingerprint_records
 from xception_jax.data.pipeline import DatasetInfo, Loading, Pipeline, describe_source
 from xception_jax.data.reading import require_readable
@@ -13,8 +14,6 @@ from xception_jax.errors import InputError, require_choice
 if TYPE_CHECKING:
     from xception_jax.data.in_memory import Decoded
 
-_CROPS = "random_resized_crop"
-AUGMENTATIONS = ("none", "shift_flip", _CROPS)
 PIPELINES = ("auto", "in_memory", "streaming")
 # The most that `auto` puts on the device, all splits together. It is small enough for a laptop and
 # beside a model on a 16 GB accelerator; CIFAR takes 0.18 GB, ImageNet at 299 pixels 360 GB.
@@ -82,7 +81,7 @@ def open_pipeline(
     if augmentation == "shift_flip" and padding >= image_size:
         reason = f"must be below the image size, {image_size}"
         raise InputError("data.padding", padding, reason, image_size - 1)
-    if augmentation == _CROPS and pipeline == "in_memory":
+    if augmentation == RANDOM_CROPS and pipeline == "in_memory":
         reason = "cuts from the images as they are stored, which only the streaming pipeline sees"
         raise InputError("data.augmentation", augmentation, reason, "shift_flip")
     set_options: dict[str, Any] = {
@@ -114,7 +113,7 @@ def open_pipeline(
 def lies_in_memory(info: DatasetInfo, *, pipeline: str, augmentation: str) -> bool:
     """Returns whether `open_pipeline` keeps the data set on the device with these settings."""
     size = sum(info.examples.values()) * prod(info.image_shape)
-    fits = size <= IN_MEMORY_BYTES and augmentation != _CROPS
+    fits = size <= IN_MEMORY_BYTES and augmentation != RANDOM_CROPS
     return pipeline == "in_memory" or (pipeline == "auto" and fits)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from xception_jax.data.fingerprint import DataFingerprint
 from xception_jax.data.order import TrainOrder, evaluation_rows
 from xception_jax.data.splits import Source
+from xception_jax.records import DATA_SPLITS
 
 Batch = dict[str, np.ndarray]
 
@@ -52,7 +53,7 @@ def describe_source(source: Source, image_size: int) -> DatasetInfo:
         image_size: height and width of the images that the model receives.
     """
     shape = (image_size, image_size, source.channels)
-    examples = {split: len(source.splits[split]) for split in ("train", "valid", "test")}
+    examples = {split: len(source.splits[split]) for split in DATA_SPLITS}
     return DatasetInfo(source.name, source.class_names, shape, examples, source.class_frequencies)
 
 

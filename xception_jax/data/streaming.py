@@ -18,6 +18,7 @@ import grain
 import numpy as np
 
 from xception_jax.cores import usable_cores
+from xception_jax.data.augmentation import RANDOM_CROPS
 from xception_jax.data.fingerprint import DataFingerprint
 from xception_jax.data.images import CROP_DRAWS, central_crop, random_resized_crop
 from xception_jax.data.order import uniforms
@@ -129,13 +130,13 @@ class StreamingPipeline:
         return {"image": images, "label": split.empty_labels(rows)}
 
     def _train_pixels(self, image: "Image.Image", row: int, positions: np.ndarray) -> np.ndarray:
-        if self._loading.augmentation != "random_resized_crop":
+        if self._loading.augmentation != RANDOM_CROPS:
             return self._eval_pixels(image, row)
         draws = uniforms(self._loading.seed, "random_resized_crop", int(positions[row]), CROP_DRAWS)
         return random_resized_crop(image, self.info.image_shape[0], draws)
 
     def _eval_pixels(self, image: "Image.Image", _: int) -> np.ndarray:
-        crops = self._loading.augmentation == "random_resized_crop"
+        crops = self._loading.augmentation == RANDOM_CROPS
         fraction = _EVALUATION_FRACTION if crops else 1.0
         return central_crop(image, self.info.image_shape[0], fraction)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from xception_jax.config import read_json, resolve, run_id
 from xception_jax.errors import InputError, require_choice
-from xception_jax.records import CHECKPOINTS, CONFIG, RUN
+from xception_jax.records import CHECKPOINTS, CONFIG, DATA_SPLITS, RUN
 from xception_jax.runtime import run_directory as files
 from xception_jax.training.checkpoint import read_state
 from xception_jax.training.evaluate import Evaluator
@@ -31,7 +31,7 @@ def evaluate_run(directory: Path, *, split: str, step: int | None) -> dict[str, 
         InputError: the run, checkpoint or split does not exist, a file is damaged, or the data are
             not those that the run began with.
     """
-    require_choice("--split", split, ("train", "valid", "test"))
+    require_choice("--split", split, DATA_SPLITS)
     config, record = resolve(read_json(directory / CONFIG)), files.read_run(directory)
     if record.get("id") not in (None, run_id(config)):
         reason = f"does not hold the settings of the run in {RUN}: one of them was changed"

@@ -18,6 +18,7 @@ from xception_jax.pretrained import Preprocessing
 from xception_jax.pretrained.class_names import class_positions
 from xception_jax.pretrained.directory import Weights, read_weights
 from xception_jax.pretrained.keras_config import SIGMOID
+from xception_jax.records import DATA_SPLITS
 from xception_jax.training.metrics import sigmoid_cross_entropy
 from xception_jax.training.objective import make_task
 
@@ -41,7 +42,7 @@ def evaluate_weights(directory: Path, config: Config, *, split: str) -> dict[str
         InputError: the weights cannot be read or are for other images or classes, the data set
             cannot be opened, or an image cannot be decoded.
     """
-    require_choice("--split", split, ("train", "valid", "test"))
+    require_choice("--split", split, DATA_SPLITS)
     weights, data = read_weights(directory), config.data
     if data.image_size != (size := weights.preprocessing.size):
         reason = f"the weights in {directory} expect images of {size} pixels"

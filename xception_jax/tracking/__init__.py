@@ -13,9 +13,10 @@ from xception_jax.errors import InputError
 from xception_jax.json_values import as_list, as_mapping, as_text
 from xception_jax.records import METRICS_LOG, RUN
 from xception_jax.tracking.jsonl import MetricsLog, parse_row, read_lines, read_metrics
-from xception_jax.tracking.weights_and_biases import Mode, WandbRun, Warn, start_run
+from xception_jax.tracking.weights_and_biases import PROJECT, Mode, WandbRun, Warn, start_run
 
 __all__ = [
+    "PROJECT",
     "MetricsLog",
     "Tracker",
     "mirror_report",
@@ -75,7 +76,7 @@ def open_tracker(
     experiment: str | None = None,
     arm: str | None = None,
     mode: Mode = "offline",
-    project: str = "xception-jax",
+    project: str = PROJECT,
     entity: str | None = None,
     tags: Iterable[str] = (),
     warn: Warn | None = None,
@@ -150,7 +151,7 @@ def mirror_run(
         experiment=as_text(record.get("experiment")) or None,
         arm=as_text(record.get("arm")) or None,
         config=config,
-        project=as_text(settings.get("project")) or "xception-jax",
+        project=as_text(settings.get("project")) or PROJECT,
         entity=as_text(settings.get("entity")) or None,
         tags=tuple(map(as_text, as_list(settings.get("tags")))),
         resumed_rows=read_metrics(path) if path.exists() else (),

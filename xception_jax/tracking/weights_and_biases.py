@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["offline", "online", "disabled"]
 Warn = Callable[[str], None]
+PROJECT = "xception-jax"
+"""The project at W&B of runs whose config names none."""
 
 _log = logging.getLogger(__name__)
 
@@ -156,7 +158,7 @@ def start_run(
     arm: str | None = None,
     config: Mapping[str, Any],
     mode: Mode = "offline",
-    project: str = "xception-jax",
+    project: str = PROJECT,
     entity: str | None = None,
     tags: Iterable[str] = (),
     resumed_rows: Iterable[Mapping[str, Any]] = (),
