@@ -35,7 +35,7 @@ def cache_directory() -> Path:
 
 
 def lasting_cache_directory(use: str) -> Path:
-    """Returns the same directory, for files that have to outlast this process.
+    """Returns `cache_directory()`, for files that have to outlast this process.
 
     Args:
         use: what they are, for the message.

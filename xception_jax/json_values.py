@@ -35,13 +35,16 @@ def _items(value: object) -> Iterable[Any]:
 
 
 def as_text(value: object) -> str:
-    """One printable line: no control characters, no lone surrogates, which XML and CSV refuse."""
+    """The value as one printable line, empty for None.
+
+    It holds no control characters and no lone surrogates, which XML and CSV refuse.
+    """
     words = " ".join(str(value).split()) if value is not None else ""
     return printable(words)
 
 
 def as_real(value: object) -> float | None:
-    """A finite number."""
+    """The value as a float; None unless it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -51,7 +54,7 @@ def as_real(value: object) -> float | None:
 
 
 def as_whole(value: object) -> int | None:
-    """A whole number of 64 bits, also when written as 3.0."""
+    """The value as an int, also where it is written as 3.0; None unless a whole one of 64 bits."""
     number = as_real(value)
     if number is None or not number.is_integer() or abs(number) >= 2**63:
         return None
@@ -64,10 +67,10 @@ def first_known(*values: object) -> object:
 
 
 def as_list(value: object) -> list[Any]:
-    """The list, or an empty one."""
+    """The value if it is a list, else an empty list."""
     return value if isinstance(value, list) else []
 
 
 def as_mapping(value: object) -> dict[str, Any]:
-    """The object, or an empty one."""
+    """The value if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
