@@ -40,7 +40,7 @@ def test_a_log_that_leads_out_of_the_sweep_is_named(tmp_path, monkeypatch):
         name, directory = "none-s0", "runs/none-s0"
 
     class Pack:
-        numbers = (0,)
+        indices = (0,)
 
         def row(self, _):
             return {}

@@ -118,13 +118,13 @@ def test_a_well_known_set_is_not_asked_for_what_it_has_not(is_prepared, monkeypa
 
 def test_a_default_directory_out_of_reach_holds_no_data(monkeypatch):
     def load_out_of_reach(**source):
-        raise InputError("data.directory", "/root/data", "cannot be read: Permission denied")
+        raise InputError("data.directory", "/closed/data", "cannot be read: Permission denied")
 
     monkeypatch.setattr(budget, "load", load_out_of_reach)
     absent = resolve(BASE, {"data.name": "cifar100", "data.image_size": 20})
     assert budget.dataset_info(absent).examples["test"] == 10_000
     with pytest.raises(InputError, match=r"data\.directory"):
-        budget.dataset_info(resolve(absent, {"data.directory": "/root/data"}))
+        budget.dataset_info(resolve(absent, {"data.directory": "/closed/data"}))
 
 
 IMAGENET = ROOT / "configs" / "imagenet.py"

@@ -84,7 +84,7 @@ def digest_of_labels(data: Mapping[str, Any] | None, split: str) -> str | None:
     return as_text(digests.get("labels")) or None
 
 
-def _digest(index: Shaped[np.ndarray, " examples"] | None) -> str | None:
+def _digest(index: Shaped[np.ndarray, "*shape"] | None) -> str | None:
     """A digest that arrays share where their values are equal, whatever the type of integer."""
     if index is None:
         return None
