@@ -46,7 +46,7 @@ def lasting_cache_directory(use: str) -> Path:
     parent = os.environ.get(_VARIABLE, "")
     directory, reason = _usable(parent)
     if reason:
-        lost = f"{use} would be deleted with this process, whether it was sent or not"
+        lost = f"{use} would be deleted with this process"
         hint = f"set {_VARIABLE} to a directory of yours that lasts"
         raise InputError(_VARIABLE, parent or None, f"{reason}: {lost}; {hint}")
     return directory

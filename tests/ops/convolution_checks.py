@@ -33,12 +33,12 @@ convolutions = {
 
 
 def check_against_loops(
-    convolve, *, size, window, groups, per_group, strides, padding, seed, dtype="float32"
+    convolve, *, size, window, groups, per_group, strides, padding, seed, dtype="float32", batch=2
 ):
     """Compares values and both gradients of `convolve(x, kernel)` with those of float64 loops."""
     assume(padding == "SAME" or (size[0] >= window[0] and size[1] >= window[1]))
     rng = np.random.default_rng(seed)
-    x = jnp.asarray(rng.normal(size=(2, *size, groups * per_group[0])), dtype)
+    x = jnp.asarray(rng.normal(size=(batch, *size, groups * per_group[0])), dtype)
     kernel = jnp.asarray(rng.normal(size=(*window, per_group[0], groups * per_group[1])), dtype)
     exact_x, exact_kernel = (np.asarray(a, np.float64) for a in (x, kernel))
     exact = oracle.convolution(exact_x, exact_kernel, strides, padding, groups)

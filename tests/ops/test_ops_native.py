@@ -14,7 +14,8 @@ import pytest
 from tests.ops.built_kernels import needs_compiler
 from tests.programs import run_program
 from xception_jax.ops import batch_norm, depthwise_conv2d, native
-from xception_jax.ops.column_sums import native_sums
+from xception_jax.ops.column_sums import native_sums, plain_sums
+from xception_jax.ops.native.building import build
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -47,6 +48,40 @@ def test_under_vmap_they_give_the_bits_of_separate_calls(shape, rng):
             alone = gradients(x[i], kernel if axis is None else kernel[i])
             for mine, right in zip(together, alone, strict=True):
                 np.testing.assert_array_equal(mine[i], right)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(1, 5, 7, 16), (2, 9, 11, 33), (2, 40, 50, 35)])
+def test_wide_depthwise_convolutions_are_those_of_float64(shape, rng):
+    """Channels that fill vectors of 16, 8 and 4 numbers; the last is added up in several parts."""
+    x, gradient = rng.normal(size=(2, *shape))
+    kernel = rng.normal(size=(3, 3, 1, shape[-1]))
+
+    def run(implementation, dtype):
+        convolve = partial(depthwise_conv2d, implementation=implementation)
+        out, pull = jax.vjp(convolve, jnp.asarray(x, dtype), jnp.asarray(kernel, dtype))
+        return out, *pull(jnp.asarray(gradient, dtype))
+
+    ours = run("native", "float32")
+    with jax.enable_x64(True):
+        right = run("lax", "float64")
+    for mine, wanted in zip(ours, right, strict=True):
+        # At most 4,000 products of float32, each sum rounded by 6e-8 of what it has come to.
+        error = np.asarray(mine, np.float64) - np.asarray(wanted)
+        assert np.linalg.norm(error) <= 5e-6 * np.linalg.norm(wanted)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtypes", [("bfloat16", "bfloat16"), ("float16", "float32")])
+def test_column_sums_of_half_precision_have_its_type(dtypes, rng):
+    a, b = (jnp.asarray(rng.normal(size=(40, 5)), dtype) for dtype in dtypes)
+    sums = native_sums(a, b)
+    for mine, wanted in zip(sums, plain_sums(a, b), strict=True):
+        assert mine.dtype == wanted.dtype
+    exact = np.asarray(a, np.float64).sum(0), (np.asarray(a, np.float64) * np.asarray(b)).sum(0)
+    for mine, wanted in zip(sums, exact, strict=True):
+        # Added in float32 and rounded once, to the 8 bits of bfloat16 or the 11 of float16.
+        np.testing.assert_allclose(np.asarray(mine, np.float64), wanted, rtol=2**-8, atol=1e-4)
 
 
 @needs_compiler
@@ -125,6 +160,7 @@ def test_what_is_not_a_library_is_not_loaded(tmp_path):
         ({"CXX": "no-such-compiler -O1"}, "C++ compiler='no-such-compiler -O1': does not compile"),
         ({"CXX": "false"}, "C++ compiler='false': does not compile the kernels (it ended with 1)"),
         ({"CXX": "true"}, "C++ compiler='true': does not compile the kernels"),
+        ({"CXX": "c++ 'x"}, "is not a command: No closing quotation"),
     ],
 )
 def test_no_compiler_and_one_that_fails_are_one_line(environment, message, tmp_path):
@@ -160,11 +196,47 @@ def build_if_possible(cache, **environment):
         ({"PATH": "", "CXX": ""}, "none of c++, g++, clang++ is there: install one, or"),
         ({"CXX": "false"}, "does not compile the kernels (it ended with 1)"),
         ({"XCEPTION_JAX_KERNELS": "off"}, "none, because XCEPTION_JAX_KERNELS=off"),
+        ({"CXX": "c++ 'x"}, "is not a command: No closing quotation"),
     ],
 )
 def test_an_installation_goes_on_without_them_and_says_why(environment, reason, tmp_path):
     assert reason in build_if_possible(tmp_path, **environment)
     assert not list(tmp_path.rglob("*.so"))
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 1), (("--if-possible",), 0)])
+def test_a_place_that_cannot_be_written_to_is_one_line(words, code, tmp_path):
+    (tmp_path / "xception_jax").mkdir()
+    (tmp_path / "xception_jax" / "kernels").write_text("a file where the directory should be")
+    done = subprocess.run(
+        [sys.executable, "-m", "xception_jax.ops.native", *words],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path), "CXX": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert "File exists" in line
+
+
+@needs_compiler
+def test_building_again_leaves_what_other_machines_may_run(kernels_home, tmp_path, monkeypatch):
+    """Another compiler's library of the same version stays, and one that is damaged does not."""
+    (library,) = (kernels_home / "xception_jax" / "kernels").glob(f"{native.version()}-*.so")
+    place = tmp_path / "kernels"
+    place.mkdir()
+    (place / f"{native.version()}-{'0' * 16}.so").write_text("damaged")
+    built = []
+    for number in range(2):
+        compiler = tmp_path / f"compiler{number}"
+        compiler.write_text(
+            f'#!/bin/sh\nfor last do :; done\ncp "{library}" "$last"\necho {number} >> "$last"\n'
+        )
+        compiler.chmod(0o755)
+        monkeypatch.setenv("CXX", str(compiler))
+        built.append(build(place))
+    assert sorted(place.iterdir()) == sorted(built)
 
 
 @needs_compiler

@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+from xception_jax.ops import native
 from xception_jax.runtime.numerics import numerical_options
 
 PRECISION = "jax_default_matmul_precision"
@@ -36,3 +37,13 @@ def test_an_option_that_changed_when_the_run_was_resumed_has_both_values(monkeyp
         jax.config.update(PRECISION, None)
     assert numerical_options(second)[PRECISION] == "None, then highest, then None"
     assert numerical_options("damaged") == numerical_options(None)
+
+
+def test_a_run_that_is_resumed_without_its_kernels_says_so(monkeypatch):
+    monkeypatch.setattr(native, "available", lambda: True)
+    first = numerical_options()
+    assert first["kernels"] == native.version()
+    monkeypatch.setattr(native, "available", lambda: False)
+    assert numerical_options(first)["kernels"] == f"{native.version()}, then none"
+    old = {name: value for name, value in first.items() if name != "kernels"}
+    assert numerical_options(old)["kernels"] == "none"  # old records do not say

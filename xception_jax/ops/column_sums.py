@@ -23,9 +23,10 @@ def native_sums(a: Rows, b: Rows) -> tuple[Channels, Channels]:
     """Like `plain_sums`, but reads both arrays once, where XLA:CPU reads them several times."""
     if not native.computes(a, b):
         return plain_sums(a, b)
-    like = jax.typeof(a).update(shape=(2, a.shape[1]))
-    sums, product_sums = native.call("column_sums", like, a, b)
-    return sums, product_sums
+    wide = a.astype("float32"), b.astype("float32")
+    like = jax.typeof(wide[0]).update(shape=(2, a.shape[1]))
+    sums, product_sums = native.call("column_sums", like, *wide)
+    return sums.astype(a.dtype), product_sums.astype(jnp.result_type(a, b))
 
 
 def _forward(a: Rows, b: Rows) -> tuple[tuple[Channels, Channels], tuple[Rows, Rows]]:

@@ -10,6 +10,9 @@ from typing import Any
 
 import jax
 
+from xception_jax.ops import native
+from xception_jax.ops.dispatch import backend
+
 _OF_JAX = (
     "jax_allow_f16_reductions",
     "jax_default_matmul_precision",
@@ -18,6 +21,7 @@ _OF_JAX = (
     "jax_optimization_level",
     "jax_use_direct_linearize",
 )
+_KERNELS = "kernels"  # the version of the C++ kernels, or "none"
 _VARIABLES = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "XLA_FLAGS")
 # Flags that leave results as they are: the number of devices is recorded as such.
 _WITHOUT_EFFECT = ("--xla_dump", "--xla_force_host_platform_device_count")
@@ -34,7 +38,11 @@ def numerical_options(earlier: object = None) -> dict[str, str]:
     for name in _VARIABLES:
         if words := _words(os.environ.get(name, "")):
             options[name] = words
+    if backend() == "cpu":
+        options[_KERNELS] = native.version() if native.available() else "none"
     before: Mapping[str, Any] = earlier if isinstance(earlier, Mapping) else options
+    # Records of earlier versions do not have it.
+    before = {name: options[name] for name in options if name == _KERNELS} | dict(before)
     for name in {**before, **options}:
         old, new = str(before.get(name, "not set")), options.get(name, "not set")
         if old != new:

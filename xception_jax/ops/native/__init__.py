@@ -57,13 +57,22 @@ def directory() -> Path:
     return cache_directory() / "kernels"
 
 
+@lru_cache(maxsize=1)  # one answer for a process, whose operations ask when they are imported
 def available() -> bool:
     """Returns whether the library of this version is built, loads, and is not disabled.
 
     Raises:
         InputError: see `enabled`.
     """
-    return enabled() and any(map(load, sorted(directory().glob(f"{version()}-*.so"))))
+    newest_first = sorted(directory().glob(f"{version()}-*.so"), key=_age)
+    return enabled() and any(map(load, newest_first))
+
+
+def _age(path: Path) -> float:
+    try:
+        return -path.stat().st_mtime
+    except OSError:  # deleted meanwhile
+        return 0
 
 
 def enabled() -> bool:
@@ -136,7 +145,10 @@ def portable() -> Iterator[None]:
 
 
 def computes(*arrays: Array) -> bool:
-    """Returns whether kernels support the arrays: floats of at most 32 bits, on a CPU."""
+    """Returns whether kernels may compute from the arrays.
+
+    They may from float32, bfloat16 and float16, on a CPU, and not inside of `portable`.
+    """
     narrow = all(a.dtype in ("float32", "bfloat16", "float16") for a in arrays)
     return narrow and backend() == "cpu" and not _portable.get()
 

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from xception_jax.errors import INVALID, InputError, one_line
+from xception_jax.cache import lasting_cache_directory
+from xception_jax.errors import FAILED, INVALID, InputError, one_line
 from xception_jax.ops.native import available, directory, enabled
 from xception_jax.ops.native.building import build
 
@@ -22,11 +24,20 @@ def main() -> int:
         print(f"C++ kernels: {_build_if_possible()}")  # noqa: T201 - the program's output
         return 0
     try:
-        print(build(directory()))  # noqa: T201 - the program's only output
+        print(_build())  # noqa: T201 - the program's only output
     except InputError as error:
         print(f"{error}", file=sys.stderr)  # noqa: T201
         return INVALID
+    except OSError as error:  # such as a full disk, for which nobody's input is to blame
+        print(f"C++ kernels: {one_line(error)}", file=sys.stderr)  # noqa: T201
+        return FAILED
     return 0
+
+
+def _build() -> Path:
+    """Builds the kernels where later processes find them, and returns the path of the library."""
+    lasting_cache_directory("the library of C++ kernels")  # refuses a temporary one
+    return build(directory())
 
 
 def _build_if_possible() -> str:
@@ -36,7 +47,7 @@ def _build_if_possible() -> str:
             return "none, because XCEPTION_JAX_KERNELS=off"
         if available():
             return f"already built, in {directory()}"
-        return f"built {build(directory())}"
+        return f"built {_build()}"
     except (InputError, OSError) as error:
         return f"none, and the operations of JAX are used instead ({one_line(error)})"
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -18,8 +19,16 @@ COMPILERS = ("c++", "g++", "clang++")
 
 
 def compiler() -> list[str] | None:
-    """Returns the command that compiles C++: $CXX, or the first of `COMPILERS` on the path."""
-    from_environment = shlex.split(os.environ.get("CXX", ""))
+    """Returns the command that compiles C++: $CXX, or the first of `COMPILERS` on the path.
+
+    Raises:
+        InputError: $CXX has a quotation that does not end.
+    """
+    asked = os.environ.get("CXX", "")
+    try:
+        from_environment = shlex.split(asked)
+    except ValueError as error:
+        raise InputError("CXX", asked, f"is not a command: {error}") from error
     installed = ([command] for command in COMPILERS if shutil.which(command))
     return from_environment or next(installed, None)
 
@@ -29,6 +38,7 @@ def build(directory: Path) -> Path:
 
     Raises:
         InputError: there is no compiler, it fails, or the library does not load.
+        OSError: the directory cannot be written to.
     """
     command = compiler()
     if command is None:
@@ -45,9 +55,11 @@ def build(directory: Path) -> Path:
             reason = f"built a library that does not load ({error}): name another compiler in CXX"
             raise InputError("C++ compiler", shlex.join(command), reason) from error
         library.replace(path)  # atomic, because other processes may be looking for it
+    # Other libraries of this version stay: another machine with the same home may run from them.
     for old in directory.glob(f"{native.version()}-*.so"):
-        if old != path:
-            old.unlink(missing_ok=True)
+        with suppress(OSError):
+            if old.stem.partition("-")[2] != native.digest(old):
+                old.unlink()
     return path
 
 

@@ -46,7 +46,7 @@ struct ColumnSums {
   }
 };
 
-ffi::Error Call(ffi::ThreadPool pool, Input a, Input b, Output sums) {
+ffi::Error SumColumns(ffi::ThreadPool pool, Input a, Input b, Output sums) {
   auto size = a.dimensions().last(2);
   int64_t rows = size[0], channels = size[1], problem = rows * channels;
   int64_t problems = a.element_count() / problem, parts = PartsOf(rows, problem);
@@ -59,7 +59,7 @@ ffi::Error Call(ffi::ThreadPool pool, Input a, Input b, Output sums) {
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_column_sums, Call,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_column_sums, Handler<SumColumns>::Call,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Input>()

@@ -80,7 +80,8 @@ struct Convolve {
                           const std::vector<Tap>& columns, int64_t first, int64_t second) {
       typename Of<kSize>::Type sum[kVectors][kPixels] = {};
       int64_t features = c.groups * c.made, channels = c.groups * c.in, all = columns.size();
-      // The taps of a row are neighbours in memory, unless there are other groups in between.
+      // The taps of a row are neighbours in memory, unless other groups lie in between, or a gradient
+      // at strides > 1 leaves taps out.
       int64_t run = c.groups == 1 && c.shift ? all : 1;
       for (Tap row : rows) {
         for (int64_t column = 0; column < all; column += run) {
@@ -105,7 +106,8 @@ struct Convolve {
     }
   };
 
-  // Computes kPixels outputs from row y, column x on, each a step from the one before.
+  // Computes kPixels outputs, of which the first is at row y and this column: neighbours in the row,
+  // or the same pixel of several images, as the steps say.
   template <int kPixels, class V>
   INLINE void Compute(int64_t problem, int64_t image, int64_t y, int64_t column, int64_t x_step,
                       int64_t out_step) const {
@@ -233,7 +235,7 @@ struct KernelGradient {
     float* out = k.out + ((part * taps + tap) * k.in + i) * made + group * k.made;
     auto& rows = k.rows[tap / k.columns.size()];
     auto& columns = k.columns[tap % k.columns.size()];
-    if (columns.empty()) return;
+    if (columns.empty()) return;  // no output reads this tap: its sum stays zero
     WithTile<kInputs, V>(count, k.made, k, x, gradient, images, rows, columns, out);
   }
 };
@@ -295,8 +297,12 @@ ffi::Error ConvolutionForKernel(ffi::ThreadPool pool, Input x, Input gradient, O
   auto in = x.dimensions().last(4), made = gradient.dimensions().last(4);
   auto taps = for_kernel->dimensions().last(4);
   int64_t window = taps[0] * taps[1], numbers = in[0] * in[1] * in[2] * in[3];
-  int64_t problems = x.element_count() / numbers, parts = PartsOf(in[0], numbers);
   int64_t size = window * taps[2] * taps[3];
+  // The sums of the parts take no more memory than x, or than 16 MB: the taps, groups and tiles of
+  // a large kernel are parts enough.
+  constexpr int64_t kSmall = 1 << 22;
+  int64_t most = std::max<int64_t>(1, std::max(numbers, kSmall) / std::max<int64_t>(1, size));
+  int64_t problems = x.element_count() / numbers, parts = PartsOf(std::min(in[0], most), numbers);
   int64_t tiles = (taps[2] + KernelGradient::kInputs - 1) / KernelGradient::kInputs;
   std::vector<float> sums(problems * parts * size);
   KernelGradient k{x.typed_data(), gradient.typed_data(), sums.data(),
@@ -323,6 +329,8 @@ auto Bind() {
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_convolution, ConvolutionForward, Bind());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_convolution_for_x, ConvolutionForX, Bind());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_convolution_for_kernel, ConvolutionForKernel, Bind());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_convolution, Handler<ConvolutionForward>::Call, Bind());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_convolution_for_x, Handler<ConvolutionForX>::Call,
+                              Bind());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_convolution_for_kernel,
+                              Handler<ConvolutionForKernel>::Call, Bind());

@@ -31,7 +31,7 @@ struct Seen {
   // memory for the processor to predict the access.
   INLINE void Fetch(int64_t channels, int64_t channel) const {
     UNROLLED for (int n = 0; n < kColumns; ++n) {
-      __builtin_prefetch(pixel[2][n + 2] + kColumns * channels + channel);
+      Prefetch(pixel[2][n + 2], kColumns * channels + channel);
     }
   }
 };
@@ -98,7 +98,7 @@ struct Backward {
       Vector pixel[kColumns], sum[kColumns] = {};
       seen.Fetch(channels, channel);
       UNROLLED for (int n = 0; n < kColumns; ++n) {
-        __builtin_prefetch(x + (n + kColumns) * channels + channel);
+        Prefetch(x, (n + kColumns) * channels + channel);
         pixel[n] = At<kSize>(x + n * channels + channel);
       }
       UNROLLED for (int i = 0; i < 3; ++i) {
@@ -179,7 +179,7 @@ ffi::Error DepthwiseBackward(ffi::ThreadPool pool, Input x, Input kernel, Input 
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_depthwise, DepthwiseForward,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_depthwise, Handler<DepthwiseForward>::Call,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Input>()
@@ -187,7 +187,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_depthwise, DepthwiseForward,
                                   .Ret<ffi::Buffer<ffi::F32>>()
                                   .Attr<int64_t>("top")
                                   .Attr<int64_t>("left"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_depthwise_gradients, DepthwiseBackward,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(xception_jax_depthwise_gradients, Handler<DepthwiseBackward>::Call,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Input>()

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -58,7 +59,13 @@ void Share(ffi::ThreadPool& pool, void (*run)(const void*, int64_t), const void*
   }
   auto job = std::make_shared<Job>();
   job->run = run, job->arguments = arguments, job->parts = parts;
-  for (int64_t i = 1; i < threads; ++i) pool.Schedule([job] { job->Work(); });
+  for (int64_t i = 1; i < threads; ++i) {
+    try {
+      pool.Schedule([job] { job->Work(); });
+    } catch (const std::bad_alloc&) {
+      break;  // fewer threads; those that have begun use the arguments until the wait below ends
+    }
+  }
   job->Work();
   while (job->done.load(std::memory_order_acquire) < parts) std::this_thread::yield();
 }
@@ -81,6 +88,11 @@ INLINE typename Of<kSize>::Type& At(float* p) {
 template <int kSize>
 INLINE const typename Of<kSize>::Type& At(const float* p) {
   return *reinterpret_cast<const typename Of<kSize>::Type*>(p);
+}
+
+// Fetches p[offset] into the cache. It may lie beyond the array, where a pointer must not be made.
+INLINE void Prefetch(const float* p, int64_t offset) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + 4 * offset));
 }
 
 // Calls Body::Do<size>(arguments..., channel) for all channels: with the widest vectors first, and
@@ -151,5 +163,19 @@ void AddUp(const float* of_parts, int64_t problems, int64_t parts, int64_t size,
     }
   }
 }
+
+// What XLA calls: no exception may leave it, so a lack of memory becomes an error.
+template <auto kFunction>
+struct Handler;
+template <class... Arguments, ffi::Error (*kFunction)(Arguments...)>
+struct Handler<kFunction> {
+  static ffi::Error Call(Arguments... arguments) {
+    try {
+      return kFunction(arguments...);
+    } catch (const std::bad_alloc&) {
+      return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for a C++ kernel");
+    }
+  }
+};
 
 }  // namespace
