@@ -180,3 +180,10 @@ def test_one_is_not_many(new_sweep: Callable[..., SweepWriter]) -> None:
     found = read_directory(sweep.directory)
     scope = describe_scope(found.runs, summarize(found).statuses)
     assert scope.startswith("2 finished runs with 1 seed, on")
+
+
+def test_what_rounding_leaves_of_no_difference_is_shown_as_none() -> None:
+    row = {**ENDPOINT, "effect": 1.388e-17, "interval": [-0.004, 2.2e-16]}
+    (printed,) = verdict_table(verdicts_on({"endpoints": [row]})["claims"]).rows
+    assert "0" in printed
+    assert "−0.004 to 0" in printed

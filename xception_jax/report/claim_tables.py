@@ -53,8 +53,8 @@ def verdict_table(claims: Sequence[ClaimVerdict]) -> Table:
 
 def _endpoint_cells(row: EndpointVerdict, on_base: str = "") -> tuple[str, ...]:
     """The last six cells of a row of `verdict_table`."""
-    values = row["effect"], row["p"], row["p_adjusted"]
-    effect, *p = ["" if value is None else short_number(value) for value in values]
+    effect = "" if row["effect"] is None else _difference(row["effect"])
+    p = ("" if value is None else short_number(value) for value in (row["p"], row["p_adjusted"]))
     name, improvement = endpoint_name(row["endpoint"]) + on_base, describe_improvement(row) or ""
     return (name, effect, _interval(row), *p, improvement)
 
@@ -68,7 +68,12 @@ def _interval(endpoint: EndpointVerdict) -> str:
     low, high = endpoint["interval"]
     confidence = endpoint["confidence"]
     other = "" if round(confidence, 6) == CONFIDENCE else f" ({confidence:.0%})"
-    return f"{short_number(low)} to {short_number(high)}{other}"
+    return f"{_difference(low)} to {_difference(high)}{other}"
+
+
+def _difference(value: float) -> str:
+    """A difference to four digits; what rounding leaves of none is none."""
+    return short_number(value if abs(value) > _ROUNDING else 0.0)
 
 
 def endpoint_table(claim: ClaimVerdict) -> Table:
@@ -134,6 +139,9 @@ def replication_table(claim: ClaimVerdict) -> Table:
 
 
 _SIDES = ("first sweep", "fresh seeds", "all seeds")
+
+
+_ROUNDING = 1e-12  # of means of differences of accuracies or steps
 
 
 def short_number(value: float) -> str:
