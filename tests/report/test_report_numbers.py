@@ -184,6 +184,15 @@ def test_one_is_not_many(new_sweep: Callable[..., SweepWriter]) -> None:
 
 def test_what_rounding_leaves_of_no_difference_is_shown_as_none() -> None:
     row = {**ENDPOINT, "effect": 1.388e-17, "interval": [-0.004, 2.2e-16]}
-    (printed,) = verdict_table(verdicts_on({"endpoints": [row]})["claims"]).rows
-    assert "0" in printed
-    assert "−0.004 to 0" in printed
+    claims = verdicts_on({"endpoints": [row]})["claims"]
+    for table in (verdict_table(claims), endpoint_table(claims[0])):
+        (printed,) = table.rows
+        assert "0" in printed
+        assert "−0.004 to 0" in printed
+
+
+def test_a_p_value_is_never_rounded_to_nothing() -> None:
+    row = {**ENDPOINT, "p": 1.5e-16, "p_adjusted": 3e-16}
+    claims = verdicts_on({"endpoints": [row]})["claims"]
+    for table in (verdict_table(claims), endpoint_table(claims[0])):
+        assert {"1.5e−16", "3e−16"} <= set(table.rows[0])

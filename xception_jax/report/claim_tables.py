@@ -15,6 +15,8 @@ from xception_jax.statistics.json_types import (
 )
 from xception_jax.statistics.paired import CONFIDENCE
 
+_ROUNDING = 1e-12  # of means of differences of accuracies or steps
+
 
 def endpoint_name(name: object) -> str:
     """An endpoint as people call it."""
@@ -54,7 +56,7 @@ def verdict_table(claims: Sequence[ClaimVerdict]) -> Table:
 def _endpoint_cells(row: EndpointVerdict, on_base: str = "") -> tuple[str, ...]:
     """The last six cells of a row of `verdict_table`."""
     effect = "" if row["effect"] is None else _difference(row["effect"])
-    p = ("" if value is None else short_number(value) for value in (row["p"], row["p_adjusted"]))
+    p = map(_p, (row["p"], row["p_adjusted"]))
     name, improvement = endpoint_name(row["endpoint"]) + on_base, describe_improvement(row) or ""
     return (name, effect, _interval(row), *p, improvement)
 
@@ -76,6 +78,11 @@ def _difference(value: float) -> str:
     return short_number(value if abs(value) > _ROUNDING else 0.0)
 
 
+def _p(value: float | None) -> str:
+    """A p-value to four digits, however small; empty where there is none."""
+    return "" if value is None else short_number(value)
+
+
 def endpoint_table(claim: ClaimVerdict) -> Table:
     """One row per endpoint of a judged claim, for several bases on each, with all its numbers.
 
@@ -87,8 +94,8 @@ def endpoint_table(claim: ClaimVerdict) -> Table:
         "difference": lambda row: row["effect"],
         "interval": lambda row: _interval(row) or None,
         "interval by": lambda row: row["method"],
-        "p": lambda row: row["p"],
-        "p, adjusted": lambda row: row["p_adjusted"],
+        "p": lambda row: _p(row["p"]) or None,
+        "p, adjusted": lambda row: _p(row["p_adjusted"]) or None,
         "P(improvement)": describe_improvement,
         "correlation of the pair": lambda row: row.get("correlation"),
         f"smallest detectable{fixed}": lambda row: row.get("minimum_detectable_effect"),
@@ -141,9 +148,6 @@ def replication_table(claim: ClaimVerdict) -> Table:
 _SIDES = ("first sweep", "fresh seeds", "all seeds")
 
 
-_ROUNDING = 1e-12  # of means of differences of accuracies or steps
-
-
 def short_number(value: float) -> str:
     """A number to four digits, with a minus sign."""
     return f"{value:.4g}".replace("-", "−")
@@ -155,7 +159,7 @@ def _cell(value: object) -> str:
     if isinstance(value, list):
         return " to ".join(_cell(end) for end in value)
     if isinstance(value, float):
-        return short_number(value)
+        return _difference(value)
     return str(value).replace("_", " ")
 
 
