@@ -1,4 +1,4 @@
-"""What a source of a data set holds: the image and the label of one example, or of every one."""
+"""Helpers that read the image and the label of one example of a data set, or of every one."""
 
 from typing import Any
 

@@ -18,7 +18,7 @@ def test_central_crop_takes_the_centre(rng: np.random.Generator) -> None:
 
 
 def test_random_resized_crop_covers_what_it_should(rng: np.random.Generator) -> None:
-    """Of 400 random crops, areas and aspect ratios fill their ranges, and about half are flipped.
+    """400 random crops have areas and shapes from all of their ranges, and about half are flipped.
 
     The image is a ramp, whose pixel values show where each crop was cut.
     """

@@ -25,7 +25,7 @@ def one_device() -> Iterator[None]:
 
 @pytest.mark.slow
 def test_eight_devices_give_the_rows_of_one(tmp_path: Path) -> None:
-    """Those of the first epoch: nothing in it depends on how many follow."""
+    """The first epoch has the same rows on eight devices and on one; it needs no later ones."""
 
     def run(name: str, *words: str) -> int:
         config = resolve(load_config(MULTI_LABEL_CONFIG), overrides=[*MULTI_LABEL_SHRUNK, *words])

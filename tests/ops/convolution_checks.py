@@ -20,6 +20,19 @@ def values_and_gradients(convolve, x, kernel, gradient):
     return jax.jit(run)(x, kernel, gradient)
 
 
+def check_against_float64(run, allowed):
+    """Compares the arrays of `run("native", "float32")` with those of `run("lax", "float64")`.
+
+    The error of each, by its norm, may be `allowed` times the norm of the array.
+    """
+    ours = run("native", "float32")
+    with jax.enable_x64(True):
+        right = run("lax", "float64")
+    for mine, wanted in zip(ours, right, strict=True):
+        error = np.asarray(mine, np.float64) - np.asarray(wanted)
+        assert np.linalg.norm(error) <= allowed * np.linalg.norm(wanted)
+
+
 # Kernels, strides and paddings that the models have, and images in which they do not come out even.
 convolutions = {
     "size": st.tuples(st.integers(1, 13), st.integers(1, 13)),

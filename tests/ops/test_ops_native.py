@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.ops.built_kernels import needs_compiler
+from tests.ops.convolution_checks import check_against_float64
 from tests.programs import run_program
 from xception_jax.ops import batch_norm, depthwise_conv2d, native
 from xception_jax.ops.column_sums import native_sums, plain_sums
@@ -62,13 +63,8 @@ def test_wide_depthwise_convolutions_are_those_of_float64(shape, rng):
         out, pull = jax.vjp(convolve, jnp.asarray(x, dtype), jnp.asarray(kernel, dtype))
         return out, *pull(jnp.asarray(gradient, dtype))
 
-    ours = run("native", "float32")
-    with jax.enable_x64(True):
-        right = run("lax", "float64")
-    for mine, wanted in zip(ours, right, strict=True):
-        # At most 4,000 products of float32, each sum rounded by 6e-8 of what it has come to.
-        error = np.asarray(mine, np.float64) - np.asarray(wanted)
-        assert np.linalg.norm(error) <= 5e-6 * np.linalg.norm(wanted)
+    # At most 4,000 products of float32, each sum rounded by 6e-8 of what it has come to.
+    check_against_float64(run, 5e-6)
 
 
 @needs_compiler
@@ -100,7 +96,7 @@ def test_column_sums_are_those_of_float64(shape, rng):
 def test_gradient_of_gradient_agrees_with_xla_in_float64(rng):
     values = [rng.normal(size=s) for s in ((2, 6, 5, 3), (3, 3, 1, 3), (3,))]
 
-    def twice(depthwise, *values):
+    def twice(depthwise, dtype):
         def loss(x, kernel, scale):
             x = depthwise_conv2d(x, kernel, implementation=depthwise)
             x, _, _ = batch_norm(x, scale, scale, epsilon=1e-3)
@@ -109,15 +105,11 @@ def test_gradient_of_gradient_agrees_with_xla_in_float64(rng):
         def of_gradients(*values):
             return sum(jnp.sum(g**3) for g in jax.grad(loss, argnums=(0, 1, 2))(*values))
 
-        return jax.jit(jax.grad(of_gradients, argnums=(0, 1, 2)))(*values)
+        arguments = (jnp.asarray(value, dtype) for value in values)
+        return jax.jit(jax.grad(of_gradients, argnums=(0, 1, 2)))(*arguments)
 
-    ours = twice("native", *(jnp.asarray(v, jnp.float32) for v in values))
-    with jax.enable_x64(True):
-        right = twice("lax", *map(jnp.asarray, values))
-    for mine, wanted in zip(ours, right, strict=True):
-        # float32's 6e-8 through two derivatives, divisions by deviations, and cubes.
-        error = np.asarray(mine, np.float64) - np.asarray(wanted)
-        assert np.linalg.norm(error) <= 1e-4 * np.linalg.norm(wanted)
+    # float32's 6e-8 through two derivatives, divisions by deviations, and cubes.
+    check_against_float64(twice, 1e-4)
 
 
 @needs_compiler

@@ -33,7 +33,7 @@ def test_runs_steps_and_compute_are_counted(experiment):
 
 
 def test_arms_on_other_data_have_a_cost_of_their_own(experiment):
-    """As those of several bases, whose models and training may be the same."""
+    """Arms that differ in their data alone, as on several bases, are counted one by one."""
     declared, base = experiment
     arms = {"all": {}, "third": {"data.train_examples": 32}}  # 9 steps, and 3
     tune = Tune("optimizer.learning_rate", RATES, seeds=2)

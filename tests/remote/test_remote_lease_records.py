@@ -54,7 +54,7 @@ def test_a_lease_that_the_driver_cannot_read_is_said(tmp_path, monkeypatch):
     Store(url).write("run.json", b"{}")
 
     class HttpError(Exception):
-        """As gcsfs's."""
+        """An error as gcsfs raises it."""
 
     def deny(self: Store, name: str) -> bytes:
         raise HttpError(f"no access to {name}")

@@ -58,7 +58,7 @@ def test_a_url_is_recognized_as_text_and_as_a_path(location, url):
     ],
 )
 def test_a_scheme_that_is_not_known_is_refused(location, nearest):
-    """As a directory of this machine it would be made here, and mirrored nowhere."""
+    """A URL of another scheme is no path here, where its files would be mirrored nowhere."""
     with pytest.raises(InputError, match="must begin with one of gs://, ") as error:
         url_of(location)
     if nearest is not None:

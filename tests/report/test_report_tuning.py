@@ -100,7 +100,7 @@ def test_the_data_file_has_every_run(new_sweep):
 
 
 def test_each_tuning_run_names_its_metric(new_sweep):
-    """Of several bases a few runs can have another than most."""
+    """The table of tuning runs has the metric of each, which is not the same on all bases."""
     sweep = two_arms(new_sweep)
     add_tuning(sweep, {"none": hill(0.1), "relu": hill(0.2)})
     found = read_directory(sweep.directory)

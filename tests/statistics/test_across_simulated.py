@@ -50,7 +50,7 @@ SEEDS, CLAIMS = 8, 2
 def errors(
     rng: np.random.Generator, sweeps: int, *, bases: int, at_least: int, true: int, shared: bool
 ) -> tuple[float, float]:
-    """How often a verdict over all is wrong, and how often any verdict is.
+    """Shares of sweeps in which a verdict over all bases is wrong, and in which any verdict is.
 
     Both claims have an effect on `true` of the bases, and none on the others, which may share their
     differences.
@@ -91,7 +91,7 @@ def test_few_sweeps_without_the_effect_are_decided(
 def test_the_error_over_claims_and_bases_is_five_percent(
     rng: np.random.Generator, bases: int, at_least: int, true: int, shared: bool
 ) -> None:
-    """Of overall verdicts, and of any: where k - 1 bases have the effect, and where none has."""
+    """Verdicts over all bases, and any, err in 5% of sweeps, with k - 1 true bases or none."""
     sweeps = 10_000
     rates = errors(rng, sweeps, bases=bases, at_least=at_least, true=true, shared=shared)
     print(f"{at_least} of {bases}, {true} true: {rates[0]:.4f} over all, {rates[1]:.4f} at all")
