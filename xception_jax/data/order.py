@@ -88,7 +88,7 @@ def evaluation_rows(
     All hosts get the same number of batches, as collective computations need.
 
     Yields:
-        Indices int32 [rows] and mask bool [local]; a padding row has index 0 and mask False.
+        Indices int32 [rows] and mask bool [rows]; a padding row has index 0 and mask False.
 
     Raises:
         InputError: the batch does not divide evenly over the hosts.

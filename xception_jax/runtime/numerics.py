@@ -40,9 +40,9 @@ def numerical_options(earlier: object = None) -> dict[str, str]:
             options[name] = words
     if backend() == "cpu":
         options[_KERNELS] = native.version() if native.available() else "none"
-    before: Mapping[str, Any] = earlier if isinstance(earlier, Mapping) else options
-    # Records of earlier versions do not have it.
-    before = {name: options[name] for name in options if name == _KERNELS} | dict(before)
+    before: dict[str, Any] = dict(earlier if isinstance(earlier, Mapping) else options)
+    if _KERNELS in options:  # records of earlier versions do not have it
+        before.setdefault(_KERNELS, options[_KERNELS])
     for name in {**before, **options}:
         old, new = str(before.get(name, "not set")), options.get(name, "not set")
         if old != new:
