@@ -257,9 +257,9 @@ def test_what_is_no_longer_read_is_not_kept(whole: bool) -> None:
         batches = pipeline.eval_batches("valid", 64)
         for _ in batches:
             if not whole:
-                batches.close()  # type: ignore[attr-defined]
+                batches.close()  # type: ignore[attr-defined] # typed as any iterator
                 break
-        assert not pipeline._open  # type: ignore[attr-defined]
+        assert not pipeline._open  # type: ignore[attr-defined] # only of streaming pipelines
 
 
 def test_auto_streams_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:

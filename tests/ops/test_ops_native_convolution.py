@@ -97,7 +97,7 @@ def test_under_vmap_they_give_the_bits_of_separate_calls(
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_an_image_has_the_same_bits_in_every_batch(groups, rng):
-    """An image has the bits that it has alone, wherever in a batch of eleven it is computed."""
+    """The last of eleven images has the bits that it has alone, wherever others are beside it."""
     x = jnp.asarray(rng.normal(size=(11, 6, 19, 12)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(3, 3, 12 // groups, 34)), jnp.float32)
     run = partial(native_conv2d, kernel=kernel, groups=groups)
