@@ -4,6 +4,7 @@ Every command runs in a process of its own, with a limit of time and memory, sin
 waits for a pipe, or reads a device, would otherwise stop the tests with it.
 """
 
+import errno
 import io
 import os
 import subprocess
@@ -143,6 +144,16 @@ def test_a_directory_of_another_user_is_named(unreadable, read):
     with pytest.raises(InputError, match=f"directory='{unreadable}': cannot be read"):
         read(unreadable)
     assert not is_archived(unreadable)
+
+
+def test_a_neighbour_that_may_not_be_entered_is_no_hint(tmp_path, monkeypatch):
+    def deny(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", deny)
+    with pytest.raises(InputError, match="no such directory") as raised:
+        read_directory(tmp_path / "gone")
+    assert raised.value.nearest is None
 
 
 def test_a_report_is_not_begun_that_a_link_to_itself_would_lose(finished_sweep, monkeypatch):

@@ -5,6 +5,7 @@ line torn, its numbers not finite. What cannot be read is left out and said so i
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,13 @@ def _sweep_near(directory: Path) -> str | None:
         around = [*directory.absolute().parents[:2], *sorted(directory.glob("*/"))]
     except OSError:
         return None
-    return next((str(path) for path in around if (path / SWEEP).is_file()), None)
+    return next((str(path) for path in around if _holds_sweep(path)), None)
+
+
+def _holds_sweep(directory: Path) -> bool:
+    with suppress(OSError):  # nobody is sent where this user may not enter
+        return (directory / SWEEP).is_file()
+    return False
 
 
 def open_source(directory: Path, sweep: Mapping[str, Any]) -> Source:
