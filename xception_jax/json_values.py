@@ -55,10 +55,12 @@ def as_real(value: object) -> float | None:
 
 def as_whole(value: object) -> int | None:
     """The value as an int, also where it is written as 3.0; None unless a whole one of 64 bits."""
-    number = as_real(value)
-    if number is None or not number.is_integer() or abs(number) >= 2**63:
-        return None
-    return int(number)
+    if isinstance(value, bool) or not isinstance(value, int):  # not every int fits a float
+        number = as_real(value)
+        if number is None or not number.is_integer():
+            return None
+        value = int(number)
+    return value if abs(value) < 2**63 else None
 
 
 def first_known(*values: object) -> object:
