@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.same_run import assert_same_run
-from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
+from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK, SOONEST
 
 REFUSED = [
     ("JAX_PLATFORMS", "cuda"),
@@ -80,7 +80,7 @@ def test_every_command_that_computes_refuses_it(command, tmp_path):
 def test_types_of_64_bits_change_nothing(tmp_path):
     flags = os.environ["XLA_FLAGS"]  # with which other tests have compiled these programs
     for home, x64 in (("without", "0"), ("with", "1")):
-        words = ("train", CONFIG, "--workdir", tmp_path / home, *SHRUNK)
+        words = ("train", CONFIG, "--workdir", tmp_path / home, *SHRUNK, *SOONEST)
         done = run(words, JAX_ENABLE_X64=x64, XLA_FLAGS=flags)
         assert done.returncode == 0, done.stderr
     assert_same_run(tmp_path / "without", tmp_path / "with")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import program
-from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
+from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK, SOONEST
 from xception_jax.config import resolve
 from xception_jax.errors import InputError, require_no_password
 from xception_jax.remote.store import url_of
@@ -78,7 +78,15 @@ def test_no_command_tells_a_secret(say, call, tmp_path, monkeypatch):
 
 
 def test_no_crash_tells_a_secret(say, tmp_path):
-    words = ["train", CONFIG, "--workdir", tmp_path / "run", *SHRUNK, "wandb.mode=offline"]
+    words = [
+        "train",
+        CONFIG,
+        "--workdir",
+        tmp_path / "run",
+        *SHRUNK,
+        *SOONEST,
+        "wandb.mode=offline",
+    ]
     code, text = say(*words, start=program("crash_in_training"))
     assert code == 1
     assert "a fault of the program" in text

@@ -52,7 +52,7 @@ def test_what_a_foreign_sweep_says_commands_no_terminal(finished_sweep):  # noqa
         assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_a_terminal_without_utf8_gets_plain_letters(finished_sweep, encoding):  # noqa: F811
     done = shell(f"{COMMAND} report {finished_sweep.directory}", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr

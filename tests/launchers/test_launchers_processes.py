@@ -25,7 +25,7 @@ from tests.launchers.worker_sweeps import (
     workers,
 )
 from tests.programs import program, start_program, stdout_of
-from tests.shrunk import EXPERIMENT, SHRUNK
+from tests.shrunk import EXPERIMENT, SHRUNK, SOONEST
 from xception_jax.errors import InputError
 from xception_jax.launchers import Ended, Unit
 from xception_jax.launchers.devices import accelerators, shares
@@ -206,8 +206,8 @@ def whole(tmp_path_factory, call) -> Path:
 
 def test_workers_leave_what_this_process_leaves(call, tmp_path):
     whole, home = tmp_path / "whole", tmp_path / "sweep"
-    assert call(*words(whole))[0] == 0
-    code, out, err = call(*words(home, "--launcher", "local", "--workers", "2"))
+    assert call(*words(whole, *SOONEST))[0] == 0
+    code, out, err = call(*words(home, "--launcher", "local", "--workers", "2", *SOONEST))
     assert (code, err) == (0, "")
     ends = [line for line in out.splitlines() if "done, test top-1" in line]
     assert sorted(line.split("]")[0] for line in ends) == ["[1/3", "[2/3", "[3/3"]
@@ -217,7 +217,9 @@ def test_workers_leave_what_this_process_leaves(call, tmp_path):
     assert [(pack["size"], len(pack["runs"])) for pack in packs] == [(None, 1)] * 3
     assert "slow seed 0: done" in (home / "workers" / "0.log").read_text()
     before = {path: path.stat().st_mtime_ns for path in home.glob("runs/*/*")}
-    assert call(*words(home, "--launcher", "local"))[0] == 0  # again: nothing is left to do
+    assert (
+        call(*words(home, "--launcher", "local", *SOONEST))[0] == 0
+    )  # again: nothing is left to do
     assert {path: path.stat().st_mtime_ns for path in home.glob("runs/*/*")} == before
 
 

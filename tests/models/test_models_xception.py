@@ -79,7 +79,9 @@ def test_parameters_of_the_variants(name, settings, parameters):
     assert count(model_function(name, num_classes=10, **settings).parameters) == parameters
 
 
-@pytest.mark.parametrize("size", [28, 32, 64])
+@pytest.mark.parametrize(
+    "size", [28, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 64))]
+)
 @pytest.mark.parametrize(
     ("name", "settings"), [(n, s) for n, s, _ in PARAMETERS if n != "xception"]
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from tests.shrunk import CONFIG, SHRUNK
+from tests.shrunk import CONFIG, SHRUNK, SOONEST
 from xception_jax.commands import forecast as shown
 from xception_jax.config import load_config, resolve
 from xception_jax.planning import ahead, forecast, topology
@@ -41,7 +41,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, chips: Topology, tmp_path: Path) -
 def test_an_arm_is_compiled_once_and_its_figures_add_up(
     compiled: list[int], chips: Topology, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    config = resolve(load_config(CONFIG), overrides=[*SHRUNK, "train.batch_size=64"])
+    config = resolve(load_config(CONFIG), overrides=[*SHRUNK, *SOONEST, "train.batch_size=64"])
     once, again = (
         forecast.forecast(
             "none",

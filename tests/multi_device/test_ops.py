@@ -65,7 +65,12 @@ def expected_gradient(parameters: Parameters, x: jax.Array) -> Parameters:
 
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize(
-    ("devices", "check"), [(8, False), (8, True), (1, False)], ids=["8", "8-check_vma", "1"]
+    ("devices", "check"),
+    [
+        pytest.param(8, False, id="8"),
+        pytest.param(8, True, id="8-check_vma"),
+        pytest.param(1, False, id="1", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("depthwise", with_kernels(ops.DEPTHWISE_IMPLEMENTATIONS))
 def test_split_batch_gives_the_whole_batch_gradient(

@@ -59,7 +59,9 @@ def test_a_packed_step_is_that_of_the_run_alone(
     assert distance(packed.init(checked[0]), first) > 0.05
 
 
-@pytest.mark.parametrize(("slots", "runs"), [(None, [1]), (3, [0, 1, 2])])
+@pytest.mark.parametrize(
+    ("slots", "runs"), [pytest.param(None, [1], marks=pytest.mark.slow), (3, [0, 1, 2])]
+)
 def test_steps_in_one_dispatch_are_those_of_several(
     slots: int | None, runs: list[int], data: Data
 ) -> None:

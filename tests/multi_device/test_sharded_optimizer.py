@@ -16,7 +16,8 @@ from xception_jax.training import Interrupted, RunNames
 
 
 @pytest.mark.parametrize(
-    ("devices", "slots"), [(2, None), pytest.param(4, None, marks=pytest.mark.slow), (8, 2)]
+    ("devices", "slots"),
+    [*(pytest.param(n, None, marks=pytest.mark.slow) for n in (2, 4)), (8, 2)],
 )
 def test_it_is_the_same_run_with_less_on_each_device(devices: int, slots: int | None) -> None:
     """Element by element the same float32 operations; what is fused may be rounded otherwise."""

@@ -80,7 +80,7 @@ def test_convolution_is_that_of_loops(*, implementation, dtype, **case):
     check_against_loops(convolve, **case, dtype=dtype)
 
 
-@settings(few, max_examples=40)
+@settings(few, max_examples=20)
 @given(**convolutions, columns=st.integers(1, 13), kept=st.booleans())
 def test_tiles_of_any_width_give_the_same(*, columns, kept, **case):
     """Also of tiles that do not come out even, whether or not patches are kept."""

@@ -19,7 +19,7 @@ SHAPE = (16, 16, 3)
     ("name", "segments", "with_kernels"),
     [
         ("xception_tiny", 4, False),
-        pytest.param("xception_tiny", 4, True, marks=needs_compiler),
+        pytest.param("xception_tiny", 4, True, marks=(needs_compiler, pytest.mark.slow)),
         pytest.param("inception_tiny", 1, True, marks=needs_compiler),
     ],
 )

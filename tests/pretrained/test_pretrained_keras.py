@@ -214,6 +214,7 @@ def test_files_that_number_layers_by_class_only(certified, function, right, tmp_
     assert_equal(read(path, function), right)
 
 
+@pytest.mark.slow
 def test_ones_own_classifier_and_trained_optimizer_are_no_obstacle(rng, tmp_path):
     body = keras.applications.Xception(
         weights=None, include_top=False, pooling="avg", input_shape=(SIZE, SIZE, 3)

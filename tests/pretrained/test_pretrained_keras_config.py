@@ -64,8 +64,18 @@ PREPARATIONS = {
 }
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@pytest.mark.parametrize("name", PREPARATIONS)
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        *((name, ".keras") for name in PREPARATIONS),
+        *(
+            pytest.param(name, ".h5", marks=pytest.mark.slow)
+            for name in PREPARATIONS
+            if name != "twice"
+        ),
+        ("twice", ".h5"),
+    ],
+)
 def test_a_model_that_scales_its_images_is_fed_what_keras_feeds_it(
     base, right, tmp_path, name, suffix
 ):

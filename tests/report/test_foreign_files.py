@@ -51,7 +51,7 @@ def endless(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-@pytest.mark.parametrize("plant", [pipe, endless])
+@pytest.mark.parametrize("plant", [pipe, pytest.param(endless, marks=pytest.mark.slow)])
 def test_pipes_and_devices_in_runs_are_read_by_no_command(finished_sweep, plant):
     runs = [(arm, seed) for arm in finished_sweep.arms for seed in finished_sweep.seeds]
     names = (RUN, CONFIG, METRICS_LOG, PAIRING, PREDICTIONS, LOCK)
@@ -63,7 +63,7 @@ def test_pipes_and_devices_in_runs_are_read_by_no_command(finished_sweep, plant)
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("plant", [pipe, endless])
+@pytest.mark.parametrize("plant", [pipe, pytest.param(endless, marks=pytest.mark.slow)])
 def test_a_pipe_or_device_for_the_sweep_is_refused_in_a_line(finished_sweep, plant):
     plant(finished_sweep.directory / SWEEP)
     done = run("report", finished_sweep.directory)

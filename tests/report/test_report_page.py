@@ -181,6 +181,7 @@ def test_folder_that_cannot_be_made_is_an_input_error(finished_sweep: SweepWrite
         write_report(finished_sweep.directory)
 
 
+@pytest.mark.slow
 def test_300_runs_of_2000_points(new_sweep: NewSweep) -> None:
     """The data files hold every row, and the page stays small enough to open."""
     arms: dict[str, dict[str, Any]] = {f"arm {index}": {} for index in range(15)}

@@ -72,7 +72,12 @@ def test_the_report_is_a_run_of_the_same_group(call: Call, judged_sweep: SweepWr
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [("metrics.jsonl", "{}\n"), ("run.json", "{}"), ("run.json", "{"), ("config.json", "[]")],
+    [
+        ("metrics.jsonl", "{}\n"),
+        pytest.param("run.json", "{}", marks=pytest.mark.slow),
+        ("run.json", "{"),
+        pytest.param("config.json", "[]", marks=pytest.mark.slow),
+    ],
 )
 def test_a_damaged_file_is_named_and_the_others_are_synced(
     file: str, content: str, call: Call, judged_sweep: SweepWriter
@@ -118,6 +123,7 @@ def test_tuning_runs_are_synced_too(call: Call, new_sweep: Callable[..., SweepWr
     assert [len(offline_directories(home)) for home in homes] == [1] * 8
 
 
+@pytest.mark.slow
 def test_the_report_of_a_sweep_that_repeats_another_takes_no_ones_place(
     call: Call, judged_sweep: SweepWriter, tmp_path: Path
 ) -> None:

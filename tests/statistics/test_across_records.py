@@ -45,9 +45,11 @@ def test_a_base_that_the_record_has_lost_is_one_without_the_effect(
     "arms_on",
     [
         3,
-        {"x": 3, "y": {}},
+        pytest.param({"x": 3, "y": {}}, marks=pytest.mark.slow),
         {"x": {"a": "y-a"}, "y": {"a": 4, "b": None}},
-        {"x": {"a": "x-a", "b": "x-b"}, "": {"a": "x-a", "b": "x-b"}},
+        pytest.param(
+            {"x": {"a": "x-a", "b": "x-b"}, "": {"a": "x-a", "b": "x-b"}}, marks=pytest.mark.slow
+        ),
         {str(number): {"a": "x-a", "b": "x-b"} for number in range(30)},
     ],
 )

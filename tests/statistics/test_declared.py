@@ -321,7 +321,14 @@ def test_a_claim_changed_after_the_runs_is_post_hoc_and_no_more(study: Study) ->
     assert [entry["claims"][0]["direction"] for entry in history] == ["better", "worse"]
 
 
-@pytest.mark.parametrize("edit", ["seeds", "removed", "claims_sha256", "all"])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "seeds",
+        *(pytest.param(e, marks=pytest.mark.slow) for e in ("removed", "claims_sha256")),
+        "all",
+    ],
+)
 def test_an_edited_history_shows_nothing(study: Study, edit: str) -> None:
     study.sweep("--seeds", 6)
     study.sweep("--seeds", 7)

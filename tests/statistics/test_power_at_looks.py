@@ -79,7 +79,7 @@ def test_a_sequential_t_test_has_the_power_that_is_stated(rng: np.random.Generat
     ("looks", "design"),
     [
         (LookDesign((6, 9, 12), "pocock"), Design()),
-        (LookDesign((8, 12)), Design(0.025, test="median")),
+        pytest.param(LookDesign((8, 12)), Design(0.025, test="median"), marks=pytest.mark.slow),
         (LookDesign((8, 12)), Design(equivalence=True)),
     ],
 )

@@ -89,6 +89,7 @@ def assert_same(one: Path, other: Path) -> None:
             assert np.array_equal(predictions[0][name], predictions[1][name]), name
 
 
+@pytest.mark.slow
 def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, call, tmp_path):
     program = [sys.executable, "-m", "xception_jax", *words(tmp_path, "--seeds", 1)]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -130,6 +130,7 @@ def test_a_sweep_does_not_go_on_with_other_data(call, folders, shrunk_words, tmp
         assert "the train split is not the one that the run began with" in err
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_go_on_with_other_weights(call, shrunk_words, tmp_path) -> None:
     file, home = write_experiment(tmp_path / "x.py", {"none": {}}), tmp_path / "w"
     weights = tmp_path / "x.weights.h5"

@@ -168,7 +168,9 @@ def test_a_record_that_a_power_cut_left_is_named_and_written_again(
     assert study.call("status", study.home)[0] == 0
 
 
-@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize(
+    "cut", [*(pytest.param(cut, marks=pytest.mark.slow) for cut in ("empty", "zeros")), "half"]
+)
 def test_a_sweep_that_a_power_cut_left_is_refused_by_name(
     start: Callable[..., TunedStudy], cut: str
 ) -> None:

@@ -76,6 +76,7 @@ def test_every_module_with_parameters_is_checked(name):
     assert {leaf.path.rpartition("/")[0] for leaf in function.parameters} <= checked
 
 
+@pytest.mark.slow
 def test_a_run_without_dropout_is_searched_too(broken):
     factors = {"classifier/bias": np.nan}
     assert broken(factors, "model.dropout=0").startswith("output of classifier (Dense)")

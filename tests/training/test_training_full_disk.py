@@ -12,7 +12,10 @@ from xception_jax.records import RUN
 from xception_jax.runtime import run_directory
 
 
-@pytest.mark.parametrize(("name", "failing"), [(CONFIG_RECORD, 1), (RUN, 1), (RUN, 2)])
+@pytest.mark.parametrize(
+    ("name", "failing"),
+    [*(pytest.param(name, 1, marks=pytest.mark.slow) for name in (CONFIG_RECORD, RUN)), (RUN, 2)],
+)
 def test_no_space_for_the_record(name, failing, call, tmp_path, monkeypatch):
     """The second time of `run.json` is after the final evaluation, when all else is on the disk."""
     write, times = run_directory.write_whole, iter(range(1, 100))

@@ -57,7 +57,7 @@ def space(monkeypatch):
     return space
 
 
-@pytest.mark.parametrize("until", ["predictions", "end"])
+@pytest.mark.parametrize("until", [pytest.param("predictions", marks=pytest.mark.slow), "end"])
 def test_the_last_save_fails(until, full_disk, space, call, tmp_path):
     words = ("train", CONFIG, "--workdir", tmp_path / "run", *SHRUNK)
     full_disk(until)

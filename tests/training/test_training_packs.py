@@ -76,7 +76,7 @@ def test_each_run_of_a_pack_leaves_its_files(whole, run, tmp_path):
     assert pairings[0] == pairings[1]
 
 
-@pytest.mark.parametrize("taken", [(1,), (5, 3)])
+@pytest.mark.parametrize("taken", [pytest.param((1,), marks=pytest.mark.slow), (5, 3)])
 def test_an_interrupted_pack_ends_as_if_it_were_not(taken, whole, pack, tmp_path, assert_same_run):
     for count in taken:
         interrupt(pack, tmp_path, count)
@@ -99,6 +99,7 @@ def test_a_pack_goes_on_from_the_newest_step_that_all_have(whole, pack, tmp_path
         assert record(tmp_path / number)["resumed_from"][0] < newest
 
 
+@pytest.mark.slow
 def test_a_run_of_a_pack_goes_on_alone_and_the_other_way_round(whole, pack, tmp_path):
     interrupt(pack, tmp_path / "apart", 5)
     assert pack(tmp_path / "apart", alone=1)[0]["status"] == "done"

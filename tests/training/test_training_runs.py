@@ -110,7 +110,9 @@ def test_another_seed_is_another_curve(whole, run, tmp_path):
     assert all(one != other for one, other in zip(*curves, strict=True))
 
 
-@pytest.mark.parametrize("taken", [(0,), (1,), (4,), (8,), (3, 0, 2)])
+@pytest.mark.parametrize(
+    "taken", [(0,), *(pytest.param((n,), marks=pytest.mark.slow) for n in (1, 4, 8)), (3, 0, 2)]
+)
 def test_an_interrupted_run_ends_as_if_it_were_not(taken, whole, interrupt, run, assert_same_run):
     for count in taken:
         home = interrupt(count)
@@ -265,7 +267,9 @@ def words_for(folder: Path, pipeline: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
+@pytest.mark.parametrize(
+    "pipeline", [pytest.param("in_memory", marks=pytest.mark.slow), "streaming"]
+)
 def test_corrupt_images_are_skipped_counted_and_named(pipeline, run, folder, tmp_path):
     for broken in ("train/class0/3.png", "valid/class1/4.png"):
         (folder / broken).write_bytes(b"no image")
