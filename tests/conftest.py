@@ -4,10 +4,12 @@ import atexit
 import contextlib
 import gc
 import io
+import json
 import os
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -125,3 +127,28 @@ def wandb_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch.setenv("NETRC", str(home / "netrc"))
     patch.delenv("WANDB_API_KEY", raising=False)
     return home
+
+
+@pytest.fixture(scope="session")
+def weight_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The content of a small weight file of each kind, by the end of its name."""
+    from safetensors.numpy import save
+
+    from tests.weight_files import SMALL
+    from xception_jax.models import create_model
+    from xception_jax.pretrained import save_keras_weights
+
+    home = tmp_path_factory.mktemp("weights")
+    save_keras_weights(create_model("xception", **SMALL), home / "a.weights.h5")
+    with zipfile.ZipFile(home / "a.keras", "w") as archive:
+        archive.write(home / "a.weights.h5", "model.weights.h5")
+        archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {}}))
+    tensors: dict[str, np.ndarray] = {
+        "a.weight": np.ones((3, 4), np.float32),
+        "b": np.zeros((2,), np.float16),
+    }
+    return {
+        ".weights.h5": (home / "a.weights.h5").read_bytes(),
+        ".keras": (home / "a.keras").read_bytes(),
+        ".safetensors": save(tensors),
+    }

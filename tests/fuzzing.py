@@ -30,6 +30,22 @@ JSON = st.recursive(
     max_leaves=5,
 )
 """Any value that a JSON document can hold."""
+ANYTHING: tuple[Any, ...] = (
+    None,
+    "fast",
+    "zzz",
+    5,
+    -1,
+    2.5,
+    True,
+    [],
+    [[1]],
+    {},
+    {"a": {"b": 1}},
+    1e400,
+    "x" * 5000,
+)
+"""Values that most fields of a record do not have."""
 
 
 @st.composite

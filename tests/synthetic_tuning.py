@@ -6,11 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.synthetic_sweep import DECLARED, SweepWriter, pairing, write_run
+import numpy as np
+
+from tests.synthetic_sweep import (
+    DECLARED,
+    STEPS,
+    SweepWriter,
+    pairing,
+    saturating,
+    write_run,
+)
 from xception_jax.checksums import with_checksum
 from xception_jax.statistics.selection import best_point, grid_of, mean_score
 
 RATE = "optimizer.learning_rate"
+RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
+PEAKS = {"none": 0.1, "relu": 0.2}
 HIGHEST = 2_000_000_000
 CLEAN = {"begun": 0, "results": 0, "reported": False}
 
@@ -117,3 +128,23 @@ def edit_sweep(directory: Path, change: Any) -> None:
     content = json.loads((directory / "sweep.json").read_text())
     change(content)
     (directory / "sweep.json").write_text(json.dumps(content))
+
+
+def hill(peak: float) -> dict[tuple[float, ...], list[float | None]]:
+    """Scores of two seeds that are best at `peak`."""
+    top = {rate: 0.9 - 0.05 * abs(np.log2(rate / peak)) for rate in RATES}
+    return {(rate,): [top[rate], round(top[rate] + 0.01, 4)] for rate in RATES}
+
+
+def fill(sweep: SweepWriter, gain: float = 0.03) -> None:
+    """Verdict runs in which `none` is better by `gain`."""
+    for arm in sweep.arms:
+        for seed in sweep.seeds:
+            final = 0.85 + gain * (arm == "none") + 0.001 * seed * (1 if arm == "none" else -1)
+            path = sweep.add_run(
+                arm, seed, steps=STEPS, top1=saturating(final), test_top1=final,
+                started="2025-01-02T03:14:05+00:00", ended="2025-01-02T03:15:05+00:00",
+            )  # fmt: skip
+            config = json.loads((path / "config.json").read_text())
+            config["optimizer"] = {"learning_rate": sweep.arms[arm].get(RATE)}
+            (path / "config.json").write_text(json.dumps(config))

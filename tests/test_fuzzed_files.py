@@ -12,7 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzzing import JSON, damage, damages, fuzzed, paths, put
-from tests.test_fuzzed_parsers import weight_files  # noqa: F401 - a fixture
 from xception_jax.config import load_config, resolve
 from xception_jax.data.trusted_features import require_trusted_features
 from xception_jax.errors import InputError
@@ -134,7 +133,7 @@ def test_headers_of_safetensors(header, size, data, tmp_path):
 
 @fuzzed
 @given(config=st.binary(max_size=20) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_keras_archives_with_any_configuration(config, weight_files, tmp_path):  # noqa: F811
+def test_keras_archives_with_any_configuration(config, weight_files, tmp_path):
     with zipfile.ZipFile(path := tmp_path / "a.keras", "w") as archive:
         with zipfile.ZipFile(io.BytesIO(weight_files[".keras"])) as whole:
             archive.writestr("model.weights.h5", whole.read("model.weights.h5"))

@@ -13,14 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzzing import VALUES, damage, damages, fuzzed
-from tests.weight_files import SMALL
 from xception_jax.config import SETTINGS, resolve, run_id
 from xception_jax.cores import usable_cores
 from xception_jax.data import shipped
 from xception_jax.data.idx import read_idx
 from xception_jax.errors import InputError
-from xception_jax.models import create_model
-from xception_jax.pretrained import open_source, save_keras_weights
+from xception_jax.pretrained import open_source
 from xception_jax.report.logs import read_curves
 from xception_jax.runtime.launch import find_launch
 from xception_jax.tracking import read_metrics
@@ -112,26 +110,6 @@ def test_overrides(name, text):
 
 
 # -- weight files ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def weight_files(tmp_path_factory) -> dict[str, bytes]:
-    from safetensors.numpy import save
-
-    home = tmp_path_factory.mktemp("weights")
-    save_keras_weights(create_model("xception", **SMALL), home / "a.weights.h5")
-    with zipfile.ZipFile(home / "a.keras", "w") as archive:
-        archive.write(home / "a.weights.h5", "model.weights.h5")
-        archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {}}))
-    tensors: dict[str, np.ndarray] = {
-        "a.weight": np.ones((3, 4), np.float32),
-        "b": np.zeros((2,), np.float16),
-    }
-    return {
-        ".weights.h5": (home / "a.weights.h5").read_bytes(),
-        ".keras": (home / "a.keras").read_bytes(),
-        ".safetensors": save(tensors),
-    }
 
 
 @pytest.mark.parametrize("kind", [".weights.h5", ".keras", ".safetensors"])

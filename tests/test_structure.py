@@ -63,6 +63,13 @@ def test_settings_files_import_one_module(folder: str, allowed: str):
         assert imported_modules(path.read_text()) <= {allowed}, path.relative_to(ROOT)
 
 
+def test_no_test_file_imports_another():
+    """What several of them need lies in files of its own, or in `conftest.py`."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        parts = [module.split(".") for module in imported_modules(path.read_text())]
+        assert not [p for p in parts if p[0] == "tests" and p[-1].startswith("test_")], path
+
+
 def test_files_and_functions_are_short_enough_to_read():
     long_files = {
         str(path.relative_to(ROOT)): lines

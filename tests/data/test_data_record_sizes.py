@@ -10,7 +10,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data.test_data_prepared import TWO_OF_EACH, store, two_of_each
+from tests.data.strange_sets import TWO_OF_EACH, store, two_of_each
 from tests.fuzzing import damage, damages, fuzzed
 from xception_jax.data import load
 from xception_jax.data.record_sizes import require_no_growth, unpacked_size

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.ops import numpy_oracles as oracle
-from tests.ops.test_ops_normalization import EPSILON, exact_norm
+from tests.ops.normalization_checks import EPSILON, exact_norm
 from xception_jax.errors import InputError
 from xception_jax.ops import NORM_POOL_IMPLEMENTATIONS, batch_norm_max_pool
 

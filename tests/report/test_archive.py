@@ -11,12 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.statistics.test_contrast_claims import ARMS, FACTORS, build_factorial
-from tests.statistics.test_tuning import fill, hill
-from tests.statistics.test_verdicts import build
+from tests.known_effects import ARMS, FACTORS, build, build_factorial
 from tests.synthetic_bases import build_on_bases
 from tests.synthetic_sweep import DECLARED, SweepWriter, edit_run
-from tests.synthetic_tuning import add_tuning, edit_sweep
+from tests.synthetic_tuning import add_tuning, edit_sweep, fill, hill
 from xception_jax.checksums import with_checksum
 from xception_jax.errors import InputError
 from xception_jax.report import write_report

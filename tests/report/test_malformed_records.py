@@ -1,46 +1,15 @@
 """Every command names the file or goes on, whatever stands in a field of a record."""
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.fuzzing import ANYTHING, paths, put
 from xception_jax.records import RUN, SWEEP
 
 pytestmark = pytest.mark.usefixtures("undrawn_figures")
-ANYTHING: tuple[Any, ...] = (
-    None,
-    "fast",
-    "zzz",
-    5,
-    -1,
-    2.5,
-    True,
-    [],
-    [[1]],
-    {},
-    {"a": {"b": 1}},
-    1e400,
-    "x" * 5000,
-)
 COMMANDS = ("status", "report", "audit")
-
-
-def paths(content, prefix=()):
-    """Every place in a JSON document that can hold something else."""
-    items = content.items() if isinstance(content, dict) else enumerate(content)
-    for key, value in items:
-        yield (*prefix, key)
-        if isinstance(value, (dict, list)):
-            yield from paths(value, (*prefix, key))
-
-
-def put(content, path, value):
-    *above, last = path
-    for key in above:
-        content = content[key]
-    content[last] = value
 
 
 def left_out(content, path):

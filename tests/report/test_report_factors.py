@@ -9,8 +9,8 @@ import pytest
 from matplotlib.lines import Line2D
 from scipy import stats
 
+from tests.known_effects import ARMS, FACTORS, build_factorial, finals
 from tests.report.figure_checks import artists, points, texts
-from tests.statistics.test_contrast_claims import ARMS, FACTORS, build_factorial, finals
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.report.canvas import NARROW, WIDE
 from xception_jax.report.factors import (

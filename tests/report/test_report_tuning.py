@@ -7,8 +7,7 @@ import pytest
 from matplotlib.lines import Line2D
 
 from tests.report.figure_checks import artists, points, texts
-from tests.statistics.test_tuning import RATES, hill
-from tests.synthetic_tuning import RATE, add_tuning
+from tests.synthetic_tuning import RATE, RATES, add_tuning, hill
 from xception_jax.report.canvas import NARROW, WIDE
 from xception_jax.report.reading import read_directory
 from xception_jax.report.sensitivity import (

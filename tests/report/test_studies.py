@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.known_effects import build
 from tests.report.figure_checks import texts
-from tests.statistics.test_verdicts import build
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.records import SWEEP
 from xception_jax.report import write_report

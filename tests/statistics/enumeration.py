@@ -1,6 +1,10 @@
 """The sign-flip test by its definition, all sign patterns at once: an oracle for the statistics."""
 
+import itertools
+import math
+
 import numpy as np
+from scipy import stats
 
 
 def sign_flip_p_values(samples: np.ndarray, *, one_sided: bool = False) -> np.ndarray:
@@ -15,3 +19,27 @@ def sign_flip_p_values(samples: np.ndarray, *, one_sided: bool = False) -> np.nd
             sums, observed = np.abs(sums), np.abs(observed)
         p_values.append(np.mean(sums >= observed - slack, axis=1))
     return np.concatenate(p_values)
+
+
+def rejected_patterns(
+    values: np.ndarray, sizes: tuple[int, ...], spending: str, level: float
+) -> np.ndarray:
+    """Which of the 2^n sign patterns of the values is rejected by each look; (looks, patterns)."""
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=values.size)))
+    rejected, by_look = np.zeros(len(signs), bool), []
+    before = 0.0
+    for size in sizes:
+        sums = np.round(signs[:, :size] @ np.abs(values[:size]), 9)
+        share = size / sizes[-1]
+        if spending == "pocock":
+            now = level * math.log(1 + (math.e - 1) * share)
+        else:
+            now = 2 * stats.norm.sf(stats.norm.isf(level / 2) / math.sqrt(share))
+        for bound in np.unique(sums):
+            crossing = (sums >= bound) & ~rejected
+            if crossing.mean() <= (now - before) * (1 + 1e-9):
+                rejected = rejected | crossing
+                break
+        before = now
+        by_look.append(rejected)
+    return np.array(by_look)

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.known_effects import Call, NewSweep, reported
 from tests.statistics.effects_on_bases import (
     BETTER,
     EFFECT,
@@ -12,7 +13,6 @@ from tests.statistics.effects_on_bases import (
     verdicts_of,
     without_an_effect,
 )
-from tests.statistics.test_verdicts import Call, NewSweep, reported
 from tests.synthetic_bases import build_on_bases
 from xception_jax.statistics.paired import partial_conjunction
 from xception_jax.sweep import Claim, Trend

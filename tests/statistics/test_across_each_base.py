@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.known_effects import Call, NewSweep, reported
 from tests.statistics.effects_on_bases import BETTER, EFFECT, verdicts_of, without_an_effect
-from tests.statistics.test_verdicts import Call, NewSweep, reported
 from tests.synthetic_bases import build_on_bases
 from tests.synthetic_sweep import SweepWriter, edit_run
 from xception_jax.report.reading import read_directory

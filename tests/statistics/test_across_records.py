@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.known_effects import Call, NewSweep, reported
 from tests.statistics.effects_on_bases import BETTER, EFFECT, REVERSE, verdicts_of
-from tests.statistics.test_verdicts import Call, NewSweep, reported
 from tests.synthetic_bases import build_on_bases
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.across import read_across

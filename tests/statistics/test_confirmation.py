@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.statistics.test_declared import Study, study  # noqa: F401 - a fixture
-from tests.statistics.test_verdicts import NewSweep, build
+from tests.known_effects import NewSweep, build
 from tests.synthetic_bases import build_on_bases
 from tests.synthetic_sweep import SweepWriter
+from tests.untrained_study import Study
 from xception_jax.checksums import with_checksum
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.confirmation import kept_verdicts, with_replication
@@ -21,11 +21,11 @@ from xception_jax.sweep import Claim, Trend
 from xception_jax.sweep.contrast_claims import AnyClaim
 
 
-def confirm(study: Study, home: Path) -> tuple[int, str, str]:  # noqa: F811
+def confirm(study: Study, home: Path) -> tuple[int, str, str]:
     return study.call("confirm", study.home, "--workdir", home, "--packing", "off")
 
 
-def verdicts(study: Study, home: Path) -> tuple[list[dict[str, Any]], str]:  # noqa: F811
+def verdicts(study: Study, home: Path) -> tuple[list[dict[str, Any]], str]:
     """The claims as `report` leaves them, and what it printed."""
     code, out, _ = study.call("report", home)
     assert code == 0
@@ -37,7 +37,7 @@ def differences(claim: dict[str, Any]) -> list[float]:
     return [row["difference"] for row in claim["endpoints"][0]["per_seed"]]
 
 
-def test_an_effect_that_is_there_is_replicated(study: Study, tmp_path: Path) -> None:  # noqa: F811
+def test_an_effect_that_is_there_is_replicated(study: Study, tmp_path: Path) -> None:
     study.sweep()
     first = study.verdict()
     before = {path: path.read_bytes() for path in study.home.rglob("*") if path.is_file()}
@@ -70,7 +70,7 @@ def test_an_effect_that_is_there_is_replicated(study: Study, tmp_path: Path) -> 
     assert not study.trained
 
 
-def test_an_effect_that_is_gone_is_not_replicated(study: Study, tmp_path: Path) -> None:  # noqa: F811
+def test_an_effect_that_is_gone_is_not_replicated(study: Study, tmp_path: Path) -> None:
     study.claims = "Claim('relu', 'none', 'better'), Claim('elu', 'none', 'better')"
     study.finals = {"none": 0.85, "relu": 0.88, "elu": 0.85}
     study.sweep()
@@ -83,7 +83,7 @@ def test_an_effect_that_is_gone_is_not_replicated(study: Study, tmp_path: Path) 
 
 
 def test_a_post_hoc_claim_is_declared_before_the_fresh_runs(
-    study: Study,  # noqa: F811
+    study: Study,
     tmp_path: Path,
 ) -> None:
     study.sweep()
@@ -97,7 +97,7 @@ def test_a_post_hoc_claim_is_declared_before_the_fresh_runs(
 
 
 def test_fresh_seeds_count_to_the_target_of_the_first_sweeps_pilot(
-    study: Study,  # noqa: F811
+    study: Study,
     tmp_path: Path,
 ) -> None:
     study.fields = "seeds=12"
@@ -134,7 +134,7 @@ def test_fresh_seeds_count_to_the_target_of_the_first_sweeps_pilot(
     )
 
 
-def test_looks_are_declared_again_for_the_fresh_seeds(study: Study, tmp_path: Path) -> None:  # noqa: F811
+def test_looks_are_declared_again_for_the_fresh_seeds(study: Study, tmp_path: Path) -> None:
     study.fields = "seeds=16, looks=(8, 16), spending='pocock'"
     study.sweep()
     assert study.verdict()["look"]["number"] == 1
@@ -146,7 +146,7 @@ def test_looks_are_declared_again_for_the_fresh_seeds(study: Study, tmp_path: Pa
     assert claim["replication"]["outcome"] == "replicated"
 
 
-def test_an_edited_original_confirms_nothing(study: Study, tmp_path: Path) -> None:  # noqa: F811
+def test_an_edited_original_confirms_nothing(study: Study, tmp_path: Path) -> None:
     study.sweep()
     assert confirm(study, tmp_path / "again")[0] == 0
     path = tmp_path / "again" / "sweep.json"
@@ -157,7 +157,7 @@ def test_an_edited_original_confirms_nothing(study: Study, tmp_path: Path) -> No
     assert claim["replication"]["outcome"] == "not known"
 
 
-def test_what_cannot_be_confirmed_is_refused_in_a_line(study: Study, tmp_path: Path) -> None:  # noqa: F811
+def test_what_cannot_be_confirmed_is_refused_in_a_line(study: Study, tmp_path: Path) -> None:
     code, _, err = confirm(study, tmp_path / "again")
     assert (code, err.count("\n")) == (2, 1)  # there is no sweep yet
     study.trainable = 5
@@ -178,7 +178,7 @@ def test_what_cannot_be_confirmed_is_refused_in_a_line(study: Study, tmp_path: P
     assert not (tmp_path / "again").exists()
 
 
-def test_a_directory_confirms_one_sweep(study: Study, tmp_path: Path) -> None:  # noqa: F811
+def test_a_directory_confirms_one_sweep(study: Study, tmp_path: Path) -> None:
     """Also where another one is of the same experiment and has the same seeds."""
     study.sweep()
     assert confirm(study, tmp_path / "again")[0] == 0
@@ -193,7 +193,7 @@ def test_a_directory_confirms_one_sweep(study: Study, tmp_path: Path) -> None:  
     assert not study.trained
 
 
-def test_the_first_seed_can_be_chosen(study: Study) -> None:  # noqa: F811
+def test_the_first_seed_can_be_chosen(study: Study) -> None:
     study.trainable = 1000
     study.sweep("--first-seed", 100, "--seeds", 5)
     assert {seed for _, seed in study.trained} == set(range(100, 105))
@@ -210,7 +210,7 @@ def test_the_first_seed_can_be_chosen(study: Study) -> None:  # noqa: F811
         assert "--first-seed" in err
 
 
-def test_sweep_says_what_its_seeds_can_decide(study: Study) -> None:  # noqa: F811
+def test_sweep_says_what_its_seeds_can_decide(study: Study) -> None:
     for seeds, line in (
         (3, "3 seeds can decide nothing: a verdict takes 4 pairs or more; 6 seeds can decide"),
         (5, "5 seeds cannot decide the claim: the smallest p is 0.0625; 6 seeds can decide"),

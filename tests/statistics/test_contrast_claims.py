@@ -1,62 +1,35 @@
 """Effects, interactions and trends of sweeps of known truth, end to end; and their error rates."""
 
-import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from tests.known_effects import (
+    ACTIVATION,
+    ARMS,
+    FACTORS,
+    ORDER,
+    build,
+    build_factorial,
+    declare,
+    finals,
+    reported,
+)
 from tests.statistics.enumeration import sign_flip_p_values
-from tests.statistics.test_verdicts import build, reported
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import audit
 from xception_jax.statistics.contrasts import contrasts, read_contrast
 from xception_jax.statistics.detectable import detectable_effects
 from xception_jax.statistics.power import Design, minimum_detectable_effect
-from xception_jax.sweep import Claim, Effect, Experiment, Interaction, Trend
-from xception_jax.sweep.contrast_claims import AnyClaim
+from xception_jax.sweep import Claim, Effect, Interaction, Trend
 
 NewSweep = Callable[..., SweepWriter]
 Call = Callable[..., tuple[int, str, str]]
-ORDER, ACTIVATION = "model.order", "model.intermediate_activation"
-FACTORS = {ORDER: ("dw", "pw"), ACTIVATION: ("none", "relu", "elu")}
-ARMS = tuple(f"{order}-{name}" for order, name in itertools.product(*FACTORS.values()))
-
-
-def declare(claims: Sequence[AnyClaim]) -> Sequence[AnyClaim]:
-    """The claims with their weights."""
-    return Experiment("q", "so", "b.py", seeds=8, factors=FACTORS, claims=tuple(claims)).claims
-
-
-def build_factorial(
-    new_sweep: NewSweep,
-    claims: tuple[Any, ...],
-    effects: Mapping[str, float],
-    rng: np.random.Generator,
-    **fields: Any,
-) -> SweepWriter:
-    """A sweep as `build` makes it, with the factors in its record."""
-    experiment = Experiment("q", "so", "base.py", seeds=8, factors=FACTORS, claims=claims)
-    fields = {"spread": 0.002} | fields
-    sweep = build(new_sweep, experiment.claims, effects, rng, **fields)
-    path = sweep.directory / "sweep.json"
-    record = json.loads(path.read_text())
-    record["experiment"]["factors"] = experiment.describe()["factors"]
-    path.write_text(json.dumps(record))
-    return sweep
-
-
-def finals(sweep: SweepWriter) -> dict[str, np.ndarray]:
-    """Test accuracies of each arm's runs, by seed."""
-    runs = read_directory(sweep.directory).runs
-    return {
-        arm: np.array([run.test_top1 for run in runs if run.arm == arm], float)
-        for arm in sweep.arms
-    }
 
 
 def test_effects_and_interactions_are_found_where_they_were_planted(

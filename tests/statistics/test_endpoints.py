@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.statistics.test_verdicts import Call, NewSweep, build, change_records, reported
+from tests.known_effects import Call, NewSweep, build, change_records, reported
 from tests.synthetic_sweep import edit_run
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.verdicts import judge

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.statistics.test_declared import Study, study  # noqa: F401 - a fixture
-from tests.statistics.test_sequential import rejected_patterns
-from tests.statistics.test_verdicts import Call, NewSweep, add_to_top1, build, reported
+from tests.known_effects import Call, NewSweep, add_to_top1, build, reported
+from tests.statistics.enumeration import rejected_patterns
 from tests.synthetic_sweep import SweepWriter, edit_run
+from tests.untrained_study import Study
 from xception_jax.errors import InputError
 from xception_jax.statistics.decidable import describe_decidable
 from xception_jax.statistics.looks import Looks
@@ -137,7 +137,7 @@ def test_equivalence_and_several_endpoints_are_judged_at_looks(
 # -- the command -------------------------------------------------------------------------------
 
 
-def test_sweep_stops_what_no_open_claim_needs(study: Study) -> None:  # noqa: F811
+def test_sweep_stops_what_no_open_claim_needs(study: Study) -> None:
     study.finals = {"none": 0.85, "relu": 0.88, "elu": 0.85}
     study.claims = "Claim('relu', 'none', 'better'), Claim('elu', 'none', 'better')"
     study.fields = "seeds=16, looks=(8, 12, 16), spending='pocock'"
@@ -160,7 +160,7 @@ def test_sweep_stops_what_no_open_claim_needs(study: Study) -> None:  # noqa: F8
     assert json.loads((study.home / "report" / "audit.json").read_text())["complete"]
 
 
-def test_a_sweep_goes_on_where_it_was_stopped(study: Study) -> None:  # noqa: F811
+def test_a_sweep_goes_on_where_it_was_stopped(study: Study) -> None:
     study.finals = {"none": 0.85, "relu": 0.8501}
     study.fields = "seeds=12, looks=(8, 12), spending='pocock'"
     study.trainable = 5
@@ -184,7 +184,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(study: Study) -> None:  # noqa: F8
     ],
 )
 def test_sweep_says_whether_claims_or_looks_have_run_out(
-    study: Study,  # noqa: F811
+    study: Study,
     relu: float,
     said: str,
 ) -> None:
@@ -195,7 +195,7 @@ def test_sweep_says_whether_claims_or_looks_have_run_out(
     assert out.count("next:") == 1  # not after the looks before
 
 
-def test_looks_cannot_change_once_there_are_results(study: Study) -> None:  # noqa: F811
+def test_looks_cannot_change_once_there_are_results(study: Study) -> None:
     study.fields = "seeds=12, looks=(8, 12)"
     study.sweep()
     study.fields = "seeds=12, looks=(6, 12)"
@@ -207,7 +207,7 @@ def test_looks_cannot_change_once_there_are_results(study: Study) -> None:  # no
 
 
 def test_looks_at_fewer_seeds_can_be_declared_until_there_are_results(
-    study: Study,  # noqa: F811
+    study: Study,
 ) -> None:
     study.fields, study.interrupted = "seeds=16, looks=(8, 16), spending='pocock'", True
     study.sweep()
@@ -218,7 +218,7 @@ def test_looks_at_fewer_seeds_can_be_declared_until_there_are_results(
     assert study.record()["experiment"]["seeds"] == list(range(12))
 
 
-def test_looks_that_are_edited_into_the_record_count_for_nothing(study: Study) -> None:  # noqa: F811
+def test_looks_that_are_edited_into_the_record_count_for_nothing(study: Study) -> None:
     study.sweep()
     path = study.home / "sweep.json"
     record = study.record()

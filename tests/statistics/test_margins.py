@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.lines import Line2D
 
+from tests.known_effects import build, reported
 from tests.report.figure_checks import artists, points
 from tests.statistics.enumeration import sign_flip_p_values
-from tests.statistics.test_verdicts import build, reported
 from tests.synthetic_sweep import SweepWriter
 from tests.synthetic_verdicts import verdicts_on
 from xception_jax.records import DIRECTIONS

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from tests.statistics.brownian import first_crossings
+from tests.statistics.enumeration import rejected_patterns
 from xception_jax.records import SPENDINGS
 from xception_jax.statistics import sequential
 from xception_jax.statistics.location import LocationTest
@@ -52,30 +52,6 @@ def test_every_look_may_reject_more_at_a_higher_level(spending: str) -> None:
 
 
 # -- all sign patterns, by the definition ------------------------------------------------------
-
-
-def rejected_patterns(
-    values: np.ndarray, sizes: tuple[int, ...], spending: str, level: float
-) -> np.ndarray:
-    """Which of the 2^n sign patterns of the values is rejected by each look; (looks, patterns)."""
-    signs = np.array(list(itertools.product((1.0, -1.0), repeat=values.size)))
-    rejected, by_look = np.zeros(len(signs), bool), []
-    before = 0.0
-    for size in sizes:
-        sums = np.round(signs[:, :size] @ np.abs(values[:size]), 9)
-        share = size / sizes[-1]
-        if spending == "pocock":
-            now = level * math.log(1 + (math.e - 1) * share)
-        else:
-            now = 2 * stats.norm.sf(stats.norm.isf(level / 2) / math.sqrt(share))
-        for bound in np.unique(sums):
-            crossing = (sums >= bound) & ~rejected
-            if crossing.mean() <= (now - before) * (1 + 1e-9):
-                rejected = rejected | crossing
-                break
-        before = now
-        by_look.append(rejected)
-    return np.array(by_look)
 
 
 def drawn(rng: np.random.Generator, n: int, kind: str) -> np.ndarray:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
-from tests.synthetic_tuning import RATE, add_tuning, edit_sweep, write_record
+from tests.synthetic_sweep import SweepWriter, edit_run
+from tests.synthetic_tuning import PEAKS, RATE, add_tuning, edit_sweep, fill, hill, write_record
 from xception_jax.checksums import with_checksum
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import audit
@@ -19,32 +18,10 @@ from xception_jax.statistics.recorded_tuning import describe_tuning, read_tuning
 from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim
 
-RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
-PEAKS = {"none": 0.1, "relu": 0.2}
 SENTENCE = (
     "none was better than relu, each at its own learning rate, chosen among five by validation "
     "over two seeds (none 0.1, relu 0.2): final top-1 "
 )
-
-
-def hill(peak: float) -> dict[tuple[float, ...], list[float | None]]:
-    """Scores of two seeds that are best at `peak`."""
-    top = {rate: 0.9 - 0.05 * abs(np.log2(rate / peak)) for rate in RATES}
-    return {(rate,): [top[rate], round(top[rate] + 0.01, 4)] for rate in RATES}
-
-
-def fill(sweep: SweepWriter, gain: float = 0.03) -> None:
-    """Verdict runs in which `none` is better by `gain`."""
-    for arm in sweep.arms:
-        for seed in sweep.seeds:
-            final = 0.85 + gain * (arm == "none") + 0.001 * seed * (1 if arm == "none" else -1)
-            path = sweep.add_run(
-                arm, seed, steps=STEPS, top1=saturating(final), test_top1=final,
-                started="2025-01-02T03:14:05+00:00", ended="2025-01-02T03:15:05+00:00",
-            )  # fmt: skip
-            config = json.loads((path / "config.json").read_text())
-            config["optimizer"] = {"learning_rate": sweep.arms[arm].get(RATE)}
-            (path / "config.json").write_text(json.dumps(config))
 
 
 def two_arms(new_sweep: Callable[..., SweepWriter], seeds: int = 8) -> SweepWriter:

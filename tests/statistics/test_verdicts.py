@@ -4,7 +4,6 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,68 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
+from tests.known_effects import Call, NewSweep, add_to_top1, build, change_records, reported
+from tests.synthetic_sweep import STEPS, edit_run
 from xception_jax.checksums import digest
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim
-from xception_jax.sweep.contrast_claims import AnyClaim
-
-NewSweep = Callable[..., SweepWriter]
-Call = Callable[..., tuple[int, str, str]]
-EXAMPLES = 400
-
-
-def build(
-    new_sweep: NewSweep,
-    claims: Sequence[AnyClaim],
-    effects: Mapping[str, float],
-    rng: np.random.Generator,
-    *,
-    seeds: int = 8,
-    spread: float = 0.002,
-    skip: tuple[tuple[str, int], ...] = (),
-    diverged: tuple[tuple[str, int], ...] = (),
-    **fields: Any,
-) -> SweepWriter:
-    """A sweep whose arms end at 0.85 + effect, with a share of the noise common to a seed."""
-    described = json.loads(json.dumps([claim.describe() for claim in claims]))
-    arms = {arm: {"model.name": arm} for arm in effects}
-    sweep = new_sweep(arms=arms, seeds=tuple(range(seeds)), claims=described, **fields)
-    common = rng.normal(0, 0.01, seeds)
-    for arm, effect in effects.items():
-        for seed in range(seeds):
-            if (arm, seed) in skip:
-                continue
-            final = 0.85 + effect + common[seed] + rng.normal(0, spread)
-            is_diverged = (arm, seed) in diverged
-            path = sweep.add_run(
-                arm,
-                seed,
-                status="diverged" if is_diverged else "done",
-                steps=STEPS[:3] if is_diverged else STEPS,
-                top1=saturating(final)[: 3 if is_diverged else None],
-                test_top1=None if is_diverged else final,
-            )
-            if not is_diverged:
-                correct = rng.uniform(size=EXAMPLES) < final
-                labels = np.arange(EXAMPLES) % 10
-                np.savez(path / "predictions.npz", correct=correct, label=labels)
-    return sweep
-
-
-def reported(call: Call, sweep: SweepWriter, shown: str = "") -> list[dict[str, Any]]:
-    """The claims of `verdicts.json`, as `xception-jax report` leaves them; it prints `shown`."""
-    code, out, _ = call("report", sweep.directory)
-    assert code == 0
-    assert shown in out
-    content = json.loads((sweep.directory / "report" / "verdicts.json").read_text())
-    assert (content["schema"], content["confidence"]) == (1, 0.95)
-    for claim in content["claims"]:
-        assert claim["sentence"] in out.replace("\n", " ")
-        assert claim["sentence"].count(". ") == 0
-        assert "ImageNet" not in claim["sentence"]
-    return content["claims"]
 
 
 def test_planted_effects_are_supported_or_opposite(
@@ -175,15 +118,6 @@ def test_diverged_runs_count_as_chance_and_failed_ones_are_missing(
     assert "the differences in final top-1 and mean validation" in claim["sentence"]
     assert "look skewed" in claim["sentence"]
     assert claim["endpoints"][0]["is_skewed"]
-
-
-def change_records(sweep: SweepWriter, change: Callable[[dict[str, Any]], None]) -> None:
-    for path in sweep.directory.glob("runs/*/run.json"):
-        edit_run(path.parent, change)
-
-
-def add_to_top1(gain: float, record: dict[str, Any]) -> None:
-    record["result"]["top1"] += gain
 
 
 def test_chance_without_predictions_is_that_of_the_number_of_classes(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.statistics.test_verdicts import Call, NewSweep, build, reported
+from tests.known_effects import Call, NewSweep, build, reported
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.checksums import with_checksum
 from xception_jax.sweep import Claim

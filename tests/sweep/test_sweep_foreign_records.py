@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.report.test_malformed_records import ANYTHING, paths, put
+from tests.fuzzing import ANYTHING, paths, put
 from tests.shrunk import EXPERIMENT, SHRUNK
 from xception_jax.checksums import with_checksum
 from xception_jax.errors import InputError

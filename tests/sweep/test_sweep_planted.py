@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.shrunk import CONFIG
-from tests.sweep.test_sweep_tuned import assert_same, read, records
+from tests.sweep.tuned_sweeps import assert_same, read, records
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.results import Sweep
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.statistics.test_declared import Call, Study
-from tests.sweep.test_sweep_tuning_kills import TunedStudy
 from tests.sweep.tuning_landscape import RATE, RATES, declare
+from tests.untrained_study import Call, Study, TunedStudy
 from xception_jax.checksums import with_checksum
 from xception_jax.commands.engines import Engine
 from xception_jax.config import resolve

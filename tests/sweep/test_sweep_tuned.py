@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.shrunk import EXPERIMENT, SHRUNK
+from tests.sweep.tuned_sweeps import assert_same, chosen, read, records
 from xception_jax.sweep import local
-from xception_jax.tracking import read_metrics
 from xception_jax.training.compile import compile_train_steps
 from xception_jax.training.divergence import Origin
 from xception_jax.training.evaluate import Evaluator
@@ -62,20 +62,6 @@ def finished(tmp_path_factory, call, words):
 @pytest.fixture(scope="module")
 def done(finished) -> Path:
     return finished[0]
-
-
-def read(home: Path) -> dict:
-    return json.loads((home / "tuning.json").read_text())
-
-
-def records(home: Path, folder: str) -> list[dict]:
-    return [json.loads(path.read_text()) for path in sorted(home.glob(f"{folder}/*/run.json"))]
-
-
-def chosen(home: Path) -> dict[str, float]:
-    return {
-        arm: entry["chosen"]["optimizer.learning_rate"] for arm, entry in read(home)["arms"].items()
-    }
 
 
 def rate(home: Path) -> float:
@@ -158,21 +144,6 @@ def test_status_report_and_audit_know_of_it(done, call):
     assert call("audit", done)[0] == 0
     code, out, err = call("sweep", done / "sweep.json", "--workdir", done)
     assert (code, err) == (0, "")
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Both tuned to the same bits, and so did the verdict's runs."""
-    assert read(one)["runs"] == read(other)["runs"]
-    assert chosen(one) == chosen(other)
-    for folder in ("tuning", "runs"):
-        homes = sorted(one.glob(f"{folder}/*/"))
-        assert [home.name for home in homes] == [
-            home.name for home in sorted(other.glob(f"{folder}/*/"))
-        ]
-        for home in homes:
-            there = other / folder / home.name / "metrics.jsonl"
-            rows = read_metrics(home / "metrics.jsonl"), read_metrics(there)
-            assert repr(rows[0]) == repr(rows[1])  # NaN, where a run diverged, is not itself
 
 
 @pytest.mark.slow

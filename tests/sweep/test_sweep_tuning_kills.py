@@ -1,56 +1,18 @@
 """Sweeps killed, or cut short, while tuning writes its choice: they go on to the same choice."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.statistics.test_declared import Call, Study
-from xception_jax.checksums import has_valid_checksum
+from tests.untrained_study import Call, TunedStudy
 from xception_jax.runtime import run_directory
-from xception_jax.training import RunSpec
 
-BEST = {"none": 0.05, "relu": 0.2}
 CHOICE = ("sweep.json", "tuning.json")
 
 
 class Killed(BaseException):
     """The process is gone; nothing but the system tidies up after it."""
-
-
-class TunedStudy(Study):
-    """A sweep that is tuned first; how far a run comes depends on its learning rate."""
-
-    def __init__(self, call: Call, directory: Path, patch: pytest.MonkeyPatch) -> None:
-        super().__init__(call, directory, patch)
-        self.trainable = 10**10  # the seeds of tuning are large
-        self.fields = "seeds=4, tune=Tune('optimizer.learning_rate', (0.025, 0.05, 0.1, 0.2, 0.4))"
-
-    def final(self, run: RunSpec) -> float:
-        steps_away = np.log2(run.config.optimizer.learning_rate / BEST[run.names.arm or ""])
-        return super().final(run) - 0.1 * abs(float(steps_away))
-
-    def tuning(self) -> dict[str, Any]:
-        """The content of `tuning.json`, without the times of the choice."""
-        record: dict[str, Any] = json.loads((self.home / "tuning.json").read_text())
-        assert has_valid_checksum(record)
-        del record["sha256"]
-        for entry in record["arms"].values():
-            del entry["at"]
-        return record
-
-    def assert_same(self, other: "TunedStudy") -> None:
-        """The same choice, on record in both places, and the same runs of the verdict."""
-        assert self.tuning() == other.tuning()
-        assert self.tuning()["complete"]
-        experiment, others = (study.record()["experiment"] for study in (self, other))
-        assert experiment["tuned"] == json.loads((self.home / "tuning.json").read_text())
-        assert experiment["arms"] == others["arms"]
-        assert self.record()["runs"] == other.record()["runs"]
-        assert len(self.record()["declarations"]) == 1
 
 
 @pytest.fixture

@@ -8,13 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training.test_training_step import (
-    SGD,
-    NormedImages,
-    own,
-    run_steps,
-    softmax_batches,
-)
+from tests.training.known_steps import SGD, NormedImages, own, run_steps, softmax_batches
 from xception_jax.models import model_from_config
 from xception_jax.models.functional import functionalize
 from xception_jax.training.checkpoint import read_state

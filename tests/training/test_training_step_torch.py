@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.architectures import describe
-from tests.training.test_training_step import own, run_steps, with_optimizer
+from tests.training.known_steps import own, run_steps, with_optimizer
 from xception_jax.training.setup import make_step_spec, open_data
 
 torch = pytest.importorskip("torch")

@@ -1,0 +1,115 @@
+"""Sweeps of known truth, and the verdicts that `xception-jax report` leaves of them."""
+
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
+from xception_jax.report.reading import read_directory
+from xception_jax.sweep import Experiment
+from xception_jax.sweep.contrast_claims import AnyClaim
+
+NewSweep = Callable[..., SweepWriter]
+Call = Callable[..., tuple[int, str, str]]
+EXAMPLES = 400
+
+
+def build(
+    new_sweep: NewSweep,
+    claims: Sequence[AnyClaim],
+    effects: Mapping[str, float],
+    rng: np.random.Generator,
+    *,
+    seeds: int = 8,
+    spread: float = 0.002,
+    skip: tuple[tuple[str, int], ...] = (),
+    diverged: tuple[tuple[str, int], ...] = (),
+    **fields: Any,
+) -> SweepWriter:
+    """A sweep whose arms end at 0.85 + effect, with a share of the noise common to a seed."""
+    described = json.loads(json.dumps([claim.describe() for claim in claims]))
+    arms = {arm: {"model.name": arm} for arm in effects}
+    sweep = new_sweep(arms=arms, seeds=tuple(range(seeds)), claims=described, **fields)
+    common = rng.normal(0, 0.01, seeds)
+    for arm, effect in effects.items():
+        for seed in range(seeds):
+            if (arm, seed) in skip:
+                continue
+            final = 0.85 + effect + common[seed] + rng.normal(0, spread)
+            is_diverged = (arm, seed) in diverged
+            path = sweep.add_run(
+                arm,
+                seed,
+                status="diverged" if is_diverged else "done",
+                steps=STEPS[:3] if is_diverged else STEPS,
+                top1=saturating(final)[: 3 if is_diverged else None],
+                test_top1=None if is_diverged else final,
+            )
+            if not is_diverged:
+                correct = rng.uniform(size=EXAMPLES) < final
+                labels = np.arange(EXAMPLES) % 10
+                np.savez(path / "predictions.npz", correct=correct, label=labels)
+    return sweep
+
+
+def reported(call: Call, sweep: SweepWriter, shown: str = "") -> list[dict[str, Any]]:
+    """The claims of `verdicts.json`, as `xception-jax report` leaves them; it prints `shown`."""
+    code, out, _ = call("report", sweep.directory)
+    assert code == 0
+    assert shown in out
+    content = json.loads((sweep.directory / "report" / "verdicts.json").read_text())
+    assert (content["schema"], content["confidence"]) == (1, 0.95)
+    for claim in content["claims"]:
+        assert claim["sentence"] in out.replace("\n", " ")
+        assert claim["sentence"].count(". ") == 0
+        assert "ImageNet" not in claim["sentence"]
+    return content["claims"]
+
+
+def change_records(sweep: SweepWriter, change: Callable[[dict[str, Any]], None]) -> None:
+    for path in sweep.directory.glob("runs/*/run.json"):
+        edit_run(path.parent, change)
+
+
+def add_to_top1(gain: float, record: dict[str, Any]) -> None:
+    record["result"]["top1"] += gain
+
+
+ORDER, ACTIVATION = "model.order", "model.intermediate_activation"
+FACTORS = {ORDER: ("dw", "pw"), ACTIVATION: ("none", "relu", "elu")}
+ARMS = tuple(f"{order}-{name}" for order, name in itertools.product(*FACTORS.values()))
+
+
+def declare(claims: Sequence[AnyClaim]) -> Sequence[AnyClaim]:
+    """The claims with their weights."""
+    return Experiment("q", "so", "b.py", seeds=8, factors=FACTORS, claims=tuple(claims)).claims
+
+
+def build_factorial(
+    new_sweep: NewSweep,
+    claims: tuple[Any, ...],
+    effects: Mapping[str, float],
+    rng: np.random.Generator,
+    **fields: Any,
+) -> SweepWriter:
+    """A sweep as `build` makes it, with the factors in its record."""
+    experiment = Experiment("q", "so", "base.py", seeds=8, factors=FACTORS, claims=claims)
+    fields = {"spread": 0.002} | fields
+    sweep = build(new_sweep, experiment.claims, effects, rng, **fields)
+    path = sweep.directory / "sweep.json"
+    record = json.loads(path.read_text())
+    record["experiment"]["factors"] = experiment.describe()["factors"]
+    path.write_text(json.dumps(record))
+    return sweep
+
+
+def finals(sweep: SweepWriter) -> dict[str, np.ndarray]:
+    """Test accuracies of each arm's runs, by seed."""
+    runs = read_directory(sweep.directory).runs
+    return {
+        arm: np.array([run.test_top1 for run in runs if run.arm == arm], float)
+        for arm in sweep.arms
+    }
