@@ -56,7 +56,7 @@ test-slow: $(INSTALLED) $(VENV)/.slow ## the tests marked slow (fetches Ray, and
 	$(if $(MULTI_DEVICE),$(MULTI_DEVICE) -m slow)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow --ignore tests/faults
 
-faults: $(INSTALLED) ## kill, stop, starve and damage a small sweep, for 41 minutes; writes docs/reliability.md
+faults: $(INSTALLED) ## kill, stop, starve and damage a small sweep, for 38 minutes; writes docs/reliability.md
 	FAULTS_RESULTS=docs/reliability.json $(BIN)/python -m pytest -p tests.faults.recording -m promise \
 		tests/faults tests/training/test_training_damage.py tests/data/test_data_damage.py; status=$$?; \
 	$(BIN)/python tests/faults/reliability.py && exit $$status
