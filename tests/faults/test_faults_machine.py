@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.fault_checks import assert_undisturbed, rows
-from tests.faults.small_sweep import sweep_words
+from tests.faults.small_sweep import Command, sweep_words
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +105,13 @@ def remount(place: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
 
 
+def assert_ends_for_lack_of_space(one: Command) -> None:
+    assert one.finish() == 1, one.err
+    said = one.out + one.err
+    assert "No space left on device" in said, said  # the system's words also for want of inodes
+    assert len(one.err.splitlines()) <= 1, one.err
+
+
 @pytest.mark.promise(
     "A full disk ends a sweep with one line and exit 1; with space it can be resumed"
 )
@@ -114,9 +121,7 @@ def test_disk_full(command, reference, tmpfs, record_property):
     pages = sum(-(-path.stat().st_size // 4096) for path in reference("off").rglob("*"))
     for share in (0.02, 0.4, 0.8):
         remount(tmpfs, f"size={max(10, int(share * pages)) * 4}k")
-        one = command(*sweep_words(sweep, "off"))
-        assert one.finish() == 1, one.err
-        assert len(one.err.splitlines()) <= 1, one.err
+        assert_ends_for_lack_of_space(command(*sweep_words(sweep, "off")))
     remount(tmpfs, "size=200m")
     assert command(*sweep_words(sweep, "off")).finish() == 0
     assert_undisturbed(reference("off"), sweep)
@@ -133,9 +138,7 @@ def test_no_files_left(command, reference, tmpfs, record_property):
     numbers = [max(8, int(share * entries)) for share in (0, 0.05, 0.1, 0.2, 0.5, 0.8)]
     for number in numbers:
         remount(tmpfs, f"size=200m,nr_inodes={number}")
-        one = command(*sweep_words(sweep, "off"))
-        assert one.finish() == 1, one.err
-        assert len(one.err.splitlines()) <= 1, one.err
+        assert_ends_for_lack_of_space(command(*sweep_words(sweep, "off")))
     remount(tmpfs, "nr_inodes=100000")
     assert command(*sweep_words(sweep, "off")).finish() == 0
     assert_undisturbed(reference("off"), sweep)
