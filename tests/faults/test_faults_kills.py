@@ -82,14 +82,16 @@ def test_kills_change_nothing(packing, command, reference, tmp_path, record_prop
     """
     expected, rng = reference(packing), random.Random(f"{packing} 7")
     kills, repeated, rounds, seen = 0, 0, 0, dict.fromkeys(MOMENTS, 0)
-    while kills < KILLS // 2:
+    wanted = max(1, KILLS // 2)
+    while kills < wanted:
+        assert rounds < 4 * wanted, f"some moment never comes: {seen}"
         sweep, rounds = tmp_path / f"sweep-{rounds}", rounds + 1
         code = None
         while code is None:
             before, logged = resumed(sweep), last_steps(sweep)
             one = command(*sweep_words(sweep, packing))
             name = min(MOMENTS, key=lambda name: (seen[name], rng.random()))
-            if kills < KILLS // 2 and kill_once(sweep, one, Moment(name, sweep, one, rng)):
+            if kills < wanted and kill_once(sweep, one, Moment(name, sweep, one, rng)):
                 kills, seen[name] = kills + 1, seen[name] + 1
             else:
                 code = one.finish()
@@ -109,12 +111,19 @@ def test_kills_change_nothing(packing, command, reference, tmp_path, record_prop
 def test_a_killed_report_is_written_anew(command, reference, record_property, tmp_path):
     """Kill -9 at random moments of `report`; its table then equals an undisturbed one."""
     sweep, rng = reference("off"), random.Random(3)
+    started = time.monotonic()
     assert command("report", sweep).finish() == 0
+    seconds = time.monotonic() - started
     table = (sweep / "report" / "results.csv").read_bytes()
-    for _ in range(3):
+    killed = 0
+    for _ in range(30):  # some will have ended before they are killed
         one = command("report", sweep)
-        time.sleep(rng.uniform(0.5, 4))
+        time.sleep(rng.uniform(0.2, 1) * seconds)
+        killed += one.process.poll() is None
         one.kill()
+        if killed == 3:
+            break
+    assert killed == 3
     assert command("report", sweep).finish() == 0
     assert (sweep / "report" / "results.csv").read_bytes() == table
     record_property("times", 3)

@@ -52,7 +52,9 @@ def test_sigint_twice(command, reference, tmp_path):
     one = command(*sweep_words(sweep, "off"))
     wait_for_rows(sweep, 5, one)
     os.killpg(one.process.pid, signal.SIGINT)
+    end = time.monotonic() + 60
     while one.process.poll() is None and "interrupt again" not in one.err:
+        assert time.monotonic() < end
         time.sleep(0.005)
     os.killpg(one.process.pid, signal.SIGINT)
     assert one.finish() in (-signal.SIGINT, 75)  # 75: it had stopped by then
@@ -155,6 +157,7 @@ def test_two_sweeps_on_one_cache(command, reference, tmp_path, record_property):
         victim = command(*sweep_words(killed, "off"), **cache)
         beside = command(*sweep_words(other, "off"), **cache)
         time.sleep(rng.uniform(4, 12))
+        assert victim.process.poll() is None, "it ended before it was killed"
         victim.kill()
         assert beside.finish() == 0, beside.err
         again = command(*sweep_words(killed, "off"), **cache)

@@ -18,6 +18,7 @@ from tests.offline_runs import read_offline_run
 from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG
 from xception_jax.tracking import read_metrics
+from xception_jax.tracking.weights_and_biases import _FINISH_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +92,10 @@ def speed(home: Path) -> float:
 @pytest.mark.promise(PROMISE)
 @pytest.mark.parametrize("kind", ["refuses", "hangs", "429", "500"])
 def test_a_bad_server(kind, command, train, tmp_path, record_property):
-    """A fake W&B server refuses, hangs, limits the rate or fails; the key is written nowhere."""
+    """A fake W&B server refuses, hangs, limits the rate or fails; the key is written nowhere.
+
+    Each run is compared with one without W&B, in turns; the last one is then completed by `sync`.
+    """
     speeds = []
     with server(kind) as address:
         for pair in range(PAIRS):
@@ -99,12 +103,13 @@ def test_a_bad_server(kind, command, train, tmp_path, record_property):
             _, seconds_alone = train("disabled", alone)
             one, seconds = train("online", beside, WANDB_BASE_URL=address)
             assert one.err.count("W&B") == len(one.err.splitlines()) == 1, one.err
-            assert seconds < seconds_alone + 60
+            # The end waits so long; ten seconds more are for wandb's own process, started beside.
+            assert seconds < seconds_alone + _FINISH_SECONDS + 10
             speeds.append(speed(beside) / speed(alone))
-    assert (alone / "metrics.jsonl").read_bytes() == (beside / "metrics.jsonl").read_bytes()
-    assert_same_run(alone, beside)
-    for path in (*beside.rglob("*"), one.log, one.log.with_suffix(".err")):
-        assert path.is_dir() or KEY.encode() not in path.read_bytes()
+            assert (alone / "metrics.jsonl").read_bytes() == (beside / "metrics.jsonl").read_bytes()
+            assert_same_run(alone, beside)
+            for path in (*beside.rglob("*"), one.log, one.log.with_suffix(".err")):
+                assert path.is_dir() or KEY.encode() not in path.read_bytes()
     assert_whole_after_sync(command, beside)
     record_property("times", PAIRS)
     record_property("speed", round(statistics.median(speeds), 2))
