@@ -68,5 +68,5 @@ def test_a_large_file_is_begun_anew(tmp_path):
 
 def test_standard_error_that_is_not_the_process_own_is_left_alone(tmp_path, capsys):
     with kept_apart(tmp_path / "run"):
-        os.write(2, b"")
+        os.write(2, b"of a C++ library\n")
     assert not (tmp_path / "run").exists()

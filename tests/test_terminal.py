@@ -43,13 +43,15 @@ def test_colons_stand_for_no_emoji(capsys):
     assert capsys.readouterr().out.split() == ["runs:100:x", "a:bomb:b"]
 
 
-def test_what_a_foreign_sweep_says_commands_no_terminal(finished_sweep):  # noqa: F811
+@pytest.mark.usefixtures("undrawn_figures")
+def test_what_a_foreign_sweep_says_commands_no_terminal(finished_sweep, call):  # noqa: F811
     path = finished_sweep.directory / "sweep.json"
     path.write_text(path.read_text().replace('"none"', '"none\\u001b[2J"'))
     for command in ("status", "report", "audit"):
-        done = shell(f"{COMMAND} {command} {finished_sweep.directory}")
-        assert b"\x1b" not in done.stdout + done.stderr
-        assert b"Traceback" not in done.stderr
+        code, out, err = call(command, finished_sweep.directory)
+        assert code in (0, 1), err  # 1: of `audit`, since the arm is not what its runs were
+        assert "[2J" in out, command  # what is left of the arm's name
+        assert "\x1b" not in out + err
 
 
 @pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
@@ -72,9 +74,8 @@ def test_closed_streams_and_readers_that_leave_are_no_error(finished_sweep):  # 
     for end in (">&-", "2>&-", ">&- 2>&- <&-"):
         done = shell(f"{COMMAND} status {finished_sweep.directory} {end}")
         assert done.returncode == 0, done
-    done = shell(f"{COMMAND} status {finished_sweep.directory} | true")
-    assert b"Traceback" not in done.stderr
-    assert b"Error" not in done.stderr
+    done = shell(f"{{ {COMMAND} status {finished_sweep.directory}; echo code $? >&2; }} | true")
+    assert done.stderr == b"code 0\n"
 
 
 def test_a_console_whose_reader_left_goes_on():
