@@ -12,15 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import architectures, rounds
+from benchmarks.__main__ import main
+from benchmarks.cases import Case, Variant
+from benchmarks.command import BENCHMARKS
+from xception_jax.models import count, model_function
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks import architectures, rounds  # noqa: E402
-from benchmarks.__main__ import main  # noqa: E402
-from benchmarks.cases import Case, Variant  # noqa: E402
-from benchmarks.command import BENCHMARKS  # noqa: E402
-from xception_jax.models import count, model_function  # noqa: E402
-
 PARAMETERS = 22_855_952  # of Xception with 1,000 classes, in Keras and in the paper's table 3
 
 
@@ -29,6 +27,7 @@ def check(path: Path, *, variants: set[str]) -> dict:
     record = json.loads(path.read_text())
     assert {"benchmark", "quick", "date", "command", "commit", "device", "versions"} <= set(record)
     assert record["versions"]["jax"] == jax.__version__
+    assert record["cases"]
     for case in record["cases"]:
         by_name = {variant["name"]: variant for variant in case["variants"]}
         assert variants <= set(by_name), case["left_out"]
@@ -100,10 +99,12 @@ def test_bad_input_is_one_line(words, named, capsys):
     assert named in err
 
 
-def test_help_names_every_benchmark():
-    done = benchmarks("--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert all(name in done.stdout for name in BENCHMARKS)
+def test_help_names_every_benchmark(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, err) == (0, "")
+    assert all(name in out for name in BENCHMARKS)
 
 
 def test_what_cannot_be_measured_is_left_out_with_its_reason(tmp_path, monkeypatch):
@@ -249,9 +250,9 @@ PIXELS = {"inception": 75, "alexnet": 67}
 TOLERANCE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
 
 
-def ours(which: str, padding: str) -> tuple[dict, np.ndarray, np.ndarray]:
+def ours(which: str, padding: str, rng: np.random.Generator) -> tuple[dict, np.ndarray, np.ndarray]:
     """Random values of everything in a model, images, and the model's logits."""
-    rng, size = np.random.default_rng(), PIXELS.get(which, 18)
+    size = PIXELS.get(which, 18)
     function = model_function(num_classes=10, padding=padding, **MODELS[which])
     values = {
         leaf.path: jnp.asarray(
@@ -276,12 +277,12 @@ def ours(which: str, padding: str) -> tuple[dict, np.ndarray, np.ndarray]:
     # XLA takes long to compile so many convolutions.
     [pytest.param(which, marks=[pytest.mark.slow] * (which != "order")) for which in MODELS],
 )
-def test_plain_flax_gives_our_logits(which):
+def test_plain_flax_gives_our_logits(which, rng):
     from flax import nnx
 
     from benchmarks.peers import flax_plain
 
-    values, images, logits = ours(which, "same")
+    values, images, logits = ours(which, "same", rng)
     model = flax_plain.build(architectures.architecture(num_classes=10, **MODELS[which]))
     used = set()
     for path, variable in flax_plain.arrays(model):
@@ -294,12 +295,12 @@ def test_plain_flax_gives_our_logits(which):
 
 
 @pytest.mark.parametrize("which", MODELS)
-def test_pytorch_gives_our_logits(which):
+def test_pytorch_gives_our_logits(which, rng):
     """Ours pads as PyTorch does, which differs where what is halved is even."""
     torch = pytest.importorskip("torch")
     from benchmarks.peers import pytorch
 
-    values, images, logits = ours(which, "torch")
+    values, images, logits = ours(which, "torch", rng)
     described = architectures.architecture(num_classes=10, **MODELS[which])
     model = pytorch.model_of(described).eval()
     used = set()

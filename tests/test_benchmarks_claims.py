@@ -1,21 +1,16 @@
 """The peers' test of claims, with SciPy, agrees with the project's verdicts."""
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.peers import scipy_claims
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.peers import scipy_claims
 
 STEPS = (100, 200, 300, 400)
 CLAIMS = [
@@ -26,9 +21,8 @@ CLAIMS = [
 
 @pytest.mark.parametrize("seeds", [5, 8])
 @pytest.mark.parametrize("effect", [0.0, 0.004, 0.05])
-def test_scipy_gives_our_verdicts(tmp_path, seeds, effect):
+def test_scipy_gives_our_verdicts(tmp_path, seeds, effect, rng):
     """Two claims of two endpoints, whatever the effect: equal words, equal adjusted p-values."""
-    rng = np.random.default_rng()
     described = json.loads(json.dumps([claim.describe() for claim in CLAIMS]))
     arms = {arm: {"model.intermediate_activation": arm} for arm in ("none", "relu", "elu")}
     sweep = SweepWriter(tmp_path / "sweep", arms=arms, seeds=range(seeds), claims=described)
