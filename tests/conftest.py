@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("WANDB_MODE", "offline")
+os.environ["WANDB_MODE"] = "offline"  # also where the environment says otherwise
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 # Most of the suite's time goes into compiling programs that run a few steps. Without LLVM's work on
@@ -134,12 +134,11 @@ def weight_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The content of a small weight file of each kind, by the end of its name."""
     from safetensors.numpy import save
 
-    from tests.weight_files import SMALL
-    from xception_jax.models import create_model
+    from tests.weight_files import random_model
     from xception_jax.pretrained import save_keras_weights
 
     home = tmp_path_factory.mktemp("weights")
-    save_keras_weights(create_model("xception", **SMALL), home / "a.weights.h5")
+    save_keras_weights(random_model(np.random.default_rng(0)), home / "a.weights.h5")
     with zipfile.ZipFile(home / "a.keras", "w") as archive:
         archive.write(home / "a.weights.h5", "model.weights.h5")
         archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {}}))
