@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from tests.same_run import assert_same_arrays
 from xception_jax.models import ModelFunction, functionalize, model_function
 from xception_jax.pretrained import open_source, read_values
 
@@ -69,7 +70,4 @@ def read(path: Path, function: ModelFunction | None = None, **options: Any) -> d
 
 def assert_equal(values: dict[str, Any], expected: dict[str, Any]) -> None:
     """Fails unless the arrays have the same paths and are equal bit for bit."""
-    assert values.keys() == expected.keys()
-    for path, value in values.items():
-        assert np.array_equal(np.asarray(value), np.asarray(expected[path])), path
-        assert np.asarray(value).dtype == np.asarray(expected[path]).dtype, path
+    assert_same_arrays(values, expected)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.same_run import assert_same_arrays
 from xception_jax import lock
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.execution import Execution
@@ -84,9 +85,7 @@ def assert_same(one: Path, other: Path) -> None:
         there = run_dirs(other)[arm]
         assert read_metrics(home / "metrics.jsonl") == read_metrics(there / "metrics.jsonl")
         assert (home / "pairing.json").read_bytes() == (there / "pairing.json").read_bytes()
-        predictions = [np.load(place / "predictions.npz") for place in (home, there)]
-        for name in predictions[0].files:
-            assert np.array_equal(predictions[0][name], predictions[1][name]), name
+        assert_same_arrays(*(np.load(place / "predictions.npz") for place in (home, there)))
 
 
 @pytest.mark.slow
