@@ -43,14 +43,16 @@ def say(tmp_path):
     return say
 
 
-def holding_a_secret(place: Path) -> list[Path]:
+def holding_a_secret(place: Path, wandb_home: Path) -> list[Path]:
+    """The files of a command's directory, and of W&B's own, that hold a secret."""
     files = [path for path in place.rglob("*") if path.is_file()]
-    content = {path: path.read_bytes() for path in files}
     assert len(files) > 10
+    files += [path for path in wandb_home.rglob("*") if path.is_file()]
+    content = {path: path.read_bytes() for path in files}
     return [p for p in files if any(secret.encode() in content[p] for secret in SECRETS.values())]
 
 
-def test_no_command_tells_a_secret(say, call, tmp_path, monkeypatch):
+def test_no_command_tells_a_secret(say, call, tmp_path, monkeypatch, wandb_home):
     home = tmp_path / "sweep"
     words = ["--workdir", home, "--seeds", 1, *SHRUNK, "wandb.mode=online"]
     code, text = say("sweep", EXPERIMENT, *words)
@@ -74,10 +76,10 @@ def test_no_command_tells_a_secret(say, call, tmp_path, monkeypatch):
     assert code == 0, text
     said.append(text)
     assert not any(secret in text for text in said for secret in SECRETS.values())
-    assert holding_a_secret(tmp_path) == []
+    assert holding_a_secret(tmp_path, wandb_home) == []
 
 
-def test_no_crash_tells_a_secret(say, tmp_path):
+def test_no_crash_tells_a_secret(say, tmp_path, wandb_home):
     words = [
         "train",
         CONFIG,
@@ -91,7 +93,7 @@ def test_no_crash_tells_a_secret(say, tmp_path):
     assert code == 1
     assert "a fault of the program" in text
     assert not any(secret in text for secret in SECRETS.values())
-    assert holding_a_secret(tmp_path) == []
+    assert holding_a_secret(tmp_path, wandb_home) == []
 
 
 @pytest.mark.parametrize(
@@ -102,8 +104,10 @@ def test_no_crash_tells_a_secret(say, tmp_path):
         ("train", CONFIG, "--workdir", "W", "data.directory=https://me:SECRETPLANTED@host/set"),
     ],
 )
-def test_a_password_in_a_url_is_refused_unsaid(say, words, tmp_path):
-    code, text = say(*words)
+def test_a_password_in_a_url_is_refused_unsaid(call, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(*words)
+    text = out + err
     assert code == 2, text
     assert len(text.splitlines()) == 1
     assert "PLANTED" not in text
