@@ -1,5 +1,6 @@
 """Prints whether freed memory is kept, and the megabytes that are left of 200 freed ones."""
 
+import os
 from pathlib import Path
 
 from xception_jax.runtime.allocator import keep_memory
@@ -7,7 +8,8 @@ from xception_jax.runtime.allocator import keep_memory
 
 def megabytes() -> int:
     """That are resident."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 if __name__ == "__main__":
