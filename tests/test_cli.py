@@ -1,12 +1,12 @@
 """The command line: help for everything, light imports, and what people see while runs train."""
 
 import warnings
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.programs import run_program
+from tests.shrunk import CONFIG, EXPERIMENT
 from xception_jax import cli
 from xception_jax.cli import RUNS, WEIGHTS
 from xception_jax.commands import display
@@ -15,10 +15,6 @@ from xception_jax.config import resolve
 from xception_jax.sweep.experiment import PlannedRun
 from xception_jax.sweep.local import SweepProgress
 from xception_jax.training import Progress
-
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "configs" / "fashion_mnist_mini.py"
-EXPERIMENT = ROOT / "experiments" / "nonlinearity.py"
 
 
 @pytest.mark.parametrize(
@@ -185,8 +181,18 @@ def test_plain_lines_are_few_and_the_time_left_is_sane(monkeypatch, capsys):
     assert lines[-1] == "[2/2] relu seed 3: done, test top-1 0.2500"
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-@pytest.mark.parametrize("module", ["xception_jax.cli", "typer", "jaxlib"])
+# Each module and each signal once: one handler answers all nine.
+FIRST = {("xception_jax.cli", "SIGINT"), ("typer", "SIGTERM"), ("jaxlib", "SIGHUP")}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        pytest.param(module, name, marks=[pytest.mark.slow] * ((module, name) not in FIRST))
+        for module in ("xception_jax.cli", "typer", "jaxlib")
+        for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    ],
+)
 def test_a_request_to_stop_is_answered_also_while_modules_are_imported(module, name):
     done = run_program("signal_at_import", module, name, "plan", EXPERIMENT, "--seeds", "4")
     assert (done.returncode, done.stdout, done.stderr) == (75, "", "")

@@ -9,22 +9,26 @@ import pytest
 from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK, SOONEST
 
+# One of each way to be refused; to start a process for it takes most of the time.
 REFUSED = [
-    ("JAX_PLATFORMS", "cuda"),
     ("JAX_PLATFORMS", "bogus"),
     ("JAX_DEFAULT_DEVICE", "gpu"),
-    ("JAX_NUM_CPU_DEVICES", "abc"),
     ("JAX_NUM_CPU_DEVICES", "0"),
     ("JAX_ENABLE_X64", "maybe"),
+    ("JAX_RANDOM_SEED_OFFSET", "1"),
+    ("XLA_FLAGS", "--xla_nothing=3"),
+]
+ALSO_REFUSED = [
+    ("JAX_PLATFORMS", "cuda"),
+    ("JAX_NUM_CPU_DEVICES", "abc"),
     ("JAX_DISABLE_JIT", "1"),
     ("JAX_TRANSFER_GUARD", "disallow"),
     ("JAX_NUMPY_RANK_PROMOTION", "raise"),
-    # What these change are the random numbers of a seed.
-    ("JAX_RANDOM_SEED_OFFSET", "1"),
+    ("JAX_NUMPY_DTYPE_PROMOTION", "strict"),
+    # What these change are the random numbers of a seed, as JAX_RANDOM_SEED_OFFSET does.
     ("JAX_THREEFRY_PARTITIONABLE", "0"),
     ("JAX_DEFAULT_PRNG_IMPL", "rbg"),
     ("XLA_FLAGS", "--xla_force_host_platform_device_count=abc"),
-    ("XLA_FLAGS", "--xla_nothing=3"),
 ]
 
 
@@ -45,7 +49,10 @@ def assert_refused(done, name, value):
     assert line.startswith(f"xception-jax: {name}={value!r}: ")
 
 
-@pytest.mark.parametrize(("name", "value"), REFUSED)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*REFUSED, *(pytest.param(*row, marks=pytest.mark.slow) for row in ALSO_REFUSED)],
+)
 def test_a_variable_that_jax_refuses(name, value, tmp_path):
     home = tmp_path / "run"
     if name == "JAX_NUM_CPU_DEVICES" or value in ("cuda", "gpu", "bogus"):

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "configs" / "fashion_mnist_mini.py"
-EXPERIMENT = ROOT / "experiments" / "nonlinearity.py"
+from tests.shrunk import CONFIG, EXPERIMENT, ROOT
 
 Refused = Callable[..., str]
 
