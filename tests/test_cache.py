@@ -16,10 +16,13 @@ OTHER = 12345
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's cache for one test; JAX's own, which a command sets, is set back after."""
     _usable.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path
+    before = jax.config.values["jax_compilation_cache_dir"]
+    yield tmp_path
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +101,7 @@ def test_without_a_usable_home_a_store_is_refused_before_any_work(home, parent, 
 def test_a_file_that_others_can_write_to_is_not_trusted(home, caplog):
     (planted := home / "xception_jax" / "programs" / "x-cache").parent.mkdir(parents=True)
     planted.touch()
+    planted.parent.chmod(0o755)  # whatever the umask
     planted.chmod(0o664)
     (home / "xception_jax").chmod(0o755)
     assert home not in cache_directory().parents
@@ -153,8 +157,10 @@ def test_of_data_only_the_folder_itself_is_checked(folder, home, monkeypatch, ca
 @pytest.fixture
 def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory that JAX_COMPILATION_CACHE_DIR names, with a program; JAX is set back after."""
-    (directory := tmp_path / "named").mkdir(mode=0o755)
+    (directory := tmp_path / "named").mkdir()
+    directory.chmod(0o755)  # whatever the umask
     (directory / "x-cache").touch()
+    (directory / "x-cache").chmod(0o644)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(directory))
     before = jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", str(directory))  # as JAX does when it starts
