@@ -32,6 +32,17 @@ def imported_modules(source: str) -> set[str]:
     return modules
 
 
+def imported_names(source: str) -> set[str]:
+    """Every dotted name in an import statement: of modules, and of what is taken from them."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
 def functions(source: str) -> Iterator[tuple[str, int]]:
     """(name, lines) of every function, its decorators and docstring left out."""
     for node in ast.walk(ast.parse(source)):
@@ -59,15 +70,17 @@ def tracked_files() -> list[Path]:
     ("folder", "allowed"), [("configs", "ml_collections"), ("experiments", "xception_jax.sweep")]
 )
 def test_settings_files_import_one_module(folder: str, allowed: str):
-    for path in sorted((ROOT / folder).glob("*.py")):
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
         assert imported_modules(path.read_text()) <= {allowed}, path.relative_to(ROOT)
 
 
 def test_no_test_file_imports_another():
     """What several of them need lies in files of its own, or in `conftest.py`."""
     for path in sorted((ROOT / "tests").rglob("*.py")):
-        parts = [module.split(".") for module in imported_modules(path.read_text())]
-        assert not [p for p in parts if p[0] == "tests" and p[-1].startswith("test_")], path
+        words = {word for name in imported_names(path.read_text()) for word in name.split(".")}
+        assert not [word for word in words if word.startswith("test_")], path
 
 
 def test_files_and_functions_are_short_enough_to_read():
@@ -101,6 +114,12 @@ def test_transforms_are_those_of_jax():
         if node.value.id == "nnx" and node.attr in of_flax
     }
     assert not used
+    # By `from flax.nnx import …` they would have other names.
+    assert not [
+        path.relative_to(ROOT)
+        for path in PACKAGE
+        if any(f"{name}.".startswith("flax.nnx.") for name in imported_modules(path.read_text()))
+    ]
 
 
 @pytest.mark.parametrize(
