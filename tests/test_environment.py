@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 
+from tests.programs import command_line
 from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK, SOONEST
 
@@ -34,7 +34,7 @@ ALSO_REFUSED = [
 
 def run(words, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "xception_jax", *map(str, words)],
+        command_line(*words),
         env={name: text for name, text in os.environ.items() if name != "XLA_FLAGS"} | environment,
         capture_output=True,
         text=True,

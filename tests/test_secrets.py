@@ -2,13 +2,12 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.programs import program
+from tests.programs import command_line, program
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK, SOONEST
 from xception_jax.config import resolve
 from xception_jax.errors import InputError, require_no_password
@@ -21,7 +20,7 @@ SECRETS = {
     "RAY_AUTH_TOKEN": "ray-planted-0123456789abcdef",
     "MY_PASSWORD": "correct-horse-planted",
 }
-COMMAND = (sys.executable, "-m", "xception_jax")
+COMMAND = tuple(command_line())
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.programs import command_line
 from tests.shrunk import EXPERIMENT, SHRUNK
 
 # 36 steps a run; rows every 2, validations and checkpoints every 6 steps.
@@ -24,7 +24,7 @@ class Command:
         self, log: Path, *words: object, group: Path | None = None, **environment: str
     ) -> None:
         self.log = log
-        program = [sys.executable, "-m", "xception_jax", *map(str, words)]
+        program = command_line(*words)
         if group is not None:  # it enters the control group before anything else runs
             entering = f'echo $$ > {group}/cgroup.procs && exec "$@"'
             program = ["sh", "-c", entering, "sh", *program]

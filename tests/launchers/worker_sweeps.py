@@ -4,11 +4,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.programs import command_line
 from tests.shrunk import SHRUNK
 from xception_jax.tracking import read_metrics
 
@@ -27,7 +27,7 @@ def words(home: Path, *more: str) -> list[str]:
 def start(home: Path, *more: str, **environment: str) -> subprocess.Popen:
     """Starts a sweep of long runs as a process whose standard error goes to its output."""
     return subprocess.Popen(
-        [sys.executable, "-m", "xception_jax", *words(home, *LONG, *more)],
+        command_line(*words(home, *LONG, *more)),
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

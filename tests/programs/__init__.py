@@ -12,6 +12,11 @@ from typing import IO
 HERE = Path(__file__).parent
 
 
+def command_line(*words: object) -> list[str]:
+    """The command `xception-jax` with these words, for a process of its own."""
+    return [sys.executable, "-m", "xception_jax", *map(str, words)]
+
+
 def program(name: str, *words: object) -> list[str]:
     """The command of one of these programs."""
     return [sys.executable, str(HERE / f"{name}.py"), *map(str, words)]

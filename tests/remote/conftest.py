@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.programs import command_line
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def start(tmp_path) -> Callable[..., subprocess.Popen]:
     def start(*words: object, machine: str = "a", **environment: str) -> subprocess.Popen:
         programs = Path(os.environ["XDG_CACHE_HOME"]) / "xception_jax" / "programs"
         return subprocess.Popen(
-            [sys.executable, "-m", "xception_jax", *map(str, words)],
+            command_line(*words),
             env=os.environ
             | {
                 "XDG_CACHE_HOME": str(tmp_path / machine),

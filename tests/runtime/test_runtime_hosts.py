@@ -8,13 +8,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.programs import command_line
 from tests.same_run import assert_nearly_same_run
 from tests.shrunk import CONFIG, SHRUNK, SOONEST
 from xception_jax.tracking import read_metrics
@@ -37,8 +37,7 @@ def start() -> Iterator[Callable[..., Processes]]:
         # Most of the processes' time goes into compiling, so it is made cheap.
         flags = "--xla_backend_optimization_level=0"
         flags += f" --xla_force_host_platform_device_count={devices}"
-        program = [sys.executable, "-m", "xception_jax", "train", str(CONFIG)]
-        program += ["--workdir", str(workdir), *SHRUNK, *words]
+        program = command_line("train", CONFIG, "--workdir", workdir, *SHRUNK, *words)
         with socket.socket() as free_port:
             free_port.bind(("localhost", 0))
             address = f"localhost:{free_port.getsockname()[1]}"

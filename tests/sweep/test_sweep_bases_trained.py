@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.programs import command_line
 from tests.shrunk import CONFIG, SHRUNK, SOONEST
 from xception_jax.tracking import read_metrics
 
@@ -115,7 +115,7 @@ def test_it_is_run_again_from_its_record_alone(done: Path, call, tmp_path: Path)
 
 @pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_bits(done: Path, call, words, tmp_path: Path) -> None:
-    program = [sys.executable, "-m", "xception_jax", *map(str, words(tmp_path))]
+    program = command_line(*words(tmp_path))
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 400
     while not list(tmp_path.glob("runs/clothes-*/checkpoints/*")):

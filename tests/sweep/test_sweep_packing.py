@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.programs import command_line
 from tests.same_run import assert_same_arrays
 from xception_jax import lock
 from xception_jax.commands.engines import Engine
@@ -90,7 +90,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, call, tmp_path):
-    program = [sys.executable, "-m", "xception_jax", *words(tmp_path, "--seeds", 1)]
+    program = command_line(*words(tmp_path, "--seeds", 1))
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 200
     while not list(tmp_path.glob("runs/*/checkpoints/4")):  # of a member; others may be saving it
@@ -110,7 +110,7 @@ def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, c
 def test_packs_spread_over_cores_give_the_same_curves(done, words, tmp_path):
     """Of two slots; in `done`, three runs are on one device."""
     flags = os.environ["XLA_FLAGS"].replace("--xla_force_host_platform_device_count=1", "")
-    program = [sys.executable, "-m", "xception_jax", *words(tmp_path, "--seeds", 1, "--packing", 2)]
+    program = command_line(*words(tmp_path, "--seeds", 1, "--packing", 2))
     subprocess.run(program, env=os.environ | {"XLA_FLAGS": flags}, check=True, capture_output=True)
     for arm, home in run_dirs(tmp_path).items():
         assert record(home)["pack"]["size"] == 2

@@ -7,7 +7,6 @@ in nothing that matters.
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.programs import command_line
 from tests.shrunk import CONFIG
 from tests.sweep.tuned_sweeps import assert_same, read, records
 from xception_jax.report.reading import read_directory
@@ -189,7 +189,7 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
 
 
 def start(words: tuple[str, ...]) -> subprocess.Popen[str]:
-    program = [sys.executable, "-m", "xception_jax", *words]
+    program = command_line(*words)
     return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.programs import command_line
 from tests.shrunk import EXPERIMENT, SHRUNK
 from tests.sweep.tuned_sweeps import assert_same, chosen, read, records
 from xception_jax.sweep import local
@@ -148,7 +148,7 @@ def test_status_report_and_audit_know_of_it(done, call):
 
 @pytest.mark.slow
 def test_killed_while_it_is_tuned_it_goes_on_to_the_same_bits(done, call, words, tmp_path):
-    program = [sys.executable, "-m", "xception_jax", *words(tmp_path)]
+    program = command_line(*words(tmp_path))
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end = time.monotonic() + 400
     while not list(tmp_path.glob("tuning/*/checkpoints/6")):

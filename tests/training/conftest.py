@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests import same_run
+from tests.programs import command_line
 from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.config import load_config, resolve
 from xception_jax.training import RunNames, train
@@ -43,9 +43,8 @@ def command() -> Callable[..., subprocess.Popen]:
     """`command("train", …)`: `xception-jax train CONFIG` with the shrunk settings, started."""
 
     def command(workdir: Path, *words: str, **environment: str) -> subprocess.Popen:
-        program = [sys.executable, "-m", "xception_jax", "train", str(CONFIG)]
         return subprocess.Popen(
-            [*program, "--workdir", str(workdir), *SHRUNK, *words],
+            command_line("train", CONFIG, "--workdir", workdir, *SHRUNK, *words),
             env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

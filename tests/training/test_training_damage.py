@@ -9,13 +9,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace as with_changes
 from pathlib import Path
 
 import pytest
 
 from tests.damage import delete, empty, flip, replace, scatter, truncate
+from tests.programs import command_line
 from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.config import run_id
 from xception_jax.training import Interrupted
@@ -215,9 +215,8 @@ def test_files_of_another_owner_are_refused_in_one_line(name, interrupted, tmp_p
     shutil.copytree(interrupted, home)
     os.chown(home / name, 65534, 65534)
     (home / name).chmod(0o500 if (home / name).is_dir() else 0o400)
-    command = [*UNPRIVILEGED, sys.executable, "-m", "xception_jax", "train", str(CONFIG)]
     done = subprocess.run(
-        [*command, "--workdir", str(home), *SHRUNK],
+        [*UNPRIVILEGED, *command_line("train", CONFIG, "--workdir", home, *SHRUNK)],
         capture_output=True,
         check=False,
         text=True,
