@@ -15,7 +15,7 @@ from xception_jax.data.images import decode_and
 
 
 def test_images_of_all_threads_share_a_budget(rng: np.random.Generator) -> None:
-    """Images larger than the budget are decoded and used one at a time, small ones meanwhile."""
+    """Images wait where they would exceed the budget together; a larger one has all of it alone."""
     budget, most, lock, active = Budget(100), [0], threading.Lock(), []
 
     def work(amount: int) -> None:
@@ -30,7 +30,15 @@ def test_images_of_all_threads_share_a_budget(rng: np.random.Generator) -> None:
     amounts = [int(amount) for amount in rng.choice([1, 30, 70, 500], 60)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, amounts))
-    assert 0 < most[0] <= 100
+    assert most[0] <= 100
+    together = threading.Barrier(2, timeout=60)
+
+    def meet(amount: int) -> None:
+        with budget.taking(amount):
+            together.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(meet, (30, 70)))
     with pytest.raises(ZeroDivisionError), budget.taking(100):
         _ = 1 / 0
     with budget.taking(100):  # given back

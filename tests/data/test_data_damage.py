@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,7 @@ def test_no_class_but_those_of_tfds_is_imported_for_a_prepared_set(planted, dire
         require_trusted_features(NAME, path.parent)
     with pytest.raises(InputError, match="no feature of TFDS"):
         images_of(directory, "in_memory")
+    assert "antigravity" not in sys.modules
 
 
 @pytest.mark.parametrize("name", ["dataset_info.json", "label.labels.txt", "features.json"])

@@ -60,6 +60,7 @@ def test_both_versions_of_cifar_store_the_same_bytes(tmp_path):
         stored = prepare("cifar10", str(tmp_path / f"{version}-stored"), str(tmp_path / version))
         assert stored is not None
         records = sorted(stored.glob("*array_record*"))
+        assert len(records) == 2  # train and test
         digests.add(tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in records))
     assert len(digests) == 1
 

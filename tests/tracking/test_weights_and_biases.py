@@ -64,7 +64,7 @@ def test_the_curve_reads_back_from_the_offline_files(tmp_path, open_run, make_ro
     assert config.items() <= offline.run["config"]["update"].items()
     assert offline.summary["test/top1"] == 0.75
     assert offline.summary["valid/top1"] == make_rows(40, 40)[0]["top1"]
-    assert not offline.exit_code
+    assert offline.exit_code == 0
     assert warnings == []
 
 
