@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from xception_jax.data.order import TrainOrder, evaluation_rows, permutation, random_bits, uniforms
 from xception_jax.errors import InputError
@@ -59,8 +60,8 @@ def test_uniforms_are_uniform() -> None:
     draws = np.concatenate([uniforms(0, "crop", position, 10) for position in range(3000)])
     assert draws.min() >= 0
     assert draws.max() < 1
-    # The standard error of the mean of 30,000 uniforms is 0.0017; five of them.
-    assert abs(draws.mean() - 0.5) < 0.0085
+    # The draws are fixed; of uniform ones this fails for one choice of 10,000.
+    assert stats.kstest(draws, "uniform").pvalue > 1e-4
     assert len(np.unique(draws)) == len(draws)
 
 
