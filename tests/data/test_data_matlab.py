@@ -14,7 +14,10 @@ from tests.data.refusal import refusal
 from xception_jax.data.importing.matlab import read_arrays
 
 MOST = 1 << 20
-KINDS = (np.uint8, np.int16, np.int32, np.float32, np.float64, np.uint64)
+KINDS = (
+    *(np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64),
+    *(np.float32, np.float64),
+)
 
 
 def saved(content: dict[str, Any], *, compressed: bool) -> bytes:
@@ -23,10 +26,18 @@ def saved(content: dict[str, Any], *, compressed: bool) -> bytes:
     return buffer.getvalue()
 
 
+def numbers(rng: np.random.Generator, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Random numbers of a type; whole ones come from all of its range."""
+    if np.issubdtype(kind, np.floating):
+        return rng.standard_normal(shape).astype(kind)
+    limits = np.iinfo(kind)
+    return rng.integers(limits.min, limits.max, shape, kind, endpoint=True)
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_arrays_are_those_that_scipy_reads(compressed, rng):
     content = {
-        f"{'x' * length}{np.dtype(kind).name}": rng.integers(0, 99, shape).astype(kind)
+        f"{'x' * length}{np.dtype(kind).name}": numbers(rng, kind, shape)
         for kind in KINDS
         for length, shape in ((1, (1, 1)), (4, (3, 1)), (9, (2, 3)), (20, (3, 2, 5, 4)))
     }
@@ -35,7 +46,7 @@ def test_arrays_are_those_that_scipy_reads(compressed, rng):
     ours = read_arrays(file, MOST)
     assert ours.keys() == content.keys()
     for name, array in ours.items():
-        np.testing.assert_array_equal(array, theirs[name])
+        np.testing.assert_array_equal(array, theirs[name], strict=True)
 
 
 def test_what_is_no_real_array_is_refused():
@@ -69,9 +80,9 @@ def test_an_array_that_unpacks_to_too_much_is_refused():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda mat: mat[: len(mat) // 2], "no MATLAB file"),
-        (lambda mat: b"", "no MATLAB file"),
-        (lambda mat: b"no mat" * 40, "no MATLAB file"),
+        (lambda mat: mat[: len(mat) // 2], "larger than what there is"),
+        (lambda mat: b"", "has no header of version 5"),
+        (lambda mat: b"no mat" * 40, "has no header of version 5"),
     ],
 )
 def test_damaged_mat_files_are_named(change, said, tmp_path, rng):
