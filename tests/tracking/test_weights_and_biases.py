@@ -109,19 +109,17 @@ def test_runs_open_at_once_keep_their_curves_apart(tmp_path, open_run, make_rows
 
 
 def kill_with_children(process):
-    """Kills a process and wandb's service at once, as when a machine is lost; returns the time."""
-    (tasks,) = Path(f"/proc/{process.pid}/task/{process.pid}").glob("children")
-    children = [int(pid) for pid in tasks.read_text().split()]
-    children += [
-        int(pid)
-        for task in Path(f"/proc/{process.pid}/task").iterdir()
-        for pid in (task / "children").read_text().split()
-    ]
+    """Kills a process and wandb's service at once, as when a machine is lost.
+
+    Returns the time, and the number of processes that the first one had started.
+    """
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    children = {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
     for pid in {process.pid, *children}:
         os.kill(pid, signal.SIGKILL)
     killed_at = time.time()
     process.wait()
-    return killed_at, len(set(children))
+    return killed_at, len(children)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds children through /proc")
@@ -141,12 +139,12 @@ def test_a_kill_loses_a_second_of_w_and_b_and_a_resume_mends_it(tmp_path, open_r
     assert mirrored == list(range(1, len(mirrored) + 1))
     # One second between flushes, and another for a machine that is busy with other tests.
     flushed = [int(step) for step, when in logged if float(when) < killed_at - 2]
-    assert len(flushed) > 20 and mirrored[-1] >= flushed[-1]
+    assert len(flushed) > 5 and mirrored[-1] >= flushed[-1]
 
     log = tmp_path / "metrics.jsonl"
-    log.write_bytes(read_lines(log, 30))
+    log.write_bytes(read_lines(log, 5))
     tracker = open_run()
-    log_all(tracker, [row for row in make_rows(31, 60) if row["split"] == "train"])
+    log_all(tracker, [row for row in make_rows(6, 60) if row["split"] == "train"])
     tracker.finish({})
     offline = read_offline_run(tmp_path)  # fails if a second segment is left
     assert [row["step"] for row in offline.curve] == list(range(1, 61))
