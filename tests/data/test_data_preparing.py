@@ -1,7 +1,5 @@
 """Preparing a data set: killed on its way, without TensorFlow, or where nothing can be written."""
 
-import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -22,13 +20,15 @@ def test_killed_preparation_leaves_nothing_wrong(tmp_path: Path, rng: np.random.
     directory = tmp_path / "prepared"
     words = program("prepare_data", "fashion_mnist", directory, tmp_path / "idx")
     child = subprocess.Popen(words)
-    deadline = time.monotonic() + 30
-    while not list(directory.glob("fashion_mnist/incomplete.*")):
-        assert time.monotonic() < deadline
-        assert child.poll() is None
-        time.sleep(0.005)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    try:
+        deadline = time.monotonic() + 30
+        while not list(directory.glob("fashion_mnist/incomplete.*")):
+            assert time.monotonic() < deadline
+            assert child.poll() is None
+            time.sleep(0.005)
+    finally:
+        child.kill()
+        child.wait()
     assert list(directory.glob("fashion_mnist/incomplete.*"))
     with pytest.raises(InputError, match="is not prepared"):
         load("fashion_mnist", directory=str(directory))

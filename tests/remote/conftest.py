@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +11,16 @@ from tests.programs import command_line
 
 
 @pytest.fixture
-def start(tmp_path) -> Callable[..., subprocess.Popen]:
+def start(tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
     """A function that starts a command as on a machine of its own: `start("train", machine="a")`.
 
-    Machines are told apart by their cache directories.
+    Machines are told apart by their cache directories. What still runs after the test is killed.
     """
+    started: list[subprocess.Popen] = []
 
     def start(*words: object, machine: str = "a", **environment: str) -> subprocess.Popen:
         programs = Path(os.environ["XDG_CACHE_HOME"]) / "xception_jax" / "programs"
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command_line(*words),
             env=os.environ
             | {
@@ -32,8 +33,15 @@ def start(tmp_path) -> Callable[..., subprocess.Popen]:
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+    for process in started:
+        with process:  # waits for it, and closes its pipes
+            pass
 
 
 @pytest.fixture(autouse=True)

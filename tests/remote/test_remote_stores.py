@@ -28,13 +28,17 @@ def serving(module: str, *words: str) -> Iterator[int]:
         port = listening.getsockname()[1]
     command = [sys.executable, "-m", module, *words, "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(300):
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            break
-        time.sleep(0.1)
-    yield port
-    server.kill()
-    server.wait()
+    try:
+        for _ in range(300):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail(f"{module} does not answer")
+        yield port
+    finally:
+        server.kill()
+        server.wait()
 
 
 @contextmanager
