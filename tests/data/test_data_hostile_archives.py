@@ -110,9 +110,11 @@ def test_an_archive_that_grows_is_read_only_so_far(tmp_path, monkeypatch):
         with pytest.raises(InputError, match="unpacks to more than 20 times its size"):
             list(members_in(tmp_path, "many", archive))
     large = {"large": bytes(11_000_000)}
-    for archive in (tar(large), tar(large, "gz"), zipped(large)):
-        with pytest.raises(InputError, match=r"holds 'large' of 11,000,000 bytes|than 20 times"):
+    for archive in (tar(large), tar(large, "gz")):
+        with pytest.raises(InputError, match="holds 'large' of 11,000,000 bytes"):
             list(members_in(tmp_path, "large", archive))
+    with pytest.raises(InputError, match="unpacks to more than 20 times its size"):
+        list(members_in(tmp_path, "large", zipped(large)))
 
 
 def members_in(root: Path, name: str, content: bytes) -> Any:
@@ -149,15 +151,24 @@ def lying_zip(name: str, declared: int, method: int) -> bytes:
     return bytes(content)
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_zip_that_lies_about_a_size_takes_no_memory(method, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (zipfile.ZIP_DEFLATED, "cannot be read"),
+        (zipfile.ZIP_BZIP2, "another method"),
+        (zipfile.ZIP_LZMA, "another method"),
+    ],
+)
+def test_a_zip_that_lies_about_a_size_takes_no_memory(method, said, tmp_path):
     (path := tmp_path / "a.zip").write_bytes(lying_zip("a/train/b/c.png", 10, method))
     tracemalloc.start()
-    with pytest.raises(InputError, match=r"cannot be read|another method"):
-        for member in members(path):
-            member.read()
-    assert tracemalloc.get_traced_memory()[1] < 2_000_000
-    tracemalloc.stop()
+    try:
+        with pytest.raises(InputError, match=said):
+            for member in members(path):
+                member.read()
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", [b"L", b"x", b"g"])
