@@ -41,8 +41,8 @@ def test_class_names_that_grow_are_named(rng, tmp_path):
     files, _ = fabricate.cifar("cifar10", "4", rng, each=1)
     for names in (["x" * 1000] * 2, ["x"] * 1001, [["x"]]):
         meta = pickle.dumps({"label_names": names}, protocol=4)
-        write(tmp_path, files | {"cifar-10-batches-py/batches.meta": meta})
-        assert "batches.meta" in refusal("cifar10", tmp_path)
+        write(tmp_path / "in", files | {"cifar-10-batches-py/batches.meta": meta})
+        assert "batches.meta" in refusal("cifar10", tmp_path / "in")
 
 
 @pytest.mark.parametrize("version", ["binary", "4"])
