@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data import fabricate_archives as fabricate
 from tests.data.fabricate_archives import write
 from tests.data.refusal import refusal
+from tests.fuzzing import damage, damages, fuzzed
 from xception_jax.data.importing.pickled import read_pickle
 
 
@@ -60,19 +61,19 @@ def test_pickles_of_plain_data_are_read(protocol, rng):
     assert answer == content
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
-@given(
-    st.sampled_from(["python2", "2", "4", "5"]),
-    st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=6),
-)
-def test_damaged_pickles_raise_value_errors_alone(version, changes):
-    files, _ = fabricate.cifar("cifar10", version, np.random.default_rng(0), each=1)
-    content = bytearray(files["cifar-10-batches-py/test_batch"])
-    for place, value in changes:
-        at = place % len(content)
-        content[at if place % 2 else at % 400] = value
+PICKLES = {
+    version: fabricate.cifar("cifar10", version, np.random.default_rng(0), each=1)[0][
+        "cifar-10-batches-py/test_batch"
+    ]
+    for version in ("python2", "2", "4", "5")
+}
+
+
+@fuzzed
+@given(st.sampled_from(sorted(PICKLES)), damages(), st.none() | st.integers(1, 4096))
+def test_damaged_pickles_raise_value_errors_alone(version, changes, cut):
     with contextlib.suppress(ValueError):
-        read_pickle(bytes(content))
+        read_pickle(damage(PICKLES[version], changes, cut))
 
 
 def test_a_pickle_makes_no_more_than_a_gigabyte(monkeypatch):
