@@ -1,4 +1,4 @@
-"""Helpers that read the image and the label of one example of a data set, or of every one."""
+"""Images and labels of data sets, as they are read and as they were written."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ from PIL import Image
 
 from xception_jax.data import Source, Split
 from xception_jax.data.images import CorruptImage, Encoded, decode_and
+
+Pairs = list[tuple[bytes, int]]
 
 
 def decode(encoded: Encoded, channels: int, name: str, *, upright: bool = True) -> Image.Image:
@@ -30,3 +32,8 @@ def contents(source: Source, split: str) -> list[tuple[bytes, Any]]:
         assert not isinstance(pair, CorruptImage)
         pairs.append(pair)
     return pairs
+
+
+def sorted_pairs(images: np.ndarray, labels: np.ndarray) -> Pairs:
+    """The sorted (pixels, label) of arrays of images and their labels."""
+    return sorted((i.tobytes(), int(n)) for i, n in zip(images, labels, strict=True))

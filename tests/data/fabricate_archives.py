@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import scipy.io
 
+from tests.data.contents import Pairs, sorted_pairs
 from tests.data.fabricate import encode
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CIFAR100 = [f"fine_{number:02}" for number in range(100)]
 WNIDS = ("n01440764", "n02102040", "n02979186")
-Pairs = list[tuple[bytes, int]]
 
 
 def tar(files: Mapping[str, bytes], compression: str = "") -> bytes:
@@ -48,10 +48,6 @@ def write(root: Path, files: Mapping[str, bytes]) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-
-def sorted_pairs(images: np.ndarray, labels: np.ndarray) -> Pairs:
-    return sorted((i.tobytes(), int(n)) for i, n in zip(images, labels, strict=True))
 
 
 def python_2_pickle(content: Mapping[str, Any]) -> bytes:
@@ -184,7 +180,7 @@ def tiny_imagenet(rng: np.random.Generator, each: int = 5) -> dict[str, bytes]:
     return files
 
 
-def write_idx(directory: Path, rng: np.random.Generator, train: int, test: int) -> dict[str, list]:
+def write_idx(directory: Path, rng: np.random.Generator, train: int, test: int) -> dict[str, Pairs]:
     """Writes random idx files without the package; returns sorted (pixels, label) of each split."""
     directory.mkdir(parents=True, exist_ok=True)
     written = {}
@@ -196,5 +192,5 @@ def write_idx(directory: Path, rng: np.random.Generator, train: int, test: int) 
         (directory / f"{stem}-images-idx3-ubyte.gz").write_bytes(content)
         content = struct.pack(">BBBBI", 0, 0, 8, 1, count) + labels.tobytes()
         (directory / f"{stem}-labels-idx1-ubyte").write_bytes(content)
-        written[split] = sorted((i.tobytes(), int(n)) for i, n in zip(images, labels, strict=True))
+        written[split] = sorted_pairs(images, labels)
     return written

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.data import fabricate_archives as fabricate
-from tests.data.contents import example
-from tests.data.fabricate_archives import WNIDS, Pairs, tar, write, write_idx, zipped
+from tests.data.contents import Pairs, contents, sorted_pairs
+from tests.data.fabricate_archives import WNIDS, tar, write, write_idx, zipped
 from xception_jax.data import Source, list_datasets, load, prepare
 from xception_jax.data.idx import read_idx
 from xception_jax.data.importing import IMPORTABLE, published
@@ -18,9 +18,7 @@ from xception_jax.errors import InputError
 
 
 def pairs(source: Source, *splits: str) -> Pairs:
-    parts = [source.splits[split] for split in splits]
-    examples = [example(part, index) for part in parts for index in range(len(part))]
-    return sorted((np.asarray(image).tobytes(), int(label)) for image, label in examples)
+    return sorted(pair for split in splits for pair in contents(source, split))
 
 
 def imported(name: str, path: Path, root: Path) -> Source:
@@ -111,7 +109,7 @@ def test_emnist(name, classes, rng, tmp_path):
             header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
             start.with_name(f"{start.name}-{kind}-ubyte").write_bytes(header + array.tobytes())
         upright = np.stack([image.T for image in images])[..., np.newaxis]
-        expected[split] = fabricate.sorted_pairs(upright, labels)
+        expected[split] = sorted_pairs(upright, labels)
     source = imported(f"emnist_{name}", tmp_path, tmp_path / "prepared")
     assert len(set(source.class_names)) == len(source.class_names) == classes
     assert pairs(source, "train", "valid") == expected["train"]

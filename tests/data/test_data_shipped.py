@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.contents import contents, example
+from tests.data.contents import contents, example, sorted_pairs
 from xception_jax.data import load, shipped
 from xception_jax.data.splits import ArrayRecords
 from xception_jax.errors import InputError
@@ -67,8 +67,7 @@ def test_mini_needs_no_tfds() -> None:
 
 def test_both_parts_of_training_are_all_of_the_sheets(stored) -> None:
     everything = shipped.read_shipped()["train"]
-    whole = sorted((i.tobytes(), int(n)) for i, n in zip(*everything, strict=True))
-    assert sorted(stored["valid"] + stored["train"]) == whole
+    assert sorted(stored["valid"] + stored["train"]) == sorted_pairs(*everything)
 
 
 @pytest.mark.parametrize("damage", ["flip", "remove"])

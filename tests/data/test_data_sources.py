@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.contents import contents
+from tests.data.contents import contents, sorted_pairs
 from tests.programs import run_program
 from xception_jax.data import builders, load
 from xception_jax.errors import InputError
@@ -46,9 +46,7 @@ def test_digits_are_scikit_learns() -> None:
     pairs = [pair for split in source.splits for pair in contents(source, split)]
     digits = load_digits()
     pixels = np.round(digits.images / 16 * 255).astype(np.uint8)
-    assert sorted(pairs) == sorted(
-        (i.tobytes(), int(n)) for i, n in zip(pixels, digits.target, strict=True)
-    )
+    assert sorted(pairs) == sorted_pairs(pixels, digits.target)
 
 
 @pytest.mark.parametrize("version", ["", ":1.0.0"])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.data.contents import contents, example
+from tests.data.contents import contents, example, sorted_pairs
 from xception_jax.data import load
 from xception_jax.errors import InputError
 
@@ -69,5 +69,4 @@ def test_set_without_labelled_test_uses_its_validation_split(
         "valid": 4,
         "test": 10,
     }
-    expected = sorted((i.tobytes(), int(n)) for i, n in zip(*parts["validation"], strict=True))
-    assert sorted(contents(source, "test")) == expected
+    assert sorted(contents(source, "test")) == sorted_pairs(*parts["validation"])

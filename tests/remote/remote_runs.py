@@ -9,6 +9,9 @@ from xception_jax.errors import InputError
 from xception_jax.remote import copied
 from xception_jax.tracking import read_metrics
 
+# With these the shrunk config trains for long enough to be killed on its way.
+LONG = ("train.epochs=40", "train.evaluate_every_epochs=2", "checkpoint.every_epochs=2")
+
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
     """Waits for a command; returns its exit code, standard output and standard error."""

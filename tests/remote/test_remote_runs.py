@@ -8,11 +8,9 @@ import signal
 
 import pytest
 
-from tests.remote.remote_runs import assert_same_as_local, finish, wait_for_rows
+from tests.remote.remote_runs import LONG, assert_same_as_local, finish, wait_for_rows
 from tests.shrunk import CONFIG, EXPERIMENT, SHRUNK
 from xception_jax.remote.store import Store
-
-LONG = ("train.epochs=40", "train.evaluate_every_epochs=2", "checkpoint.every_epochs=2")
 
 
 @pytest.fixture

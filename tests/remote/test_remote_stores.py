@@ -11,13 +11,12 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.remote.remote_runs import assert_same_as_local, finish, wait_for_rows
+from tests.remote.remote_runs import LONG, assert_same_as_local, finish, wait_for_rows
 from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.data import prepare
 from xception_jax.remote.store import Store
 
 pytestmark = pytest.mark.slow
-LONG = ("train.epochs=40", "train.evaluate_every_epochs=2", "checkpoint.every_epochs=2")
 
 
 @contextmanager
