@@ -51,9 +51,17 @@ def directory(prepared: str, tmp_path: Path) -> Path:
 
 
 @pytest.mark.promise("A damaged data set is read as it was, or named in one line")
-@pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
 @pytest.mark.parametrize("damage", [truncate, empty, scatter, delete, replace])
-@pytest.mark.parametrize("pattern", ["*test*array_record*", "dataset_info.json", "features.json"])
+@pytest.mark.parametrize(
+    ("pattern", "pipeline"),
+    [
+        ("*test*array_record*", "in_memory"),
+        ("*test*array_record*", "streaming"),
+        # Both pipelines open a set by its descriptions in the same way.
+        ("dataset_info.json", "in_memory"),
+        ("features.json", "in_memory"),
+    ],
+)
 def test_a_damaged_set_is_named(
     pattern: str,
     damage: Callable[[Path], None],
