@@ -1,17 +1,17 @@
 """The paper's model compiled for 16 TPU chips, which takes minutes."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 
+from tests.shrunk import ROOT
 from xception_jax.config import load_config, resolve
 from xception_jax.planning.ahead import compile_figures, lower_training
 from xception_jax.planning.budget import dataset_info
 from xception_jax.planning.topology import open_topology
 from xception_jax.training.sharding import Layout, make_mesh
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "imagenet.py"
+CONFIG = ROOT / "configs" / "imagenet.py"
 COUNTED = 8.36e9  # multiply-adds of one image, forward: `xception-jax plan configs/imagenet.py`
 
 

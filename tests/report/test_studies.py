@@ -13,6 +13,7 @@ import pytest
 
 from tests.known_effects import build
 from tests.report.figure_checks import texts
+from tests.shrunk import ROOT
 from tests.synthetic_sweep import SweepWriter
 from xception_jax.records import SWEEP
 from xception_jax.report import write_report
@@ -22,7 +23,7 @@ from xception_jax.report.effects import draw_effects, effect_frame
 from xception_jax.sweep import Claim
 from xception_jax.sweep.recorded import plan_from_file
 
-STUDIES = Path(__file__).parents[2] / "docs" / "studies"
+STUDIES = ROOT / "docs" / "studies"
 COMMITTED = sorted(path.parent for path in STUDIES.glob(f"*/{SWEEP}"))
 # Sums of the same numbers on another processor, or by another version of NumPy, round otherwise:
 # a few units in the last of 16 digits, and what is computed from them by root finding less well.
