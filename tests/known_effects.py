@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
+from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, edit_sweep, saturating
 from xception_jax.report.reading import read_directory
 from xception_jax.sweep import Experiment
 from xception_jax.sweep.contrast_claims import AnyClaim
@@ -29,16 +29,39 @@ def build(
     diverged: tuple[tuple[str, int], ...] = (),
     **fields: Any,
 ) -> SweepWriter:
-    """A sweep whose arms end at 0.85 + effect, with a share of the noise common to a seed."""
+    """A sweep of these arms with the runs of `add_runs`."""
     described = json.loads(json.dumps([claim.describe() for claim in claims]))
     arms = {arm: {"model.name": arm} for arm in effects}
     sweep = new_sweep(arms=arms, seeds=tuple(range(seeds)), claims=described, **fields)
-    common = rng.normal(0, 0.01, seeds)
+    add_runs(sweep, effects, rng, spread=spread, skip=skip, diverged=diverged)
+    return sweep
+
+
+def add_runs(
+    sweep: SweepWriter,
+    effects: Mapping[str, float],
+    rng: np.random.Generator,
+    *,
+    spread: float = 0.002,
+    skip: tuple[tuple[str, int], ...] = (),
+    diverged: tuple[tuple[str, int], ...] = (),
+) -> None:
+    """Adds runs that end at 0.85 + effect, with a share of the noise common to a seed.
+
+    Args:
+        sweep: a sweep with these arms.
+        effects: the effect of each arm.
+        rng: generator of the noise.
+        spread: standard deviation of the noise of a run alone.
+        skip: arm and seed of the runs that have not begun.
+        diverged: arm and seed of the runs that diverged.
+    """
+    common = rng.normal(0, 0.01, len(sweep.seeds))
     for arm, effect in effects.items():
-        for seed in range(seeds):
+        for seed, shared in zip(sweep.seeds, common, strict=True):
             if (arm, seed) in skip:
                 continue
-            final = 0.85 + effect + common[seed] + rng.normal(0, spread)
+            final = 0.85 + effect + shared + rng.normal(0, spread)
             is_diverged = (arm, seed) in diverged
             path = sweep.add_run(
                 arm,
@@ -52,7 +75,6 @@ def build(
                 correct = rng.uniform(size=EXAMPLES) < final
                 labels = np.arange(EXAMPLES) % 10
                 np.savez(path / "predictions.npz", correct=correct, label=labels)
-    return sweep
 
 
 def reported(call: Call, sweep: SweepWriter, shown: str = "") -> list[dict[str, Any]]:
@@ -97,12 +119,9 @@ def build_factorial(
 ) -> SweepWriter:
     """A sweep as `build` makes it, with the factors in its record."""
     experiment = Experiment("q", "so", "base.py", seeds=8, factors=FACTORS, claims=claims)
-    fields = {"spread": 0.002} | fields
     sweep = build(new_sweep, experiment.claims, effects, rng, **fields)
-    path = sweep.directory / "sweep.json"
-    record = json.loads(path.read_text())
-    record["experiment"]["factors"] = experiment.describe()["factors"]
-    path.write_text(json.dumps(record))
+    factors = experiment.describe()["factors"]
+    edit_sweep(sweep.directory, lambda record: record["experiment"].update(factors=factors))
     return sweep
 
 

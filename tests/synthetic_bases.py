@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.known_effects import add_runs
+from tests.synthetic_sweep import SweepWriter, edit_sweep
 from xception_jax.sweep.contrast_claims import AnyClaim
-
-EXAMPLES = 400
 
 
 def build_on_bases(
@@ -20,12 +19,10 @@ def build_on_bases(
     *,
     at_least: int | None = None,
     seeds: int = 8,
-    spread: float = 0.002,
-    level: float = 0.85,
     skip: tuple[tuple[str, int], ...] = (),
     **fields: Any,
 ) -> SweepWriter:
-    """A sweep whose arms end at a level plus their effect on each base, on a data set of its own.
+    """A sweep over several bases, each with a data set of its own, with the runs of `add_runs`.
 
     Args:
         new_sweep: the fixture.
@@ -34,8 +31,6 @@ def build_on_bases(
         rng: of the noise.
         at_least: number of bases that the claims ask for; None: all.
         seeds: number of seeds.
-        spread: standard deviation of a run.
-        level: accuracy of an arm without an effect.
         skip: arm of the runs and seed of those that have not begun.
         **fields: of `SweepWriter`.
     """
@@ -49,22 +44,10 @@ def build_on_bases(
         for arm, name in names.items()
     }
     sweep = new_sweep(arms=arms, seeds=tuple(range(seeds)), claims=described, **fields)
-    path = sweep.directory / "sweep.json"
-    content = json.loads(path.read_text())
     paths = {base: f"../configs/{base}.py" for base in effects}
-    content["experiment"] |= {"base": paths, "arms_on": arms_on, "in_at_least": at_least}
-    path.write_text(json.dumps(content))
+    on_bases = {"base": paths, "arms_on": arms_on, "in_at_least": at_least}
+    edit_sweep(sweep.directory, lambda record: record["experiment"].update(on_bases))
     for base, of_arms in effects.items():
-        common = rng.normal(0, 0.01, seeds)
-        for arm, effect in of_arms.items():
-            for seed in range(seeds):
-                name = arms_on[base][arm]
-                if (name, seed) in skip:
-                    continue
-                final = level + effect + common[seed] + rng.normal(0, spread)
-                home = sweep.add_run(
-                    name, seed, steps=STEPS, top1=saturating(final), test_top1=final
-                )
-                correct = rng.uniform(size=EXAMPLES) < final
-                np.savez(home / "predictions.npz", correct=correct, label=np.arange(EXAMPLES) % 10)
+        named = {arms_on[base][arm]: effect for arm, effect in of_arms.items()}
+        add_runs(sweep, named, rng, skip=skip)
     return sweep

@@ -206,10 +206,18 @@ def edit_run(directory: Path, change: Callable[[dict[str, Any]], object]) -> Non
     path.write_text(json.dumps(with_checksum(record)))
 
 
+def edit_sweep(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the record of a sweep by a function of its content."""
+    path = directory / "sweep.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
 def write_log(
     path: Path, steps: Sequence[int], top1: Sequence[float], loss: Sequence[float]
 ) -> None:
-    """Each validation row after a training row of the same step."""
+    """Writes a metrics.jsonl in which each validation row follows the training row of its step."""
     lines = []
     for step, accuracy, value in zip(steps, top1, loss, strict=True):
         row = {"step": int(step), "epoch": step / 100, "loss": value, "top1": accuracy, "top5": 1.0}

@@ -12,6 +12,7 @@ from tests.synthetic_sweep import (
     DECLARED,
     STEPS,
     SweepWriter,
+    edit_sweep,
     pairing,
     saturating,
     write_run,
@@ -35,7 +36,6 @@ def add_tuning(
     settings: Sequence[str] = (RATE,),
     at_edge: Mapping[str, Mapping[str, str]] = {},
     known: Mapping[str, Mapping[str, Any]] = {},
-    at: str = DECLARED,
 ) -> dict[str, Any]:
     """Writes the tuning runs, `tuning.json`, and what `sweep.json` says of them.
 
@@ -45,7 +45,6 @@ def add_tuning(
         settings: dotted names of the tuned settings.
         at_edge: for each arm the edges at which its choice lies.
         known: for each arm what was known of the verdict's runs when it was tuned.
-        at: when that was.
 
     Returns:
         The record.
@@ -68,7 +67,7 @@ def add_tuning(
             "chosen": dict(zip(settings, best, strict=True)),
             "mean": mean_score(values[best]),
             "at_edge": dict(at_edge.get(arm, {})),
-            "at": at,
+            "at": DECLARED,
             "known": dict(known.get(arm, CLEAN)),
         }
         for point, of_point in of_arm.items():
@@ -121,13 +120,6 @@ def _add_run(
 
 def write_record(directory: Path, record: Mapping[str, Any]) -> None:
     (directory / "tuning.json").write_text(json.dumps(record))
-
-
-def edit_sweep(directory: Path, change: Any) -> None:
-    """Changes `sweep.json` by a function of its content."""
-    content = json.loads((directory / "sweep.json").read_text())
-    change(content)
-    (directory / "sweep.json").write_text(json.dumps(content))
 
 
 def hill(peak: float) -> dict[tuple[float, ...], list[float | None]]:

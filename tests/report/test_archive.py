@@ -13,8 +13,8 @@ import pytest
 
 from tests.known_effects import ARMS, FACTORS, build, build_factorial
 from tests.synthetic_bases import build_on_bases
-from tests.synthetic_sweep import DECLARED, SweepWriter, edit_run
-from tests.synthetic_tuning import add_tuning, edit_sweep, fill, hill
+from tests.synthetic_sweep import DECLARED, SweepWriter, edit_run, edit_sweep
+from tests.synthetic_tuning import add_tuning, fill, hill
 from xception_jax.checksums import with_checksum
 from xception_jax.errors import InputError
 from xception_jax.report import write_report

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import Damage, damage, damages, fuzzed
-from tests.synthetic_sweep import SweepWriter
+from tests.synthetic_sweep import SweepWriter, edit_sweep
 from xception_jax.errors import InputError
 from xception_jax.report.archive import RECORD_SCHEMA
 from xception_jax.report.archiving import write_archive
@@ -128,10 +128,8 @@ def test_an_archive_that_cannot_be_written_leaves_nothing(
 def forge(archive: Path, name: str, content: bytes) -> None:
     """Puts another file in an archive, with its digest."""
     (archive / name).write_bytes(content)
-    path = archive / "sweep.json"
-    record = json.loads(path.read_text())
-    record["archived"]["files"][name] = hashlib.sha256(content).hexdigest()
-    path.write_text(json.dumps(record))
+    digest = hashlib.sha256(content).hexdigest()
+    edit_sweep(archive, lambda record: record["archived"]["files"].update({name: digest}))
 
 
 def parquet(frame: pl.DataFrame) -> bytes:
@@ -248,10 +246,7 @@ def test_a_status_that_is_none_is_shown_as_text(call: Call, archive: Path, statu
 def test_an_archive_of_another_version_is_refused(
     call: Call, archive: Path, version: object
 ) -> None:
-    path = archive / "sweep.json"
-    record = json.loads(path.read_text())
-    record["archived"]["schema"] = version
-    path.write_text(json.dumps(record))
+    edit_sweep(archive, lambda record: record["archived"].update(schema=version))
     refusal(call, archive, "schema")
 
 

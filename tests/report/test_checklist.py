@@ -14,6 +14,7 @@ from tests.synthetic_sweep import (
     STEPS,
     SweepWriter,
     edit_run,
+    edit_sweep,
     saturating,
     write_log,
     write_run,
@@ -131,9 +132,7 @@ def test_bounds_and_budget_of_the_tuning(new_sweep: NewSweep, is_begun: bool) ->
     add_tuning(sweep, {"a": scores, "b": others}, at_edge={"a": {RATE: "upper"}})
     train(sweep)
     if not is_begun:
-        record = json.loads((sweep.directory / "sweep.json").read_text())
-        del record["experiment"]["tuned"]
-        (sweep.directory / "sweep.json").write_text(json.dumps(record))
+        edit_sweep(sweep.directory, lambda content: content["experiment"].pop("tuned"))
     write_report(sweep.directory)
     text = entries(sweep.directory)["5e"][1].replace("\\", "")
     assert "optimizer.learning_rate among 0.05, 0.1, 0.2; 2 seeds of each" in text
@@ -148,9 +147,7 @@ def test_a_tuning_without_any_ended_run_says_nothing_yet(new_sweep: NewSweep) ->
     record = add_tuning(sweep, {"a": {(0.1,): [0.8]}, "b": {(0.1,): [0.8]}})
     record = with_checksum({**record, "arms": {}, "runs": [], "complete": False})
     (sweep.directory / "tuning.json").write_text(json.dumps(record))
-    sweep_record = json.loads((sweep.directory / "sweep.json").read_text())
-    del sweep_record["experiment"]["tuned"]
-    (sweep.directory / "sweep.json").write_text(json.dumps(sweep_record))
+    edit_sweep(sweep.directory, lambda content: content["experiment"].pop("tuned"))
     write_report(sweep.directory)
     assert "Tuned for each arm" not in (sweep.directory / "report" / "checklist.md").read_text()
 

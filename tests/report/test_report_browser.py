@@ -1,12 +1,12 @@
 """The page of a report in a browser: drawn on any width, chosen from, and printed."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.report.headless_browser import CHROMIUM, chromium
-from tests.synthetic_sweep import SweepWriter
+from tests.synthetic_sweep import SweepWriter, edit_sweep
 from xception_jax.report import write_report
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -19,10 +19,12 @@ SHOWN_FIGURES = (
 def test_page_in_a_browser(troubled_sweep: SweepWriter, tmp_path: Path) -> None:
     """From disk, without network: no complaint, no sideways scrolling, every figure drawn."""
     arm = "a_name_without_any_place_to_break_it_" * 8
-    declared = json.loads((troubled_sweep.directory / "sweep.json").read_text())
-    declared["experiment"]["name"] = arm
-    declared["experiment"]["arms"][arm] = {arm: arm}
-    (troubled_sweep.directory / "sweep.json").write_text(json.dumps(declared))
+
+    def change(record: dict[str, Any]) -> None:
+        record["experiment"]["name"] = arm
+        record["experiment"]["arms"][arm] = {arm: arm}
+
+    edit_sweep(troubled_sweep.directory, change)
     page_file = write_report(troubled_sweep.directory, command=f"xception-jax report {arm}").page
     with chromium(tmp_path / "profile") as page:
         for width, figure_width in ((1280, 600), (390, 300)):

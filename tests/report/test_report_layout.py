@@ -4,7 +4,6 @@ import itertools
 import json
 import runpy
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
@@ -12,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.shrunk import ROOT
+from tests.synthetic_sweep import STEPS, SweepWriter, edit_sweep, saturating
 from tests.synthetic_tuning import add_tuning
 from tests.synthetic_verdicts import verdicts_on
 from xception_jax.report.arm_styles import COLORS
@@ -20,7 +20,7 @@ from xception_jax.report.canvas import NARROW, WIDE, ReportFigure
 from xception_jax.report.figures import report_figures
 from xception_jax.report.reading import read_directory
 
-STUDY = Path(__file__).parents[2] / "experiments" / "studies" / "segments.py"
+STUDY = ROOT / "experiments" / "studies" / "segments.py"
 
 
 @pytest.fixture
@@ -45,9 +45,8 @@ def figures(new_sweep: Callable[..., SweepWriter]) -> Sequence[ReportFigure]:
             parameters=1000 + number // 2,
             images_per_second=100.0 + number,
         )
-    record = json.loads((sweep.directory / "sweep.json").read_text())
-    record["experiment"]["factors"] = experiment.describe()["factors"]
-    (sweep.directory / "sweep.json").write_text(json.dumps(record))
+    factors = experiment.describe()["factors"]
+    edit_sweep(sweep.directory, lambda record: record["experiment"].update(factors=factors))
     return report_figures(read_directory(sweep.directory), verdicts_on())
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
+from tests.synthetic_sweep import (
+    STEPS,
+    SweepWriter,
+    edit_sweep,
+    saturating,
+    write_log,
+    write_run,
+)
 from xception_jax.checksums import with_checksum
 from xception_jax.errors import InputError
 from xception_jax.report import write_report
@@ -150,9 +157,8 @@ def test_a_run_that_is_listed_elsewhere_is_not_read(new_sweep, tmp_path, place) 
     outside.mkdir(exist_ok=True)
     entry = {"arm": "none", "seed": 0, "id": "0" * 64}
     write_run(outside, entry, status="done", test_top1=0.8)
-    record = json.loads((sweep.directory / "sweep.json").read_text())
-    record["runs"].append({**record["runs"][0], "directory": place})
-    (sweep.directory / "sweep.json").write_text(json.dumps(record))
+    elsewhere = {**sweep.runs[0], "directory": place}
+    edit_sweep(sweep.directory, lambda record: record["runs"].append(elsewhere))
     read = read_directory(sweep.directory)
     assert [run.status for run in read.runs] == ["planned"]
     assert [note for note in read.notes if "is not inside of the sweep" in note]

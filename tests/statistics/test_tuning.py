@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.synthetic_sweep import SweepWriter, edit_run
-from tests.synthetic_tuning import PEAKS, RATE, add_tuning, edit_sweep, fill, hill, write_record
+from tests.synthetic_sweep import SweepWriter, edit_run, edit_sweep
+from tests.synthetic_tuning import PEAKS, RATE, add_tuning, fill, hill, write_record
 from xception_jax.checksums import with_checksum
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import audit
