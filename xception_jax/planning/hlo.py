@@ -86,12 +86,13 @@ def read_program(hlo: str) -> Program:
     """Parses a whole program.
 
     Raises:
-        ValueError: the text names no computation to begin with.
+        ValueError: the text names no computation to begin with, or is not whole.
     """
     computations: dict[str, list[Instruction]] = {}
     entry, current = "", ""
     for line in hlo.splitlines():
         if header := _COMPUTATION.match(line):
+            _require_ended(current)
             current = header[2]
             entry = current if header[1] else entry
             computations[current] = []
@@ -101,7 +102,14 @@ def read_program(hlo: str) -> Program:
             computations[current] += _read_instruction(line)
     if not entry:
         raise ValueError("the text of the program has no ENTRY")
+    _require_ended(current)
     return Program({name: tuple(lines) for name, lines in computations.items()}, entry)
+
+
+def _require_ended(computation: str) -> None:
+    """Raises `ValueError` if the lines of a computation go on where they must have ended."""
+    if computation:
+        raise ValueError(f"the text of the program is not whole: {computation} does not end")
 
 
 def read_instructions(hlo: str) -> Iterator[Instruction]:
