@@ -5,6 +5,7 @@ from math import prod
 
 import pytest
 
+from tests.shrunk import ROOT
 from xception_jax.errors import InputError
 from xception_jax.planning import topology
 from xception_jax.planning.roofline import CHIPS, roofline
@@ -30,7 +31,7 @@ def test_a_name_that_does_not_exist_is_answered_with_one_that_does(name, nearest
 
 def test_without_the_compiler_the_message_says_how_to_get_it(monkeypatch, call):
     monkeypatch.setattr(topology, "find_spec", lambda name: None)
-    code, out, err = call("plan", "configs/imagenet.py", "--topology", "v5e:4x4")
+    code, out, err = call("plan", ROOT / "configs" / "imagenet.py", "--topology", "v5e:4x4")
     assert (code, out) == (2, "")
     assert err == (
         "xception-jax: --topology='v5e:4x4': needs the TPU compiler, which is not installed: "
