@@ -117,7 +117,9 @@ def directory_problem(directory: Path) -> str | None:
         return "no such directory"
     if found != DIRECTORY:
         return "is a file; a directory is needed"
-    may_read = os.access(directory, os.R_OK | os.X_OK)
+    # Of the user whose permissions the process has, who need not be the one that started it.
+    effective = os.access in os.supports_effective_ids
+    may_read = os.access(directory, os.R_OK | os.X_OK, effective_ids=effective)
     return None if may_read else f"cannot be read: {os.strerror(errno.EACCES)}"
 
 

@@ -1,9 +1,11 @@
-"""Fixtures of the data tests: the shipped data set, prepared once."""
+"""Fixtures of the data tests: the shipped data set, prepared once, and closed folders."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+from tests.closed_folders import open_folder  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="session")

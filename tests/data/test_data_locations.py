@@ -1,24 +1,21 @@
 """Paths of data that cannot be reached: without permission, in a loop, or of an unknown user."""
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+import importlib.readers  # noqa: F401 - see `unreadable`
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tensorflow_datasets as tfds
 
+import xception_jax.data.importing
+import xception_jax.data.storing  # noqa: F401 - see `unreadable`
+from tests.closed_folders import unreadable
 from tests.data import fabricate_archives as fabricate
 from tests.data.fabricate import write_folder
 from tests.data.fabricate_archives import write
 from xception_jax.data import list_datasets, load, prepare
 from xception_jax.errors import InputError
 
-NOBODY = 65534
-# Imported first: another user may not read Python's own files either.
-MODULES = ("importlib.readers", "xception_jax.data.importing", "xception_jax.data.storing")
 UNREADABLE: dict[str, tuple[str, Callable[[Path, Path], object]]] = {
     "folder": ("data.directory", lambda at, _: load("folder", directory=str(at))),
     "set": ("data.directory", lambda at, _: load("cifar10", directory=str(at))),
@@ -30,53 +27,27 @@ UNREADABLE: dict[str, tuple[str, Callable[[Path, Path], object]]] = {
 }
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that other users may read."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-@contextmanager
-def unreadable(folder: Path) -> Iterator[None]:
-    """Takes away every permission for the folder, those of root too."""
-    for name in MODULES:
-        import_module(name)
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0)
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
-        folder.chmod(0o755)
-
-
 @pytest.mark.parametrize("below", ["", "x"])
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_what_may_not_be_read_is_named(kind, below, place):
+def test_what_may_not_be_read_is_named(kind, below, open_folder):
     field, use = UNREADABLE[kind]
-    at = place / "locked" / below
-    with unreadable(place / "locked"), pytest.raises(InputError) as caught:
-        use(at, place / "free")
+    at = open_folder / "locked" / below
+    with unreadable(open_folder / "locked"), pytest.raises(InputError) as caught:
+        use(at, open_folder / "free")
     assert str(caught.value).startswith(f"{field}='{at}': ")
     assert str(caught.value).endswith("cannot be read: Permission denied")
 
 
-def test_a_folder_of_an_import_that_may_not_be_read_is_not_passed_over(rng, place):
-    write(place / "in", fabricate.imagenette(rng))
-    locked = place / "in" / "imagenette2-160" / "train" / fabricate.WNIDS[0]
+def test_a_folder_of_an_import_that_may_not_be_read_is_not_passed_over(rng, open_folder):
+    write(open_folder / "in", fabricate.imagenette(rng))
+    locked = open_folder / "in" / "imagenette2-160" / "train" / fabricate.WNIDS[0]
     with unreadable(locked), pytest.raises(InputError, match=f"Permission denied: '{locked}'"):
-        prepare("imagenette", str(place / "p"), str(place / "in"))
+        prepare("imagenette", str(open_folder / "p"), str(open_folder / "in"))
 
 
-def test_a_list_goes_on_without_the_default_directory(monkeypatch, place):
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(place / "locked" / "x"))
-    with unreadable(place / "locked"):
+def test_a_list_goes_on_without_the_default_directory(monkeypatch, open_folder):
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(open_folder / "locked" / "x"))
+    with unreadable(open_folder / "locked"):
         prepared = {row.name: row.prepared for row in list_datasets()}
     assert prepared["digits"]
     assert not prepared["cifar10"]

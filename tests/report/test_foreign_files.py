@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.closed_folders import unreadable
 from tests.shrunk import CONFIG as MINI
 from xception_jax.config import load_config, resolve
 from xception_jax.errors import InputError
@@ -126,24 +127,13 @@ def test_a_workdir_may_be_a_link_and_so_may_what_stays_in_it(tmp_path):
         inside(tmp_path / "work", "out/other")
 
 
-@pytest.fixture
-def unreadable(tmp_path: Path) -> Iterator[Path]:
-    """A directory of another user, who lets nobody read it."""
-    (home := tmp_path / "private").mkdir()
-    user = os.geteuid()
-    home.chmod(0)
-    if user == 0:
-        os.seteuid(65534)
-    yield home
-    os.seteuid(user)
-    home.chmod(0o700)
-
-
 @pytest.mark.parametrize("read", [read_directory, read_statuses])
-def test_a_directory_of_another_user_is_named(unreadable, read):
-    with pytest.raises(InputError, match=f"directory='{unreadable}': cannot be read"):
-        read(unreadable)
-    assert not is_archived(unreadable)
+def test_a_directory_of_another_user_is_named(open_folder, read):
+    home = open_folder / "private"
+    with unreadable(home):
+        with pytest.raises(InputError, match=f"directory='{home}': cannot be read"):
+            read(home)
+        assert not is_archived(home)
 
 
 def test_a_neighbour_that_may_not_be_entered_is_no_hint(tmp_path, monkeypatch):
