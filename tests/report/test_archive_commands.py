@@ -232,13 +232,25 @@ def test_cells_that_are_no_records_are_noted_as_in_a_directory(archive: Path) ->
     assert {sweep.read_predictions(run) for run in sweep.runs} == {None}
 
 
-@pytest.mark.parametrize("status", [5, ["done"], {"a": 1}, True, "done\x1b[2J"])
-def test_a_status_that_is_none_is_shown_as_text(call: Call, archive: Path, status: object) -> None:
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [
+        (5, "5"),
+        (["done"], "['done']"),
+        ({"a": 1}, "{'a': 1}"),
+        (True, "True"),
+        ("done\x1b[2J", "done\ufffd[2J"),
+    ],
+)
+def test_a_status_that_is_none_is_shown_as_text(
+    call: Call, archive: Path, status: object, shown: str
+) -> None:
     record = pl.lit(json.dumps({"status": status})).alias("record")
     frame = pl.read_parquet(archive / "records.parquet").with_columns(record)
     forge(archive, "records.parquet", parquet(frame.cast(RECORD_SCHEMA)))
     code, said, err = call("status", archive)
     assert (code, err) == (0, "")
+    assert f"none seed 0 {shown}" in " ".join(said.split())
     assert "\x1b" not in said
 
 

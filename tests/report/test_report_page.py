@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.report.figure_checks import artists, points, texts
 from tests.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
 from tests.synthetic_verdicts import CLAIM, ENDPOINT, verdicts_on
 from xception_jax.errors import InputError
+from xception_jax.regular_files import write_regular
 from xception_jax.report import write_report
 from xception_jax.report.canvas import NARROW, WIDE
 from xception_jax.report.effects import effect_figure, effect_frame
@@ -157,22 +157,24 @@ def test_every_text_from_a_file_is_escaped(new_sweep: NewSweep) -> None:
 
 
 @pytest.mark.usefixtures("undrawn_figures")
-def test_reader_never_sees_a_partial_file(finished_sweep: SweepWriter) -> None:
-    page = write_report(finished_sweep.directory).page
-    stop, seen = threading.Event(), []
+def test_reader_never_sees_a_partial_file(
+    finished_sweep: SweepWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While files are written, readers find those of before; then each takes its name at once."""
+    first = write_report(finished_sweep.directory)
+    before = {file: file.read_bytes() for file in first.paths}
+    written: list[Path] = []
 
-    def read() -> None:
-        while not stop.is_set():
-            seen.append(page.read_text().endswith("</html>\n"))
+    def write(path: Path, content: bytes) -> None:
+        assert path not in before
+        write_regular(path, content)
+        written.append(path)
+        assert {file: file.read_bytes() for file in before} == before
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    for _ in range(3):
-        write_report(finished_sweep.directory)
-    stop.set()
-    reader.join()
-    assert seen
-    assert all(seen)
+    monkeypatch.setattr("xception_jax.report.placing.write_regular", write)
+    again = write_report(finished_sweep.directory, command="again")
+    assert len(written) == len(again.paths)
+    assert again.page.read_bytes() != before[again.page]
 
 
 def test_folder_that_cannot_be_made_is_an_input_error(finished_sweep: SweepWriter) -> None:

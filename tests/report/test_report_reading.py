@@ -139,6 +139,7 @@ def test_unusable_sweep_json_is_an_input_error(tmp_path: Path, content: str) -> 
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(InputError) as caught:
         write_report(tmp_path)
+    assert "sweep.json" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -25,6 +25,7 @@ from xception_jax.sweep.recorded import plan_from_file
 
 STUDIES = ROOT / "docs" / "studies"
 COMMITTED = sorted(path.parent for path in STUDIES.glob(f"*/{SWEEP}"))
+assert COMMITTED, f"no study in {STUDIES}"
 # Sums of the same numbers on another processor, or by another version of NumPy, round otherwise:
 # a few units in the last of 16 digits, and what is computed from them by root finding less well.
 TOLERANCE = 1e-6
@@ -98,6 +99,7 @@ def test_the_record_of_a_committed_study_is_enough_to_train_it_again() -> None:
         experiment, _, runs = plan_from_file(study / SWEEP, seeds=None, overrides=())
         listed = json.loads((study / SWEEP).read_text())["runs"]
         assert experiment.claims
+        assert listed
         assert {row["id"] for row in listed} <= {run.id for run in runs}
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.fuzzing import ANYTHING, paths, put
@@ -210,10 +209,10 @@ def write_record(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
-def test_a_record_that_somebody_made_is_loaded_or_refused(tmp_path, count):
+def test_a_record_that_somebody_made_is_loaded_or_refused(tmp_path, rng, count):
     """What `plan` and `sweep` go on from; see `test_any_field_may_hold_anything`."""
     write_record(tmp_path)
-    path, rng = tmp_path / SWEEP, np.random.default_rng()
+    path = tmp_path / SWEEP
     original = path.read_text()
     every = list(paths(json.loads(original)))
     for _ in range(count):
