@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -146,8 +147,11 @@ def test_a_worker_killed_on_another_host_is_recorded_once_its_lock_runs_out(
     """Its entry looks alive for a while; one that stays alive is of another process."""
     run_dir = units[0].run_dirs[0]
     run_directory.update_run(run_dir, status="running")
-    monkeypatch.setattr(supervision, "_LOCK_SECONDS", 1.0)
     asked: list[str] = []
+    # Time passes whenever the lock is asked for.
+    clock = SimpleNamespace(monotonic=lambda: float(len(asked)), sleep=lambda _: None)
+    monkeypatch.setattr(supervision, "time", clock)
+    monkeypatch.setattr(supervision, "_LOCK_SECONDS", 40.0)
 
     def script(unit, attempt, node):
         if unit.number:
