@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.launchers.worker_sweeps import (
-    LONG,
     assert_done_as,
     finish,
     in_the_middle,
     kill_one,
     record,
     run_dirs,
-    start,
     wait_until,
     words,
     workers,
@@ -204,15 +202,6 @@ def test_launchers_that_do_not_fit_are_refused(call, tmp_path, options, named):
 # -- sweeps ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, call) -> Path:
-    """A sweep of long runs, trained in this process."""
-    home = tmp_path_factory.mktemp("sweep") / "whole"
-    code, _, err = call(*words(home, *LONG))
-    assert (code, err) == (0, "")
-    return home
-
-
 def test_workers_leave_what_this_process_leaves(call, tmp_path):
     whole, home = tmp_path / "whole", tmp_path / "sweep"
     assert call(*words(whole, *SOONEST))[0] == 0
@@ -269,7 +258,7 @@ def test_without_slurm_that_is_said(call, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_started_again(whole, tmp_path):
+def test_a_killed_worker_is_started_again(whole, start, tmp_path):
     home = tmp_path / "sweep"
     process = start(home, "--launcher", "local", "--workers", "2")
     wait_until(lambda: in_the_middle(home), process)
@@ -283,7 +272,9 @@ def test_a_killed_worker_is_started_again(whole, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_driver_leaves_no_worker_and_the_same_command_goes_on(whole, tmp_path, number):
+def test_a_stopped_driver_leaves_no_worker_and_the_same_command_goes_on(
+    whole, start, tmp_path, number
+):
     home = tmp_path / "sweep"
     process = start(home, "--launcher", "local", "--workers", "2")
     wait_until(lambda: in_the_middle(home), process)
@@ -310,7 +301,7 @@ def test_packs_are_units(call, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_that_cannot_run_is_given_up(whole, tmp_path):
+def test_a_sweep_that_cannot_run_is_given_up(whole, start, tmp_path):
     """The sweep cannot write checkpoints: a file is in the place of their directory."""
     home = tmp_path / "sweep"
     shutil.copytree(whole, home, ignore=shutil.ignore_patterns("checkpoints", "run.json"))

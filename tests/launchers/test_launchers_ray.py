@@ -3,7 +3,6 @@
 `make test-slow` installs Ray for these.
 """
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.launchers.worker_sweeps import (
-    LONG,
     assert_done_as,
     finish,
     in_the_middle,
     kill_one,
     record,
     run_dirs,
-    start,
     wait_until,
-    words,
     workers,
 )
 
@@ -33,29 +29,25 @@ ENVIRONMENT = {
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, call) -> Path:
-    home = tmp_path_factory.mktemp("sweep") / "whole"
-    code, _, err = call(*words(home, *LONG))
-    assert (code, err) == (0, "")
-    return home
-
-
-@pytest.fixture(scope="module")
 def cluster():
     """A head that runs nothing, and two nodes with room for one run each."""
-    os.environ.update(ENVIRONMENT)
-    from ray.cluster_utils import Cluster
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        from ray.cluster_utils import Cluster
 
-    cluster = Cluster()
-    cluster.add_node(num_cpus=0)
-    cluster.nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
-    cluster.wait_for_nodes()
-    yield cluster
-    cluster.shutdown()
+        cluster = Cluster()
+        try:
+            cluster.add_node(num_cpus=0)
+            cluster.nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
+            cluster.wait_for_nodes()
+            yield cluster
+        finally:
+            cluster.shutdown()
 
 
 @pytest.fixture
-def sweep(cluster, tmp_path) -> Callable[..., tuple[Path, object]]:
+def sweep(cluster, start, tmp_path) -> Callable[..., tuple[Path, object]]:
     """`sweep()`: a sweep's directory, and its command, started on the cluster."""
     home = tmp_path / "sweep"
     return lambda *more: (
@@ -100,8 +92,11 @@ def test_a_stopped_driver_leaves_no_worker_and_the_same_command_goes_on(sweep, w
 def test_the_runs_of_a_lost_node_go_on_elsewhere(sweep, whole, cluster):
     home, process = sweep()
     wait_until(lambda: in_the_middle(home, runs=2), process)
-    cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
-    code, out = finish(process)
+    try:
+        cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
+        code, out = finish(process)
+    finally:  # later tests need two nodes
+        cluster.nodes.append(cluster.add_node(num_cpus=1))
     assert code == 0, out
     assert "its node was lost (NodeDiedError); it goes on" in out
     assert_resumed(home)

@@ -24,7 +24,7 @@ def words(home: Path, *more: str) -> list[str]:
     return ["sweep", str(EXPERIMENT), "--workdir", str(home), *fixed, *SHRUNK, *more]
 
 
-def start(home: Path, *more: str, **environment: str) -> subprocess.Popen:
+def start_sweep(home: Path, *more: str, **environment: str) -> subprocess.Popen:
     """Starts a sweep of long runs as a process whose standard error goes to its output."""
     return subprocess.Popen(
         command_line(*words(home, *LONG, *more)),
