@@ -203,8 +203,11 @@ def test_an_archive_of_an_archive_is_the_same(judged: SweepWriter, tmp_path: Pat
 # -- nothing of the machine --------------------------------------------------------------------
 
 
-def test_an_archive_says_nothing_of_the_machine(judged: SweepWriter, tmp_path: Path) -> None:
-    home, host = judged.directory, socket.gethostname()
+def test_an_archive_says_nothing_of_the_machine(
+    judged: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, host = judged.directory, "node-17.cluster"
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
     command = f"xception-jax sweep {home}/mine.py '--workdir={home} two' data.directory={home}/fm"
     experiment = json.loads((home / "sweep.json").read_text())["experiment"]
     history: list[Any] = []
