@@ -1,11 +1,11 @@
 """Looks at a page in headless Chromium over the DevTools pipe, which needs no other package."""
 
-import base64
 import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,12 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
     "--remote-debugging-pipe",
+)
+# The browser talks on descriptors 3 and 4. A new process moves the pipes there and becomes the
+# browser: in a fork of this one nothing may run, since other threads of it may hold locks.
+BECOME = (
+    "import os, sys; near, far, *words = sys.argv[1:]; "
+    "os.dup2(int(near), 3); os.dup2(int(far), 4); os.execv(words[0], words)"
 )
 
 
@@ -90,10 +96,6 @@ class Page:
         urls = [event["params"]["request"]["url"] for event in sent]
         return [url for url in urls if not url.startswith("data:")]
 
-    def screenshot(self, path: Path) -> None:
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
-
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
@@ -101,18 +103,12 @@ def chromium(profile: Path) -> Iterator[Page]:
     assert CHROMIUM is not None
     in_read, in_write = os.pipe()
     out_read, out_write = os.pipe()
-    # The browser talks on descriptors 3 and 4: keep ours out of the way of these.
+    # Out of the way of descriptors 3 and 4.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (in_read, out_write)]
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}"]
-
-    def place() -> None:
-        os.dup2(high[0], 3)
-        os.dup2(high[1], 4)
-
     process = subprocess.Popen(
-        command,
-        close_fds=False,
-        preexec_fn=place,  # noqa: PLW1509 - no other thread runs here
+        [sys.executable, "-c", BECOME, *map(str, high), *command],
+        pass_fds=high,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

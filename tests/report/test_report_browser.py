@@ -14,6 +14,7 @@ SHOWN_FIGURES = (
     "[...document.querySelectorAll('figure svg')].map(i => i.getBoundingClientRect().width)"
     ".filter(width => width > 0)"
 )
+UNTIL_STILL = "Promise.all(document.getAnimations().map(each => each.finished)).then(() => 0)"
 
 
 def test_page_in_a_browser(troubled_sweep: SweepWriter, tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_choosing_arms_in_a_browser(finished_sweep: SweepWriter, tmp_path: Path)
         assert before >= 3
         assert set(page.evaluate(fade)) == {"1"}
         page.evaluate("document.getElementById('s1').click()")
-        page.evaluate("new Promise(done => setTimeout(done, 400))", wait=True)
+        page.evaluate(UNTIL_STILL, wait=True)
         assert page.evaluate(shown) == 0
         assert set(page.evaluate(fade)) == {"0.07"}
         assert page.complaints() == []
