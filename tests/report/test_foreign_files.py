@@ -13,6 +13,7 @@ import sys
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -198,24 +199,31 @@ def test_long_names_are_cut_in_error_lines():
     assert str(error).endswith("nearest valid value: 'none'")
 
 
+@contextmanager
+def less_than(most: int) -> Iterator[None]:
+    """Fails unless the block has fewer bytes of memory than that at once."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_predictions_packed_by_a_method_without_bounds_are_not_unpacked(tmp_path, method):
     with zipfile.ZipFile(tmp_path / PREDICTIONS, "w", method) as archive:
         np.lib.format.write_array(buffer := io.BytesIO(), np.ones(1 << 24, bool))
         archive.writestr("correct.npy", buffer.getvalue())
-    tracemalloc.start()
-    assert read_predictions(tmp_path) is None
-    assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    tracemalloc.stop()
+    with less_than(1_000_000):
+        assert read_predictions(tmp_path) is None
 
 
 def test_an_index_that_is_none_takes_no_more_than_its_bytes(tmp_path):
     index = np.ones(1 << 22, bool)
     np.savez_compressed(tmp_path / PREDICTIONS, correct=np.ones(4, bool), index=index)
-    tracemalloc.start()
-    assert read_predictions(tmp_path) is not None
-    assert tracemalloc.get_traced_memory()[1] < 3 << 22
-    tracemalloc.stop()
+    with less_than(3 << 22):
+        assert read_predictions(tmp_path) is not None
 
 
 def test_logs_without_end_are_refused_together(finished_sweep, call, monkeypatch):
