@@ -34,6 +34,7 @@ def content_of(directory: Path) -> dict[str, bytes]:
 # -- writing and reading -----------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_the_command_writes_an_archive_that_other_commands_read(
     call: Call, finished_sweep: SweepWriter, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_table_that_is_cut_says_so(rng: np.random.Generator) -> None:
     assert not factor_notes(fewer)
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_the_page_has_the_notes_of_a_cut_table(
     call: Callable, planted: SweepWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +103,7 @@ def test_the_figure_shows_means_and_paired_effects(planted: SweepWriter, width: 
         assert word in shown
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_the_page_shows_factors_where_there_are_some(call: Callable, planted: SweepWriter) -> None:
     assert call("report", planted.directory)[0] == 0
     page = (planted.directory / "report" / "index.html").read_text()

@@ -177,6 +177,7 @@ def test_reader_never_sees_a_partial_file(
     assert again.page.read_bytes() != before[again.page]
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_folder_that_cannot_be_made_is_an_input_error(finished_sweep: SweepWriter) -> None:
     (finished_sweep.directory / "report").write_text("not a folder")
     with pytest.raises(InputError, match="cannot be written"):

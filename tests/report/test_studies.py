@@ -73,14 +73,10 @@ def test_a_study_makes_its_page_again(study: Path, tmp_path: Path) -> None:
     make_again(study, tmp_path / "copy")
 
 
-@pytest.mark.parametrize(
-    "study",
-    [None, *(pytest.param(study, marks=pytest.mark.slow, id=study.name) for study in COMMITTED)],
-)
-def test_its_figures_are_drawn_again(
-    study: Path | None, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    make_again(study or request.getfixturevalue("made_here"), tmp_path / "copy")
+@pytest.mark.slow
+@pytest.mark.parametrize("study", COMMITTED, ids=lambda study: study.name)
+def test_the_figures_of_a_study_are_drawn_again(study: Path, tmp_path: Path) -> None:
+    make_again(study, tmp_path / "copy")
 
 
 @pytest.mark.usefixtures("undrawn_figures")

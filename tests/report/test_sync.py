@@ -30,10 +30,17 @@ def judged_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
     return sweep
 
 
+@pytest.fixture
+def no_figures(undrawn_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are neither drawn nor given to W&B, which would open them."""
+    monkeypatch.setattr("xception_jax.tracking.weights_and_biases._log_images", lambda *_: None)
+
+
 def offline_directories(home: Path) -> list[Path]:
     return sorted(home.glob("wandb/offline-run-*"))
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_every_run_and_the_report_become_one_offline_run_each(
     call: Call, judged_sweep: SweepWriter
 ) -> None:
@@ -70,6 +77,7 @@ def test_the_report_is_a_run_of_the_same_group(call: Call, judged_sweep: SweepWr
     assert images == drawn
 
 
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(
     ("file", "content"),
     [
@@ -91,6 +99,7 @@ def test_a_damaged_file_is_named_and_the_others_are_synced(
     assert offline_directories(judged_sweep.run_directory("relu", 2))
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_that_is_training_is_named_and_left_as_it_is(
     call: Call, judged_sweep: SweepWriter
 ) -> None:
@@ -110,6 +119,7 @@ def test_a_run_that_is_training_is_named_and_left_as_it_is(
     assert not (files / "live").exists()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_tuning_runs_are_synced_too(call: Call, new_sweep: Callable[..., SweepWriter]) -> None:
     sweep = new_sweep(arms={arm: {} for arm in FINALS}, seeds=range(2), claims=[])
     add_tuning(sweep, {arm: {(0.1,): [0.8], (0.2,): [0.7]} for arm in FINALS})
@@ -124,6 +134,7 @@ def test_tuning_runs_are_synced_too(call: Call, new_sweep: Callable[..., SweepWr
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
 def test_the_report_of_a_sweep_that_repeats_another_takes_no_ones_place(
     call: Call, judged_sweep: SweepWriter, tmp_path: Path
 ) -> None:
