@@ -136,7 +136,7 @@ def test_supervised_commands_are_tried_again_where_they_fail(launcher, unit, tmp
 # -- devices ---------------------------------------------------------------------------------------
 
 
-def test_devices_are_found_without_jax(tmp_path, monkeypatch):
+def test_devices_are_found_in_files_and_the_environment(tmp_path, monkeypatch):
     for name in ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))  # without this machine's nvidia-smi

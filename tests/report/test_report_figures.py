@@ -89,7 +89,8 @@ def test_thinning_keeps_first_and_last_step_of_every_arm() -> None:
     thinned, was_thinned = thin(curves, lines=300)
     assert was_thinned
     assert len(thinned.filter(arm="long")) <= 150
-    assert thinned.filter(arm="long")["step"].to_list()[:: len(thinned) - 11] == [1, 2000]
+    steps = thinned.filter(arm="long")["step"]
+    assert (steps[0], steps[-1]) == (1, 2000)
     assert len(thinned.filter(arm="short")) == 10
 
 
@@ -197,8 +198,8 @@ def test_single_evaluation_is_visible(new_sweep: Callable[..., SweepWriter], see
 
 def test_values_far_outside_the_axis_are_drawn_to_its_edge() -> None:
     seeds = pl.DataFrame({"run": 0, "arm": "a", "seed": 0, "step": [1, 2], "value": [0.5, 1e300]})
-    means = pl.DataFrame({"arm": "a", "step": [1], "n": [1], "mean": [0.5], "low": None})
-    means = means.with_columns(high=pl.lit(None, pl.Float64), low=pl.lit(None, pl.Float64))
+    means = pl.DataFrame({"arm": "a", "step": [1], "n": [1], "mean": [0.5]})
+    means = means.with_columns(low=pl.lit(None, pl.Float64), high=pl.lit(None, pl.Float64))
     axis = ValueAxis(0.0, 1.0, 1)
     ends = seeds.clear().drop("seed")
     frames = CurveFrames(seeds, means, ends, axis, y_label="value", notes=())

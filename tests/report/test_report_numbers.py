@@ -148,7 +148,7 @@ def test_draws_are_told_beside_the_improvement() -> None:
     assert describe_improvement(ENDPOINT) is None
 
 
-def test_the_terminal_tells_them_as_the_page_does() -> None:
+def test_the_terminal_tells_an_improvement_as_the_page_does() -> None:
     (printed,) = verdict_table(verdicts_on({"endpoints": [IMPROVED]})["claims"]).rows
     assert printed[-1] == describe_improvement(IMPROVED)
 

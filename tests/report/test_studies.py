@@ -101,7 +101,7 @@ def test_the_record_of_a_committed_study_is_enough_to_train_it_again() -> None:
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 @pytest.mark.parametrize("study", COMMITTED, ids=lambda study: study.name)
-def test_no_name_of_its_effects_is_cut(study: Path, width: float) -> None:
+def test_no_name_in_a_studys_figure_of_effects_is_cut(study: Path, width: float) -> None:
     """Names of factors and arms are long there; only a trend over many arms is abridged."""
     effects = effect_frame(json.loads((study / "verdicts.json").read_text()))
     effects = effects.filter(pl.col("arms").list.len() <= 6)
