@@ -50,19 +50,19 @@ def test_a_base_that_the_record_has_lost_is_one_without_the_effect(
         pytest.param(
             {"x": {"a": "x-a", "b": "x-b"}, "": {"a": "x-a", "b": "x-b"}}, marks=pytest.mark.slow
         ),
-        {str(number): {"a": "x-a", "b": "x-b"} for number in range(30)},
+        {base: {"a": "x-a", "b": "x-b"} for base in "pqr"},  # none that the claim is about
     ],
 )
 def test_a_record_of_bases_that_makes_no_sense_breaks_no_report(
     call: Call, new_sweep: NewSweep, rng: np.random.Generator, arms_on: Any
 ) -> None:
-    sweep = build_on_bases(new_sweep, [BETTER], {"x": EFFECT, "y": EFFECT}, rng, seeds=4)
+    sweep = build_on_bases(new_sweep, [BETTER], {"x": EFFECT, "y": EFFECT}, rng)
     path = sweep.directory / "sweep.json"
     content = json.loads(path.read_text())
     content["experiment"]["arms_on"] = arms_on
     path.write_text(json.dumps(content))
     (claim,) = reported(call, sweep)
-    assert claim["verdict"] in {"not tested", "inconclusive"}
+    assert claim["verdict"] == "not tested"
 
 
 def test_too_few_seeds_on_a_base_are_said(

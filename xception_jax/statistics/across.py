@@ -135,15 +135,18 @@ def read_across(sweep: Sweep, runs: Sequence[Runs]) -> list[ClaimOverBases]:
 
 
 def _across(sweep: Sweep, claim: RecordedClaim, cases: Sequence[Case]) -> ClaimOverBases:
-    """The claim on the bases that it was declared for."""
+    """The claim on the bases that it was declared for.
+
+    Where the sweep has none of these, it shows its own, and has to hold on more than there are.
+    """
     names = [base.name for base in sweep.bases]
     declared = [as_text(name) for name in as_list(claim.content.get("bases"))]
-    about = [name for name in declared if name in names] or names
+    known = [name for name in declared if name in names]
+    about, gone = known or names, len(declared) - len(known)
     chosen = tuple(cases[names.index(name)] for name in about)
     bases, at_least = bases_needed(claim)
-    count = max(bases, len(about))  # more than declared where the sweep has none of those
-    at_least += count - bases
-    return ClaimOverBases(claim, tuple(about), at_least, chosen, count - len(about))
+    at_least += len(about) + gone - bases  # as declared, unless the sweep has none of those
+    return ClaimOverBases(claim, tuple(about), at_least, chosen, gone)
 
 
 def known_targets(sweep: Sweep) -> float | dict[str, float] | None:
