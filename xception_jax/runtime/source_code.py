@@ -8,7 +8,7 @@ import hashlib
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -110,18 +110,15 @@ def _name_files(files: dict[Path, str]) -> dict[str, str]:
 
     So the same file has the same name wherever the command was typed, and the folder was copied.
     """
-    named = {}
-    for path, digest in sorted(files.items()):
-        others = [other for other in files if other != path]
-        named[_shortest_end(path, others)] = digest
-    return named
+    paths = sorted(files)
+    ends = Counter(path.parts[-n:] for path in paths for n in range(2, len(path.parts) + 1))
+    return {_shortest_end(path, ends): files[path] for path in paths}
 
 
-def _shortest_end(path: Path, others: Iterable[Path]) -> str:
+def _shortest_end(path: Path, ends: Counter[tuple[str, ...]]) -> str:
     for count in range(2, len(path.parts)):
-        end = path.parts[-count:]
-        if all(other.parts[-count:] != end for other in others):
-            return "/".join(end)
+        if ends[path.parts[-count:]] == 1:
+            return "/".join(path.parts[-count:])
     return path.as_posix()
 
 
