@@ -26,8 +26,12 @@ class Study:
 
     Attributes:
         claims: source of the claims in the experiment file.
-        trainable: number of first seeds whose runs end when they are trained; the others wait.
+        trainable: runs of seeds below this one end when they are trained; the others wait.
+        interrupted: whether training is stopped before any run.
         fields: source of what the experiment has beside its arms and claims.
+        trained: arm and seed of every run that was begun, in order.
+        finals: accuracy of each arm without its noise.
+        spread: standard deviation of that noise.
     """
 
     def __init__(self, call: Call, directory: Path, patch: pytest.MonkeyPatch) -> None:
@@ -35,7 +39,7 @@ class Study:
         self.claims, self.trainable, self.interrupted = CLAIM, 100, False
         self.fields = "seeds=8"
         self.trained: list[tuple[str, int]] = []
-        self.finals = {"none": 0.85, "relu": 0.88}
+        self.finals, self.spread = {"none": 0.85, "relu": 0.88}, 0.001
         patch.setattr(local, "_train", self._train)
         # What such a run records of its data is made up.
         patch.setattr(local, "require_same_data", lambda *_: None)
@@ -79,10 +83,10 @@ class Study:
         return content
 
     def final(self, run: RunSpec) -> float:
-        """The accuracy that a run reaches: that of its arm, and noise of its seed."""
+        """The accuracy that a run reaches: that of its arm, and noise of its arm and seed."""
         arm = run.names.arm or ""
-        noise = np.random.default_rng([run.config.seed, len(arm)]).normal()
-        return self.finals[arm] + 0.001 * float(noise)
+        noise = np.random.default_rng([run.config.seed, *arm.encode()]).normal()
+        return self.finals[arm] + self.spread * float(noise)
 
     def _train(self, run_specs: Sequence[RunSpec], *_: object, **__: object) -> list[dict]:
         if self.interrupted:
