@@ -100,9 +100,8 @@ def test_an_effect_of_late_seeds_is_found_at_the_last_look_and_counted_by_all_pa
     row = int("".join("0" if value > 0 else "1" for value in values), 2)
     for level, expected in ((p * 1.001, True), (p * 0.999, False)):
         assert rejected_patterns(values, (8, 12), "pocock", level)[-1][row] == expected
-    assert (claim["verdict"] == "supported") == (claim["endpoints"][0]["p"] < 0.05)
-    low, high = claim["endpoints"][0]["interval"]
-    assert (low > 0 or high < 0) == (claim["endpoints"][0]["p"] < 0.05)
+    assert claim["verdict"] == "supported"
+    assert claim["endpoints"][0]["interval"][0] > 0
 
 
 def test_at_the_last_look_an_undecided_claim_is_inconclusive(
@@ -112,9 +111,7 @@ def test_at_the_last_look_an_undecided_claim_is_inconclusive(
     balance(sweep, "a", "b")
     (claim,) = reported(call, sweep)
     assert (claim["verdict"], claim["look"]["next_seeds"]) == ("inconclusive", None)
-    assert "other seeds than these, in a new directory" in claim["sentence"] or (
-        "too small" in claim["sentence"]
-    )
+    assert "the effect is too small for 1,000 seeds to decide it" in claim["sentence"]
 
 
 def test_equivalence_and_several_endpoints_are_judged_at_looks(
@@ -171,9 +168,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(study: Study) -> None:
     study.trained.clear()
     study.sweep()
     assert study.verdict()["verdict"] != "open"
-    assert study.trained[:6] == list(itertools.product(("none", "relu"), range(5, 8))) or (
-        {seed for _, seed in study.trained[:6]} == {5, 6, 7}
-    )
+    assert sorted(study.trained[:6]) == sorted(itertools.product(study.finals, range(5, 8)))
 
 
 @pytest.mark.parametrize(
