@@ -52,8 +52,8 @@ def errors(
 ) -> tuple[float, float]:
     """Shares of sweeps in which a verdict over all bases is wrong, and in which any verdict is.
 
-    Both claims have an effect on `true` of the bases, and none on the others, which may share their
-    differences.
+    Both claims have an effect on `true` of the bases, fewer than `at_least`. They have none on the
+    others, which may share their differences.
     """
     shape = (sweeps, CLAIMS, bases, SEEDS)
     differences = rng.standard_t(3, shape)
@@ -65,8 +65,7 @@ def errors(
     wrong_over_all = wrong_at_all = 0
     for p, side in zip(p_values, positive, strict=True):
         over_all, on_bases = judged_p_values(p, side, at_least)
-        allowed = ("supported", "inconclusive") if true >= at_least else ("inconclusive",)
-        is_wrong = any(verdict not in allowed for verdict in over_all)
+        is_wrong = any(verdict != "inconclusive" for verdict in over_all)
         wrong_over_all += is_wrong
         wrong_at_all += is_wrong or any(any(row[true:]) for row in on_bases)
     return wrong_over_all / sweeps, wrong_at_all / sweeps
