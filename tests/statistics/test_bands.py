@@ -50,10 +50,15 @@ def test_steps_without_spread_have_no_height() -> None:
 
 
 @pytest.mark.parametrize(
-    "curves", [np.zeros((1, 5)), np.zeros((3, 0)), np.array([[1.0], [np.nan]])]
+    ("curves", "reason"),
+    [
+        (np.zeros((1, 5)), "needs two seeds and one step"),
+        (np.zeros((3, 0)), "needs two seeds and one step"),
+        (np.array([[1.0], [np.nan]]), "must be finite"),
+    ],
 )
-def test_what_has_no_band_is_refused(curves: np.ndarray) -> None:
-    with pytest.raises(ValueError):
+def test_what_has_no_band_is_refused(curves: np.ndarray, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         simultaneous_band(curves)
 
 

@@ -160,7 +160,8 @@ def test_an_edited_original_confirms_nothing(study: Study, tmp_path: Path) -> No
 
 def test_what_cannot_be_confirmed_is_refused_in_a_line(study: Study, tmp_path: Path) -> None:
     code, _, err = confirm(study, tmp_path / "again")
-    assert (code, err.count("\n")) == (2, 1)  # there is no sweep yet
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no such directory" in err  # there is no sweep yet
     study.trainable = 5
     study.sweep()
     code, _, err = confirm(study, tmp_path / "again")

@@ -63,25 +63,27 @@ def test_of_one_look_p_is_two_sided_and_the_side_that_of_the_estimate(
             assert not found.is_contradicted
 
 
-def test_there_is_never_evidence_for_both_sides(rng: np.random.Generator) -> None:
-    for parts in (1, 2, 3, 5):
-        for at_least in range(1, parts + 1):
-            p_values, sides = rng.uniform(0, 0.01, parts), rng.uniform(size=parts) < 0.5
-            found = combine(
-                [Evidence(p, bool(side)) for p, side in zip(p_values, sides, strict=True)], at_least
-            )
-            # The claim holds on enough of them, or its opposite leaves too few and is as frequent.
-            if sides.sum() >= at_least:
-                expected = (parts - at_least + 1) * np.sort(p_values[sides])[at_least - 1]
-                assert found.for_claim
-                assert found.p == pytest.approx(expected)
-            elif (~sides).sum() >= at_least:
-                needed = max(at_least, parts - at_least + 1)
-                expected = (parts - needed + 1) * np.sort(p_values[~sides])[needed - 1]
-                assert not found.for_claim
-                assert found.p == pytest.approx(expected)
-            else:
-                assert found.p == 1.0
+def test_parts_have_the_evidence_of_the_side_that_enough_of_them_are_on(
+    rng: np.random.Generator,
+) -> None:
+    cases = [(parts, at_least) for parts in (1, 2, 3, 5) for at_least in range(1, parts + 1)]
+    for parts, at_least in cases * 50:
+        p_values, sides = rng.uniform(0, 0.01, parts), rng.uniform(size=parts) < 0.5
+        found = combine(
+            [Evidence(p, bool(side)) for p, side in zip(p_values, sides, strict=True)], at_least
+        )
+        # The claim holds on enough of them, or its opposite leaves too few and is as frequent.
+        if sides.sum() >= at_least:
+            expected = (parts - at_least + 1) * np.sort(p_values[sides])[at_least - 1]
+            assert found.for_claim
+            assert found.p == pytest.approx(expected)
+        elif (~sides).sum() >= at_least:
+            needed = max(at_least, parts - at_least + 1)
+            expected = (parts - needed + 1) * np.sort(p_values[~sides])[needed - 1]
+            assert not found.for_claim
+            assert found.p == pytest.approx(expected)
+        else:
+            assert found.p == 1.0
 
 
 # -- looks that contradict each other ------------------------------------------------------------

@@ -159,3 +159,4 @@ def test_the_plan_says_what_the_claims_can_detect(
     assert "Tests are at 0.025, which Holm asks of the first" in out
     code, out, err = call("plan", ROOT / "experiments" / "order.py", "--pilot", pilot.directory)
     assert (code, len(err.splitlines())) == (2, 1)
+    assert "has no two finished pairs that a claim compares" in err
