@@ -70,12 +70,13 @@ def test_runs_that_cannot_differ_show_nothing(
     has_diverged: bool,
     reason: str,
     direction: str,
+    *,
     new_sweep: NewSweep,
+    rng: np.random.Generator,
 ) -> None:
     """That no run gets anywhere, or that all start where they should end, is no equivalence."""
     claims = [Claim("a", "b", direction, margin=0.05, **fields)]
     runs = tuple(itertools.product("ab", range(9))) if has_diverged else ()
-    rng = np.random.default_rng()
     sweep = build(new_sweep, claims, {"a": 0.0, "b": 0.0}, rng, seeds=9, diverged=runs)
     (claim,) = judge(read_directory(sweep.directory))["claims"]
     assert claim["verdict"] == "not tested"

@@ -52,11 +52,11 @@ def test_it_holds_the_estimate_and_widens_with_draws() -> None:
     assert improvement_interval(gains(8, 0))[0] == pytest.approx(0.025 ** (1 / 8))
 
 
-def test_coverage_of_simulated_pairs() -> None:
+def test_coverage_of_simulated_pairs(rng: np.random.Generator) -> None:
     """Skewed differences of 8 pairs, one pair in ten a draw: 95% or more within three errors."""
-    generator, sweeps, shift = np.random.default_rng(), 4000, 0.4
-    differences = generator.exponential(1.0, (sweeps, 8)) - 1 + shift
-    differences[generator.random(differences.shape) < 0.1] = 0.0
+    sweeps, shift = 4000, 0.4
+    differences = rng.exponential(1.0, (sweeps, 8)) - 1 + shift
+    differences[rng.random(differences.shape) < 0.1] = 0.0
     truth = 0.9 * np.exp(-(1 - shift)) + 0.05
     intervals = [improvement_interval(row) for row in differences]
     covered = np.mean([low <= truth <= high for low, high in intervals])

@@ -19,11 +19,10 @@ def drawn(generator: np.random.Generator, seeds: np.ndarray, examples: np.ndarra
     return (generator.random(chance.shape) < chance).astype(float)
 
 
-def test_the_residual_is_that_of_least_squares() -> None:
+def test_the_residual_is_that_of_least_squares(rng: np.random.Generator) -> None:
     """A linear model with a constant for every seed and every example."""
-    generator = np.random.default_rng()
     seeds, examples = 5, 12
-    correct = generator.normal(size=(seeds, examples))
+    correct = rng.normal(size=(seeds, examples))
     row, column = np.divmod(np.arange(correct.size), examples)
     design = np.hstack([np.eye(seeds)[row], np.eye(examples)[column]])
     fitted = design @ np.linalg.lstsq(design, correct.ravel(), rcond=None)[0]
@@ -35,15 +34,15 @@ def test_the_residual_is_that_of_least_squares() -> None:
     assert found["of_seeds"] + found["of_examples"] == pytest.approx(found["variance"], rel=1e-12)
 
 
-def test_both_parts_are_unbiased() -> None:
+def test_both_parts_are_unbiased(rng: np.random.Generator) -> None:
     """Their means over simulated test sets and seeds, within four standard errors of the truth."""
-    generator, seeds, examples, spread, hardness = np.random.default_rng(), 6, 40, 0.1, 0.3
+    seeds, examples, spread, hardness = 6, 40, 0.1, 0.3
     found = [
         separate(
             drawn(
-                generator,
-                generator.uniform(-spread, spread, seeds),
-                generator.uniform(-hardness, hardness, examples),
+                rng,
+                rng.uniform(-spread, spread, seeds),
+                rng.uniform(-hardness, hardness, examples),
             )
         )
         for _ in range(4000)
@@ -59,13 +58,10 @@ def test_both_parts_are_unbiased() -> None:
         assert abs(np.mean(values) - truth) < 4 * error
 
 
-def test_the_standard_error_of_another_test_set() -> None:
+def test_the_standard_error_of_another_test_set(rng: np.random.Generator) -> None:
     """The same runs on many test sets: how their mean accuracy scatters."""
-    generator = np.random.default_rng()
-    seeds = generator.uniform(-0.1, 0.1, 6)
-    found = [
-        separate(drawn(generator, seeds, generator.uniform(-0.3, 0.3, 40))) for _ in range(4000)
-    ]
+    seeds = rng.uniform(-0.1, 0.1, 6)
+    found = [separate(drawn(rng, seeds, rng.uniform(-0.3, 0.3, 40))) for _ in range(4000)]
     stated = np.mean([noise["error_of_examples"] ** 2 for noise in found])
     # A variance of 4,000 draws is known to 2.2%; four times that, and the stated one's own error.
     assert np.var([noise["mean"] for noise in found], ddof=1) == pytest.approx(stated, rel=0.1)
@@ -81,12 +77,11 @@ def with_predictions(new_sweep: NewSweep, correct: dict[str, np.ndarray]) -> Swe
     return sweep
 
 
-def test_the_report_has_a_row_for_every_arm_and_contrast(new_sweep: NewSweep) -> None:
-    generator = np.random.default_rng()
-    examples = generator.uniform(-0.3, 0.3, 200)
-    correct = {
-        arm: drawn(generator, generator.uniform(-0.1, 0.1, 5), examples) for arm in ("a", "b")
-    }
+def test_the_report_has_a_row_for_every_arm_and_contrast(
+    new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    examples = rng.uniform(-0.3, 0.3, 200)
+    correct = {arm: drawn(rng, rng.uniform(-0.1, 0.1, 5), examples) for arm in ("a", "b")}
     sweep = with_predictions(new_sweep, correct)
     (sweep.run_directory("b", 4) / "predictions.npz").unlink()
     result = write_report(sweep.directory)
