@@ -1,10 +1,10 @@
 """Claims about effects on several bases, and what the reports of them say."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.synthetic_sweep import SweepWriter, edit_run
+from tests.statistics.planted_differences import set_differences
+from tests.synthetic_sweep import SweepWriter
 from xception_jax.sweep import Claim
 
 BETTER = Claim("a", "b")
@@ -18,12 +18,5 @@ def verdicts_of(claim: Mapping[str, Any]) -> dict[str, str]:
 
 
 def without_an_effect(sweep: SweepWriter, base: str) -> None:
-    """Makes the differences on a base as often positive as negative, and alike in size."""
-    for seed in sweep.seeds:
-        value = json.loads((sweep.run_directory(f"{base}-b", seed) / "run.json").read_text())
-        top1 = value["result"]["top1"] + 0.01 * (-1) ** seed
-
-        def change(record: dict[str, Any], top1: float = top1) -> None:
-            record["result"]["top1"] = top1
-
-        edit_run(sweep.run_directory(f"{base}-a", seed), change)
+    """Makes the differences of eight seeds on a base as often positive as negative, and alike."""
+    set_differences(sweep, f"{base}-a", f"{base}-b", [0.01, -0.01] * 4)

@@ -21,6 +21,11 @@ def sign_flip_p_values(samples: np.ndarray, *, one_sided: bool = False) -> np.nd
     return np.concatenate(p_values)
 
 
+def pocock_p(size: int, last: int) -> float:
+    """Two-sided p, at Pocock's first look, of differences that all have one sign."""
+    return float(2 * 0.5**size / np.log1p((np.e - 1) * size / last))
+
+
 def rejected_patterns(
     values: np.ndarray, sizes: tuple[int, ...], spending: str, level: float
 ) -> np.ndarray:

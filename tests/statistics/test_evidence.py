@@ -1,8 +1,6 @@
 """The side of a verdict, its p-value and its interval come from the same tests."""
 
 import itertools
-import json
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +8,10 @@ import pytest
 
 from tests.known_effects import Call, NewSweep, build, reported
 from tests.statistics.effects_on_bases import without_an_effect
+from tests.statistics.enumeration import pocock_p
+from tests.statistics.planted_differences import set_differences
 from tests.synthetic_bases import build_on_bases
-from tests.synthetic_sweep import SweepWriter, edit_run
+from tests.synthetic_sweep import edit_run
 from xception_jax.statistics.evidence import Evidence, combine, weigh
 from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.sequential import LookDesign, SequentialTest
@@ -21,22 +21,9 @@ from xception_jax.sweep import Claim
 RISE = [0.01, 0.011, 0.012, 0.013, 0.009, 0.008, 0.014, 0.010]
 FALL = [-0.03, -0.02, 0.01, -0.025, -0.03, 0.012, -0.02, -0.01]
 LOOKS: dict[str, Any] = {"seeds": 16, "looks": (8, 16), "spending": "pocock"}
-# The two-sided p of eight differences of one sign at Pocock's first look at half of the seeds.
-P_FIRST = float(2 * 0.5**8 / np.log1p((np.e - 1) / 2))
+P_FIRST = pocock_p(8, 16)
 OTHERS = {"c": 0.0, "d": 0.0, "e": 0.0}
 LATE = [0.03, -0.02, 0.03, 0.01, -0.01, 0.03, 0.02, 0.02] + [0.05] * 8  # decided at look 2 alone
-
-
-def set_differences(sweep: SweepWriter, arm: str, baseline: str, differences: list[float]) -> None:
-    """Makes one arm end at the other one plus these differences, one a seed."""
-    for seed, difference in zip(sweep.seeds, differences, strict=True):
-        other = json.loads((sweep.run_directory(baseline, seed) / "run.json").read_text())
-        top1 = other["result"]["top1"] + difference
-        edit_run(sweep.run_directory(arm, seed), partial(set_top1, top1))
-
-
-def set_top1(value: float, record: dict[str, Any]) -> None:
-    record["result"]["top1"] = value
 
 
 # -- the rule ------------------------------------------------------------------------------------

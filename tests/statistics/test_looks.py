@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.known_effects import Call, NewSweep, add_to_top1, build, reported
-from tests.statistics.enumeration import rejected_patterns
-from tests.synthetic_sweep import SweepWriter, edit_run
+from tests.statistics.enumeration import pocock_p, rejected_patterns
+from tests.statistics.planted_differences import set_differences
+from tests.synthetic_sweep import edit_run
 from tests.untrained_study import Study
 from xception_jax.errors import InputError
 from xception_jax.statistics.decidable import describe_decidable
@@ -29,7 +30,7 @@ def test_a_claim_falls_at_the_first_look_that_decides_it(
     # a and b have ended all twelve seeds, c only nine: it is between its looks.
     skip = tuple(("c", seed) for seed in range(9, 12))
     sweep = build(new_sweep, claims, effects, rng, seeds=12, skip=skip, **LOOKS)
-    balance(sweep, "c", "b")
+    set_differences(sweep, "c", "b", [0.01, -0.01] * 4 + [0.01])
     decided, waiting = reported(call, sweep)
     assert (decided["verdict"], decided["grade"]) == ("supported", "A")
     assert decided["look"]["number"] == 1
@@ -48,25 +49,6 @@ def test_a_claim_falls_at_the_first_look_that_decides_it(
     assert "the next look is at 12 seeds" in waiting["sentence"]
     assert "it is open whether c is better than b:" in waiting["sentence"]
     assert "would decide it" not in waiting["sentence"]
-
-
-def pocock_p(size: int, last: int) -> float:
-    """Two-sided p, at Pocock's first look, of differences that all have one sign."""
-    return float(2 * 0.5**size / np.log1p((np.e - 1) * size / last))
-
-
-def balance(sweep: SweepWriter, arm: str, baseline: str) -> None:
-    """Makes the differences of two arms as often positive as negative, and alike in size."""
-    for seed in sweep.seeds:
-        homes = [sweep.run_directory(name, seed) for name in (arm, baseline)]
-        if all((home / "run.json").exists() for home in homes):
-            value = json.loads((homes[1] / "run.json").read_text())["result"]["top1"]
-            gain = 0.01 * (-1) ** seed
-            edit_run(homes[0], partial(set_top1, value + gain))
-
-
-def set_top1(value: float, record: dict[str, Any]) -> None:
-    record["result"]["top1"] = value
 
 
 def test_before_its_first_look_a_claim_is_open(
@@ -109,7 +91,7 @@ def test_at_the_last_look_an_undecided_claim_is_inconclusive(
     call: Call, new_sweep: NewSweep, rng: np.random.Generator
 ) -> None:
     sweep = build(new_sweep, [Claim("a", "b")], {"a": 0.0, "b": 0.0}, rng, seeds=12, **LOOKS)
-    balance(sweep, "a", "b")
+    set_differences(sweep, "a", "b", [0.01, -0.01] * 6)
     (claim,) = reported(call, sweep)
     assert (claim["verdict"], claim["look"]["next_seeds"]) == ("inconclusive", None)
     assert "the effect is too small for 1,000 seeds to decide it" in claim["sentence"]

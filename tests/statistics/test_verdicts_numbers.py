@@ -8,19 +8,8 @@ import pytest
 from scipy import stats
 
 from tests.known_effects import Call, NewSweep, build, reported
-from tests.synthetic_sweep import SweepWriter
-from xception_jax.checksums import with_checksum
+from tests.statistics.planted_differences import set_differences
 from xception_jax.sweep import Claim
-
-
-def set_finals(sweep: SweepWriter, arm: str, baseline: str, differences: list[float]) -> None:
-    """Puts the arm's final values at these differences from the baseline's, seed by seed."""
-    for seed, difference in enumerate(differences):
-        final = json.loads((sweep.run_directory(baseline, seed) / "run.json").read_text())
-        path = sweep.run_directory(arm, seed) / "run.json"
-        record = json.loads(path.read_text())
-        record["result"]["top1"] = final["result"]["top1"] + difference
-        path.write_text(json.dumps(with_checksum(record)))
 
 
 @pytest.mark.parametrize("other", ["rejected", "open"])
@@ -32,8 +21,8 @@ def test_what_six_seeds_can_reach_depends_on_the_other_claim(
     missing = tuple(("c", seed) for seed in (6, 7, 8))
     sweep = build(new_sweep, claims, {"a": 0.03, "b": 0.0, "c": 0.0}, rng, seeds=9, skip=missing)
     if other == "open":
-        set_finals(sweep, "a", "b", [0.012, -0.008] * 4 + [0.0])
-    set_finals(sweep, "c", "b", [0.012, -0.008] * 3)
+        set_differences(sweep, "a", "b", [0.012, -0.008] * 4 + [0.0])
+    set_differences(sweep, "c", "b", [0.012, -0.008] * 3)
     first, second = reported(call, sweep)
     assert first["verdict"] == ("supported" if other == "rejected" else "inconclusive")
     assert (second["verdict"], second["n"]["pairs"]) == ("inconclusive", 6)
@@ -48,7 +37,7 @@ def test_a_claim_about_the_median_has_the_sign_tests_p_and_interval(
     sweep = build(new_sweep, claims, {"a": 0.0, "b": 0.0}, rng, seeds=10)
     # One seed is far below the others: it moves the mean, and not the median.
     differences = [0.01, 0.012, 0.014, 0.02, 0.016, 0.018, 0.011, 0.013, 0.015, -0.5]
-    set_finals(sweep, "a", "b", differences)
+    set_differences(sweep, "a", "b", differences)
     median, mean = reported(call, sweep)
     assert [median["verdict"], mean["verdict"]] == ["supported", "inconclusive"]
     assert median["title"] == "a better than b: final_top1 (median)"
@@ -67,7 +56,7 @@ def test_an_interval_without_zero_beside_an_open_claim_is_explained(
 ) -> None:
     claims = [Claim("a", "b"), Claim("c", "b")]
     sweep = build(new_sweep, claims, {"a": 0.03, "b": 0.0, "c": 0.0}, rng, seeds=6)
-    set_finals(sweep, "c", "b", [0.012, -0.008] * 3)
+    set_differences(sweep, "c", "b", [0.012, -0.008] * 3)
     first, second = reported(call, sweep)
     assert (first["verdict"], first["endpoints"][0]["p"]) == ("inconclusive", 2 / 64)
     assert first["endpoints"][0]["interval"][0] > 0
@@ -81,7 +70,7 @@ def test_the_needed_number_is_of_all_endpoints_at_once(
 ) -> None:
     claims = [Claim("a", "b", "better", ("final_top1", "curve_area")), Claim("a", "b")]
     sweep = build(new_sweep, claims, {"a": 0.0, "b": 0.0}, rng, spread=0.0)
-    set_finals(sweep, "a", "b", [0.012, -0.008] * 4)
+    set_differences(sweep, "a", "b", [0.012, -0.008] * 4)
     for path in (sweep.run_directory("a", seed) for seed in range(8)):
         rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         shift = 0.012 if path.name.split("-")[1] in ("s0", "s1", "s2", "s3") else -0.008
