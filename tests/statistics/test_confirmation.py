@@ -147,15 +147,18 @@ def test_looks_are_declared_again_for_the_fresh_seeds(study: Study, tmp_path: Pa
     assert claim["replication"]["outcome"] == "replicated"
 
 
-def test_an_edited_original_confirms_nothing(study: Study, tmp_path: Path) -> None:
-    study.sweep()
-    assert confirm(study, tmp_path / "again")[0] == 0
-    path = tmp_path / "again" / "sweep.json"
+def test_an_edited_original_confirms_nothing(
+    new_sweep: NewSweep, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    write = partial(build, new_sweep, [Claim("a", "b")], {"a": 0.05, "b": 0.0}, rng)
+    _, whole = repeated(write, write)
+    assert whole["replication"]["outcome"] == "replicated"
+    path = tmp_path / "sweep" / "sweep.json"
     record = json.loads(path.read_text())
     record["confirms"]["claims"][0]["verdict"] = "opposite"
     path.write_text(json.dumps(record))
-    (claim,), _ = verdicts(study, tmp_path / "again")
-    assert claim["replication"]["outcome"] == "not known"
+    (edited,) = judge(read_directory(path.parent))["claims"]
+    assert edited["replication"]["outcome"] == "not known"
 
 
 def test_what_cannot_be_confirmed_is_refused_in_a_line(study: Study, tmp_path: Path) -> None:
