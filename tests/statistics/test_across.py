@@ -103,7 +103,7 @@ def test_effects_in_opposite_directions_are_none_over_all(
         (1, REVERSE, "supported"),
     ],
 )
-def test_at_least_so_many_bases(
+def test_a_claim_of_at_least_k_bases_needs_the_effect_on_k_of_them(
     call: Call,
     new_sweep: NewSweep,
     rng: np.random.Generator,

@@ -259,7 +259,9 @@ def test_a_broken_record_is_as_good_as_none(finished_sweep: SweepWriter, content
     assert ("unrecorded", ["elu", "none"], 0) in mismatches(finished_sweep)
 
 
-def test_command_says_it_and_exits_by_it(finished_sweep: SweepWriter, call: Callable) -> None:
+def test_the_command_names_every_mismatch_and_exits_with_1(
+    finished_sweep: SweepWriter, call: Callable
+) -> None:
     code, out, err = call("audit", finished_sweep.directory)
     assert (code, err) == (0, "")
     assert "everything pairs" in out

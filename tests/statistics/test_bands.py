@@ -64,7 +64,9 @@ def test_what_has_no_band_is_refused(curves: np.ndarray, reason: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "scale"), [(5, 5.0), (5, 25.0), (10, 5.0), (10, 25.0), (20, 5.0)])
-def test_coverage_of_the_band(n: int, scale: float, rng: np.random.Generator) -> None:
+def test_the_band_holds_the_whole_mean_curve_in_95_of_100_sweeps(
+    n: int, scale: float, rng: np.random.Generator
+) -> None:
     """True mean curve inside the band at all of 50 steps at once, in 95% of sweeps."""
     sweeps = 4_000
     covered = 0

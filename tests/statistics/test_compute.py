@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,7 +157,7 @@ def test_records_that_say_nothing_make_the_sum_a_lower_bound(spent_sweep: SweepW
     assert "Of 7 runs not all is recorded" in result.page.read_text()
 
 
-def test_units_by_size() -> None:
+def test_many_seconds_are_shown_as_minutes_or_hours() -> None:
     def told(seconds: float) -> str:
         return describe_compute(NOTHING_SPENT | {"judged": seconds, "devices": ["cpu"]})
 
@@ -168,7 +167,7 @@ def test_units_by_size() -> None:
     assert told(0) == ""
 
 
-def test_a_directory_without_records_of_compute(tmp_path: Path, new_sweep: NewSweep) -> None:
+def test_a_sweep_without_records_of_compute_says_nothing_of_it(new_sweep: NewSweep) -> None:
     sweep = new_sweep(arms={"a": {}, "b": {}}, claims=[CLAIM])
     result = write_report(sweep.directory)
     assert describe_compute(result.verdicts["compute"]) == ""

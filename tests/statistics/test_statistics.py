@@ -182,7 +182,9 @@ def test_crossed_bootstrap_is_what_resampling_both_gives(rng: np.random.Generato
     assert length > high - low  # examples are noise, too
 
 
-def test_descriptions_of_pairs(rng: np.random.Generator) -> None:
+def test_correlation_and_skewness_are_scipys_and_none_where_nothing_varies(
+    rng: np.random.Generator,
+) -> None:
     arm, baseline = rng.normal(size=(2, 8))
     assert correlation(arm, baseline) == pytest.approx(stats.pearsonr(arm, baseline).statistic)
     assert correlation(np.full(8, 0.1), baseline) is None
