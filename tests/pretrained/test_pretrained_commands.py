@@ -20,7 +20,7 @@ from tests.programs import program
 from tests.weight_files import SMALL, assert_equal, random_model, read, values_of
 from xception_jax.commands.weights import _read_names, convert, export, predict
 from xception_jax.errors import InputError
-from xception_jax.pretrained import TIMM, expected_by, save_keras_weights
+from xception_jax.pretrained import save_keras_weights
 from xception_jax.pretrained.directory import read_weights
 
 SIZE = 71
@@ -218,14 +218,6 @@ def test_timm_weights_come_with_timms_settings_and_preparation(rng, images, tmp_
     actual = {entry["class"]: entry["probability"] for entry in json.loads(line)["top"]}
     # Of logits, float32's 6e-8 through 17 layers.
     np.testing.assert_allclose([actual[i] for i in range(7)], expected, rtol=0, atol=1e-5)
-
-
-def test_the_customary_crop_is_of_333_pixels():
-    image = Image.fromarray(np.zeros((333, 500, 3), np.uint8))
-    prepared = expected_by(TIMM)(image)
-    assert prepared.shape == (299, 299, 3)
-    assert prepared.dtype == np.float32
-    assert np.all(prepared == -1)
 
 
 def test_weights_that_keras_would_compute_otherwise_are_pointed_out(rng, tmp_path, capfd):

@@ -266,8 +266,14 @@ def test_what_is_neither_a_directory_nor_a_file_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "word", ["data.name=cifar10", "model.name=alexnet", "width=1", "model.widht=1"]
+    ("word", "message"),
+    [
+        ("data.name=cifar10", "must be about model"),
+        ("model.name=alexnet", "must be about model"),
+        ("width=1", "must be about model"),
+        ("model.widht=1", "nearest valid value: 'model.width'"),
+    ],
 )
-def test_words_about_anything_but_the_model_are_refused(file, word):
-    with pytest.raises(InputError):
-        import_file(file, overrides=[word])
+def test_words_that_are_no_setting_of_the_model_are_refused(file, word, message):
+    with pytest.raises(InputError, match=message):
+        import_file(file, overrides=[*OVERRIDES, word])

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xception_jax.pretrained import preprocessing
+from xception_jax.pretrained import TIMM, preprocessing
 from xception_jax.pretrained.preprocessing import expected_by
+
+
+def test_the_customary_crop_is_the_centre_of_333_pixels(rng):
+    pixels = rng.integers(0, 256, (333, 500, 3), np.uint8)  # of this size nothing is scaled
+    prepared = expected_by(TIMM)(Image.fromarray(pixels))
+    assert prepared.dtype == np.float32
+    # Three float32 operations on numbers of size 1, each rounded by 6e-8.
+    expected = pixels[17:316, 100:399] / 127.5 - 1
+    np.testing.assert_allclose(prepared, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("filter_name", ["bilinear", "bicubic"])
