@@ -57,11 +57,12 @@ class Trained(NamedTuple):
 
     Attributes:
         state: of the run, or of the pack's first.
-        kept: the smallest share of an array of the optimizer that one device keeps.
+        shares: of each array of the optimizer and the averages, its shape in one run and the share
+            of it that one device keeps.
     """
 
     state: TrainState
-    kept: float
+    shares: list[tuple[tuple[int, ...], float]]
 
 
 def train(
@@ -102,9 +103,12 @@ def train(
         rows = layout.put(interleaved, layout.steps_spec)
         step = compile_train_steps(step_spec, layout, shapes_of({}), shapes_of(rows))
         state, _ = step(state, active, {}, rows, replicate(jnp.int32(1), layout.mesh), hparams)
-    kept = [x.addressable_data(0).size / x.size for x in jax.tree.leaves(state.optimizer)]
+    shares = [
+        (x.shape[1:] if slots else x.shape, x.addressable_data(0).size / x.size)
+        for x in jax.tree.leaves((state.optimizer, state.averages))
+    ]
     state = jax.device_get(state)
-    return Trained(jax.tree.map(lambda x: x[0], state) if slots else state, min(kept))
+    return Trained(jax.tree.map(lambda x: x[0], state) if slots else state, shares)
 
 
 def distance(one: TrainState, other: TrainState) -> float:

@@ -24,11 +24,15 @@ def test_it_is_the_same_run_with_less_on_each_device(devices: int, slots: int | 
     whole = train(devices, slots=slots, optimizer=RMSPROP)
     parts = train(devices, slots=slots, optimizer=RMSPROP, shard=True)
     assert distance(whole.state, parts.state) < 1e-6
-    assert whole.kept == 1 / (slots or 1)
-    assert parts.kept == 1 / (slots or 1) / (devices // (slots or 1))
+    of_run, per_run = 1 / (slots or 1), devices // (slots or 1)
+    assert {share for _, share in whole.shares} == {of_run}
+    for shape, share in parts.shares:
+        splits = any(size and size % per_run == 0 for size in shape)
+        assert share == (of_run / per_run if splits else of_run), shape
+    assert min(share for _, share in parts.shares) == of_run / per_run
     unclipped = replace(RMSPROP, config=replace(RMSPROP.config, clip_norm=None))
     other = train(devices, slots=slots, optimizer=unclipped)
-    assert distance(whole.state, other.state) > 0
+    assert distance(whole.state, other.state) > 1e-3  # a thousand times what rounding may do
 
 
 def run(directory: Path, shard: str, steps: int = 10**9) -> None:
