@@ -226,9 +226,9 @@ def test_bfloat16_computes_in_it_and_keeps_float32(order, rng):
     assert {v[...].dtype for _, v in nnx.to_flat_state(nnx.state(conv))} == {jnp.dtype("float32")}
     # Four roundings to 8 bits on numbers of size 4 or less, and a sum of 8 of them.
     np.testing.assert_allclose(out.astype(np.float32), right, rtol=0, atol=0.15)
-    np.testing.assert_allclose(
-        conv.intermediate_norm.variance[...], exact.intermediate_norm.variance[...], rtol=1e-3
-    )
+    # What the batch adds, a hundredth of its variance; rounded to 8 bits (4e-3) a few times.
+    mine, wanted = (c.intermediate_norm.variance[...] - 0.99 for c in (conv, exact))
+    np.testing.assert_allclose(mine, wanted, rtol=2e-2)
 
 
 @pytest.mark.parametrize(

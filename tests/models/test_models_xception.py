@@ -135,7 +135,8 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(rng):
     # Some 9 layers that each round to 8 bits (4e-3), adding up as a random walk.
     assert np.linalg.norm(logits - right) / np.linalg.norm(right) < 0.05
     first = "stem_norms/0/variance"
-    np.testing.assert_allclose(new[first], right_new[first], rtol=1e-3)
+    # What the batch adds, a hundredth of its variance; rounded to 8 bits (4e-3) a few times.
+    np.testing.assert_allclose(new[first] - 0.99, right_new[first] - 0.99, rtol=2e-2)
 
 
 @pytest.mark.parametrize(

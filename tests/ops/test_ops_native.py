@@ -88,8 +88,18 @@ def test_column_sums_are_those_of_float64(shape, rng):
     sums = jax.jit(function)(a, b)
     for mine, terms in zip(sums, (a, a * b.astype(np.float64)), strict=True):
         exact = terms.sum(axis=-2, dtype=np.float64)
-        # At most 70,003 numbers of size 3, added eight at a time in parts of 65,536.
+        # At most 70,003 numbers of size 3, added eight at a time.
         np.testing.assert_allclose(mine, exact, rtol=2e-5, atol=2e-5 * np.sqrt(shape[-2]))
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(3, 33), (9, 1), (5001, 70), (70003, 1), (3, 2000, 17)])
+def test_column_sums_of_whole_numbers_are_exact(shape, rng):
+    """Float32 adds them up exactly in any order, so no row is lost or counted twice."""
+    a, b = (rng.integers(-4, 6, shape).astype(np.float32) for _ in range(2))
+    function = jax.vmap(native_sums) if len(shape) == 3 else native_sums
+    for mine, terms in zip(jax.jit(function)(a, b), (a, a * b), strict=True):
+        np.testing.assert_array_equal(mine, terms.sum(axis=-2, dtype=np.float64))
 
 
 @needs_compiler
