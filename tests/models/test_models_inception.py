@@ -159,15 +159,13 @@ def test_a_grid_averages_parts_that_cover_the_image(size, grid, rng):
 @pytest.mark.parametrize("name", ["inception_v3", "inception_tiny", "alexnet", "alexnet_tiny"])
 def test_separable_replaces_every_spatial_convolution_of_the_modules_and_no_other(name):
     regular, separable = (
-        nnx.eval_shape(
-            lambda separable=separable: create_model(
-                name,
-                separable=separable,
-                order="pointwise_first",
-                intermediate_activation="relu",
-                intermediate_norm=True,
-            )
-        )
+        model_function(
+            name,
+            separable=separable,
+            order="pointwise_first",
+            intermediate_activation="relu",
+            intermediate_norm=True,
+        ).abstract()
         for separable in (False, True)
     )
     kinds = {
@@ -195,10 +193,8 @@ def test_separable_replaces_every_spatial_convolution_of_the_modules_and_no_othe
 @pytest.mark.parametrize("segments", [1, 4, "per_channel"])
 def test_separable_models_keep_the_shapes_of_regular_ones(segments):
     images = jax.ShapeDtypeStruct((2, 75, 75, 3), jnp.float32)
-    model = nnx.eval_shape(
-        lambda: create_model("inception_v3", separable=True, segments=segments, num_classes=7)
-    )
-    function, parameters, batch_stats = functionalize(model)
+    function = model_function("inception_v3", separable=True, segments=segments, num_classes=7)
+    parameters, batch_stats = function.shapes()
     logits, _ = jax.eval_shape(
         lambda p, s, x: function.apply(p, s, x, train=True), parameters, batch_stats, images
     )
@@ -215,9 +211,9 @@ def test_segments_that_do_not_divide_name_a_number_that_all_blocks_can_have():
     ("name", "smallest"), [("inception_v3", 75), ("inception_tiny", 1), ("alexnet", 57)]
 )
 def test_the_smallest_image_is_the_one_the_model_says(name, smallest):
-    model = nnx.eval_shape(lambda: create_model(name, num_classes=2))
-    assert model.smallest_image == smallest
-    function, parameters, batch_stats = functionalize(model)
+    function = model_function(name, num_classes=2)
+    assert function.abstract().smallest_image == smallest
+    parameters, batch_stats = function.shapes()
 
     def logits(size):
         images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)

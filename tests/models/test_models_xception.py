@@ -22,11 +22,6 @@ def count(leaves) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in leaves)
 
 
-def abstract(name: str, **settings):
-    """The module with shapes for values: nothing is computed."""
-    return nnx.eval_shape(lambda: create_model(name, **settings))
-
-
 def test_xception_is_the_papers():
     function = model_function("xception")
     assert count(function.parameters) == 22_855_952  # table 3
@@ -34,7 +29,7 @@ def test_xception_is_the_papers():
 
 
 def test_xception_has_36_convolution_layers_in_14_modules():
-    model = abstract("xception")
+    model = model_function("xception").abstract()
     modules = [*model.entry, *model.middle, *model.exit]
     assert 1 + len(modules) == 14  # the stem is the first
     assert all(isinstance(conv, Conv) for conv in model.stem)
@@ -86,9 +81,9 @@ def test_parameters_of_the_variants(name, settings, parameters):
     ("name", "settings"), [(n, s) for n, s, _ in PARAMETERS if n != "xception"]
 )
 def test_variants_make_logits_of_small_images(name, settings, size):
-    model = abstract(name, num_classes=10, **settings)
+    function = model_function(name, num_classes=10, **settings)
+    parameters, batch_stats = function.shapes()
     images = jax.ShapeDtypeStruct((3, size, size, settings.get("in_channels", 3)), jnp.float32)
-    function, parameters, batch_stats = functionalize(model)
     for train in (False, True):
         logits, new = jax.eval_shape(
             lambda p, s, x, train=train: function.apply(p, s, x, train=train),
@@ -170,8 +165,8 @@ def test_wrong_settings_are_named(settings, message):
 )
 @pytest.mark.usefixtures("unchecked_types")
 def test_wrong_images_are_named(shape, error, message):
-    model = abstract("xception", num_classes=2)
-    function, parameters, batch_stats = functionalize(model)
+    function = model_function("xception", num_classes=2)
+    parameters, batch_stats = function.shapes()
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
     with pytest.raises(error, match=message):
         jax.eval_shape(
@@ -180,7 +175,8 @@ def test_wrong_images_are_named(shape, error, message):
 
 
 def test_the_smallest_image_the_error_names_is_one_the_model_takes():
-    function, parameters, batch_stats = functionalize(abstract("xception", num_classes=2))
+    function = model_function("xception", num_classes=2)
+    parameters, batch_stats = function.shapes()
     images = jax.ShapeDtypeStruct((1, 7, 7, 3), jnp.float32)
     logits, _ = jax.eval_shape(
         lambda p, s, x: function.apply(p, s, x, train=False), parameters, batch_stats, images

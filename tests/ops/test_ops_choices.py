@@ -82,7 +82,7 @@ def test_on_a_tpu_pointwise_convolutions_are_products_unless_they_have_strides(m
 @pytest.mark.parametrize(
     ("name", "settings", "pack"),
     [
-        ("xception", {}, False),
+        ("xception", {"middle_modules": 1}, False),
         ("xception_tiny", {}, False),
         ("xception_tiny", {"segments": 4}, False),
         ("xception_tiny", {"segments": 4}, True),
