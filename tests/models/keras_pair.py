@@ -4,7 +4,6 @@ Which array lies where is told by a module like `keras_xception`: NAME, APPLICAT
 `to_ours` and `to_keras`.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 
 from xception_jax.models import ModelFunction, model_function
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
-keras = pytest.importorskip("keras")
 
 
 @dataclass

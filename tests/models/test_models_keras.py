@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 
@@ -13,7 +14,6 @@ from tests.models.keras_pair import (
     assert_same_gradients,
     assert_same_logits,
     assert_same_modules,
-    keras,
     keras_in_float64,
     make_pair,
 )

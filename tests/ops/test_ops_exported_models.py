@@ -24,7 +24,6 @@ SHAPE = (16, 16, 3)
     ],
 )
 def test_an_exported_model_takes_batches_of_any_size(name, segments, with_kernels, request, rng):
-    pytest.importorskip("flatbuffers", reason="jax.export needs it to serialize")
     if with_kernels:
         request.getfixturevalue("kernels")
     function = model_function(name, num_classes=5, segments=segments)

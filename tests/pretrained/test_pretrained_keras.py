@@ -1,6 +1,5 @@
 """Keras as the oracle: its files are read correctly, and it reads the files that we write."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import h5py
 import jax
+import keras
 import numpy as np
 import pytest
 
@@ -15,9 +15,6 @@ from tests.weight_files import assert_equal, draw, random_model, read, values_of
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import load_weights, save_keras_weights
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
-keras = pytest.importorskip("keras")
 
 CLASSES, SIZE = 10, 71
 

@@ -1,8 +1,8 @@
 """Whole Keras models that prepare their images themselves, with Keras's layers as the oracle."""
 
 import json
-import os
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,8 +16,6 @@ from xception_jax.pretrained.keras_config import probabilities_of_head, with_own
 from xception_jax.pretrained.keras_layers import read_layers
 from xception_jax.pretrained.preprocessing import expected_by
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
-keras = pytest.importorskip("keras")
 layers = keras.layers
 
 SIZE = 71

@@ -1,9 +1,9 @@
 """What a Keras model's configuration says and its arrays do not: epsilons, strides, paddings."""
 
-import os
 from pathlib import Path
 
 import jax
+import keras
 import numpy as np
 import pytest
 
@@ -16,9 +16,6 @@ from xception_jax.pretrained.keras_config import with_own_preprocessing
 from xception_jax.pretrained.keras_layers import read_layers
 from xception_jax.pretrained.preprocessing import expected_by
 from xception_jax.pretrained.silent_settings import require_same_computation
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
-keras = pytest.importorskip("keras")
 
 SIZE = 71
 PATH = Path("x.keras")
