@@ -111,11 +111,12 @@ def test_apply_is_pure_inside_grad_jit_and_vmap(parts):
         (loss, new), gradients = jax.jit(step)(parameters, batch_stats, images)
     twice = jax.tree.map(lambda a: jnp.stack([a, a]), (parameters, batch_stats, images))
     (losses, news), many = jax.jit(jax.vmap(step))(*twice)
+    # The same sums in another order: float32 through 6 layers and their normalizations.
+    np.testing.assert_allclose(losses, [loss, loss], rtol=1e-3)
     largest = max(float(jnp.max(jnp.abs(g))) for g in gradients.values())
-    for one, two in ((loss, losses), *((gradients[p], many[p]) for p in gradients)):
-        # The same sums in another order: float32 through 6 layers and their normalizations.
-        for member in two:
-            np.testing.assert_allclose(member, one, rtol=0, atol=1e-3 * largest)
+    for path, gradient in gradients.items():
+        for member in many[path]:
+            np.testing.assert_allclose(member, gradient, rtol=0, atol=1e-3 * largest)
     for path in new:
         np.testing.assert_allclose(news[path][0], new[path], rtol=1e-4, atol=1e-5)
     for path, value in (parameters | batch_stats).items():

@@ -120,7 +120,7 @@ class Data:
 
 
 def distance(one: TrainState, other: TrainState) -> float:
-    """The largest difference, relative to the largest value of its array."""
+    """The largest difference, relative to its array's largest value, or to 1e-3 if that is less."""
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     return max(
         float(np.abs(np.float64(mine) - theirs).max() / max(np.abs(theirs).max(), 1e-3))
