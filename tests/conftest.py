@@ -117,6 +117,19 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+@pytest.fixture(scope="module")
+def module_seed() -> int:
+    """The seed of a module's own fixtures; each of its tests that fails shows it."""
+    return int.from_bytes(os.urandom(4), "little")
+
+
+@pytest.fixture(autouse=True)
+def shown_module_seed(request: pytest.FixtureRequest) -> None:
+    """Prints the seed of a module's fixtures in every test that uses one of them."""
+    if "module_seed" in request.fixturenames:
+        print("module seed", request.getfixturevalue("module_seed"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def wandb_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keeps wandb off the home directory of whoever runs the tests, and off their key."""

@@ -42,8 +42,8 @@ def run(*words: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def model(rng):
-    return random_model(rng)
+def model(module_seed):
+    return random_model(np.random.default_rng(module_seed))
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,9 @@ def converted(source, names, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(rng, tmp_path_factory) -> list[Path]:
+def images(module_seed, tmp_path_factory) -> list[Path]:
     """Losslessly compressed images of several formats, modes and shapes."""
+    rng = np.random.default_rng(module_seed)
     directory = tmp_path_factory.mktemp("images")
     paths = []
     for name, shape, mode in (

@@ -24,9 +24,9 @@ LAYER = "layers/separable_conv2d_2/vars"
 
 
 @pytest.fixture(scope="module")
-def good(rng, tmp_path_factory) -> Path:
+def good(module_seed, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("good") / "small.weights.h5"
-    save_keras_weights(random_model(rng), path)
+    save_keras_weights(random_model(np.random.default_rng(module_seed)), path)
     return path
 
 
@@ -38,9 +38,9 @@ def copy(good, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tensors(rng, tmp_path_factory) -> Path:
+def tensors(module_seed, tmp_path_factory) -> Path:
     """A safetensors file of the small model with timm's names."""
-    model = random_model(rng)
+    model = random_model(np.random.default_rng(module_seed))
     function, _, _ = functionalize(model)
     values = values_of(model)
     state = {}

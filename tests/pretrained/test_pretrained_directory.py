@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from tests.weight_files import SMALL, assert_equal, random_model, values_of
@@ -18,8 +19,8 @@ OVERRIDES = [f"model.{name}={SMALL[name]}" for name in ("width", "middle_modules
 
 
 @pytest.fixture(scope="module")
-def model(rng):
-    return random_model(rng)
+def model(module_seed):
+    return random_model(np.random.default_rng(module_seed))
 
 
 @pytest.fixture(scope="module")

@@ -60,8 +60,8 @@ def assert_same_logits(ours: np.ndarray, theirs: np.ndarray) -> None:
 
 
 @pytest.fixture(scope="module")
-def certified(rng, tmp_path_factory) -> Certified:
-    model = keras_xception()
+def certified(module_seed, tmp_path_factory) -> Certified:
+    model, rng = keras_xception(), np.random.default_rng(module_seed)
     redraw(model, rng)
     images = rng.uniform(-1, 1, (2, SIZE, SIZE, 3)).astype(np.float32)
     directory = tmp_path_factory.mktemp("keras")

@@ -22,7 +22,8 @@ SIZE = 71
 
 
 @pytest.fixture(scope="module")
-def base(rng):
+def base(module_seed):
+    rng = np.random.default_rng(module_seed)
     model = keras.applications.Xception(
         weights=None, input_shape=(SIZE, SIZE, 3), classes=4, classifier_activation=None
     )
@@ -75,9 +76,9 @@ PREPARATIONS = {
     ],
 )
 def test_a_model_that_scales_its_images_is_fed_what_keras_feeds_it(
-    base, right, tmp_path, name, suffix
+    *, base, right, rng, tmp_path, name, suffix
 ):
-    rng, preparing = np.random.default_rng(), PREPARATIONS[name]()
+    preparing = PREPARATIONS[name]()
     path = saved(base, tmp_path / f"own{suffix}", *preparing)
     weights = import_file(path, model="xception", size=SIZE)
     assert_equal({**weights.parameters, **weights.batch_stats}, right)

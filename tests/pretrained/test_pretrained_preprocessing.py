@@ -18,8 +18,7 @@ def test_the_customary_crop_is_the_centre_of_333_pixels(rng):
 
 
 @pytest.mark.parametrize("filter_name", ["bilinear", "bicubic"])
-def test_the_kept_part_is_scaled_as_in_the_whole_image(filter_name, monkeypatch):
-    rng = np.random.default_rng()
+def test_the_kept_part_is_scaled_as_in_the_whole_image(filter_name, rng, monkeypatch):
     prepare = preprocessing.Preprocessing(32, "crop", 0.8975, filter_name, (0.0,) * 3, (1.0,) * 3)
     for _ in range(10):
         # Values in the middle, so that bicubic interpolation is nowhere cut off at 0 or 255.
