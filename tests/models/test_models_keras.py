@@ -21,9 +21,16 @@ from xception_jax.models import SeparableConv
 
 
 @pytest.fixture(scope="module")
-def exact(seed) -> Iterator[Pair]:
+def pair(module_seed) -> Pair:
     with keras_in_float64():
-        yield make_pair(carried, 71, "float64", seed)
+        return make_pair(carried, 71, "float64", module_seed)
+
+
+@pytest.fixture
+def exact(pair) -> Iterator[Pair]:
+    """The pair, for a test that computes in float64."""
+    with keras_in_float64():
+        yield pair
 
 
 def test_both_have_the_parameters_of_the_papers_table_3(exact):
@@ -35,14 +42,12 @@ def test_both_have_the_parameters_of_the_papers_table_3(exact):
 # tests/pretrained/test_pretrained_keras.py compares logits at 71 pixels, and is not slow.
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [96, 299])
-def test_logits_agree(size, seed):
-    print("seed", seed)
-    assert_same_logits(make_pair(carried, size, "float32", seed))
+def test_logits_agree(size, module_seed):
+    assert_same_logits(make_pair(carried, size, "float32", module_seed))
 
 
-def test_every_module_agrees(exact, seed):
+def test_every_module_agrees(exact):
     """Reports the first module that differs, by name."""
-    print("seed", seed)
     adds = [layer.name for layer in exact.keras.layers if layer.name.startswith("add")]
     ends = ["block1_conv2_act", *adds, "block14_sepconv2_act"]
     outputs = [exact.keras.get_layer(name).output for name in ends]
@@ -61,8 +66,7 @@ def test_every_module_agrees(exact, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
-def test_the_gradient_of_every_weight_and_the_moving_statistics_agree(exact, seed, train):
-    print("seed", seed)
+def test_the_gradient_of_every_weight_and_the_moving_statistics_agree(exact, train):
     assert_same_gradients(exact, train)
 
 

@@ -17,9 +17,16 @@ from tests.models.keras_pair import (
 
 
 @pytest.fixture(scope="module")
-def exact(seed) -> Iterator[Pair]:
+def pair(module_seed) -> Pair:
     with keras_in_float64():
-        yield make_pair(carried, 75, "float64", seed)  # the smallest size
+        return make_pair(carried, 75, "float64", module_seed)  # the smallest size
+
+
+@pytest.fixture
+def exact(pair) -> Iterator[Pair]:
+    """The pair, for a test that computes in float64."""
+    with keras_in_float64():
+        yield pair
 
 
 @pytest.mark.slow
@@ -33,15 +40,13 @@ def test_both_have_as_many_parameters(exact):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [96, 299])
-def test_logits_agree(size, seed):
-    print("seed", seed)
-    assert_same_logits(make_pair(carried, size, "float32", seed))
+def test_logits_agree(size, module_seed):
+    assert_same_logits(make_pair(carried, size, "float32", module_seed))
 
 
 @pytest.mark.slow
-def test_every_module_agrees(exact, seed):
+def test_every_module_agrees(exact):
     """Reports the first module that differs, by name."""
-    print("seed", seed)
     stem = carried.numbered(exact.keras, "max_pooling2d")[1]
     mixed = [exact.keras.get_layer(f"mixed{i}") for i in range(11)]
     outputs = [layer.output for layer in (stem, *mixed)]
@@ -59,6 +64,5 @@ def test_every_module_agrees(exact, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
-def test_the_gradient_of_every_weight_and_the_moving_statistics_agree(exact, seed, train):
-    print("seed", seed)
+def test_the_gradient_of_every_weight_and_the_moving_statistics_agree(exact, train):
     assert_same_gradients(exact, train)
