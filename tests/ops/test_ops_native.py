@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +17,39 @@ from tests.ops.convolution_checks import check_against_float64
 from tests.programs import run_program
 from xception_jax.ops import batch_norm, depthwise_conv2d, native
 from xception_jax.ops.column_sums import native_sums, plain_sums
+from xception_jax.ops.native.__main__ import main
 from xception_jax.ops.native.building import build
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
 PORTABLE = ["lax", "lax_shift", "shift"]  # depthwise convolutions that need no compiler
+
+
+@pytest.fixture
+def build_here(capsys, tmp_path):
+    """Runs `python -m xception_jax.ops.native` in this process: exit code, output and errors."""
+
+    def run(*words: str, **environment: str) -> tuple[int, str, str]:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in ({"XDG_CACHE_HOME": str(tmp_path)} | environment).items():
+                patch.setenv(name, value)
+            patch.setattr("sys.argv", ["native", *words])
+            code = main()
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def build_in_a_process(cache: Path, *words: str, **environment: str) -> tuple[int, str, str]:
+    """Runs `python -m xception_jax.ops.native` in a process, which takes seconds to start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "xception_jax.ops.native", *words],
+        env=os.environ | {"XDG_CACHE_HOME": str(cache)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 @needs_compiler
@@ -147,7 +176,6 @@ def test_a_damaged_library_is_named_and_left_alone(kernels_home, tmp_path):
     assert native.BUILD in line
 
 
-@needs_compiler
 def test_what_is_not_a_library_is_not_loaded(tmp_path):
     text = tmp_path / "text"
     text.write_text("not a library")
@@ -165,31 +193,12 @@ def test_what_is_not_a_library_is_not_loaded(tmp_path):
         ({"CXX": "c++ 'x"}, "is not a command: No closing quotation"),
     ],
 )
-def test_no_compiler_and_one_that_fails_are_one_line(environment, message, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "xception_jax.ops.native"],
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_no_compiler_and_one_that_fails_are_one_line(environment, message, build_here, tmp_path):
+    code, _, errors = build_here(**environment)
+    assert code == 2
+    assert message in errors
+    assert len(errors.splitlines()) == 1
     assert not list(tmp_path.rglob("*.so"))
-
-
-def build_if_possible(cache, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "xception_jax.ops.native", "--if-possible"],
-        env=os.environ | {"XDG_CACHE_HOME": str(cache)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    return line
 
 
 @pytest.mark.parametrize(
@@ -201,24 +210,25 @@ def build_if_possible(cache, **environment):
         ({"CXX": "c++ 'x"}, "is not a command: No closing quotation"),
     ],
 )
-def test_an_installation_goes_on_without_them_and_says_why(environment, reason, tmp_path):
-    assert reason in build_if_possible(tmp_path, **environment)
+def test_an_installation_goes_on_without_them_and_says_why(
+    environment, reason, build_here, tmp_path
+):
+    code, output, _ = build_here("--if-possible", **environment)
+    assert code == 0
+    (line,) = output.splitlines()
+    assert reason in line
     assert not list(tmp_path.rglob("*.so"))
 
 
 @pytest.mark.parametrize(("words", "code"), [((), 1), (("--if-possible",), 0)])
-def test_a_place_that_cannot_be_written_to_is_one_line(words, code, tmp_path):
+def test_a_place_that_cannot_be_written_to_is_one_line(words, code, build_here, tmp_path):
     (tmp_path / "xception_jax").mkdir()
     (tmp_path / "xception_jax" / "kernels").write_text("a file where the directory should be")
-    done = subprocess.run(
-        [sys.executable, "-m", "xception_jax.ops.native", *words],
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path), "CXX": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code
-    (line,) = (done.stdout + done.stderr).splitlines()
+    # Once in a process, whose exit code is to be what `main` returns.
+    build = build_here if words else partial(build_in_a_process, tmp_path)
+    found, output, errors = build(*words, CXX="false")
+    assert found == code
+    (line,) = (output + errors).splitlines()
     assert "File exists" in line
 
 
@@ -247,9 +257,13 @@ def test_an_installation_builds_them_once(kernels_home, tmp_path):
     compiler = tmp_path / "compiler"  # takes no time: what it makes was compiled before
     compiler.write_text(f'#!/bin/sh\nfor last do :; done\ncp "{library}" "$last"\n')
     compiler.chmod(0o755)
-    built = build_if_possible(tmp_path, CXX=str(compiler))
+    # Processes: what is built is looked for once in each.
+    code, built, errors = build_in_a_process(tmp_path, "--if-possible", CXX=str(compiler))
+    assert (code, built.count("\n")) == (0, 1), errors
     assert built.startswith(f"C++ kernels: built {tmp_path}")
-    assert "already built" in build_if_possible(tmp_path, CXX="false")
+    code, again, errors = build_in_a_process(tmp_path, "--if-possible", CXX="false")
+    assert (code, again.count("\n")) == (0, 1), errors
+    assert "already built" in again
     listed = run_program("list_depthwise", XDG_CACHE_HOME=str(tmp_path))
     assert "native" in listed.stdout.split(), listed.stderr
 
