@@ -1,7 +1,6 @@
 """The separable block against a direct float64 NumPy implementation, and its settings."""
 
 import inspect
-import itertools
 from typing import Any
 
 import hypothesis
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.ops import numpy_oracles as oracle
 from xception_jax.config import BlockConfig
 from xception_jax.errors import InputError
 from xception_jax.models import SeparableConv, create_model
@@ -26,45 +26,14 @@ EXACT = {
 }
 
 
-def pads(size: int, window: int, strides: int, padding: str) -> tuple[int, int]:
-    """(before, after), by the definitions of TensorFlow ("SAME") and PyTorch ("SYMMETRIC")."""
-    if padding == "VALID":
-        return 0, 0
-    if padding == "SYMMETRIC":
-        return window // 2, window // 2
-    total = max((-(-size // strides) - 1) * strides + window - size, 0)
-    return total // 2, total - total // 2
-
-
-def spatial(
-    x: np.ndarray, kernel: np.ndarray, segments: int, strides: int = 1, padding: str = "SAME"
-) -> np.ndarray:
-    """A convolution per segment of channels, written out pixel by pixel."""
-    (high, wide), per, channels = kernel.shape[:2], kernel.shape[2], kernel.shape[3]
-    assert per == channels // segments
-    frame = [
-        pads(n, k, strides, padding) for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
-    ]
-    padded = np.pad(x, ((0, 0), *frame, (0, 0)))
-    rows, columns = (
-        (n - k) // strides + 1 for n, k in zip(padded.shape[1:3], (high, wide), strict=True)
-    )
-    out = np.zeros((x.shape[0], rows, columns, channels))
-    for i, j, s in itertools.product(range(rows), range(columns), range(segments)):
-        own, top, left = slice(s * per, (s + 1) * per), i * strides, j * strides
-        patch = padded[:, top : top + high, left : left + wide, own].reshape(x.shape[0], -1)
-        out[:, i, j, own] = patch @ kernel[..., own].reshape(-1, per)
-    return out
-
-
 def block(conv: SeparableConv, images: jax.Array, segments: int) -> np.ndarray:
     arrays = images, conv.spatial_kernel[...], conv.pointwise_kernel[...]
     x, spatial_kernel, pointwise_kernel = (np.asarray(a, np.float64) for a in arrays)
     activate, mix = EXACT[conv.config.intermediate_activation], pointwise_kernel[0, 0]
     place = conv.strides, conv.padding
     if conv.config.order == "depthwise_first":
-        return activate(spatial(x, spatial_kernel, segments, *place)) @ mix
-    return spatial(activate(x @ mix), spatial_kernel, segments, *place)
+        return activate(oracle.convolution(x, spatial_kernel, *place, segments)) @ mix
+    return oracle.convolution(activate(x @ mix), spatial_kernel, *place, segments)
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])

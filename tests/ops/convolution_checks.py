@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.ops import numpy_oracles as oracle
 
+# Compiling a shape can take most of a second on a busy machine: few examples, no deadline.
 few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 seeds = st.integers(0, 2**32 - 1)
 

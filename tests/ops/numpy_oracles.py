@@ -25,9 +25,15 @@ def windows(
 
 
 def extent(size: int, window: int, strides: int, padding: str) -> tuple[int, int]:
-    """Returns (output size, padding before) as TensorFlow defines "SAME" and "VALID"."""
+    """Returns (output size, padding before).
+
+    "SAME" and "VALID" are as TensorFlow defines them, "SYMMETRIC" is PyTorch's half a window.
+    """
     if padding == "VALID":
         return -(-(size - window + 1) // strides), 0
+    if padding == "SYMMETRIC":
+        before = window // 2
+        return extent(size + 2 * before, window, strides, "VALID")[0], before
     out = -(-size // strides)
     return out, max((out - 1) * strides + window - size, 0) // 2
 

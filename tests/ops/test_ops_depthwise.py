@@ -6,19 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
 from tests.ops import numpy_oracles as oracle
 from tests.ops.built_kernels import with_kernels
+from tests.ops.convolution_checks import few, values_and_gradients
 from xception_jax.errors import InputError
 from xception_jax.ops import DEPTHWISE_IMPLEMENTATIONS, depthwise_conv2d
 
 pytestmark = pytest.mark.usefixtures("kernels")
 implementations = pytest.mark.parametrize("implementation", with_kernels(DEPTHWISE_IMPLEMENTATIONS))
-# Compiling a shape can take most of a second on a busy machine: few examples, no deadline.
-few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def bound(magnitude: np.ndarray, terms: int, dtype: str) -> np.ndarray:
@@ -38,7 +37,7 @@ def assert_within(ours: jax.Array, exact: np.ndarray, allowed: np.ndarray, name:
 
 
 @implementations
-@few
+@settings(few, max_examples=15)
 @given(
     batch=st.integers(1, 3),
     height=st.integers(1, 9),
@@ -57,21 +56,13 @@ def test_values_and_gradients_are_those_of_loops(
     rng = np.random.default_rng(seed)
     x = jnp.asarray(rng.normal(size=(batch, height, width, channels)), dtype)
     kernel = jnp.asarray(rng.normal(size=(*window, 1, channels)), dtype)
-
-    @jax.jit
-    def run(x, kernel, gradient):
-        def convolve(x, kernel):
-            return depthwise_conv2d(
-                x, kernel, strides=strides, padding=padding, implementation=implementation
-            )
-
-        out, pull = jax.vjp(convolve, x, kernel)
-        return out, *pull(gradient)
-
     exact_x, exact_kernel = (np.asarray(a, np.float64) for a in (x, kernel))
     exact = oracle.depthwise(exact_x, exact_kernel, strides, padding)
     gradient = jnp.asarray(rng.normal(size=exact.shape), dtype)
-    ours = run(x, kernel, gradient)
+    convolve = partial(
+        depthwise_conv2d, strides=strides, padding=padding, implementation=implementation
+    )
+    ours = values_and_gradients(convolve, x, kernel, gradient)
     exact_gradient = np.asarray(gradient, np.float64)
     arguments = exact_x, exact_kernel, exact_gradient, strides, padding
     absolute = (*map(np.abs, arguments[:3]), strides, padding)

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ops import numpy_oracles as oracle
+from tests.ops.convolution_checks import few
 from tests.ops.normalization_checks import EPSILON, exact_norm
 from xception_jax.errors import InputError
 from xception_jax.ops import NORM_POOL_IMPLEMENTATIONS, batch_norm_max_pool
@@ -45,7 +46,7 @@ def draw(seed, shape, dtype="float32"):
 
 
 @every_implementation
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@few
 @given(
     shape=st.tuples(st.integers(2, 3), st.integers(3, 8), st.integers(3, 8), st.integers(1, 4)),
     window=st.integers(2, 3),

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
 from tests.ops.built_kernels import with_kernels
+from tests.ops.convolution_checks import few
 from tests.ops.normalization_checks import EPSILON, exact_norm
 from xception_jax.errors import InputError
 from xception_jax.ops import NORM_IMPLEMENTATIONS, batch_norm
@@ -31,7 +32,7 @@ def values_and_gradients(implementation, x, scale, bias, gradient):
 
 
 @every_implementation
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@few
 @given(
     shape=st.tuples(st.integers(2, 5), st.integers(1, 5), st.integers(1, 5), st.integers(1, 6)),
     dtype=st.sampled_from(["float32", "bfloat16"]),

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
 from tests.ops import numpy_oracles as oracle
+from tests.ops.convolution_checks import few
 from xception_jax.errors import InputError
 from xception_jax.ops import POOLING_IMPLEMENTATIONS, max_pool
 
@@ -23,7 +24,7 @@ def pooled_and_gradient(x, gradient, **settings):
 
 
 @implementations
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(few, max_examples=15)
 @given(
     shape=st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)),
     window=st.integers(1, 4),
