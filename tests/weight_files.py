@@ -37,6 +37,12 @@ def draw(
     return value.astype(np.float32)
 
 
+def redraw(model: Any, rng: np.random.Generator, gain: float = 1) -> None:
+    """Gives the variables of a Keras model the values that `draw` draws."""
+    for variable in model.weights:
+        variable.assign(draw(variable.name, tuple(variable.shape), rng, gain))
+
+
 @lru_cache
 def small_function() -> ModelFunction:
     return model_function("xception", **SMALL)

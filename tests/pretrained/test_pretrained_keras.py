@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.weight_files import assert_equal, draw, random_model, read, values_of
+from tests.weight_files import assert_equal, random_model, read, redraw, values_of
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import load_weights, save_keras_weights
@@ -36,11 +36,6 @@ def keras_xception() -> Any:
         classes=CLASSES,
         classifier_activation=None,
     )
-
-
-def redraw(model: Any, rng: np.random.Generator, gain: float = 1) -> None:
-    for variable in model.weights:
-        variable.assign(draw(variable.name, tuple(variable.shape), rng, gain))
 
 
 def logits_of(model: Any, images: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.weight_files import assert_equal, draw, read
+from tests.weight_files import assert_equal, read, redraw
 from xception_jax.errors import InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained.files import open_source
@@ -23,12 +23,10 @@ SIZE = 71
 
 @pytest.fixture(scope="module")
 def base(module_seed):
-    rng = np.random.default_rng(module_seed)
     model = keras.applications.Xception(
         weights=None, input_shape=(SIZE, SIZE, 3), classes=4, classifier_activation=None
     )
-    for variable in model.weights:
-        variable.assign(draw(variable.name, tuple(variable.shape), rng))
+    redraw(model, np.random.default_rng(module_seed))
     return model
 
 

@@ -13,12 +13,10 @@ from xception_jax.pretrained import TIMM, WeightsMismatch, load_weights
 from xception_jax.pretrained.importing import initial_from
 from xception_jax.pretrained.layers import array_paths, layer_table
 
-LAYOUT = {"width": SMALL["width"], "middle": SMALL["middle_modules"]}
-
 
 @pytest.fixture
 def state(rng) -> dict[str, np.ndarray]:
-    return timm_layout.draw(timm_layout.shapes(SMALL["num_classes"], **LAYOUT), rng)
+    return timm_layout.small_state(rng)
 
 
 def test_the_whole_models_table_has_timms_names():

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from tests.weight_files import SMALL
+
 EPSILON = 1e-5  # of PyTorch's batch normalization
 
 
@@ -80,6 +82,12 @@ def draw(shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator) -> dic
         if not name.endswith("num_batches_tracked"):
             drawn[name] = value.astype(np.float32)
     return drawn
+
+
+def small_state(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Random tensors of the small model."""
+    layout = {"width": SMALL["width"], "middle": SMALL["middle_modules"]}
+    return draw(shapes(SMALL["num_classes"], **layout), rng)
 
 
 def logits(state: Mapping[str, np.ndarray], images: np.ndarray) -> Array:
