@@ -191,7 +191,7 @@ def test_separable_replaces_every_spatial_convolution_of_the_modules_and_no_othe
 
 
 @pytest.mark.parametrize("segments", [1, 4, "per_channel"])
-def test_separable_models_keep_the_shapes_of_regular_ones(segments):
+def test_a_separable_inception_makes_float32_logits(segments):
     images = jax.ShapeDtypeStruct((2, 75, 75, 3), jnp.float32)
     function = model_function("inception_v3", separable=True, segments=segments, num_classes=7)
     parameters, batch_stats = function.shapes()

@@ -80,4 +80,4 @@ def test_separable_conv_is_that_of_keras(rng):
     ours.spatial_kernel[...] = jnp.asarray(depthwise.transpose(0, 1, 3, 2), jnp.float32)
     ours.pointwise_kernel[...] = jnp.asarray(pointwise, jnp.float32)
     # 45 products, of size 10 at most, at 6e-8.
-    np.testing.assert_allclose(ours(x), theirs(x), rtol=0, atol=1e-5 * 5)
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=0, atol=5e-5)

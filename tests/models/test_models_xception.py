@@ -1,5 +1,7 @@
 """The network as built: sizes, options, precision, and use as an ordinary module."""
 
+import zlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,8 +44,6 @@ def test_xception_has_36_convolution_layers_in_14_modules():
 
 def test_initial_values_of_a_model_have_names_of_their_own():
     """Two paths with one hash and one shape would be drawn alike."""
-    import zlib
-
     for name in list_models():
         function = model_function(name)
         paths = [leaf.path for leaf in (*function.parameters, *function.batch_stats)]

@@ -37,7 +37,7 @@ def values_and_gradients(x, scale, bias, gradient, **arguments):
 
 
 def draw(seed, shape, dtype="float32"):
-    """Distinct numbers without ties, scales of both signs, and biases."""
+    """Numbers that are distinct in float32, scales of both signs, and biases."""
     rng = np.random.default_rng(seed)
     numbers = np.linspace(-2, 2, int(np.prod(shape)))
     x = jnp.asarray(rng.permutation(numbers).reshape(shape), dtype)
@@ -120,6 +120,6 @@ def test_gradient_of_gradient_and_vmap_agree_with_one_operation_after_the_other(
 
 
 def test_unknown_implementations_are_named():
+    x, scale, bias, _ = draw(4, (2, 4, 4, 1))
     with pytest.raises(InputError, match=r"implementation='pool'.*'pool_first'"):
-        x, scale, bias, _ = draw(4, (2, 4, 4, 1))
         batch_norm_max_pool(x, scale, bias, epsilon=EPSILON, implementation="pool")

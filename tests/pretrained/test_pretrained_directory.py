@@ -1,5 +1,6 @@
 """Directories of converted weights: content, damage, and training that starts from one."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -57,8 +58,6 @@ def test_a_directory_returns_what_was_put_in(weights, kept, model):
 
 
 def test_the_description_says_where_the_weights_come_from(kept, file):
-    import hashlib
-
     description = json.loads((kept / "weights.json").read_text())
     assert description["source"] == {
         "file": file.name,
