@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xception_jax.checksums import has_valid_checksum, with_checksum
 from xception_jax.config import Config, read_json
 from xception_jax.data import Pipeline
+from xception_jax.errors import InputError
 from xception_jax.json_values import as_mapping
 from xception_jax.models.functional import Params
 from xception_jax.records import PAIRING_SCHEMA
@@ -42,6 +44,9 @@ class Pairing:
         initial: the parameters before the first step; None: the file, of a run that resumes, has
             their hashes already.
         step: step from which the run resumes, or 0; earlier epochs are computed again, not read.
+
+    Raises:
+        InputError: the hashes of the initial values can only be read, and the file is damaged.
     """
 
     def __init__(
@@ -122,7 +127,7 @@ class Pairing:
             "first_batches": self._first_batches,
             "epochs": self._epochs,
         }
-        files.write_whole(self._path, json.dumps(content, indent=1) + "\n")
+        files.write_whole(self._path, json.dumps(with_checksum(content), indent=1) + "\n")
 
 
 def _first_batches(config: Config, pipeline: Pipeline) -> list[dict[str, Any]]:
@@ -157,7 +162,13 @@ def _summaries(initial: Params) -> dict[str, Any]:
 
 def _recorded(path: Path) -> dict[str, Any]:
     """What the file has of the initial values; nothing, as the audit will say, if it is gone."""
-    return dict(as_mapping(read_json(path).get("initial"))) if path.exists() else {}
+    if not path.exists():
+        return {}
+    record = read_json(path)
+    if "sha256" in record and not has_valid_checksum(record):  # earlier versions wrote none
+        reason = "was changed after the run wrote it; delete it to go on"
+        raise InputError("file", str(path), reason)
+    return dict(as_mapping(record.get("initial")))
 
 
 def _summary(value: Any) -> dict[str, Any]:

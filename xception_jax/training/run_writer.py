@@ -149,7 +149,7 @@ class RunWriter:
             facts: further fields of `run.json`.
 
         Raises:
-            InputError: the log cannot be read.
+            InputError: the log cannot be read, or the record of initial values that is needed.
         """
         self._meter, self._step = meter, resumed or 0
         if not hosts.is_leader():
