@@ -1,4 +1,4 @@
-"""Whether two runs left the same: curve, final state and predictions, bit for bit."""
+"""Whether two runs left the same: curve, state, predictions and pairing.json, bit for bit."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +38,7 @@ def assert_same_arrays(one: Mapping[str, Any], other: Mapping[str, Any]) -> None
 
 def assert_same_run(one: Path, other: Path) -> None:
     """Fails unless two runs left the same."""
+    assert (one / "pairing.json").read_bytes() == (other / "pairing.json").read_bytes()
     assert read_metrics(one / "metrics.jsonl") == read_metrics(other / "metrics.jsonl")
     assert_same_arrays(final_state(one), final_state(other))
     assert_same_arrays(*(np.load(home / "predictions.npz") for home in (one, other)))

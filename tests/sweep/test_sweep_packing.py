@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.programs import command_line
-from tests.same_run import assert_same_arrays
+from tests.same_run import assert_same_run
 from xception_jax import lock
 from xception_jax.commands.engines import Engine
 from xception_jax.commands.execution import Execution
@@ -80,14 +80,6 @@ def test_a_pack_of_all_arms_compiles_once(finished):
         assert record(home)["pack"] == {"size": 3, "runs": ["none-s0", "relu-s0", "elu-s0"]}
 
 
-def assert_same(one: Path, other: Path) -> None:
-    for arm, home in run_dirs(one).items():
-        there = run_dirs(other)[arm]
-        assert read_metrics(home / "metrics.jsonl") == read_metrics(there / "metrics.jsonl")
-        assert (home / "pairing.json").read_bytes() == (there / "pairing.json").read_bytes()
-        assert_same_arrays(*(np.load(place / "predictions.npz") for place in (home, there)))
-
-
 @pytest.mark.slow
 def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, call, tmp_path):
     program = command_line(*words(tmp_path, "--seeds", 1))
@@ -103,7 +95,8 @@ def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, c
     assert (code, err) == (0, "")
     assert "packing:" not in out  # it is the same pack, and needs no choice
     assert all(record(home)["resumed_from"] for home in run_dirs(tmp_path).values())
-    assert_same(done, tmp_path)
+    for arm, home in run_dirs(done).items():
+        assert_same_run(home, run_dirs(tmp_path)[arm])
 
 
 @pytest.mark.slow
