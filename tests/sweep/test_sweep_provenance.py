@@ -1,8 +1,10 @@
 """Sweeps whose data or code change between arms, seeds or sessions, through the command line."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -222,9 +224,14 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     package.mkdir(parents=True)
     (package / "code.py").write_text("SLOPE = 1\n")
 
+    # Neither the settings of the user's git nor a repository that a hook names.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    own |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+
     def git(*words: str) -> None:
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.com")
-        subprocess.run(["git", *identity, *words], cwd=package, check=True, capture_output=True)
+        command = ["git", *identity, *words]
+        subprocess.run(command, cwd=package, env=own, check=True, capture_output=True)
 
     git("init", "-q", "..")
     git("add", ".")
@@ -258,6 +265,16 @@ def test_a_checkout_without_changes_leaves_no_patch(checkout: Path, tmp_path: Pa
     assert source_code.describe_code()["changes"] is None
 
 
+def test_a_repository_that_a_hook_names_is_not_that_of_the_package(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = source_code.commit()
+    assert commit is not None
+    source_code.commit.cache_clear()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other"))
+    assert source_code.commit() == commit
+
+
 def test_the_package_digest_follows_its_sources(checkout: Path) -> None:
     before = source_code.package_digest()
     (checkout / "code.py").write_text("SLOPE = 3\n")
@@ -270,7 +287,10 @@ def test_modules_of_the_user_take_part_and_installed_ones_do_not(tmp_path, monke
     monkeypatch.syspath_prepend(tmp_path)
     import my_blocks_1  # type: ignore[import-not-found]  # noqa: F401
 
-    files = source_code.describe_code()["files"]
+    try:
+        files = source_code.describe_code()["files"]
+    finally:
+        del sys.modules["my_blocks_1"]
     assert f"{tmp_path.name}/my_blocks_1.py" in files
     assert not {"numpy/__init__.py", "numpy/random/__init__.py"} & files.keys()
     assert not any(name.startswith("xception_jax/") for name in files)

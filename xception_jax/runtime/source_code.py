@@ -5,6 +5,7 @@ file and what it imports lie anywhere.
 """
 
 import hashlib
+import os
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,10 @@ from xception_jax.config.loading import files_run
 PACKAGE = Path(__file__).resolve().parents[1]
 _SOURCES = ("*.py", "*.cc", "*.cpp", "*.h")
 _INSTALLED = ("site-packages", "dist-packages")
+# By these a hook, or a command of git that runs another, names a repository: not the package's.
+_REPOSITORY = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"
+)  # fmt: skip
 
 
 def describe_code() -> dict[str, Any]:
@@ -124,4 +129,5 @@ def _shortest_end(path: Path, ends: Counter[tuple[str, ...]]) -> str:
 
 def _git(*arguments: str) -> bytes:
     command = ["git", "-C", str(PACKAGE.parent), *arguments]
-    return subprocess.run(command, check=True, capture_output=True).stdout
+    own = {name: value for name, value in os.environ.items() if name not in _REPOSITORY}
+    return subprocess.run(command, env=own, check=True, capture_output=True).stdout
