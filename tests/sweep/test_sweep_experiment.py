@@ -114,9 +114,13 @@ def test_a_file_that_returns_something_else_is_refused(tmp_path):
 
 def test_the_configs_of_the_repository_are_valid(experiment):
     root = experiment.parents[1]
-    for path in sorted((root / "configs").glob("*.py")):
+    configs = sorted((root / "configs").glob("*.py"))
+    experiments = sorted((root / "experiments").rglob("*.py"))
+    assert configs
+    assert experiments
+    for path in configs:
         resolve(load_config(path))
-    for path in sorted((root / "experiments").rglob("*.py")):
+    for path in experiments:
         described, base = load_experiment(path)
         assert plan_runs(described, base)
         assert described.claims

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training.known_steps import SGD, NormedImages, own, run_steps, softmax_batches
+from tests.training.known_steps import (
+    SGD,
+    NormedImages,
+    own,
+    run_steps,
+    softmax_batches,
+    softmax_program,
+)
 from xception_jax.models import model_from_config
 from xception_jax.models.functional import functionalize
 from xception_jax.training.checkpoint import read_state
@@ -100,6 +107,14 @@ def test_a_run_is_evaluated_with_averaged_statistics(run, shrunk, tmp_path):
     # Two compilations of one computation, of float32 sums in other orders.
     assert record["result"]["loss"] == pytest.approx(averaged, rel=1e-5)
     assert abs(loss(state.batch_stats) - averaged) > 1e-2 * averaged
+
+
+def test_without_averages_the_parameters_are_evaluated():
+    state = softmax_program(average_decay=0.0).init(0)
+    assert state.averages == {}
+    parameters, batch_stats = state.evaluated()
+    assert parameters is state.parameters
+    assert batch_stats is state.batch_stats
 
 
 def test_averages_start_at_the_initial_values():

@@ -275,13 +275,22 @@ def test_packed_runs_are_updated_as_each_alone(name):
         (["optimizer.name=adamm"], r"optimizer.name='adamm'.*nearest valid value: 'adam'"),
         (["optimizer.name=rmspro"], r"nearest valid value: 'rmsprop'"),
         (["optimizer.name=adamw", "optimizer.options.b3=0.9"], r"options.b3=0.9.*'b[12]'"),
-        (["optimizer.name=adamw", "optimizer.options.weight_decay=1"], "optimizer.weight_decay"),
-        (["optimizer.name=adamw", "optimizer.options.learning_rate=1"], "learning_rate"),
+        (
+            ["optimizer.name=adamw", "optimizer.options.weight_decay=1"],
+            r"options\.weight_decay=1: follows from optimizer\.weight_decay",
+        ),
+        (
+            ["optimizer.name=adamw", "optimizer.options.learning_rate=1"],
+            r"options\.learning_rate=1: follows from optimizer\.learning_rate",
+        ),
         (["optimizer.name=adam", "optimizer.options.b1=high"], "cannot train here with b1='high'"),
         (["optimizer.name=adamw"], r"optimizer.decay='coupled'.*nearest valid value: 'decoupled'"),
         (["optimizer.name=lion"], r"optimizer.decay='coupled'.*nearest valid value: 'decoupled'"),
         (["optimizer.name=lbfgs"], "cannot train here"),
-        (["optimizer.name=noisy_sgd"], "optimizer.name='noisy_sgd'"),
+        (
+            ["optimizer.name=noisy_sgd"],
+            r"optimizer\.name='noisy_sgd': must be sgd, rmsprop or",
+        ),
         (["optimizer.options.nesterov=true"], "sgd takes none"),
     ],
 )

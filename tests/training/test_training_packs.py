@@ -121,7 +121,7 @@ def test_a_member_that_diverges_leaves_the_others_alone(whole, pack, tmp_path, a
     assert "not finite at step" in written["reason"]
     assert int(written["reason"].split("step ")[1].split(",")[0]) <= 7
     trained = [r for r in read_metrics(tmp_path / "1" / "metrics.jsonl") if r["split"] == "train"]
-    assert all(np.isfinite(row["loss"]) for row in trained)
+    assert trained and all(np.isfinite(row["loss"]) for row in trained)
     before = times(tmp_path / "1")
     ended = pack(tmp_path, change=change)
     assert [run["status"] for run in ended] == ["done", "diverged", "done"]

@@ -191,10 +191,9 @@ def test_divergence_is_an_outcome_and_names_its_step(run, tmp_path, final_state)
     assert written["status"] == "diverged"
     step = int(written["reason"].split("step ")[1].split(",")[0])
     assert written["result"] is None
-    assert max(steps(tmp_path, "train"), default=0) < step
-    for row in read_metrics(tmp_path / "metrics.jsonl"):
-        if row["split"] == "train":
-            assert np.isfinite(row["loss"])
+    trained = [row for row in read_metrics(tmp_path / "metrics.jsonl") if row["split"] == "train"]
+    assert trained
+    assert all(row["step"] < step and np.isfinite(row["loss"]) for row in trained)
     for path, value in final_state(tmp_path).items():
         assert np.isfinite(value).all(), path
     assert run(tmp_path, *words) == written
@@ -304,11 +303,6 @@ def test_progress_is_told_only_of_finished_steps(run, tmp_path):
     assert [p.step for p in told if p.phase == "train"] == list(range(1, 10))
     assert told[1].images_per_second is None
     assert (told[-1].images_per_second or 0) > 0
-
-
-def test_without_average_the_parameters_are_evaluated(run, tmp_path, final_state):
-    assert run(tmp_path, "train.average_decay=0", *SOONEST)["status"] == "done"
-    assert not any("averages" in path for path in final_state(tmp_path))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 5e9])
