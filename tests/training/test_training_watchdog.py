@@ -47,7 +47,6 @@ def test_a_run_says_that_a_step_was_slow(run, tmp_path, monkeypatch):
     for module in (loop, stopwatch):
         monkeypatch.setattr(module, "time", clock)
     said: list[str] = []
-    # As many steps as those of test_training_kills.py: their number is a part of the program.
     words = ("train.epochs=20", "train.evaluate_every_epochs=20", "checkpoint.every_epochs=20")
     record = run(tmp_path, *words, *SOONEST, warn=said.append)
     assert said == ["step 13 took 100.0 s, and 1 s is usual"]
