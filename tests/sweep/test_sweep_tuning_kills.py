@@ -1,5 +1,6 @@
 """Sweeps killed, or cut short, while tuning writes its choice: they go on to the same choice."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,18 +25,37 @@ def start(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     return start
 
 
+@pytest.fixture(scope="module")
+def undisturbed(
+    call: Call, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TunedStudy, list[str]]:
+    """A sweep that is not killed, and the files of `CHOICE` in the order of their writing."""
+    write = run_directory.write_whole
+    written: list[str] = []
+
+    def noting(path: Path, content: str | bytes) -> None:
+        if path.name in CHOICE:
+            written.append(path.name)
+        write(path, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_directory, "write_whole", noting)
+        study = TunedStudy(call, tmp_path_factory.mktemp("whole"), patch)
+        study.sweep()
+    return study, written
+
+
 @pytest.fixture
-def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
-    """`kill(3, "before")`: at the third file of `CHOICE` that is written; None: only counts them.
+def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """`kill(3, "before")`: at the third file of `CHOICE` that is written; None: at none.
 
     The kill comes before the new file is in its place, with a part of it beside the old one, or
     just after that.
     """
     write = run_directory.write_whole
-    written: list[str] = []
 
-    def kill(number: int | None, moment: str = "") -> list[str]:
-        written.clear()
+    def kill(number: int | None, moment: str = "") -> None:
+        written: list[str] = []
 
         def killing(path: Path, content: str | bytes) -> None:
             if path.name in CHOICE:
@@ -48,7 +68,6 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
                 raise Killed
 
         monkeypatch.setattr(run_directory, "write_whole", killing)
-        return written
 
     yield kill
     monkeypatch.setattr(run_directory, "write_whole", write)
@@ -56,16 +75,14 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
 
 @pytest.mark.slow
 def test_a_kill_at_any_file_of_the_choice_changes_nothing(
-    start: Callable[..., TunedStudy], kill: Callable[..., list[str]]
+    undisturbed: tuple[TunedStudy, list[str]],
+    start: Callable[..., TunedStudy],
+    kill: Callable[..., None],
 ) -> None:
     """From the declaration to the first run of the verdict, before and after each file."""
-    written = kill(None)
-    whole = start("whole")
-    whole.sweep()
-    names = list(written)
-    assert names.count("tuning.json") == 2  # what is tried, and what was chosen
-    trained = list(whole.trained)
-    for number in range(1, len(names) + 1):
+    whole, written = undisturbed
+    assert written.count("tuning.json") == 2  # what is tried, and what was chosen
+    for number in range(1, len(written) + 1):
         for moment in ("before", "after"):
             study = start(f"{number}-{moment}")
             kill(number, moment)
@@ -74,8 +91,15 @@ def test_a_kill_at_any_file_of_the_choice_changes_nothing(
             kill(None)
             assert study.sweep() == ""
             study.assert_same(whole)
-            assert study.trained == trained  # and so no run was trained twice
+            assert study.trained == whole.trained  # and so no run was trained twice
             assert not list(study.home.glob(".*.partial"))
+
+
+def copy(whole: TunedStudy, study: TunedStudy) -> None:
+    """Makes a new study one whose sweep has ended as that of `whole` has."""
+    study.write()
+    shutil.copytree(whole.home, study.home)
+    study.trained = list(whole.trained)
 
 
 CUTS: dict[str, Callable[[bytes], bytes]] = {
@@ -95,22 +119,23 @@ CUTS: dict[str, Callable[[bytes], bytes]] = {
     ],
 )
 def test_a_record_that_a_power_cut_left_is_named_and_written_again(
-    start: Callable[..., TunedStudy], kill: Callable[..., list[str]], is_in_sweep: bool, cut: str
+    undisturbed: tuple[TunedStudy, list[str]],
+    start: Callable[..., TunedStudy],
+    kill: Callable[..., None],
+    is_in_sweep: bool,
+    cut: str,
 ) -> None:
     """A damaged `tuning.json` is mended whether or not `sweep.json` has the choice by then."""
-    written = kill(None)
-    whole = start("whole")
-    whole.sweep()
-    number = len(written) - written[::-1].index("tuning.json")
+    whole, written = undisturbed
     study = start("cut")
     if not is_in_sweep:
-        kill(number, "after")
+        kill(len(written) - written[::-1].index("tuning.json"), "after")
         with pytest.raises(Killed):
             study.sweep()
         kill(None)
         assert not study.trained[-1][1] < 4  # no run of the verdict
     else:
-        study.sweep()
+        copy(whole, study)
     path = study.home / "tuning.json"
     path.write_bytes(CUTS[cut](path.read_bytes()))
     code, _, err = study.call("status", study.home)
@@ -130,14 +155,12 @@ def test_a_record_that_a_power_cut_left_is_named_and_written_again(
     assert study.call("status", study.home)[0] == 0
 
 
-@pytest.mark.parametrize(
-    "cut", [*(pytest.param(cut, marks=pytest.mark.slow) for cut in ("empty", "zeros")), "half"]
-)
+@pytest.mark.parametrize("cut", ["empty", "zeros", "half"])
 def test_a_sweep_that_a_power_cut_left_is_refused_by_name(
-    start: Callable[..., TunedStudy], cut: str
+    undisturbed: tuple[TunedStudy, list[str]], start: Callable[..., TunedStudy], cut: str
 ) -> None:
     study = start("cut")
-    study.sweep()
+    copy(undisturbed[0], study)
     path = study.home / "sweep.json"
     path.write_bytes(CUTS[cut](path.read_bytes()))
     before, trained = path.read_bytes(), len(study.trained)
