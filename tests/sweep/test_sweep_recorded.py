@@ -39,6 +39,7 @@ def test_a_sweep_is_trained_again_from_its_record_alone(done, call, tmp_path):
     assert call("sweep", home / "sweep.json", "--workdir", home)[0] == 0  # nothing is left to do
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_a_sweep_is_trained_again_from_the_record_in_its_archive(done, call, tmp_path):
     archive, home = tmp_path / "archive", tmp_path / "again"
     assert call("report", done, "--archive", archive)[0] == 0

@@ -173,6 +173,7 @@ def test_checkpoints_of_another_version_are_refused_by_name(interrupted, call, s
     assert [path.name for path in (home / "checkpoints").iterdir()] == ["7"]
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 @pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "predictions.npz"])
 def test_a_change_after_the_end_is_shown(name, whole, call, tmp_path):
     home = tmp_path / "run"
