@@ -1,14 +1,12 @@
 """A real sweep over two bases: trained, killed and resumed, audited, judged and confirmed."""
 
 import json
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.programs import command_line
+from tests.processes import started, wait_until
 from tests.shrunk import CONFIG, SHRUNK, SOONEST
 from xception_jax.tracking import read_metrics
 
@@ -115,15 +113,8 @@ def test_it_is_run_again_from_its_record_alone(done: Path, call, tmp_path: Path)
 
 @pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_bits(done: Path, call, words, tmp_path: Path) -> None:
-    program = command_line(*words(tmp_path))
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    end = time.monotonic() + 400
-    while not list(tmp_path.glob("runs/clothes-*/checkpoints/*")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()
+    with started(*words(tmp_path)) as process:  # it is killed at the end of this
+        wait_until(lambda: list(tmp_path.glob("runs/clothes-*/checkpoints/*")), process)
     code, _, err = call(*words(tmp_path))
     assert (code, err) == (0, "")
     homes = sorted(home.name for home in done.glob("runs/*/"))

@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.processes import started, wait_until
 from tests.programs import command_line
 from tests.same_run import assert_same_run
 from xception_jax import lock
@@ -82,15 +82,9 @@ def test_a_pack_of_all_arms_compiles_once(finished):
 
 @pytest.mark.slow
 def test_a_killed_pack_is_formed_again_and_ends_as_if_it_were_not(done, words, call, tmp_path):
-    program = command_line(*words(tmp_path, "--seeds", 1))
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    end = time.monotonic() + 200
-    while not list(tmp_path.glob("runs/*/checkpoints/4")):  # of a member; others may be saving it
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()
+    with started(*words(tmp_path, "--seeds", 1)) as process:  # it is killed at the end of this
+        # One run of the pack has saved step 4; the others may be at it.
+        wait_until(lambda: list(tmp_path.glob("runs/*/checkpoints/4")), process)
     code, out, err = call(*words(tmp_path, "--seeds", 1))
     assert (code, err) == (0, "")
     assert "packing:" not in out  # it is the same pack, and needs no choice

@@ -6,15 +6,14 @@ in nothing that matters.
 
 import json
 import signal
-import subprocess
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.programs import command_line
+from tests.processes import started, wait_until
 from tests.shrunk import CONFIG
 from tests.sweep.tuned_sweeps import assert_same, read, records
 from xception_jax.report.reading import read_directory
@@ -188,31 +187,22 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
 }
 
 
-def start(words: tuple[str, ...]) -> subprocess.Popen[str]:
-    program = command_line(*words)
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def test_a_sweep_with_looks_is_killed_and_goes_on_to_the_same_bits(
     finished: Path, call: Any, words: Words, tmp_path: Path
 ) -> None:
     """Kill -9 between and within looks, and where tuning hands over to them."""
     home = tmp_path / "killed"
     for moment, is_reached in MOMENTS.items():
-        process, end = start(words(home)), time.monotonic() + 300
-        while not is_reached(home):
-            assert process.poll() is None, (moment, process.communicate())
-            assert time.monotonic() < end, moment
-            time.sleep(0.002)
-        if moment == "within the first look":  # a second sweep there is refused, and does no harm
-            process.send_signal(signal.SIGSTOP)  # so that it is still there
-            code, _, err = call(*words(home))
-            assert (code, err.count("\n")) == (2, 1)
-            assert f"is in use by process {process.pid} on " in err
-        process.kill()
-        process.communicate()
-    process = start(words(home))
-    out, err = process.communicate(timeout=600)
+        print(moment)
+        with started(*words(home)) as process:  # it is killed at the end of this
+            wait_until(partial(is_reached, home), process)
+            if moment == "within the first look":  # a second sweep is refused, and does no harm
+                process.send_signal(signal.SIGSTOP)  # so that the first is still there
+                code, _, err = call(*words(home))
+                assert (code, err.count("\n")) == (2, 1)
+                assert f"is in use by process {process.pid} on " in err
+    with started(*words(home)) as process:
+        out, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (0, "")
     assert "look 2 of 2, at 10 seeds: plain, same" in out
     assert "every claim is decided" not in out

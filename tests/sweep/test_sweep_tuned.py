@@ -1,14 +1,12 @@
 """The real experiment, shrunk and tuned: from the command line, killed, resumed, by launchers."""
 
 import json
-import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.programs import command_line
+from tests.processes import started, wait_until
 from tests.shrunk import EXPERIMENT, SHRUNK
 from tests.sweep.tuned_sweeps import assert_same, chosen, read, records
 from xception_jax.sweep import local
@@ -148,15 +146,8 @@ def test_status_report_and_audit_know_of_it(done, call):
 
 @pytest.mark.slow
 def test_killed_while_it_is_tuned_it_goes_on_to_the_same_bits(done, call, words, tmp_path):
-    program = command_line(*words(tmp_path))
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    end = time.monotonic() + 400
-    while not list(tmp_path.glob("tuning/*/checkpoints/6")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()
+    with started(*words(tmp_path)) as process:  # it is killed at the end of this
+        wait_until(lambda: list(tmp_path.glob("tuning/*/checkpoints/6")), process)
     assert not read(tmp_path)["complete"]
     assert not list(tmp_path.glob("runs/*"))
     for command in ("status", "report"):  # of a sweep without any run of the verdict

@@ -1,8 +1,8 @@
 """The real config, shrunk to seconds, and ways to run it here and in a process of its own."""
 
-import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests import same_run
-from tests.programs import command_line
+from tests.processes import started
 from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.config import load_config, resolve
 from xception_jax.training import RunNames, train
@@ -38,21 +38,19 @@ def run(shrunk) -> Callable[..., dict[str, Any]]:
     return run
 
 
-@pytest.fixture(scope="session")
-def command() -> Callable[..., subprocess.Popen]:
-    """`command("train", …)`: `xception-jax train CONFIG` with the shrunk settings, started."""
+@pytest.fixture
+def command() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`command(directory, "seed=1", …, NAME="…")`: starts `xception-jax train`, as `run` does.
 
-    def command(workdir: Path, *words: str, **environment: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            command_line("train", CONFIG, "--workdir", workdir, *SHRUNK, *words),
-            env=os.environ | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    What still runs at the end of the test is killed.
+    """
+    with ExitStack() as stack:
 
-    return command
+        def command(workdir: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+            of_run = ("train", CONFIG, "--workdir", workdir, *SHRUNK, *words)
+            return stack.enter_context(started(*of_run, **environment))
+
+        yield command
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ import random
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.offline_runs import read_offline_run
-from tests.shrunk import SOONEST
+from tests.processes import started, wait_until
+from tests.shrunk import CONFIG, SHRUNK, SOONEST
 from xception_jax.tracking import read_metrics
 
 # Long enough to be met in the middle: 60 steps, slowed by a validation and a checkpoint each few.
@@ -25,23 +25,16 @@ def finish(process: subprocess.Popen, timeout: float = 120) -> tuple[int, str, s
     return process.returncode, out, err
 
 
-def wait_until(condition, process: subprocess.Popen, timeout: float = 100) -> None:
-    end = time.monotonic() + timeout
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
 def rows(home: Path) -> int:
     path = home / "metrics.jsonl"
     return len(read_metrics(path)) if path.exists() else 0
 
 
 @pytest.fixture(scope="module")
-def whole(command, tmp_path_factory) -> Path:
+def whole(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("whole") / "run"
-    code, out, err = finish(command(home, *LONG))
+    with started("train", CONFIG, "--workdir", home, *SHRUNK, *LONG) as process:
+        code, out, err = finish(process)
     assert (code, err) == (0, "")
     assert re.search(r"done: test top-1 0\.\d{4}, .* on 180 images; files in ", out)
     return home

@@ -1,0 +1,38 @@
+"""Commands of the package as processes that end with their test, and waiting for what they do."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.programs import command_line
+
+
+@contextmanager
+def started(*words: object, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """`xception-jax …` in a session of its own; it is killed at the end of the block."""
+    process = subprocess.Popen(
+        command_line(*words),
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()  # which a block may have done already
+
+
+def wait_until(
+    condition: Callable[[], object], process: "subprocess.Popen[str]", seconds: float = 400
+) -> None:
+    """Waits for a condition while the process lives."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.002)
