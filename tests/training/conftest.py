@@ -7,23 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ml_collections import ConfigDict
 
-from tests import same_run
 from tests.processes import started
 from tests.shrunk import CONFIG, SHRUNK
-from xception_jax.config import load_config, resolve
+from xception_jax.config import Config, load_config, resolve
 from xception_jax.training import RunNames, train
 
 
 @pytest.fixture(scope="session")
-def shrunk_words() -> tuple[str, ...]:
-    """The config file and the overrides, as words of a command line."""
-    return (str(CONFIG), *SHRUNK)
-
-
-@pytest.fixture(scope="session")
-def shrunk() -> Callable[..., ConfigDict]:
+def shrunk() -> Callable[..., Config]:
     """`shrunk("seed=1", …)`: configs/fashion_mnist_mini.py, shrunk, with overrides."""
     return lambda *words: resolve(load_config(CONFIG), overrides=[*SHRUNK, *words])
 
@@ -51,15 +43,3 @@ def command() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             return stack.enter_context(started(*of_run, **environment))
 
         yield command
-
-
-@pytest.fixture(scope="session")
-def final_state() -> Callable[[Path], dict[str, Any]]:
-    """See `same_run.final_state`."""
-    return same_run.final_state
-
-
-@pytest.fixture(scope="session")
-def assert_same_run() -> Callable[[Path, Path], None]:
-    """See `same_run.assert_same_run`."""
-    return same_run.assert_same_run

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.same_run import assert_same_run
 from tests.shrunk import MULTI_LABEL_CONFIG, MULTI_LABEL_SHRUNK, SOONEST
 from xception_jax.config import load_config, resolve
 from xception_jax.data.splits import ArrayRecords
@@ -221,7 +222,7 @@ def test_result_is_what_the_predictions_say(whole):
     assert result["map100"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_an_interrupted_run_ends_as_if_it_were_not(whole, tmp_path, assert_same_run):
+def test_an_interrupted_run_ends_as_if_it_were_not(whole, tmp_path):
     asked = iter(range(3))
     with pytest.raises(Interrupted):
         run(tmp_path, stop=lambda: next(asked, None) is None)

@@ -16,6 +16,7 @@ import pytest
 
 from tests.damage import delete, empty, flip, replace, scatter, truncate
 from tests.programs import command_line
+from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG, SHRUNK
 from xception_jax.config import run_id
 from xception_jax.training import Interrupted
@@ -89,7 +90,7 @@ def cases():
 )
 @pytest.mark.usefixtures("undrawn_figures")
 @pytest.mark.parametrize("case", list(cases()))
-def test_damage_is_mended_or_refused(case, damaged, whole, call, assert_same_run):
+def test_damage_is_mended_or_refused(case, damaged, whole, call):
     """Each file is cut, emptied, deleted, replaced by a directory, or has bits or bytes flipped."""
     name, kind = case
     home = damaged(name, kind)
@@ -115,7 +116,7 @@ def test_damage_is_mended_or_refused(case, damaged, whole, call, assert_same_run
         assert not list(home.glob("predictions.npz"))
 
 
-def test_flipped_bits_in_the_arrays_cost_one_checkpoint(damaged, whole, call, assert_same_run):
+def test_flipped_bits_in_the_arrays_cost_one_checkpoint(damaged, whole, call):
     """Of compressed arrays, too, that Orbax restores without a word."""
     home = damaged("arrays", "scatter")
     code, _, err = call("train", CONFIG, "--workdir", home, *SHRUNK)

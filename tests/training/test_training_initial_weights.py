@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 from PIL import Image
 
+from tests.same_run import assert_same_run
 from xception_jax.config import Config, resolve
 from xception_jax.data import DatasetInfo
 from xception_jax.errors import InputError
@@ -101,9 +102,7 @@ def interrupted(run, home: Path, weights: Path, steps: int = 5) -> Path:
     return home
 
 
-def test_a_run_goes_on_without_the_weights_that_it_began_with(
-    run, weights, tmp_path, assert_same_run
-):
+def test_a_run_goes_on_without_the_weights_that_it_began_with(run, weights, tmp_path):
     word = f"train.initial_weights={weights}"
     assert run(tmp_path / "whole", word)["status"] == "done"
     home = interrupted(run, tmp_path / "run", weights)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.offline_runs import read_offline_run
 from tests.processes import started, wait_until
+from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG, SHRUNK, SOONEST
 from xception_jax.tracking import read_metrics
 
@@ -43,7 +44,7 @@ def whole(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_a_signal_saves_and_says_so(number, whole, command, tmp_path, assert_same_run):
+def test_a_signal_saves_and_says_so(number, whole, command, tmp_path):
     process = command(tmp_path / "run", *LONG)
     wait_until(lambda: rows(tmp_path / "run") > 5, process)
     os.killpg(process.pid, number)  # as a terminal does
@@ -74,7 +75,7 @@ def saving(home: Path) -> bool:
     return any("orbax-checkpoint-tmp" in path.name for path in home.glob("checkpoints/*"))
 
 
-def test_kills_leave_no_trace(whole, command, tmp_path, assert_same_run):
+def test_kills_leave_no_trace(whole, command, tmp_path):
     """At a random step, then in the middle of a checkpoint."""
     home, least = tmp_path / "run", random.Random(0).randrange(4, 20)
     process = command(home, *LONG)
@@ -93,7 +94,7 @@ def test_kills_leave_no_trace(whole, command, tmp_path, assert_same_run):
 
 
 @pytest.mark.slow
-def test_a_second_process_finds_the_compiled_programs(command, tmp_path, assert_same_run):
+def test_a_second_process_finds_the_compiled_programs(command, tmp_path):
     """And computes the same bits with them as the one that compiled them."""
     cache, seconds, entries = tmp_path / "cache", [], []
     for name in ("cold", "warm"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.same_run import assert_same_run
 from xception_jax.tracking import read_metrics
 from xception_jax.training import Interrupted, RunNames, RunSpec, train_together
 
@@ -77,7 +78,7 @@ def test_each_run_of_a_pack_leaves_its_files(whole, run, tmp_path):
 
 
 @pytest.mark.parametrize("taken", [pytest.param((1,), marks=pytest.mark.slow), (5, 3)])
-def test_an_interrupted_pack_ends_as_if_it_were_not(taken, whole, pack, tmp_path, assert_same_run):
+def test_an_interrupted_pack_ends_as_if_it_were_not(taken, whole, pack, tmp_path):
     for count in taken:
         interrupt(pack, tmp_path, count)
     pack(tmp_path)
@@ -86,7 +87,7 @@ def test_an_interrupted_pack_ends_as_if_it_were_not(taken, whole, pack, tmp_path
         assert record(tmp_path / number)["resumed_from"] == list(np.cumsum(taken))
 
 
-def test_a_pack_goes_on_from_the_newest_step_that_all_have(whole, pack, tmp_path, assert_same_run):
+def test_a_pack_goes_on_from_the_newest_step_that_all_have(whole, pack, tmp_path):
     """As after a kill in the middle of saving."""
     interrupt(pack, tmp_path, 7)
     newest = max(int(path.name) for path in (tmp_path / "1" / "checkpoints").iterdir())
@@ -112,7 +113,7 @@ def test_a_run_of_a_pack_goes_on_alone_and_the_other_way_round(whole, pack, tmp_
 
 
 @pytest.mark.usefixtures("unsearched_divergence")
-def test_a_member_that_diverges_leaves_the_others_alone(whole, pack, tmp_path, assert_same_run):
+def test_a_member_that_diverges_leaves_the_others_alone(whole, pack, tmp_path):
     """Also when the pack goes on after it, and nothing of it is written again."""
     change = {1: ("optimizer.learning_rate=1e3", "optimizer.weight_decay=10")}
     interrupt(pack, tmp_path, 7, change=change)

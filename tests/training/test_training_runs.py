@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.same_run import assert_same_run, final_state
 from tests.shrunk import SOONEST
 from xception_jax import lock
 from xception_jax.config import resolve, run_id
@@ -96,7 +97,7 @@ def test_predictions_agree_with_the_result(whole):
     assert predictions["loss"].mean(dtype=np.float64) == pytest.approx(result["loss"])
 
 
-def test_the_same_seed_repeats_bit_for_bit(whole, run, tmp_path, assert_same_run):
+def test_the_same_seed_repeats_bit_for_bit(whole, run, tmp_path):
     run(tmp_path)
     assert_same_run(whole, tmp_path)
     assert (whole / "metrics.jsonl").read_bytes() == (tmp_path / "metrics.jsonl").read_bytes()
@@ -113,7 +114,7 @@ def test_another_seed_is_another_curve(whole, run, tmp_path):
 @pytest.mark.parametrize(
     "taken", [(0,), *(pytest.param((n,), marks=pytest.mark.slow) for n in (1, 4, 8)), (3, 0, 2)]
 )
-def test_an_interrupted_run_ends_as_if_it_were_not(taken, whole, interrupt, run, assert_same_run):
+def test_an_interrupted_run_ends_as_if_it_were_not(taken, whole, interrupt, run):
     for count in taken:
         home = interrupt(count)
         assert record(home)["status"] == "running"
@@ -129,9 +130,7 @@ def test_a_run_that_is_done_is_left_alone(whole, run):
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*") if p.is_file()} == before
 
 
-def test_without_its_checkpoints_a_run_starts_over(
-    whole, run, tmp_path, interrupt, assert_same_run
-):
+def test_without_its_checkpoints_a_run_starts_over(whole, run, tmp_path, interrupt):
     interrupt(7)
     shutil.rmtree(tmp_path / "checkpoints")
     run(tmp_path)
@@ -151,9 +150,7 @@ def damage(checkpoint: Path) -> None:
             file.write_bytes(file.read_bytes()[:7])
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(
-    whole, run, tmp_path, interrupt, assert_same_run
-):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, run, tmp_path, interrupt):
     interrupt(7)
     saved = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     damage(tmp_path / "checkpoints" / str(saved[-1]))
@@ -185,7 +182,7 @@ def test_last_and_best_checkpoints_are_kept(whole):
     assert kept & {step for step, value in top1.items() if value == max(top1.values())}
 
 
-def test_divergence_is_an_outcome_and_names_its_step(run, tmp_path, final_state):
+def test_divergence_is_an_outcome_and_names_its_step(run, tmp_path):
     words = ("optimizer.learning_rate=1e3", "optimizer.weight_decay=10")
     written = run(tmp_path, *words)
     assert written["status"] == "diverged"
@@ -199,7 +196,7 @@ def test_divergence_is_an_outcome_and_names_its_step(run, tmp_path, final_state)
     assert run(tmp_path, *words) == written
 
 
-def test_a_failure_is_recorded_and_tried_again(whole, run, tmp_path, monkeypatch, assert_same_run):
+def test_a_failure_is_recorded_and_tried_again(whole, run, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("the disk\nis on fire")
 

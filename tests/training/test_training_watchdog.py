@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 from tests.programs import run_program
+from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG, SHRUNK, SOONEST
 from xception_jax.runtime import stopwatch
 from xception_jax.training import loop
 
 
 @pytest.mark.slow
-def test_a_stuck_run_is_recorded_and_goes_on_from_its_checkpoint(run, tmp_path, assert_same_run):
+def test_a_stuck_run_is_recorded_and_goes_on_from_its_checkpoint(run, tmp_path):
     words = ("--workdir", tmp_path / "stuck", *SHRUNK, "train.stuck_after_seconds=4")
     done = run_program("hang_in_training", "train", CONFIG, *words, PYTHONUNBUFFERED="1")
     assert done.returncode == 70, done.stderr
