@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.interrupting import stop_after
 from tests.processes import started, wait_until
 from tests.programs import command_line
 from tests.same_run import assert_same_run
@@ -111,8 +112,7 @@ def interrupted(words, call, tmp_path, monkeypatch) -> Path:
     train = train_together
 
     def stopped(runs, slots, **arguments):
-        asked = iter(range(5))
-        return train(runs, slots, **arguments | {"stop": lambda: next(asked, None) is None})
+        return train(runs, slots, **arguments | {"stop": stop_after(5)})
 
     with monkeypatch.context() as patch:
         patch.setattr(local, "train_together", stopped)

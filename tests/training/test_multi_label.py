@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.interrupting import stop_after
 from tests.same_run import assert_same_run
 from tests.shrunk import MULTI_LABEL_CONFIG, MULTI_LABEL_SHRUNK, SOONEST
 from xception_jax.config import load_config, resolve
@@ -223,9 +224,8 @@ def test_result_is_what_the_predictions_say(whole):
 
 
 def test_an_interrupted_run_ends_as_if_it_were_not(whole, tmp_path):
-    asked = iter(range(3))
     with pytest.raises(Interrupted):
-        run(tmp_path, stop=lambda: next(asked, None) is None)
+        run(tmp_path, stop=stop_after(3))
     assert run(tmp_path)["resumed_from"] == [3]
     assert_same_run(whole, tmp_path)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.interrupting import stop_after
 from xception_jax.runtime.device_time import DeviceMeter, measured, reopened
 from xception_jax.statistics.compute import spent_by
 from xception_jax.training import Interrupted
@@ -50,9 +51,8 @@ def test_a_process_that_was_killed_is_closed_at_the_last_row_of_the_log() -> Non
 
 def test_a_run_records_what_each_process_took(run, tmp_path: Path) -> None:
     for count in (3, 2):
-        asked = iter(range(count))
         with pytest.raises(Interrupted):
-            run(tmp_path, stop=lambda asked=asked: next(asked, None) is None)
+            run(tmp_path, stop=stop_after(count))
     run(tmp_path)
     segments = record(tmp_path)["segments"]
     spans = [(segment["from"], segment["to"], segment["end"]) for segment in segments]

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.damage import delete, empty, flip, replace, scatter, truncate
+from tests.interrupting import stop_after
 from tests.programs import command_line
 from tests.same_run import assert_same_run
 from tests.shrunk import CONFIG, SHRUNK
@@ -48,9 +49,9 @@ def whole(run, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def interrupted(run, tmp_path_factory) -> Path:
     """After step 7, with the checkpoints of steps 6 and 7."""
-    home, asked = tmp_path_factory.mktemp("damage") / "interrupted", iter(range(7))
+    home = tmp_path_factory.mktemp("damage") / "interrupted"
     with pytest.raises(Interrupted):
-        run(home, stop=lambda: next(asked, None) is None)
+        run(home, stop=stop_after(7))
     (home / ".lock").write_text("process 1 on somewhere")  # as a kill leaves it
     return home
 

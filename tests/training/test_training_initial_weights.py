@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 from PIL import Image
 
+from tests.interrupting import stop_after
 from tests.same_run import assert_same_run
 from xception_jax.config import Config, resolve
 from xception_jax.data import DatasetInfo
@@ -96,9 +97,8 @@ def save(config: Config, info: DatasetInfo, path: Path, seed: int) -> Path:
 
 
 def interrupted(run, home: Path, weights: Path, steps: int = 5) -> Path:
-    asked = iter(range(steps))
     with pytest.raises(Interrupted):
-        run(home, f"train.initial_weights={weights}", stop=lambda: next(asked, None) is None)
+        run(home, f"train.initial_weights={weights}", stop=stop_after(steps))
     return home
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.interrupting import stop_after
 from tests.same_run import assert_same_run
 from xception_jax.tracking import read_metrics
 from xception_jax.training import Interrupted, RunNames, RunSpec, train_together
@@ -42,9 +43,8 @@ def whole(pack, tmp_path_factory) -> Path:
 
 
 def interrupt(pack, home: Path, count: int, **arguments) -> None:
-    asked = iter(range(count))
     with pytest.raises(Interrupted):
-        pack(home, stop=lambda: next(asked, None) is None, **arguments)
+        pack(home, stop=stop_after(count), **arguments)
 
 
 def record(home: Path) -> dict:

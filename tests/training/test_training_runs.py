@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.interrupting import stop_after
 from tests.same_run import assert_same_run, final_state
 from tests.shrunk import SOONEST
 from xception_jax import lock
@@ -33,9 +34,8 @@ def interrupt(run, tmp_path):
     """`interrupt(n)`: lets the run take n steps, interrupts it and returns its directory."""
 
     def interrupt(count: int) -> Path:
-        asked = iter(range(count))
         with pytest.raises(Interrupted):
-            run(tmp_path, stop=lambda: next(asked, None) is None)
+            run(tmp_path, stop=stop_after(count))
         return tmp_path
 
     return interrupt
