@@ -21,12 +21,11 @@ def checkpoints(tmp_path):
     opened.close()
 
 
-def drawn(*leading):
-    random = np.random.default_rng()
+def drawn(rng, *leading):
     return {
-        "step": np.asarray(random.integers(99, size=leading), np.int32),
-        "kernel": np.asarray(random.normal(size=(*leading, 3, 3, 1, 8)), np.float32),
-        "rounded": np.asarray(random.normal(size=(*leading, 8)), jnp.bfloat16),
+        "step": np.asarray(rng.integers(99, size=leading), np.int32),
+        "kernel": np.asarray(rng.normal(size=(*leading, 3, 3, 1, 8)), np.float32),
+        "rounded": np.asarray(rng.normal(size=(*leading, 8)), jnp.bfloat16),
     }
 
 
@@ -44,9 +43,9 @@ def assert_saved(checkpoints, expected, mesh):
 
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.usefixtures("unchecked_types")
-def test_a_state_may_be_used_up_while_it_is_saved(devices, checkpoints):
+def test_a_state_may_be_used_up_while_it_is_saved(devices, checkpoints, rng):
     mesh = make_mesh(jax.devices()[:devices])
-    expected = drawn()
+    expected = drawn(rng)
     state = replicate(expected, mesh)
     checkpoints.save(5, state, None, b"")
     use_up(state)
@@ -56,10 +55,10 @@ def test_a_state_may_be_used_up_while_it_is_saved(devices, checkpoints):
 
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.usefixtures("unchecked_types")
-def test_a_slot_of_a_pack_may_be_used_up_while_it_is_saved(devices, checkpoints):
+def test_a_slot_of_a_pack_may_be_used_up_while_it_is_saved(devices, checkpoints, rng):
     mesh = make_mesh(jax.devices()[:devices], slots=4)
     layout = Layout(mesh, 4)
-    expected = drawn(4)
+    expected = drawn(rng, 4)
     slots = [jax.tree.map(lambda x, slot=slot: x[slot], expected) for slot in range(4)]
     state = layout.stack(slots)
     checkpoints.save(5, layout.take(state, 2), None, b"")

@@ -17,22 +17,22 @@ def record(home: Path) -> dict:
     return json.loads((home / "run.json").read_text())
 
 
-def test_the_shares_of_runs_add_up_to_the_time_of_the_devices() -> None:
+def test_the_shares_of_runs_add_up_to_the_time_of_the_devices(rng: np.random.Generator) -> None:
     """Random times at which runs end, against a sum over the intervals between them."""
-    generator = np.random.default_rng()
     for _ in range(50):
-        runs, devices = int(generator.integers(1, 6)), int(generator.integers(1, 9))
-        ends = np.sort(generator.uniform(0, 100, runs))
+        runs, devices = int(rng.integers(1, 6)), int(rng.integers(1, 9))
+        ends = np.sort(rng.uniform(0, 100, runs))
         now = [0.0]
         meter = DeviceMeter(devices, runs, clock=partial(now.__getitem__, 0))
         shares = []
         for end in ends:
-            now[0] = generator.uniform(now[0], end)
+            now[0] = rng.uniform(now[0], end)
             meter.share()  # a look in between changes nothing
             now[0] = end
             shares.append(meter.leave())
         intervals = np.diff([0.0, *ends])
         expected = np.cumsum(intervals * devices / np.arange(runs, 0, -1))
+        # Sums of at most six numbers in float64, 1e-16 each.
         np.testing.assert_allclose(shares, expected, rtol=1e-12)
         assert sum(shares) == pytest.approx(devices * ends[-1])
 

@@ -31,9 +31,8 @@ SHALLOW: dict[str, Any] = {"middle_modules": 0, "width": 0.1}
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Path:
+def images(tmp_path: Path, rng: np.random.Generator) -> Path:
     """Two classes of random colour images."""
-    rng = np.random.default_rng()
     for split, count in (("train", 12), ("test", 4)):
         for name in ("cats", "dogs"):
             folder = tmp_path / "images" / split / name

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -75,9 +74,9 @@ def saving(home: Path) -> bool:
     return any("orbax-checkpoint-tmp" in path.name for path in home.glob("checkpoints/*"))
 
 
-def test_kills_leave_no_trace(whole, command, tmp_path):
+def test_kills_leave_no_trace(whole, command, tmp_path, rng):
     """At a random step, then in the middle of a checkpoint."""
-    home, least = tmp_path / "run", random.Random(0).randrange(4, 20)
+    home, least = tmp_path / "run", int(rng.integers(4, 20))
     process = command(home, *LONG)
     wait_until(lambda: rows(home) > least, process)
     process.kill()
