@@ -5,7 +5,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "fashion_mnist_mini.py"
 EXPERIMENT = ROOT / "experiments" / "nonlinearity.py"
-# 9 steps; rows, validations and checkpoints fall on different ones.
+# 9 steps: rows and checkpoints after 2, 4, 6, 8 and 9, validations after 3, 6 and 9.
 SHRUNK = (
     "data.name=digits",
     "data.image_size=8",
@@ -23,6 +23,14 @@ SHRUNK = (
 
 # The model that is compiled soonest, for tests to which it does not matter which one it is.
 SOONEST = ("model.name=alexnet_tiny", "model.fully_connected=[]")
+
+# Long enough to be met in the middle: 60 steps, with a validation and a checkpoint every few.
+LONG = (
+    "train.epochs=20",
+    "train.evaluate_every_epochs=0.67",
+    "checkpoint.every_epochs=0.67",
+    *SOONEST,
+)
 
 MULTI_LABEL_CONFIG = ROOT / "configs" / "jft_style.py"
 # 6 steps on mosaics of a quarter of their size.

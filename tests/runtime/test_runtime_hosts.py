@@ -16,12 +16,9 @@ import pytest
 
 from tests.programs import command_line
 from tests.same_run import assert_nearly_same_run
-from tests.shrunk import CONFIG, SHRUNK, SOONEST
+from tests.shrunk import CONFIG, LONG, SHRUNK, SOONEST
 from xception_jax.tracking import read_metrics
 
-# Long enough to be interrupted: 60 steps, with a validation and a checkpoint every few steps.
-OFTEN = ("train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
-LONG = ("train.epochs=20", *OFTEN, *SOONEST)
 Processes = list[subprocess.Popen]
 
 

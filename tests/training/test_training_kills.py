@@ -12,12 +12,8 @@ import pytest
 from tests.offline_runs import read_offline_run
 from tests.processes import started, wait_until
 from tests.same_run import assert_same_run
-from tests.shrunk import CONFIG, SHRUNK, SOONEST
+from tests.shrunk import CONFIG, LONG, SHRUNK
 from xception_jax.tracking import read_metrics
-
-# Long enough to be met in the middle: 60 steps, slowed by a validation and a checkpoint each few.
-OFTEN = ("train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
-LONG = ("train.epochs=20", *OFTEN, *SOONEST)
 
 
 def finish(process: subprocess.Popen, timeout: float = 120) -> tuple[int, str, str]:
