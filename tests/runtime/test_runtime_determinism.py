@@ -48,6 +48,7 @@ def test_the_compiler_knows_the_option():
 
 def test_programs_are_compiled_with_the_option(monkeypatch):
     """This CPU stands in for a GPU: its programs then ask for the option."""
+    monkeypatch.delenv("XCEPTION_JAX_DETERMINISTIC", raising=False)
     asked, jit = [], jax.jit
 
     def spied(*functions, **options):
@@ -63,6 +64,7 @@ def test_programs_are_compiled_with_the_option(monkeypatch):
 
 
 def test_what_is_given_up_is_recorded(call, tmp_path, monkeypatch):
+    monkeypatch.delenv("XCEPTION_JAX_DETERMINISTIC", raising=False)
     words = ("train", CONFIG, *SHRUNK, "--workdir")
     assert call(*words, tmp_path / "on")[0] == 0
     monkeypatch.setenv("XCEPTION_JAX_DETERMINISTIC", "off")

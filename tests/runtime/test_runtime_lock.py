@@ -205,6 +205,7 @@ def test_where_a_reader_cannot_ask_for_the_lock_its_entry_decides(tmp_path, monk
         flock(file, operation)
 
     monkeypatch.setattr("fcntl.flock", refuse_readers)
+    monkeypatch.setattr(lock, "MISSED", 1000)  # however long this process has to wait for a core
     with locked(tmp_path):
         assert is_locked(tmp_path)
         monkeypatch.setattr(lock, "MISSED", 0)
@@ -223,7 +224,10 @@ def without_flock(request, monkeypatch):
     monkeypatch.setattr("fcntl.flock", refuse)
 
 
-def test_without_locks_of_the_system_one_process_is_admitted(without_flock, tmp_path, caplog):
+def test_without_locks_of_the_system_one_process_is_admitted(
+    without_flock, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(lock, "MISSED", 1000)  # however long this process has to wait for a core
     with locked(tmp_path):
         assert is_locked(tmp_path)
         assert caplog.text.count("has no locks") == 1

@@ -113,7 +113,6 @@ def test_a_sweep_trains_every_run_and_compiles_once_an_arm(finished):
     assert (finished.code, finished.err, finished.compiled) == (0, "", 3)
     ended = [line for line in out.splitlines() if "done, test top-1" in line]
     assert [line.split("]")[0] for line in ended] == [f"[{n}/6" for n in range(1, 7)]
-    assert len(out.splitlines()) < 20  # plan, new arms, ends, sum; a line per 15 s
     assert f"6 done; next: xception-jax report {done}" in out
     assert {record["status"] for record in records(done).values()} == {"done"}
     ledger = json.loads((done / "sweep.json").read_text())
