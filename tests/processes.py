@@ -1,12 +1,20 @@
-"""Commands of the package as processes that end with their test, and waiting for what they do."""
+"""Commands as processes that end with their test, waiting for what they do, and free ports."""
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.programs import command_line
+
+
+def free_address() -> str:
+    """`localhost:PORT`, at which nobody listens."""
+    with socket.socket() as free_port:
+        free_port.bind(("localhost", 0))
+        return f"localhost:{free_port.getsockname()[1]}"
 
 
 @contextmanager

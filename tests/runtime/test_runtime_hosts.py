@@ -6,7 +6,6 @@ Two processes of two devices each stand for two hosts; gloo carries the collecti
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import free_address
 from tests.programs import command_line
 from tests.same_run import assert_nearly_same_run
 from tests.shrunk import CONFIG, LONG, SHRUNK, SOONEST
@@ -35,9 +35,7 @@ def start() -> Iterator[Callable[..., Processes]]:
         flags = "--xla_backend_optimization_level=0"
         flags += f" --xla_force_host_platform_device_count={devices}"
         program = command_line("train", CONFIG, "--workdir", workdir, *SHRUNK, *words)
-        with socket.socket() as free_port:
-            free_port.bind(("localhost", 0))
-            address = f"localhost:{free_port.getsockname()[1]}"
+        address = free_address()
         for number in range(processes):
             options = ["--coordinator", address, "--processes", processes, "--process-id", number]
             process = subprocess.Popen(

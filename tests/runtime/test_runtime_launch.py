@@ -1,9 +1,10 @@
 """Which processes wait for others: those that a launcher has started as several, and no others."""
 
-import socket
+import os
 
 import pytest
 
+from tests.processes import free_address
 from tests.programs import run_program
 from tests.shrunk import EXPERIMENT, SHRUNK
 from xception_jax.runtime.launch import find_launch
@@ -99,9 +100,7 @@ def test_by_hand_in_an_allocation_a_process_is_alone_and_says_why():
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_peer_that_never_comes_is_one_line(number):
-    with socket.socket() as free_port:
-        free_port.bind(("localhost", 0))
-        address = f"localhost:{free_port.getsockname()[1]}"
+    address = free_address()
     done = run_program("wait_for_peers", address, 2, number)
     assert done.returncode == 71
     start = f"xception-jax: not all of the 2 processes came to {address} within 2 s: start the"
@@ -110,7 +109,8 @@ def test_a_peer_that_never_comes_is_one_line(number):
 
 
 def test_a_task_of_srun_waits_for_the_others_at_the_address_of_the_first():
-    done = run_program("wait_for_peers", **JOB, **TASK, **STEP)
+    job = JOB | {"SLURM_JOB_ID": str(os.getpid())}  # which decides on the port
+    done = run_program("wait_for_peers", **job, **TASK, **STEP)
     assert done.returncode == 71
     assert "not all of the 4 processes came to localhost:6" in done.stderr
     assert done.stderr.count("\n") == 1
