@@ -36,11 +36,11 @@ def started(*words: object, **environment: str) -> Iterator["subprocess.Popen[st
 
 
 def wait_until(
-    condition: Callable[[], object], process: "subprocess.Popen[str]", seconds: float = 400
+    condition: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 400
 ) -> None:
-    """Waits for a condition while the process lives."""
+    """Waits for a condition, and while a process that is given lives."""
     end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.002)

@@ -25,12 +25,12 @@ SHRUNK = (
 SOONEST = ("model.name=alexnet_tiny", "model.fully_connected=[]")
 
 # Long enough to be met in the middle: 60 steps, with a validation and a checkpoint every few.
-LONG = (
+SIXTY_STEPS = (
     "train.epochs=20",
     "train.evaluate_every_epochs=0.67",
     "checkpoint.every_epochs=0.67",
-    *SOONEST,
 )
+LONG = (*SIXTY_STEPS, *SOONEST)
 
 MULTI_LABEL_CONFIG = ROOT / "configs" / "jft_style.py"
 # 6 steps on mosaics of a quarter of their size.

@@ -55,12 +55,11 @@ def as_real(value: object) -> float | None:
 
 def as_whole(value: object) -> int | None:
     """The value as an int, also where it is written as 3.0; None unless a whole one of 64 bits."""
-    if isinstance(value, bool) or not isinstance(value, int):  # not every int fits a float
-        number = as_real(value)
-        if number is None or not number.is_integer():
-            return None
-        value = int(number)
-    return value if abs(value) < 2**63 else None
+    number = as_real(value)
+    if number is None or not number.is_integer():
+        return None
+    whole = value if isinstance(value, int) else int(number)  # not every int is a float
+    return whole if abs(whole) < 2**63 else None
 
 
 def first_known(*values: object) -> object:

@@ -54,7 +54,7 @@ class Moment:
 
 
 def kill_once(sweep: Path, command: Command, moment: Moment) -> bool:
-    """Whether it was killed; if not, the command ended before its moment came."""
+    """Kills a command at a moment; returns False if it ended before that came."""
     end = time.monotonic() + 600
     while not moment.reached():
         if command.process.poll() is not None:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.launchers.worker_sweeps import LONG, start_sweep, words
+from tests.launchers.worker_sweeps import start_sweep, words
+from tests.shrunk import SIXTY_STEPS
 
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory, call) -> Path:
     """A sweep of long runs, trained in this process."""
     home = tmp_path_factory.mktemp("sweep") / "whole"
-    code, _, err = call(*words(home, *LONG))
+    code, _, err = call(*words(home, *SIXTY_STEPS))
     assert (code, err) == (0, "")
     return home
 

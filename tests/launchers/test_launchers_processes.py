@@ -18,10 +18,10 @@ from tests.launchers.worker_sweeps import (
     kill_one,
     record,
     run_dirs,
-    wait_until,
     words,
     workers,
 )
+from tests.processes import wait_until
 from tests.programs import program, start_program, stdout_of
 from tests.shrunk import EXPERIMENT, SHRUNK, SOONEST
 from xception_jax.errors import InputError

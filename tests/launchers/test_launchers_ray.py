@@ -16,9 +16,9 @@ from tests.launchers.worker_sweeps import (
     kill_one,
     record,
     run_dirs,
-    wait_until,
     workers,
 )
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.slow
 ENVIRONMENT = {

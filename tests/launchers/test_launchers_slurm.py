@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.launchers.worker_sweeps import (
-    LONG,
     assert_done_as,
     in_the_middle,
     record,
     run_dirs,
-    wait_until,
     words,
 )
+from tests.processes import wait_until
+from tests.shrunk import SIXTY_STEPS
 from xception_jax.launchers.slurm import SlurmArray
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
@@ -107,7 +107,7 @@ def shell(*command: str) -> str:
 
 def submit(call, home: Path, *more: str) -> str:
     options = ("--launcher", "slurm", "--sbatch", "--cpus-per-task=1 --export=ALL")
-    code, out, err = call(*words(home, *options, *LONG, *more))
+    code, out, err = call(*words(home, *options, *SIXTY_STEPS, *more))
     assert (code, err) == (0, "")
     return out
 
@@ -127,7 +127,7 @@ def wait_until_queue_is_empty(array: SlurmArray) -> None:
 
 def test_an_array_trains_what_is_missing_and_goes_on_after_pre_emption(slurm, call, tmp_path):
     whole, home = tmp_path / "whole", tmp_path / "sweep"
-    assert call(*words(whole, *LONG))[0] == 0
+    assert call(*words(whole, *SIXTY_STEPS))[0] == 0
     array = SlurmArray(home, most=None, options="")
     assert "3 units: submitted as Slurm array" in submit(call, home)
     wait_until(lambda: in_the_middle(home))

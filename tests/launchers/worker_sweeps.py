@@ -4,22 +4,18 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.programs import command_line
-from tests.shrunk import SHRUNK
+from tests.shrunk import SHRUNK, SIXTY_STEPS
 from xception_jax.tracking import read_metrics
 
 EXPERIMENT = Path(__file__).with_name("rates.py")
 
-# Long enough to be interrupted: 60 steps, with a validation and a checkpoint every few steps.
-LONG = ("train.epochs=20", "train.evaluate_every_epochs=0.67", "checkpoint.every_epochs=0.67")
-
 
 def words(home: Path, *more: str) -> list[str]:
-    """The command of a sweep of three runs of 9 steps, or 60 with the words of LONG."""
+    """The command of a sweep of three runs of 9 steps, or 60 with the words of SIXTY_STEPS."""
     fixed = ("--seeds", "1", "--packing", "off")
     return ["sweep", str(EXPERIMENT), "--workdir", str(home), *fixed, *SHRUNK, *more]
 
@@ -27,7 +23,7 @@ def words(home: Path, *more: str) -> list[str]:
 def start_sweep(home: Path, *more: str, **environment: str) -> subprocess.Popen:
     """Starts a sweep of long runs as a process whose standard error goes to its output."""
     return subprocess.Popen(
-        command_line(*words(home, *LONG, *more)),
+        command_line(*words(home, *SIXTY_STEPS, *more)),
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -39,14 +35,6 @@ def start_sweep(home: Path, *more: str, **environment: str) -> subprocess.Popen:
 def finish(process: subprocess.Popen) -> tuple[int, str]:
     out, _ = process.communicate(timeout=400)
     return process.returncode, out
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
-    end = time.monotonic() + 400
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def run_dirs(sweep: Path) -> dict[str, Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interrupting import stop_after
 from tests.multi_device.small_model import RMSPROP, distance, train
 from tests.same_run import assert_nearly_same_run
 from tests.shrunk import CONFIG, SHRUNK
@@ -37,13 +38,12 @@ def test_it_is_the_same_run_with_less_on_each_device(devices: int, slots: int | 
 
 def run(directory: Path, shard: str, steps: int = 10**9) -> None:
     """Trains the shrunk config from where it stands, for so many steps."""
-    asked = iter(range(steps))
     with suppress(Interrupted):
         training.train(
             resolve(load_config(CONFIG), overrides=[*SHRUNK, f"train.shard_optimizer={shard}"]),
             directory,
             names=RunNames("moved"),
-            stop=lambda: next(asked, None) is None,
+            stop=stop_after(steps),
         )
 
 

@@ -7,7 +7,7 @@ from xception_jax.runtime.allocator import keep_memory
 
 
 def megabytes() -> int:
-    """That are resident."""
+    """The memory of this process that is resident, in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
