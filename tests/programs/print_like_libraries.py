@@ -24,9 +24,17 @@ class Unheard:
         raise RuntimeError("that nobody catches")
 
 
+def complain() -> None:
+    """Fails there, as when Orbax has given up a save and TensorStore has not."""
+    unheard = Unheard()
+    del unheard
+
+
 if __name__ == "__main__":
     warn("before")
     how = sys.argv[2:]
+    early = logging.getLogger("absl")
+    early.addHandler(logging.StreamHandler())
     with kept_apart(Path(sys.argv[1])):
         if how == ["silent"]:
             sys.exit()
@@ -36,10 +44,11 @@ if __name__ == "__main__":
             resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
         warnings.warn("of a Python package", stacklevel=1)
         logging.getLogger("asyncio").error("Task exception was never retrieved")
-        unheard = Unheard()
-        del unheard
+        early.error("of a logger that has the standard error of before")
+        complain()
         if how == ["fail"]:
             raise RuntimeError("of ours")
         warn("of ours ± 1")
         last_words("last words")
+    complain()
     warn("after")

@@ -38,15 +38,17 @@ def kept_apart(directory: Path) -> Iterator[None]:
     if descriptor is None:
         yield
         return
-    before = sys.stderr, warnings.showwarning, sys.unraisablehook
+    before = sys.stderr, warnings.showwarning, logging.raiseExceptions
     stream = sys.stderr
     with os.fdopen(
         os.dup(2), "w", buffering=1, encoding=stream.encoding, errors=stream.errors
     ) as original:
         os.dup2(descriptor, 2)
-        os.close(descriptor)
-        log = _Log(directory / NAME)
+        log = _Log(directory / NAME, descriptor)
         sys.stderr, warnings.showwarning = original, log.show_warning
+        logging.raiseExceptions = False  # a logger that finds no space need not say so
+        # It stays: of a save that failed, TensorStore's threads write the other files to the end,
+        # and may come to it only while the process ends.
         sys.unraisablehook = log.show_unraisable
         # In its name Orbax leaves errors that it also raises.
         asyncio_log = logging.getLogger("asyncio")
@@ -61,7 +63,7 @@ def kept_apart(directory: Path) -> Iterator[None]:
             original.flush()
             is_empty = os.fstat(2).st_size == 0
             os.dup2(original.fileno(), 2)
-            sys.stderr, warnings.showwarning, sys.unraisablehook = before
+            sys.stderr, warnings.showwarning, logging.raiseExceptions = before
             if is_new and is_empty:
                 _remove(directory / NAME, missing)
 
@@ -96,13 +98,13 @@ class _Log:
     On a full disk the rest is left out, and that is said once: whoever warns must not fail of it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._is_whole = path, True
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path, self._descriptor, self._is_whole = path, descriptor, True
 
     def write(self, text: str) -> None:
         """Writes a text, or as much of it as there is space for."""
         try:
-            os.write(2, text.encode(errors="replace"))
+            os.write(self._descriptor, text.encode(errors="replace"))
         except OSError as error:
             if self._is_whole:
                 self._is_whole = False
