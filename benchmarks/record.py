@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.rounds import ROOT
 from xception_jax.cores import usable_cores
+from xception_jax.runtime.source_code import commit
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "keras", "torch", "numpy", "xception-jax")
 # In a process of its own: this one is to hold no accelerator.
@@ -40,7 +40,7 @@ def describe(command: str, device: tuple[str, str]) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
-        "commit": _commit(),
+        "commit": commit(),
         "device": {"platform": device[0], "kind": device[1]},
         "processor": _processor(),
         "cores": usable_cores(),
@@ -59,20 +59,6 @@ def _processor() -> str:
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
     widest = next((name for name in ("avx512f", "avx2") if name in flags), "")
     return " ".join(filter(None, [names[0] if names else platform.processor(), widest]))
-
-
-def _commit() -> str | None:
-    """The commit of the checkout, with a plus sign if it has changes."""
-    commit = _git("rev-parse", "HEAD")
-    return f"{commit}+" if commit and _git("status", "--porcelain") else commit
-
-
-def _git(*words: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def write(directory: Path, benchmark: str, record: dict[str, Any]) -> None:
