@@ -10,11 +10,13 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.programs import Call
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["WANDB_MODE"] = "offline"  # also where the environment says otherwise
@@ -53,7 +55,7 @@ def compiled_programs() -> None:
 
 
 @pytest.fixture(scope="session")
-def call() -> Callable[..., tuple[int, str, str]]:
+def call() -> Call:
     """`call("status", …)`: exit code, standard output and standard error of the command."""
     from xception_jax import cli
 

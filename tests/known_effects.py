@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, edit_sweep, saturating
+from tests.programs import Call
+from tests.synthetic_sweep import STEPS, NewSweep, SweepWriter, edit_run, edit_sweep, saturating
 from xception_jax.report.reading import read_directory
 from xception_jax.sweep import Experiment
 from xception_jax.sweep.contrast_claims import AnyClaim
 
-NewSweep = Callable[..., SweepWriter]
-Call = Callable[..., tuple[int, str, str]]
 EXAMPLES = 400
 
 

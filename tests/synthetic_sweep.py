@@ -237,8 +237,11 @@ def saturating(final: float, *, steps: Sequence[int] = STEPS, noise: float = 0.0
     return np.clip(curve + noise * generator.normal(size=len(at)), 0, 1).tolist()
 
 
+NewSweep = Callable[..., SweepWriter]
+
+
 @pytest.fixture
-def new_sweep(tmp_path: Path) -> Callable[..., SweepWriter]:
+def new_sweep(tmp_path: Path) -> NewSweep:
     """Makes a sweep directory; the runs are added by the test."""
 
     def make(**fields: Any) -> SweepWriter:
@@ -248,7 +251,7 @@ def new_sweep(tmp_path: Path) -> Callable[..., SweepWriter]:
 
 
 @pytest.fixture
-def finished_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
+def finished_sweep(new_sweep: NewSweep) -> SweepWriter:
     """Three arms, three seeds, all done."""
     finals = {"none": 0.90, "relu": 0.88, "elu": 0.85}
     arms = {arm: {"model.intermediate_activation": arm} for arm in finals}
@@ -261,7 +264,7 @@ def finished_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
 
 
 @pytest.fixture
-def troubled_sweep(new_sweep: Callable[..., SweepWriter]) -> SweepWriter:
+def troubled_sweep(new_sweep: NewSweep) -> SweepWriter:
     """Every status, one arm with one seed done, one without any."""
     arms = {"none": {"model.intermediate_activation": "none"}, "relu": {}, "elu": {}, "selu": {}}
     sweep = new_sweep(arms=arms, claims=[{"contrast": ["none", "relu"], "direction": "greater"}])

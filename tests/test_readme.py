@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.programs import Call
 from tests.shrunk import SHRUNK
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "docs/experiments.md"]
 TEXTS = [(ROOT / page).read_text() for page in PAGES]
-Call = Callable[..., tuple[int, str, str]]
 COMMAND = Path(sys.executable).with_name("xception-jax")
 # The programs of other tests, which are compiled once for all; W&B stays as the commands have it.
 SMALL = [word for word in SHRUNK if not word.startswith("wandb.")]

@@ -1,21 +1,20 @@
 """Sweeps that are declared and run by commands, and whose runs leave known results untrained."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.programs import Call
 from tests.shrunk import CONFIG, SHRUNK
 from tests.synthetic_sweep import DATA, STEPS, pairing, saturating, write_log
 from xception_jax.checksums import has_valid_checksum
 from xception_jax.runtime import run_directory as files
 from xception_jax.sweep import local
 from xception_jax.training import Interrupted, RunSpec
-
-Call = Callable[..., tuple[int, str, str]]
 
 CLAIM = "Claim('relu', 'none', 'better')"
 OPPOSITE = "Claim('relu', 'none', 'worse')"

@@ -6,10 +6,13 @@ They need what a test's process cannot have: another environment, no JAX, or an 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 HERE = Path(__file__).parent
+# The fixture `call`: the command line in the test's own process; exit code, output and errors.
+Call = Callable[..., tuple[int, str, str]]
 
 
 def command_line(*words: object) -> list[str]:

@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.known_effects import ARMS, FACTORS, build, build_factorial
 from tests.synthetic_bases import build_on_bases
-from tests.synthetic_sweep import DECLARED, SweepWriter, edit_run, edit_sweep
+from tests.synthetic_sweep import DECLARED, NewSweep, SweepWriter, edit_run, edit_sweep
 from tests.synthetic_tuning import add_tuning, fill, hill
 from xception_jax.checksums import with_checksum
 from xception_jax.errors import InputError
@@ -29,8 +28,6 @@ from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim, Interaction
 from xception_jax.sweep.declarations import Known, with_declaration
 
-NewSweep = Callable[..., SweepWriter]
-Call = Callable[..., tuple[int, str, str]]
 FILES = {
     "sweep.json", "records.parquet", "curves.parquet", "results.parquet", "verdicts.json",
     "checklist.md",

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -12,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import Damage, damage, damages, fuzzed
+from tests.programs import Call
 from tests.synthetic_sweep import SweepWriter, edit_sweep
 from xception_jax.errors import InputError
 from xception_jax.report.archive import RECORD_SCHEMA
 from xception_jax.report.archiving import write_archive
 from xception_jax.report.reading import read_directory
-
-Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from tests.synthetic_sweep import (
     DATA,
     STEPS,
+    NewSweep,
     SweepWriter,
     edit_run,
     edit_sweep,
@@ -25,7 +25,6 @@ from xception_jax.report import write_report
 from xception_jax.report.checklist import NEURIPS, REFORMS, Question, escaped
 
 pytestmark = pytest.mark.usefixtures("undrawn_figures")
-NewSweep = Callable[..., SweepWriter]
 CLAIM = {"arm": "a", "baseline": "b", "direction": "better", "endpoints": ["final_top1"]}
 NEVER = {"3", "9", "10", "11", "13", "14", "15", "16", "1a", "1b", "1c", "2d"}
 NEVER |= {"3a", "3b", "3c", "3g", "5b", "6c", "8b"}

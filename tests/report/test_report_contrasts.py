@@ -1,7 +1,6 @@
 """Figures of contrasts and costs, and the table of seeds: numbers known beforehand."""
 
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tests.report.figure_checks import artists, outline, points, texts
-from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.synthetic_sweep import STEPS, NewSweep, SweepWriter, saturating
 from xception_jax.report import differences
 from xception_jax.report.canvas import NARROW, WIDE, set_count_ticks
 from xception_jax.report.costs import cost_figure
@@ -24,8 +23,6 @@ from xception_jax.report.tables import seed_table
 from xception_jax.statistics.bands import Band, simultaneous_band
 from xception_jax.sweep import Claim, Trend
 from xception_jax.sweep.contrast_claims import AnyClaim
-
-NewSweep = Callable[..., SweepWriter]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from scipy import stats
 
 from tests.known_effects import ARMS, FACTORS, build_factorial, finals
 from tests.report.figure_checks import artists, points, texts
-from tests.synthetic_sweep import SweepWriter
+from tests.synthetic_sweep import NewSweep, SweepWriter
 from xception_jax.report.canvas import NARROW, WIDE
 from xception_jax.report.factors import (
     Factorial,
@@ -23,7 +23,6 @@ from xception_jax.report.factors import (
 from xception_jax.report.reading import read_directory
 from xception_jax.sweep import Interaction
 
-NewSweep = Callable[..., SweepWriter]
 CLAIM = Interaction(tuple(FACTORS), ("pw", "relu"))
 
 

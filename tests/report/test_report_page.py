@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from tests.report.figure_checks import artists, points, texts
-from tests.synthetic_sweep import STEPS, SweepWriter, saturating, write_log, write_run
+from tests.synthetic_sweep import STEPS, NewSweep, SweepWriter, saturating, write_log, write_run
 from tests.synthetic_verdicts import CLAIM, ENDPOINT, verdicts_on
 from xception_jax.errors import InputError
 from xception_jax.regular_files import write_regular
@@ -28,7 +27,6 @@ from xception_jax.report.summary import summarize
 from xception_jax.statistics.audit import audit
 from xception_jax.sweep import Claim
 
-NewSweep = Callable[..., SweepWriter]
 KINDS = ("svg", "pdf", "png")
 FILES = {
     "index.html",

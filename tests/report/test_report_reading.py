@@ -1,13 +1,13 @@
 """Broken, half-written and foreign files."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.synthetic_sweep import (
     STEPS,
+    NewSweep,
     SweepWriter,
     edit_sweep,
     saturating,
@@ -20,7 +20,6 @@ from xception_jax.report import write_report
 from xception_jax.report.reading import read_directory
 
 pytestmark = pytest.mark.usefixtures("undrawn_figures")
-NewSweep = Callable[..., SweepWriter]
 
 
 def one_run(new_sweep: NewSweep, **changes) -> tuple[SweepWriter, Path]:

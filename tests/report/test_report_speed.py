@@ -9,14 +9,13 @@ import pytest
 from matplotlib.lines import Line2D
 
 from tests.report.figure_checks import artists, points
-from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
+from tests.synthetic_sweep import STEPS, NewSweep, SweepWriter, edit_run, saturating
 from xception_jax.report import write_report
 from xception_jax.report.canvas import WIDE
 from xception_jax.report.costs import cost_figure
 from xception_jax.report.reading import read_directory
 
 pytestmark = pytest.mark.usefixtures("undrawn_figures")
-NewSweep = Callable[..., SweepWriter]
 
 
 def packed(new_sweep: NewSweep, speeds: dict[tuple[str, ...], float], **fields: Any) -> SweepWriter:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.offline_runs import read_offline_run
+from tests.programs import Call
 from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
 from tests.synthetic_tuning import add_tuning
 from xception_jax.lock import locked
 from xception_jax.sweep import Claim
 from xception_jax.tracking import read_metrics
 
-Call = Callable[..., tuple[int, str, str]]
 FINALS = {"none": 0.90, "relu": 0.87}
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import Call
 from tests.synthetic_sweep import finished_sweep, new_sweep  # noqa: F401 - fixtures of these tests
-from tests.untrained_study import Call, Study
+from tests.untrained_study import Study
 
 
 @pytest.fixture(autouse=True)

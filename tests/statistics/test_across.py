@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.known_effects import Call, NewSweep, reported
+from tests.known_effects import reported
+from tests.programs import Call
 from tests.statistics.effects_on_bases import (
     BETTER,
     EFFECT,
@@ -14,6 +15,7 @@ from tests.statistics.effects_on_bases import (
     without_an_effect,
 )
 from tests.synthetic_bases import build_on_bases
+from tests.synthetic_sweep import NewSweep
 from xception_jax.statistics.paired import partial_conjunction
 from xception_jax.sweep import Claim, Trend
 from xception_jax.sweep.contrast_claims import AnyClaim

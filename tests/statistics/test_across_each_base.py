@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.known_effects import Call, NewSweep, reported
+from tests.known_effects import reported
+from tests.programs import Call
 from tests.statistics.effects_on_bases import BETTER, EFFECT, verdicts_of, without_an_effect
 from tests.synthetic_bases import build_on_bases
-from tests.synthetic_sweep import SweepWriter, edit_run
+from tests.synthetic_sweep import NewSweep, SweepWriter, edit_run
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.across import known_targets
 from xception_jax.statistics.bases import parts_of

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from tests.known_effects import Call, NewSweep, reported
+from tests.known_effects import reported
+from tests.programs import Call
 from tests.statistics.effects_on_bases import BETTER, EFFECT
 from tests.synthetic_bases import build_on_bases
+from tests.synthetic_sweep import NewSweep
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.verdicts import open_arms
 from xception_jax.sweep import Claim

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.known_effects import Call, NewSweep, reported
+from tests.known_effects import reported
+from tests.programs import Call
 from tests.statistics.effects_on_bases import BETTER, EFFECT, REVERSE, verdicts_of
 from tests.synthetic_bases import build_on_bases
+from tests.synthetic_sweep import NewSweep
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.across import read_across
 from xception_jax.statistics.bases import parts_of

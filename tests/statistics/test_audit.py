@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
+from tests.synthetic_sweep import STEPS, NewSweep, SweepWriter, edit_run, saturating
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import KINDS, audit
 from xception_jax.statistics.contrasts import contrasts
 
-NewSweep = Callable[..., SweepWriter]
 Change = Callable[[dict[str, Any]], None]
 
 

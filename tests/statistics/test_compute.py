@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.synthetic_sweep import STEPS, SweepWriter, edit_run, saturating
+from tests.synthetic_sweep import STEPS, NewSweep, SweepWriter, edit_run, saturating
 from tests.synthetic_verdicts import NOTHING_SPENT
 from xception_jax.report import write_report
 from xception_jax.report.compute_tables import describe_compute
 from xception_jax.statistics.compute import PARTS, spent_by
 from xception_jax.statistics.results import Spent
 
-NewSweep = Callable[..., SweepWriter]
 CLAIM = {"arm": "a", "baseline": "b", "direction": "better", "endpoints": ["final_top1"]}
 DONE = {"status": "done", "devices": ["cpu", "cpu"]}
 

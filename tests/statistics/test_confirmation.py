@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.known_effects import NewSweep, build
+from tests.known_effects import build
 from tests.synthetic_bases import build_on_bases
-from tests.synthetic_sweep import SweepWriter
+from tests.synthetic_sweep import NewSweep, SweepWriter
 from tests.untrained_study import Study
 from xception_jax.checksums import with_checksum
 from xception_jax.report.reading import read_directory

@@ -1,7 +1,6 @@
 """Effects, interactions and trends of sweeps of known truth, end to end; and their error rates."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,17 +18,15 @@ from tests.known_effects import (
     finals,
     reported,
 )
+from tests.programs import Call
 from tests.statistics.enumeration import sign_flip_p_values
-from tests.synthetic_sweep import SweepWriter
+from tests.synthetic_sweep import NewSweep
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import audit
 from xception_jax.statistics.contrasts import contrasts, read_contrast
 from xception_jax.statistics.detectable import detectable_effects
 from xception_jax.statistics.power import Design, minimum_detectable_effect
 from xception_jax.sweep import Claim, Effect, Interaction, Trend
-
-NewSweep = Callable[..., SweepWriter]
-Call = Callable[..., tuple[int, str, str]]
 
 
 def test_effects_and_interactions_are_found_where_they_were_planted(

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.known_effects import Call, NewSweep, build, change_records, reported
-from tests.synthetic_sweep import edit_run
+from tests.known_effects import build, change_records, reported
+from tests.programs import Call
+from tests.synthetic_sweep import NewSweep, edit_run
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim

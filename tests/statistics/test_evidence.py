@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.known_effects import Call, NewSweep, build, reported
+from tests.known_effects import build, reported
+from tests.programs import Call
 from tests.statistics.effects_on_bases import without_an_effect
 from tests.statistics.enumeration import pocock_p
 from tests.statistics.planted_differences import set_differences
 from tests.synthetic_bases import build_on_bases
-from tests.synthetic_sweep import edit_run
+from tests.synthetic_sweep import NewSweep, edit_run
 from xception_jax.statistics.evidence import Evidence, combine, weigh
 from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.sequential import LookDesign, SequentialTest

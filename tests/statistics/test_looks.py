@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.known_effects import Call, NewSweep, add_to_top1, build, reported
+from tests.known_effects import add_to_top1, build, reported
+from tests.programs import Call
 from tests.statistics.enumeration import pocock_p, rejected_patterns
 from tests.statistics.planted_differences import set_differences
-from tests.synthetic_sweep import edit_run
+from tests.synthetic_sweep import NewSweep, edit_run
 from tests.untrained_study import Study
 from xception_jax.errors import InputError
 from xception_jax.statistics.decidable import describe_decidable

@@ -1,6 +1,5 @@
 """Claims of better, worse and not worse by a margin, from sweeps of known truth."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,10 @@ import pytest
 from matplotlib.lines import Line2D
 
 from tests.known_effects import build, reported
+from tests.programs import Call
 from tests.report.figure_checks import artists, points
 from tests.statistics.enumeration import sign_flip_p_values
-from tests.synthetic_sweep import SweepWriter
+from tests.synthetic_sweep import NewSweep
 from tests.synthetic_verdicts import verdicts_on
 from xception_jax.records import DIRECTIONS
 from xception_jax.report.canvas import WIDE
@@ -20,9 +20,6 @@ from xception_jax.statistics.location import LocationTest
 from xception_jax.statistics.power import Design, minimum_detectable_effect
 from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim
-
-NewSweep = Callable[..., SweepWriter]
-Call = Callable[..., tuple[int, str, str]]
 
 
 def test_a_margin_moves_what_is_tested(

@@ -1,16 +1,13 @@
 """Noise of seeds and of examples, against least squares, simulated truth, and through a report."""
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pytest
 
-from tests.synthetic_sweep import DATA, STEPS, SweepWriter, edit_run, saturating
+from tests.synthetic_sweep import DATA, STEPS, NewSweep, SweepWriter, edit_run, saturating
 from xception_jax.report import write_report
 from xception_jax.statistics.noise import separate
-
-NewSweep = Callable[..., SweepWriter]
 
 
 def drawn(generator: np.random.Generator, seeds: np.ndarray, examples: np.ndarray) -> np.ndarray:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.known_effects import Call, NewSweep, add_to_top1, build, change_records, reported
-from tests.synthetic_sweep import STEPS, edit_run
+from tests.known_effects import add_to_top1, build, change_records, reported
+from tests.programs import Call
+from tests.synthetic_sweep import STEPS, NewSweep, edit_run
 from xception_jax.checksums import digest
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.verdicts import judge

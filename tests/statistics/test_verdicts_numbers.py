@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.known_effects import Call, NewSweep, build, reported
+from tests.known_effects import build, reported
+from tests.programs import Call
 from tests.statistics.planted_differences import set_differences
+from tests.synthetic_sweep import NewSweep
 from xception_jax.sweep import Claim
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.programs import Call
 from tests.sweep.tuning_landscape import RATE, RATES, declare
-from tests.untrained_study import Call, Study, TunedStudy
+from tests.untrained_study import Study, TunedStudy
 from xception_jax.checksums import with_checksum
 from xception_jax.commands.engines import Engine
 from xception_jax.config import resolve

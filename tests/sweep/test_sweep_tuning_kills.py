@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.untrained_study import Call, TunedStudy
+from tests.programs import Call
+from tests.untrained_study import TunedStudy
 from xception_jax.runtime import run_directory
 
 CHOICE = ("sweep.json", "tuning.json")

@@ -107,7 +107,7 @@ def _status(arm: str, seed: int | None, directory: Path) -> RunStatus:
         record = files.read_run(directory)
     except (InputError, OSError) as error:  # damaged, or of somebody else
         return RunStatus(arm, seed, "unreadable", str(error), {})
-    status, reason = record["status"], record.get("reason")
+    status, reason = record["status"], as_text(record.get("reason")) or None
     if not has_valid_checksum(record):
         reason = f"{reason}; " * bool(reason) + "run.json was changed after the run wrote it"
     if status == "running" and not is_locked(directory):
