@@ -129,7 +129,7 @@ def read_across(sweep: Sweep, runs: Sequence[Runs]) -> list[ClaimOverBases]:
 
     def case_at(at: int, number: int) -> ClaimOverBases | None:
         across = _across(sweep, claims[at], [at_look(at, number) for at_look in at_looks])
-        return across if number == 0 or all(case.is_tested for case in across.cases) else None
+        return across if all(case.is_at_look for case in across.cases) else None
 
     return by_looks(looks, len(claims), case_at, is_decided)
 

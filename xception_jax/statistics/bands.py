@@ -87,7 +87,8 @@ def _critical(
         weights = generator.standard_normal(size, dtype=np.float32)
         simulated = weights @ residuals
         mean = simulated.mean(axis=1)
+        simulated -= mean[:, None]
         squares = np.einsum("bns,bns->bs", simulated, simulated)
-        error = np.sqrt((squares / n - mean**2) / (n - 1))
+        error = np.sqrt(squares / (n * (n - 1)))
         highest.append((np.abs(mean) / error).max(axis=1))
     return float(np.quantile(np.concatenate(highest), CONFIDENCE))

@@ -51,6 +51,16 @@ class Case:
         return bool(self.by_endpoint)
 
     @property
+    def is_at_look(self) -> bool:
+        """Whether it is tested at its look, or cannot be though all of its runs there have ended.
+
+        No run would change the latter, so later looks do not wait for it.
+        """
+        if self.is_tested or self.stage is None or not self.stage.number:
+            return True
+        return self.outcome.problem != "" and self.outcome.ended == self.stage.seeds
+
+    @property
     def evidence(self) -> Evidence:
         """The evidence that all endpoints agree on: its p-value is the largest of theirs."""
         count = len(self.by_endpoint)
@@ -86,7 +96,7 @@ def read_cases(runs: Runs) -> list[Case]:
 
     def case_at(at: int, number: int) -> Case | None:
         case = at_look(at, number)
-        return case if number == 0 or case.is_tested else None
+        return case if case.is_at_look else None
 
     return by_looks(declared.looks, len(claims), case_at, is_decided)
 

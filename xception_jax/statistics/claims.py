@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xception_jax.json_values import as_list, as_mapping, as_real, as_text, as_whole
-from xception_jax.records import DIRECTIONS, NEED_MARGIN, TESTS
+from xception_jax.records import DIRECTIONS, FEWEST_PAIRS, NEED_MARGIN, TESTS
 from xception_jax.statistics.contrasts import Contrast, read_contrast
 from xception_jax.statistics.declared import read_declared
+from xception_jax.statistics.looks import Looks
 from xception_jax.statistics.results import Base, Sweep
 from xception_jax.statistics.statements import describe_claim
 
@@ -82,7 +83,8 @@ def recorded_claims(sweep: Sweep) -> list[RecordedClaim]:
     ones under `post_hoc_claims`. Where the record and the runs disagree, nothing shows that any of
     the claims is older than the runs: see `declared.read_declared`.
     """
-    doubt = read_declared(sweep).claims_doubt
+    declared = read_declared(sweep)
+    doubt = declared.claims_doubt
     lateness = f"nothing shows that it was declared before the runs: {doubt}" if doubt else ""
     before_runs = as_list(as_mapping(sweep.record.get("experiment")).get("claims"))
     claims = [(claim, lateness) for claim in before_runs]
@@ -94,7 +96,18 @@ def recorded_claims(sweep: Sweep) -> list[RecordedClaim]:
         (read_claim(claim, post_hoc=bool(late), arms=arms, base=sweep.base), late)
         for claim, late in claims
     )
-    return [replace(claim, lateness=late) for claim, late in read]
+    return [_at_looks(replace(claim, lateness=late), declared.looks) for claim, late in read]
+
+
+def _at_looks(claim: RecordedClaim, looks: Looks | None) -> RecordedClaim:
+    """The claim, which cannot be tested if its pilot seeds leave too few for the first look.
+
+    Experiments are refused that declare so; looks may be declared anew where a claim stays.
+    """
+    if claim.problem or looks is None or looks.counts[0] - claim.pilot_seeds >= FEWEST_PAIRS:
+        return claim
+    few = f"its {claim.pilot_seeds} pilot seeds leave too few for the look at {looks.counts[0]}"
+    return replace(claim, problem=few)
 
 
 def read_target(target: Any, base: Base | None) -> float | None:

@@ -165,7 +165,7 @@ def _words_of_arms(claim: Mapping[str, Any]) -> _Words:
 
 
 def _words_of_effect(claim: Mapping[str, Any]) -> _Words:
-    return ((as_text(claim.get("level")), as_text(claim.get("baseline"))),), TIMES, _where(claim)
+    return ((as_text(claim.get("level")), as_text(claim.get("baseline"))),), MINUS, _where(claim)
 
 
 def _words_of_interaction(claim: Mapping[str, Any]) -> _Words:
@@ -177,9 +177,8 @@ def _words_of_interaction(claim: Mapping[str, Any]) -> _Words:
 
 def _words_of_trend(claim: Mapping[str, Any]) -> _Words:
     arms, baselines = (tuple(map(as_text, as_list(claim.get(n)))) for n in ("arms", "baselines"))
-    if not baselines:
-        return tuple((arm,) for arm in arms), THEN, ""
-    return tuple(zip(arms, baselines, strict=False)), THEN, ""
+    parts = tuple(zip(arms, baselines, strict=False)) if baselines else tuple((a,) for a in arms)
+    return parts if len(parts) > 1 else (), THEN, ""
 
 
 def _where(claim: Mapping[str, Any]) -> str:

@@ -44,12 +44,14 @@ def describe_decidable(
             min(1.0, bases_factor(claim) * stage.smallest_p(one_sided=claim.is_equivalence))
             for claim, stage in zip(read, stages, strict=True)
         ]
-        lines.append(f"  {_summary(count, least)}")
+        pairs = count - min(claim.pilot_seeds for claim in read)
+        lines.append(f"  {_summary(count, least, pairs=pairs)}")
     return lines
 
 
 def _line(claims: Sequence[RecordedClaim], seeds: int) -> str:
-    summary = _summary(seeds, _smallest(claims, seeds))
+    pairs = seeds - min(claim.pilot_seeds for claim in claims)
+    summary = _summary(seeds, _smallest(claims, seeds), pairs=pairs)
     pilot = max(claim.pilot_seeds for claim in claims)  # on which that claim is not tested
     numbers = range(pilot + FEWEST_PAIRS, pilot + _MOST)
     enough = next(n for n in numbers if _count_decidable(_smallest(claims, n)) == len(claims))
@@ -72,12 +74,12 @@ def _count_decidable(least: Sequence[float]) -> int:
     return int((holm(least) < ALPHA).sum())
 
 
-def _summary(seeds: int, least: Sequence[float]) -> str:
-    """`8 seeds can decide every claim, …`, from the least p of each."""
+def _summary(seeds: int, least: Sequence[float], *, pairs: int) -> str:
+    """`8 seeds can decide every claim, …`, from the least p of each and the most pairs of any."""
     count, decided, smallest = len(least), _count_decidable(least), min(holm(least))
     subject = "the claim" if count == 1 else f"any of the {count} claims"
     noun = "seed" if seeds == 1 else "seeds"
-    if min(least) >= 1:
+    if pairs < FEWEST_PAIRS:
         return f"{seeds} {noun} can decide nothing: a verdict takes {FEWEST_PAIRS} pairs or more"
     adjusted = "" if count == 1 else f", adjusted for {count} claims"
     p = f"the smallest p is {smallest:.3g}{adjusted}"

@@ -178,7 +178,7 @@ def is_late(entry: Mapping[str, Any], times: Iterable[str | None]) -> bool:
     """Whether any of these times lies before the declaration's."""
     at = read_time(entry.get("at"))
     known = [time for text in times if (time := read_time(text)) is not None]
-    return at is not None and any(time + _CLOCKS_AGREE < at for time in known)
+    return at is not None and any(at - time > _CLOCKS_AGREE for time in known)
 
 
 def read_time(text: object) -> datetime | None:

@@ -74,6 +74,7 @@ class Outcome:
         planned: number of seeds.
         completed: number of seeds whose runs are all done.
         diverged: number of seeds with a run that diverged, the others being done.
+        ended: number of seeds whose runs have all ended, pilot seeds included.
         seeds: the seeds that count: completed or diverged, with every endpoint.
         endpoints: the endpoints over these seeds, in the order of the claim.
         problem: the reason why there is nothing to test, though there may be values; empty: there
@@ -84,6 +85,7 @@ class Outcome:
     planned: int = 0
     completed: int = 0
     diverged: int = 0
+    ended: int = 0
     seeds: tuple[int, ...] = ()
     endpoints: tuple[Measured, ...] = ()
     problem: str = ""
@@ -100,11 +102,13 @@ def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> 
     """
     if claim.problem or claim.contrast is None:
         return Outcome(problem=claim.problem)
-    planned = runs.seeds(claim.arms)[claim.pilot_seeds :]
-    statuses = {seed: {runs[arm, seed].status for arm in claim.arms} for seed in planned}
-    ended = [seed for seed in planned if statuses[seed] <= set(ENDED)]
+    with_pilot = runs.seeds(claim.arms)
+    statuses = {seed: {runs[arm, seed].status for arm in claim.arms} for seed in with_pilot}
+    all_ended = [seed for seed in with_pilot if statuses[seed] <= set(ENDED)]
+    planned = with_pilot[claim.pilot_seeds :]
+    ended = [seed for seed in planned if seed in all_ended]
     completed = sum(statuses[seed] == {"done"} for seed in planned)
-    counted = Outcome(len(planned), completed, diverged=len(ended) - completed)
+    counted = Outcome(len(planned), completed, len(ended) - completed, len(all_ended))
     if unknown := set(claim.endpoints) - set(ENDPOINTS):
         return replace(counted, problem=f"there is no endpoint {min(unknown)!r}")
     run_keys = [(arm, seed) for seed in ended for arm in claim.arms]

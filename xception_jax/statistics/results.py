@@ -196,7 +196,7 @@ class Sweep:
     def levels_of_arms(self) -> Mapping[str, Mapping[str, str]]:
         """The level of every factor, by arm; empty where there are no factors, or not all arms."""
         recorded = as_mapping(as_mapping(self.record.get("experiment")).get("factors"))
-        factors = {name: tuple(as_mapping(content)) for name, content in recorded.items()}
+        factors = {as_text(name): tuple(as_mapping(levels)) for name, levels in recorded.items()}
         if not factors or prod(map(len, factors.values())) not in range(2, len(self.arms) + 1):
             return {}
         on_base = {} if self.base is None else self.base.arms
