@@ -73,6 +73,6 @@ def confirm(
         workdir=workdir,
         engine=engine,
         packing=asked,
-        has_widths=True,
+        keep_widths=True,
         confirms=confirms,
     )

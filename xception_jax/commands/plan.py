@@ -153,8 +153,7 @@ def _load(
     _start_jax()
     from xception_jax.planning.budget import equalize
 
-    if file.suffix != ".json":  # a record has the widths that make its arms equal
-        experiment = equalize(experiment, settings)
+    experiment = equalize(experiment, settings, keep=file.suffix == ".json")
     arms = experiment.arms.items()
     return experiment, settings, [(arm, resolve(settings, sets), list(sets)) for arm, sets in arms]
 

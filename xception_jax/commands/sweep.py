@@ -92,7 +92,7 @@ def sweep(
         workdir=workdir,
         engine=engine,
         packing=asked,
-        has_widths=file.suffix == ".json",
+        keep_widths=file.suffix == ".json",
     )
 
 
@@ -102,7 +102,7 @@ def run_sweep(
     workdir: Path,
     engine: Engine,
     packing: str | int,
-    has_widths: bool,
+    keep_widths: bool,
     confirms: Mapping[str, Any] | None = None,
 ) -> int:
     """Records a sweep in its directory and trains all of its unfinished runs.
@@ -112,7 +112,7 @@ def run_sweep(
         workdir: directory of the sweep.
         engine: where runs train.
         packing: how many train together, as `parse_packing` gives it.
-        has_widths: whether the arms have the widths that make them equal already.
+        keep_widths: see `equalize`: whether the arms may have the widths that make them equal.
         confirms: the sweep that this one repeats, see `sweep.confirmation`; None: it repeats none.
 
     Returns:
@@ -126,8 +126,7 @@ def run_sweep(
         from xception_jax.sweep.local import check_runs, require_begun_data
 
         hosts.require_alone("sweep")
-        if not has_widths:
-            planned = _equalized(planned)
+        planned = _equalized(planned, keep=keep_widths)
         asked = planned.experiment.claimed_endpoints()
         steps = check_runs(planned.runs, lambda note: console.print(f"data: {note}"), asked)
         if engine.launcher not in (None, "local"):
@@ -206,14 +205,19 @@ def _prepare(launcher: str | None) -> None:
         require_devices_of_workers()
 
 
-def _equalized(planned: "PlannedSweep") -> "PlannedSweep":
+def _equalized(planned: "PlannedSweep", *, keep: bool) -> "PlannedSweep":
     """The sweep with arms of equal cost, if its experiment asks for that."""
     if not planned.experiment.equal:
         return planned
     from xception_jax.planning.budget import equalize
-    from xception_jax.sweep.experiment import plan_sweep
+    from xception_jax.sweep.experiment import plan_runs
 
-    return plan_sweep(equalize(planned.experiment, planned.base), planned.base)
+    experiment = equalize(planned.experiment, planned.base, keep=keep)
+    if experiment.arms == planned.experiment.arms:
+        return planned
+    asked = {(run.arm, run.seed) for run in planned.runs}
+    runs = [run for run in plan_runs(experiment, planned.base) if (run.arm, run.seed) in asked]
+    return planned._replace(experiment=experiment, runs=runs)
 
 
 def _train(

@@ -88,10 +88,15 @@ def arm_cost(config: Config, named: Iterable[str] = ()) -> Cost:
     )
 
 
-def equalize(experiment: Experiment, base: Config) -> Experiment:
+def equalize(experiment: Experiment, base: Config, *, keep: bool = False) -> Experiment:
     """Sets the widths of an experiment's arms so that each has the budget of the first arm.
 
     Where there are several bases, it is the budget of the first arm on the same base.
+
+    Args:
+        experiment: the experiment.
+        base: the config from which its arms start.
+        keep: whether widths with which an arm has the budget, as those of a record, stay.
 
     Raises:
         InputError: no width brings an arm within 1% of the first arm's budget.
@@ -106,8 +111,10 @@ def equalize(experiment: Experiment, base: Config) -> Experiment:
             def measure(width: float, arm: str = arm) -> int:
                 return _budget(experiment.equal, resolve(base, arms[arm], {"model.width": width}))
 
-            start = resolve(base, arms[arm]).model.width
-            width, reached = _search_width(measure, target, start)
+            width = resolve(base, arms[arm]).model.width
+            if keep and _relative_error(measure(width), target) <= TOLERANCE:
+                continue
+            width, reached = _search_width(measure, target, width)
             if _relative_error(reached, target) > TOLERANCE:
                 close = f"{reached:,} to {target:,} of {reference!r}"
                 reason = f"arm {arm!r} comes no closer than {close}"
@@ -205,12 +212,10 @@ def _read_info(data: DataConfig) -> DatasetInfo:
             raise
         classes, channels, train, test = _WELL_KNOWN[name]
         held_out = round(train * data.validation_fraction)
-        if (data.train_examples or 0) > train:
-            reason = f"more than the {train} training examples of {name}"
-            raise InputError(
-                "data.train_examples", data.train_examples, reason, train - held_out
-            ) from error
-        kept = min(train - held_out, data.train_examples or train)
-        examples = {"train": kept, "valid": held_out, "test": test}
+        rest = train - held_out
+        if (data.train_examples or 0) > rest:
+            reason = f"more than the {rest} training examples of {name}"
+            raise InputError("data.train_examples", data.train_examples, reason, rest) from error
+        examples = {"train": data.train_examples or rest, "valid": held_out, "test": test}
         return DatasetInfo(name, tuple(map(str, range(classes))), (size, size, channels), examples)
     return describe_source(source, size)

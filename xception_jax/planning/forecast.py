@@ -26,6 +26,7 @@ from xception_jax.training.setup import evaluation_batch_size, make_schedule
 from xception_jax.training.sharding import Layout, make_mesh
 
 _TRIALS = 3
+_MOST_IMAGES = 2**20  # the largest `train.batch_size`
 _NEAR_ENOUGH = 1 / 8  # gap between batch sizes, as a fraction of the largest known to fit
 
 
@@ -174,6 +175,7 @@ def search_largest(
             if low is not None and high <= low * (1 + _NEAR_ENOUGH):
                 break
         size = max(int(size) // unit, (low or 0) // unit + 1) * unit
+        size = min(size, _MOST_IMAGES // unit * unit)
         if size in known or (high is not None and size > high):
             break
         known[size] = needed(size)

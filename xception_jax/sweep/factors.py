@@ -125,21 +125,19 @@ def arms_of(factors: Factors) -> dict[str, dict[str, Any]]:
 def require_arms(factors: Factors, arms: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises `InputError` unless the arms are those that the factors make.
 
-    Settings that all arms share may have been added or replaced: by words of the command line, or
-    by the widths that make arms equal.
+    Other settings may have been added to them, and those that all arms share replaced: by words of
+    the command line, by another base, or by the widths that make arms equal.
     """
     made = arms_of(factors)
     names = {name for settings in made.values() for name in settings}
     varying = {name for name in names if len({repr(s.get(name)) for s in made.values()}) > 1}
-    kept = {
-        arm: {name: value for name, value in settings.items() if name in varying}
-        for arm, settings in arms.items()
-    }
-    expected = {
-        arm: {name: value for name, value in settings.items() if name in varying}
+    as_made = all(
+        repr(arms.get(arm, {}).get(name)) == repr(value)
         for arm, settings in made.items()
-    }
-    if repr(list(kept.items())) != repr(list(expected.items())):
+        for name, value in settings.items()
+        if name in varying
+    )
+    if not as_made or list(arms) != list(made):
         reason = "must be left out, since experiment.factors makes the arms"
         raise InputError("experiment.arms", list(arms), reason)
 

@@ -5,6 +5,7 @@ What became of its runs it does not say: see `statuses`.
 
 import json
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ from xception_jax.sweep.declarations import (
     with_declaration,
 )
 from xception_jax.sweep.experiment import Experiment, PlannedRun
-from xception_jax.sweep.reconciliation import find_conflict, require_no_gap
+from xception_jax.sweep.reconciliation import find_conflict, require_no_gap, require_pilot_first
 
 # Fields of the runs and the packs in `sweep.json`.
 _RUN = {"arm": str, "seed": int, "id": str, "directory": str}
@@ -94,6 +95,8 @@ def require_same_sweep(
     if experiment.looks and (others := fixed - set(experiment.all_seeds)):
         refuse(f"a sweep with other seeds, such as {min(others)}, than those of the looks")
     require_no_gap(recorded["experiment"].get("seeds", []), fixed, experiment)
+    if known.has_results:
+        require_pilot_first(recorded["experiment"], fixed, experiment)
     declared = declared_looks(recorded["experiment"])
     if declared != declared_looks(experiment.describe()) and known.has_results:
         reason = "cannot change once there are results; choose another --workdir"
@@ -166,9 +169,15 @@ def write_ledger(
     }
     if experiment.tuned:
         content["tuned_elsewhere"] = _is_tuned_elsewhere(directory, experiment, recorded)
-    files.write_whole(directory / SWEEP, json.dumps(content, indent=2) + "\n")
+    text = json.dumps(content, indent=2, default=_plain_number)
+    files.write_whole(directory / SWEEP, text + "\n")
     begun = set() if known.has_results else fixed - set(experiment.all_seeds)
     return [*describe_begun(begun), *describe_lateness(recorded, content, known)]
+
+
+def _plain_number(value: Any) -> float:
+    """A setting of an arm whose type JSON does not know: NumPy's numbers are valid ones, too."""
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[str, Any]) -> bool:

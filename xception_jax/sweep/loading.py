@@ -140,5 +140,6 @@ def apply_overrides(
             if setting_it and any(overlapping[a] != overlapping[setting_it[0]] for a in compared):
                 raise InputError("override", word, f"is what the arm {setting_it[0]!r} sets itself")
             for arm in setting_it:
+                arms[arm].pop(name, None)  # what comes later holds
                 arms[arm][name] = value
     return replace(experiment, arms=arms), resolve(base, overrides=overrides)

@@ -12,7 +12,7 @@ from xception_jax.checksums import has_valid_checksum
 from xception_jax.config import SETTINGS, Config, resolve
 from xception_jax.config.reference import shown
 from xception_jax.errors import InputError
-from xception_jax.json_values import as_mapping
+from xception_jax.json_values import as_list, as_mapping
 from xception_jax.sweep.experiment import Experiment, PlannedRun
 
 
@@ -118,6 +118,23 @@ def require_no_gap(recorded: Collection[int], fixed: Set[int], experiment: Exper
         near = first - len(planned)
         raise InputError("--first-seed", planned.start, reason.format(first), near)
     raise InputError("--seeds", len(planned), reason.format(last), last + 1 - planned.start)
+
+
+def require_pilot_first(
+    recorded: Mapping[str, Any], fixed: Set[int], experiment: Experiment
+) -> None:
+    """Raises `InputError` if seeds would come before those that set a claim's target.
+
+    Args:
+        recorded: the recorded experiment.
+        fixed: the recorded seeds that stay planned.
+        experiment: experiment of the plan.
+    """
+    claims = [*as_list(recorded.get("claims")), *experiment.described_claims()]
+    has_pilot = any(as_mapping(claim).get("pilot_seeds") for claim in claims)
+    if has_pilot and fixed and experiment.first_seed < min(fixed):
+        reason = "comes before the pilot seeds, which set the target of this sweep"
+        raise InputError("--first-seed", experiment.first_seed, reason, min(fixed))
 
 
 def _gaps(seeds: Collection[int]) -> set[tuple[int, int]]:

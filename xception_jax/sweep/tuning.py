@@ -70,10 +70,10 @@ def tune_arms(
     grid: Grid = _declared(experiment).values
     if kept:
         grid = tuple(map(tuple, kept["grid"]))
-    planned: dict[str, TuningRun] = {}
+    planned: dict[str, TuningRun] = {}  # by directory: the same run may tune two arms
     for extension in range(1 if kept else 1 + MOST_EXTENSIONS):
         for run in tuning_runs(experiment, base, arms, grid, extension):
-            planned.setdefault(run.id, run)
+            planned.setdefault(run.directory, run)
         runs = list(planned.values())
         _write(directory, experiment, kept, grid, [run.row() for run in runs])
         rows = [run.row(record) for run, record in zip(runs, train(runs), strict=True)]
@@ -270,7 +270,11 @@ def with_recorded_tuning(
     recorded, _ = _read(directory / SWEEP)
     in_sweep = as_mapping(as_mapping(recorded.get("experiment")).get("tuned"))
     beside, damage = _read(directory / TUNING)
-    if damage is None and not (has_valid_checksum(beside) and _extends(beside, in_sweep)):
+    # It holds no choice while arms are tuned.
+    is_sound = has_valid_checksum(beside) and (
+        not beside.get("complete") or _extends(beside, in_sweep)
+    )
+    if damage is None and not is_sound:
         damage = "was changed after it was written"
     if damage and (directory / TUNING).exists():
         consequence = "sweep.json holds what was chosen" if in_sweep else "the choice is made again"
