@@ -23,6 +23,7 @@ from xception_jax.commands.process import (
     require_devices,
 )
 from xception_jax.errors import FAILED, InputError
+from xception_jax.json_values import as_text
 from xception_jax.remote import as_typed, mirrored, require_local
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _train(
             hosts.leave_at_once(code)
         return code
     if record["status"] != "done":
-        return _failed(location, f"{record['status']}: {record['reason']}")
+        return _failed(location, f"{record['status']}: {as_text(record.get('reason'))}")
     if hosts.is_leader():
         _show_result(record["result"], location)
     return 0
@@ -144,7 +145,6 @@ def _data_notes(settings: "Config", recorded: Mapping[str, Any]) -> tuple[str, .
 
 def _show_result(result: dict[str, Any], location: str) -> None:
     from xception_jax.commands.display import headline
-    from xception_jax.json_values import as_text
 
     console.print(
         f"done: {as_text(result['split'])} {headline(result)}, top-5 {result['top5']:.4f}, "

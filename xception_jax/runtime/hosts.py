@@ -274,6 +274,22 @@ def all_or_raise(compute: Callable[[], T]) -> T:
     return result
 
 
+@contextmanager
+def reading_own_images() -> Iterator[None]:
+    """Context in which each process reads images that the others do not.
+
+    Raises:
+        RuntimeError: in place of an `InputError`, if there are several processes: the others do not
+            raise it, and wait for this one.
+    """
+    try:
+        yield
+    except InputError as error:
+        if not several():
+            raise
+        raise RuntimeError(str(error)) from error
+
+
 def broadcast_from_leader(compute: Callable[[], T]) -> T:
     """Calls `compute()` on the leader only and sends the result, plain JSON data, to every process.
 

@@ -17,7 +17,8 @@ from typing import Any
 from xception_jax.config.loading import files_run
 
 PACKAGE = Path(__file__).resolve().parents[1]
-_SOURCES = ("*.py", "*.cc", "*.cpp", "*.h")
+# Beside an open file Emacs keeps a hidden link that leads nowhere.
+_SOURCES = ("[!.]*.py", "[!.]*.cc", "[!.]*.h")
 _INSTALLED = ("site-packages", "dist-packages")
 # By these a hook, or a command of git that runs another, names a repository: not the package's.
 _REPOSITORY = (

@@ -61,7 +61,7 @@ def keeps(devices: Iterable[jax.Device]) -> bool:
     directory = _compiled_programs()
     if not directory or "://" in directory or jax.process_count() > 1:
         return False
-    return all(device in jax.devices("cpu") for device in devices)
+    return all(device.platform == "cpu" for device in devices)
 
 
 def _compiled_programs() -> str | None:

@@ -88,15 +88,12 @@ class Layout:
     def take(self, values: Tree, slot: int) -> Tree:
         """The values of one slot, with no array in shards.
 
-        Those of a pack in one process are NumPy arrays, all others lie on the devices.
+        Those of a pack are NumPy arrays, those of a run alone lie on the devices.
         """
         if self.slots is None:
             return self.replicate(values)
-        if jax.process_count() > 1:
-            on_devices: Tree = _replicate_slot(self.mesh, values, slot)
-            return on_devices
-        on_host: Tree = jax.tree.map(lambda x: x[slot, ...], jax.device_get(values))
-        return on_host
+        of_slot: Tree = jax.tree.map(lambda x: x[slot, ...], jax.device_get(values))
+        return of_slot
 
     def replicate(self, values: Tree) -> Tree:
         """Per-run arrays laid out as `run_spec` says: those in shards are gathered."""
@@ -139,15 +136,6 @@ class Layout:
 @partial(jax.jit, static_argnums=0)
 def _with_sharding(sharding: NamedSharding, values: Tree) -> Tree:
     return jax.lax.with_sharding_constraint(values, sharding)
-
-
-@partial(jax.jit, static_argnums=0)
-def _replicate_slot(mesh: Mesh, values: Tree, slot: int) -> Tree:
-    sharding = NamedSharding(mesh, REPLICATED)
-    of_slot: Tree = jax.tree.map(
-        lambda x: jax.lax.with_sharding_constraint(x[slot], sharding), values
-    )
-    return of_slot
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, slots: int | None = None) -> Mesh:

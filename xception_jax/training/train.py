@@ -220,9 +220,12 @@ class TrainingSession:
             for number, writer in enumerate(active):
                 parameters = None if initial is None else initial[number].parameters
                 fields = facts | {INITIAL_WEIGHTS: self._digest(writer, resumed)}
-                writer.start(resumed, schedule, self.step_spec, parameters, meter=meter, **fields)
+                start = partial(writer.start, resumed, schedule, self.step_spec, parameters)
+                # The first process alone reads what the run has recorded so far.
+                hosts.all_or_raise(partial(start, meter=meter, **fields))
             loop = self._loop(schedule, listener, stop)
-            self._complete(loop, loop.run(state, resumed or 0))
+            with hosts.reading_own_images():
+                self._complete(loop, loop.run(state, resumed or 0))
 
     def _loop(self, schedule: Schedule, listener: Listener, stop: Callable[[], bool]) -> Loop:
         first, layout = self.writers[0], self.layout

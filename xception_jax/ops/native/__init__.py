@@ -28,7 +28,7 @@ from xception_jax.ops.dispatch import backend
 from xception_jax.regular_files import read_regular
 from xception_jax.switches import is_on
 
-SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cc")))
+SOURCES = tuple(sorted(Path(__file__).parent.glob("[!.]*.cc")))  # no lock of an editor
 HEADER = Path(__file__).with_name("parts.h")
 # Flags that every compiler knows. No -march, because machines of several kinds may share the cache.
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=fast", "-fPIC")
