@@ -24,6 +24,7 @@ from xception_jax.data.tfds_records import TfdsRecords, damage_as_input_error, l
 from xception_jax.data.trusted_features import require_trusted_features
 from xception_jax.errors import InputError, nearest_name, one_line
 from xception_jax.lock import locked
+from xception_jax.remote import require_local
 
 _NAME = re.compile(
     r"(?P<set>\w{1,100})(/(?P<config>\w[\w.+-]{0,99}))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII
@@ -37,9 +38,13 @@ def data_directory(directory: str | None) -> Path:
     """Returns the directory of prepared sets: `directory`, or TFDS's default (TFDS_DATA_DIR).
 
     Raises:
-        InputError: it begins with the home of a user who is not known.
+        InputError: it begins with the home of a user who is not known, or TFDS_DATA_DIR is a URL.
     """
-    return expanded("data.directory", directory or tfds.core.constants.DATA_DIR).absolute()
+    if directory is None:
+        directory = str(tfds.core.constants.DATA_DIR)
+        reason = "is TFDS_DATA_DIR, and no directory of this machine: give it as data.directory"
+        require_local("data.directory", directory, reason)
+    return expanded("data.directory", directory).absolute()
 
 
 def builder_names() -> list[str]:
@@ -174,14 +179,19 @@ def read(
     parts: dict[str, Records] = {}
     notes: list[str] = []
     for split in splits:
-        source = builder.as_data_source(split, deserialize_method=DeserializeMethod.RAW_BYTES)
+        with damage_as_input_error(name, path):
+            source = builder.as_data_source(split, deserialize_method=DeserializeMethod.RAW_BYTES)
         stored_records = TfdsRecords(name, path, split, source, image, label)
         stored_records.require_no_growth()
         records = labelled(stored_records)
         if split == trained:
             parts["train"] = records
         elif len(records) > 0 and split != "train":
-            parts["validation" if split in _VALIDATION else split] = records
+            role = "validation" if split in _VALIDATION else split
+            if role in parts:
+                both = ", ".join(other for other in splits if other in _VALIDATION)
+                raise InputError("data.name", name, f"has several validation splits: {both}")
+            parts[role] = records
         if 0 < len(records) < len(source):
             missing = f"{len(source) - len(records)} of {len(source)}"
             notes.append(f"{missing} examples of the {split} split have no label: left out")

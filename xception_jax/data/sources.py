@@ -71,14 +71,15 @@ def load(
         InputError: the data set is unknown, not prepared, damaged, too small, or has no such
             feature or split.
     """
-    if directory is not None and url_of(directory) is not None:
+    needs_directory = name not in (mosaic.NAME, "digits")
+    if needs_directory and directory is not None and url_of(directory) is not None:
         directory = _download(name, directory)
     channels = 3
     frequencies: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
     licence = shipped.LICENCE if name in (shipped.NAME, mosaic.NAME) else None
     keys = {"image_key": image_key, "label_key": label_key, "train_split": train_split}
-    if name in _NEEDS_NO_PREPARATION:
+    if name in _NEEDS_NO_PREPARATION or (name == shipped.NAME and directory is None):
         _require_unset(name, keys)
     parts: dict[str, Records]
     if name == "folder":
@@ -212,8 +213,8 @@ def list_datasets(directory: str | None = None) -> list[DatasetRow]:
     if directory is not None:
         require_local("--directory", directory, "only directories of this machine are listed")
         directory = str(expanded("--directory", directory))
-    root = builders.data_directory(directory)
     try:
+        root = builders.data_directory(directory)
         with reachable("--directory", root):
             others = sorted(path.name for path in root.iterdir()) if is_folder(root) else []
     except InputError:
@@ -262,7 +263,7 @@ def _not_prepared(name: str, directory: str | None) -> InputError:
     tfds_names = builders.builder_names()
     _require_known(name, [*_ORIGINS, *IMPORTABLE, *tfds_names])
     command, hint = f"xception-jax data prepare {name}", ""
-    if name == "fashion_mnist" or name not in tfds_names:
+    if name == "fashion_mnist" or builders.base_name(name) not in tfds_names:
         command += " --from DIR"
     elif name in IMPORTABLE:
         hint = " (with --from DIR if you have its archive)"

@@ -45,7 +45,7 @@ def mirrored(location: Path, warn: Callable[[str], None]) -> Iterator[Path]:
     local = kept_for(url, cache / REMOTE)
     with refused("--workdir", url, "cannot be used"):
         store = Store(url)
-        lease = Lease(store, local.parent / "session", seconds)
+        lease = Lease(store, local.parent.with_suffix(".session"), seconds)
         try:
             if not (lease.continues and local.is_dir()):
                 _replace_by_download(store, local)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from xception_jax.cache import FETCHED, cache_directory
+from xception_jax.checksums import digest
 from xception_jax.errors import InputError, nearest_name, refused, require_no_password
 from xception_jax.lock import locked
 
@@ -189,10 +190,11 @@ def kept_for(url: str, directory: Path) -> Path:
 
 
 def fetched(field: str, url: str) -> Path:
-    """A copy on this machine of a data set in a store, which does not change.
+    """A copy on this machine of a data set in a store.
 
-    Files fetched before are kept if their names and sizes are those in the store. Of processes that
-    start at once the first one fetches, and the others wait.
+    There is one copy for all names and sizes of files that the store has had: what is there does
+    not change under a run that reads it. Of processes that start at once the first one fetches, and
+    the others wait.
 
     Args:
         field: the setting that holds the URL, for error messages.
@@ -202,12 +204,12 @@ def fetched(field: str, url: str) -> Path:
         InputError: the store cannot be read, or has nothing at the URL.
     """
     url = str(url_of(url))
-    directory = kept_for(url, cache_directory() / FETCHED)
     with refused(field, url, "cannot be read"):
         store = Store(url)
         sizes = store.sizes()
         if not sizes:
             raise InputError(field, url, "there is nothing")
+        directory = kept_for(url, cache_directory() / FETCHED / digest(sizes)[:16])
         if _missing(sizes, directory):
             with locked(directory.parent, field=field, wait=True):
                 _fetch(store, _missing(sizes, directory), directory)

@@ -184,6 +184,10 @@ def _add(content: _Content, member: Member, path: Path) -> None:
     except UnicodeEncodeError as error:  # TFDS keeps the names of classes and of images
         reason = f"holds {member.name!r}, a name that is not in UTF-8"
         raise InputError(FIELD, str(path), reason) from error
+    # TFDS keeps the names of classes as lines, without the spaces around them.
+    if place.label is not None and place.label.strip().splitlines() != [place.label]:
+        reason = f"holds {member.name!r}, whose class has spaces around its name or several lines"
+        raise InputError(FIELD, str(path), reason)
     key = (place.label or "", place.file)
     places = content.places.setdefault(place.split, set())
     if key in places:
@@ -209,6 +213,9 @@ def _require_classes(content: _Content, names: tuple[str, ...], path: Path) -> N
             if (twin := twin_in_unicode(known, names)) is None:
                 raise InputError(FIELD, str(path), reason, nearest_name(known, names))
             raise InputError(FIELD, str(path), f"{reason}: {unlike_twins(known, twin)}")
+        if not label and (known, file) in content.places["validation"]:
+            reason = f"holds the validation image {file} of {known!r} twice"
+            raise InputError(FIELD, str(path), reason)
 
 
 def _read(
