@@ -14,7 +14,7 @@ import typer
 
 from xception_jax.commands.console import console, plain_table, warn
 from xception_jax.commands.process import prepare_jax, require_devices
-from xception_jax.errors import InputError, printable
+from xception_jax.errors import InputError, printable, refused
 from xception_jax.json_values import as_real
 from xception_jax.regular_files import DIRECTORY, FILE, kind_of, read_regular
 
@@ -212,7 +212,7 @@ def _prepared(weights: "Weights", path: Path, upright: bool) -> "np.ndarray":
 
     prepare = weights.preprocessing
     try:
-        return decode_and(prepare, path, prepare.channels, str(path), upright=upright)
+        return decode_and(prepare, path, 3, str(path), upright=upright)
     except CorruptImage as error:
         reason = f"cannot be decoded: {error.reason}"
         raise InputError("image", str(path), reason) from error
@@ -242,24 +242,22 @@ def export(
         raise InputError("--output", str(output), "is a directory, or lies in none")
     names = [name.strip() for name in platforms.split(",")]
     weights = read_weights(directory)
-    size, channels = weights.preprocessing.size, weights.preprocessing.channels
+    size = weights.preprocessing.size
     artifact = export_model(
         weights.function(),
         weights.parameters,
         weights.batch_stats,
-        image_shape=(size, size, channels),
+        image_shape=(size, size, 3),
         platforms=names,
     )
     described = weights.describe() | {
-        "input": f"float32 [batch, {size}, {size}, {channels}]",
+        "input": f"float32 [batch, {size}, {size}, 3]",
         "output": f"float32 [batch, {weights.num_classes}], logits",
     }
-    try:
+    with refused("--output", str(output), "cannot be written"):
         write_whole(output, artifact)
         text = json.dumps(described, indent=2, sort_keys=True, default=list)
         write_whole(output.with_name(f"{output.name}.json"), text + "\n")
-    except OSError as error:
-        raise InputError("--output", str(output), f"cannot be written: {error}") from error
     console.print(f"{output}: {len(artifact):,} bytes, for {', '.join(names)}; to run it:")
     console.print(f"jax.export.deserialize(bytearray(open({str(output)!r}, 'rb').read())).call(x)")
     return 0

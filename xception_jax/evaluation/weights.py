@@ -85,6 +85,7 @@ def _measure(
         padding = [(0, config.evaluation.batch_size - len(labels))]
         padded = (np.pad(x, padding + [(0, 0)] * (x.ndim - 1)) for x in (images, labels))
         parts.append({name: x[: len(labels)] for name, x in outputs(*padded).items()})
+        jax.block_until_ready(parts[-2:-1])  # else images would wait in memory for the device
     require_readable(config.data.name, split, len(parts))
     fetched = jax.device_get(parts)
     examples = {name: np.concatenate([part[name] for part in fetched]) for name in fetched[0]}
@@ -99,10 +100,9 @@ def _batches(
     Examples that cannot be read are left out.
     """
     corrupt = CorruptImages(config.data.corrupt_images)
-    mode = "RGB" if preprocessing.channels == 3 else "L"
 
     def prepare(image: Any, _: Any) -> np.ndarray:
-        return preprocessing(image.convert(mode))
+        return preprocessing(image.convert("RGB"))
 
     def read(index: int) -> Any:
         (example,) = read_examples(source.splits[split], np.array([index]), prepare, corrupt)

@@ -138,6 +138,8 @@ def unused_settings(config: ModelConfig) -> list[str]:
     """
     require_choice("model.name", config.name, list_models())
     unused = MODELS[config.name].unused(config.separable)
+    if config.width != 1:  # numbers of features are then multiples of that of the segments
+        unused -= {"segments"}
     if isinstance(config.block.segments, int):
         parameters = model_from_config(config).parameters
         kernels = [leaf.shape for leaf in parameters if leaf.keys[-1] == "spatial_kernel"]

@@ -6,6 +6,7 @@ much that is, and how long its files are, is up to whoever made them.
 
 import errno
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,18 @@ class TooLarge(ValueError):
 
 
 def save_tree(directory: Path, tree: dict[str, Any]) -> None:
-    """Writes nested dictionaries of arrays to a new directory; returns once they are on disk."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(directory.absolute(), tree)
+    """Writes nested dictionaries of arrays to a new directory; returns once they are on disk.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(directory.absolute(), tree)
+    except ValueError as error:  # TensorStore has no other
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from error
 
 
 def restore_tree(directory: Path, shapes: dict[str, Any]) -> dict[str, Any]:

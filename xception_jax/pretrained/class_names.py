@@ -22,7 +22,8 @@ def class_positions(
     """
     hint = "`xception-jax convert --class-names FILE` names those of the weights"
     if of_weights is None:
-        if all(map(str.isdecimal, of_data)) and list(map(int, of_data)) != [*range(len(of_data))]:
+        numbers = list(map(int, of_data)) if all(map(str.isdecimal, of_data)) else []
+        if numbers != sorted(numbers):
             reason = (
                 f"its classes are numbers in the order of text ({', '.join(of_data[:4])}, …) and "
                 f"the weights do not name theirs, so that no class can be told; {hint}"

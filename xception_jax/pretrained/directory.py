@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from xception_jax.config import read_json, resolve
-from xception_jax.errors import InputError, one_line, require_choice
+from xception_jax.errors import InputError, one_line, refused, require_choice
 from xception_jax.models import ModelFunction, model_function
 from xception_jax.models.functional import Params
 from xception_jax.pretrained import Preprocessing, is_head
@@ -122,20 +122,21 @@ def write_weights(directory: Path, weights: Weights) -> None:
 
     Raises:
         InputError: the directory exists, or cannot be written.
+        OSError: the disk is full.
     """
     if kind_of("destination", directory):
         raise InputError("destination", str(directory), "exists; delete it or choose another")
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     try:
-        partial.mkdir(parents=True)
-        tree = {"parameters": weights.parameters, "statistics": weights.batch_stats}
-        save_tree(partial / ARRAYS, tree)
-        description = weights.describe() | {"files": _digests(partial / ARRAYS)}
-        text = json.dumps(description, indent=2, sort_keys=True, default=list)
-        write_whole(partial / DESCRIPTION, text + "\n")
-        partial.rename(directory)
-    except OSError as error:
-        raise InputError("destination", str(directory), f"cannot be written: {error}") from error
+        with refused("destination", str(directory), "cannot be written"):
+            shutil.rmtree(partial, ignore_errors=True)  # of a killed process of this number
+            partial.mkdir(parents=True)
+            tree = {"parameters": weights.parameters, "statistics": weights.batch_stats}
+            save_tree(partial / ARRAYS, tree)
+            description = weights.describe() | {"files": _digests(partial / ARRAYS)}
+            text = json.dumps(description, indent=2, sort_keys=True, default=list)
+            write_whole(partial / DESCRIPTION, text + "\n")
+            partial.rename(directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -195,10 +195,13 @@ def _require_bounded(dataset: Any) -> None:
 def _strings(path: Path, name: str, attributes: Any, attribute: str) -> list[str]:
     with readable(path, name):
         stored = attributes.get_id(attribute)
-        is_text = stored.dtype.kind == "S" or h5py.check_string_dtype(stored.dtype) is not None
-        size = math.prod(stored.shape or ()) * max(stored.dtype.itemsize, 1)
-        # Keras writes the empty list as an array of float64.
-        if not (is_text or math.prod(stored.shape) == 0) or size > MAX_ATTRIBUTE_BYTES:
+        count = math.prod(stored.shape or ())
+        # A list of strings of variable length tells its size only when it is read, and all may be
+        # the same long one. Keras writes none, and the empty list as an array of float64.
+        is_variable = h5py.check_string_dtype(stored.dtype) is not None
+        is_text = stored.dtype.kind == "S" or (is_variable and count == 1)
+        size = count * max(stored.dtype.itemsize, 1)
+        if not (is_text or count == 0) or size > MAX_ATTRIBUTE_BYTES:
             raise InputError("weights", str(path), f"{name} is not a short list of names")
         values = np.ravel(attributes[attribute]).tolist()
         return [value.decode() if isinstance(value, bytes) else str(value) for value in values]

@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from xception_jax.errors import InputError
+from xception_jax.errors import refused
 from xception_jax.models.functional import ModelFunction
 from xception_jax.pretrained.hdf5 import Contents
 from xception_jax.pretrained.layers import (
@@ -180,23 +180,23 @@ def save(
 
     Raises:
         InputError: the file cannot be written.
+        OSError: the disk is full.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     counts = {kind.keras: 0 for kind in KINDS}
     names = _names(table)
     try:
-        with h5py.File(partial, "w") as file:
-            for layer in table:
-                kind = layer.kind.keras
-                group = file.create_group(f"layers/{_next_name(kind, counts)}/vars")
-                group.attrs["name"] = names[layer.path]
-                for index, (name, variable) in enumerate(array_paths(function, layer).items()):
-                    value = np.asarray(values[name])
-                    axes = axes_from_keras(variable.ours, value.ndim)
-                    group[str(index)] = np.ascontiguousarray(value.transpose(axes))
-        partial.replace(path)
-    except OSError as error:
-        raise InputError("file", str(path), f"cannot be written: {error}") from error
+        with refused("file", str(path), "cannot be written"):
+            with h5py.File(partial, "w") as file:
+                for layer in table:
+                    kind = layer.kind.keras
+                    group = file.create_group(f"layers/{_next_name(kind, counts)}/vars")
+                    group.attrs["name"] = names[layer.path]
+                    for index, (name, variable) in enumerate(array_paths(function, layer).items()):
+                        value = np.asarray(values[name])
+                        axes = axes_from_keras(variable.ours, value.ndim)
+                        group[str(index)] = np.ascontiguousarray(value.transpose(axes))
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

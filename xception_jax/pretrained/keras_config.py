@@ -105,11 +105,11 @@ def with_own_preprocessing(
     """
     if layers is None:
         return expected
-    scale, offset = [1.0] * expected.channels, [0.0] * expected.channels
+    scale, offset = [1.0] * 3, [0.0] * 3
     scales_itself = False
     for kind, settings in _before_architecture(path, layers):
         name = as_text(settings.get("name")) or kind
-        factor, shift = _affine(path, kind, name, settings, expected.channels)
+        factor, shift = _affine(path, kind, name, settings, 3)
         scale = [a * f for a, f in zip(scale, factor, strict=True)]
         offset = [b * f + s for b, f, s in zip(offset, factor, shift, strict=True)]
         scales_itself = True

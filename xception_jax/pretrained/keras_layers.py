@@ -31,8 +31,10 @@ def read_layers(path: Path, text: str) -> KerasLayers:
 
 
 def _layers(model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    settings = as_mapping(model.get("config"))
-    for layer in as_list(settings.get("layers")):
+    settings = model.get("config")
+    # Until Keras 2.2.3 the settings of a Sequential were the list of its layers.
+    layers = settings if isinstance(settings, list) else as_mapping(settings).get("layers")
+    for layer in as_list(layers):
         if isinstance(layer, dict):
             kind = as_text(layer.get("class_name"))
             if kind in _MODELS:

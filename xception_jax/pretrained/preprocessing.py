@@ -52,7 +52,7 @@ class Preprocessing:
             ("crop_fraction", self.crop_fraction, _real(self.crop_fraction, 0.1, 1)),
             ("mean", self.mean, all(_real(value, -10, 10) for value in self.mean)),
             ("std", self.std, all(_real(value, 1e-3, 1e3) for value in self.std)),
-            ("mean", self.mean, len(self.mean) == len(self.std) in (1, 3)),
+            ("mean", self.mean, len(self.mean) == len(self.std) == 3),
         ):
             if not valid:
                 raise InputError(f"preprocessing.{field}", value, "is not valid")
@@ -79,14 +79,9 @@ class Preprocessing:
         """The fields as JSON data."""
         return asdict(self)
 
-    @property
-    def channels(self) -> int:
-        """Number of channels: 1 for grey images, 3 for colour."""
-        return len(self.mean)
-
     def __call__(self, image: "Image.Image") -> np.ndarray:
-        """Prepares an image of mode L or RGB; returns float32 [size, size, channels]."""
-        pixels = np.asarray(self._resized(image), np.float32).reshape(self.size, self.size, -1)
+        """Prepares an image of mode RGB; returns float32 [size, size, 3]."""
+        pixels = np.asarray(self._resized(image), np.float32)
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         return (pixels / np.float32(255) - mean) / std
 
