@@ -25,7 +25,7 @@ from tests.processes import wait_until
 from tests.programs import program, start_program, stdout_of
 from tests.shrunk import EXPERIMENT, SHRUNK, SOONEST
 from xception_jax.errors import InputError
-from xception_jax.launchers import Ended, Unit
+from xception_jax.launchers import Ended, Unit, read_log
 from xception_jax.launchers.devices import accelerators, shares
 from xception_jax.launchers.processes import ProcessLauncher
 from xception_jax.launchers.ray import parse_resources
@@ -52,8 +52,8 @@ def launcher():
     launcher.close()
 
 
-def has_logged(launcher: ProcessLauncher, unit: Unit) -> bool:
-    return bool(launcher.logs(unit))
+def has_logged(unit: Unit) -> bool:
+    return bool(read_log(unit))
 
 
 def ended(launcher, unit) -> Ended:
@@ -74,10 +74,10 @@ def test_a_command_is_run_logged_and_its_code_returned(launcher, unit):
     launcher.submit(killed, ())
     assert ended(launcher, failing) == Ended(3)
     assert ended(launcher, killed) == Ended(-signal.SIGKILL)
-    assert launcher.logs(failing) == "out\nerr\n"
+    assert read_log(failing) == "out\nerr\n"
     launcher.submit(failing, ())
     assert ended(launcher, failing) == Ended(3)
-    assert launcher.logs(failing) == "out\nerr\n" * 2
+    assert read_log(failing) == "out\nerr\n" * 2
 
 
 def test_a_cancelled_command_may_finish_and_a_closed_launcher_leaves_none(launcher, unit):
@@ -85,15 +85,15 @@ def test_a_cancelled_command_may_finish_and_a_closed_launcher_leaves_none(launch
     ignoring = unit(1, "trap '' TERM; echo $$; while :; do sleep 0.05; done")
     for started in (stopping, ignoring):
         launcher.submit(started, ())
-        wait_until(partial(has_logged, launcher, started))
+        wait_until(partial(has_logged, started))
     launcher.cancel(stopping)
     assert ended(launcher, stopping) == Ended(75)
-    assert launcher.logs(stopping) == "up\nsaved\n"
+    assert read_log(stopping) == "up\nsaved\n"
     launcher.cancel(ignoring)
     assert launcher.status(ignoring) is None
     launcher.close()
     with pytest.raises(ProcessLookupError):
-        os.kill(int(launcher.logs(ignoring)), 0)
+        os.kill(int(read_log(ignoring)), 0)
 
 
 def has_ended(process: Path) -> bool:

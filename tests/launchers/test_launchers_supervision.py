@@ -60,9 +60,6 @@ class Engine:
             ended = Ended(ended.code, node, ended.reason)
         return ended
 
-    def logs(self, unit):
-        return "Traceback …\nOSError: no space left\n"
-
     def cancel(self, unit):
         self.cancelled.append(unit.number)
 
@@ -76,6 +73,7 @@ class Engine:
 @pytest.fixture
 def units(tmp_path) -> list[Unit]:
     units = []
+    (tmp_path / "log").write_text("Traceback …\nOSError: no space left\n")
     for number in range(6):
         run_dir = tmp_path / f"run-{number}"
         run_dir.mkdir()

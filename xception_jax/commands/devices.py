@@ -10,8 +10,10 @@ import sys
 
 import typer
 
+from xception_jax.commands.console import warn
 from xception_jax.commands.process import DEVICE_VARIABLES, prepare_jax
 from xception_jax.errors import DONE
+from xception_jax.runtime.accelerators import unused_accelerator
 
 
 def check_devices() -> int:
@@ -28,6 +30,8 @@ def require_devices_of_workers() -> None:
     Raises:
         typer.Exit: the process that tried has said why, in one line on standard error.
     """
+    if (line := unused_accelerator(os.environ)) is not None:
+        warn(f"xception-jax: {line}")  # workers say so, too, but into their logs
     asked = [os.environ.get(name, "") for name in DEVICE_VARIABLES]
     if any(value not in ("", "cpu") for value in asked):
         words = [sys.executable, "-m", "xception_jax", "check-devices"]

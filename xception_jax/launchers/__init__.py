@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from xception_jax.errors import INTERRUPTED
 from xception_jax.records import SWEEP
@@ -63,7 +63,6 @@ class Ended:
         return self.code is None or self.code in (INTERRUPTED, -signal.SIGTERM)
 
 
-@runtime_checkable
 class Launcher(Protocol):
     """Protocol of an engine that runs the commands of units.
 
@@ -78,9 +77,6 @@ class Launcher(Protocol):
 
     def status(self, unit: Unit) -> Ended | None:
         """How a unit ended, or None while it runs; must not be called again after it has ended."""
-
-    def logs(self, unit: Unit) -> str:
-        """The end of the output of a unit's command."""
 
     def cancel(self, unit: Unit) -> None:
         """Asks a unit to save a checkpoint and end; `status` reports when it has."""

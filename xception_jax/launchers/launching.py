@@ -9,7 +9,7 @@ from typing import Any
 
 from xception_jax.json_values import as_real
 from xception_jax.launchers import Launcher, Unit, unit_command
-from xception_jax.launchers.supervision import Supervisor
+from xception_jax.launchers.supervision import Supervisor, read_or_failed
 from xception_jax.records import ENDED, METRICS_LOG
 from xception_jax.regular_files import inside, open_for_reading
 from xception_jax.runtime import run_directory as files
@@ -168,7 +168,7 @@ class _ProgressMonitor:
         return ended
 
     def _record(self, index: int) -> dict[str, Any]:
-        return files.read_run(self._run_dirs[index])
+        return read_or_failed(self._run_dirs[index])
 
     def _last_row(self, index: int) -> dict[str, Any] | None:
         """The last row of a run's log, at most of its last step; None if there is none.

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Collection
 from contextlib import suppress
 
-from xception_jax.launchers import Ended, Unit, read_log, start
+from xception_jax.launchers import Ended, Unit, start
 from xception_jax.launchers.devices import accelerators, shares
 
 
@@ -39,10 +39,6 @@ class ProcessLauncher:
         del self._running[unit.number]
         self._free.insert(0, share)
         return Ended(process.returncode)
-
-    def logs(self, unit: Unit) -> str:
-        """The end of a unit's log file."""
-        return read_log(unit)
 
     def cancel(self, unit: Unit) -> None:
         """Sends SIGTERM to a unit's process."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xception_jax.errors import INTERRUPTED, InputError
-from xception_jax.launchers import Ended, Unit, read_log, start
+from xception_jax.launchers import Ended, Unit, start
 from xception_jax.launchers.devices import GPU_MEMORY_SHARE
 
 _POLL_SECONDS = 0.2
@@ -41,6 +41,8 @@ def parse_resources(text: str) -> dict[str, float]:
         if name not in _SPELLED and name.upper() in _SPELLED:  # no node has it: it would wait
             reason = f"{name} is a resource that Ray calls {name.upper()}"
             raise InputError("--resources", text, reason, f"{name.upper()}={amount}")
+        if name == "object_store_memory":
+            raise InputError("--resources", text, f"Ray reserves no {name} for tasks")
         resources[name] = float(amount)
         if resources[name] > 1 and resources[name] % 1:
             reason = f"{name} above 1 must be a whole number"
@@ -55,7 +57,7 @@ class RayLauncher:
         resources: resources of each unit; see `parse_resources`.
 
     Raises:
-        InputError: Ray is not installed, or there is no cluster at RAY_ADDRESS.
+        InputError: Ray is not installed, refuses the resources, or has no cluster at RAY_ADDRESS.
     """
 
     # Enough for an autoscaler to see the demand, and few enough to poll several times a second.
@@ -80,19 +82,24 @@ class RayLauncher:
         self._options = {
             "num_cpus": custom.pop("CPU", 1.0),
             "num_gpus": custom.pop("GPU", 0.0),
+            "memory": custom.pop("memory", None),
             "resources": custom,
             "max_retries": 0,
         }
         self._environment = _gpu_memory(resources.get("GPU", 0.0))
         self._task = ray.remote(max_calls=1)(_run_command)
+        try:
+            self._task.options(**self._options)
+        except ValueError as error:
+            words = ",".join(f"{name}={amount:g}" for name, amount in resources.items())
+            raise InputError("--resources", words, f"Ray refuses it: {error}") from error
         self._running: dict[int, Any] = {}
 
     def submit(self, unit: Unit, avoid: Collection[str]) -> None:
         """Submits a unit as a task that runs on none of the nodes to avoid."""
         options: dict[str, Any] = dict(self._options)
-        if avoid:
-            ids = ",".join(n["NodeID"] for n in self._ray.nodes() if _name(n) in avoid)
-            options["label_selector"] = {_NODE_LABEL: f"!in({ids})"}
+        if ids := [node["NodeID"] for node in self._ray.nodes() if _name(node) in avoid]:
+            options["label_selector"] = {_NODE_LABEL: f"!in({','.join(ids)})"}
         task = self._task.options(**options)
         self._running[unit.number] = task.remote(unit.command, str(unit.log), self._environment)
 
@@ -110,13 +117,11 @@ class RayLauncher:
             return Ended(None, reason=f"its node was lost ({type(error).__name__})")
         except errors.RayError as error:
             lines = str(error).strip().splitlines() or [""]
-            return Ended(-signal.SIGKILL, reason=f"{type(error).__name__}: {lines[0]}")
+            # Of an exception in the task the first line says where it was raised.
+            line = lines[-1 if isinstance(error, errors.RayTaskError) else 0]
+            return Ended(-signal.SIGKILL, reason=f"{type(error).__name__}: {line}")
         names = {node["NodeID"]: _name(node) for node in self._ray.nodes()}
         return Ended(code, names.get(node_id, node_id))
-
-    def logs(self, unit: Unit) -> str:
-        """The end of a unit's log file."""
-        return read_log(unit)
 
     def cancel(self, unit: Unit) -> None:
         """Cancels a unit's task, which terminates its command."""

@@ -4,6 +4,7 @@ A task that is told to stop saves a checkpoint, ends with 75 and is requeued. A 
 not: the same command submits it again.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -90,8 +91,11 @@ class SlurmArray:
 
 def _call(*words: str) -> str:
     """Runs a command of Slurm and returns its output."""
+    # Set for the cores of this machine by `prepare_jax`, it would limit the nodes: sbatch hands on
+    # the environment.
+    own = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
     try:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(words, capture_output=True, text=True, check=True, env=own).stdout
     except subprocess.CalledProcessError as error:
         raise InputError("--launcher", "slurm", f"{words[0]} says: {error.stderr}") from error
 

@@ -9,12 +9,13 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xception_jax.errors import FAILED, STUCK, InputError
-from xception_jax.launchers import Ended, Launcher, Unit
+from xception_jax.launchers import Ended, Launcher, Unit, read_log
 from xception_jax.lock import MISSED, RENEWED, is_locked
 from xception_jax.records import ENDED
 from xception_jax.runtime import run_directory as files
@@ -142,7 +143,7 @@ class Supervisor:
 
     def _unfinished_records(self, unit: Unit) -> list[dict[str, Any]]:
         """The content of `run.json` of a unit's unfinished runs."""
-        records = [_read(run_dir) for run_dir in unit.run_dirs]
+        records = [read_or_failed(run_dir) for run_dir in unit.run_dirs]
         return [record for record in records if record["status"] not in ENDED]
 
     def _handle_end(self, unit: Unit, ended: Ended) -> None:
@@ -159,13 +160,13 @@ class Supervisor:
             return
         reason = self._reason(unit, ended, unfinished)
         trial.failures += 1
-        trial.nodes.add(ended.node)
+        trial.nodes |= {ended.node} - {""}  # Ray does not say where a worker crashed
         node = f" on {ended.node}" if ended.node else ""
         attempt = f"attempt {trial.failures} of {self._retries + 1}"
         self._warn(f"{unit.name}: failed{node}, {attempt}: {reason}")
         self._count_failure(unit, ended.node, reason)
         if trial.failures > self._retries:
-            log, until = self._launcher.logs(unit), time.monotonic() + _LOCK_SECONDS
+            log, until = read_log(unit), time.monotonic() + _LOCK_SECONDS
             self._unrecorded += [_Failure(home, reason, log, until) for home in unit.run_dirs]
             if any(is_locked(home) for home in unit.run_dirs):
                 self._warn(f"{unit.name}: recorded as failed once the lock of its worker runs out")
@@ -179,7 +180,7 @@ class Supervisor:
         self._node_failures[node] += 1
         self._failures[unit.number] = node, _signature(unit, reason)
         usable = self._launcher.nodes() - self._bad_nodes
-        if self._node_failures[node] >= _MAX_NODE_FAILURES and usable - {node}:
+        if node and self._node_failures[node] >= _MAX_NODE_FAILURES and usable - {node}:
             self._bad_nodes.add(node)
             self._warn(f"{node} is not used again: {self._node_failures[node]} units failed there")
             self._failures = {n: where for n, where in self._failures.items() if where[0] != node}
@@ -195,7 +196,7 @@ class Supervisor:
         recorded = [record.get("reason") for record in unfinished if record["status"] == "failed"]
         if ended.code in (FAILED, STUCK) and recorded:
             return str(recorded[0])
-        last = (self._launcher.logs(unit).strip().splitlines() or ["it said nothing"])[-1]
+        last = (read_log(unit).strip().splitlines() or ["it said nothing"])[-1]
         if ended.code < 0:
             return f"killed by {signal.Signals(-ended.code).name}; last: {last}"
         return f"exit code {ended.code}: {last}"
@@ -208,11 +209,12 @@ class Supervisor:
         """
         now, waiting = time.monotonic(), []
         for failure in self._unrecorded:
-            record = _read(failure.run_dir)
+            record = read_or_failed(failure.run_dir)
             if record["status"] in ENDED or record.get("reason") == failure.reason:
                 continue
             if not is_locked(failure.run_dir):
-                files.record_failed(failure.run_dir, failure.reason, failure.log)
+                with suppress(InputError):  # it is damaged, which its worker has said
+                    files.record_failed(failure.run_dir, failure.reason, failure.log)
             elif now < failure.until:
                 waiting.append(failure)
         self._unrecorded = waiting
@@ -223,7 +225,8 @@ def _backoff(times: int) -> float:
     return min(_LONGEST_WAIT, 2.0 ** min(times, 10))
 
 
-def _read(run_dir: Path) -> dict[str, Any]:
+def read_or_failed(run_dir: Path) -> dict[str, Any]:
+    """The content of a run's `run.json`; of a damaged one, that the run has failed."""
     try:
         return files.read_run(run_dir)
     except InputError as error:  # damaged meanwhile, which its worker will report, too
