@@ -80,7 +80,7 @@ def test_metrics(lines, step, tmp_path):
     except InputError as error:
         assert "metrics" in str(error)
     assert set(read_lines(path, step).splitlines()) <= set(path.read_bytes().splitlines())
-    read_curves([(path, "run", None)])  # of a report, which goes on without lines that are damaged
+    read_curves([(path, "run", None)], [])  # a report goes on without damaged lines
 
 
 # -- overrides -------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def write_archive(directory: Path, target: Path) -> tuple[Path, ...]:
         with tempfile.TemporaryDirectory(
             dir=target.absolute().parent, prefix=f".{target.name}."
         ) as partial:
-            draft = Path(partial) / target.name
+            draft = Path(partial) / target.resolve().name
             contents = _sources(sweep)
             place_files(draft, contents, field=FIELD)
             archived = evaluate(read_directory(draft))

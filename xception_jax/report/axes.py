@@ -53,6 +53,7 @@ def value_axis(
         low = bounds[0]
         return ValueAxis(low, min(bounds[1], low + 1), 0)
     low, high = float(shown.min()), float(shown.max())  # type: ignore[arg-type]
+    least_span = max(least_span, 1e-6 * max(abs(low), abs(high)))  # or large ends are the same
     # Wide bands (two seeds: 12.7 standard errors) may double the axis, and no more.
     span = max(high - low, least_span)
     band = _late(bands.drop_nulls("low"))

@@ -135,7 +135,7 @@ def set_count_ticks(axes: Axes, ticks: int) -> None:
     large = max(map(abs, axes.get_xlim())) >= 1e4
     axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(
-        EngFormatter(sep="") if large else StrMethodFormatter("{x:,.0f}")
+        EngFormatter(sep="") if large else StrMethodFormatter("{x:,.6g}")
     )
 
 

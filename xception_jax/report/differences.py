@@ -78,7 +78,7 @@ def difference_figure(sweep: Sweep) -> ReportFigure | None:
         return draw_differences(
             differences,
             bands,
-            contrasts={curves.contrast.name: curves.contrast for curves in measured},
+            contrasts=[curves.contrast for curves in measured],
             arms=list(sweep.drawn_arms),
             axis=axis,
             title=title,
@@ -142,16 +142,19 @@ def _common(
 
 
 def difference_frames(measured: Sequence[ContrastCurves]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Two frames: contrast, seed, step, value of every seed; contrast, step, mean, low, high."""
+    """Two frames: contrast, seed, step, value of every seed; contrast, step, mean, low, high.
+
+    Contrasts are numbered from 0: two may have one name.
+    """
     seeds = [
-        {"contrast": curves.contrast.name, "seed": seed, "step": curves.steps, "value": row}
-        for curves in measured
+        {"contrast": number, "seed": seed, "step": curves.steps, "value": row}
+        for number, curves in enumerate(measured)
         for seed, row in zip(curves.seeds, curves.differences, strict=True)
     ]
     bands = [
-        {"contrast": curves.contrast.name, "step": curves.steps, "mean": curves.band.mean}
+        {"contrast": number, "step": curves.steps, "mean": curves.band.mean}
         | {"low": curves.band.low, "high": curves.band.high}
-        for curves in measured
+        for number, curves in enumerate(measured)
     ]
     return (
         pl.DataFrame(seeds).explode("step", "value"),
@@ -195,7 +198,7 @@ def draw_differences(
     differences: pl.DataFrame,
     bands: pl.DataFrame,
     *,
-    contrasts: Mapping[str, Contrast],
+    contrasts: Sequence[Contrast],
     arms: Sequence[str],
     axis: ValueAxis,
     title: str,
@@ -207,7 +210,7 @@ def draw_differences(
     Args:
         differences: columns contrast, seed, step, value: a thin line for each seed.
         bands: columns contrast, step, mean, low, high: a thick line and a band.
-        contrasts: by their names in the frames; the color is that of the first arm.
+        contrasts: by their numbers in the frames; the color is that of the first arm.
         arms: the arms of the sweep, in its order, which gives each its color.
         axis: range of the value axes.
         title: what the panels show.
@@ -223,8 +226,8 @@ def draw_differences(
     counts = dict(differences.group_by("contrast").agg(pl.col("seed").n_unique()).iter_rows())
     styles = arm_styles(arms)
     headings = [
-        _heading(contrast, counts[name], (width - 0.6) / columns)
-        for name, contrast in contrasts.items()
+        _heading(contrast, counts[number], (width - 0.6) / columns)
+        for number, contrast in enumerate(contrasts)
     ]
     high = (1.65 if columns == 3 else 1.95) + 0.13 * max(h.count("\n") + 1 for h in headings)
     last = max(float(bands["step"].max() or 0), 1.0)  # type: ignore[arg-type]
@@ -237,12 +240,11 @@ def draw_differences(
             x_label=x_label,
             size=(width, 0.5 + rows * high),
         )
-        for index, (contrast, axes) in enumerate(zip(contrasts.values(), panels, strict=True)):
-            name = contrast.name
+        for index, (contrast, axes) in enumerate(zip(contrasts, panels, strict=True)):
             set_step_axis(axes, last, 5)
             axes.set_gid(f"panel-{index}-" + "-".join(styles[arm].gid for arm in contrast.arms))
-            shown = bands.filter(contrast=name)
-            seeds = differences.filter(contrast=name)
+            shown = bands.filter(contrast=index)
+            seeds = differences.filter(contrast=index)
             _draw_panel(axes, seeds, shown, styles[contrast.arms[0]].color, sum(counts.values()))
     return figure
 

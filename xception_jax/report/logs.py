@@ -36,12 +36,13 @@ _NOT_FINITE = re.compile(rb":\s*(?:NaN|-?Infinity)\b")
 
 
 def read_curves(
-    runs: Sequence[tuple[Path | None, str, int | None]],
+    runs: Sequence[tuple[Path | None, str, int | None]], notes: list[str]
 ) -> tuple[pl.DataFrame, list[int]]:
     """Reads the logs of many runs.
 
     Args:
         runs: directory, arm and seed of each run; without a directory it has no log.
+        notes: gets a line for each log that cannot be read.
 
     Returns:
         All rows, `CURVE_SCHEMA`, in the order of run, split and step, null where a value is
@@ -51,7 +52,8 @@ def read_curves(
     Raises:
         InputError: the logs are too large together.
     """
-    contents = _contents([directory and directory / METRICS_LOG for directory, _, _ in runs])
+    paths = [directory and directory / METRICS_LOG for directory, _, _ in runs]
+    contents = _contents(paths, notes)
     rows, lost = _parse_together(contents) or _parse_each(contents)
     kept = arrange_rows(rows, [(arm, seed) for _, arm, seed in runs])
     before = dict(rows.group_by("run").len().iter_rows())
@@ -71,8 +73,8 @@ def arrange_rows(rows: pl.DataFrame, runs: Sequence[tuple[str, int | None]]) -> 
     names = [(index, arm, seed) for index, (arm, seed) in enumerate(runs)]
     named = pl.DataFrame(names, schema=runs_schema, orient="row")
     rows = rows.join(named, on="run", how="inner", maintain_order="left")
-    finite = [
-        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
+    finite = [  # and no larger than float32 can be
+        pl.when(pl.col(name).abs() < 1e40).then(pl.col(name)).alias(name)
         for name, kind in _LOG_SCHEMA.items()
         if kind == pl.Float64
     ]
@@ -85,14 +87,20 @@ def arrange_rows(rows: pl.DataFrame, runs: Sequence[tuple[str, int | None]]) -> 
     return ordered.filter(~comes_again).select(list(CURVE_SCHEMA))
 
 
-def _contents(paths: Sequence[Path | None]) -> list[bytes]:
-    """The content of each log; empty where there is none, or it cannot be read."""
+def _contents(paths: Sequence[Path | None], notes: list[str]) -> list[bytes]:
+    """The content of each log; empty where there is none, or it cannot be read, as is noted."""
     contents, left = [], _MOST
     for path in paths:
+        contents.append(b"")
+        if path is None:
+            continue
         try:
-            contents.append(b"" if path is None else read_regular(path))
-        except OSError:
-            contents.append(b"")
+            contents[-1] = read_regular(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            name = as_text(f"{path.parent.name}/{path.name}")
+            notes.append(f"{name}: cannot be read: {as_text(error.strerror or error)}")
         left -= len(contents[-1])
         if left < 0:
             raise InputError(METRICS_LOG, str(path), f"the logs have over {_MOST:,} bytes together")

@@ -51,7 +51,6 @@ from xception_jax.statistics.bases import describe_bases, parts_of
 from xception_jax.statistics.contrasts import has_begun
 from xception_jax.statistics.declared import describe_history
 from xception_jax.statistics.json_types import Audit, SpentCompute, Verdicts
-from xception_jax.statistics.looks import has_open_claim
 from xception_jax.statistics.results import SETTLED, Run, Sweep
 
 Definition = tuple[str, str | None, bool]
@@ -74,7 +73,7 @@ class MadeBy:
         command: the command that made the report, if it is known.
         at: when, as text.
         data_files: names of the files beside the page that hold what it shows, figures apart.
-        refresh: seconds after which the page loads itself again while the sweep runs; None: never.
+        refresh: seconds after which the page loads itself again; None: never.
     """
 
     command: str | None
@@ -111,7 +110,7 @@ def render_page(
         common,
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        refresh=_refresh(sweep, verdicts, made_by),
+        refresh=made_by.refresh and max(1, round(made_by.refresh)),
         sweep=sweep,
         settled=sum(run.status in SETTLED for run in sweep.runs),
         claims=verdicts["claims"],
@@ -177,14 +176,6 @@ def _marker_outline(style: ArmStyle) -> str:
     return "".join(
         "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in outline) + "Z" for outline in outlines
     )
-
-
-def _refresh(sweep: Sweep, verdicts: Verdicts, made_by: MadeBy) -> int | None:
-    """Seconds after which the page loads itself again."""
-    has_ended = sweep.has_ended and not has_open_claim(verdicts)
-    if made_by.refresh is None or has_ended:
-        return None
-    return max(1, round(made_by.refresh))
 
 
 def _brief(sweep: Sweep, made_by: MadeBy) -> list[Definition]:

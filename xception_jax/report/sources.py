@@ -84,7 +84,8 @@ class RunDirectories:
             for below in (RUNS, TUNING_RUNS)
             for path in sorted(self._root.glob(f"{below}/*/{RUN}"))
         ]
-        return [path.parent.relative_to(self._root).as_posix() for path in paths]
+        names = (path.parent.relative_to(self._root).as_posix() for path in paths)
+        return [name for name in names if name.isprintable()]  # no record lists another
 
     def record(self, directory: str) -> dict[str, Any]:
         """See `Source`."""
@@ -106,9 +107,8 @@ class RunDirectories:
         run_dirs = [
             None if run.status == UNREADABLE else self._root / run.directory for run in runs
         ]
-        rows, lost = read_curves(
-            [(run_dir, run.arm, run.seed) for run_dir, run in zip(run_dirs, runs, strict=True)]
-        )
+        named = [(run_dir, run.arm, run.seed) for run_dir, run in zip(run_dirs, runs, strict=True)]
+        rows, lost = read_curves(named, notes)
         notes += [
             f"{run.directory}/{METRICS_LOG}: {count} broken or repeated rows left out"
             for run, count in zip(runs, lost, strict=True)

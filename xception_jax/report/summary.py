@@ -5,7 +5,7 @@ All of it describes; nothing here tests a claim.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -105,8 +105,7 @@ def summarize(sweep: Sweep) -> Summary:
     for part in parts_of(sweep):
         target = Runs(part).target
         targets[part.base.name if part.base else ""] = target
-        runs = _with_crossings(part, _outcomes(part), target)
-        outcomes |= {id(outcome.run): outcome for outcome in runs}
+        outcomes |= {id(outcome.run): outcome for outcome in _outcomes(part, target)}
     ordered = [outcomes[id(run)] for run in sweep.runs if id(run) in outcomes]
     arms = tuple(_arm(arm, [o for o in ordered if o.run.arm == arm]) for arm in sweep.arms)
     return Summary(sweep.metric, targets, tuple(ordered), arms, count_statuses(sweep.runs))
@@ -118,46 +117,37 @@ def count_statuses(runs: Iterable[Run]) -> Counter[str]:
     return Counter({status: counts[status] for status in SHOWN_STATUSES if counts[status]})
 
 
-def _outcomes(sweep: Sweep) -> list[RunSummary]:
+def _outcomes(sweep: Sweep, target: float | None) -> list[RunSummary]:
     last_steps = dict(sweep.curves.group_by("run").agg(pl.col("step").max()).iter_rows())
     valid = sweep.curves.filter(pl.col("split") == "valid").sort("step")
     finals = valid.group_by("run", maintain_order=True).last()
     final_rows = {row["run"]: row for row in finals.iter_rows(named=True)}
+    known = valid.drop_nulls(sweep.metric)
+    curves = {key[0]: frame for key, frame in known.partition_by("run", as_dict=True).items()}
     outcomes = []
     for index, run in enumerate(sweep.runs):
         final = final_rows.get(index, {}) if run.status == "done" else {}
-        outcomes.append(
-            RunSummary(
-                run=run,
-                last_step=last_steps.get(index),
-                valid_step=final.get("step"),
-                valid_top1=final.get("top1"),
-                valid_loss=final.get("loss"),
-                crossing=Crossing(None, "open"),
-                valid_map100=final.get("map100"),
-            )
-        )
-    return outcomes
-
-
-def _with_crossings(
-    sweep: Sweep, outcomes: list[RunSummary], target: float | None
-) -> tuple[RunSummary, ...]:
-    valid = sweep.curves.filter(pl.col("split") == "valid").drop_nulls(sweep.metric).sort("step")
-    curves = {key[0]: frame for key, frame in valid.partition_by("run", as_dict=True).items()}
-    runs = []
-    for index, outcome in enumerate(outcomes):
-        curve = curves.get(index, valid.clear())
-        has_ended = outcome.run.status in ENDED
+        curve, last_step = curves.get(index, known.clear()), last_steps.get(index)
         crossing = first_crossing(
             curve["step"].to_list(),
             curve[sweep.metric].to_list(),
             target,
-            budget=(outcome.run.steps or outcome.last_step) if has_ended else None,
-            has_diverged=outcome.run.status == "diverged",
+            budget=(run.steps or last_step) if run.status in ENDED else None,
+            has_diverged=run.status == "diverged",
         )
-        runs.append(replace(outcome, crossing=crossing, target=target))
-    return tuple(runs)
+        outcomes.append(
+            RunSummary(
+                run=run,
+                last_step=last_step,
+                valid_step=final.get("step"),
+                valid_top1=final.get("top1"),
+                valid_loss=final.get("loss"),
+                crossing=crossing,
+                valid_map100=final.get("map100"),
+                target=target,
+            )
+        )
+    return outcomes
 
 
 def _arm(arm: str, runs: list[RunSummary]) -> ArmSummary:

@@ -87,9 +87,10 @@ def write_report(
     data_files["checklist.md"] = evaluation.checklist_file()
     figures, files = _draw(sweep, verdicts)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    made_by = MadeBy(command, made, tuple(data_files), refresh)
+    has_ended = sweep.has_ended and not has_open_claim(verdicts)
+    made_by = MadeBy(command, made, tuple(data_files), None if has_ended else refresh)
     page = render_page(sweep, summary, figures, audit=findings, verdicts=verdicts, made_by=made_by)
-    contents = {**data_files, **files, "index.html": page.encode()}
+    contents = {**data_files, **files, "index.html": page.encode(errors="replace")}
     return ReportResult(
         page=target / "index.html",
         paths=place_files(target, contents, field=REPORT),
@@ -98,7 +99,7 @@ def write_report(
         rows=table.rows,
         notes=sweep.notes,
         verdicts=verdicts,
-        has_ended=sweep.has_ended and not has_open_claim(verdicts),
+        has_ended=has_ended,
     )
 
 
