@@ -12,7 +12,7 @@ from xception_jax.config import (
     canonical_json,
     flatten,
     load_config,
-    load_file,
+    load_function,
     parse_override,
     resolve,
     run_id,
@@ -185,10 +185,10 @@ def test_a_config_file_that_is_none(tmp_path, text, message):
 def test_a_missing_file_names_its_like(tmp_path):
     (tmp_path / "cifar10.py").write_text("")
     with pytest.raises(InputError, match=r"cifar10\.py"):
-        load_file(tmp_path / "cifar.py", "get_config")
+        load_function(tmp_path / "cifar.py", "get_config")
     for path in (tmp_path, tmp_path / "no" / "folder.py", "x" * 5000, "a\0b"):
         with pytest.raises(InputError):
-            load_file(path, "get_config")
+            load_function(path, "get_config")
 
 
 def test_the_reference_page_is_that_of_the_settings():

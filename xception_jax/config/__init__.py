@@ -9,7 +9,6 @@ from xception_jax.config.identity import (
 from xception_jax.config.loading import (
     flatten,
     load_config,
-    load_file,
     load_function,
     parse_override,
     read_json,
@@ -28,7 +27,6 @@ __all__ = [
     "canonical_json",
     "flatten",
     "load_config",
-    "load_file",
     "load_function",
     "parse_override",
     "read_json",

@@ -267,8 +267,8 @@ def _number(kind: type, low: float | None, high: float | None) -> tuple[Check, s
         except OverflowError:
             raise InputError(name, value, "is larger than any number of 64 bits") from None
 
-    bounds = [f"from {low:g}"] if low is not None else []
-    bounds += [f"to {high:g}"] if high not in (None, LARGEST_INTEGER) else []
+    bounds = [f"from {low:.10g}"] if low is not None else []
+    bounds += [f"to {high:.10g}"] if high not in (None, LARGEST_INTEGER) else []
     return check, " ".join([word, *bounds])
 
 

@@ -94,15 +94,6 @@ def load_function(path: str | Path, *names: str) -> Callable[..., Any]:
     return call
 
 
-def load_file(path: str | Path, *functions: str) -> Any:
-    """Runs the Python file `path`, calls the first of `functions` in it and returns its result.
-
-    Raises:
-        InputError: the file is missing, fails, or defines none of `functions`.
-    """
-    return load_function(path, *functions)()
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a JSON file that holds an object.
 
@@ -132,19 +123,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
     """
     if Path(path).suffix == ".json":
         return flatten(read_json(Path(path)))
-    return require_settings(path, load_file(path, "get_config"))
-
-
-def require_settings(path: str | Path, settings: Any) -> dict[str, Any]:
-    """Checks that a config file returned settings, and returns them by dotted name.
-
-    Args:
-        path: path of the file.
-        settings: what its `get_config()` returned.
-
-    Raises:
-        InputError: it is no mapping, or it contains itself.
-    """
+    settings = load_function(path, "get_config")()
     if not isinstance(settings, (Mapping, ConfigDict)):
         kind = type(settings).__name__
         raise InputError("file", str(path), f"get_config() returns {kind}, not a ConfigDict")
