@@ -84,6 +84,10 @@ def run(
             raise InputError("--variant", list(variants), "is in the name of no variant")
         near = nearest_name(only, [case.name for cases in every.values() for case in cases])
         raise InputError("--case", only, "is in the name of no case", near)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("--output", str(output), f"cannot be made: {error.strerror}") from error
     empty = False
     for name, cases in chosen.items():
         written: dict[str, Any] = {"benchmark": name, "quick": quick}

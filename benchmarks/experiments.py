@@ -1,4 +1,4 @@
-"""Whole training steps of every arm of every experiment, alone and in packs.
+"""Whole training steps of every arm of `experiments/*.py`, alone and in packs.
 
 What is compared: the same step with the convolutions between one group and one per channel, and the
 regular ones of more than 32 channels, by XLA's own operation; and the same models in PyTorch and in

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from benchmarks import record
 from xception_jax.cache import cache_directory
 from xception_jax.config import Config, load_config, resolve
+from xception_jax.errors import INVALID, InputError, require_choice
 from xception_jax.ops import dispatch
 from xception_jax.planning.ahead import lower_training
 from xception_jax.planning.budget import dataset_info, equalize
@@ -85,7 +86,13 @@ def main(words: list[str]) -> None:
     parser.add_argument("--only", nargs="*", help="names of formulations")
     parser.add_argument("overrides", nargs="*", help="key=value, such as model.middle_modules=2")
     asked = parser.parse_intermixed_args(words)
-    topology = open_topology(asked.topology)
+    try:
+        for name in asked.only or ():
+            require_choice("--only", name, ARM_VARIANTS if asked.experiment else VARIANTS)
+        topology = open_topology(asked.topology)
+        programs = list(_programs(asked.experiment, asked.overrides, asked.only))
+    except InputError as error:
+        parser.exit(INVALID, f"benchmarks.topology: {error}\n")
     layout = Layout(make_mesh(topology.devices))
     command = f"python -m benchmarks.topology {shlex.join(words)}"
     written: dict[str, Any] = {"benchmark": "topology", "topology": topology.name}
@@ -94,7 +101,7 @@ def main(words: list[str]) -> None:
     written |= {"memory_bytes": topology.memory_bytes, "variants": []}
     asked.output.mkdir(parents=True, exist_ok=True)
     suffix = f"_{asked.experiment.stem}" if asked.experiment else ""
-    for program in _programs(asked.experiment, asked.overrides, asked.only):
+    for program in programs:
         with _without_rules(program.unruled):
             step = lower_training(program.config, dataset_info(program.config), layout)
         figures = figures_of(step, topology, cache_directory() / "topologies")

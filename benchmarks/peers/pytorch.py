@@ -200,7 +200,10 @@ def operation(
     batch, height, width, channels = shape
     layer = _alone(kind, channels, features, strides, padding, groups=groups)
     kind_of = {"dtype": getattr(torch, dtype), "device": device()}
+    torch.backends.cudnn.benchmark = True
     layer = layer.to(**kind_of, memory_format=torch.channels_last).train()
+    if kind == "batch_norm":  # as under autocast, and as ours: its parameters are float32
+        layer = layer.float()
     x = torch.randn(batch, channels, height, width).to(**kind_of)
     x = x.to(memory_format=torch.channels_last).requires_grad_(backward)
     with torch.no_grad():
