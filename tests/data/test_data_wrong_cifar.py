@@ -32,6 +32,8 @@ def test_cifar_with_wrong_content_is_named(rng, tmp_path):
         ({"data": pixels.astype(np.int64), "labels": [1, 2]}, "no array of bytes"),
         ({"data": pixels, "labels": ["x", "y"]}, "instead of"),
         ({"data": pixels, "labels": tree}, "holds lists instead of numbers"),
+        ({"data": pixels, "labels": np.array(1)}, "labels are no list of whole numbers"),
+        ({"data": pixels, "labels": np.array([[1], [2]])}, "labels are no list of whole numbers"),
     ):
         write(tmp_path / "python", files | {first: pickle.dumps(batch, protocol=4)})
         assert said in refusal("cifar10", tmp_path / "python")

@@ -191,10 +191,12 @@ def _read_batch(layout: _Layout, file: str, content: bytes, path: Path) -> Array
         batch = read_pickle(content)
         images, labels = _value(batch, "data"), _value(batch, layout.label)
         labels = np.array(labels if isinstance(labels, np.ndarray) else _list_of(int, labels))
-        expected = (labels.size, _PIXELS)
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise ValueError("its labels are no list of whole numbers")
+        expected = (len(labels), _PIXELS)
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
             raise ValueError("its data are no array of bytes")
-        if images.shape != expected or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        if images.shape != expected:
             raise ValueError(f"its data have the shape {images.shape} instead of {expected}")
         return images, labels.astype(np.int64)
 
