@@ -14,6 +14,7 @@ from tests.data import fabricate_archives as fabricate
 from tests.data.fabricate import write_folder
 from tests.data.fabricate_archives import write
 from xception_jax.data import list_datasets, load, prepare
+from xception_jax.data.builders import data_directory
 from xception_jax.errors import InputError
 
 UNREADABLE: dict[str, tuple[str, Callable[[Path, Path], object]]] = {
@@ -51,6 +52,43 @@ def test_a_list_goes_on_without_the_default_directory(monkeypatch, open_folder):
         prepared = {row.name: row.prepared for row in list_datasets()}
     assert prepared["digits"]
     assert not prepared["cifar10"]
+
+
+@pytest.mark.parametrize("default", ["gs://bucket/data", "~no_such_user/x", "hdfs://name/data"])
+def test_a_list_goes_on_without_a_default_directory_on_this_machine(default, monkeypatch):
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", default)
+    prepared = [row for row in list_datasets() if row.prepared]
+    assert {"digits", "fashion_mnist_mini"} <= {row.name for row in prepared}
+    assert {row.location for row in prepared} == {None}
+
+
+@pytest.mark.parametrize(
+    ("default", "said"),
+    [
+        ("gs://bucket/data", "='gs://bucket/data': is TFDS_DATA_DIR, and no directory of this"),
+        ("hdfs://name/data", "='hdfs://name/data': is TFDS_DATA_DIR: must begin with one of gs://"),
+        ("gs://me:PLANTED@bucket", ": is TFDS_DATA_DIR: it holds a key or password"),
+    ],
+)
+def test_a_default_directory_in_a_store_is_named(default, said, monkeypatch, tmp_path):
+    """As a path here it would be a directory `gs:` below the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", default)
+    for use in (lambda: load("cifar10"), lambda: prepare("cifar10")):
+        with pytest.raises(InputError) as caught:
+            use()
+        assert str(caught.value).startswith(f"data.directory{said}")
+        assert "PLANTED" not in str(caught.value)
+    with pytest.raises(InputError, match="is TFDS_DATA_DIR"):
+        prepare("fashion_mnist_mini")
+    assert not list(tmp_path.iterdir())
+    load("fashion_mnist_mini")  # asks for no directory
+
+
+def test_an_empty_directory_is_the_default(monkeypatch, tmp_path):
+    """As of `--directory "$DATA"` where the variable is not set: not the current directory."""
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+    assert data_directory("") == data_directory(None) == tmp_path
 
 
 def test_homes_of_unknown_users_are_named(monkeypatch, tmp_path):

@@ -126,6 +126,14 @@ def test_a_default_directory_out_of_reach_holds_no_data(monkeypatch):
         budget.dataset_info(resolve(absent, {"data.directory": "/closed/data"}))
 
 
+@pytest.mark.parametrize("default", ["gs://bucket/data", "hdfs://name/data", "~no_such_user/x"])
+def test_a_default_directory_on_no_disk_of_this_machine_holds_no_data(default, monkeypatch):
+    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", default)
+    budget._read_info.cache_clear()
+    absent = resolve(BASE, {"data.name": "cifar100", "data.image_size": 20})
+    assert budget.dataset_info(absent).examples["test"] == 10_000
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_on_the_papers_base_an_experiment_asks_the_same_of_the_papers_models(path):
     described, base = load_experiment(path, base=IMAGENET)

@@ -40,11 +40,26 @@ def data_directory(directory: str | None) -> Path:
     Raises:
         InputError: it begins with the home of a user who is not known, or TFDS_DATA_DIR is a URL.
     """
-    if directory is None:
+    if not directory:
         directory = str(tfds.core.constants.DATA_DIR)
-        reason = "is TFDS_DATA_DIR, and no directory of this machine: give it as data.directory"
-        require_local("data.directory", directory, reason)
+        _require_no_url(directory)
     return expanded("data.directory", directory).absolute()
+
+
+def _require_no_url(default: str) -> None:
+    """Raises `InputError` if TFDS's default directory of prepared sets is a URL of any scheme."""
+    reason = (
+        "is TFDS_DATA_DIR, and no directory of this machine: give it to runs as data.directory, "
+        "and another one to `xception-jax data prepare` as --directory"
+    )
+    try:
+        require_local("data.directory", default, reason)
+    except InputError as error:
+        if error.field == "data.directory":
+            raise
+        # Of a URL that no run could use either, it says why. Nobody has set `directory`.
+        reason = f"is TFDS_DATA_DIR: {error.reason}"
+        raise InputError("data.directory", error.value, reason) from error
 
 
 def builder_names() -> list[str]:
