@@ -104,6 +104,17 @@ def test_no_class_but_those_of_tfds_is_imported_for_a_prepared_set(planted, dire
     assert "antigravity" not in sys.modules
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_without_shards_is_named(split: str, directory: Path) -> None:
+    (path,) = directory.rglob("dataset_info.json")
+    content = json.loads(path.read_text())
+    (described,) = (part for part in content["splits"] if part["name"] == split)
+    described["shardLengths"] = []
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"the prepared set in {path.parent} is damaged; move"):
+        images_of(directory, "in_memory")
+
+
 @pytest.mark.parametrize("name", ["dataset_info.json", "label.labels.txt", "features.json"])
 def test_a_pipe_in_a_prepared_set_is_named(name: str, directory: Path) -> None:
     """TFDS would open it, and wait for its other end."""

@@ -106,6 +106,16 @@ def test_a_set_without_train_says_which_splits_it_has(tmp_path):
     assert sizes == {"train": 27, "valid": 3, "test": 24}  # `dev` is the only other labelled one
 
 
+def test_of_two_labelled_validation_splits_none_is_passed_over(tmp_path):
+    splits = {"train": two_of_each(24), "validation": two_of_each(9), "dev": two_of_each(6)}
+    directory = store(tmp_path, splits, TWO_OF_EACH, ("front", "species"))
+    said = r"^data\.name='strange': has several validation splits: validation, dev$"
+    with pytest.raises(InputError, match=said):
+        load("strange", directory=directory)
+    source = load("strange", directory=directory, train_split="dev")  # one is left
+    assert len(source.splits["test"]) == 9
+
+
 @pytest.mark.parametrize("pipeline", ["in_memory", "streaming"])
 def test_examples_without_a_label_are_left_out_and_counted(tmp_path, pipeline):
     def examples(labels: list[int]) -> list[dict[str, Any]]:

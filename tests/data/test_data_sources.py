@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +37,34 @@ def test_names_that_do_not_work_say_what_does(tmp_path: Path) -> None:
         load("fashion_mnist", directory=str(tmp_path))
     with pytest.raises(InputError, match="must have the form"):
         load("../secret", directory=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("imagenette/160px-v2", "imagenette/160px-v2`"),  # archives have no configurations
+        ("imagenette", "imagenette` (with --from DIR if you have its archive)"),
+        ("tiny_imagenet", "tiny_imagenet --from DIR`"),
+    ],
+)
+def test_how_a_set_is_prepared_is_said_as_it_works(name: str, command: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load(name, directory=str(tmp_path))
+    advice = f"run `xception-jax data prepare {command}"
+    assert caught.value.reason == f"is not prepared in {tmp_path}; {advice}"
+
+
+@pytest.mark.parametrize("key", ["image_key", "label_key", "train_split"])
+def test_the_shipped_set_has_no_features_or_splits_to_choose(key: str) -> None:
+    chosen: Any = {key: "x"}
+    with pytest.raises(InputError, match=rf"^data\.{key}='x': is only for prepared sets, not for"):
+        load("fashion_mnist_mini", **chosen)
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist_mosaic"])
+def test_nothing_is_fetched_for_a_set_that_is_installed(name: str) -> None:
+    """A sweep's bases may share a directory in a store that some of their sets need."""
+    assert len(load(name, directory="memory://nowhere/data").splits) == 3
 
 
 def test_digits_are_scikit_learns() -> None:
