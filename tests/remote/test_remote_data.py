@@ -1,4 +1,4 @@
-"""Data sets in a store: fetched once, and by one process at a time."""
+"""Data sets in a store: fetched once, or anew when they change, by one process at a time."""
 
 import errno
 import os
@@ -38,6 +38,37 @@ def test_a_data_set_is_fetched_once(tmp_path, monkeypatch):
     assert len(names) == len(set(names)) > 2
     with pytest.raises(InputError, match="there is nothing"):
         load("cifar10", directory=url)
+
+
+def test_a_set_that_has_changed_is_fetched_anew_beside_the_old_copy(tmp_path, monkeypatch):
+    """A file that moved to another class would else be in both of them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url, get = f"memory://{tmp_path.name}/moving", Store._get
+    fetches: list[str] = []
+
+    def files(copy: Path) -> dict[str, bytes]:
+        paths = (path for path in copy.rglob("*") if path.is_file())
+        return {path.relative_to(copy).as_posix(): path.read_bytes() for path in paths}
+
+    def note(self: Store, name: str, path: Path) -> None:
+        fetches.append(name)
+        get(self, name, path)
+
+    monkeypatch.setattr(Store, "_get", note)
+    before = {"train/ant/0.png": b"ant", "train/ant/1.png": b"a bee", "train/bee/0.png": b"bee"}
+    after = {name: before[name] for name in before if "1" not in name}
+    after["train/bee/1.png"] = before["train/ant/1.png"]
+    for name, content in before.items():
+        Store(url).write(name, content)
+    old = fetched("data.directory", url)
+    assert fetched("data.directory", url) == old
+    assert sorted(fetches) == sorted(before)
+    Store(url).write("train/bee/1.png", after["train/bee/1.png"])
+    Store(url).delete(["train/ant/1.png"])
+    new = fetched("data.directory", url)
+    assert files(new) == after
+    assert files(old) == before  # which a run may be reading
+    assert new.name == old.name == "moving"
 
 
 def test_of_two_that_fetch_at_once_one_waits(tmp_path, monkeypatch):

@@ -49,6 +49,18 @@ def test_a_store_that_fails_for_a_while_is_updated_later(tmp_path, monkeypatch):
     assert Store(url).read("run.json") == b"{}"
 
 
+def test_a_directory_may_have_the_name_of_the_list_of_sessions(tmp_path, monkeypatch):
+    """This machine's list of its own sessions lies near its working copy."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"memory://{tmp_path.name}/session"
+    with mirrored(Path(url), print) as local:
+        (local / "run.json").write_text("{}")
+    (local / "log").write_text("of this machine")
+    with mirrored(Path(url), print) as local:
+        assert (local / "log").exists()  # it goes on with its own copy
+    assert Store(url).sizes().keys() == {".lease.json", "run.json", "log"}
+
+
 def test_a_line_is_uploaded_when_it_is_whole(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     url = f"memory://{tmp_path.name}/lines"
