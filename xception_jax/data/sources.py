@@ -57,7 +57,7 @@ def load(
     Args:
         name: a name in `list_datasets`, or any prepared image classification set of TFDS.
         directory: directory of prepared data sets (None: TFDS's default), or the image folder. If
-            it is a URL, its content is downloaded once.
+            it is a URL, its content is downloaded: once, unless it changes.
         validation_fraction: share of the training examples to take for each split that is missing.
         split_seed: seed by which the validation and training examples are drawn, never those of
             `test`; None: as always.
