@@ -11,8 +11,9 @@ from scipy import stats
 
 from tests.known_effects import ARMS, FACTORS, build_factorial, finals
 from tests.report.figure_checks import artists, points, texts
-from tests.synthetic_sweep import NewSweep, SweepWriter
+from tests.synthetic_sweep import NewSweep, SweepWriter, edit_sweep
 from xception_jax.report.canvas import NARROW, WIDE
+from xception_jax.report.export import export_svg, inline_svg
 from xception_jax.report.factors import (
     Factorial,
     factor_figure,
@@ -100,6 +101,23 @@ def test_the_figure_shows_means_and_paired_effects(planted: SweepWriter, width: 
     shown = texts(drawn)
     for word in ("order", "intermediate activation", "Difference from dw", "relu"):
         assert word in shown
+
+
+def test_a_factor_whose_name_no_xml_holds_is_drawn(planted: SweepWriter) -> None:
+    def rename(record: dict[str, Any]) -> None:
+        levels = record["experiment"]["factors"].values()
+        record["experiment"]["factors"] = dict(
+            zip(("model.\u0007", "model.b"), levels, strict=True)
+        )
+
+    edit_sweep(planted.directory, rename)
+    sweep = read_directory(planted.directory)
+    figure = factor_figure(sweep, read_factorial(sweep))
+    assert figure is not None
+    svg = inline_svg(
+        export_svg(figure.draw(WIDE)), name="factors", label="", layout="wide", titles={}
+    )
+    assert ">\ufffd<" in svg
 
 
 @pytest.mark.usefixtures("undrawn_figures")

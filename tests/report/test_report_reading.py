@@ -1,5 +1,6 @@
 """Broken, half-written and foreign files."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.synthetic_sweep import (
 from xception_jax.checksums import with_checksum
 from xception_jax.errors import InputError
 from xception_jax.report import write_report
+from xception_jax.report.archiving import write_archive
 from xception_jax.report.reading import read_directory
 
 pytestmark = pytest.mark.usefixtures("undrawn_figures")
@@ -73,8 +75,10 @@ def test_broken_and_repeated_lines_are_counted(new_sweep: NewSweep) -> None:
     assert "4 broken or repeated rows" in read.notes[0]
 
 
-@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "null"])
-def test_values_that_are_no_numbers_become_null(new_sweep: NewSweep, word: str) -> None:
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "null", "1e306", "-1e306"])
+def test_values_that_are_no_numbers_or_none_of_float32_become_null(
+    new_sweep: NewSweep, word: str
+) -> None:
     sweep, path = one_run(new_sweep)
     row = f'{{"step": 1100, "split": "valid", "loss": {word}, "top1":{word}}}\n'
     with (path / "metrics.jsonl").open("a") as log:
@@ -82,6 +86,16 @@ def test_values_that_are_no_numbers_become_null(new_sweep: NewSweep, word: str) 
     last = read_directory(sweep.directory).curves.filter(step=1100)
     assert last.height == 1
     assert last["loss"].null_count() == last["top1"].null_count() == 1
+
+
+def test_a_log_that_cannot_be_read_is_named_and_a_missing_one_is_not(new_sweep: NewSweep) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
+    logs = [sweep.add_run("none", seed, test_top1=0.9) / "metrics.jsonl" for seed in sweep.seeds]
+    for log in logs:
+        log.unlink()
+    logs[0].mkdir()
+    (note,) = read_directory(sweep.directory).notes
+    assert note.startswith(f"{logs[0].parent.name}/metrics.jsonl: cannot be read: ")
 
 
 def test_run_without_files_is_planned(new_sweep: NewSweep) -> None:
@@ -115,6 +129,32 @@ def test_run_directories_that_the_sweep_does_not_list_are_named(new_sweep: NewSw
     read = read_directory(sweep.directory)
     assert len(read.runs) == 1
     assert "other-s9-00000000" in read.notes[0]
+
+
+def page_and_archive(sweep: SweepWriter) -> str:
+    """The text of the page; an archive is written, too."""
+    write_archive(sweep.directory, sweep.directory.parent / "archive")
+    return write_report(sweep.directory).page.read_text()
+
+
+@pytest.mark.parametrize("setting", [{"model.name": "\ud800"}, {"model.\ud800": 1}])
+def test_settings_that_are_no_text_end_no_report(new_sweep: NewSweep, setting) -> None:
+    sweep = new_sweep(arms={"none": setting, "relu": {}}, seeds=(0, 1))
+    for arm, seed in itertools.product(sweep.arms, sweep.seeds):
+        sweep.add_run(arm, seed, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
+    (name, value), *_ = setting.items()
+    assert f"{name}={value}".replace("\ud800", "?") in page_and_archive(sweep)
+
+
+def test_a_run_directory_whose_name_is_no_text_ends_no_report(new_sweep: NewSweep) -> None:
+    sweep, path = one_run(new_sweep)
+    stray = path.parent / "\udcff"
+    try:
+        stray.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (stray / "run.json").write_text("{}")
+    assert "one finished run" in page_and_archive(sweep)
 
 
 def test_directory_of_neither_says_what_to_give(tmp_path: Path) -> None:

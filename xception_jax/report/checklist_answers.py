@@ -123,7 +123,8 @@ def models(facts: Facts) -> list[str]:
         runs = [run for run in facts.runs if run.arm == arm.arm and run.model]
         if runs:
             sizes = " or ".join(f"{count:,}" for count in arm.parameters) or "not recorded"
-            sets = ", ".join(f"{k} = {as_text(v)}" for k, v in facts.sweep.arms[arm.arm].items())
+            overrides = facts.sweep.arms[arm.arm].items()
+            sets = ", ".join(f"{as_text(k)} = {as_text(v)}" for k, v in overrides)
             sentences.append(
                 f"{arm.arm}: {runs[0].model}, parameters: {sizes}; sets {sets or 'nothing'}."
             )
