@@ -1,6 +1,7 @@
 """Figures of contrasts and costs, and the table of seeds: numbers known beforehand."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,34 +22,37 @@ from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import seed_table
 from xception_jax.statistics.bands import Band, simultaneous_band
-from xception_jax.sweep import Claim, Trend
+from xception_jax.sweep import Claim, Effect, Experiment, Trend
 from xception_jax.sweep.contrast_claims import AnyClaim
 
 
 @pytest.mark.parametrize(
-    ("high", "words"),
+    ("ends", "words"),
     [
-        (20_000, ["0", "5k", "10k", "15k", "20k"]),
-        (1_500_000, ["0", "500k", "1M", "1.5M"]),
-        (2_000, ["0", "500", "1,000", "1,500", "2,000"]),
-        (3, ["0", "1", "2", "3"]),
+        ((0, 20_000), ["0", "5k", "10k", "15k", "20k"]),
+        ((0, 1_500_000), ["0", "500k", "1M", "1.5M"]),
+        ((0, 2_000), ["0", "500", "1,000", "1,500", "2,000"]),
+        ((0, 3), ["0", "1", "2", "3"]),
+        ((1.2, 1.8), ["1.2", "1.4", "1.6", "1.8"]),  # speeds have no whole number between them
     ],
 )
-def test_counts_are_whole_and_large_ones_short(high: float, words: list[str]) -> None:
+def test_counts_are_whole_where_they_can_be_and_large_ones_short(
+    ends: tuple[float, float], words: list[str]
+) -> None:
     figure = Figure()
     axes = figure.add_subplot()
-    axes.set_xlim(0, high)
+    axes.set_xlim(*ends)
     set_count_ticks(axes, 4)
     figure.draw_without_rendering()
     assert [label.get_text() for label in axes.get_xticklabels()] == words
 
 
-def planted(new_sweep: NewSweep, claims=()) -> SweepWriter:
+def planted(new_sweep: NewSweep, claims=(), arms=("a", "b", "c", "d")) -> SweepWriter:
     """Arms that differ by 0.02, 0.03 and 0.07 from the first, the same in every seed and step."""
-    sweep = new_sweep(arms={"a": {}, "b": {}, "c": {}, "d": {}}, claims=claims)
+    sweep = new_sweep(arms={arm: {} for arm in arms}, claims=claims)
     for seed in sweep.seeds:
         curve = np.array(saturating(0.7, noise=0.01, seed=seed))
-        for arm, gain in zip(sweep.arms, (0.0, 0.02, 0.03, 0.07), strict=True):
+        for arm, gain in zip(sweep.arms, (0.0, 0.02, 0.03, 0.07), strict=False):
             top1 = (curve + gain).tolist()
             sweep.add_run(arm, seed, steps=STEPS, top1=top1, test_top1=0.6 + gain + 0.01 * seed)
     return sweep
@@ -97,6 +101,41 @@ def test_panels_show_the_differences_of_the_frames(new_sweep: NewSweep, width: f
         np.testing.assert_allclose(edges.min(), contrast.band.low.min())
         np.testing.assert_allclose(edges.max(), contrast.band.high.max())
     assert len({axes.get_ylim() for axes in drawn.axes}) == 1
+
+
+def of_factors(factors: dict[str, tuple[str, ...]], claims: tuple[AnyClaim, ...]) -> list[Any]:
+    """The claims of an experiment with these factors, as its record has them."""
+    experiment = Experiment("q", "so", "base.py", seeds=3, factors=factors, claims=claims)
+    return json.loads(json.dumps([claim.describe() for claim in experiment.claims]))
+
+
+def test_contrasts_of_one_name_have_panels_of_their_own(new_sweep: NewSweep) -> None:
+    residual, separable = "model.residual", "model.separable"
+    effects = Effect(residual, at={separable: "on"}), Effect(separable, at={residual: "on"})
+    claims = of_factors({residual: ("off", "on"), separable: ("off", "on")}, effects)
+    arms = ("off-off", "off-on", "on-off", "on-on")
+    sweep = read_directory(planted(new_sweep, claims, arms).directory)
+    figure = difference_figure(sweep)
+    assert figure is not None
+    drawn = figure.draw(WIDE)
+    assert texts(drawn).count("on − off at on, 3 pairs") == 2
+    for number, (baseline, difference) in enumerate(((1, 0.07 - 0.02), (2, 0.07 - 0.03))):
+        panel = f"panel-{number}-arm-3-arm-{baseline}"
+        for start in ("mean-", "seed-0-", "seed-1-", "seed-2-"):
+            line = points(artists(drawn, start, Line2D)[start + panel])
+            # Differences of accuracies in float64, 1e-16 each.
+            np.testing.assert_allclose(line[1], np.full(len(STEPS), difference), atol=1e-12)
+    assert len(artists(drawn, "seed-", Line2D)) == 6
+
+
+def test_an_effect_that_is_the_difference_of_two_arms_is_shown_once(new_sweep: NewSweep) -> None:
+    activation = "model.intermediate_activation"
+    claims = of_factors({activation: ("none", "relu")}, (Effect(activation), Claim("relu", "none")))
+    sweep = read_directory(planted(new_sweep, claims, ("none", "relu")).directory)
+    figure = difference_figure(sweep)
+    assert figure is not None
+    assert len(figure.draw(WIDE).axes) == 1
+    assert seed_table(sweep, summarize(sweep)).columns == ("seed", "none", "relu", "relu − none")
 
 
 def test_a_diverged_run_takes_its_pair_out_and_is_counted(new_sweep: NewSweep) -> None:

@@ -81,6 +81,11 @@ def test_axis_without_data_is_the_whole_range() -> None:
     assert (axis.low, axis.high, axis.hidden) == (0, 1, 0)
 
 
+def test_one_large_value_has_an_axis_with_two_ends() -> None:
+    axis = value_axis(evaluations([1e17] * 10), NO_BANDS, bounds=(0.0, 1e300), least_span=0.02)
+    assert axis.low < 1e17 < axis.high
+
+
 def test_thinning_keeps_first_and_last_step_of_every_arm() -> None:
     curves = pl.concat(
         pl.DataFrame({"arm": arm, "step": range(1, n + 1), "value": 0.5})
