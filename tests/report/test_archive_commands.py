@@ -98,6 +98,21 @@ def test_an_archive_needs_a_name_a_sweep_and_no_watching(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("undrawn_figures")
+def test_an_archive_above_the_current_directory_is_written_there_alone(
+    call: Call, finished_sweep: SweepWriter, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (archive / "records.parquet").write_text("to be written again")
+    below = archive / "sub"
+    below.mkdir()
+    (below / "results.parquet").write_text("precious")
+    monkeypatch.chdir(below)
+    code, _, err = call("report", finished_sweep.directory, "--archive", "..")
+    assert (code, err) == (0, "")
+    assert content_of(below) == {str(below / "results.parquet"): b"precious"}
+    assert len(read_directory(archive).runs) == 9
+
+
 def test_no_archive_is_synced(call: Call, archive: Path) -> None:
     before = content_of(archive)
     code, _, err = call("sync", archive)
