@@ -14,7 +14,7 @@ from xception_jax.report.claim_tables import describe_improvement, endpoint_tabl
 from xception_jax.report.reading import read_directory
 from xception_jax.report.summary import summarize
 from xception_jax.report.tables import arm_table, describe_scope, describe_spread
-from xception_jax.statistics.descriptive import Mean, first_crossing, mean_band
+from xception_jax.statistics.descriptive import Crossing, Mean, first_crossing, mean_band
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])
@@ -109,7 +109,8 @@ def test_diverged_runs_count_as_not_reached_with_their_whole_budget(
 ) -> None:
     sweep = new_sweep(arms={"none": {}}, seeds=(0, 1))
     sweep.add_run("none", 0, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
-    sweep.add_run("none", 1, status="diverged", steps=STEPS[:2], top1=[0.1, float("nan")])
+    # What it reached before it diverged, it did not keep.
+    sweep.add_run("none", 1, status="diverged", steps=STEPS[:2], top1=[0.89, float("nan")])
     summary = summarize(read_directory(sweep.directory))
     arm = summary.arms[0]
     assert summary.targets[""] == round(0.95 * saturating(0.9)[-1], 3)
@@ -131,6 +132,25 @@ def test_a_running_run_is_neither_final_nor_not_reached(
     assert summary.arms[0].crossings.total() == 1
     assert summary.runs[1].crossing.kind == "open"
     assert summary.runs[1].last_step == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "steps"),
+    [("done", "not_reached", 1000), ("diverged", "not_reached", 1000), ("failed", "open", None)],
+)
+def test_a_run_without_a_curve_has_no_final_values(
+    new_sweep: Callable[..., SweepWriter], status: str, kind: str, steps: float | None
+) -> None:
+    sweep = new_sweep(arms={"none": {}}, seeds=(0, 1, 2))
+    sweep.add_run("none", 0, steps=STEPS, top1=saturating(0.9), test_top1=0.9)
+    (sweep.add_run("none", 1, status=status) / "metrics.jsonl").unlink()
+    first, without, planned = summarize(read_directory(sweep.directory)).runs
+    assert (first.last_step, first.valid_step) == (1000, 1000)
+    assert first.target == round(0.95 * saturating(0.9)[-1], 3)
+    for outcome, crossing in ((without, Crossing(steps, kind)), (planned, Crossing(None, "open"))):
+        assert outcome.crossing == crossing
+        assert outcome.target == first.target
+        assert outcome.last_step is outcome.valid_step is outcome.valid_metric is None
 
 
 IMPROVED = ENDPOINT | {

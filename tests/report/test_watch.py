@@ -1,12 +1,16 @@
 """`report --watch`: rebuilds at a change, refreshes the page, ends with the sweep."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.synthetic_sweep import STEPS, SweepWriter, saturating
+from tests.known_effects import build
+from tests.synthetic_sweep import STEPS, NewSweep, SweepWriter, edit_sweep, saturating
 from xception_jax.errors import InputError
 from xception_jax.report.watch import watch_report
+from xception_jax.sweep import Claim
 
 pytestmark = pytest.mark.usefixtures("undrawn_figures")
 REFRESH = 'http-equiv="refresh" content="5"'
@@ -36,6 +40,23 @@ def test_follows_a_sweep_to_its_end(new_sweep: Callable[..., SweepWriter]) -> No
         "nonlinearity: 2 of 2 runs done",
     ]
     assert looks == [5, 5, 5]
+
+
+def test_the_page_follows_an_ended_sweep_whose_claim_waits_for_a_look(
+    new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    """A sweep lists the runs of its next look once they are due."""
+    skip = tuple((arm, seed) for arm in "ab" for seed in range(6, 12))
+    looks: dict[str, Any] = {"seeds": 12, "skip": skip, "looks": (6, 12)}
+    sweep = build(new_sweep, [Claim("a", "b")], {"a": 0.0, "b": 0.0}, rng, **looks)
+    edit_sweep(
+        sweep.directory,
+        lambda record: record.update(runs=[run for run in record["runs"] if run["seed"] < 6]),
+    )
+    written = next(watch_report(sweep.directory, seconds=5))
+    assert written.headline == "nonlinearity: 12 of 12 runs done"
+    assert not written.has_ended
+    assert REFRESH in written.page.read_text()
 
 
 def test_a_tuning_run_is_something_new(new_sweep: Callable[..., SweepWriter]) -> None:
