@@ -194,6 +194,54 @@ def test_factors_make_the_arms_of_each_base(tmp_path: Path) -> None:
     assert experiment.arms["wide-relu"]["model.intermediate_activation"] == "relu"
 
 
+def test_a_level_may_leave_a_setting_to_its_base_that_another_one_sets(tmp_path: Path) -> None:
+    """The settings of the base are in other places among those of the arms, too."""
+    write(tmp_path, "mini.py", "def get_config(): return {}")
+    changed = {"model.intermediate_activation": "relu", "optimizer.weight_decay": 1e-4}
+    write(tmp_path, "wide.py", f"def get_config(): return {changed | {'model.width': 0.5}}")
+    models = {
+        "xception": {"model.name": "xception_tiny"},
+        "inception": {"model.name": "inception_tiny", "optimizer.weight_decay": 4e-5},
+    }
+    factors = {"models": models, "model.intermediate_activation": ("none", "relu")}
+    path = write(
+        tmp_path,
+        "question.py",
+        "from xception_jax.sweep import Experiment\n\n\n"
+        "def get_experiment():\n"
+        "    return Experiment(name='q', hypothesis='so', base=('mini.py', 'wide.py'), seeds=2,\n"
+        f"        factors={factors!r})\n",
+    )
+    experiment, base = load_experiment(path)
+    decays = {run.arm: run.config.optimizer.weight_decay for run in plan_runs(experiment, base)}
+    assert decays == {
+        **dict.fromkeys(("mini-xception-none", "mini-xception-relu"), 1e-5),
+        **dict.fromkeys(("wide-xception-none", "wide-xception-relu"), 1e-4),
+        **{
+            f"{name}-inception-{activation}": 4e-5
+            for name in ("mini", "wide")
+            for activation in ("none", "relu")
+        },
+    }
+    for by_hand in ({"optimizer.weight_decay": 1e-3}, {"model.intermediate_activation": "elu"}):
+        arms = dict(experiment.arms)
+        arms["wide-xception-relu"] = {**arms["wide-xception-relu"], **by_hand}
+        with pytest.raises(InputError, match="makes the arms"):
+            replace(experiment, arms=arms)
+
+
+def test_an_experiment_of_factors_is_put_on_bases_that_set_one(tmp_path: Path) -> None:
+    relu = '{"model": {"intermediate_activation": "relu", "width": 0.5}}'
+    bases = [write(tmp_path, "plain.json", "{}"), write(tmp_path, "relu.json", relu)]
+    experiment, base = load_experiment(ROOT / "experiments" / "order.py", base=bases)
+    blocks = {run.arm: run.config.model.block for run in plan_runs(experiment, base)}
+    assert len(blocks) == 12
+    for name in ("plain", "relu"):
+        for arm in experiment.claimed_arms:
+            block = blocks[f"{name}-{arm}"]
+            assert arm == f"{block.order}-{block.intermediate_activation}"
+
+
 def test_equal_arms_are_equal_within_a_base(tmp_path: Path) -> None:
     arms = {"none": {}, "one": {"model.segments": 1}}
     path = write_experiment(tmp_path, arms=repr(arms), more="equal='parameters'")

@@ -104,6 +104,47 @@ def test_what_cannot_be_is_refused_in_one_line(changes: Any, message: str) -> No
     assert "\n" not in str(caught.value)
 
 
+DECAY = "optimizer.weight_decay"
+ONE_SETS_A_DECAY = {
+    "models": {"plain": {"model.residual": False}, "decayed": {DECAY: 4e-5}},
+    ORDER: ("depthwise_first", "pointwise_first"),
+}
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        {"plain-depthwise_first": {DECAY: 1e-3}},
+        {"plain-depthwise_first": {DECAY: 1e-3}, "plain-pointwise_first": {DECAY: 1e-3}},
+        {"decayed-depthwise_first": {DECAY: 1e-3}},
+        {"decayed-depthwise_first": {"model.residual": False}},
+        {"decayed-depthwise_first": {ORDER: "pointwise_first"}},
+    ],
+)
+def test_arms_beside_factors_are_refused(by_hand: dict[str, dict[str, Any]]) -> None:
+    made = declare(factors=ONE_SETS_A_DECAY).arms
+    declare(factors=ONE_SETS_A_DECAY, arms=made)  # as a record holds them
+    arms = {arm: {**settings, **by_hand.get(arm, {})} for arm, settings in made.items()}
+    with pytest.raises(InputError, match=r"experiment\.arms=.* since experiment\.factors makes"):
+        declare(factors=ONE_SETS_A_DECAY, arms=arms)
+
+
+def test_an_arm_gets_the_width_of_equal_cost_that_its_level_leaves_open() -> None:
+    factors = {"size": {"wide": {"model.width": 2}, "deep": {"model.middle_modules": 3}}}
+    arms = {"wide": {"model.width": 2}, "deep": {"model.middle_modules": 3, "model.width": 1.7}}
+    declare(factors=factors, arms=arms, equal="parameters")
+    for others in ({"equal": ""}, {"arms": {**arms, "wide": {"model.width": 2.5}}}):
+        with pytest.raises(InputError, match=r"experiment\.arms"):
+            declare(**({"factors": factors, "arms": arms, "equal": "parameters"} | others))
+
+
+def test_an_arm_beside_factors_sets_what_its_level_sets_to_null() -> None:
+    factors = {"data": {"all": {"data.train_examples": None}, "as_base": {"model.width": 0.5}}}
+    arms = {"all": {}, "as_base": {"model.width": 0.5}}
+    with pytest.raises(InputError, match=r"experiment\.arms"):
+        declare(factors=factors, arms=arms)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

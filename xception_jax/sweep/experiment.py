@@ -148,6 +148,8 @@ class Experiment:
                     claimed: self.arms[arm]
                     for claimed, arm in zip(self.claimed_arms, arms, strict=True)
                 },
+                on_base=bool(self.arms_on),
+                free=("model.width",) if self.equal else (),
             )
 
     def _with_one_target(self) -> tuple[AnyClaim, ...]:

@@ -12,7 +12,7 @@ the first setting. Either way it becomes `{factor: {level: {setting: value}}}`, 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from xception_jax.errors import InputError, nearest_name
@@ -122,24 +122,45 @@ def arms_of(factors: Factors) -> dict[str, dict[str, Any]]:
     return arms
 
 
-def require_arms(factors: Factors, arms: Mapping[str, Mapping[str, Any]]) -> None:
+def require_arms(
+    factors: Factors,
+    arms: Mapping[str, Mapping[str, Any]],
+    *,
+    on_base: bool = False,
+    free: Collection[str] = (),
+) -> None:
     """Raises `InputError` unless the arms are those that the factors make.
 
-    Other settings may have been added to them, and those that all arms share replaced: by words of
-    the command line, by another base, or by the widths that make arms equal.
+    Words of the command line, tuning, or the widths that make arms equal may have added settings
+    that no factor varies, or replaced them. Where only some levels set one that varies, the others
+    have the value of their base, which is one for all of them.
+
+    Args:
+        factors: the factors.
+        arms: the arms by the names that claims use.
+        on_base: whether they are on one of several bases, and set what it has otherwise.
+        free: settings that may have been added to each arm for itself.
     """
     made = arms_of(factors)
     names = {name for settings in made.values() for name in settings}
-    varying = {name for name in names if len({repr(s.get(name)) for s in made.values()}) > 1}
-    as_made = all(
-        repr(arms.get(arm, {}).get(name)) == repr(value)
+    varying = {name for name in names if len({_said(s, name) for s in made.values()}) > 1}
+    as_made = list(arms) == list(made) and all(
+        _said(arms[arm], name) == _said(settings, name)
         for arm, settings in made.items()
-        for name, value in settings.items()
-        if name in varying
+        for name in varying & settings.keys()
     )
-    if not as_made or list(arms) != list(made):
+    added = [
+        {_said(arms[arm], name) for arm, settings in made.items() if name not in settings}
+        for name in (varying - {*free} if as_made else ())
+    ]
+    if not as_made or any(len(values) > 1 if on_base else values - {""} for values in added):
         reason = "must be left out, since experiment.factors makes the arms"
         raise InputError("experiment.arms", list(arms), reason)
+
+
+def _said(settings: Mapping[str, Any], name: str) -> str:
+    """What an arm sets, and nothing of a setting that it leaves to the base."""
+    return repr(settings[name]) if name in settings else ""
 
 
 def find_level(factors: Factors, factor: str, level: Any) -> str:
