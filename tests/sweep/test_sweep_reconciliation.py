@@ -14,9 +14,9 @@ from xception_jax.checksums import with_checksum
 from xception_jax.commands.engines import Engine
 from xception_jax.config import resolve
 from xception_jax.errors import InputError
-from xception_jax.sweep import Experiment, Tune
+from xception_jax.sweep import Claim, Experiment, Tune
 from xception_jax.sweep.ledger import write_ledger
-from xception_jax.sweep.reconciliation import require_no_gap
+from xception_jax.sweep.reconciliation import require_no_gap, require_pilot_first
 from xception_jax.sweep.recorded import load_recorded
 
 
@@ -107,6 +107,42 @@ def test_seeds_that_leave_others_out_are_refused(study: Study) -> None:
     study.sweep("--first-seed", 4, "--seeds", 2)
     loaded = load_recorded(study.home / "sweep.json")
     assert [*loaded.experiment.all_seeds] == study.record()["experiment"]["seeds"] == [*range(6)]
+
+
+PILOT = "Claim('relu', 'none', 'better', ('steps_to_target',), pilot_seeds=2)"
+TIMED = Claim("relu", "none", endpoints=("steps_to_target",), pilot_seeds=2)
+
+
+def test_no_seed_comes_before_those_of_a_pilot_that_has_results(study: Study) -> None:
+    """It would be one of the pilot's, which would set another target."""
+    study.claims, study.interrupted = PILOT, True
+    study.sweep("--first-seed", 6, "--seeds", 3)
+    study.interrupted = False
+    study.sweep("--first-seed", 5, "--seeds", 3)  # nothing was known of a target
+    message = "--first-seed=3: comes before the pilot seeds, which set the target of this sweep"
+    words = ("train.epochs=3", "--first-seed", "3", "--seeds", "2")
+    require_refused(study, f"{message}; nearest valid value: 5", *words)
+    study.sweep("--first-seed", 8, "--seeds", 1)
+    assert study.record()["experiment"]["seeds"] == [5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("now", [(), (TIMED,)])
+@pytest.mark.parametrize("then", ["claims", "post_hoc_claims", None])
+def test_a_pilot_counts_whenever_it_was_claimed(then: str | None, now: tuple[Claim, ...]) -> None:
+    """Those that are recorded stay claims of the sweep, though the file has them no more."""
+    experiment = Experiment("x", "", "b.py", {"none": {}, "relu": {}}, 2, now, first_seed=3)
+    recorded: dict[str, Any] = {"experiment": {"claims": []}, "post_hoc_claims": []}
+    if then is not None:
+        claims = recorded["experiment"] if then == "claims" else recorded
+        claims[then] = [TIMED.describe()]
+    require_pilot_first(recorded, {3, 4}, experiment)
+    require_pilot_first(recorded, set(), experiment)  # none stays planned
+    if not now and then is None:
+        require_pilot_first(recorded, {5, 6}, experiment)
+        return
+    with pytest.raises(InputError, match="--first-seed=3: comes before the pilot") as error:
+        require_pilot_first(recorded, {5, 6}, experiment)
+    assert error.value.nearest == 5
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def require_same_sweep(
         refuse(f"a sweep with other seeds, such as {min(others)}, than those of the looks")
     require_no_gap(recorded["experiment"].get("seeds", []), fixed, experiment)
     if known.has_results:
-        require_pilot_first(recorded["experiment"], fixed, experiment)
+        require_pilot_first(recorded, fixed, experiment)
     declared = declared_looks(recorded["experiment"])
     if declared != declared_looks(experiment.describe()) and known.has_results:
         reason = "cannot change once there are results; choose another --workdir"

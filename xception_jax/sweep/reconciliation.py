@@ -126,11 +126,12 @@ def require_pilot_first(
     """Raises `InputError` if seeds would come before those that set a claim's target.
 
     Args:
-        recorded: the recorded experiment.
+        recorded: content of `sweep.json`.
         fixed: the recorded seeds that stay planned.
         experiment: experiment of the plan.
     """
-    claims = [*as_list(recorded.get("claims")), *experiment.described_claims()]
+    claims = [*as_list(recorded["experiment"].get("claims")), *experiment.described_claims()]
+    claims += as_list(recorded.get("post_hoc_claims"))
     has_pilot = any(as_mapping(claim).get("pilot_seeds") for claim in claims)
     if has_pilot and fixed and experiment.first_seed < min(fixed):
         reason = "comes before the pilot seeds, which set the target of this sweep"
