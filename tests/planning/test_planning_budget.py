@@ -44,6 +44,35 @@ def test_equal_multiply_adds():
     assert abs(costs[1].macs / costs[0].macs - 1) <= TOLERANCE
 
 
+def test_widths_that_meet_the_budget_are_kept_where_they_may_be():
+    """Those of a record; words of the command line may have changed what its arms cost."""
+    inception = parameters("inception_tiny")
+    assert 0.005 < inception / parameters("xception_tiny") - 1 < TOLERANCE  # a search comes closer
+    arms = {"xception": {}, "inception": {"model.name": "inception_tiny"}}
+    experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="parameters")
+    assert equalize(experiment, resolve(BASE), keep=True).arms == arms
+    assert equalize(experiment, resolve(BASE)).arms["inception"]["model.width"] < 1
+    larger = equalize(experiment, resolve(BASE, {"model.kernel_size": 5}), keep=True)
+    width = larger.arms["inception"]["model.width"]
+    target = parameters("xception_tiny", kernel_size=5)
+    assert target > inception * (1 + TOLERANCE)
+    assert abs(parameters("inception_tiny", width=width) / target - 1) <= TOLERANCE
+
+
+def test_the_plan_of_a_record_is_one_of_arms_that_are_equal_under_its_words(call, tmp_path: Path):
+    arms = {"xception": {}, "inception": {"model.name": "inception_tiny"}}
+    experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="parameters")
+    content = {"schema": 1, "experiment": experiment.describe(), "base": BASE, "runs": []}
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    for word, kept in (("wandb.mode=disabled", True), ("model.kernel_size=5", False)):
+        code, out, _ = call("plan", tmp_path / "sweep.json", word)
+        assert code == 0
+        rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+        counts = [int(rows[arm][2].replace(",", "")) for arm in arms]
+        assert counts[1] == pytest.approx(counts[0], rel=TOLERANCE)
+        assert (counts[1] == parameters("inception_tiny")) == kept
+
+
 def test_a_budget_that_cannot_be_met_is_said():
     arms = {"fine": {}, "coarse": {"model.segments": 16}}
     experiment = Experiment("budget", "…", "base.py", arms, seeds=1, equal="parameters")
@@ -113,6 +142,21 @@ def test_a_well_known_set_is_not_asked_for_what_it_has_not(is_prepared, monkeypa
     with pytest.raises(InputError) as raised:
         budget.dataset_info(resolve(BASE, named | asked))
     assert (raised.value.field, raised.value.value) == (field, asked[field])
+
+
+def test_of_an_absent_set_no_more_is_asked_than_is_left_to_train_on(tmp_path):
+    absent = {"data.name": "cifar10", "data.directory": str(tmp_path), "data.image_size": 32}
+    asked = resolve(absent, {"data.train_examples": 48_000})
+    with pytest.raises(
+        InputError, match=r"data\.train_examples=48000: more than the 45000"
+    ) as error:
+        budget.dataset_info(asked)
+    assert error.value.nearest == 45_000
+    for examples in (44_999, 45_000, None):
+        config = resolve(absent, {"data.train_examples": examples})
+        assert budget.dataset_info(config).examples == {
+            "train": examples or 45_000, "valid": 5_000, "test": 10_000,
+        }  # fmt: skip
 
 
 def test_a_default_directory_out_of_reach_holds_no_data(monkeypatch):

@@ -58,6 +58,28 @@ def test_where_the_smallest_batch_is_too_large_none_fits():
     assert search_largest(lambda size: size + 1, {8: 17}, unit=16, available=10) == (None, 8)
 
 
+@pytest.mark.parametrize(
+    ("start", "unit", "tried"),
+    [
+        (2048, 16, [2**20]),
+        (2048, 48, [2**20 // 48 * 48]),
+        (2**20, 16, []),
+        (2**20 - 8, 48, []),  # the next multiple is larger, and the one before smaller
+        (2**14, 2**22, []),
+    ],
+)
+def test_no_batch_is_tried_that_train_refuses(start: int, unit: int, tried: list[int]) -> None:
+    asked = []
+
+    def needed(size: int) -> float:
+        resolve({"train.batch_size": size})
+        asked.append(size)
+        return 1.0
+
+    largest, too_large = search_largest(needed, {start: 1.0}, unit=unit, available=1e12)
+    assert (asked, largest, too_large) == (tried, max(tried, default=start), None)
+
+
 def test_every_batch_that_is_tried_has_whole_groups_of_rows(monkeypatch):
     """Groups of batch normalization divide the rows of a device: the run is refused otherwise."""
     program: Any = None  # nothing is lowered

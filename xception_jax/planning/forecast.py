@@ -176,7 +176,7 @@ def search_largest(
                 break
         size = max(int(size) // unit, (low or 0) // unit + 1) * unit
         size = min(size, _MOST_IMAGES // unit * unit)
-        if size in known or (high is not None and size > high):
+        if size <= (low or 0) or size in known or (high is not None and size > high):
             break
         known[size] = needed(size)
     return _bracket(known, available)
