@@ -4,10 +4,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.programs import Call
 from tests.shrunk import CONFIG
-from xception_jax.sweep import load_experiment, plan_runs
+from tests.untrained_study import Study
+from xception_jax.config import resolve
+from xception_jax.planning.budget import TOLERANCE, arm_cost
+from xception_jax.sweep import Experiment, load_experiment, plan_runs
+from xception_jax.sweep.ledger import write_ledger
 from xception_jax.sweep.recorded import load_recorded, plan_from_file
 
 WORDS = ("--seeds", "1", "--packing", "off")
@@ -76,6 +82,52 @@ def test_a_record_takes_seeds_and_overrides(done, shrunk_words, experiment):
     assert [(run.name, run.config.train.epochs) for run in longer] == [
         ("none-s0", 5.0), ("relu-s0", 5.0), ("elu-s0", 5.0)
     ]  # fmt: skip
+
+
+def test_a_record_keeps_its_widths_unless_a_word_changes_what_its_arms_cost(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(call, tmp_path, monkeypatch)
+    study.finals = {"xception": 0.8, "inception": 0.7}
+    # Their costs differ by 0.9%: a search for widths would come closer.
+    arms = {"xception": {"model.name": "xception_tiny"}, "inception": {"model.width": 1.0}}
+    experiment = Experiment("models", "so", "b.py", arms, seeds=2, equal="parameters")
+    data = {"data.name": "digits", "data.image_size": 8, "data.train_examples": 96}
+    base = resolve(data, {"model.name": "inception_tiny"})
+    runs = plan_runs(experiment, base)[:3]  # as another version left them
+    write_ledger(tmp_path, experiment, base, runs, "sweep")
+    for number, changes in enumerate(((), ("wandb.mode=disabled",), ("model.kernel_size=5",))):
+        study.home = tmp_path / str(number)
+        words = ("--workdir", study.home, "--packing", "off", *changes)
+        code, _, err = call("sweep", tmp_path / "sweep.json", *words)
+        assert (code, err) == (0, "")
+        content = study.record()
+        if changes != ("model.kernel_size=5",):
+            assert content["experiment"]["arms"] == arms
+            assert [row["id"] for row in content["runs"]] == [run.id for run in runs]
+    assert content["experiment"]["arms"]["inception"]["model.width"] > 1.02
+    names = [(row["arm"], row["seed"]) for row in content["runs"]]
+    assert names == [(run.arm, run.seed) for run in runs]
+    loaded = load_recorded(study.home / "sweep.json")
+    costs = [arm_cost(loaded.run(row).config).parameters for row in loaded.rows]
+    assert costs[1] == pytest.approx(costs[0], rel=TOLERANCE)
+
+
+def test_numbers_of_numpy_are_recorded_as_those_of_python(tmp_path: Path) -> None:
+    arms = {
+        "integers": {"model.kernel_size": np.int64(5), "model.fully_connected": [np.int32(8)]},
+        "floats": {"optimizer.learning_rate": np.float32(0.1), "model.width": np.float64(0.5)},
+    }
+    experiment, base = Experiment("numbers", "", "b.py", arms, seeds=2), resolve({})
+    runs = plan_runs(experiment, base)
+    write_ledger(tmp_path, experiment, base, runs, "sweep")
+    recorded = load_recorded(tmp_path / "sweep.json")
+    assert recorded.experiment.arms == {
+        "integers": {"model.kernel_size": 5, "model.fully_connected": [8]},
+        "floats": {"optimizer.learning_rate": float(np.float32(0.1)), "model.width": 0.5},
+    }
+    assert [recorded.run(row).config for row in recorded.rows] == [run.config for run in runs]
+    assert write_ledger(tmp_path, experiment, base, runs, "sweep") == []  # it goes on
 
 
 def test_claims_come_back_as_they_were(experiment, done):

@@ -131,6 +131,8 @@ def test_the_declaration_survives_its_record():
     for tune in (Tune(RATE, RATES), Tune((RATE, DECAY), (RATES, (0.0, 1e-5)), 3, 2.0)):
         assert Tune.read(json.loads(json.dumps(tune.describe()))) == tune
     assert Tune(RATE, (0.4, 0.1)).values == ((0.1, 0.4),)
+    of_numpy = Tune(RATE, RATES, epochs=np.float32(2))  # type: ignore[arg-type]
+    assert json.dumps(of_numpy.describe()) == json.dumps(Tune(RATE, RATES, epochs=2).describe())
     assert "tune" not in declare(None).describe()  # type: ignore[arg-type]
 
 
@@ -169,6 +171,21 @@ def test_each_arm_gets_its_own_best_value_and_its_runs_have_it(tmp_path):
     assert [row["id"] for row in ledger["runs"]] == [run.id for run in runs]
     assert ledger["experiment"]["seeds"] == [0, 1, 2, 3]
     assert len(ledger["declarations"]) == 1  # declared before tuning, and the same after it
+
+
+def test_arms_whose_tuning_runs_are_alike_are_all_tuned(tmp_path):
+    """Their runs have the same id where they differ only in the epochs, which tuning sets."""
+    arms = {"short": {"train.epochs": 2.0}, "long": {"train.epochs": 3.0}}
+    experiment = declare(Tune(RATE, RATES, epochs=1), arms=arms, claims=())
+    assert len({run.id for run in tuning_runs(experiment, {}, list(arms))}) == 5 * 2
+    train = Landscape(tmp_path, hill({"short": 0.05, "long": 0.2}))
+    experiment, record, _ = tuned(tmp_path, experiment, train)
+    assert train.calls == [2 * 5 * 2]
+    assert experiment.untuned == ()
+    assert {arm: settings[RATE] for arm, settings in experiment.arms.items()} == {
+        "short": 0.05, "long": 0.2,
+    }  # fmt: skip
+    assert tried(record, "short") == tried(record, "long") == [(rate,) for rate in RATES]
 
 
 def test_the_grid_is_extended_for_all_arms_at_most_twice_and_then_marked(tmp_path):

@@ -74,6 +74,31 @@ def test_an_edited_record_decides_nothing_and_is_named(done):
     assert "the choice is made again" in warned[0]
 
 
+def test_a_tuning_that_goes_on_beside_an_earlier_choice_was_not_changed(done):
+    """As a kill leaves it where an arm was added before any run of the verdict."""
+    home, experiment, base, _ = done
+    arms = {**experiment.arms, "elu": {"model.intermediate_activation": "elu"}}
+    wider = with_recorded_tuning(home, replace(experiment, arms=arms), base, print)
+    assert wider.untuned == ("elu",)
+
+    def killed(runs):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune_arms(home, wider, base, killed)
+    record = json.loads((home / "tuning.json").read_text())
+    assert (record["complete"], record["arms"]) == (False, {})
+    warned: list[str] = []
+    again = with_recorded_tuning(home, experiment, base, warned.append)
+    assert (again.untuned, warned) == ((), [])
+    record["grid"][0].append(0.9)
+    (home / "tuning.json").write_text(json.dumps(record))
+    with_recorded_tuning(home, experiment, base, warned.append)
+    assert warned == [
+        "tuning.json was changed after it was written: sweep.json holds what was chosen"
+    ]
+
+
 def test_an_arm_that_is_added_after_the_runs_is_tuned_late_on_the_same_grid(done):
     home, experiment, base, train = done
     first = plan_runs(with_recorded_tuning(home, experiment, base, print), base)[0]

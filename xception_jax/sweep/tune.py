@@ -65,7 +65,8 @@ class Tune:
             reason = f"must be an integer from 1 to {_MOST_SEEDS}"
             raise InputError("tune.seeds", self.seeds, reason, near)
         if self.epochs is not None:
-            resolve({"train.epochs": self.epochs})
+            epochs = resolve({"train.epochs": self.epochs}).train.epochs
+            object.__setattr__(self, "epochs", epochs)
 
     @cached_property
     def seed_numbers(self) -> tuple[int, ...]:
