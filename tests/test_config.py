@@ -30,6 +30,20 @@ def test_every_default_is_valid_and_documented():
     assert flatten(resolve()) == {name: field.default for name, field in SETTINGS.items()}
 
 
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        ("train.batch_size", "an integer from 1 to 1048576"),
+        ("train.epochs", "a number from 1e-06 to 1000000"),
+        ("train.average_decay", "a number from 0 to 0.9999999"),
+        ("train.log_every_steps", "an integer from 1"),
+        ("optimizer.clip_norm", "a number from 1e-06 to 1000000000 or null"),
+    ],
+)
+def test_the_range_of_a_setting_is_said_exactly(name: str, valid: str):
+    assert SETTINGS[name].valid == valid
+
+
 def test_later_layers_win():
     base = ConfigDict({"train": {"epochs": 3.0}, "seed": 1})
     config = resolve(base, {"train.epochs": 4}, overrides=["train.epochs=5", "train.epochs=6"])

@@ -58,6 +58,16 @@ def test_overrides_replace_what_all_arms_set_alike():
     assert [run.config.model.block.intermediate_activation for run in runs] == ["none", "relu"] * 2
 
 
+def test_the_last_word_holds_for_arms_and_base():
+    """Also where an earlier one is about the group of what every arm sets."""
+    arms = {arm: {**settings, "optimizer.options.b2": 0.9} for arm, settings in ARMS.items()}
+    words = ["optimizer.options={'b1': 0.8}", "optimizer.options.b2=0.5"]
+    experiment, base = apply_overrides(declare(arms=arms), {}, words)
+    runs = plan_runs(experiment, base)
+    for config in (base, *(run.config for run in runs)):
+        assert dict(config.optimizer.options) == {"b1": 0.8, "b2": 0.5}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
