@@ -187,6 +187,7 @@ def test_resources_of_ray():
         (("--launcher", "ray", "--resources", "GPU=-1"), "must be like TPU=4"),
         (("--launcher", "ray", "--resources", "TPU=2.5"), "nearest valid value: 'TPU=2'"),
         (("--launcher", "ray", "--resources", "CPU=2,gpu=1"), "nearest valid value: 'GPU=1'"),
+        (("--launcher", "ray", "--resources", "object_store_memory=1"), "Ray reserves no object_"),
         (("--retries", "2"), "goes with --launcher local or ray"),
         (("--launcher", "slurm", "--sbatch", "'"), "is no list of options"),
     ],

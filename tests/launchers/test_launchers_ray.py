@@ -4,7 +4,7 @@
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,9 @@ from tests.launchers.worker_sweeps import (
     workers,
 )
 from tests.processes import wait_until
+from xception_jax.errors import InputError
+from xception_jax.launchers import Ended, Unit
+from xception_jax.launchers.ray import RayLauncher, parse_resources
 
 pytestmark = pytest.mark.slow
 ENVIRONMENT = {
@@ -54,6 +57,46 @@ def sweep(cluster, start, tmp_path) -> Callable[..., tuple[Path, object]]:
         home,
         start(home, "--launcher", "ray", *more, RAY_ADDRESS=cluster.address),
     )
+
+
+@pytest.fixture
+def launched(cluster, tmp_path, monkeypatch) -> Iterator[Callable[..., Ended]]:
+    """`launched("memory=1000", avoid={"gone"}, log="0.log")`: how `true` ended there."""
+    launchers: list[RayLauncher] = []
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+
+    def launched(resources: str, *, avoid: set[str], log: str) -> Ended:
+        launchers.append(launcher := RayLauncher(parse_resources(resources)))
+        unit = Unit(0, "arm-s0", (tmp_path,), ("true",), tmp_path / log)
+        launcher.submit(unit, avoid)
+        states: list[Ended] = []
+
+        def has_ended() -> bool:
+            states.extend(filter(None, [launcher.status(unit)]))
+            return bool(states)
+
+        wait_until(has_ended)
+        return states[0]
+
+    yield launched
+    for launcher in launchers:
+        launcher.close()
+
+
+def test_memory_is_reserved_and_a_node_that_is_gone_is_not_avoided(launched):
+    ended = launched("memory=1000000", avoid={"10.0.0.9 (cccccccc)"}, log="0.log")
+    assert (ended.code, ended.reason) == (0, "")
+
+
+def test_an_error_in_the_task_is_named(launched):
+    ended = launched("", avoid=set(), log="none/0.log")
+    assert ended.code == -signal.SIGKILL
+    assert ended.reason.startswith("RayTaskError(FileNotFoundError): FileNotFoundError: [Errno 2]")
+
+
+def test_resources_that_ray_refuses_are_named(launched):
+    with pytest.raises(InputError, match=r"--resources='CPU=1,TPU=3': Ray refuses it: .*'TPU'"):
+        launched("TPU=3", avoid=set(), log="0.log")
 
 
 def assert_resumed(home: Path) -> None:

@@ -91,7 +91,8 @@ class RayLauncher:
         try:
             self._task.options(**self._options)
         except ValueError as error:
-            words = ",".join(f"{name}={amount:g}" for name, amount in resources.items())
+            self.close()
+            words = ",".join(f"{name}={amount:.15g}" for name, amount in resources.items())
             raise InputError("--resources", words, f"Ray refuses it: {error}") from error
         self._running: dict[int, Any] = {}
 
