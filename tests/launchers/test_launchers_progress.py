@@ -14,6 +14,12 @@ from xception_jax.launchers.launching import _ProgressMonitor
 ROW = {"step": 30, "epoch": 1.5, "split": "valid", "loss": 1.0, "top1": 0.25}
 
 
+def planned_run(number: int) -> Any:
+    config = SimpleNamespace(train=SimpleNamespace(batch_size=8))
+    run = {"arm": "relu", "title": "relu", "seed": number, "directory": f"run-{number}"}
+    return SimpleNamespace(**run, config=config)
+
+
 @pytest.fixture
 def follow(tmp_path):
     """A function that writes the logs of runs, and returns their progress and what was said."""
@@ -21,12 +27,9 @@ def follow(tmp_path):
     def progress(*logs: bytes) -> tuple[Any, list[str]]:
         runs: list[Any] = []
         for number, log in enumerate(logs):
-            name = f"run-{number}"
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "metrics.jsonl").write_bytes(log)
-            config = SimpleNamespace(train=SimpleNamespace(batch_size=8))
-            run = {"arm": "relu", "title": "relu", "seed": number, "directory": name}
-            runs.append(SimpleNamespace(**run, config=config))
+            runs.append(run := planned_run(number))
+            (tmp_path / run.directory).mkdir()
+            (tmp_path / run.directory / "metrics.jsonl").write_bytes(log)
         return watch(runs)
 
     def watch(runs: list[Any]) -> tuple[Any, list[str]]:
@@ -44,6 +47,23 @@ def follow(tmp_path):
         return events[-1], said
 
     return progress
+
+
+def test_a_record_that_is_damaged_while_its_run_trains_ends_nothing(tmp_path):
+    runs: list[Any] = [planned_run(number) for number in range(2)]
+    units = [Unit(n, run.directory, (tmp_path / run.directory,), ("true",), tmp_path / "log")
+             for n, run in enumerate(runs)]  # fmt: skip
+    for run in runs:
+        (tmp_path / run.directory).mkdir()
+    events: list[Any] = []
+    monitor = _ProgressMonitor(
+        tmp_path, runs, {"relu": 60}, units, listener=events.append, warn=print
+    )
+    monitor(units)
+    (tmp_path / "run-0" / "run.json").write_text('{"status": "runn')
+    (tmp_path / "run-1" / "run.json").write_text('{"status": "diverged"}')
+    monitor([])
+    assert [event.numbers for event in events if event.ended] == [(2,)]
 
 
 def line(**changes: Any) -> bytes:

@@ -30,13 +30,16 @@ class Engine:
     script: Callable[[Unit, int, str], Ended | None]
     node_names: tuple[str, ...] = ("",)
     most: int | None = None
+    names_node: bool = True
     attempts: dict[int, int] = field(default_factory=dict)
     where: dict[int, str] = field(default_factory=dict)
     submitted: list[tuple[int, str]] = field(default_factory=list)
+    avoided: list[set[str]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     largest: int = 0
 
     def submit(self, unit, avoid):
+        self.avoided.append(set(avoid))
         usable = [node for node in self.node_names if node not in avoid]
         assert usable, "there is nowhere to run"
         # The first node that is allowed, as a broken and therefore idle one would be taken.
@@ -57,7 +60,7 @@ class Engine:
                 run_directory.update_run(run_dir, status="done", result=RESULT)
         if ended is not None:
             del self.where[unit.number]
-            ended = Ended(ended.code, node, ended.reason)
+            ended = Ended(ended.code, node if self.names_node else "", ended.reason)
         return ended
 
     def cancel(self, unit):
@@ -174,6 +177,22 @@ def test_a_worker_killed_on_another_host_is_recorded_once_its_lock_runs_out(
     assert (run_dir / "failure.txt").exists() != is_alive
 
 
+def test_a_record_that_is_damaged_while_a_unit_runs_does_not_stop_the_others(units):
+    damaged = units[3].run_dirs[0] / "run.json"
+
+    def script(unit, attempt, _):
+        if unit.number != 3:
+            return DONE
+        damaged.write_text('{"status": "runn')
+        return KILLED
+
+    messages = supervise(units, Engine(script), retries=1)
+    reason = "killed by SIGKILL; last: OSError: no space left"
+    assert messages == [f"arm-s3: failed, attempt {n} of 2: {reason}" for n in (1, 2)]
+    assert {record(unit)["status"] for unit in units if unit.number != 3} == {"done"}
+    assert damaged.read_text() == '{"status": "runn'  # there is nothing to add the failure to
+
+
 def test_exit_75_of_a_run_that_has_ended_is_no_reason_to_start_it_again(units):
     def script(unit, attempt, _):
         run_directory.update_run(unit.run_dirs[0], status="diverged")
@@ -222,6 +241,30 @@ def test_a_node_on_which_units_fail_is_not_used_again(units):
     assert [number for number, node in engine.submitted if node == "broken"] == [0, 1]
     assert {record(unit)["status"] for unit in units} == {"done"}
     assert "broken is not used again: 2 units failed there" in messages
+
+
+@pytest.mark.parametrize("names_node", [True, False])
+def test_a_unit_avoids_the_node_on_which_it_failed_and_none_where_nobody_knows_which(
+    units, names_node
+):
+    """Ray does not say on which node a worker crashed, and refuses to avoid one without a name."""
+    engine = Engine(
+        lambda unit, attempt, _: DONE if unit.number == 0 or attempt else KILLED,
+        node_names=("one", "other"),
+        most=1,
+        names_node=names_node,
+    )
+    messages = supervise(units, engine, retries=1)
+    assert {record(unit)["status"] for unit in units} == {"done"}
+    assert set().union(*engine.avoided) == ({"one"} if names_node else set())
+    assert ("one is not used again: 2 units failed there" in messages) == names_node
+    assert sum("is not used again" in line for line in messages) == names_node
+
+
+def test_a_sweep_whose_workers_all_crash_is_given_up_where_nobody_knows_on_which_node(units):
+    engine = Engine(lambda *_: KILLED, node_names=("one", "other"), names_node=False)
+    messages = supervise(units, engine)
+    assert messages[-1].startswith("Stopped: given up: the first 3 units all failed the same way")
 
 
 def test_where_every_node_fails_the_sweep_is_given_up(units):
