@@ -1,4 +1,7 @@
-"""Logs of workers in somebody else's directory: no link there is followed, no pipe waited for."""
+"""Logs of workers in somebody else's directory: no link there is followed, no pipe waited for.
+
+And what Slurm is told: its tasks open their logs themselves.
+"""
 
 import os
 import re
@@ -77,3 +80,21 @@ def test_a_batch_script_names_any_directory(tmp_path, monkeypatch):
     (output,) = (word for word in words if word.startswith("--output="))
     replaced = re.sub("%[%a]", lambda of: {"%%": "%", "%a": "0"}[of[0]], output)
     assert replaced == f"--output={unit.log}"
+
+
+def test_slurm_is_handed_the_environment_but_for_the_threads_of_this_machine(tmp_path, monkeypatch):
+    """By default sbatch sets the variables that it has itself on the nodes."""
+    program = tmp_path / "bin" / "sbatch"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nenv > {shlex.quote(str(tmp_path / 'environment'))}\necho 42\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PJRT_NPROC", "2")
+    monkeypatch.setenv("OF_THE_USER", "a word")
+    unit = Unit(0, "none-s0", (), QUIET, tmp_path / "0.log")
+    assert SlurmArray(tmp_path, most=None, options="").submit([unit]).endswith("array 42")
+    lines = (tmp_path / "environment").read_text().splitlines()
+    handed = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert handed["OF_THE_USER"] == "a word"
+    names = {name for name in os.environ if name.isidentifier()}  # of others a shell drops some
+    assert names - handed.keys() == {"PJRT_NPROC"}
