@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from xception_jax.commands import process
+from tests.shrunk import EXPERIMENT, SHRUNK
+from xception_jax.commands import devices, process
 from xception_jax.runtime import accelerators
 from xception_jax.runtime.accelerators import count_gpus, count_tpu_chips, unused_accelerator
 
@@ -108,3 +109,17 @@ def test_a_command_that_computes_says_it_first(monkeypatch, capsys):
     assert capsys.readouterr().err == f"xception-jax: {GPU}\n"
     process.prepare_jax(devices=False)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("launcher", "said"), [("local", [f"xception-jax: {GPU}"]), ("slurm", [])])
+def test_a_sweep_whose_workers_are_on_this_machine_says_it_before_they_do(
+    launcher, said, monkeypatch, call, tmp_path
+):
+    """The workers say it into their logs; those of Slurm are on machines that have their own."""
+    monkeypatch.setattr(devices, "unused_accelerator", lambda _: GPU)
+    words = ("--workdir", tmp_path / "w", "--launcher", launcher, *SHRUNK)
+    elsewhere = (f"data.directory={tmp_path / 'none'}", "data.name=fashion_mnist")
+    code, out, err = call("sweep", EXPERIMENT, *words, *elsewhere)
+    *before, refusal = err.splitlines()
+    assert (code, out, before) == (2, "", said)
+    assert "is not prepared" in refusal
