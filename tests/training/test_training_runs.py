@@ -12,7 +12,7 @@ import pytest
 
 from tests.interrupting import stop_after
 from tests.same_run import assert_same_run, final_state
-from tests.shrunk import SOONEST
+from tests.shrunk import CONFIG, SHRUNK, SOONEST
 from xception_jax import lock
 from xception_jax.config import resolve, run_id
 from xception_jax.errors import InputError
@@ -194,6 +194,16 @@ def test_divergence_is_an_outcome_and_names_its_step(run, tmp_path):
     for path, value in final_state(tmp_path).items():
         assert np.isfinite(value).all(), path
     assert run(tmp_path, *words) == written
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"), [({}, ""), ({"reason": None}, ""), ({"reason": [1]}, ": [1]")]
+)
+def test_a_run_that_diverged_says_so_where_its_record_holds_no_reason(call, tmp_path, reason, said):
+    """The record may be somebody else's."""
+    (tmp_path / "run.json").write_text(json.dumps({"status": "diverged"} | reason))
+    code, _, err = call("train", CONFIG, "--workdir", tmp_path, *SHRUNK)
+    assert (code, err) == (1, f"the run diverged{said}; see {tmp_path}/run.json\n")
 
 
 def test_a_failure_is_recorded_and_tried_again(whole, run, tmp_path, monkeypatch):

@@ -117,7 +117,8 @@ def _train(
             hosts.leave_at_once(code)
         return code
     if record["status"] != "done":
-        return _failed(location, f"{record['status']}: {as_text(record.get('reason'))}")
+        reason = as_text(record.get("reason"))
+        return _failed(location, ": ".join(filter(None, (record["status"], reason))))
     if hosts.is_leader():
         _show_result(record["result"], location)
     return 0
