@@ -69,7 +69,7 @@ def run(
         1 if a benchmark had nothing to measure, else 0.
 
     Raises:
-        InputError: no such benchmark, or no such case.
+        InputError: no such benchmark, or no such case; or no directory to write into.
     """
     for name in names:
         require_choice("NAME", name, BENCHMARKS)
@@ -84,10 +84,7 @@ def run(
             raise InputError("--variant", list(variants), "is in the name of no variant")
         near = nearest_name(only, [case.name for cases in every.values() for case in cases])
         raise InputError("--case", only, "is in the name of no case", near)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError("--output", str(output), f"cannot be made: {error.strerror}") from error
+    record.make_directory(output)
     empty = False
     for name, cases in chosen.items():
         written: dict[str, Any] = {"benchmark": name, "quick": quick}

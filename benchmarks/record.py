@@ -13,6 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from xception_jax.cores import usable_cores
+from xception_jax.errors import InputError
 from xception_jax.runtime.source_code import commit
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "keras", "torch", "numpy", "xception-jax")
@@ -59,6 +60,18 @@ def _processor() -> str:
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
     widest = next((name for name in ("avx512f", "avx2") if name in flags), "")
     return " ".join(filter(None, [names[0] if names else platform.processor(), widest]))
+
+
+def make_directory(output: Path) -> None:
+    """Makes the directory that `--output` names, before anything is measured.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("--output", str(output), f"cannot be made: {error.strerror}") from error
 
 
 def write(directory: Path, benchmark: str, record: dict[str, Any]) -> None:

@@ -91,6 +91,7 @@ def main(words: list[str]) -> None:
             require_choice("--only", name, ARM_VARIANTS if asked.experiment else VARIANTS)
         topology = open_topology(asked.topology)
         programs = list(_programs(asked.experiment, asked.overrides, asked.only))
+        record.make_directory(asked.output)
     except InputError as error:
         parser.exit(INVALID, f"benchmarks.topology: {error}\n")
     layout = Layout(make_mesh(topology.devices))
@@ -99,7 +100,6 @@ def main(words: list[str]) -> None:
     written |= record.describe(command, ("tpu", topology.devices[0].device_kind))
     written["versions"] |= {"libtpu": version("libtpu")}
     written |= {"memory_bytes": topology.memory_bytes, "variants": []}
-    asked.output.mkdir(parents=True, exist_ok=True)
     suffix = f"_{asked.experiment.stem}" if asked.experiment else ""
     for program in programs:
         with _without_rules(program.unruled):

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import architectures, rounds
+from benchmarks import architectures, command, record, rounds
 from benchmarks.__main__ import main
 from benchmarks.cases import Case, Variant
 from benchmarks.command import BENCHMARKS
 from xception_jax.models import count, model_function
+from xception_jax.runtime import source_code
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 22_855_952  # of Xception with 1,000 classes, in Keras and in the paper's table 3
@@ -97,6 +98,29 @@ def test_bad_input_is_one_line(words, named, capsys):
     out, err = capsys.readouterr()
     assert (ended.value.code, out, len(err.splitlines())) == (2, "", 1)
     assert named in err
+
+
+def test_results_that_cannot_be_written_are_not_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record, "device", lambda: ("cpu", "cpu"))
+    monkeypatch.setattr(command, "measure", None)
+    (tmp_path / "file").write_text("")
+    below = tmp_path / "file" / "below"
+    with pytest.raises(SystemExit) as ended:
+        main(["startup", "--quick", "--output", str(below)])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert err == f"benchmarks: --output='{below}': cannot be made: Not a directory\n"
+
+
+def test_a_record_has_the_fields_of_published_results_and_the_commit_of_runs(tmp_path, monkeypatch):
+    commit = source_code.commit()
+    source_code.commit.cache_clear()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other"))  # of a hook, say
+    described = record.describe("python -m benchmarks startup", ("cpu", "cpu"))
+    published = json.loads((ROOT / "benchmarks" / "results" / "startup.json").read_text())
+    assert described.keys() == published.keys() - {"benchmark", "quick", "cases"}
+    assert described["commit"] == commit
+    assert json.loads(json.dumps(described)) == described
 
 
 def test_help_names_every_benchmark(capsys):
