@@ -299,3 +299,12 @@ def test_what_each_look_can_decide_is_said() -> None:
     assert "O'Brien and Fleming's" in lines[0]
     assert "8 seeds cannot decide the claim: the smallest p is 0.298" in lines[1]
     assert "16 seeds can decide the claim" in lines[2]
+
+
+@pytest.mark.parametrize("pilot", [0, 2])
+def test_a_first_look_that_can_decide_nothing_has_pairs_enough(pilot: int) -> None:
+    timed = Claim("a", "b", endpoints=("steps_to_target",), target=None, pilot_seeds=pilot)
+    looks = Looks((4 + pilot, 32 + pilot), "obrien_fleming")
+    lines = describe_decidable([timed.describe()], {"a": {}, "b": {}}, looks.counts[-1], looks)
+    assert f"{4 + pilot} seeds cannot decide the claim: the smallest p is 1" in lines[1]
+    assert "a verdict takes" not in lines[1]

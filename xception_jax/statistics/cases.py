@@ -181,7 +181,7 @@ def _case(runs: Runs, claim: RecordedClaim, declared: Declared, stage: Stage | N
     if outcome.problem:
         outcome = replace(outcome, seeds=(), endpoints=(), notes=())
     if stage is not None:
-        outcome = replace(outcome, planned=stage.tested)
+        outcome = _complete_at(stage, replace(outcome, planned=stage.tested))
         if not stage.number:  # before its first look, nothing is tested or shown
             return Case(claim, replace(outcome, seeds=(), endpoints=()), Plan(), stage=stage)
         case = Case(claim, outcome, Plan(planned=outcome.seeds), stage=stage)
@@ -193,6 +193,18 @@ def _case(runs: Runs, claim: RecordedClaim, declared: Declared, stage: Stage | N
     if len(outcome.seeds) < FEWEST_PAIRS:
         return Case(claim, outcome, plan)
     return _tested(Case(claim, outcome, plan))
+
+
+def _complete_at(stage: Stage, outcome: Outcome) -> Outcome:
+    """The outcome, which has a problem if all runs up to the look have ended, some without a value.
+
+    Its test holds at the declared numbers of seeds alone.
+    """
+    pairs, known = stage.seeds - stage.pilot_seeds, len(outcome.seeds)
+    if outcome.problem or outcome.ended < stage.seeds or known >= pairs:
+        return outcome
+    few = f"{known} of {pairs} seeds have ended with a value to test, and a look takes all of them"
+    return replace(outcome, seeds=(), endpoints=(), notes=(), problem=few)
 
 
 def _tested(case: Case) -> Case:
