@@ -13,7 +13,6 @@ from tests.known_effects import ARMS, FACTORS, build_factorial, finals
 from tests.report.figure_checks import artists, points, texts
 from tests.synthetic_sweep import NewSweep, SweepWriter, edit_sweep
 from xception_jax.report.canvas import NARROW, WIDE
-from xception_jax.report.export import export_svg, inline_svg
 from xception_jax.report.factors import (
     Factorial,
     factor_figure,
@@ -103,21 +102,23 @@ def test_the_figure_shows_means_and_paired_effects(planted: SweepWriter, width: 
         assert word in shown
 
 
-def test_a_factor_whose_name_no_xml_holds_is_drawn(planted: SweepWriter) -> None:
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_names_of_factors_are_printable_in_the_figure(planted: SweepWriter, width: float) -> None:
     def rename(record: dict[str, Any]) -> None:
-        levels = record["experiment"]["factors"].values()
-        record["experiment"]["factors"] = dict(
-            zip(("model.\u0007", "model.b"), levels, strict=True)
-        )
+        factors = record["experiment"]["factors"]
+        renamed = {name.replace("or", "o\x00\x1br"): levels for name, levels in factors.items()}
+        record["experiment"]["factors"] = renamed
 
     edit_sweep(planted.directory, rename)
     sweep = read_directory(planted.directory)
-    figure = factor_figure(sweep, read_factorial(sweep))
+    factorial = read_factorial(sweep)
+    figure = factor_figure(sweep, factorial)
+    assert factorial is not None
     assert figure is not None
-    svg = inline_svg(
-        export_svg(figure.draw(WIDE)), name="factors", label="", layout="wide", titles={}
-    )
-    assert ">\ufffd<" in svg
+    shown = texts(figure.draw(width))
+    assert "o\ufffd\ufffdrder" in shown
+    shown += [cell for row in factor_table(factorial).rows for cell in row]
+    assert all(text.isprintable() for text in shown)
 
 
 @pytest.mark.usefixtures("undrawn_figures")

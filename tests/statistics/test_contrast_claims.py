@@ -20,12 +20,13 @@ from tests.known_effects import (
 )
 from tests.programs import Call
 from tests.statistics.enumeration import sign_flip_p_values
-from tests.synthetic_sweep import NewSweep
+from tests.synthetic_sweep import NewSweep, edit_sweep
 from xception_jax.report.reading import read_directory
 from xception_jax.statistics.audit import audit
 from xception_jax.statistics.contrasts import contrasts, read_contrast
 from xception_jax.statistics.detectable import detectable_effects
 from xception_jax.statistics.power import Design, minimum_detectable_effect
+from xception_jax.statistics.verdicts import judge
 from xception_jax.sweep import Claim, Effect, Interaction, Trend
 
 
@@ -254,6 +255,17 @@ def test_a_record_without_a_contrast_is_no_claim(change: dict[str, Any]) -> None
     (claim,) = declare([Effect(ORDER)])
     assert read_contrast(claim.describe()) is not None
     assert read_contrast(claim.describe() | change) is None
+
+
+@pytest.mark.parametrize("fields", [{"arms": ["c"]}, {"baselines": ["a"]}])
+def test_a_recorded_trend_of_one_arm_is_no_claim(
+    new_sweep: NewSweep, rng: np.random.Generator, fields: dict[str, Any]
+) -> None:
+    sweep = build(new_sweep, [Trend(("a", "b", "c"))], dict.fromkeys("abc", 0.0), rng)
+    edit_sweep(sweep.directory, lambda record: record["experiment"]["claims"][0].update(fields))
+    (claim,) = judge(read_directory(sweep.directory))["claims"]
+    assert claim["verdict"] == "not tested"
+    assert "it is not in the form of a claim that can be tested" in claim["sentence"]
 
 
 def test_claims_of_before_read_as_they_did() -> None:

@@ -5,13 +5,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.known_effects import build, change_records
+from tests.synthetic_sweep import NewSweep
 from tests.untrained_study import CLAIM, OPPOSITE, Study
 from xception_jax import lock
 from xception_jax.errors import InputError
+from xception_jax.report.reading import read_directory
 from xception_jax.runtime import run_directory as files
-from xception_jax.sweep import ledger, local
+from xception_jax.statistics.verdicts import judge
+from xception_jax.sweep import Claim, ledger, local
 
 
 def test_seeds_added_after_results_are_said_and_graded_c(study: Study) -> None:
@@ -186,6 +191,23 @@ def test_runs_older_than_their_record_are_found_by_their_times(study: Study) -> 
     claim = study.verdict()
     assert (claim["declared"], claim["grade"]) == ("post hoc", "C")
     assert claim["grade_reasons"][0].endswith("runs had begun before they were declared")
+
+
+@pytest.mark.parametrize(
+    ("time", "declared"),
+    [
+        ("9999-12-31T23:59:59+00:00", "before the runs"),
+        ("9999-12-31T23:59:59-23:59", "before the runs"),
+        ("0001-01-01T00:00:00+23:59", "post hoc"),
+    ],
+)
+def test_times_at_the_ends_of_the_calendar_are_compared(
+    new_sweep: NewSweep, rng: np.random.Generator, time: str, declared: str
+) -> None:
+    sweep = build(new_sweep, [Claim("a", "b")], {"a": 0.0, "b": 0.0}, rng)
+    change_records(sweep, lambda record: record.update(started=time, ended=time))
+    (claim,) = judge(read_directory(sweep.directory))["claims"]
+    assert claim["declared"] == declared
 
 
 def test_runs_that_began_under_other_claims_are_found(study: Study) -> None:
