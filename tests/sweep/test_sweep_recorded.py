@@ -90,7 +90,10 @@ def test_a_record_keeps_its_widths_unless_a_word_changes_what_its_arms_cost(
     study = Study(call, tmp_path, monkeypatch)
     study.finals = {"xception": 0.8, "inception": 0.7}
     # Their costs differ by 0.9%: a search for widths would come closer.
-    arms = {"xception": {"model.name": "xception_tiny"}, "inception": {"model.width": 1.0}}
+    arms: dict[str, dict[str, Any]] = {
+        "xception": {"model.name": "xception_tiny"},
+        "inception": {"model.width": 1.0},
+    }
     experiment = Experiment("models", "so", "b.py", arms, seeds=2, equal="parameters")
     data = {"data.name": "digits", "data.image_size": 8, "data.train_examples": 96}
     base = resolve(data, {"model.name": "inception_tiny"})
