@@ -6,10 +6,12 @@ plugin, references and other objects, and sizes over the limits below and in `te
 """
 
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,10 +26,12 @@ from xception_jax.pretrained.tensors import (
     readable,
     require_small,
 )
+from xception_jax.regular_files import open_for_reading
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 16
 MAX_ATTRIBUTE_BYTES = 2**20
+MAX_LIST_BYTES = 2**29  # of strings of variable length, by what the longest of all may have
 MAX_CHUNK_BYTES = 256 * 2**20
 # gzip, shuffle, Fletcher-32 and LZF: part of h5py, no plugins.
 _FILTERS = {
@@ -38,6 +42,7 @@ _FILTERS = {
 }
 
 
+_HEAP = re.compile(rb"GCOL\x01\0\0\0(.{8})", re.DOTALL)
 _PACKING = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF)
 _GROWTH_OF_LZF = 90  # at most: three bytes stand for up to 264
 
@@ -51,12 +56,23 @@ class Contents:
         file: the open `h5py.File`.
         tensors: all arrays by full name, without the leading slash.
         groups: full names of all groups; "" is the root.
+        raw: the open file that is read instead of `path`, if it is another.
     """
 
     path: Path
     file: Any
     tensors: dict[str, Tensor]
     groups: frozenset[str]
+    raw: IO[bytes] | None = None
+
+    @cached_property
+    def longest_string(self) -> int:
+        """No string of variable length in the file has more bytes than this."""
+        with readable(self.path):
+            if self.raw is not None:
+                return _largest_heap(self.raw)
+            with open_for_reading(self.path) as file:
+                return _largest_heap(file)
 
     def text(self, group: str, attribute: str) -> str | None:
         """A group's attribute if it is a single string, else None."""
@@ -74,11 +90,11 @@ class Contents:
         with readable(self.path, f"{group}@{attribute}"):
             attributes = (self.file[group] if group else self.file).attrs
             if attribute in attributes:
-                return _strings(self.path, f"{group}@{attribute}", attributes, attribute)
+                return _strings(self, f"{group}@{attribute}", attributes, attribute)
             parts: list[str] = []
             number = 0
             while (name := f"{attribute}{number}") in attributes:
-                parts += _strings(self.path, f"{group}@{name}", attributes, name)
+                parts += _strings(self, f"{group}@{name}", attributes, name)
                 number += 1
             return parts if number else None
 
@@ -99,7 +115,7 @@ def open_file(path: Path, file: IO[bytes] | None = None) -> Iterator[Contents]:
     with handle:
         with readable(path):
             tensors, groups = _walk(path, handle)
-        yield Contents(path, handle, tensors, groups)
+        yield Contents(path, handle, tensors, groups, file)
 
 
 def _walk(path: Path, root: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
@@ -192,16 +208,33 @@ def _require_bounded(dataset: Any) -> None:
             raise ValueError("has a chunk that unpacks to more than it should hold")
 
 
-def _strings(path: Path, name: str, attributes: Any, attribute: str) -> list[str]:
-    with readable(path, name):
+def _largest_heap(file: IO[bytes]) -> int:
+    """The size of the largest of the heaps in which HDF5 keeps strings of variable length.
+
+    Each begins with a signature, a version and its size. Chance makes more of them out of weights
+    in one file of 10**11, and then the answer is too large.
+    """
+    largest, rest = 0, b""
+    file.seek(0)
+    while block := file.read(2**20):
+        block = rest + block
+        for found in _HEAP.finditer(block):
+            largest = max(largest, int.from_bytes(found[1], "little"))
+        rest = block[-15:]
+    return largest
+
+
+def _strings(contents: Contents, name: str, attributes: Any, attribute: str) -> list[str]:
+    with readable(contents.path, name):
         stored = attributes.get_id(attribute)
         count = math.prod(stored.shape or ())
-        # A list of strings of variable length tells its size only when it is read, and all may be
-        # the same long one. Keras writes none, and the empty list as an array of float64.
-        is_variable = h5py.check_string_dtype(stored.dtype) is not None
-        is_text = stored.dtype.kind == "S" or (is_variable and count == 1)
-        size = count * max(stored.dtype.itemsize, 1)
-        if not (is_text or count == 0) or size > MAX_ATTRIBUTE_BYTES:
-            raise InputError("weights", str(path), f"{name} is not a short list of names")
+        # Keras writes the empty list as an array of float64.
+        is_text = count == 0 or h5py.check_string_dtype(stored.dtype) is not None
+        is_small = count * max(stored.dtype.itemsize, 1) <= MAX_ATTRIBUTE_BYTES
+        # Strings of variable length tell theirs when they are read, and all may be the same one.
+        if is_text and is_small and stored.dtype.hasobject and count > 1:
+            is_small = count * contents.longest_string <= MAX_LIST_BYTES
+        if not (is_text and is_small):
+            raise InputError("weights", str(contents.path), f"{name} is not a short list of names")
         values = np.ravel(attributes[attribute]).tolist()
         return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
