@@ -22,6 +22,12 @@ def test_libraries_are_kept_apart_from_our_own_lines(tmp_path):
     assert "ours" not in log
 
 
+def test_where_nobody_keeps_what_libraries_say_our_own_lines_are_left():
+    done = run_program("print_like_libraries", os.devnull)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.split("\n") == ["before", "of ours ± 1", "last words", "after", ""]
+
+
 def test_an_error_within_is_shown_as_ever(tmp_path):
     done = run_program("print_like_libraries", tmp_path / "run", "fail")
     assert done.returncode == 1

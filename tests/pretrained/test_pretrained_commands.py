@@ -1,6 +1,8 @@
 """`convert`, `predict` and `export` by the command line; an artifact run without this package."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +17,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from tests.pretrained import timm_layout
-from tests.programs import program
+from tests.programs import command_line, program
 from tests.weight_files import SMALL, assert_equal, random_model, read, values_of
 from xception_jax.commands.weights import _read_names, convert, export, predict
 from xception_jax.errors import InputError
@@ -281,6 +283,50 @@ def test_a_place_or_platform_that_does_not_exist_is_said(converted, tmp_path, wo
     with pytest.raises(InputError, match=message):
         run("export", converted, *output, *(word.format(tmp=tmp_path) for word in words))
     assert not list(tmp_path.iterdir())
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("words", "failing"),
+    [
+        (("convert", "{kept}", "{tmp}/w"), "runtime.run_directory.write_regular"),
+        (("convert", "{kept}", "{tmp}/x.weights.h5"), "runtime.run_directory.write_regular"),
+        (("convert", "{kept}", "{tmp}/new/w"), "commands.weights.Path.mkdir"),
+        (
+            ("export", "{kept}", "--output", "{tmp}/x", "--platforms", "cpu"),
+            "runtime.run_directory.write_regular",
+        ),
+    ],
+    ids=["directory", "Keras", "parent", "export"],
+)
+def test_a_full_disk_is_one_line_and_no_bad_input(*, call, converted, tmp_path, words, failing):
+    words = [word.format(kept=converted, tmp=tmp_path) for word in words]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"xception_jax.{failing}", full)
+        code, out, err = call(*words)
+    assert (code, out) == (1, "")
+    assert err == "xception-jax: OSError: [Errno 28] No space left on device\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["w", "x.weights.h5"])
+def test_a_disk_that_is_really_full_is_one_line(converted, tmp_path, name):
+    """HDF5 crashed the process at its end, and TensorStore's threads wrote tracebacks."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20k", "full", tmp_path]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root can mount a small file system")
+    try:
+        words = command_line("convert", converted, tmp_path / name)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "No space left on device" in line
 
 
 def test_names_of_classes_from_an_editor_of_windows(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 from tests.weight_files import SMALL, assert_equal, random_model, values_of
-from xception_jax.errors import InputError
+from xception_jax.errors import NO_SPACE, InputError
 from xception_jax.models import model_function
 from xception_jax.pretrained import WeightsMismatch, save_keras_weights
 from xception_jax.pretrained.directory import Weights, read_weights, write_weights
 from xception_jax.pretrained.importing import import_file, initial_from
+from xception_jax.pretrained.preprocessing import expected_by
 
 OVERRIDES = [f"model.{name}={SMALL[name]}" for name in ("width", "middle_modules")]
 
@@ -71,6 +73,37 @@ def test_a_directory_is_never_overwritten(weights, kept):
         write_weights(kept, weights)
 
 
+def test_a_leftover_of_a_killed_process_of_the_same_number_is_no_obstacle(weights, tmp_path):
+    stale = tmp_path / f".weights.{os.getpid()}.partial" / "arrays" / "stale"
+    stale.mkdir(parents=True)
+    write_weights(tmp_path / "weights", weights)
+    assert list(tmp_path.iterdir()) == [tmp_path / "weights"]
+    read_weights(tmp_path / "weights")
+
+
+def failing_to_write(message):
+    """What saves a checkpoint and fails as TensorStore does, whose every error is a ValueError."""
+
+    def save(*_):
+        raise ValueError(f'RESOURCE_EXHAUSTED: Failed writing: "d/1": {message} [os_error_code=…]')
+
+    return save
+
+
+@pytest.mark.parametrize("code", NO_SPACE)
+def test_a_full_disk_is_no_fault_of_the_destination(weights, tmp_path, monkeypatch, code):
+    save = "xception_jax.pretrained.arrays.ocp.StandardCheckpointer.save"
+    monkeypatch.setattr(save, failing_to_write(os.strerror(code)))
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
+        write_weights(tmp_path / "weights", weights)
+    assert caught.value.errno == code
+    monkeypatch.setattr(save, failing_to_write("Bad file descriptor"))
+    with pytest.raises(InputError, match=r"destination=.*cannot be written.*Bad file") as refused:
+        write_weights(tmp_path / "weights", weights)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -82,6 +115,7 @@ def test_a_directory_is_never_overwritten(weights, kept):
         ("class_names", ["one"]),
         ("class_names", 3),
         ("preprocessing", {"size": 299}),
+        ("preprocessing", expected_by("keras").to_dict() | {"mean": [0.5], "std": [0.5]}),
         ("source", None),
         ("probabilities", "softplus"),
         ("probabilities", ["softmax"]),

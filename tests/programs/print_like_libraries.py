@@ -1,7 +1,7 @@
 """Prints as libraries do, and as this program does, while the former is kept apart.
 
-Its words are a directory and, if need be, what happens: "fail", "silent", or "full", a disk on
-which there is no more space.
+Its words are a directory (the null device: nobody keeps it) and, if need be, what happens: "fail",
+"silent", or "full", a disk on which there is no more space.
 """
 
 import logging
@@ -35,7 +35,7 @@ if __name__ == "__main__":
     how = sys.argv[2:]
     early = logging.getLogger("absl")
     early.addHandler(logging.StreamHandler())
-    with kept_apart(Path(sys.argv[1])):
+    with kept_apart(None if sys.argv[1] == os.devnull else Path(sys.argv[1])):
         if how == ["silent"]:
             sys.exit()
         os.write(2, b"of a C++ library\n")

@@ -23,7 +23,7 @@ MOST = 1 << 24  # bytes, after which the file is begun anew
 
 
 @contextmanager
-def kept_apart(directory: Path) -> Iterator[None]:
+def kept_apart(directory: Path | None) -> Iterator[None]:
     """Writes into `directory`/`NAME` what libraries write to standard error, and warnings.
 
     Python's own standard error stays where it was, and so do the lines of this program.
@@ -31,10 +31,11 @@ def kept_apart(directory: Path) -> Iterator[None]:
     Args:
         directory: the directory of a run or a sweep; it is created. Where the file cannot be
             written, everything stays as it is. What was created and is empty at the end is removed:
-            input that is refused leaves nothing.
+            input that is refused leaves nothing. None: nobody keeps what libraries write.
     """
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    descriptor, is_new = _open(directory)
+    path = Path(os.devnull) if directory is None else directory / NAME
+    missing = [folder for folder in path.parents if not folder.exists()]
+    descriptor, is_new = _open(path)
     if descriptor is None:
         yield
         return
@@ -44,37 +45,36 @@ def kept_apart(directory: Path) -> Iterator[None]:
         os.dup(2), "w", buffering=1, encoding=stream.encoding, errors=stream.errors
     ) as original:
         os.dup2(descriptor, 2)
-        log = _Log(directory / NAME, descriptor)
+        log = _Log(path, descriptor)
         sys.stderr, warnings.showwarning = original, log.show_warning
         logging.raiseExceptions = False  # a logger that finds no space need not say so
-        # It stays: of a save that failed, TensorStore's threads write the other files to the end,
-        # and may come to it only while the process ends.
+        # These two stay: of a save that failed, TensorStore's threads write the other files to the
+        # end, and may come to it only while the process ends. In asyncio's name Orbax leaves errors
+        # that it also raises.
         sys.unraisablehook = log.show_unraisable
-        # In its name Orbax leaves errors that it also raises.
         asyncio_log = logging.getLogger("asyncio")
-        asyncio_log.propagate, handler = False, _LogHandler(log)
-        asyncio_log.addHandler(handler)
+        asyncio_log.propagate, asyncio_log.handlers = False, [_LogHandler(log)]
         try:
             yield
         finally:
             gc.collect()  # such errors are told when they are collected
-            asyncio_log.propagate = True
-            asyncio_log.removeHandler(handler)
             original.flush()
             is_empty = os.fstat(2).st_size == 0
             os.dup2(original.fileno(), 2)
             sys.stderr, warnings.showwarning, logging.raiseExceptions = before
             if is_new and is_empty:
-                _remove(directory / NAME, missing)
+                _remove(path, missing)
 
 
-def _open(directory: Path) -> tuple[int | None, bool]:
+def _open(path: Path) -> tuple[int | None, bool]:
     """The descriptor of the log, and whether there was none before; None: there can be none."""
     with suppress(Exception):
         if sys.stderr.fileno() != 2:  # it is not this process's own, as in tests
             return None, False
-        directory.mkdir(parents=True, exist_ok=True)
-        path = inside(directory, NAME)
+        if path == Path(os.devnull):
+            return os.open(path, os.O_WRONLY), False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path = inside(path.parent, path.name)
         if path.exists() and path.stat().st_size > MOST:
             path.unlink()
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xception_jax.commands.console import console, plain_table, warn
+from xception_jax.commands.library_output import kept_apart
 from xception_jax.commands.process import prepare_jax, require_devices
 from xception_jax.errors import InputError, printable, refused
 from xception_jax.json_values import as_real
@@ -77,15 +78,13 @@ def convert(
             size=size or 299,
             class_names=names,
         )
-    try:
+    with refused("destination", str(destination), "lies in what cannot be a directory"):
         destination.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"lies in what cannot be a directory: {error.strerror}"
-        raise InputError("destination", str(destination), reason) from error
     if destination.name.endswith(_KERAS_FILE):
         _to_keras(weights, destination)
     else:
-        write_weights(destination, weights)
+        with kept_apart(None):  # on a full disk the threads of TensorStore have much to say
+            write_weights(destination, weights)
     count = sum(value.size for value in weights.parameters.values())
     classes = "no classifier" if weights.num_classes is None else f"{weights.num_classes} classes"
     console.print(f"{weights.model}, {count:,} parameters, {classes}: {destination}")

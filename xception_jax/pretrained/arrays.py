@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from xception_jax.errors import NO_SPACE
 from xception_jax.regular_files import require_small_tree
 
 _OVERHEAD = 1 << 26  # bytes, beside the arrays: descriptions and indices
@@ -29,13 +30,16 @@ def save_tree(directory: Path, tree: dict[str, Any]) -> None:
     Raises:
         OSError: the disk is full.
     """
+    full = None
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(directory.absolute(), tree)
-    except ValueError as error:  # TensorStore has no other
-        if os.strerror(errno.ENOSPC) not in str(error):
+    except (OSError, ValueError) as error:  # TensorStore's are all of the second kind
+        full = next((code for code in NO_SPACE if os.strerror(code) in str(error)), None)
+        if full is None:
             raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from error
+    if full is not None:  # without the error, whose tasks asyncio reports when they are collected
+        raise OSError(full, os.strerror(full), str(directory))
 
 
 def restore_tree(directory: Path, shapes: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ attribute of `vars`. Older files (`.h5`, among them the published ImageNet weigh
 each layer, listed in the attribute `layer_names`, with the names of its arrays in `weight_names`.
 """
 
-import os
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from xception_jax.pretrained.layers import (
     axes_from_keras,
 )
 from xception_jax.pretrained.tensors import Matched, Tensor, damaged
+from xception_jax.runtime.run_directory import write_whole
 
 # Groups of a whole model's file that are not layers.
 _NO_LAYERS = ("optimizer", "optimizer_weights", "metrics", "compile_metrics", "loss_tracker")
@@ -182,23 +183,21 @@ def save(
         InputError: the file cannot be written.
         OSError: the disk is full.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     counts = {kind.keras: 0 for kind in KINDS}
     names = _names(table)
-    try:
-        with refused("file", str(path), "cannot be written"):
-            with h5py.File(partial, "w") as file:
-                for layer in table:
-                    kind = layer.kind.keras
-                    group = file.create_group(f"layers/{_next_name(kind, counts)}/vars")
-                    group.attrs["name"] = names[layer.path]
-                    for index, (name, variable) in enumerate(array_paths(function, layer).items()):
-                        value = np.asarray(values[name])
-                        axes = axes_from_keras(variable.ours, value.ndim)
-                        group[str(index)] = np.ascontiguousarray(value.transpose(axes))
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # Not to the disk at once: HDF5 that finds it full crashes the process when it closes the file.
+    content = io.BytesIO()
+    with refused("file", str(path), "cannot be written"):
+        with h5py.File(content, "w") as file:
+            for layer in table:
+                kind = layer.kind.keras
+                group = file.create_group(f"layers/{_next_name(kind, counts)}/vars")
+                group.attrs["name"] = names[layer.path]
+                for index, (name, variable) in enumerate(array_paths(function, layer).items()):
+                    value = np.asarray(values[name])
+                    axes = axes_from_keras(variable.ours, value.ndim)
+                    group[str(index)] = np.ascontiguousarray(value.transpose(axes))
+        write_whole(path, content.getvalue())
 
 
 def _names(table: Sequence[Layer]) -> dict[str, str]:
