@@ -78,6 +78,7 @@ def test_inert_settings_are_exactly_those_that_change_nothing(name, separable):
         setting: value for setting, value in OTHERS.items() if setting != "separable"
     }
     others["segments"] = "per_channel"  # with a number of them no convolution is depthwise
+    others["width"] = 1.0  # at any other, segments round the numbers of features
     said = unused_settings(model_config(name, separable=separable, **others))
     assert {*said} - {"separable"} == {*unchanged} - {"activation_choices"}  # of packs alone
     assert ("separable" in said) == (model_function(name, separable=not separable) == base)
@@ -92,6 +93,16 @@ def test_without_a_depthwise_convolution_its_implementation_changes_nothing():
     assert unused(segments=2) - unused() == {*settings}
     # The first block of this one has two channels, so two segments are one each.
     assert unused(segments=2, width=0.05) == unused()
+
+
+@pytest.mark.parametrize("name", ["alexnet_tiny", "inception_tiny"])
+@pytest.mark.parametrize("width", [1.0, 0.5])
+def test_segments_change_a_model_without_blocks_where_its_width_is_scaled(name, width):
+    """Numbers of features are rounded to multiples of the segments, whatever convolves them."""
+    settings: dict[str, Any] = {"separable": False, "width": width}
+    models = [model_function(name, **settings, segments=segments) for segments in (1, 8)]
+    said = unused_settings(model_config(name, **settings, segments=8))
+    assert ("segments" in said) == (models[0] == models[1]) == (width == 1)
 
 
 def test_inception_v3_pads_nothing_that_has_a_stride():
