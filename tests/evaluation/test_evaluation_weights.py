@@ -1,6 +1,7 @@
 """`evaluate` of converted weights on a data set, against metrics computed here."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from tests.data.contents import example
 from tests.weight_files import SMALL, random_model
 from xception_jax.data import load
 from xception_jax.errors import InputError
+from xception_jax.evaluation import weights as module
 from xception_jax.models.functional import functionalize
 from xception_jax.pretrained import save_keras_weights
 from xception_jax.pretrained.class_names import class_positions
@@ -72,6 +74,30 @@ def test_metrics_are_those_of_the_models_own_logits(evaluate, model, tmp_path):
     # Of two classes about equally probable, rounding may put either first: one image is 0.003.
     top1 = np.mean(np.argmax(logits, axis=1) == labels)
     assert metrics["top1"] == pytest.approx(top1, abs=1.5 / len(labels))
+
+
+def test_batches_do_not_pile_up_before_the_device(evaluate, monkeypatch):
+    """Two at most: no third one is read before the first of them is done."""
+    told, read, wait = [], module._batches, jax.block_until_ready
+
+    def reading(*arguments):
+        for images, labels in read(*arguments):
+            told.append(("read", labels.tolist()))
+            yield images, labels
+
+    def waiting(parts):
+        told.extend(("done", part["label"].tolist()) for part in wait(parts))
+        return parts
+
+    monkeypatch.setattr(module, "_batches", reading)
+    monkeypatch.setattr(jax, "block_until_ready", waiting)
+    assert evaluate(*OF_DIGITS)[0] == 0
+    batches = [labels for what, labels in told if what == "read"]
+    assert len(batches) > 2
+    expected = [("read", batches[0])]
+    for before, batch in pairwise(batches):
+        expected += [("read", batch), ("done", before)]
+    assert told == expected
 
 
 def test_what_does_not_fit_is_said(evaluate, call, tmp_path):
@@ -144,3 +170,23 @@ def test_classes_that_cannot_be_matched_are_said():
     assert [*class_positions(None, ("ant", "bee"), "set")] == [0, 1]
     mapped = class_positions(tuple(map(str, range(12))), folders, "set")
     assert [*mapped] == [int(name) for name in folders]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [str(number) for number in range(1, 8)],
+        [f"{number:03}" for number in range(1, 103)],
+        ["7"],
+        ["ant", "10", "2"],
+    ],
+)
+def test_classes_in_the_order_of_their_numbers_are_those_of_weights_without_names(names):
+    """They need not begin at 0, and such folders are in this order as text, too."""
+    assert [*class_positions(None, tuple(names), "set")] == [*range(len(names))]
+
+
+def test_numbers_from_1_in_the_order_of_text_are_said():
+    with pytest.raises(InputError, match=r"in the order of text \(1, 10, 2, …\)") as caught:
+        class_positions(None, ("1", "10", "2"), "set")
+    assert "\n" not in str(caught.value)

@@ -209,6 +209,27 @@ def test_files_of_weights_alone_are_prepared_as_documented(tmp_path):
     assert with_own_preprocessing(tmp_path / "x", None, expected) == expected
 
 
+def test_sequential_models_of_old_files_list_their_layers_alone(tmp_path):
+    """Until Keras 2.2.3 the list was their whole configuration, also of one inside of another."""
+    inner = keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(2, 3, activation="relu")])
+    model = keras.Sequential([layers.Rescaling(1 / 255), inner, layers.Dense(4)])
+    model.build((None, 8, 8, 3))
+    new = json.loads(model.to_json())
+
+    def as_old(layer):
+        config = layer["config"]
+        if "layers" in config:
+            config = [as_old(inside) for inside in config["layers"]]
+        return layer | {"config": config}
+
+    old = as_old(new)
+    assert isinstance(old["config"], list)
+    path = tmp_path / "x.h5"
+    expected = read_layers(path, json.dumps(new))
+    assert {"Rescaling", "Conv2D", "Dense"} <= {kind for kind, _ in expected}
+    assert read_layers(path, json.dumps(old)) == expected
+
+
 # -- heads -----------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xception_jax.errors import InputError
 from xception_jax.pretrained import TIMM, preprocessing
 from xception_jax.pretrained.preprocessing import expected_by
 
@@ -30,6 +31,13 @@ def test_the_kept_part_is_scaled_as_in_the_whole_image(filter_name, rng, monkeyp
             part = prepare(image)
         # Each of the two passes rounds to whole levels, and their order may be another.
         np.testing.assert_allclose(part, whole, atol=2.01 / 255, rtol=0)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(1, 1), (1, 3), (3, 1), (4, 4), (0, 0)])
+def test_other_numbers_of_channels_than_three_are_refused(mean, std):
+    with pytest.raises(InputError, match=r"preprocessing\.mean=.* is not valid") as caught:
+        preprocessing.Preprocessing(32, "squash", 1.0, "nearest", (0.5,) * mean, (0.5,) * std)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("shape", [(65_000, 1), (1, 65_000)])
