@@ -1,5 +1,6 @@
 """Tests of the C++ kernels: building and finding them, exact repetition, and their numbers."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -174,6 +175,19 @@ def test_a_damaged_library_is_named_and_left_alone(kernels_home, tmp_path):
     (line,) = done.stderr.splitlines()
     assert str(damaged) in line
     assert native.BUILD in line
+
+
+def test_the_lock_of_an_editor_is_no_source(tmp_path):
+    """Emacs keeps a hidden link that leads nowhere beside an open file."""
+    for path in (Path(native.__file__), *native.SOURCES):
+        shutil.copy(path, tmp_path)
+    (tmp_path / ".#depthwise.cc").symlink_to("user@host.1:2")
+    spec = importlib.util.spec_from_file_location("copied", tmp_path / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    copied = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copied)
+    assert [path.name for path in copied.SOURCES] == [path.name for path in native.SOURCES]
 
 
 def test_what_is_not_a_library_is_not_loaded(tmp_path):

@@ -11,12 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.processes import free_address
 from tests.programs import command_line
 from tests.same_run import assert_nearly_same_run
 from tests.shrunk import CONFIG, LONG, SHRUNK, SOONEST
+from xception_jax.errors import FAILED, LOST_PEER, InputError
+from xception_jax.records import METRICS_LOG
+from xception_jax.runtime import hosts
 from xception_jax.tracking import read_metrics
 
 Processes = list[subprocess.Popen]
@@ -168,6 +174,60 @@ def test_what_one_process_cannot_do_no_process_does(start, tmp_path):
     assert [end[0] for end in ends] == [2, 2], ends
     assert [end[2].count("\n") for end in ends] == [1, 1], ends
     assert all("holds a sweep" in end[2] for end in ends)
+
+
+@pytest.mark.slow
+def test_a_record_that_the_first_process_cannot_read_ends_all(start, tmp_path):
+    """The first alone reads the log of metrics, and the other one would wait for it."""
+    (tmp_path / "run" / METRICS_LOG).mkdir(parents=True)
+    ends = finish(start(tmp_path / "run", *SOONEST))
+    assert [end[0] for end in ends] == [2, 2], ends
+    assert all(METRICS_LOG in end[2] for end in ends), ends
+    assert [end[2].count("\n") for end in ends] == [1, 1], ends
+
+
+@pytest.mark.slow
+def test_an_image_that_one_process_cannot_read_ends_all(start, tmp_path):
+    """The process that reads it names it and leaves at once; the other one notices that."""
+    rng, images = np.random.default_rng(0), tmp_path / "images"
+    for split, count in (("train", 60), ("valid", 9)):
+        for number in range(count):
+            path = images / split / f"class{number % 3}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(256, size=(8, 8, 3)).astype(np.uint8)).save(path)
+    # The first process alone reads the first batches of training before it trains.
+    broken = images / "valid" / "class1" / "4.png"
+    broken.write_bytes(b"no image")
+    words = [
+        "data.name=folder",
+        f"data.directory={images}",
+        "data.train_examples=null",
+        "data.pipeline=streaming",
+        "data.corrupt_images=stop",
+    ]
+    begun = time.monotonic()
+    ends = sorted(finish(start(tmp_path / "run", *SOONEST, *words)), key=lambda end: end[0])
+    print(f"{time.monotonic() - begun:.1f} s", *ends, sep="\n")
+    assert [code for code, *_ in ends] == [FAILED, LOST_PEER]
+    (_, _, err), (_, _, of_other) = ends
+    (line,) = err.splitlines()
+    assert "the run failed: RuntimeError: data.corrupt_images='stop'" in line
+    assert str(broken) in line
+    assert str(broken) not in of_other
+    assert "another process of this run is gone" in of_other.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("processes", "raised"), [(1, InputError), (2, RuntimeError)])
+def test_input_that_one_process_alone_finds_wrong_is_an_error_of_a_run_of_several(
+    processes, raised, monkeypatch
+):
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    with pytest.raises((InputError, RuntimeError)) as caught, hosts.reading_own_images():
+        raise InputError("data.corrupt_images", "stop", "1.png is none")
+    assert type(caught.value) is raised
+    assert str(caught.value) == "data.corrupt_images='stop': 1.png is none"
+    with pytest.raises(OSError, match="other"), hosts.reading_own_images():
+        raise OSError("other")
 
 
 @pytest.mark.parametrize(
