@@ -47,6 +47,7 @@ def test_a_sweep_is_trained_again_from_its_record_alone(done, call, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn_figures")
+@pytest.mark.slow
 def test_a_sweep_is_trained_again_from_the_record_in_its_archive(done, call, tmp_path):
     archive, home = tmp_path / "archive", tmp_path / "again"
     assert call("report", done, "--archive", archive)[0] == 0
