@@ -71,7 +71,7 @@ def test_a_list_goes_on_without_a_default_directory_on_this_machine(default, mon
     ],
 )
 def test_a_default_directory_in_a_store_is_named(default, said, monkeypatch, tmp_path):
-    """As a path here it would be a directory `gs:` below the current one."""
+    """Taken for a path, the URL would become a directory `gs:` below the current one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", default)
     for use in (lambda: load("cifar10"), lambda: prepare("cifar10")):
@@ -86,7 +86,7 @@ def test_a_default_directory_in_a_store_is_named(default, said, monkeypatch, tmp
 
 
 def test_an_empty_directory_is_the_default(monkeypatch, tmp_path):
-    """As of `--directory "$DATA"` where the variable is not set: not the current directory."""
+    """`--directory "$DATA"`, with the variable unset, does not mean the current directory."""
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
     assert data_directory("") == data_directory(None) == tmp_path
 

@@ -83,7 +83,7 @@ def test_a_batch_script_names_any_directory(tmp_path, monkeypatch):
 
 
 def test_slurm_is_handed_the_environment_but_for_the_threads_of_this_machine(tmp_path, monkeypatch):
-    """By default sbatch sets the variables that it has itself on the nodes."""
+    """The nodes get the variables of sbatch itself, unless `--export` says something else."""
     program = tmp_path / "bin" / "sbatch"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\nenv > {shlex.quote(str(tmp_path / 'environment'))}\necho 42\n")

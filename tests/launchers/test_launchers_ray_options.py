@@ -1,4 +1,4 @@
-"""What is asked of Ray, and what is said of its errors, with a fake of its module.
+"""The launcher asks Ray for what it takes, and says its errors, with a fake of its module.
 
 `test_launchers_ray.py` has a real cluster, where the same is asked.
 """

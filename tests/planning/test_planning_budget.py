@@ -45,7 +45,7 @@ def test_equal_multiply_adds():
 
 
 def test_widths_that_meet_the_budget_are_kept_where_they_may_be():
-    """Those of a record; words of the command line may have changed what its arms cost."""
+    """A record has such widths, unless words of the command line changed what its arms cost."""
     inception = parameters("inception_tiny")
     assert 0.005 < inception / parameters("xception_tiny") - 1 < TOLERANCE  # a search comes closer
     arms = {"xception": {}, "inception": {"model.name": "inception_tiny"}}

@@ -82,7 +82,7 @@ def test_a_leftover_of_a_killed_process_of_the_same_number_is_no_obstacle(weight
 
 
 def failing_to_write(message):
-    """What saves a checkpoint and fails as TensorStore does, whose every error is a ValueError."""
+    """A function in place of a save, which fails as TensorStore does: with a ValueError."""
 
     def save(*_):
         raise ValueError(f'RESOURCE_EXHAUSTED: Failed writing: "d/1": {message} [os_error_code=…]')

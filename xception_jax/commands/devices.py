@@ -25,7 +25,8 @@ def check_devices() -> int:
 def require_devices_of_workers() -> None:
     """Ends this command as a worker would end, if the environment asks for devices there are not.
 
-    It takes seconds, and is done only where a variable asks for other devices than the CPU.
+    It takes seconds, and is done only where a variable asks for other devices than the CPU. Without
+    one it says which accelerator JAX leaves unused.
 
     Raises:
         typer.Exit: the process that tried has said why, in one line on standard error.

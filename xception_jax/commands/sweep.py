@@ -112,7 +112,7 @@ def run_sweep(
         workdir: directory of the sweep.
         engine: where runs train.
         packing: how many train together, as `parse_packing` gives it.
-        keep_widths: see `equalize`: whether the arms may have the widths that make them equal.
+        keep_widths: whether arms keep widths with which they are equal, see `equalize`.
         confirms: the sweep that this one repeats, see `sweep.confirmation`; None: it repeats none.
 
     Returns:

@@ -20,7 +20,8 @@ _ORIGINS = {
     "digits": "included in scikit-learn",
     "folder": "data.directory=DIR with train/<class>/*.jpg, and likewise validation, test",
 }
-_NEEDS_NO_PREPARATION = (mosaic.NAME, "digits", "folder")
+_INSTALLED = (mosaic.NAME, "digits")  # wherever the others lie
+_NEEDS_NO_PREPARATION = (*_INSTALLED, "folder")
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def load(
         InputError: the data set is unknown, not prepared, damaged, too small, or has no such
             feature or split.
     """
-    needs_directory = name not in (mosaic.NAME, "digits")
-    if needs_directory and directory is not None and url_of(directory) is not None:
+    if name not in _INSTALLED and directory is not None and url_of(directory) is not None:
         directory = _download(name, directory)
     channels = 3
     frequencies: tuple[float, ...] | None = None

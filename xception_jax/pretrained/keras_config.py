@@ -21,6 +21,7 @@ from xception_jax.pretrained.preprocessing import Preprocessing
 SOFTMAX, SIGMOID = "softmax", "sigmoid"
 PROBABILITIES = (SOFTMAX, SIGMOID)
 """Functions that make probabilities of logits."""
+_CHANNELS = 3  # of every image that a converted model takes
 _NO_HEAD = "; without the classifier it can be converted: --no-head"
 _INACTIVE = ("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "Identity")
 """Layers that do nothing in evaluation; so do those whose names begin with `Random`."""
@@ -105,11 +106,11 @@ def with_own_preprocessing(
     """
     if layers is None:
         return expected
-    scale, offset = [1.0] * 3, [0.0] * 3
+    scale, offset = [1.0] * _CHANNELS, [0.0] * _CHANNELS
     scales_itself = False
     for kind, settings in _before_architecture(path, layers):
         name = as_text(settings.get("name")) or kind
-        factor, shift = _affine(path, kind, name, settings, 3)
+        factor, shift = _affine(path, kind, name, settings)
         scale = [a * f for a, f in zip(scale, factor, strict=True)]
         offset = [b * f + s for b, f, s in zip(offset, factor, shift, strict=True)]
         scales_itself = True
@@ -282,20 +283,20 @@ def require_documented_range(
 
 
 def _affine(
-    path: Path, kind: str, name: str, settings: dict[str, Any], channels: int
+    path: Path, kind: str, name: str, settings: dict[str, Any]
 ) -> tuple[list[float], list[float]]:
     """Factor and shift of each channel in a layer that scales images."""
     if kind == "Rescaling":
         return (
-            _numbers(path, name, settings.get("scale"), channels),
-            _numbers(path, name, settings.get("offset", 0.0), channels),
+            _numbers(path, name, settings.get("scale")),
+            _numbers(path, name, settings.get("offset", 0.0)),
         )
     if kind == "Normalization":
         if settings.get("mean") is None or settings.get("variance") is None:
             reason = f"its layer {name!r} (Normalization) has no mean and variance of its own"
             raise InputError("weights", str(path), f"{reason}; give them when it is made")
-        mean = _numbers(path, name, settings["mean"], channels)
-        variance = _numbers(path, name, settings["variance"], channels)
+        mean = _numbers(path, name, settings["mean"])
+        variance = _numbers(path, name, settings["variance"])
         if min(variance) < 0:
             reason = f"its layer {name!r} (Normalization) has a variance below zero"
             raise InputError("weights", str(path), reason)
@@ -306,14 +307,14 @@ def _affine(
     raise _not_understood(path, kind, name)
 
 
-def _numbers(path: Path, name: str, value: object, channels: int) -> list[float]:
+def _numbers(path: Path, name: str, value: object) -> list[float]:
     """A number for each channel, of one number or nested lists of one for each."""
     values = _flat(value)
     numbers = [number for item in values if (number := as_real(item)) is not None]
-    if len(numbers) not in (1, channels) or len(numbers) != len(values):
+    if len(numbers) not in (1, _CHANNELS) or len(numbers) != len(values):
         reason = f"its layer {name!r} scales by {as_text(value)[:100]}"
         raise InputError("weights", str(path), f"{reason}, which is no number for each channel")
-    return numbers * (channels // len(numbers))
+    return numbers * (_CHANNELS // len(numbers))
 
 
 def _flat(value: object) -> list[object]:

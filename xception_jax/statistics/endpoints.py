@@ -104,11 +104,15 @@ def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> 
         return Outcome(problem=claim.problem)
     with_pilot = runs.seeds(claim.arms)
     statuses = {seed: {runs[arm, seed].status for arm in claim.arms} for seed in with_pilot}
-    all_ended = [seed for seed in with_pilot if statuses[seed] <= set(ENDED)]
     planned = with_pilot[claim.pilot_seeds :]
-    ended = [seed for seed in planned if seed in all_ended]
+    ended = [seed for seed in planned if statuses[seed] <= set(ENDED)]
     completed = sum(statuses[seed] == {"done"} for seed in planned)
-    counted = Outcome(len(planned), completed, len(ended) - completed, len(all_ended))
+    counted = Outcome(
+        planned=len(planned),
+        completed=completed,
+        diverged=len(ended) - completed,
+        ended=sum(of_seed <= set(ENDED) for of_seed in statuses.values()),
+    )
     if unknown := set(claim.endpoints) - set(ENDPOINTS):
         return replace(counted, problem=f"there is no endpoint {min(unknown)!r}")
     run_keys = [(arm, seed) for seed in ended for arm in claim.arms]
