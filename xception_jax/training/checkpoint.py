@@ -112,23 +112,26 @@ class Checkpoints:
         """The steps of the checkpoints, ascending."""
         return sorted(self._manager.all_steps())
 
-    def restore(self, step: int, shapes: TrainState, mesh: Mesh, log: bytes) -> TrainState:
+    def restore(
+        self, step: int, shapes: TrainState, mesh: Mesh, log: Callable[[int], bytes]
+    ) -> TrainState:
         """The state saved at `step`, on every device of `mesh`.
 
         Args:
             step: step of the checkpoint.
             shapes: shapes of the state.
             mesh: the devices.
-            log: the run's log as it is now, up to this step.
+            log: a function from a step to the run's log, as it is now, up to that step.
 
         Raises:
             Damaged: the checkpoint or the log is not as it was when it was saved.
+            InputError: the log cannot be read.
             Exception: Orbax cannot read the checkpoint; it raises many kinds.
         """
         state, digests = _restore(self._manager, step, shapes, mesh)
         if digests.get("run") != self._run:
             raise Damaged("it is of another run")
-        if digests.get(METRICS_LOG) != _sha256(log):
+        if digests.get(METRICS_LOG) != _sha256(log(step)):
             raise Damaged(f"{METRICS_LOG} is not as it was then")
         return state
 
@@ -178,7 +181,7 @@ def restore_newest(
         states = []
         for run_checkpoints, log in zip(checkpoints, logs, strict=True):
             try:
-                attempt = partial(run_checkpoints.restore, step, shapes, mesh, log(step))
+                attempt = partial(run_checkpoints.restore, step, shapes, mesh, log)
                 states.append(hosts.all_or_raise(attempt))
             except InputError:
                 raise

@@ -17,6 +17,7 @@ from jaxtyping import Array
 from xception_jax.config import Config
 from xception_jax.data import Pipeline
 from xception_jax.models.functional import Params
+from xception_jax.runtime import hosts
 from xception_jax.runtime.finite_checks import all_finite, checked_calls
 from xception_jax.training.setup import make_step_spec
 from xception_jax.training.sharding import DATA_AXIS, REPLICATED, Layout, make_mesh, replicate
@@ -64,7 +65,8 @@ def _find_origin(config: Config, pipeline: Pipeline, state: TrainState) -> Origi
     config = replace(config, model=replace(config.model, rematerialize=False))
     step_spec = make_step_spec(config, pipeline.info)
     origins: list[Origin] = []
-    batch = next(iter(pipeline.train_batches(int(state.step))))
+    # An image that one process cannot read must end the search on all.
+    batch = hosts.all_or_raise(lambda: next(iter(pipeline.train_batches(int(state.step)))))
     if device_data := pipeline.device_data.get("train"):
         batch = {name: values[batch["index"]] for name, values in device_data.items()}
     interleaved = layout.interleave_shards(

@@ -25,7 +25,7 @@ class Evaluation:
     """The outputs of a model for each example of a split, in the split's order.
 
     Attributes:
-        examples: arrays [n, …] by name: `index`, and the outputs of the task (`Task.outputs`).
+        examples: arrays [n, …] by name: `index`, and the task's `outputs`.
         task: the task of the model.
     """
 
@@ -33,7 +33,7 @@ class Evaluation:
     task: Task
 
     def metrics(self) -> dict[str, float]:
-        """The metrics of the split, by name; see `Task.metrics`."""
+        """The metrics of the split, by name; see `SingleLabel.metrics`."""
         return self.task.metrics(self.examples)
 
 

@@ -4,7 +4,7 @@ The labels of the data decide on the task; nothing else in training knows the di
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,35 +26,13 @@ Logits = Float[Array, "batch classes"]
 Examples = dict[str, np.ndarray]
 
 
-@runtime_checkable
-class Task(Protocol):
-    """What a model is trained for: a frozen, hashable object, part of what a run compiles.
-
-    Attributes:
-        metric: name of the one of `metrics` by which models are compared; higher is better.
-    """
-
-    metric: ClassVar[str]
-
-    def loss(self, logits: Logits, labels: ImageLabels) -> Float[Array, " batch"]:
-        """The loss of each example; training minimizes its mean."""
-
-    def in_top(self, logits: Logits, labels: ImageLabels, k: int) -> Bool[Array, " batch"]:
-        """Whether a correct class is among the `k` best-scoring ones."""
-
-    def outputs(self, logits: Logits, labels: ImageLabels) -> dict[str, Array]:
-        """What evaluation records of each example, computed on the devices; arrays [batch, …]."""
-
-    def metrics(self, examples: Examples) -> dict[str, float]:
-        """The metrics of a split from the `outputs` of all its examples, averaged in float64."""
-
-
 @dataclass(frozen=True)
 class SingleLabel:
     """The task of one class per image: softmax cross-entropy, top-1 and top-5 accuracy.
 
     Attributes:
         label_smoothing: probability spread over all classes in the training loss.
+        metric: name of the one of `metrics` by which models are compared; higher is better.
     """
 
     label_smoothing: float = 0.0
@@ -83,6 +61,7 @@ class MultiLabel:
 
     Attributes:
         class_frequencies: how common each class is; weights of the classes in MAP@100.
+        metric: as for `SingleLabel`.
     """
 
     class_frequencies: tuple[float, ...]
@@ -105,6 +84,9 @@ class MultiLabel:
         weights = np.array(self.class_frequencies)
         map100 = mean_average_precision(examples["scores"], examples["label"], weights, k=100)
         return {**_means(examples), "map100": map100}
+
+
+Task = SingleLabel | MultiLabel  # hashable: part of what a run compiles
 
 
 def make_task(info: DatasetInfo, *, label_smoothing: float) -> Task:

@@ -34,7 +34,8 @@ def require_same_data(
 
     hosts.all_or_raise(compare_with_records)
     if hosts.several():
-        first_reads = hosts.gather([pipeline.fingerprint().describe() for pipeline in pipelines])[0]
+        reads = hosts.all_or_raise(lambda: [p.fingerprint().describe() for p in pipelines])
+        first_reads = hosts.gather(reads)[0]
 
         def compare_with_first() -> None:
             for config, expected, pipeline in zip(configs, first_reads, pipelines, strict=True):

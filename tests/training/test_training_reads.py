@@ -1,0 +1,59 @@
+"""What one of several processes cannot read is told to all before it is raised on any.
+
+The others would wait for it, and all would end without the line that names the cause.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.shrunk import CONFIG
+from xception_jax.config import load_config, resolve
+from xception_jax.errors import InputError
+from xception_jax.runtime import hosts
+from xception_jax.training import checkpoint, divergence
+from xception_jax.training.checkpoint import Checkpoints, restore_newest
+from xception_jax.training.same_data import require_same_data
+from xception_jax.training.sharding import make_mesh
+
+# Pipelines and states are stand-ins here.
+pytestmark = pytest.mark.usefixtures("unchecked_types")
+UNREADABLE = ["file", "data", "cannot be read", None]
+
+
+def cannot_read(*_):
+    raise InputError(*UNREADABLE[:3])
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What this process, one of several, has told the others."""
+    told = []
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    monkeypatch.setattr(hosts, "gather", lambda value: told.append(value) or [value])
+    return told
+
+
+def test_data_that_is_read_to_be_compared(told):
+    pipeline = SimpleNamespace(fingerprint=cannot_read)
+    with pytest.raises(InputError, match="cannot be read"):
+        require_same_data([None], [{}], [pipeline])
+    assert told == [None, UNREADABLE]  # the records were no reason
+
+
+def test_the_log_that_belongs_to_a_checkpoint(told, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_restore", lambda *_: ({}, {"run": "x"}))
+    checkpoints = object.__new__(Checkpoints)
+    checkpoints._run, checkpoints._manager = "x", SimpleNamespace(all_steps=lambda: [5])
+    with pytest.raises(InputError, match="cannot be read"):
+        restore_newest([checkpoints], {}, make_mesh(), [cannot_read], pytest.fail)
+    assert told == [UNREADABLE]
+
+
+def test_the_batch_at_which_a_run_diverged(told, monkeypatch):
+    monkeypatch.setattr(divergence, "make_step_spec", lambda *_: None)
+    pipeline = SimpleNamespace(info=None, train_batches=cannot_read)
+    config, state = resolve(load_config(CONFIG)), SimpleNamespace(step=3)
+    with pytest.raises(InputError, match="cannot be read"):
+        divergence._find_origin(config, pipeline, state)
+    assert told == [UNREADABLE]
