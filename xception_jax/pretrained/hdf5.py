@@ -5,7 +5,9 @@ Refused are soft and external links, virtual and externally stored arrays, filte
 plugin, references and other objects, and sizes over the limits below and in `tensors`.
 """
 
+import io
 import math
+import mmap
 import re
 import zlib
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,7 +33,7 @@ from xception_jax.regular_files import open_for_reading
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 16
 MAX_ATTRIBUTE_BYTES = 2**20
-MAX_LIST_BYTES = 2**29  # of strings of variable length, by what the longest of all may have
+MAX_TEXT_BYTES = 2**29  # of all texts, and of a list by what the longest of all strings may have
 MAX_CHUNK_BYTES = 256 * 2**20
 # gzip, shuffle, Fletcher-32 and LZF: part of h5py, no plugins.
 _FILTERS = {
@@ -41,13 +43,14 @@ _FILTERS = {
     h5py.h5z.FILTER_LZF,
 }
 
-
-_HEAP = re.compile(rb"GCOL\x01\0\0\0(.{8})", re.DOTALL)
+# The heaps in which strings of variable length are: a signature, a version, three bytes that HDF5
+# does not look at, and the size.
+_HEAP = re.compile(rb"GCOL\x01(?=.{3}(.{8}))", re.DOTALL)
 _PACKING = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF)
 _GROWTH_OF_LZF = 90  # at most: three bytes stand for up to 264
 
 
-@dataclass(frozen=True)
+@dataclass
 class Contents:
     """The checked contents of an open HDF5 file.
 
@@ -57,22 +60,26 @@ class Contents:
         tensors: all arrays by full name, without the leading slash.
         groups: full names of all groups; "" is the root.
         raw: the open file that is read instead of `path`, if it is another.
+        text_bytes: of all texts that were read so far.
     """
 
     path: Path
     file: Any
     tensors: dict[str, Tensor]
     groups: frozenset[str]
-    raw: IO[bytes] | None = None
+    raw: io.BytesIO | None = None
+    text_bytes: int = 0
 
     @cached_property
     def longest_string(self) -> int:
         """No string of variable length in the file has more bytes than this."""
-        with readable(self.path):
-            if self.raw is not None:
-                return _largest_heap(self.raw)
-            with open_for_reading(self.path) as file:
-                return _largest_heap(file)
+        if self.raw is not None:
+            return _largest_heap(self.raw.getbuffer())
+        with (
+            open_for_reading(self.path) as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return _largest_heap(content)
 
     def text(self, group: str, attribute: str) -> str | None:
         """A group's attribute if it is a single string, else None."""
@@ -100,7 +107,7 @@ class Contents:
 
 
 @contextmanager
-def open_file(path: Path, file: IO[bytes] | None = None) -> Iterator[Contents]:
+def open_file(path: Path, file: io.BytesIO | None = None) -> Iterator[Contents]:
     """Opens an HDF5 file for the duration of the context and checks its structure.
 
     Args:
@@ -114,6 +121,8 @@ def open_file(path: Path, file: IO[bytes] | None = None) -> Iterator[Contents]:
         handle = h5py.File(path if file is None else file, "r")
     with handle:
         with readable(path):
+            if handle.id.get_create_plist().get_sizes() != (8, 8):
+                raise ValueError("its addresses or lengths have other than 8 bytes")
             tensors, groups = _walk(path, handle)
         yield Contents(path, handle, tensors, groups, file)
 
@@ -208,20 +217,10 @@ def _require_bounded(dataset: Any) -> None:
             raise ValueError("has a chunk that unpacks to more than it should hold")
 
 
-def _largest_heap(file: IO[bytes]) -> int:
-    """The size of the largest of the heaps in which HDF5 keeps strings of variable length.
-
-    Each begins with a signature, a version and its size. Chance makes more of them out of weights
-    in one file of 10**11, and then the answer is too large.
-    """
-    largest, rest = 0, b""
-    file.seek(0)
-    while block := file.read(2**20):
-        block = rest + block
-        for found in _HEAP.finditer(block):
-            largest = max(largest, int.from_bytes(found[1], "little"))
-        rest = block[-15:]
-    return largest
+def _largest_heap(content: mmap.mmap | memoryview) -> int:
+    """The size of the largest heap of strings; what only looks like one is larger than the file."""
+    sizes = (int.from_bytes(found[1], "little") for found in _HEAP.finditer(content))
+    return max((size for size in sizes if size <= len(content)), default=0)
 
 
 def _strings(contents: Contents, name: str, attributes: Any, attribute: str) -> list[str]:
@@ -233,8 +232,13 @@ def _strings(contents: Contents, name: str, attributes: Any, attribute: str) -> 
         is_small = count * max(stored.dtype.itemsize, 1) <= MAX_ATTRIBUTE_BYTES
         # Strings of variable length tell theirs when they are read, and all may be the same one.
         if is_text and is_small and stored.dtype.hasobject and count > 1:
-            is_small = count * contents.longest_string <= MAX_LIST_BYTES
+            is_small = count * contents.longest_string <= MAX_TEXT_BYTES
         if not (is_text and is_small):
             raise InputError("weights", str(contents.path), f"{name} is not a short list of names")
         values = np.ravel(attributes[attribute]).tolist()
-        return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+        texts = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+        contents.text_bytes += sum(map(len, texts))
+        if contents.text_bytes > MAX_TEXT_BYTES:  # names can all refer to one long string
+            reason = f"its names and texts have over {MAX_TEXT_BYTES:,} bytes"
+            raise InputError("weights", str(contents.path), reason)
+        return texts
