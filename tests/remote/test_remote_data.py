@@ -71,6 +71,23 @@ def test_a_set_that_has_changed_is_fetched_anew_beside_the_old_copy(tmp_path, mo
     assert new.name == old.name == "moving"
 
 
+def test_a_set_that_changes_while_it_is_fetched_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url, get = f"memory://{tmp_path.name}/changing", Store._get
+
+    def change_then_get(self: Store, name: str, path: Path) -> None:
+        self.write(name, b"longer")
+        get(self, name, path)
+
+    Store(url).write("train/ant/0.png", b"ant")
+    monkeypatch.setattr(Store, "_get", change_then_get)
+    with pytest.raises(InputError, match="changed while it was fetched; start again"):
+        fetched("data.directory", url)
+    monkeypatch.setattr(Store, "_get", get)
+    copy = fetched("data.directory", url)
+    assert (copy / "train/ant/0.png").read_bytes() == b"longer"
+
+
 def test_of_two_that_fetch_at_once_one_waits(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     url = f"memory://{tmp_path.name}/data"

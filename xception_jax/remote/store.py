@@ -201,7 +201,7 @@ def fetched(field: str, url: str) -> Path:
         url: the URL, also as text of a `Path`.
 
     Raises:
-        InputError: the store cannot be read, or has nothing at the URL.
+        InputError: the store cannot be read, has nothing at the URL, or changes meanwhile.
     """
     url = str(url_of(url))
     with refused(field, url, "cannot be read"):
@@ -213,6 +213,8 @@ def fetched(field: str, url: str) -> Path:
         if _missing(sizes, directory):
             with locked(directory.parent, field=field, wait=True):
                 _fetch(store, _missing(sizes, directory), directory)
+                if _missing(sizes, directory):
+                    raise InputError(field, url, "changed while it was fetched; start again")
     return directory
 
 
