@@ -1,6 +1,8 @@
 """A machine whose GPU or TPU lies idle for want of a plugin says so, and no other does."""
 
+import subprocess
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -123,3 +125,13 @@ def test_a_sweep_whose_workers_are_on_this_machine_says_it_before_they_do(
     *before, refusal = err.splitlines()
     assert (code, out, before) == (2, "", said)
     assert "is not prepared" in refusal
+
+
+def test_a_sweep_that_asks_for_devices_leaves_it_to_the_process_that_tries_them(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr(devices, "unused_accelerator", lambda _: GPU)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: CompletedProcess(words, 0))
+    devices.require_devices_of_workers()
+    assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""The disk is full exactly when a record of a run is written, at its start or at its end."""
+"""The disk is full, or an interrupt comes, exactly when a record of a run is written."""
 
 import errno
 import json
@@ -37,3 +37,14 @@ def test_no_space_for_the_record(name, failing, call, tmp_path, monkeypatch):
     assert call(*words)[0] == 0
     assert call("train", CONFIG, "--workdir", tmp_path / "undisturbed", *SHRUNK)[0] == 0
     assert_same_run(tmp_path / "undisturbed", tmp_path / "run")
+
+
+def test_an_interrupt_leaves_no_part_of_a_file(tmp_path, monkeypatch):
+    def interrupt(path, data):
+        path.write_bytes(data[:3])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_directory, "write_regular", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_directory.write_whole(tmp_path / "x.weights.h5", b"content")
+    assert list(tmp_path.iterdir()) == []

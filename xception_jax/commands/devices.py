@@ -31,10 +31,10 @@ def require_devices_of_workers() -> None:
     Raises:
         typer.Exit: the process that tried has said why, in one line on standard error.
     """
-    if (line := unused_accelerator(os.environ)) is not None:
-        warn(f"xception-jax: {line}")  # workers say so, too, but into their logs
     asked = [os.environ.get(name, "") for name in DEVICE_VARIABLES]
     if any(value not in ("", "cpu") for value in asked):
-        words = [sys.executable, "-m", "xception_jax", "check-devices"]
+        words = [sys.executable, "-m", "xception_jax", "check-devices"]  # it says so, too
         if code := subprocess.run(words, stdin=subprocess.DEVNULL, check=False).returncode:
             raise typer.Exit(code)
+    elif (line := unused_accelerator(os.environ)) is not None:
+        warn(f"xception-jax: {line}")  # workers say so, too, but into their logs

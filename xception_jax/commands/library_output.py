@@ -53,7 +53,7 @@ def kept_apart(directory: Path | None) -> Iterator[None]:
         # that it also raises.
         sys.unraisablehook = log.show_unraisable
         asyncio_log = logging.getLogger("asyncio")
-        asyncio_log.propagate, asyncio_log.handlers = False, [_LogHandler(log)]
+        asyncio_log.propagate, asyncio_log.handlers = False, [logging.StreamHandler(log)]
         try:
             yield
         finally:
@@ -123,15 +123,3 @@ class _Log:
             unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback
         )
         self.write("".join(trace))
-
-
-class _LogHandler(logging.Handler):
-    """Writes records into the log."""
-
-    def __init__(self, log: _Log) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record."""
-        self._log.write(f"{self.format(record)}\n")

@@ -284,7 +284,7 @@ def _train_unit(workdir: Path, number: int) -> int:
         except Interrupted as error:
             return interrupted(error)
     for record in records:
-        outcome = f"{record['status']}: {as_text(record.get('reason'))}"
+        outcome = ": ".join(filter(None, (record["status"], as_text(record.get("reason")))))
         named = f"{as_text(record.get('arm'))} seed {as_text(record.get('seed'))}"
         console.print(f"{named}: {outcome}")
     return DONE if all(record["status"] in ENDED for record in records) else FAILED

@@ -42,7 +42,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     try:
         write_regular(partial, data)
         partial.replace(path)
-    except OSError:  # the disk is full: a part of the file is of no use
+    except BaseException:  # a full disk, an interrupt: a part of the file is of no use
         partial.unlink(missing_ok=True)
         raise
 
