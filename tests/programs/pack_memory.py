@@ -1,4 +1,4 @@
-"""Prints the MB that a process holds at most while a pack trains, and what was forecast.
+"""Prints the MB that a process holds at most while a pack of an arm trains, and what was forecast.
 
 What is printed first is measured from before the pack's first step to its end, in Linux's terms the
 high-water mark of the resident set.
@@ -17,13 +17,18 @@ def resident(field: str) -> float:
 
 def main() -> None:
     prepare_jax(packs=True)
-    from xception_jax.config import load_config, resolve
+    from xception_jax.sweep.experiment import plan_runs
+    from xception_jax.sweep.loading import load_experiment
     from xception_jax.sweep.measurement import prepare_trial
     from xception_jax.training.setup import open_data
 
-    config = resolve(load_config(Path(sys.argv[1])), overrides=sys.argv[3:])
-    slots = None if sys.argv[2] == "none" else int(sys.argv[2])
-    trial = prepare_trial(config, open_data(config), slots, ("none",))
+    path, arm, slots = sys.argv[1:]
+    runs = plan_runs(*load_experiment(path))
+    config = next(run.config for run in runs if run.arm == arm)
+    activation = config.model.block.intermediate_activation
+    trial = prepare_trial(
+        config, open_data(config), None if slots == "none" else int(slots), (activation,)
+    )
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     for _ in range(8):
