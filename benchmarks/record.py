@@ -66,12 +66,14 @@ def make_directory(output: Path) -> None:
     """Makes the directory that `--output` names, before anything is measured.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: it cannot be made, or written.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError("--output", str(output), f"cannot be made: {error.strerror}") from error
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise InputError("--output", str(output), "cannot be written: no permission")
 
 
 def write(directory: Path, benchmark: str, record: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ from xception_jax.planning.forecast import figures_of, with_roofline
 from xception_jax.planning.roofline import CHIPS
 from xception_jax.planning.topology import open_topology
 from xception_jax.sweep import load_experiment, plan_runs
+from xception_jax.training.setup import require_trainable
 from xception_jax.training.sharding import Layout, make_mesh
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "imagenet.py"
@@ -92,9 +93,11 @@ def main(words: list[str]) -> None:
         topology = open_topology(asked.topology)
         programs = list(_programs(asked.experiment, asked.overrides, asked.only))
         record.make_directory(asked.output)
+        layout = Layout(make_mesh(topology.devices))
+        for program in programs:
+            require_trainable(program.config, dataset_info(program.config), layout.mesh)
     except InputError as error:
         parser.exit(INVALID, f"benchmarks.topology: {error}\n")
-    layout = Layout(make_mesh(topology.devices))
     command = f"python -m benchmarks.topology {shlex.join(words)}"
     written: dict[str, Any] = {"benchmark": "topology", "topology": topology.name}
     written |= record.describe(command, ("tpu", topology.devices[0].device_kind))

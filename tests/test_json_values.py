@@ -27,7 +27,7 @@ def test_what_is_no_whole_number_of_64_bits_is_none(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["NaN", "-Infinity", "1e999", "1" + "0" * 400, "true", '"1"', "{}"]
+    "text", ["NaN", "-Infinity", "1e999", "-1e40", "1" + "0" * 400, "true", '"1"', "{}"]
 )
-def test_what_is_no_finite_number_is_none(text):
+def test_what_is_no_number_whose_square_is_finite_is_none(text):
     assert as_real(json.loads(text)) is None

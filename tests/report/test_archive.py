@@ -269,3 +269,10 @@ def test_what_was_edited_stays_edited(judged: SweepWriter, tmp_path: Path) -> No
     write_archive(judged.directory, tmp_path / "archive")
     declared = read_declared(read_directory(tmp_path / "archive"))
     assert declared.claims_doubt == "the declarations in sweep.json were changed"
+
+
+def test_a_link_to_itself_is_no_place_for_an_archive(judged: SweepWriter, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(InputError, match="loop"):
+        write_archive(judged.directory, loop)

@@ -164,6 +164,17 @@ def test_pilot_seeds_that_leave_four_for_the_first_look_are_enough(
     assert (look_of(found), found["n"]["pairs"]) in ((1, 4), (2, 8))
 
 
+def test_a_look_waits_for_the_pilot_runs_of_arms_that_the_claim_does_not_name(
+    new_sweep: NewSweep, rng: np.random.Generator
+) -> None:
+    """The target is of all of them."""
+    skip = (("c", 0), *both_arms(*range(8, 12)))
+    effects = {**ALIKE, "c": 0.0}
+    found = judged(build(new_sweep, [PILOTED], effects, rng, seeds=12, skip=skip, **LOOKS))
+    assert look_of(found) == 0
+    assert "is open: the first look is at 8 seeds" in found["sentence"]
+
+
 # -- several bases -----------------------------------------------------------------------------
 
 
@@ -218,6 +229,7 @@ def test_bases_of_which_none_can_be_tested_wait_for_no_look(
     found = judged(sweep)
     assert (found["verdict"], look_of(found)) == ("open", 1)
     assert "the next look is at 12 seeds" in found["sentence"]
+    assert found["sentence"].endswith("; every run diverged.")
 
 
 # -- the commands ------------------------------------------------------------------------------

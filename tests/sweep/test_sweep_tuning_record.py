@@ -91,6 +91,8 @@ def test_a_tuning_that_goes_on_beside_an_earlier_choice_was_not_changed(done):
     warned: list[str] = []
     again = with_recorded_tuning(home, experiment, base, warned.append)
     assert (again.untuned, warned) == ((), [])
+    write_ledger(home, again, base, plan_runs(again, base), "sweep")
+    assert json.loads((home / "tuning.json").read_text()) == again.tuned
     record["grid"][0].append(0.9)
     (home / "tuning.json").write_text(json.dumps(record))
     with_recorded_tuning(home, experiment, base, warned.append)

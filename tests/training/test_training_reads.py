@@ -4,6 +4,7 @@ The others would wait for it, and all would end without the line that names the 
 """
 
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -18,42 +19,47 @@ from xception_jax.training.sharding import make_mesh
 
 # Pipelines and states are stand-ins here.
 pytestmark = pytest.mark.usefixtures("unchecked_types")
-UNREADABLE = ["file", "data", "cannot be read", None]
+UNREADABLE: list[Any] = ["file", "data", "cannot be read", None]
 
 
-def cannot_read(*_):
+def cannot_read(*_: object) -> Any:
     raise InputError(*UNREADABLE[:3])
 
 
 @pytest.fixture
 def told(monkeypatch):
     """What this process, one of several, has told the others."""
-    told = []
+    told: list[Any] = []
+
+    def gather(value: Any) -> list[Any]:
+        told.append(value)
+        return [value]
+
     monkeypatch.setattr(hosts, "several", lambda: True)
-    monkeypatch.setattr(hosts, "gather", lambda value: told.append(value) or [value])
+    monkeypatch.setattr(hosts, "gather", gather)
     return told
 
 
 def test_data_that_is_read_to_be_compared(told):
-    pipeline = SimpleNamespace(fingerprint=cannot_read)
+    pipeline: Any = SimpleNamespace(fingerprint=cannot_read)
     with pytest.raises(InputError, match="cannot be read"):
-        require_same_data([None], [{}], [pipeline])
+        require_same_data([resolve(load_config(CONFIG))], [{}], [pipeline])
     assert told == [None, UNREADABLE]  # the records were no reason
 
 
 def test_the_log_that_belongs_to_a_checkpoint(told, monkeypatch):
     monkeypatch.setattr(checkpoint, "_restore", lambda *_: ({}, {"run": "x"}))
-    checkpoints = object.__new__(Checkpoints)
-    checkpoints._run, checkpoints._manager = "x", SimpleNamespace(all_steps=lambda: [5])
+    checkpoints, shapes = object.__new__(Checkpoints), cast("Any", SimpleNamespace())
+    vars(checkpoints).update(_run="x", _manager=SimpleNamespace(all_steps=lambda: [5]))
     with pytest.raises(InputError, match="cannot be read"):
-        restore_newest([checkpoints], {}, make_mesh(), [cannot_read], pytest.fail)
+        restore_newest([checkpoints], shapes, make_mesh(), [cannot_read], pytest.fail)
     assert told == [UNREADABLE]
 
 
 def test_the_batch_at_which_a_run_diverged(told, monkeypatch):
     monkeypatch.setattr(divergence, "make_step_spec", lambda *_: None)
-    pipeline = SimpleNamespace(info=None, train_batches=cannot_read)
-    config, state = resolve(load_config(CONFIG)), SimpleNamespace(step=3)
+    pipeline: Any = SimpleNamespace(info=None, train_batches=cannot_read)
+    state: Any = SimpleNamespace(step=3)
     with pytest.raises(InputError, match="cannot be read"):
-        divergence._find_origin(config, pipeline, state)
+        divergence._find_origin(resolve(load_config(CONFIG)), pipeline, state)
     assert told == [UNREADABLE]

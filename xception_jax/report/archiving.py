@@ -6,6 +6,7 @@ It holds what the report reads, without checkpoints, images and what is of one m
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +85,7 @@ def write_archive(directory: Path, target: Path) -> tuple[Path, ...]:
         with tempfile.TemporaryDirectory(
             dir=target.absolute().parent, prefix=f".{target.name}."
         ) as partial:
-            draft = Path(partial) / target.resolve().name
+            draft = Path(partial) / Path(os.path.realpath(target)).name
             contents = _sources(sweep)
             place_files(draft, contents, field=FIELD)
             archived = evaluate(read_directory(draft))

@@ -46,7 +46,12 @@ def sentence_across(
         return f"{where}the claim “{across.title}” was not tested: {_why_not(across)}."
     if not across.shown_endpoints:
         assert across.stage is not None
-        return f"{where}the claim “{across.title}” is open: {across.stage.what_next()}."
+        problems = [
+            (name, [case.outcome.problem] if case.outcome.problem else [])
+            for name, case in zip(across.bases, across.cases, strict=True)
+        ]
+        next_look = "; ".join([across.stage.what_next(), *by_bases(problems)])
+        return f"{where}the claim “{across.title}” is open: {next_look}."
     among = f"each of these {len(bases)} bases"
     if (needed := across.needed(for_claim=verdict != "opposite")) < len(bases) + across.gone:
         among = f"at least {needed} of these {len(bases)} bases"

@@ -104,6 +104,8 @@ def measure(runs: Runs, claim: RecordedClaim, *, with_examples: bool = True) -> 
         return Outcome(problem=claim.problem)
     with_pilot = runs.seeds(claim.arms)
     statuses = {seed: {runs[arm, seed].status for arm in claim.arms} for seed in with_pilot}
+    for seed in with_pilot[: claim.pilot_seeds]:  # the target is of the pilot runs of all arms
+        statuses[seed] = {run.status for run in runs.sweep.runs if run.seed == seed}
     planned = with_pilot[claim.pilot_seeds :]
     ended = [seed for seed in planned if statuses[seed] <= set(ENDED)]
     completed = sum(statuses[seed] == {"done"} for seed in planned)

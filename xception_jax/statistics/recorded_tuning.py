@@ -175,7 +175,7 @@ def _record_faults(sweep: Sweep) -> Iterator[str]:
         yield f"{TUNING}, which records how the settings were chosen, is gone"
     elif not has_valid_checksum(sweep.tuning):
         yield f"{TUNING} was changed after it was written"
-    elif tuned and sweep.tuning != tuned:
+    elif tuned and sweep.tuning != tuned and sweep.tuning.get("complete") is not False:
         yield f"{TUNING} is not the one of which sweep.json holds a copy"
     if not tuned:
         yield "sweep.json does not record what was chosen for the arms"

@@ -1,5 +1,6 @@
 """A sweep that repeats a recorded one on fresh seeds, with the claims that it had."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,7 +100,7 @@ def require_fresh(
         InputError: `workdir` is the directory of the first sweep, or holds a sweep that repeats
             none or another.
     """
-    if workdir.resolve() == directory.resolve():
+    if os.path.realpath(workdir) == os.path.realpath(directory):  # as loops of links have no other
         reason = "is the sweep to be confirmed: fresh seeds need a directory of their own"
         raise InputError("--workdir", str(workdir), reason)
     if not (workdir / SWEEP).is_file():

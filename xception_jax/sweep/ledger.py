@@ -10,6 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
 
+from xception_jax.checksums import has_valid_checksum
 from xception_jax.config import Config, read_json
 from xception_jax.errors import InputError
 from xception_jax.json_values import as_mapping
@@ -183,11 +184,17 @@ def _plain_number(value: Any) -> float:
 def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[str, Any]) -> bool:
     """Whether the tuning runs are in another directory, from whose record this sweep started.
 
-    `tuning.json` is then written here, too, as it is where it cannot be read.
+    `tuning.json` is then written here, too, as it is where it cannot be read, or where a tuning of
+    arms that are no more left it incomplete.
     """
     try:
-        read_json(directory / TUNING)
+        beside = read_json(directory / TUNING)
     except InputError:
+        is_lost = True
+    else:
+        is_left = beside.get("complete") is False and has_valid_checksum(beside)
+        is_lost = is_left and not experiment.untuned
+    if is_lost:
         text = json.dumps(experiment.tuned, indent=2) + "\n"
         files.write_whole(directory / TUNING, text)
     return bool(recorded.get("tuned_elsewhere", not (directory / TUNING_RUNS).is_dir()))
