@@ -214,6 +214,15 @@ def test_every_fault_is_named_and_lowers_the_grade(tuned, change, call):
     assert call("audit", tuned)[0] == 1
 
 
+def test_an_arm_that_is_being_tuned_beside_is_no_fault(tuned):
+    """What was chosen for the others is in sweep.json."""
+    before, _ = verdict(tuned)
+    record = json.loads((tuned / "tuning.json").read_text())
+    write_record(tuned, with_checksum({**record, "complete": False, "arms": {}}))
+    claim, mismatches = verdict(tuned)
+    assert (claim["grade"], mismatches) == (before["grade"], [])
+
+
 def test_a_tuning_whose_record_is_gone_lowers_the_grade(tuned):
     (tuned / "tuning.json").unlink()
     claim, mismatches = verdict(tuned)
