@@ -84,6 +84,7 @@ def test_every_command_that_computes_refuses_it(command, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.slow
 def test_types_of_64_bits_change_nothing(tmp_path):
     flags = os.environ["XLA_FLAGS"]  # with which other tests have compiled these programs
     for home, x64 in (("without", "0"), ("with", "1")):

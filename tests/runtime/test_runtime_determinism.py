@@ -63,6 +63,7 @@ def test_programs_are_compiled_with_the_option(monkeypatch):
     assert asked[-1].items() >= OPTION.items()
 
 
+@pytest.mark.slow
 def test_what_is_given_up_is_recorded(call, tmp_path, monkeypatch):
     monkeypatch.delenv("XCEPTION_JAX_DETERMINISTIC", raising=False)
     words = ("train", CONFIG, *SHRUNK, "--workdir")

@@ -71,6 +71,7 @@ def audit(call: Callable, home: Path) -> list[dict]:
     return json.loads(out)["mismatches"]
 
 
+@pytest.mark.slow
 def test_arms_on_other_labels_do_not_pair(call, folders, shrunk_words, tmp_path) -> None:
     words = of_a_folder(shrunk_words)
     a, b = ({"data.directory": str(folder)} for folder in folders)
@@ -166,6 +167,7 @@ def test_a_sweep_does_not_go_on_with_other_weights(call, shrunk_words, tmp_path)
     assert json.loads((run / "run.json").read_text())["status"] == "done"
 
 
+@pytest.mark.slow
 def test_code_that_is_edited_between_seeds_is_named(call, shrunk_words, tmp_path) -> None:
     arms = {arm: {"optimizer.learning_rate": rate} for arm, rate in (("fast", 0.1), ("slow", 0.04))}
     file, home = write_experiment(tmp_path / "mine.py", arms, "SLOPE = 1"), tmp_path / "w"
