@@ -1,5 +1,6 @@
 """The memory of packs is what their forecast says."""
 
+import platform
 import sys
 from statistics import median
 
@@ -19,9 +20,17 @@ ARMS = {
     "segments": "1-none",
 }
 
+VERSION = platform.libc_ver()[1] or "0"
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="what is resident is read from /proc")
+@pytest.mark.xfail(
+    [int(part) for part in VERSION.split(".")[:2]] < [2, 39],
+    reason="glibc before 2.39 gives no aligned block back to the next step (its bug 30723), and "
+    "XLA frees its own after it has reported the result: between one block and five are held, so "
+    "that packs of fully_connected were forecast 26% too high, and others 12% too low",
+)
 @pytest.mark.parametrize("slots", ["none", 4])
 @pytest.mark.parametrize("experiment", ARMS)
 def test_a_pack_needs_the_memory_that_is_forecast(experiment, slots):
