@@ -169,7 +169,10 @@ def write_ledger(
         **files.provenance(),
     }
     if experiment.tuned:
-        content["tuned_elsewhere"] = _is_tuned_elsewhere(directory, experiment, recorded)
+        _restore_tuning(directory, experiment)
+        # The tuning runs are where the sweep is from whose record this one started.
+        is_elsewhere = not (directory / TUNING_RUNS).is_dir()
+        content["tuned_elsewhere"] = bool(recorded.get("tuned_elsewhere", is_elsewhere))
     text = json.dumps(content, indent=2, default=_plain_number)
     files.write_whole(directory / SWEEP, text + "\n")
     begun = set() if known.has_results else fixed - set(experiment.all_seeds)
@@ -181,11 +184,11 @@ def _plain_number(value: Any) -> float:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
-def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[str, Any]) -> bool:
-    """Whether the tuning runs are in another directory, from whose record this sweep started.
+def _restore_tuning(directory: Path, experiment: Experiment) -> None:
+    """Writes the choice that the experiment has as `tuning.json`, where that does not hold it.
 
-    `tuning.json` is then written here, too, as it is where it cannot be read, or where a tuning of
-    arms that are no more left it incomplete.
+    The tuning was in another directory, the file cannot be read, or a tuning of arms that are no
+    more left it incomplete.
     """
     try:
         beside = read_json(directory / TUNING)
@@ -197,7 +200,6 @@ def _is_tuned_elsewhere(directory: Path, experiment: Experiment, recorded: dict[
     if is_lost:
         text = json.dumps(experiment.tuned, indent=2) + "\n"
         files.write_whole(directory / TUNING, text)
-    return bool(recorded.get("tuned_elsewhere", not (directory / TUNING_RUNS).is_dir()))
 
 
 def read_ledger(path: Path, *, all_inside: bool = True) -> dict[str, Any]:
