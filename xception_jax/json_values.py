@@ -43,7 +43,7 @@ def as_text(value: object) -> str:
 
 
 def as_real(value: object) -> float | None:
-    """The value as a float; None unless it is a number below 1e40, whose square is finite, too."""
+    """The value as a float; None unless it lies between -1e40 and 1e40: squares are finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if abs(value) < 1e40 else None

@@ -67,6 +67,8 @@ def test_runs_of_earlier_versions_have_the_time_from_start_to_end() -> None:
 def test_what_nobody_can_have_spent_is_not_counted() -> None:
     assert spent_by(DONE | {"segments": [segment(0, 10, -5)]}) is None
     assert spent_by(DONE | {"segments": [segment(0, 1, 1e30, reached=10**17)]}) is None
+    unread = spent_by(DONE | {"segments": [segment(0, 1, 1e300, reached=10**17)]})
+    assert unread == Spent(0, 0, is_whole=False)
     swapped = {"started": "2026-01-02T04:00:00+00:00", "ended": "2026-01-02T03:00:00+00:00"}
     assert spent_by(DONE | swapped) is None
     times = {"started": "2026-01-02T03:00:00+00:00", "ended": "2026-01-02T04:00:00+00:00"}

@@ -167,7 +167,7 @@ def test_pilot_seeds_that_leave_four_for_the_first_look_are_enough(
 def test_a_look_waits_for_the_pilot_runs_of_arms_that_the_claim_does_not_name(
     new_sweep: NewSweep, rng: np.random.Generator
 ) -> None:
-    """The target is of all of them."""
+    """The target of a claim is a share of what the pilot runs of all arms reached."""
     skip = (("c", 0), *both_arms(*range(8, 12)))
     effects = {**ALIKE, "c": 0.0}
     found = judged(build(new_sweep, [PILOTED], effects, rng, seeds=12, skip=skip, **LOOKS))

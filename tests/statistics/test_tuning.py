@@ -215,7 +215,7 @@ def test_every_fault_is_named_and_lowers_the_grade(tuned, change, call):
 
 
 def test_an_arm_that_is_being_tuned_beside_is_no_fault(tuned):
-    """What was chosen for the others is in sweep.json."""
+    """`sweep.json` holds what was chosen for the other arms."""
     before, _ = verdict(tuned)
     record = json.loads((tuned / "tuning.json").read_text())
     write_record(tuned, with_checksum({**record, "complete": False, "arms": {}}))

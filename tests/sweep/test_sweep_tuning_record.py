@@ -75,7 +75,7 @@ def test_an_edited_record_decides_nothing_and_is_named(done):
 
 
 def test_a_tuning_that_goes_on_beside_an_earlier_choice_was_not_changed(done):
-    """As a kill leaves it where an arm was added before any run of the verdict."""
+    """A kill leaves such a record where an arm was added before any run of the verdict."""
     home, experiment, base, _ = done
     arms = {**experiment.arms, "elu": {"model.intermediate_activation": "elu"}}
     wider = with_recorded_tuning(home, replace(experiment, arms=arms), base, print)

@@ -1,4 +1,4 @@
-"""What one of several processes cannot read is told to all before it is raised on any.
+"""A process of several that cannot read something tells the others before it raises.
 
 The others would wait for it, and all would end without the line that names the cause.
 """
@@ -28,7 +28,7 @@ def cannot_read(*_: object) -> Any:
 
 @pytest.fixture
 def told(monkeypatch):
-    """What this process, one of several, has told the others."""
+    """The list of what this process, taken for one of several, tells the others."""
     told: list[Any] = []
 
     def gather(value: Any) -> list[Any]:

@@ -33,7 +33,7 @@ class Evaluation:
     task: Task
 
     def metrics(self) -> dict[str, float]:
-        """The metrics of the split, by name; see `SingleLabel.metrics`."""
+        """The task's `metrics` of the split, by name."""
         return self.task.metrics(self.examples)
 
 

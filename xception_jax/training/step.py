@@ -313,7 +313,7 @@ def evaluation_step(
     *,
     hparams: Hyperparameters,
 ) -> dict[str, Array]:
-    """The outputs for each example (`SingleLabel.outputs`) of one run, arrays [batch, …]."""
+    """The task's `outputs` for each example of one run, arrays [batch, …]."""
     images, labels = gather(device_data, batch)
     logits, _ = step_spec.model.apply(
         parameters,
